@@ -1,0 +1,73 @@
+"""Settings shared by every process of the engine, read from the environment (`DELEGATOR_*`)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from delegator.errors import ConfigurationError
+from schema.queues import DEFAULT_QUEUE, is_queue_name
+
+
+class Settings(BaseSettings):
+    """Where the servers are and which queues exist.
+
+    Temporal's own settings (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS*`,
+    profiles) are read by `temporalio.envconfig`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DELEGATOR_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
+    """libpq connection string or URL of the database that holds `custom_task_queue`."""
+    stream_url: str = "http://127.0.0.1:7376"
+    """Base URL of Sequin or of `delegator relay`."""
+    stream_token: SecretStr | None = None
+    """API token for the stream; sent as `Authorization: Bearer`."""
+    queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
+    """Declared queues, comma-separated; each has its own table, stream and pool."""
+    publication: str = "delegator_publication"
+    """Name of the publication that streams inserts."""
+    slot: str = "delegator_slot"
+    """Name of the logical replication slot of the embedded relay (Sequin names its own in sequin.yml)."""
+    lease: timedelta = timedelta(seconds=15)
+    """How long a silent worker keeps its jobs; also how long recovery from its death takes, at most."""
+    result_retention: timedelta = timedelta(minutes=5)
+    """How long a settled row waits for an inline reader that died."""
+
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("queues")
+    @classmethod
+    def _valid(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_queue_name(name):
+                raise ValueError(f"{name!r} is not a queue name (a-z, 0-9, _; a letter first; at most 40)")
+        if not value or len(set(value)) != len(value):
+            raise ValueError("name each queue once, and at least one")
+        return value
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read the environment.
+
+        Args:
+            overrides: settings given on the command line; None means not given.
+
+        Raises:
+            ConfigurationError: a value is not valid; the message names its variable.
+        """
+        try:
+            return cls(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "DELEGATOR_" + "_".join(str(part) for part in first["loc"][:1]).upper()
+            raise ConfigurationError(f"{name}: {first['msg']}") from None
+
+

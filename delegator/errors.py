@@ -1,0 +1,47 @@
+"""Every error the engine raises.
+
+    DelegatorError
+    ├── ConfigurationError        a setting, argument or declaration is wrong; the message names it
+    │   └── SchemaError           the database is not what the declarations say; `delegator migrate` mends it
+    ├── DependencyError           PostgreSQL, the stream or Temporal can't be reached or refuses us
+    │   ├── DatabaseError
+    │   ├── StreamError
+    │   └── TemporalError
+    └── WireError                 bytes from a peer are not what the protocol says
+
+What a workflow sees are Temporal's own errors (`temporalio.exceptions`), never these.
+"""
+
+from __future__ import annotations
+
+
+class DelegatorError(Exception):
+    """The root. Messages never hold a payload or a secret."""
+
+
+class ConfigurationError(DelegatorError):
+    """A setting, an argument or a declaration is wrong; nothing was changed."""
+
+
+class SchemaError(ConfigurationError):
+    """The database's schema is not what the declarations say."""
+
+
+class DependencyError(DelegatorError):
+    """A server the engine depends on can't be reached or refuses it."""
+
+
+class DatabaseError(DependencyError):
+    """PostgreSQL can't be reached or refuses the connection."""
+
+
+class StreamError(DependencyError):
+    """The pull queue (Sequin or the relay) can't be reached or refuses the request."""
+
+
+class TemporalError(DependencyError):
+    """Temporal can't be reached or refuses the connection."""
+
+
+class WireError(DelegatorError):
+    """Bytes received from a peer do not follow the protocol."""
