@@ -1,0 +1,284 @@
+"""The pull client: takes messages from Sequin's HTTP API, or from the relay, which speaks the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, NamedTuple, NoReturn, Self
+
+import aiohttp
+import orjson
+from pydantic import SecretStr
+from yarl import URL
+
+from delegator.errors import ConfigurationError, StreamError, WireError
+from schema.queues import queue_table
+
+MAX_BATCH: Final = 1000
+MIN_WAIT: Final = timedelta(milliseconds=500)
+MAX_WAIT: Final = timedelta(minutes=5)
+
+_TRANSIENT_4XX: Final = frozenset({408, 425, 429})
+_READ_BUFFER: Final = 1 << 20
+_SUMMARY_LIMIT: Final = 200
+
+
+class StreamRefusedError(StreamError):
+    """The stream answered, and will answer the same to the same request: only a person can mend it."""
+
+
+class Message(NamedTuple):
+    """One inserted row, as the stream delivered it."""
+
+    ack_id: str
+    """Names the message (not this delivery of it) in `ack` and `nack`."""
+    record: dict[str, Any]
+    """The row: column name to value, rendered as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTimeouts:
+    """How long the stream may be silent before its connection is given up."""
+
+    connect: timedelta = timedelta(seconds=5)
+    """Name resolution, TCP and TLS together."""
+    margin: timedelta = timedelta(seconds=5)
+    """Silence allowed on top of the `wait` of a `receive`; a half-open connection is noticed after both."""
+    settle: timedelta = timedelta(seconds=10)
+    """Silence allowed in an `ack` or a `nack`."""
+
+
+class StreamSource:
+    """Receives and settles the messages of one queue.
+
+    Use it as an async context manager. It may be called from several tasks at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        queue: str,
+        token: SecretStr | None = None,
+        session: aiohttp.ClientSession | None = None,
+        timeouts: StreamTimeouts | None = None,
+    ) -> None:
+        """Prepare the client; nothing is sent yet.
+
+        Args:
+            url: base URL of Sequin or of the relay (`DELEGATOR_STREAM_URL`).
+            queue: name of the queue; its stream has the name of its table.
+            token: API token of the stream (`DELEGATOR_STREAM_TOKEN`).
+            session: used and left open; without it the source opens a session of its own, and closes it.
+            timeouts: None: the defaults.
+
+        Raises:
+            ConfigurationError: `url` or `token` can't be used.
+        """
+        base = _base_url(url)
+        self._origin = str(base)
+        self._queue = queue
+        self._stream = queue_table(queue)
+        routes = base / "api" / "sequin_streams" / self._stream
+        self._receive_url = routes / "receive"
+        self._ack_url = routes / "ack"
+        self._nack_url = routes / "nack"
+        self._headers = _headers(token)
+        self._timeouts = timeouts or StreamTimeouts()
+        self._settle_timeout = self._timeout(self._timeouts.settle)
+        self._borrowed = session
+        self._session = session
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self._borrowed is None:
+            self._session = await self._exits.enter_async_context(aiohttp.ClientSession(read_bufsize=_READ_BUFFER))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session = self._borrowed
+        await self._exits.aclose()
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream: of the sink in Sequin, of the table in the relay."""
+        return self._stream
+
+    @property
+    def origin(self) -> str:
+        """Base URL of the stream, for messages to people."""
+        return self._origin
+
+    async def receive(self, max_messages: int, wait: timedelta) -> list[Message]:
+        """Take up to `max_messages` messages, waiting for the first.
+
+        Sequin may answer with nothing long before `wait` is over; see `http_workers.pacing`.
+
+        Args:
+            max_messages: at least 1; the protocol hands out no more than 1000 at a time.
+            wait: zero: answer at once; else held within the protocol's 0.5 s to 5 min.
+
+        Raises:
+            StreamRefusedError: wrong token, no such stream, a refused request.
+            StreamError: the stream can't be reached, is silent or not ready.
+            WireError: the reply is not what the protocol says.
+        """
+        request: dict[str, int] = {"batch_size": min(max_messages, MAX_BATCH)}
+        if wait:
+            wait = min(max(wait, MIN_WAIT), MAX_WAIT)
+            request["wait_for"] = wait // timedelta(milliseconds=1)
+        timeout = self._timeout(wait + self._timeouts.margin)
+        body = await self._post(self._receive_url, request, timeout)
+        reply = self._decode(body, "receive")
+        items = reply.get("data")
+        if not isinstance(items, list):
+            raise self._malformed("receive", '"data" is not a list')
+        try:
+            messages = [Message(item["ack_id"], item["data"]["record"]) for item in items]
+        except (KeyError, TypeError):
+            self._blame(items)
+        for ack_id, record in messages:
+            if type(ack_id) is not str or type(record) is not dict:
+                self._blame(items)
+        return messages
+
+    async def ack(self, ack_ids: Sequence[str]) -> None:
+        """Tell the stream to forget these messages; ids it does not know are ignored by it.
+
+        Raises:
+            StreamRefusedError: wrong token, no such stream, a refused request.
+            StreamError: the stream can't be reached, is silent or not ready.
+            WireError: the reply is not what the protocol says.
+        """
+        await self._settle(self._ack_url, "ack", ack_ids)
+
+    async def nack(self, ack_ids: Sequence[str]) -> None:
+        """Give messages back: the stream offers them to others at once.
+
+        Raises:
+            StreamRefusedError: wrong token, no such stream, a refused request.
+            StreamError: the stream can't be reached, is silent or not ready.
+            WireError: the reply is not what the protocol says.
+        """
+        await self._settle(self._nack_url, "nack", ack_ids)
+
+    async def _settle(self, url: URL, route: str, ack_ids: Sequence[str]) -> None:
+        if not ack_ids:
+            return
+        body = await self._post(url, {"ack_ids": list(ack_ids)}, self._settle_timeout)
+        if self._decode(body, route).get("success") is not True:
+            raise self._malformed(route, '"success" is not true')
+
+    async def _post(self, url: URL, request: dict[str, Any], timeout: aiohttp.ClientTimeout) -> bytes:
+        if self._session is None:
+            raise RuntimeError("StreamSource is used outside its context")
+        try:
+            async with self._session.post(
+                url, data=orjson.dumps(request), headers=self._headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                body = await response.read()
+                status = response.status
+        except TimeoutError:
+            raise StreamError(f"the stream at {self._origin} is silent; is it up? ({_advice_url()})") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StreamError(
+                f"the stream at {self._origin} can't be reached: {_reason(error)} ({_advice_url()})"
+            ) from error
+        if status != 200:
+            raise self._refusal(status, body)
+        return body
+
+    def _refusal(self, status: int, body: bytes) -> StreamError:
+        where = f"the stream at {self._origin}"
+        if status in (401, 403):
+            return StreamRefusedError(
+                f"{where} refuses the token ({status}); set DELEGATOR_STREAM_TOKEN to a valid one"
+            )
+        if status == 404:
+            return StreamRefusedError(
+                f"{where} has no sink named {self._stream!r} for queue {self._queue!r}; declare the queue in "
+                "DELEGATOR_QUEUES, run `delegator migrate`, then apply the output of `delegator sequin-config` "
+                "(or restart `delegator relay`)"
+            )
+        if 300 <= status < 400:
+            return StreamRefusedError(f"{where} redirects ({status}); {_advice_url()}")
+        summary = _summary(body)
+        if 400 <= status < 500 and status not in _TRANSIENT_4XX:
+            return StreamRefusedError(f"{where} refuses the request ({status}){summary}; {_advice_url()}")
+        return StreamError(f"{where} is not ready ({status}){summary}")
+
+    def _decode(self, body: bytes, route: str) -> dict[str, Any]:
+        try:
+            reply = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise self._malformed(route, f"{len(body)} bytes that are not JSON") from None
+        if not isinstance(reply, dict):
+            raise self._malformed(route, "not a JSON object")
+        return reply
+
+    def _blame(self, items: list[Any]) -> NoReturn:
+        for index, item in enumerate(items):
+            place = f"data[{index}]"
+            if not isinstance(item, dict):
+                raise self._malformed("receive", f"{place} is not an object")
+            if not isinstance(item.get("ack_id"), str):
+                raise self._malformed("receive", f"{place}.ack_id is missing or not a string")
+            if not isinstance(item.get("data"), dict):
+                raise self._malformed("receive", f"{place}.data is missing or not an object")
+            if not isinstance(item["data"].get("record"), dict):
+                raise self._malformed("receive", f"{place}.data.record is missing or not an object")
+        raise self._malformed("receive", "data holds something that is not a message")
+
+    def _malformed(self, route: str, what: str) -> WireError:
+        return WireError(f"the stream at {self._origin} answered {route!r} with a malformed reply: {what}")
+
+    def _timeout(self, silence: timedelta) -> aiohttp.ClientTimeout:
+        # No total: a large batch over a slow link is not a dead connection as long as bytes arrive.
+        return aiohttp.ClientTimeout(
+            total=None, connect=self._timeouts.connect.total_seconds(), sock_read=silence.total_seconds()
+        )
+
+
+def _base_url(url: str) -> URL:
+    try:
+        base = URL(url)
+        port = base.port
+    except ValueError:
+        base, port = URL(), None
+    if base.scheme not in ("http", "https") or not base.host or port is None:
+        raise ConfigurationError("DELEGATOR_STREAM_URL is not a URL like http://127.0.0.1:7376")
+    if base.user is not None or base.password is not None:
+        raise ConfigurationError("DELEGATOR_STREAM_URL holds credentials; put the token in DELEGATOR_STREAM_TOKEN")
+    return base.with_query(None).with_fragment(None)
+
+
+def _headers(token: SecretStr | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    if token is not None and (secret := token.get_secret_value()):
+        if not secret.isascii() or not secret.isprintable():
+            raise ConfigurationError("DELEGATOR_STREAM_TOKEN holds a character that an HTTP header can't carry")
+        headers["Authorization"] = f"Bearer {secret}"
+    return headers
+
+
+def _advice_url() -> str:
+    return "check DELEGATOR_STREAM_URL"
+
+
+def _reason(error: BaseException) -> str:
+    # Not str(error): aiohttp quotes bytes of a broken reply in some of its errors.
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
+
+
+def _summary(body: bytes) -> str:
+    try:
+        summary = orjson.loads(body)["summary"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+    return f": {' '.join(summary.split())[:_SUMMARY_LIMIT]}" if isinstance(summary, str) else ""

@@ -1,0 +1,269 @@
+"""The pull client against servers that misbehave, which the real relay can't be made to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from delegator.errors import ConfigurationError, StreamError, WireError
+from http_workers.source import Message, StreamRefusedError, StreamSource, StreamTimeouts
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SECRET = "s3cr3t-payload"
+SHORT = StreamTimeouts(
+    connect=timedelta(seconds=1), margin=timedelta(milliseconds=200), settle=timedelta(milliseconds=200)
+)
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(handler: Handler, queue: str = "default", **options: Any) -> AsyncIterator[StreamSource]:
+    async with serving(handler) as url, StreamSource(url=url, queue=queue, timeouts=SHORT, **options) as source:
+        yield source
+
+
+def reply(body: Any = None, status: int = 200) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        if isinstance(body, bytes):
+            return web.Response(body=body, status=status, content_type="application/json")
+        return web.json_response(body, status=status)
+
+    return handler
+
+
+async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
+    asked: list[tuple[str, str, Any, Any, str | None]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(
+            (
+                request.method,
+                request.path,
+                await request.json(),
+                request.headers["Accept"],
+                request.headers.get("Authorization"),
+            )
+        )
+        item = {"ack_id": "a", "data": {"record": {"job_id": "j"}, "changes": None, "action": "insert"}}
+        return web.json_response({"data": [item, item | {"ack_id": "b"}]})
+
+    async with answering(handler, queue="video", token=SecretStr("tok")) as source:
+        messages = await source.receive(5000, timedelta(seconds=2))
+        await source.receive(7, timedelta(0))
+        await source.receive(7, timedelta(milliseconds=1))
+        await source.receive(7, timedelta(hours=1))
+    assert messages == [Message("a", {"job_id": "j"}), Message("b", {"job_id": "j"})]
+    path = "/api/sequin_streams/custom_task_queue_video/receive"
+    assert asked[0] == ("POST", path, {"batch_size": 1000, "wait_for": 2000}, "application/json", "Bearer tok")
+    assert [body for _, _, body, _, _ in asked[1:]] == [
+        {"batch_size": 7},
+        {"batch_size": 7, "wait_for": 500},
+        {"batch_size": 7, "wait_for": 300_000},
+    ]
+
+
+async def test_ack_and_nack_send_the_ids_and_nothing_for_none():
+    asked: list[tuple[str, Any]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append((request.path.rsplit("/", 1)[1], await request.json()))
+        return web.json_response({"success": True})
+
+    async with answering(handler) as source:
+        await source.ack(["a", "b"])
+        await source.nack(("c",))
+        await source.ack([])
+    assert asked == [("ack", {"ack_ids": ["a", "b"]}), ("nack", {"ack_ids": ["c"]})]
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        (f"<html>{SECRET}".encode(), "not JSON"),
+        (b"", "not JSON"),
+        ([SECRET], "not a JSON object"),
+        ({"data": {"x": SECRET}}, '"data" is not a list'),
+        ({"messages": [SECRET]}, '"data" is not a list'),
+        ({"data": [SECRET]}, "data[0] is not an object"),
+        ({"data": [None]}, "data[0] is not an object"),
+        ({"data": [{"data": {"record": {"a": SECRET}}}]}, "data[0].ack_id"),
+        ({"data": [{"ack_id": 7, "data": {"record": {"a": SECRET}}}]}, "data[0].ack_id"),
+        ({"data": [{"ack_id": "a", "data": SECRET}]}, "data[0].data is"),
+        ({"data": [{"ack_id": "a", "data": {"record": SECRET}}]}, "data[0].data.record"),
+        (
+            {"data": [{"ack_id": "a", "data": {"record": {}}}, {"ack_id": "b", "data": {"recrd": SECRET}}]},
+            "data[1].data.record",
+        ),
+    ],
+)
+async def test_a_malformed_reply_is_named_without_quoting_it(body: Any, wrong: str):
+    async with answering(reply(body)) as source:
+        with pytest.raises(WireError) as caught:
+            await source.receive(10, timedelta(0))
+    assert wrong in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [{"success": False}, {}, {"success": "yes"}])
+async def test_an_ack_that_is_not_a_success_is_malformed(body: Any):
+    async with answering(reply(body)) as source:
+        with pytest.raises(WireError, match="ack"):
+            await source.ack(["a"])
+
+
+@pytest.mark.parametrize(
+    ("status", "names"),
+    [
+        (401, ["DELEGATOR_STREAM_TOKEN"]),
+        (403, ["DELEGATOR_STREAM_TOKEN"]),
+        (404, ["'video'", "'custom_task_queue_video'", "delegator sequin-config", "delegator migrate"]),
+        (400, ["bad wait_for"]),
+        (302, ["DELEGATOR_STREAM_URL"]),
+    ],
+)
+async def test_a_refusal_is_permanent_and_says_what_to_do(status: int, names: list[str]):
+    async with answering(reply({"summary": "bad wait_for"}, status), queue="video") as source:
+        for call in (source.receive(1, timedelta(0)), source.ack(["a"]), source.nack(["a"])):
+            with pytest.raises(StreamRefusedError) as caught:
+                await call
+            for name in names:
+                assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+@pytest.mark.parametrize("body", [{"summary": "store not up"}, b"<html>", {"summary": 5}, [1]])
+async def test_a_server_that_is_not_ready_is_transient(status: int, body: Any):
+    async with answering(reply(body, status)) as source:
+        with pytest.raises(StreamError, match=str(status)) as caught:
+            await source.receive(1, timedelta(0))
+    assert not isinstance(caught.value, StreamRefusedError)
+
+
+async def test_a_long_summary_is_cut_and_kept_on_one_line():
+    async with answering(reply({"summary": "no\nway " + "x" * 10_000}, 400)) as source:
+        with pytest.raises(StreamRefusedError, match="no way") as caught:
+            await source.receive(1, timedelta(0))
+    assert len(str(caught.value)) < 400
+
+
+async def test_connection_refused_is_transient_and_names_the_setting():
+    async with serving(reply()) as url:
+        pass
+    async with StreamSource(url=url, queue="default") as source:
+        with pytest.raises(StreamError, match="DELEGATOR_STREAM_URL") as caught:
+            await source.receive(1, timedelta(0))
+    assert not isinstance(caught.value, StreamRefusedError)
+
+
+@pytest.mark.parametrize("call", ["receive", "ack"])
+async def test_a_half_open_connection_is_noticed(call: str):
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, StreamSource(url=url, queue="default", timeouts=SHORT) as source, asyncio.timeout(3):
+        with pytest.raises(StreamError, match="silent"):
+            await (source.receive(1, timedelta(seconds=1)) if call == "receive" else source.ack(["a"]))
+
+
+async def test_a_large_reply_that_keeps_arriving_is_not_given_up():
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"data":')
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            await response.write(b" ")
+        await response.write(b"[]}")
+        return response
+
+    async with answering(handler) as source:
+        assert await source.receive(1, timedelta(0)) == []
+
+
+async def test_a_connection_cut_in_the_reply_is_transient():
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"data":[{"a":"%s"' % SECRET.encode())
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with answering(handler) as source:
+        with pytest.raises(StreamError) as caught:
+            await source.receive(1, timedelta(0))
+    assert SECRET not in str(caught.value)
+
+
+async def test_bytes_that_are_not_http_are_transient_and_not_quoted():
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{SECRET}\r\n\r\n".encode())
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, StreamSource(url=url, queue="default", timeouts=SHORT) as source:
+        with pytest.raises(StreamError) as caught:
+            await source.receive(1, timedelta(0))
+    assert SECRET not in str(caught.value)
+
+
+async def test_a_cancelled_receive_raises_cancelled():
+    async def handler(request: web.Request) -> web.Response:
+        await asyncio.sleep(10)
+        return web.json_response({"data": []})
+
+    async with answering(handler) as source:
+        task = asyncio.create_task(source.receive(1, timedelta(seconds=30)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_borrowed_session_stays_open():
+    async with serving(reply({"data": []})) as url, aiohttp.ClientSession() as session:
+        async with StreamSource(url=url, queue="default", session=session) as source:
+            assert await source.receive(1, timedelta(0)) == []
+        assert not session.closed
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:7376", "ftp://host", "http://", "http://host:port", "http://u:p@host"])
+def test_an_unusable_url_is_refused_by_name(url: str):
+    with pytest.raises(ConfigurationError, match="DELEGATOR_STREAM_URL"):
+        StreamSource(url=url, queue="default")
+
+
+@pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "tökén"])
+def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(token: str):
+    with pytest.raises(ConfigurationError, match="DELEGATOR_STREAM_TOKEN") as caught:
+        StreamSource(url="http://127.0.0.1:1", queue="default", token=SecretStr(token))
+    assert token not in str(caught.value)
