@@ -237,16 +237,20 @@ async def test_bytes_that_are_not_http_are_transient_and_not_quoted():
 
 
 async def test_a_cancelled_receive_raises_cancelled():
+    asked, released = asyncio.Event(), asyncio.Event()
+
     async def handler(request: web.Request) -> web.Response:
-        await asyncio.sleep(10)
+        asked.set()
+        await released.wait()
         return web.json_response({"data": []})
 
     async with answering(handler) as source:
         task = asyncio.create_task(source.receive(1, timedelta(seconds=30)))
-        await asyncio.sleep(0.05)
+        await asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        released.set()
 
 
 async def test_a_borrowed_session_stays_open():

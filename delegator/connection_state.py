@@ -1,0 +1,103 @@
+"""Whether each server that a process depends on can be reached: said once per change, and measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+Dependency = Literal["stream", "postgresql", "temporal"]
+
+_log = logging.getLogger(__name__)
+
+
+class ConnectionMetrics:
+    """The series of a process's connections; make one per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the series.
+
+        Args:
+            registry: where they are exposed.
+        """
+        self.up = Gauge(
+            "delegator_connection_up",
+            "1 while the dependency answers, 0 while it is lost or has not answered yet",
+            ["dependency"],
+            registry=registry,
+        )
+        self.lost = Counter(
+            "delegator_connection_lost_total",
+            "How often a dependency that had answered was lost",
+            ["dependency"],
+            registry=registry,
+        )
+
+
+class ConnectionState:
+    """The state of one dependency, told by those who talk to it.
+
+    Call `lost` after every failure and `restored` after every success: only changes are logged and counted.
+    """
+
+    def __init__(
+        self, dependency: Dependency, metrics: ConnectionMetrics, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin with a dependency that has not answered yet.
+
+        Args:
+            dependency: its name in logs, metrics and `/readyz`.
+            metrics: the process's connection series.
+            clock: monotonic, in seconds.
+        """
+        self.dependency = dependency
+        self._clock = clock
+        self._up = metrics.up.labels(dependency)
+        self._up.set(0)
+        self._lost = metrics.lost.labels(dependency)
+        self._is_up = False
+        self._since: float | None = None
+        self._problem: str = "has not answered yet"
+
+    @property
+    def up(self) -> bool:
+        """True while the dependency answers."""
+        return self._is_up
+
+    def problem(self) -> str | None:
+        """Return what is wrong, or None while the dependency answers. Safe to call from any thread."""
+        return None if self._is_up else self._problem
+
+    def lost(self, reason: str) -> None:
+        """Note that the dependency does not answer.
+
+        Args:
+            reason: one line for people, without payloads or secrets.
+        """
+        self._problem = reason
+        if self._since is not None:
+            return
+        self._since = self._clock()
+        if self._is_up:
+            self._is_up = False
+            self._up.set(0)
+            self._lost.inc()
+            _log.warning("connection_lost", extra={"dependency": self.dependency, "reason": reason})
+        else:
+            _log.warning("connection_failed", extra={"dependency": self.dependency, "reason": reason})
+
+    def restored(self) -> None:
+        """Note that the dependency answers."""
+        if self._is_up:
+            return
+        self._is_up = True
+        self._up.set(1)
+        if self._since is None:
+            _log.info("connection_up", extra={"dependency": self.dependency})
+            return
+        seconds = round(self._clock() - self._since, 3)
+        self._since = None
+        _log.info("connection_restored", extra={"dependency": self.dependency, "seconds": seconds})

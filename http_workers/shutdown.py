@@ -1,0 +1,60 @@
+"""Stopping on signals: the first asks, the second does not ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Final
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Shutdown:
+    """A request to stop, in time or by signal."""
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self.requested = asyncio.Event()
+        """Set once the process should stop gracefully."""
+        self.insisted = asyncio.Event()
+        """Set once it should stop at once; only where the process is not ended instead."""
+
+    def request(self) -> None:
+        """Ask for a graceful stop; call it from the event loop."""
+        self.requested.set()
+
+
+@asynccontextmanager
+async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shutdown]:
+    """Turn SIGTERM and SIGINT into a `Shutdown` while the context is open; main thread only.
+
+    Args:
+        exit_on_second: a second signal ends the process on the spot, with status 128 + its number, even if a
+            handler blocks the event loop; False: it sets `insisted`.
+    """
+    loop = asyncio.get_running_loop()
+    shutdown = Shutdown()
+    received = 0
+
+    # signal.signal and not loop.add_signal_handler: this also runs while the event loop is blocked.
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            loop.call_soon_threadsafe(shutdown.request)
+        elif exit_on_second:
+            os.write(2, b"stopped at once\n")
+            os._exit(128 + number)
+        else:
+            loop.call_soon_threadsafe(shutdown.insisted.set)
+
+    previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield shutdown
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
