@@ -1,0 +1,1 @@
+"""What travels between workflow, delegator and workers, as bytes."""

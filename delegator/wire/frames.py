@@ -1,0 +1,60 @@
+"""A frame: one JSON header and many binary bodies in one byte string.
+
+Ten thousand jobs travel as one payload instead of ten thousand, so that a codec, the SDK's bridge
+and history each handle one object.
+
+    4 bytes, big endian: length of the header | header, JSON | bodies, end to end
+
+The header's key `sizes` holds the bodies' lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import orjson
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+
+from delegator.errors import WireError
+
+_LENGTH = 4
+_SIZES = "sizes"
+_ENCODING = "encoding"
+_BINARY = b"binary/plain"
+
+
+def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
+    """Return a frame of `header` and `bodies`."""
+    encoded = orjson.dumps({**header, _SIZES: list(map(len, bodies))})
+    return b"".join((len(encoded).to_bytes(_LENGTH, "big"), encoded, *bodies))
+
+
+def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the header (without `sizes`) and the bodies of a frame.
+
+    Raises:
+        WireError: it is no frame.
+    """
+    start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
+    try:
+        header = orjson.loads(frame[_LENGTH:start])
+        sizes = header.pop(_SIZES)
+        ends = list(accumulate(sizes, initial=start))
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        raise WireError("not a delegator frame") from None
+    if ends[-1] != len(frame) or any(size < 0 for size in sizes):
+        raise WireError("a delegator frame was cut short")
+    return header, [frame[begin:end] for begin, end in pairwise(ends)]
+
+
+def to_payload(frame: bytes) -> Payload:
+    """Wrap a frame as a Temporal payload."""
+    return Payload(metadata={_ENCODING: _BINARY}, data=frame)
+
+
+def to_raw_value(frame: bytes) -> RawValue:
+    """Wrap a frame so that no payload converter touches it."""
+    return RawValue(to_payload(frame))

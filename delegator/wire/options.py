@@ -1,0 +1,74 @@
+"""Job options as they stand in the queue's `options` column and in enqueue requests: JSON, milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio.common import RetryPolicy
+
+from delegator.contracts import DEFAULT_OPTIONS, JobOptions
+from delegator.errors import WireError
+
+_DURATIONS = {
+    "start_to_close_ms": "start_to_close_timeout",
+    "schedule_to_close_ms": "schedule_to_close_timeout",
+    "schedule_to_start_ms": "schedule_to_start_timeout",
+    "heartbeat_ms": "heartbeat_timeout",
+    "inline_wait_ms": "inline_wait",
+}
+_RETRY = "retry"
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def encode_options(options: JobOptions) -> dict[str, Any] | None:
+    """Return what differs from the defaults; None: nothing does."""
+    encoded: dict[str, Any] = {
+        key: value // _MILLISECOND for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
+    }
+    policy = options.retry_policy
+    if policy is not None:
+        retry: dict[str, Any] = {}
+        if policy.initial_interval != timedelta(seconds=1):
+            retry["initial_interval_ms"] = policy.initial_interval // _MILLISECOND
+        if policy.backoff_coefficient != 2.0:
+            retry["backoff_coefficient"] = policy.backoff_coefficient
+        if policy.maximum_interval is not None:
+            retry["maximum_interval_ms"] = policy.maximum_interval // _MILLISECOND
+        if policy.maximum_attempts:
+            retry["maximum_attempts"] = policy.maximum_attempts
+        if policy.non_retryable_error_types:
+            retry["non_retryable_error_types"] = list(policy.non_retryable_error_types)
+        if retry:
+            encoded[_RETRY] = retry
+    return encoded or None
+
+
+def decode_options(encoded: Mapping[str, Any] | None) -> JobOptions:
+    """Return the options of an `options` column.
+
+    Raises:
+        WireError: a value has the wrong type.
+    """
+    if not encoded:
+        return DEFAULT_OPTIONS
+    try:
+        values: dict[str, Any] = {
+            name: timedelta(milliseconds=encoded[key])
+            for key, name in _DURATIONS.items()
+            if encoded.get(key) is not None
+        }
+        retry = encoded.get(_RETRY)
+        if retry is not None:
+            maximum = retry.get("maximum_interval_ms")
+            values["retry_policy"] = RetryPolicy(
+                initial_interval=timedelta(milliseconds=retry.get("initial_interval_ms", 1000)),
+                backoff_coefficient=float(retry.get("backoff_coefficient", 2.0)),
+                maximum_interval=None if maximum is None else timedelta(milliseconds=maximum),
+                maximum_attempts=int(retry.get("maximum_attempts", 0)),
+                non_retryable_error_types=retry.get("non_retryable_error_types"),
+            )
+        return JobOptions(**values)
+    except (AttributeError, TypeError, ValueError):
+        raise WireError("the job's options have a value of the wrong type") from None

@@ -1,0 +1,94 @@
+"""Outcomes of jobs, on their way to the workflow: in a local activity's result or in a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from delegator.errors import WireError
+from delegator.wire.frames import pack, unpack
+
+SIGNAL_NAME = "delegator.outcomes"
+"""The signal that carries outcomes to a workflow run."""
+
+
+class OutcomeKind(StrEnum):
+    """How a job ended; the value stands in the queue's `outcome` column."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+_LETTERS = {OutcomeKind.COMPLETED: "c", OutcomeKind.FAILED: "f", OutcomeKind.CANCELED: "x"}
+_KINDS = {letter: kind for kind, letter in _LETTERS.items()}
+_PENDING = "."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended."""
+
+    kind: OutcomeKind
+    """Completed, failed or canceled."""
+    body: bytes
+    """Completed: the result, a serialized `Payloads`. Else: a serialized `Failure` with activity failure info."""
+
+
+def pack_signal(outcomes: Sequence[tuple[str, Outcome]]) -> bytes:
+    """Return the frame of a signal with these outcomes by job id."""
+    return pack(
+        {
+            "ids": [job_id for job_id, _ in outcomes],
+            "kinds": "".join(_LETTERS[outcome.kind] for _, outcome in outcomes),
+        },
+        [outcome.body for _, outcome in outcomes],
+    )
+
+
+def unpack_signal(frame: bytes) -> list[tuple[str, Outcome]]:
+    """Return the outcomes in a signal's frame.
+
+    Raises:
+        WireError: it is not such a frame.
+    """
+    header, bodies = unpack(frame)
+    try:
+        return [
+            (job_id, Outcome(_KINDS[letter], body))
+            for job_id, letter, body in zip(header["ids"], header["kinds"], bodies, strict=True)
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise WireError("not a frame of outcomes") from None
+
+
+def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], count: int) -> bytes:
+    """Return the reply to an enqueue request of `count` jobs: the outcomes known by now, by position.
+
+    Args:
+        id_prefix: the prefix under which jobs without an id of their own were enqueued. It is recorded in history,
+            because a reset run replays this reply under another run id.
+    """
+    kinds = [_PENDING] * count
+    for position, outcome in outcomes.items():
+        kinds[position] = _LETTERS[outcome.kind]
+    return pack(
+        {"prefix": id_prefix, "kinds": "".join(kinds)},
+        [outcomes[position].body for position in sorted(outcomes)],
+    )
+
+
+def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:
+    """Return the id prefix and, for each job of the request, its outcome (None: a signal will bring it).
+
+    Raises:
+        WireError: it is not such a frame.
+    """
+    header, bodies = unpack(frame)
+    rest = iter(bodies)
+    try:
+        outcomes = [None if letter == _PENDING else Outcome(_KINDS[letter], next(rest)) for letter in header["kinds"]]
+        return header["prefix"], outcomes
+    except (KeyError, TypeError, StopIteration):
+        raise WireError("not a reply to an enqueue request") from None

@@ -1,0 +1,133 @@
+"""Enqueue and cancel requests, from workflow code to its local activities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from delegator.errors import WireError
+from delegator.wire.frames import pack, unpack
+
+ENQUEUE_ACTIVITY = "delegator.enqueue"
+CANCEL_ACTIVITY = "delegator.cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """What many jobs of a request share."""
+
+    type: str
+    """The delegated activity type."""
+    queue: str
+    """The queue."""
+    options: dict[str, Any] | None
+    """In the form of the `options` column."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """One job to enqueue."""
+
+    kind: JobKind
+    """Its type, queue and options."""
+    input: bytes
+    """Its arguments: a serialized `Payloads`, not through the codec."""
+    header: bytes
+    """A serialized `Header`; empty: none."""
+    job_id: str | None
+    """The caller's own job id; None: prefix and sequence number."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueRequest:
+    """What a workflow asks its local activity to enqueue."""
+
+    jobs: Sequence[JobRequest]
+    """In ascending order of their sequence numbers."""
+    sequences: Sequence[int]
+    """Each job's sequence number within the run."""
+    reply_bytes: int
+    """Most bytes of outcomes that the reply may bring; the others come by signal."""
+
+
+def generated_job_id(prefix: str, sequence: int) -> str:
+    """Return the id of the job that a workflow run enqueued as its `sequence`th."""
+    return f"{prefix}:{sequence}"
+
+
+def pack_enqueue(request: EnqueueRequest) -> bytes:
+    """Return the frame of an enqueue request."""
+    kinds: dict[int, int] = {}
+    shared: list[JobKind] = []
+    indexes: list[int] = []
+    headers: dict[int, bytes] = {}
+    ids: dict[str, str] = {}
+    for position, job in enumerate(request.jobs):
+        # One object stands for each kind within a flush, so identity is enough and costs less than a comparison.
+        index = kinds.get(id(job.kind))
+        if index is None:
+            index = kinds[id(job.kind)] = len(shared)
+            shared.append(job.kind)
+        indexes.append(index)
+        if job.header:
+            headers[position] = job.header
+        if job.job_id is not None:
+            ids[str(position)] = job.job_id
+    first, last = request.sequences[0], request.sequences[-1]
+    contiguous = last - first + 1 == len(request.sequences)
+    return pack(
+        {
+            "sequences": first if contiguous else request.sequences,
+            "reply_bytes": request.reply_bytes,
+            "kinds": [[kind.type, kind.queue, kind.options] for kind in shared],
+            "kind": indexes if len(shared) > 1 else None,
+            "ids": ids,
+            "headers": list(headers),
+        },
+        [job.input for job in request.jobs] + list(headers.values()),
+    )
+
+
+def unpack_enqueue(frame: bytes) -> EnqueueRequest:
+    """Return the request in a frame.
+
+    Raises:
+        WireError: it is not such a frame.
+    """
+    header, bodies = unpack(frame)
+    try:
+        kinds = [JobKind(*kind) for kind in header["kinds"]]
+        ids: dict[str, str] = header["ids"]
+        positions = header["headers"]
+        count = len(bodies) - len(positions)
+        headers = dict(zip(positions, bodies[count:], strict=True))
+        indexes = header["kind"] or [0] * count
+        jobs = [
+            JobRequest(kinds[index], body, headers.get(position, b""), ids.get(str(position)))
+            for position, (index, body) in enumerate(zip(indexes, bodies[:count], strict=True))
+        ]
+        sequences = header["sequences"]
+        if isinstance(sequences, int):
+            sequences = range(sequences, sequences + count)
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise WireError("not an enqueue request") from None
+
+
+def pack_cancel(jobs: Sequence[tuple[str, str]]) -> bytes:
+    """Return the frame that asks to cancel jobs, given as (queue, job id)."""
+    return pack({"jobs": jobs}, [])
+
+
+def unpack_cancel(frame: bytes) -> list[tuple[str, str]]:
+    """Return the (queue, job id) pairs of a cancel request.
+
+    Raises:
+        WireError: it is not such a frame.
+    """
+    header, _ = unpack(frame)
+    try:
+        return [(queue, job_id) for queue, job_id in header["jobs"]]
+    except (KeyError, TypeError, ValueError):
+        raise WireError("not a cancel request") from None

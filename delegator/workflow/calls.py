@@ -1,0 +1,150 @@
+"""Delegated calls of one workflow run, while they wait for their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.common.v1 import Header, Payload, Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import FailureConverter, PayloadConverter
+from temporalio.exceptions import ActivityError, CancelledError, RetryState
+from temporalio.workflow import ActivityCancellationType
+
+from delegator.wire.outcomes import Outcome, OutcomeKind
+from delegator.wire.requests import JobKind, JobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """What calls of one type with the same options share."""
+
+    kind: JobKind
+    """Type, queue and options of the jobs."""
+    return_type: Any
+    """Type of the result; None: whatever the payload converter makes of it."""
+    cancellation_type: ActivityCancellationType
+    """What a cancellation of the caller means for the job."""
+
+
+class Call:
+    """One delegated call."""
+
+    __slots__ = ("group", "job_id", "outcome", "request", "sent", "sequence", "spec")
+
+    def __init__(self, spec: CallSpec, request: JobRequest, group: CallGroup) -> None:
+        self.spec = spec
+        self.request = request
+        self.group = group
+        self.job_id = ""
+        self.sequence = -1
+        self.outcome: Outcome | None = None
+        self.sent: asyncio.Future[None] | None = None
+        """Done when the enqueueing local activity has ended; None: not handed to one yet."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Store the outcome and wake the caller. A call is settled once."""
+        self.outcome = outcome
+        self.group.settled(outcome)
+
+
+class CallGroup:
+    """Calls that one caller waits for together."""
+
+    __slots__ = ("_future", "_stop_early", "_unsettled", "calls", "failure")
+
+    def __init__(self, *, stop_early: bool) -> None:
+        self.calls: list[Call] = []
+        self.failure: BaseException | None = None
+        """Set when the jobs could not be enqueued at all."""
+        self._stop_early = stop_early
+        self._unsettled = 0
+        self._future: asyncio.Future[None] | None = None
+
+    def add(self, call: Call) -> None:
+        """Add a call that is not settled."""
+        self.calls.append(call)
+        self._unsettled += 1
+
+    def settled(self, outcome: Outcome) -> None:
+        """Take note that one more call has its outcome."""
+        self._unsettled -= 1
+        if self._unsettled == 0 or (self._stop_early and outcome.kind is not OutcomeKind.COMPLETED):
+            self._wake()
+
+    def fail(self, failure: BaseException) -> None:
+        """Let the caller see `failure` instead of outcomes."""
+        self.failure = self.failure or failure
+        self._wake()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the caller need not wait."""
+        if self._unsettled == 0 or self.failure is not None:
+            return True
+        return self._stop_early and any(
+            call.outcome is not None and call.outcome.kind is not OutcomeKind.COMPLETED for call in self.calls
+        )
+
+    async def wait(self) -> None:
+        """Wait until every call is settled or, if the group stops early, until one has failed."""
+        while not self.ready:
+            self._future = asyncio.get_running_loop().create_future()
+            await self._future
+
+    def _wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class Converter:
+    """Turns arguments into job inputs, and outcomes into results or exceptions."""
+
+    __slots__ = ("_failures", "_payloads")
+
+    def __init__(self, payloads: PayloadConverter, failures: FailureConverter) -> None:
+        self._payloads = payloads
+        self._failures = failures
+
+    def input(self, args: Sequence[Any]) -> bytes:
+        """Return the arguments as a serialized `Payloads`."""
+        return Payloads(payloads=self._payloads.to_payloads(args)).SerializeToString() if args else b""
+
+    @staticmethod
+    def header(header: Mapping[str, Payload]) -> bytes:
+        """Return a call's header as a serialized `Header`; empty if there is none."""
+        return Header(fields=header).SerializeToString() if header else b""
+
+    def result(self, call: Call) -> Any:
+        """Return the result of a settled call.
+
+        Raises:
+            ActivityError: the job failed or was canceled; its cause says why.
+        """
+        outcome = call.outcome
+        if outcome is None:
+            raise RuntimeError("the call is not settled")
+        if outcome.kind is OutcomeKind.COMPLETED:
+            hints = None if call.spec.return_type is None else [call.spec.return_type]
+            results = self._payloads.from_payloads(Payloads.FromString(outcome.body).payloads, hints)
+            return results[0] if results else None
+        if not outcome.body:
+            raise canceled_error(call)
+        raise self._failures.from_failure(Failure.FromString(outcome.body), self._payloads)
+
+
+def canceled_error(call: Call) -> ActivityError:
+    """Return the error of a call whose caller was canceled, shaped as Temporal shapes it."""
+    error = ActivityError(
+        "Activity cancelled",
+        scheduled_event_id=0,
+        started_event_id=0,
+        identity="",
+        activity_type=call.spec.kind.type,
+        activity_id=call.job_id,
+        retry_state=RetryState.CANCEL_REQUESTED,
+    )
+    error.__cause__ = CancelledError("Cancelled")
+    return error

@@ -1,0 +1,263 @@
+"""The delegations of one workflow run: what is to be enqueued, and what waits for an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.converter import DefaultFailureConverter, FailureConverter
+from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityCancellationType
+
+from delegator.contracts import DelegatedType, JobOptions
+from delegator.wire.frames import to_raw_value
+from delegator.wire.options import encode_options
+from delegator.wire.outcomes import SIGNAL_NAME, Outcome, OutcomeKind, unpack_reply, unpack_signal
+from delegator.wire.requests import (
+    CANCEL_ACTIVITY,
+    ENQUEUE_ACTIVITY,
+    EnqueueRequest,
+    JobKind,
+    generated_job_id,
+    pack_cancel,
+    pack_enqueue,
+)
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+
+_JOBS_PER_REQUEST = 2_000
+_BYTES_PER_REQUEST = 4 * 1024 * 1024
+_REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
+_ENQUEUE_TIMEOUT = timedelta(seconds=60)
+_CANCEL_TIMEOUT = timedelta(seconds=10)
+_CANCELED = Outcome(OutcomeKind.CANCELED, b"")
+# Enqueueing is idempotent, and a database that is away will come back: retry for ever.
+_ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+
+
+class Delegations:
+    """All delegations of one workflow run.
+
+    The bound `on_outcomes` is the run's signal handler, by which the object is found again.
+    """
+
+    def __init__(self, failure_converter: FailureConverter) -> None:
+        self.converter = Converter(workflow.payload_converter(), failure_converter)
+        self._run_id = workflow.info().run_id
+        self._specs: dict[tuple[Any, ...], CallSpec] = {}
+        self._next = 0
+        self._buffer: list[Call] = []
+        self._pending: dict[str, Call] = {}
+        self._early: dict[str, Outcome] = {}
+        self._own_ids: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._task_started_at = -1
+        self._reply_bytes_left = _REPLY_BYTES_PER_TASK
+
+    @classmethod
+    def install(cls, failure_converter: FailureConverter) -> Delegations:
+        """Make this run able to receive outcomes, before its first line of code runs."""
+        delegations = cls(failure_converter)
+        workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
+        return delegations
+
+    @classmethod
+    def current(cls) -> Delegations:
+        """Return the delegations of the workflow run that calls."""
+        handler = workflow.get_signal_handler(SIGNAL_NAME)
+        owner = getattr(handler, "__self__", None)
+        return owner if isinstance(owner, cls) else cls.install(DefaultFailureConverter())
+
+    def spec(
+        self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
+    ) -> CallSpec:
+        """Return what calls of a type with these options share: one object, however many calls there are."""
+        encoded = encode_options(options.over(declared.options))
+        key = (declared.name, declared.queue, orjson.dumps(encoded), cancellation_type, declared.return_type)
+        known = self._specs.get(key)
+        if known is None:
+            kind = JobKind(declared.name, declared.queue, encoded)
+            known = self._specs[key] = CallSpec(kind, declared.return_type, cancellation_type)
+        return known
+
+    def submit(self, call: Call) -> None:
+        """Enqueue a call together with all others made before the event loop's next turn.
+
+        Raises:
+            ValueError: a job with the same id of the caller's own already waits in this workflow.
+        """
+        if call.request.job_id is not None:
+            if call.request.job_id in self._own_ids:
+                raise ValueError(f"job id {call.request.job_id!r} was already used in this workflow run")
+            self._own_ids.add(call.request.job_id)
+        if not self._buffer:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._buffer.append(call)
+        call.group.add(call)
+
+    async def wait(self, group: CallGroup, cancellation_type: ActivityCancellationType) -> None:
+        """Wait for a group's outcomes, honouring a cancellation of the caller as Temporal's activities do.
+
+        Raises:
+            ActivityError: the caller was canceled; its cause is Temporal's CancelledError.
+        """
+        while True:
+            try:
+                await group.wait()
+                break
+            except asyncio.CancelledError:
+                unsettled = [call for call in group.calls if call.outcome is None]
+                if not unsettled:
+                    raise
+                if cancellation_type is ActivityCancellationType.ABANDON:
+                    raise canceled_error(unsettled[0]) from None
+                await asyncio.shield(self._spawn(self.cancel(unsettled)))
+                if cancellation_type is ActivityCancellationType.TRY_CANCEL:
+                    raise canceled_error(unsettled[0]) from None
+        if group.failure is not None:
+            raise group.failure
+
+    async def cancel(self, calls: Iterable[Call]) -> None:
+        """Remove waiting jobs and ask running ones to stop. Afterwards a removed job's call is settled."""
+        calls = [call for call in calls if call.outcome is None]
+        never_sent = {id(call) for call in calls if call.sent is None}
+        if never_sent:
+            self._buffer = [call for call in self._buffer if id(call) not in never_sent]
+        for call in calls:
+            if call.sent is None:
+                call.settle(_CANCELED)
+            elif not call.sent.done():
+                await asyncio.wait([call.sent])
+        sent = [call for call in calls if call.outcome is None and call.job_id in self._pending]
+        if not sent:
+            return
+        try:
+            reply: RawValue = await workflow.execute_local_activity(
+                CANCEL_ACTIVITY,
+                to_raw_value(pack_cancel([(call.spec.kind.queue, call.job_id) for call in sent])),
+                result_type=RawValue,
+                schedule_to_close_timeout=_CANCEL_TIMEOUT,
+                retry_policy=_ENQUEUE_RETRY,
+            )
+        except ActivityError:
+            workflow.logger.warning("cancel_request_failed jobs=%d", len(sent))
+            return
+        for job_id, outcome in unpack_signal(reply.payload.data):
+            self._settle(job_id, outcome)
+
+    def on_outcomes(self, outcomes: RawValue) -> None:
+        """Handle the signal that brings outcomes. Those of unknown or settled jobs are ignored."""
+        for job_id, outcome in unpack_signal(outcomes.payload.data):
+            if not self._settle(job_id, outcome) and not self._was_settled(job_id):
+                self._early[job_id] = outcome
+
+    def _settle(self, job_id: str, outcome: Outcome) -> bool:
+        call = self._pending.pop(job_id, None)
+        if call is None:
+            return False
+        if call.outcome is None:
+            call.settle(outcome)
+        return True
+
+    def _was_settled(self, job_id: str) -> bool:
+        prefix, _, sequence = job_id.rpartition(":")
+        if prefix == self._run_id and sequence.isdigit():
+            return int(sequence) < self._next
+        return job_id in self._own_ids and job_id not in self._pending
+
+    def _flush(self) -> None:
+        buffer, self._buffer = self._buffer, []
+        loop = asyncio.get_running_loop()
+        for call in buffer:
+            call.sequence = self._next
+            call.job_id = call.request.job_id or generated_job_id(self._run_id, self._next)
+            call.sent = loop.create_future()
+            self._next += 1
+            self._pending[call.job_id] = call
+            # A workflow task that is run again sees the outcomes that arrived meanwhile before its code runs.
+            early = self._early.pop(call.job_id, None)
+            if early is not None:
+                self._settle(call.job_id, early)
+                call.sent.set_result(None)
+        chunks = list(_chunks([call for call in buffer if call.outcome is None]))
+        for chunk in chunks:
+            self._spawn(self._enqueue(chunk, self._reply_share(len(chunks))))
+
+    def _reply_share(self, chunks: int) -> int:
+        started_at = workflow.info().get_current_history_length()
+        if started_at != self._task_started_at:
+            self._task_started_at = started_at
+            self._reply_bytes_left = _REPLY_BYTES_PER_TASK
+        return self._reply_bytes_left // chunks
+
+    async def _enqueue(self, calls: Sequence[Call], reply_bytes: int) -> None:
+        request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
+        try:
+            raw: RawValue = await workflow.execute_local_activity(
+                ENQUEUE_ACTIVITY,
+                to_raw_value(pack_enqueue(request)),
+                result_type=RawValue,
+                start_to_close_timeout=_ENQUEUE_TIMEOUT,
+                retry_policy=_ENQUEUE_RETRY,
+                cancellation_type=ActivityCancellationType.ABANDON,
+                summary=_summary(calls),
+            )
+        except ActivityError as error:
+            for call in calls:
+                self._pending.pop(call.job_id, None)
+                call.group.fail(error)
+            _mark_sent(calls)
+            return
+        frame = raw.payload.data
+        self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
+        prefix, outcomes = unpack_reply(frame)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if prefix != self._run_id and call.request.job_id is None:
+                self._adopt_id(call, generated_job_id(prefix, call.sequence))
+            if outcome is not None:
+                self._settle(call.job_id, outcome)
+        _mark_sent(calls)
+
+    def _adopt_id(self, call: Call, job_id: str) -> None:
+        """Take over the id under which the job was enqueued before this run was reset."""
+        if self._pending.pop(call.job_id, None) is None:
+            return
+        call.job_id = job_id
+        self._pending[job_id] = call
+        early = self._early.pop(job_id, None)
+        if early is not None:
+            self._settle(job_id, early)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _mark_sent(calls: Iterable[Call]) -> None:
+    for call in calls:
+        if call.sent is not None and not call.sent.done():
+            call.sent.set_result(None)
+
+
+def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
+    start = size = 0
+    for position, call in enumerate(calls):
+        weight = len(call.request.input) + len(call.request.header)
+        if position > start and (position - start >= _JOBS_PER_REQUEST or size + weight > _BYTES_PER_REQUEST):
+            yield calls[start:position]
+            start, size = position, 0
+        size += weight
+    if start < len(calls):
+        yield calls[start:]
+
+
+def _summary(calls: Sequence[Call]) -> str:
+    kinds = sorted({call.spec.kind.type for call in calls})
+    more = "" if len(kinds) <= 3 else f" and {len(kinds) - 3} more"
+    return f"{len(calls)} x {', '.join(kinds[:3])}{more}"[:200]
