@@ -1,0 +1,38 @@
+"""Runs another program so that it dies with its parent, as another user where asked.
+
+A script of its own, run with `python -I -S`, because doing this between fork and exec in a process that has
+threads (temporalio's runtime) is not safe.
+
+Usage: _launcher.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM [ARGUMENT ...]; UID -1 keeps the user.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    """Become the program."""
+    parent, signal_number, uid, gid = (int(value) for value in arguments[:4])
+    program = arguments[4:]
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
+    if uid >= 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+    if libc is not None:
+        # After setuid, which clears it; before the check, so that a parent's death is not missed in between.
+        libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit("the parent process is gone")
+    try:
+        os.execv(program[0], program)
+    except OSError as error:
+        sys.exit(f"can't run {program[0]}: {error.strerror}")
+
+
+main(sys.argv[1:])

@@ -1,0 +1,97 @@
+"""The directory that one stack lives in."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from delegator.dev.accounts import TEMPORARY_PREFIX, account_for, new_temporary_directory
+from delegator.errors import ConfigurationError
+
+# A directory is unlocked for a moment between its making and its locking.
+_YOUNG_S = 60.0
+
+
+class StackDirectory:
+    """A stack's data and logs, held by one stack at a time."""
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        """Take hold of `path`, which must exist.
+
+        Raises:
+            ConfigurationError: another stack runs there.
+        """
+        self.path = path
+        self._keep = keep
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise ConfigurationError(
+                f"another stack is running in {path}: stop it, or choose another --data-dir"
+            ) from None
+        if os.geteuid() == 0:
+            # PostgreSQL's unprivileged user must pass through; what is in here stays closed to it.
+            path.chmod(path.stat().st_mode | 0o011)
+        (path / "logs").mkdir(exist_ok=True)
+
+    @classmethod
+    def open(cls, path: Path | None, *, keep: bool) -> StackDirectory:
+        """Take hold of a directory.
+
+        Args:
+            path: made if missing; None: a new temporary one.
+            keep: leave it when the stack ends. One that held something else before is never removed.
+
+        Raises:
+            ConfigurationError: it is no place for a stack; the message says why.
+        """
+        if path is None:
+            remove_abandoned()
+            return cls(new_temporary_directory(account_for(Path("/nonexistent"))), keep=keep)
+        path = path.expanduser().absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            foreign = any(path.iterdir()) and not (path / "lock").exists()
+        except OSError as error:
+            raise ConfigurationError(f"--data-dir {path}: {error.strerror}") from None
+        if foreign:
+            raise ConfigurationError(f"--data-dir {path} holds other files: choose an empty or a new directory")
+        return cls(path, keep=keep)
+
+    def log(self, name: str) -> Path:
+        """Return the log file of a component."""
+        return self.path / "logs" / f"{name}.log"
+
+    def token(self) -> str:
+        """Return the stream's token, the same for as long as the directory is kept."""
+        file = self.path / "token"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(24))
+        return file.read_text().strip()
+
+    def close(self) -> None:
+        """Let go of it, and remove it unless it is kept."""
+        if not self._keep:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def remove_abandoned() -> None:
+    """Remove temporary directories of stacks whose process was killed."""
+    for base in {tempfile.gettempdir(), "/tmp", "/var/tmp"}:
+        for path in Path(base).glob(f"{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_S:
+                    continue
+                with (path / "lock").open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)

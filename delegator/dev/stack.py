@@ -1,0 +1,306 @@
+"""The embedded stack: PostgreSQL, Temporal's dev server, the schema, the relay and the sweeper on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from delegator.dev import postgres, temporal
+from delegator.dev.component import Component
+from delegator.dev.directory import StackDirectory
+from delegator.dev.migrations import migrate_database
+from delegator.dev.postgres import Postgres, StopMode
+from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
+from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.errors import ConfigurationError, DependencyError
+from schema.queues import DEFAULT_QUEUE
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """How to run a stack."""
+
+    data_dir: Path | None = None
+    """Where its data and logs are; None: a temporary directory."""
+    keep: bool = False
+    """Leave the data when the stack ends, and keep Temporal's workflows in a file."""
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    """Declared queues."""
+    headless: bool = False
+    """Without Temporal's web UI."""
+    usual_ports: bool = True
+    """Take the usual ports where they are free (54320, 7233, 8233, 7376); False: any free ones."""
+    temporal_file: bool = False
+    """Keep Temporal's workflows in a file even when the data is thrown away, so that it can be restarted."""
+    programs: tuple[ProgramSpec, ...] = PROGRAMS
+    """The engine's processes to run."""
+
+
+class RunningStack:
+    """A stack that runs. Made by `embedded_stack`."""
+
+    temporal_namespace = NAMESPACE
+    """The namespace to use."""
+
+    def __init__(self, options: StackOptions, directory: StackDirectory) -> None:
+        self.directory = directory.path
+        self.queues = options.queues
+        self.stream_token = directory.token()
+        usual = options.usual_ports
+        durable_temporal = options.keep or options.temporal_file
+        self.postgres = Postgres(
+            directory.path / "postgres",
+            directory.log("postgres"),
+            durable=options.keep,
+            preferred_port=postgres.USUAL_PORT if usual else None,
+        )
+        self.temporal = TemporalServer(
+            directory.log("temporal"),
+            database=directory.path / "temporal.db" if durable_temporal else None,
+            headless=options.headless,
+            preferred_port=temporal.USUAL_PORT if usual else None,
+            preferred_ui_port=temporal.USUAL_UI_PORT if usual else None,
+        )
+        self._environment: dict[str, str] = {}
+        self._programs = [
+            Program(
+                spec, directory.log(spec.name), self._environment, preferred_port=spec.preferred_port if usual else None
+            )
+            for spec in options.programs
+            if spec.available
+        ]
+        self._components: dict[str, Component] = {
+            component.name: component for component in (self.postgres, self.temporal, *self._programs)
+        }
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database that holds the queues."""
+        return self.postgres.url()
+
+    @property
+    def temporal_address(self) -> str:
+        """`host:port` of Temporal."""
+        return self.temporal.address
+
+    @property
+    def temporal_ui_url(self) -> str | None:
+        """URL of Temporal's web UI; None: headless."""
+        return self.temporal.ui_url
+
+    @property
+    def temporal_metrics_url(self) -> str:
+        """URL of Temporal's Prometheus metrics."""
+        return self.temporal.metrics_url
+
+    @property
+    def stream_url(self) -> str:
+        """Base URL of the relay.
+
+        Raises:
+            DependencyError: this stack runs no relay.
+        """
+        for program in self._programs:
+            if program.name == RELAY.name and program.url is not None:
+                return program.url
+        raise DependencyError("this stack runs no relay")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment variables that point a process at this stack."""
+        return dict(self._environment)
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Process ids of the components that run, by name."""
+        return {
+            name: component.child.pid
+            for name, component in self._components.items()
+            if component.child is not None and component.child.returncode is None
+        }
+
+    @property
+    def logs(self) -> Mapping[str, Path]:
+        """Log files, by component."""
+        return {name: component.log for name, component in self._components.items()}
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a component.
+
+        Raises:
+            DependencyError: it does not run.
+        """
+        return self._component(name).pid
+
+    async def start(self, name: str) -> None:
+        """Start a component that was stopped or killed, on its ports of before, and wait until it answers.
+
+        Raises:
+            DependencyError: it does not start; the message quotes its log.
+        """
+        component = self._component(name)
+        await component.start()
+        self._watch(component)
+
+    async def stop(self, name: str, *, mode: StopMode = "fast") -> None:
+        """Stop a component.
+
+        Args:
+            name: the component.
+            mode: for PostgreSQL: `fast` ends sessions and checkpoints, `immediate` recovers at the next start.
+        """
+        component = self._component(name)
+        self._unwatch(name)
+        if isinstance(component, Postgres):
+            await component.stop_by(mode)
+        else:
+            await component.stop()
+
+    async def kill(self, name: str) -> None:
+        """End a component with SIGKILL."""
+        self._unwatch(name)
+        await self._component(name).kill()
+
+    async def restart(self, name: str, *, mode: StopMode = "fast") -> None:
+        """Stop a component (see `stop`) and start it again."""
+        await self.stop(name, mode=mode)
+        await self.start(name)
+
+    async def watch(self) -> None:
+        """Wait until a component dies unasked.
+
+        Raises:
+            DependencyError: one did; the message names it and quotes its log.
+        """
+        raise DependencyError(await asyncio.shield(self._death))
+
+    async def open(self) -> None:
+        """Start everything."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._open_database())
+            group.create_task(self.start(self.temporal.name))
+        self._environment |= {
+            "DELEGATOR_DATABASE_URL": self.database_url,
+            "DELEGATOR_STREAM_TOKEN": self.stream_token,
+            "DELEGATOR_QUEUES": ",".join(self.queues),
+            "TEMPORAL_ADDRESS": self.temporal_address,
+            "TEMPORAL_NAMESPACE": self.temporal_namespace,
+        }
+        for program in self._programs:
+            await self.start(program.name)
+            if program.name == RELAY.name:
+                self._environment["DELEGATOR_STREAM_URL"] = self.stream_url
+
+    async def close(self) -> None:
+        """Stop everything, the servers last; nothing is left running, even when this is cancelled."""
+        for name in list(self._watchers):
+            self._unwatch(name)
+        try:
+            for program in reversed(self._programs):
+                await program.stop()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.temporal.stop())
+                group.create_task(self.postgres.stop())
+        finally:
+            for component in self._components.values():
+                if component.child is not None:
+                    await component.kill()
+                component.release()
+
+    async def _open_database(self) -> None:
+        await self.start(self.postgres.name)
+        await migrate_database(await self.postgres.ensure_database(), self.queues)
+
+    def _component(self, name: str) -> Component:
+        try:
+            return self._components[name]
+        except KeyError:
+            known = ", ".join(self._components)
+            raise ConfigurationError(f"the stack has no component {name!r}; it has {known}") from None
+
+    def _watch(self, component: Component) -> None:
+        self._watchers[component.name] = asyncio.create_task(self._report_death(component))
+
+    def _unwatch(self, name: str) -> None:
+        if (watcher := self._watchers.pop(name, None)) is not None:
+            watcher.cancel()
+
+    async def _report_death(self, component: Component) -> None:
+        if (child := component.child) is None:
+            return
+        await child.wait()
+        message = component.obituary(child)
+        _log.error("component_died name=%s pid=%d\n%s", component.name, child.pid, message)
+        if not self._death.done():
+            self._death.set_result(message)
+
+
+@asynccontextmanager
+async def embedded_stack(options: StackOptions | None = None) -> AsyncIterator[RunningStack]:
+    """Run a stack for the length of a `with` block.
+
+    When a component dies unasked the block is cancelled and DependencyError raised in its place. (Where setup and
+    teardown happen in different tasks, as in a pytest fixture, nothing can be cancelled: the error comes at the end.)
+
+    Args:
+        options: how to run it; None: the defaults.
+
+    Raises:
+        ConfigurationError: the options can't work here; the message says why.
+        DependencyError: a server did not start or died; the message quotes its log.
+    """
+    options = options or StackOptions()
+    directory = StackDirectory.open(options.data_dir, keep=options.keep)
+    try:
+        stack = RunningStack(options, directory)
+        try:
+            try:
+                await stack.open()
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
+            async with _cancelled_by_death(stack):
+                yield stack
+        finally:
+            await stack.close()
+    finally:
+        directory.close()
+
+
+@asynccontextmanager
+async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
+    body = asyncio.current_task()
+    assert body is not None
+    cancelled = False
+
+    async def guard() -> None:
+        nonlocal cancelled
+        with contextlib.suppress(DependencyError):
+            await stack.watch()
+        cancelled = body.cancel()
+
+    guardian = asyncio.create_task(guard())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if cancelled and body.uncancel() == 0:
+            await stack.watch()
+        raise
+    finally:
+        guardian.cancel()
+    if guardian.done() and not guardian.cancelled():
+        await stack.watch()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

