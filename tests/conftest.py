@@ -1,0 +1,111 @@
+"""Fixtures shared by all tests. Servers start once a run, on free ports, when a test first asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from temporalio.client import Client
+
+from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator.dev.directory import StackDirectory
+from delegator.dev.postgres import Postgres
+from delegator.dev.temporal import NAMESPACE, TemporalServer
+from tests.support import Database, Databases
+
+MakeDatabase = Callable[..., Awaitable[Database]]
+
+
+def pytest_configure() -> None:
+    """Shut out the settings of the shell that runs the tests."""
+    for name in [name for name in os.environ if name.startswith(("DELEGATOR_", "TEMPORAL_"))]:
+        if not name.startswith("DELEGATOR_TEST_"):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[StackDirectory]:
+    """A directory for the run's servers, gone at its end."""
+    directory = StackDirectory.open(None, keep=False)
+    yield directory
+    directory.close()
+
+
+@pytest.fixture(scope="session")
+async def postgres(server_directory: StackDirectory) -> AsyncIterator[Postgres]:
+    """A real PostgreSQL 18 with logical replication."""
+    server = Postgres(
+        server_directory.path / "postgres", server_directory.log("postgres"), durable=False, preferred_port=None
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+        server.release()
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Databases:
+    """Makes databases for fixtures of any scope: `async with databases.fresh() as database`."""
+    return Databases(postgres)
+
+
+@pytest.fixture
+async def make_database(databases: Databases) -> AsyncIterator[MakeDatabase]:
+    """`await make_database(queues=(...), migrated=True)`: a database that is dropped after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: object) -> Database:
+            return await stack.enter_async_context(databases.fresh(**options))
+
+        yield make
+
+
+@pytest.fixture
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    """A fresh migrated database for one test."""
+    async with databases.fresh() as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+async def module_database(databases: Databases) -> AsyncIterator[Database]:
+    """A fresh migrated database for the tests of one module."""
+    async with databases.fresh() as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+async def temporal(server_directory: StackDirectory) -> AsyncIterator[TemporalServer]:
+    """A Temporal dev server in memory; `temporal.address`."""
+    server = TemporalServer(
+        server_directory.log("temporal"), headless=True, preferred_port=None, preferred_ui_port=None
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+        server.release()
+
+
+@pytest.fixture(scope="session")
+async def temporal_client(temporal: TemporalServer) -> Client:
+    """A plain client (no plugins) of that server."""
+    return await Client.connect(temporal.address, namespace=NAMESPACE)
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[RunningStack]:
+    """A whole embedded stack, with its relay, for tests that do not harm it."""
+    async with embedded_stack(StackOptions(headless=True, usual_ports=False)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack_environment(stack: RunningStack) -> dict[str, str]:
+    """The whole environment for a child process that uses that stack."""
+    return {**os.environ, **stack.environment}
