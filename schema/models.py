@@ -1,6 +1,8 @@
-"""The tables, as SQLAlchemy models. Atlas plans migrations from them (see `atlas/atlas.hcl`)."""
+"""The tables, as SQLAlchemy models. Atlas plans migrations from them (see `atlas/atlas.hcl`).
 
-from __future__ import annotations
+atlas-provider-sqlalchemy runs every module of this folder outside `sys.modules`, where annotations kept as strings
+can't be resolved: no `from __future__ import annotations` in this folder.
+"""
 
 from datetime import datetime
 from typing import Any

@@ -1,0 +1,9 @@
+"""Brings a database to what the declarations say, and says where it is not.
+
+`migrate` applies the migrations (through the Atlas CLI where there is one), creates the additional queues and ends with
+the drift check; `check` is the cheap form of it that every other process runs when it starts.
+"""
+
+from delegator.migrate.runner import MigrationReport, migrate
+
+__all__ = ["MigrationReport", "migrate"]

@@ -1,0 +1,95 @@
+"""Applies migration files where there is no Atlas binary, and records them as Atlas would."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import psycopg
+from psycopg import AsyncConnection
+
+from delegator.errors import SchemaError
+from delegator.migrate.database import ATLAS_LOCK, advisory_lock, first_line
+from delegator.migrate.directory import MigrationFile
+from delegator.migrate.revisions import Revision, create_revision_table, read_revisions, write_revision
+
+_log = logging.getLogger(__name__)
+
+
+def pending(files: Sequence[MigrationFile], revisions: Sequence[Revision]) -> tuple[MigrationFile, ...]:
+    """Return the files that are still to be applied.
+
+    Raises:
+        SchemaError: the database's history is not a beginning of these files.
+    """
+    if not revisions:
+        return tuple(files)
+    by_version = {file.version: file for file in files}
+    last = revisions[-1].version
+    for revision in revisions:
+        known = by_version.get(revision.version)
+        if not revision.complete:
+            raise SchemaError(
+                f"migration {revision.version} was applied in part ({revision.applied} of {revision.total} statements):"
+                " finish it with `atlas migrate apply`, or mend the database and run `atlas migrate set`"
+            )
+        if known is None and revision.version > (files[-1].version if files else ""):
+            raise SchemaError(
+                f"the database has migration {revision.version}, newer than this installation knows:"
+                " install the temporal-delegator release that migrated it"
+            )
+        if known is not None and revision.type == 2 and revision.hash not in ("", known.hash):
+            raise SchemaError(
+                f"checksum mismatch: {known.name} was applied with other content; install the release that applied it"
+            )
+    applied = {revision.version for revision in revisions}
+    # A baseline (`atlas migrate apply --baseline`) stands for everything before it.
+    baseline = max((revision.version for revision in revisions if revision.type != 2), default="")
+    skipped = [f.name for f in files if baseline < f.version < last and f.version not in applied]
+    if skipped:
+        raise SchemaError(f"migration {skipped[0]} was never applied, but later ones were: run `atlas migrate status`")
+    return tuple(file for file in files if file.version > last)
+
+
+async def apply_files(connection: AsyncConnection, files: Sequence[MigrationFile]) -> tuple[str, ...]:
+    """Apply what is pending, each file in a transaction of its own, and return the names of the applied files.
+
+    Raises:
+        SchemaError: the history does not fit, or a statement failed; its file left nothing behind.
+    """
+    async with advisory_lock(connection, ATLAS_LOCK):
+        waiting = pending(files, await read_revisions(connection))
+        if waiting:
+            await create_revision_table(connection)
+        for file in waiting:
+            await _apply(connection, file)
+            _log.info("migration_applied name=%s", file.name)
+    return tuple(file.name for file in waiting)
+
+
+async def _apply(connection: AsyncConnection, file: MigrationFile) -> None:
+    if file.transactional:
+        async with connection.transaction():
+            took = timedelta()
+            for number, statement in enumerate(file.statements, 1):
+                took += await _execute(connection, file, number, statement)
+            await write_revision(connection, file, len(file.statements), took)
+        return
+    await write_revision(connection, file, 0, timedelta())
+    for number, statement in enumerate(file.statements, 1):
+        await write_revision(connection, file, number, await _execute(connection, file, number, statement))
+
+
+async def _execute(connection: AsyncConnection, file: MigrationFile, number: int, statement: str) -> timedelta:
+    started = time.perf_counter()
+    try:
+        await connection.execute(statement.encode())
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
+        raise
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise SchemaError(f"{file.name}, statement {number}: {first_line(error)}") from None
+    return timedelta(seconds=time.perf_counter() - started)

@@ -1,0 +1,70 @@
+"""The connection that migrations use, and the locks that make them one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError, DatabaseError
+
+LOCK_TIMEOUT_S = 60
+"""How long a migration waits for a lock, another migration's included."""
+DELEGATOR_LOCK = 0x44454C45_47415445
+"""Advisory lock held around `delegator migrate`."""
+ATLAS_LOCK = 0xA02049D8
+"""Advisory lock that `atlas migrate apply` takes: 32-bit FNV-1 of `atlas_migrate_execute`."""
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
+    """Open one connection in autocommit mode.
+
+    Raises:
+        ConfigurationError: the database URL is not one.
+        DatabaseError: the server can't be reached, refuses the connection, or drops it.
+    """
+    try:
+        connection = await AsyncConnection.connect(
+            settings.database_url.get_secret_value(),
+            autocommit=True,
+            connect_timeout=10,
+            application_name="delegator-migrate",
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"can't connect to the database: {first_line(error)}; set DELEGATOR_DATABASE_URL") from None
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+        ) from None
+    try:
+        async with connection:
+            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseError(f"{first_line(error)}: migrate as the owner of the tables, with CREATEROLE") from None
+    except psycopg.errors.LockNotAvailable:
+        raise DatabaseError(
+            f"waited {LOCK_TIMEOUT_S} s for a lock: another migration or a long transaction holds it; try again"
+        ) from None
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
+
+
+@asynccontextmanager
+async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[None]:
+    """Hold a session-level advisory lock; it goes with the connection if this process dies."""
+    await connection.execute("SELECT pg_advisory_lock(%s::bigint)", [key])
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            await connection.execute("SELECT pg_advisory_unlock(%s::bigint)", [key])
+
+
+def first_line(error: psycopg.Error) -> str:
+    """Return the server's message without its context, which may quote data."""
+    return error.diag.message_primary or str(error).strip().partition("\n")[0]

@@ -1,0 +1,118 @@
+"""Renders the declarations that Atlas does not know as SQL. All of it may run twice, and on what exists already.
+
+Atlas replays migrations on a dev database that keeps roles and publications from the time before, because it cleans
+only what it knows. `python -m schema.ddl [storage] [roles] [publication]` prints what a new migration should hold.
+"""
+
+import sys
+
+from schema.publications import PUBLICATION, REPLICA_IDENTITY
+from schema.queues import BASE_TABLE, queue_table
+from schema.roles import ROLES
+from schema.storage import storage_of
+
+STATE_TABLES = ("custom_task_dead_letter", "custom_task_lease")
+"""The tables that are no queue."""
+
+
+def quote(identifier: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def roles_sql() -> str:
+    """Render the roles and what they may do in the schema; on tables see `grants_sql`."""
+    return "".join(_role_sql(role.name) for role in ROLES)
+
+
+def _role_sql(name: str) -> str:
+    # Two databases of a cluster may be migrated at once, and roles belong to the cluster: hence the handler.
+    return f"""DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(name)}) THEN
+    CREATE ROLE {quote(name)} NOLOGIN;
+  END IF;
+EXCEPTION
+  WHEN duplicate_object OR unique_violation THEN NULL;
+END
+$$;
+DO $$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO {quote(name)}', current_schema());
+END
+$$;
+"""
+
+
+def grants_sql(table: str) -> str:
+    """Render what the roles may do with `table`."""
+    return "".join(
+        f"GRANT {', '.join(role.privileges(table))} ON TABLE {quote(table)} TO {quote(role.name)};\n"
+        for role in ROLES
+        if role.privileges(table)
+    )
+
+
+def storage_sql(table: str) -> str:
+    """Render the storage settings and the replica identity of `table`."""
+    parameters = ", ".join(f"{name} = {value}" for name, value in storage_of(table).parameters)
+    sql = f"ALTER TABLE {quote(table)} SET ({parameters});\n" if parameters else ""
+    if table not in STATE_TABLES:
+        sql += f"ALTER TABLE {quote(table)} REPLICA IDENTITY {REPLICA_IDENTITY};\n"
+    return sql
+
+
+def publication_sql(tables: tuple[str, ...], name: str = PUBLICATION.name) -> str:
+    """Render the publication `name`, with at least `tables` in it; tables that it has besides stay."""
+    operations = literal(", ".join(PUBLICATION.publish))
+    adding = "".join(
+        f"""  IF NOT EXISTS (
+    SELECT FROM pg_catalog.pg_publication_rel AS published
+    JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
+    WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass
+  ) THEN
+    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)};
+  END IF;
+"""
+        for table in tables
+    )
+    return f"""DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {literal(name)}) THEN
+    ALTER PUBLICATION {quote(name)} SET (publish = {operations});
+  ELSE
+    CREATE PUBLICATION {quote(name)} WITH (publish = {operations});
+  END IF;
+{adding}END
+$$;
+"""
+
+
+def queue_sql(queue: str) -> str:
+    """Render the table of an additional queue: the shape of the default queue's, which has to exist.
+
+    Raises:
+        ValueError: `queue` is not a queue name.
+    """
+    table = queue_table(queue)
+    create = f"CREATE TABLE IF NOT EXISTS {quote(table)} (LIKE {quote(BASE_TABLE)} INCLUDING ALL);\n"
+    return create + storage_sql(table) + grants_sql(table)
+
+
+def sections() -> dict[str, str]:
+    """Render everything, by the name of the migration that holds it."""
+    tables = (BASE_TABLE, *STATE_TABLES)
+    return {
+        "storage": "".join(map(storage_sql, tables)),
+        "roles": roles_sql() + "".join(map(grants_sql, tables)),
+        "publication": publication_sql((BASE_TABLE,)),
+    }
+
+
+if __name__ == "__main__":
+    print("".join(sections()[name] for name in sys.argv[1:] or sections()), end="")
