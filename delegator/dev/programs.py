@@ -41,7 +41,7 @@ class ProgramSpec:
 
 RELAY = ProgramSpec(
     name="relay",
-    arguments=("-m", "delegator", "relay"),
+    arguments=("-m", "delegator", "relay", "--port", "{port}"),
     preferred_port=7376,
     health_path="/health",
     module="delegator.cli.relay",
