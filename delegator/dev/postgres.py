@@ -132,9 +132,8 @@ class Postgres(Component):
         except psycopg.errors.DuplicateDatabase:
             pass
         except psycopg.Error as error:
-            raise DependencyError(
-                f"the embedded PostgreSQL can't create database {name}: {_first_line(error)}"
-            ) from None
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DependencyError(f"the embedded PostgreSQL can't create database {name}: {reason}") from None
         return self.url(name)
 
     async def _initdb(self) -> None:
@@ -173,10 +172,6 @@ class Postgres(Component):
         directory.mkdir(mode=0o700)
         if self._account is not None:
             os.chown(directory, self._account.uid, self._account.gid)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _programs(directory: Path, account: Account | None) -> Path:
