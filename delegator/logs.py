@@ -1,6 +1,7 @@
 """Logging, set up the same way in every process: one event a line, as text or JSON.
 
-Log an event by name with its fields in `extra`: `log.info("sweep_done", extra={"rows": 3})`.
+Log an event by name with its fields in `extra`: `log.info("sweep_done", extra={"rows": 3})`. The standard library
+keeps a few names for itself there (`name`, `args`, `process`, `module`, `message`, ...) and raises KeyError for them.
 
 Nothing a user's data could hide in is written: of an exception only its type and where it was raised, and its
 message only when it is one of ours or the operating system's; of another library's message its first line.
@@ -116,7 +117,8 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(error: BaseException) -> Iterator[str]:
-    for frame in reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:]):
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    for frame in reversed(frames[-_FRAMES:]):
         yield f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}"
 
 

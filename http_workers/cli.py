@@ -1,0 +1,121 @@
+"""The `http-worker` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from delegator.cli.main import run
+from delegator.config import Settings
+from delegator.errors import ConfigurationError, DelegatorError
+from delegator.logs import LogFormat, configure_logging
+from http_workers.modules import load_handlers
+from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
+from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(name="http-worker")
+def http_worker(
+    imports: Annotated[
+        list[str],
+        typer.Option("--import", metavar="MODULE", help="Module with handlers, like yourpkg.tasks; may be repeated."),
+    ],
+    queue: Annotated[str, typer.Option(help="Queue to serve; one of DELEGATOR_QUEUES.")] = "default",
+    concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.")] = 200,
+    processes: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
+    grace: Annotated[float, typer.Option(help="Seconds that running jobs may go on after a request to stop.")] = 30.0,
+    claim: Annotated[
+        ClaimMode, typer.Option(help="lease: safe; none: faster, a redelivery is a second execution.")
+    ] = ClaimMode.LEASE,
+    stall_limit: Annotated[
+        float, typer.Option(help="Seconds without progress of a loop after which /livez answers 503.")
+    ] = 30.0,
+    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
+    log_level: Annotated[str, typer.Option(help=f"Least level logged: {', '.join(LOG_LEVELS)}.")] = "info",
+    process_index: Annotated[int | None, typer.Option(hidden=True)] = None,
+    supervisor_directory: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    supervisor_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the jobs of a queue. SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
+    place: ChildArguments | None = None
+    if process_index is not None and supervisor_directory is not None and supervisor_pid is not None:
+        place = ChildArguments(index=process_index, directory=supervisor_directory, supervisor=supervisor_pid)
+        die_with_supervisor(supervisor_pid)
+    options = WorkerOptions(
+        modules=tuple(imports),
+        queue=queue,
+        concurrency=concurrency,
+        processes=processes,
+        host=host,
+        port=port,
+        grace=_seconds("--grace", grace),
+        claim=claim,
+        stall_limit=_seconds("--stall-limit", stall_limit),
+        log_format=log_format,
+        log_level=log_level,
+        process_index=place.index if place else None,
+        health_socket=place.socket if place else None,
+    )
+    try:
+        settings = Settings.load()
+        options.validate(settings)
+        configure_logging(options.log_format, options.level)
+        if place is None and options.processes > 1:
+            _supervise(options)
+        else:
+            _work(options, settings)
+    except DelegatorError as error:
+        if place is None:
+            raise
+        place.refusal.write_text(str(error))
+        raise typer.Exit(EXIT_REFUSED) from None
+
+
+def main() -> None:
+    """Run the command and end the process with its exit status."""
+    sys.exit(run(lambda: app, "http-worker"))
+
+
+def _supervise(options: WorkerOptions) -> None:
+    command = (sys.executable, "-m", "http_workers", *sys.argv[1:])
+    if not asyncio.run(supervise(options, command)):
+        raise typer.Exit(1)
+
+
+def _work(options: WorkerOptions, settings: Settings) -> None:
+    handlers = load_handlers(options.modules, options.queue)
+    # Imported late: a mistake in the options should be told before a second of imports.
+    from http_workers.pool import run_worker
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_worker(options, settings, handlers))
+    except BaseExceptionGroup as group:
+        raise _ours(group) or group from None
+
+
+def _ours(group: BaseExceptionGroup[BaseException]) -> DelegatorError | None:
+    ours, others = group.split(DelegatorError)
+    if ours is None or others is not None:
+        return None
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, DelegatorError) else None
+
+
+def _seconds(option: str, value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        raise ConfigurationError(f"{option} {value}: not a usable number of seconds") from None

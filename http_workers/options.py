@@ -1,0 +1,112 @@
+"""What a worker process is told on its command line."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError
+from delegator.logs import LogFormat
+from http_workers.server import Health, HealthServer
+from schema.queues import DEFAULT_QUEUE
+
+_MAX_CONCURRENCY: Final = 100_000
+_MAX_PROCESSES: Final = 1024
+_MAX_PORT: Final = 65_535
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class ClaimMode(StrEnum):
+    """How a worker makes a job its own before it runs it."""
+
+    LEASE = "lease"
+    """A fenced lease on the row: safe whatever the stream does."""
+    NONE = "none"
+    """Run what the stream delivers: faster, and a redelivery is a second execution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """The options of one worker process."""
+
+    modules: tuple[str, ...]
+    """Dotted names of the modules that hold the handlers."""
+    queue: str = DEFAULT_QUEUE
+    """The queue served."""
+    concurrency: int = 200
+    """Most jobs run at once, by each process."""
+    processes: int = 1
+    """Worker processes; above 1 a parent supervises them."""
+    host: str = "127.0.0.1"
+    """Address of the health and metrics server."""
+    port: int = 0
+    """TCP port of the health and metrics server; 0: none."""
+    grace: timedelta = timedelta(seconds=30)
+    """How long running jobs may go on after a request to stop."""
+    claim: ClaimMode = ClaimMode.LEASE
+    """How a job is made the worker's own."""
+    stall_limit: timedelta = timedelta(seconds=30)
+    """How long a loop may make no progress before `/livez` says so."""
+    log_format: LogFormat = LogFormat.TEXT
+    """How log lines are written."""
+    log_level: str = "info"
+    """Least level logged: debug, info, warning or error."""
+    process_index: int | None = None
+    """Place of this process among its supervisor's; None: there is no supervisor."""
+    health_socket: Path | None = None
+    """Unix socket on which a supervised process answers its supervisor."""
+
+    def validate(self, settings: Settings) -> None:
+        """Refuse what can't work, before anything is started.
+
+        Args:
+            settings: declares the queues.
+
+        Raises:
+            ConfigurationError: names the option.
+        """
+        if not self.modules:
+            raise ConfigurationError("name the module with your handlers: --import yourpkg.tasks")
+        if self.queue not in settings.queues:
+            declared = ", ".join(settings.queues)
+            raise ConfigurationError(
+                f"--queue {self.queue}: not a declared queue (DELEGATOR_QUEUES declares {declared}); "
+                "add it to DELEGATOR_QUEUES and run `delegator migrate`"
+            )
+        _within("--concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
+        _within("--processes", self.processes, 1, _MAX_PROCESSES)
+        _within("--port", self.port, 0, _MAX_PORT)
+        if self.grace < timedelta(0):
+            raise ConfigurationError("--grace: must not be negative")
+        if self.stall_limit < timedelta(seconds=1):
+            raise ConfigurationError("--stall-limit: must be at least 1 second")
+        if self.log_level not in LOG_LEVELS:
+            raise ConfigurationError(f"--log-level {self.log_level}: choose one of {', '.join(LOG_LEVELS)}")
+
+    @property
+    def level(self) -> int:
+        """The log level as `logging` numbers it."""
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
+
+    def health_server(self, health: Health) -> AbstractContextManager[HealthServer | None]:
+        """Return the health server that these options ask for, not yet open; without one, an empty context.
+
+        Args:
+            health: what it answers with.
+        """
+        if self.health_socket is not None:
+            return HealthServer(health, path=self.health_socket)
+        if self.port:
+            return HealthServer(health, host=self.host, port=self.port)
+        return nullcontext()
+
+
+def _within(option: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ConfigurationError(f"{option} {value}: must be from {least} to {most}")

@@ -1,0 +1,224 @@
+"""Keeps several worker processes running and stops them together."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from delegator.backoff import Backoff
+from delegator.errors import ConfigurationError
+from http_workers.children import Child, ChildrenHealth
+from http_workers.options import WorkerOptions
+from http_workers.shutdown import Shutdown, shutdown_signals
+
+EXIT_REFUSED: Final = 2
+"""Exit status of a worker that was told something wrong, or was refused by a server, when it started."""
+
+_log = logging.getLogger(__name__)
+_STOP_MARGIN: Final = timedelta(seconds=5)
+_KILL_MARGIN: Final = timedelta(seconds=1)
+_STEADY: Final = 60.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class WorkerRefusedError(ConfigurationError):
+    """A worker process refused to start; the message is the worker's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildArguments:
+    """What a supervisor adds to the command line of a worker process."""
+
+    index: int
+    """Its place, from 0."""
+    directory: Path
+    """Private to the supervisor and its workers."""
+    supervisor: int
+    """The supervisor's process id."""
+
+    @property
+    def socket(self) -> Path:
+        """Where the worker answers for its health."""
+        return self.directory / f"{self.index}.sock"
+
+    @property
+    def refusal(self) -> Path:
+        """Where the worker writes why it refused to start, so that it is said once and not by each of them."""
+        return self.directory / f"{self.index}.refusal"
+
+    def arguments(self) -> list[str]:
+        """Return them as the worker's command line has them."""
+        place = ["--process-index", str(self.index), "--supervisor-directory", str(self.directory)]
+        return [*place, "--supervisor-pid", str(self.supervisor)]
+
+
+def die_with_supervisor(supervisor: int) -> None:
+    """Have the kernel kill this process when its supervisor dies; without effect where there is no such thing.
+
+    Args:
+        supervisor: its process id.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        os._exit(EXIT_REFUSED)
+
+
+async def supervise(options: WorkerOptions, command: Sequence[str]) -> bool:
+    """Run `options.processes` worker processes until a signal asks to stop.
+
+    The first SIGTERM or SIGINT is passed on as a request to stop; the second kills.
+
+    Args:
+        options: how many processes, their grace, and where health is served.
+        command: starts one worker process; what `ChildArguments` holds is added.
+
+    Returns:
+        False: processes had to be killed.
+
+    Raises:
+        ConfigurationError: the health server's port is taken.
+        WorkerRefusedError: a worker refused to start the first time.
+    """
+    with tempfile.TemporaryDirectory(prefix="http-worker-") as directory:
+        supervisor = _Supervisor(options, command, Path(directory))
+        async with shutdown_signals(exit_on_second=False) as shutdown:
+            with options.health_server(supervisor.health):
+                return await supervisor.run(shutdown)
+
+
+@dataclass(slots=True)
+class _Slot:
+    arguments: ChildArguments
+    child: Child
+    process: asyncio.subprocess.Process | None = None
+    backoff: Backoff = field(default_factory=lambda: Backoff(timedelta(milliseconds=500), timedelta(seconds=30)))
+
+
+class _Supervisor:
+    def __init__(self, options: WorkerOptions, command: Sequence[str], directory: Path) -> None:
+        self._options = options
+        self._command = command
+        self._refusal: str | None = None
+        self._killed = False
+        self._slots = [self._slot(index, directory) for index in range(options.processes)]
+        registry = CollectorRegistry()
+        self._running = Gauge("delegator_worker_processes", "Worker processes that run now", registry=registry)
+        self._restarts = Counter(
+            "delegator_worker_restarts_total", "Worker processes replaced after they ended", registry=registry
+        )
+        self.health = ChildrenHealth([slot.child for slot in self._slots], registry)
+
+    @staticmethod
+    def _slot(index: int, directory: Path) -> _Slot:
+        arguments = ChildArguments(index=index, directory=directory, supervisor=os.getpid())
+        return _Slot(arguments, Child(index, arguments.socket))
+
+    async def run(self, shutdown: Shutdown) -> bool:
+        async with asyncio.TaskGroup() as group:
+            keepers = [group.create_task(self._keep(slot, shutdown)) for slot in self._slots]
+            stopper = group.create_task(self._stop_on_request(shutdown))
+            await asyncio.wait(keepers)
+            stopper.cancel()
+        if self._refusal is not None:
+            raise WorkerRefusedError(self._refusal)
+        return not self._killed and not shutdown.insisted.is_set()
+
+    async def _keep(self, slot: _Slot, shutdown: Shutdown) -> None:
+        while not shutdown.requested.is_set():
+            started = time.monotonic()
+            status = await self._run_once(slot, shutdown)
+            if shutdown.requested.is_set():
+                return
+            reason = _take_refusal(slot.arguments.refusal)
+            lived = time.monotonic() - started
+            if lived > _STEADY:
+                slot.backoff.reset()
+                slot.child.answered_at = time.monotonic()
+            elif status == EXIT_REFUSED and slot.child.generation == 0:
+                # Later, the same status may come from a server that is away for a moment: then it is tried again.
+                self._refusal = self._refusal or reason or "a worker process refused to start"
+                shutdown.request()
+                return
+            _log.error(
+                "worker_process_ended",
+                extra={"worker": slot.child.index, "status": status, "seconds": round(lived, 3), "reason": reason},
+            )
+            await slot.backoff.sleep(shutdown.requested)
+            slot.child.generation += 1
+            self._restarts.inc()
+
+    async def _run_once(self, slot: _Slot, shutdown: Shutdown) -> int:
+        slot.arguments.socket.unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            *slot.arguments.arguments(),
+            stdin=asyncio.subprocess.DEVNULL,
+            # A Ctrl-C in the terminal must reach the workers once, from here.
+            start_new_session=True,
+        )
+        slot.process = process
+        slot.child.running = True
+        self._running.inc()
+        try:
+            level = logging.INFO if slot.child.generation else logging.DEBUG
+            _log.log(level, "worker_process_started", extra={"worker": slot.child.index, "pid": process.pid})
+            if shutdown.requested.is_set():
+                _send(process, signal.SIGTERM)
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                _send(process, signal.SIGKILL)
+                await process.wait()
+            slot.child.running = False
+            slot.process = None
+            self._running.dec()
+
+    async def _stop_on_request(self, shutdown: Shutdown) -> None:
+        await shutdown.requested.wait()
+        level = logging.INFO if self._refusal is None else logging.DEBUG
+        _log.log(level, "stopping", extra={"grace_seconds": self._options.grace.total_seconds()})
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout((self._options.grace + _STOP_MARGIN).total_seconds()):
+                await shutdown.insisted.wait()
+        except TimeoutError:
+            _log.error("worker_processes_did_not_stop")
+        else:
+            self._signal(signal.SIGTERM)
+            await asyncio.sleep(_KILL_MARGIN.total_seconds())
+        self._killed = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            if slot.process is not None:
+                _send(slot.process, number)
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def _take_refusal(path: Path) -> str | None:
+    try:
+        reason = path.read_text()
+    except FileNotFoundError:
+        return None
+    path.unlink()
+    return reason
