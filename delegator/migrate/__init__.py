@@ -1,9 +1,12 @@
 """Brings a database to what the declarations say, and says where it is not.
 
 `migrate` applies the migrations (through the Atlas CLI where there is one), creates the additional queues and ends with
-the drift check; `check` is the cheap form of it that every other process runs when it starts.
+the drift check; `inspect` does the same without changing anything; `check` is the cheap form of it that every other
+process runs when it starts.
 """
 
-from delegator.migrate.runner import MigrationReport, migrate
+from delegator.migrate.check import check
+from delegator.migrate.drift import Finding
+from delegator.migrate.runner import MigrationReport, inspect, migrate
 
-__all__ = ["MigrationReport", "migrate"]
+__all__ = ["Finding", "MigrationReport", "check", "inspect", "migrate"]

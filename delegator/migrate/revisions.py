@@ -40,12 +40,18 @@ class Revision:
 
 
 async def read_revisions(connection: AsyncConnection) -> list[Revision]:
-    """Return what was applied, in order; nothing where the table does not exist."""
+    """Return what was applied, in order; nothing where the table does not exist.
+
+    Atlas keeps rows about itself under versions that start with a dot.
+    """
     found = await connection.execute("SELECT to_regclass(%s)", [f"{REVISIONS_SCHEMA}.atlas_schema_revisions"])
     row = await found.fetchone()
     if row is None or row[0] is None:
         return []
-    query = sql.SQL('SELECT version, type, applied, total, hash FROM {} ORDER BY version COLLATE "C"').format(_TABLE)
+    query = sql.SQL(
+        "SELECT version, type, applied, total, hash FROM {}"
+        """ WHERE NOT starts_with(version, '.') ORDER BY version COLLATE "C" """
+    ).format(_TABLE)
     async with connection.cursor(row_factory=class_row(Revision)) as cursor:
         return await (await cursor.execute(query)).fetchall()
 

@@ -2,41 +2,123 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg import AsyncConnection
+
 from delegator.config import Settings
-from delegator.migrate.apply import apply_files
+from delegator.errors import SchemaError
+from delegator.migrate.apply import apply_files, pending
+from delegator.migrate.atlas_cli import apply_with_atlas, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
-from delegator.migrate.directory import migrations_directory, read_migrations
-from delegator.migrate.queues import ensure_queues
+from delegator.migrate.directory import MigrationFile, migrations_directory, read_migrations
+from delegator.migrate.drift import Finding, find_drift
+from delegator.migrate.queues import ensure_queues, missing_queues
+from delegator.migrate.revisions import read_revisions
+
+_OLDEST_SERVER = 150000
 
 
 @dataclass(frozen=True)
 class MigrationReport:
-    """What a migration did."""
+    """What a migration did, or would do."""
 
     applied: tuple[str, ...]
-    """Names of the migration files that were applied."""
+    """Names of the migration files that were applied (`inspect`: that wait)."""
     created_queues: tuple[str, ...]
-    """Queues whose tables were created."""
+    """Queues whose tables were created (`inspect`: that are missing)."""
+    findings: tuple[Finding, ...]
+    """How the database differs from the declarations; after `migrate` no errors are left among them."""
+    atlas: Path | None = None
+    """The Atlas binary that applied the files; None: they were applied without one."""
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that have to be mended."""
+        return tuple(finding for finding in self.findings if finding.is_error)
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether there was nothing to do and there is nothing to mend."""
+        return not (self.applied or self.created_queues or self.errors)
 
 
-async def migrate(settings: Settings, *, directory: Path | None = None) -> MigrationReport:
+async def migrate(
+    settings: Settings, *, directory: Path | None = None, atlas: Path | None = None, use_atlas: bool = True
+) -> MigrationReport:
     """Bring the database to the declared state; does nothing where it is there already.
 
-    Safe to run from several processes at once.
+    Applies the migrations, creates the tables of the declared additional queues, publishes them, and compares the
+    outcome with the declarations. Safe to run from several processes at once.
+
+    Args:
+        settings: where the database is, and which queues it should have.
+        directory: the migrations; None for those that came with this installation.
+        atlas: the Atlas binary to use; None for DELEGATOR_ATLAS or the one on PATH, where there is one.
+        use_atlas: False to apply the files without looking for a binary.
+
+    Raises:
+        SchemaError: the files or the database's history are not what they should be, or the database differs from the
+            declarations in what migrations do not mend; one line for each difference says what to run.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    directory = directory or migrations_directory()
+    files = read_migrations(directory)
+    binary = (atlas or find_atlas(os.environ)) if use_atlas else None
+    async with connect(settings) as connection:
+        _check_server(connection)
+        async with advisory_lock(connection, DELEGATOR_LOCK):
+            applied, binary = await _apply(connection, directory, files, binary)
+            created = await ensure_queues(connection, settings.queues, settings.publication)
+        report = MigrationReport(applied, created, await find_drift(connection, settings), binary)
+    if report.errors:
+        raise SchemaError(describe(report.errors))
+    return report
+
+
+async def inspect(settings: Settings, *, directory: Path | None = None) -> MigrationReport:
+    """Say what `migrate` would do and how the database differs from the declarations; changes nothing.
 
     Args:
         settings: where the database is, and which queues it should have.
         directory: the migrations; None for those that came with this installation.
 
     Raises:
-        SchemaError: the files or the database are not what they should be.
+        SchemaError: the files or the database's history are not what they should be.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
     files = read_migrations(directory or migrations_directory())
-    async with connect(settings) as connection, advisory_lock(connection, DELEGATOR_LOCK):
-        applied = await apply_files(connection, files)
-        created = await ensure_queues(connection, settings.queues, settings.publication)
-    return MigrationReport(applied, created)
+    async with connect(settings) as connection:
+        _check_server(connection)
+        waiting = pending(files, await read_revisions(connection))
+        missing = await missing_queues(connection, settings.queues)
+        findings = await find_drift(connection, settings)
+    return MigrationReport(tuple(file.name for file in waiting), missing, findings)
+
+
+def describe(findings: Sequence[Finding]) -> str:
+    """Put findings into one message, a line each."""
+    if len(findings) == 1:
+        return str(findings[0])
+    lines = "".join(f"\n  {finding}" for finding in findings)
+    return f"the database differs from the declarations in {len(findings)} points:{lines}"
+
+
+def _check_server(connection: AsyncConnection) -> None:
+    version = connection.info.server_version
+    if version < _OLDEST_SERVER:
+        raise SchemaError(f"PostgreSQL 15 or newer is needed; this is {version // 10000}: upgrade the server")
+
+
+async def _apply(
+    connection: AsyncConnection, directory: Path, files: Sequence[MigrationFile], binary: Path | None
+) -> tuple[tuple[str, ...], Path | None]:
+    waiting = pending(files, await read_revisions(connection))
+    if waiting and binary and await apply_with_atlas(binary, connection, directory):
+        if left := pending(files, await read_revisions(connection)):
+            raise SchemaError(f"{binary} left {left[0].name} unapplied: run `atlas migrate status`")
+        return tuple(file.name for file in waiting), binary
+    return await apply_files(connection, files), None

@@ -1,0 +1,139 @@
+"""Lets the Atlas CLI apply the migrations, where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from psycopg import AsyncConnection
+
+from delegator.errors import ConfigurationError, SchemaError
+from delegator.migrate.database import LOCK_TIMEOUT_S
+from delegator.migrate.revisions import REVISIONS_SCHEMA
+
+_log = logging.getLogger(__name__)
+# What Atlas v0.13 and older say of PostgreSQL 16 and newer, before they change anything.
+_TOO_OLD = "unexpected number of rows"
+_URL_VARIABLE = "DELEGATOR_ATLAS_URL"
+
+
+def find_atlas(environment: Mapping[str, str]) -> Path | None:
+    """Return the Atlas binary to use: DELEGATOR_ATLAS (`off`: none), else `atlas` on PATH, else None.
+
+    Raises:
+        ConfigurationError: DELEGATOR_ATLAS names nothing that can be run.
+    """
+    chosen = environment.get("DELEGATOR_ATLAS", "")
+    if chosen == "off":
+        return None
+    found = shutil.which(chosen or "atlas", path=environment.get("PATH"))
+    if chosen and found is None:
+        raise ConfigurationError(f"DELEGATOR_ATLAS: no program at {chosen}; name an atlas binary, or `off`")
+    return Path(found) if found else None
+
+
+async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory: Path) -> bool:
+    """Run `atlas migrate apply` on the connection's database and schema.
+
+    Args:
+        binary: the Atlas CLI.
+        connection: tells where the database is; not used by Atlas.
+        directory: the migrations, with their atlas.sum.
+
+    Returns:
+        False when this Atlas is too old for the server; it has changed nothing then.
+
+    Raises:
+        SchemaError: Atlas refuses; the message is Atlas's own.
+    """
+    with tempfile.TemporaryDirectory(prefix="delegator-atlas-") as scratch:
+        project = Path(scratch, "atlas.hcl")
+        project.write_text(_project(directory), encoding="utf-8")  # noqa: ASYNC240 - a few lines, once
+        # The URL holds the password: in the environment, never on the command line, which every user can list.
+        process = await asyncio.create_subprocess_exec(
+            binary,
+            "migrate",
+            "apply",
+            "--env=delegator",
+            f"--config=file://{project}",
+            # The queue lives in the application's own database: Atlas finds tables that are not ours.
+            "--allow-dirty",
+            f"--lock-timeout={LOCK_TIMEOUT_S}s",
+            env={
+                **os.environ,
+                _URL_VARIABLE: await database_url(connection),
+                "ATLAS_NO_UPDATE_NOTIFIER": "true",
+                "ATLAS_NO_ANON_TELEMETRY": "true",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output = (await process.communicate())[0].decode(errors="replace")
+        except asyncio.CancelledError:
+            process.terminate()
+            await process.wait()
+            raise
+    if process.returncode == 0:
+        _log.info("migrations_applied_by_atlas binary=%s", binary)
+        return True
+    if _TOO_OLD in output:
+        _log.warning(
+            "atlas_too_old binary=%s server_version=%d: applying the migrations without it; install a newer atlas",
+            binary,
+            connection.info.server_version,
+        )
+        return False
+    raise SchemaError(f"`{binary} migrate apply` failed: {_reason(output, connection.info.password)}")
+
+
+def _project(directory: Path) -> str:
+    return f"""env "delegator" {{
+  url = getenv("{_URL_VARIABLE}")
+  migration {{
+    dir              = "file://{directory}"
+    revisions_schema = "{REVISIONS_SCHEMA}"
+  }}
+}}
+"""
+
+
+def _reason(output: str, password: str) -> str:
+    errors = re.findall(r"^(?:\s*)Error: (.*)$", output, re.MULTILINE)
+    line = errors[-1] if errors else (output.strip().splitlines() or ["no output"])[-1]
+    return line.replace(password, "***") if password else line
+
+
+async def database_url(connection: AsyncConnection) -> str:
+    """Spell the connection's server, database and schema as the URL that Atlas expects."""
+    info, parameters = connection.info, connection.info.get_parameters()
+    row = await (await connection.execute("SELECT current_schema()::text")).fetchone()
+    query = {"search_path": row[0] if row else "public"}
+    if connection.pgconn.ssl_in_use:
+        # Atlas's driver does not know `prefer`, libpq's default.
+        mode = parameters.get("sslmode", "require")
+        query["sslmode"] = mode if mode in ("verify-ca", "verify-full") else "require"
+        query |= {key: parameters[key] for key in ("sslrootcert", "sslcert", "sslkey") if key in parameters}
+    else:
+        query["sslmode"] = "disable"
+    host = info.host
+    if host.startswith(("/", "@")):
+        query["host"] = host
+        host = ""
+    elif ":" in host:
+        host = f"[{host}]"
+    user = quote(info.user, safe="")
+    if info.password:
+        user += ":" + quote(info.password, safe="")
+    location = f"{host}:{info.port}" if host else ""
+    if not host:
+        query["port"] = str(info.port)
+    return f"postgres://{user}@{location}/{quote(info.dbname, safe='')}?{urlencode(query)}"

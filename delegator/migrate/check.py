@@ -1,0 +1,52 @@
+"""The cheap check that every process runs when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delegator.config import Settings
+from delegator.errors import SchemaError
+from delegator.migrate.database import connect
+from schema.ddl import STATE_TABLES, quote
+from schema.models import Base, QueuedJob
+from schema.queues import queue_table
+
+# A column too many does no harm: that is what an older release sees while a newer one is rolled out.
+_CHECK = """
+    SELECT wanted.name, to_regclass(wanted.quoted) IS NOT NULL,
+        ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+            WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
+        EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = %(publication)s),
+        EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = %(publication)s
+            AND format('%%I.%%I', schemaname, tablename)::regclass = to_regclass(wanted.quoted))
+    FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted (name, quoted)"""
+
+
+async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
+    """Make sure that the tables of the queues exist, have the columns this release uses, and are published.
+
+    Args:
+        settings: where the database is, and which queues it should have.
+        queues: those that the caller uses; None for all declared ones.
+
+    Raises:
+        SchemaError: something is missing; one line says what, and what to run.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    used = settings.queues if queues is None else tuple(queues)
+    declared = ",".join(dict.fromkeys((*settings.queues, *used)))
+    tables = [*map(queue_table, used), *STATE_TABLES]
+    parameters = {"publication": settings.publication, "names": tables, "quoted": [quote(name) for name in tables]}
+    fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
+    async with connect(settings) as connection:
+        rows = await (await connection.execute(_CHECK, parameters)).fetchall()
+    for table, exists, columns, has_publication, published in rows:
+        if not exists:
+            raise SchemaError(f"table {table} is missing: {fix}")
+        model = Base.metadata.tables.get(table, Base.metadata.tables[QueuedJob.__tablename__])
+        if lacking := [column.name for column in model.columns if column.name not in columns]:
+            raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
+        if not has_publication:
+            raise SchemaError(f"publication {settings.publication} is missing: {fix}")
+        if table not in STATE_TABLES and not published:
+            raise SchemaError(f"table {table} is not in publication {settings.publication}: {fix}")
