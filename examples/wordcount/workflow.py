@@ -1,0 +1,25 @@
+"""The workflow: a job for each file, all at once; the counts are added up in the order of the files."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from temporalio import workflow
+
+from delegator import delegate_map
+
+with workflow.unsafe.imports_passed_through():
+    from examples.wordcount.tasks import count_words
+
+
+@workflow.defn
+class WordCount:
+    """Finds the commonest words of many files."""
+
+    @workflow.run
+    async def run(self, files: list[str], top: int) -> list[tuple[str, int]]:
+        """Return the `top` commonest words with their counts."""
+        total: Counter[str] = Counter()
+        for counts in await delegate_map(count_words, files):
+            total.update(counts)
+        return total.most_common(top)

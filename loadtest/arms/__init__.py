@@ -1,0 +1,36 @@
+"""The arms: ways to do the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from delegator.errors import ConfigurationError
+from loadtest.arms.base import Arm
+from loadtest.arms.standalone import StandaloneArm
+from loadtest.arms.workflow import WorkflowArm
+
+ARMS: Mapping[str, Arm] = MappingProxyType(
+    {
+        arm.name: arm
+        for arm in (
+            WorkflowArm(name="floor", workflow_type="loadtest_floor", runs_jobs=False),
+            WorkflowArm(name="classic", workflow_type="loadtest_activities", most_pending=2_000),
+            StandaloneArm(name="standalone"),
+            WorkflowArm(name="delegated", workflow_type="loadtest_delegated", delegates=True),
+            WorkflowArm(name="drop-in", workflow_type="loadtest_activities", delegates=True),
+        )
+    }
+)
+
+
+def arm_named(name: str) -> Arm:
+    """Return an arm.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    try:
+        return ARMS[name]
+    except KeyError:
+        raise ConfigurationError(f"--arm: {name!r} is none of {', '.join(ARMS)}") from None

@@ -1,0 +1,66 @@
+"""The demo: a real example, then the same work done three ways, in one table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from rich.console import Console
+
+from delegator.dev import embedded_stack
+from delegator.errors import DelegatorError
+from loadtest.compare import compare
+from loadtest.measure import Comparison
+from loadtest.report.progress import progress_bar
+from loadtest.report.table import comparison_table
+from loadtest.runner import Plan
+from loadtest.scenarios import Load
+
+_ARMS: Final = ("classic", "delegated", "floor")
+_LOADS: Final = {
+    "single": Load(workflows=600, jobs=1, concurrency=150),
+    "sequence": Load(workflows=150, jobs=5, concurrency=50),
+    "fanout": Load(workflows=10, jobs=200, concurrency=10),
+}
+_EXAMPLE: Final = "examples.wordcount"
+
+
+async def demo(console: Console) -> bool:
+    """Run it all on an embedded stack of its own; say whether everything succeeded.
+
+    Args:
+        console: gets the table.
+
+    Raises:
+        DelegatorError: something did not run at all.
+    """
+    console.print("Starting PostgreSQL, Temporal, the relay ...", highlight=False)
+    async with embedded_stack() as stack:
+        console.print(f"Running {_EXAMPLE}: one workflow, a delegated job for each file of the standard library")
+        await _example(stack.environment)
+        console.print("Running the same work as ordinary activities (classic), delegated, and not at all (floor)")
+        comparisons: list[Comparison] = []
+        with progress_bar() as progress:
+            for scenario, load in _LOADS.items():
+                plan = Plan(arm=_ARMS[0], scenario=scenario, load=load)
+                comparisons.append(await compare(_ARMS, plan, 1, stack.environment, progress))
+    console.print(comparison_table(comparisons, _ARMS[0], title="Ordinary activities and delegated jobs"))
+    return not any(comparison.failed for comparison in comparisons)
+
+
+async def _example(environment: Mapping[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", _EXAMPLE), env={**os.environ, **environment}, start_new_session=True
+    )
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+        raise
+    if code:
+        raise DelegatorError(f"{_EXAMPLE} ended with exit code {code}")

@@ -1,0 +1,84 @@
+"""Worker processes of a run: started together, watched, stopped together, dead when the load test is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+from delegator.dev.processes import Child, Command
+from delegator.errors import DelegatorError
+
+_GRACE: Final = 10.0  # seconds from SIGTERM to SIGKILL
+
+
+class WorkerDiedError(DelegatorError):
+    """A worker process ended while the run needed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    """A process to start."""
+
+    name: str
+    """What messages call it."""
+    argv: Sequence[str]
+    """The program, by its absolute path, and its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The running processes."""
+
+    members: Sequence[tuple[WorkerProcess, Child]]
+    """What runs, and as which process."""
+
+    async def watch(self) -> NoReturn:
+        """Wait for the first process to end.
+
+        Raises:
+            WorkerDiedError: it did.
+        """
+        waits = {asyncio.ensure_future(child.wait()): (worker, child) for worker, child in self.members}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        worker, child = waits[done.pop()]
+        raise WorkerDiedError(f"the {worker.name} ended (exit code {child.returncode}): {child.tail(1) or 'no output'}")
+
+    def last_words(self) -> str:
+        """Return the last line each process wrote."""
+        return "; ".join(f"{worker.name}: {child.tail(1) or 'silent'}" for worker, child in self.members)
+
+
+@asynccontextmanager
+async def crew(
+    workers: Sequence[WorkerProcess], *, environment: Mapping[str, str], directory: Path
+) -> AsyncIterator[Crew]:
+    """Start processes and stop them at the end, whatever the end is.
+
+    Args:
+        workers: what to start.
+        environment: added to this process's own.
+        directory: where their output goes.
+    """
+    members: list[tuple[WorkerProcess, Child]] = []
+    try:
+        for number, worker in enumerate(workers):
+            command = Command(
+                argv=tuple(worker.argv),
+                log=directory / f"worker-{number}.log",
+                environment={**os.environ, **environment},
+                death_signal=signal.SIGTERM,  # an HTTP worker has processes of its own to end
+            )
+            members.append((worker, await Child.spawn(command)))
+        yield Crew(tuple(members))
+    finally:
+        await asyncio.gather(*(child.stop(signal.SIGTERM, _GRACE) for _, child in members))
