@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
@@ -18,11 +19,33 @@ from tests.support import Database, Databases
 MakeDatabase = Callable[..., Awaitable[Database]]
 
 
+_ROOT = Path(__file__).parent.parent
+_FOR_TESTS = ("DELEGATOR_TEST_", "DELEGATOR_ATLAS")
+
+
 def pytest_configure() -> None:
     """Shut out the settings of the shell that runs the tests."""
     for name in [name for name in os.environ if name.startswith(("DELEGATOR_", "TEMPORAL_"))]:
-        if not name.startswith("DELEGATOR_TEST_"):
+        if not name.startswith(_FOR_TESTS):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `atlas` where Atlas or PostgreSQL 15 is missing, unless CI insists on them."""
+    atlas = Path(os.environ.get("DELEGATOR_ATLAS", _ROOT / ".tools/bin/atlas"))
+    postgres15 = Path(os.environ.get("POSTGRES15_BIN", "/usr/lib/postgresql/15/bin"))
+    missing = [
+        advice
+        for program, advice in (
+            (atlas, "the Atlas CLI (make atlas)"),
+            (postgres15 / "initdb", "PostgreSQL 15 (Debian: apt-get install postgresql)"),
+        )
+        if not os.access(program, os.X_OK)
+    ]
+    if missing and "DELEGATOR_TEST_REQUIRE_ATLAS" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("atlas"):
+                item.add_marker(pytest.mark.skip(reason=f"needs {' and '.join(missing)}"))
 
 
 @pytest.fixture(scope="session")
