@@ -73,15 +73,20 @@ def require_entry(directory: Path, account: Account) -> None:
             )
 
 
+def temporary_bases() -> tuple[Path, ...]:
+    """Return the directories in which stacks make temporary ones, best first."""
+    bases = (Path(base).resolve() for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"))
+    return tuple(dict.fromkeys(base for base in bases if base.is_dir()))
+
+
 def new_temporary_directory(account: Account | None) -> Path:
     """Make a directory for one stack, in a place that `account` can enter.
 
     Raises:
         DependencyError: there is no such place.
     """
-    for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
-        where = Path(base).resolve()
-        if where.is_dir() and (account is None or can_enter(where, account)):
+    for where in temporary_bases():
+        if account is None or can_enter(where, account):
             return Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=where))
     assert account is not None
     raise DependencyError(f"no temporary directory that {account.name} can enter: set TMPDIR to one")

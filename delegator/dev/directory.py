@@ -7,7 +7,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -87,8 +86,8 @@ class StackDirectory:
 
 def remove_abandoned() -> None:
     """Remove temporary directories of stacks whose process was killed."""
-    for base in {tempfile.gettempdir(), "/tmp", "/var/tmp"}:
-        for path in Path(base).glob(f"{TEMPORARY_PREFIX}*"):
+    for base in temporary_bases():
+        for path in base.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
                 if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_S:
                     continue

@@ -1,0 +1,51 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from delegator.dev.accounts import account_for, can_enter, can_run, require_entry
+from delegator.dev.processes import Account
+from delegator.errors import ConfigurationError
+
+STRANGER = Account("stranger", 54321, 54321)
+
+
+@pytest.fixture
+def open_path(tmp_path: Path) -> Path:
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    return tmp_path
+
+
+def test_a_closed_parent_closes_what_is_below(open_path: Path) -> None:
+    inner = open_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    assert can_enter(inner, STRANGER)
+    (open_path / "closed").chmod(0o700)
+    assert not can_enter(inner, STRANGER)
+    with pytest.raises(ConfigurationError, match=f"stranger can't enter {open_path}/closed: .*chmod o"):
+        require_entry(inner, STRANGER)
+
+
+def test_a_program_must_be_readable_and_executable(open_path: Path) -> None:
+    program = open_path / "program"
+    program.touch(mode=0o755)
+    assert can_run(program, STRANGER)
+    program.chmod(0o700)
+    assert not can_run(program, STRANGER)
+
+
+def test_owner_and_group_bits_count(open_path: Path) -> None:
+    program = open_path / "program"
+    program.touch(mode=0o700)
+    status = program.stat()
+    assert can_run(program, Account("me", status.st_uid, status.st_gid))
+    program.chmod(0o050)
+    assert can_run(program, Account("mate", 54321, status.st_gid))
+
+
+def test_only_root_needs_another_user(open_path: Path) -> None:
+    account = account_for(open_path / "new")
+    assert (account is None) == (os.geteuid() != 0)
+    assert account is None or account.uid != 0

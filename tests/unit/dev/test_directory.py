@@ -1,0 +1,66 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from delegator.dev import directory
+from delegator.dev.directory import StackDirectory
+from delegator.errors import ConfigurationError
+
+
+def test_one_stack_at_a_time(tmp_path: Path) -> None:
+    first = StackDirectory.open(tmp_path / "stack", keep=True)
+    with pytest.raises(ConfigurationError, match=r"another stack is running in .*--data-dir"):
+        StackDirectory.open(tmp_path / "stack", keep=True)
+    first.close()
+    StackDirectory.open(tmp_path / "stack", keep=True).close()
+
+
+def test_kept_directories_keep_their_token(tmp_path: Path) -> None:
+    first = StackDirectory.open(tmp_path / "stack", keep=True)
+    token = first.token()
+    first.close()
+    second = StackDirectory.open(tmp_path / "stack", keep=False)
+    assert second.token() == token
+    assert (tmp_path / "stack/token").stat().st_mode & 0o077 == 0
+    second.close()
+    assert not (tmp_path / "stack").exists()
+
+
+def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ConfigurationError, match="holds other files"):
+        StackDirectory.open(tmp_path, keep=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="--data-dir"):
+        StackDirectory.open(tmp_path / "file", keep=False)
+
+
+def test_what_a_killed_stack_left_is_removed_and_a_running_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = StackDirectory(_old(tmp_path / "delegator-stack-running"), keep=True)
+    _old(tmp_path / "delegator-stack-running")
+    dead = _old(tmp_path / "delegator-stack-dead")
+    young = tmp_path / "delegator-stack-young"
+    young.mkdir()
+    (young / "lock").touch()
+    monkeypatch.setattr(directory, "temporary_bases", lambda: (tmp_path,))
+    directory.remove_abandoned()
+    assert not dead.exists()
+    assert young.exists()
+    assert running.path.exists()
+    running.close()
+
+
+def _old(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "lock").touch()
+    long_ago = time.time() - 3600
+    os.utime(path, (long_ago, long_ago))
+    return path

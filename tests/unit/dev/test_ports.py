@@ -1,0 +1,33 @@
+import contextlib
+import socket
+
+from delegator.dev.ports import LOOPBACK, reserve
+
+
+def test_the_preferred_port_is_taken_when_free_and_only_once() -> None:
+    free = reserve()
+    free.release()
+    first = reserve(free.number)
+    second = reserve(free.number)
+    assert first.number == free.number
+    assert second.number != free.number
+    first.release()
+    third = reserve(free.number)
+    assert third.number == free.number
+    for port in (second, third):
+        port.release()
+
+
+def test_a_port_that_another_program_listens_on_is_left_alone() -> None:
+    with contextlib.closing(socket.create_server((LOOPBACK, 0))) as server:
+        taken = server.getsockname()[1]
+        port = reserve(taken)
+        assert port.number != taken
+        port.release()
+
+
+def test_many_reservations_differ() -> None:
+    ports = [reserve() for _ in range(50)]
+    assert len({port.number for port in ports}) == 50
+    for port in ports:
+        port.release()

@@ -1,0 +1,70 @@
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from delegator.dev.processes import Child, Command
+
+
+def _python(code: str, log: Path) -> Command:
+    return Command((sys.executable, "-u", "-c", code), log, dict(os.environ))
+
+
+async def _logged(child: Child, text: str) -> None:
+    async with asyncio.timeout(20):
+        while text not in child.tail():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_tail_is_of_this_run_only(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("an older run\n")
+    child = await Child.spawn(_python("for i in range(100): print('line', i)", log))
+    assert await child.wait() == 0
+    assert child.tail(2) == "line 98\nline 99"
+    assert "older" not in child.tail(1000)
+
+
+async def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
+    child = await Child.spawn(_python(code, tmp_path / "log"))
+    await _logged(child, "up")
+    assert await child.stop(signal.SIGTERM, grace=0.1) == -signal.SIGKILL
+
+
+async def test_grandchildren_go_with_their_group(tmp_path: Path) -> None:
+    code = "import subprocess; p = subprocess.Popen(['sleep', '60']); print('pid', p.pid, flush=True); p.wait()"
+    child = await Child.spawn(_python(code, tmp_path / "log"))
+    await _logged(child, "pid")
+    grandchild = int(child.tail().split()[1])
+    await child.stop(signal.SIGTERM, grace=5)
+    async with asyncio.timeout(5):
+        while _runs(grandchild):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cancelled_stop_leaves_nothing(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
+    child = await Child.spawn(_python(code, tmp_path / "log"))
+    await _logged(child, "up")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await child.stop(signal.SIGTERM, grace=30)
+    async with asyncio.timeout(5):
+        assert await child.wait() == -signal.SIGKILL
+
+
+async def test_a_missing_program_says_so(tmp_path: Path) -> None:
+    child = await Child.spawn(Command(("/nonexistent/program",), tmp_path / "log", {}))
+    assert await child.wait() == 1
+    assert child.tail() == "can't run /nonexistent/program: No such file or directory"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
