@@ -1,0 +1,189 @@
+"""Keeps the WAL streaming: connects, mends the slot, streams, and begins again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from delegator.backoff import Backoff
+from delegator.connection_state import ConnectionState
+from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
+from delegator.relay import catalog
+from delegator.relay.catalog import Connection, History
+from delegator.relay.ingest import Ingest
+from delegator.relay.options import RelayOptions
+from delegator.relay.render import Source
+from delegator.relay.replication import SESSION, CopyStream
+from delegator.relay.state import RelayState
+from delegator.relay.store import Budget
+from delegator.store.reemit import UNCLAIMED, reemit_statement
+from schema.queues import queue_table
+
+_STREAK: Final = 10.0
+"""Seconds of streaming after which the next failure is treated as the first."""
+_REFUSED: Final = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Follows one database's WAL for as long as it runs."""
+
+    def __init__(
+        self, options: RelayOptions, ingest: Ingest, budget: Budget, state: RelayState, connection: ConnectionState
+    ) -> None:
+        self._options = options
+        self._ingest = ingest
+        self._budget = budget
+        self._state = state
+        self._connection = connection
+        self._history: History | None = None
+        self._walsender: int | None = None
+        self._gap_until: datetime | None = None
+        self.streaming = asyncio.Event()
+
+    async def run(self) -> None:
+        """Stream until cancelled; outages are retried.
+
+        Raises:
+            ConfigurationError: before the first success: the database can't be streamed from as it is.
+        """
+        backoff = Backoff(longest=timedelta(seconds=self._options.backoff_cap))
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self._session()
+            except (psycopg.Error, OSError, DelegatorError) as error:
+                if isinstance(error, ConfigurationError) and not self._state.started:
+                    raise
+                self._lost(error)
+            if loop.time() - began > _STREAK:
+                backoff.reset()
+            await backoff.sleep()
+
+    def _lost(self, error: Exception) -> None:
+        if isinstance(error, psycopg.errors.ObjectInUse):
+            reason = f"slot {self._options.slot} is held by another process"
+        elif isinstance(error, DelegatorError):
+            reason = str(error)
+        else:
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        self._state.problem = reason
+        self._connection.lost(reason)
+
+    async def _session(self) -> None:
+        async with self._connect(replication=True) as connection:
+            source, history = await catalog.inspect(connection, self._options)
+            if self._history is not None and history != self._history:
+                log.warning("relay_history_changed")
+                self._ingest.new_history()
+                self._state.confirmed = 0
+            self._history = history
+            await self._mend_slot(connection)
+            for setting in SESSION:
+                await connection.execute(setting)
+            copy = CopyStream(connection, self._options, self._ingest, self._budget)
+            await copy.start()
+            self._walsender = connection.pgconn.backend_pid
+            await self._stream(copy, source)
+
+    async def _stream(self, copy: CopyStream, source: Source) -> None:
+        self._ingest.connected(source)
+        self._state.streaming(copy)
+        self._connection.restored()
+        self.streaming.set()
+        log.info("relay_streaming", extra={"slot": self._options.slot, "publication": self._options.publication})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(copy.run(), name="relay-copy")
+                if self._gap_until is not None:
+                    tasks.create_task(self._fill_gap(self._gap_until), name="relay-reemit")
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        except asyncio.CancelledError:
+            await copy.finish()
+            raise
+        finally:
+            self._state.ended()
+            self.streaming.clear()
+
+    async def _mend_slot(self, connection: Connection) -> None:
+        options = self._options
+        slot = await catalog.find_slot(connection, options)
+        known = self._state.started
+        if slot is not None and slot.active_pid is not None and slot.active_pid == self._walsender:
+            await catalog.terminate(connection, slot.active_pid)
+        if slot is not None and not slot.lost:
+            if not known or slot.confirmed <= max(self._state.confirmed, self._ingest.progress.confirmed):
+                return
+            reason = "was moved or made anew by another process"
+        elif slot is not None:
+            reason = "was invalidated"
+            await catalog.drop_slot(connection, options)
+        else:
+            reason = "was dropped" if known else "did not exist"
+        if slot is None or slot.lost:
+            self._gap_until = await catalog.create_slot(connection, options)
+        else:
+            self._gap_until = await catalog.now(connection)
+        self._ingest.new_slot()
+        self._state.confirmed = 0
+        self._state.slot_recreated += known or slot is not None
+        log.warning("relay_slot_new", extra={"slot": options.slot, "reason": f"the slot {reason}"})
+
+    async def _fill_gap(self, before: datetime) -> None:
+        condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
+        total = 0
+        async with self._connect() as connection:
+            for queue in self._options.queues:
+                statement = reemit_statement(queue_table(queue), condition)
+                parameters = {"before": before, "limit": self._options.reemit_batch}
+                rows = self._options.reemit_batch
+                while rows >= self._options.reemit_batch:
+                    rows = (await connection.execute(statement, parameters)).rowcount
+                    total += rows
+                    self._state.reemitted += rows
+        self._gap_until = None
+        log.warning("relay_gap_reemitted", extra={"rows": total})
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, *, replication: bool = False) -> AsyncIterator[Connection]:
+        parameters: dict[str, Any] = {"replication": "database"} if replication else {}
+        timeout = self._options.connect_timeout
+        try:
+            async with asyncio.timeout(timeout + 1):
+                connection = await psycopg.AsyncConnection.connect(
+                    self._options.database_url,
+                    autocommit=True,
+                    connect_timeout=max(2, round(timeout)),
+                    application_name="delegator-relay",
+                    keepalives_idle=10,
+                    keepalives_interval=5,
+                    keepalives_count=3,
+                    cursor_factory=psycopg.AsyncClientCursor,
+                    **parameters,
+                )
+        except psycopg.ProgrammingError:
+            raise ConfigurationError("DELEGATOR_DATABASE_URL is not a libpq connection string or URL") from None
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().partition("\n")[0]
+            if any(text in reason for text in _REFUSED):
+                raise ConfigurationError(
+                    f"PostgreSQL refuses us: {reason}: check DELEGATOR_DATABASE_URL or --database-url"
+                ) from None
+            raise DatabaseError(reason) from None
+        except TimeoutError:
+            raise DatabaseError(f"PostgreSQL does not answer within {timeout:g} s") from None
+        try:
+            yield connection
+        finally:
+            # Closing never waits for the server: libpq only sends a farewell.
+            await connection.close()

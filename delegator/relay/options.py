@@ -1,0 +1,74 @@
+"""What a relay needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError
+from schema.queues import DEFAULT_QUEUE
+
+
+@dataclass(frozen=True)
+class RelayOptions:
+    """Options of one relay; sizes in bytes, times in seconds."""
+
+    database_url: str = field(repr=False)
+    """libpq connection string or URL of the database that holds the queue tables."""
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    """Queues to serve; each stream has the name of its queue's table."""
+    publication: str = "delegator_publication"
+    """Publication that streams the inserts."""
+    slot: str = "delegator_slot"
+    """Logical replication slot, created when missing."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 7376
+    """Port to listen on; 0 takes a free one."""
+    token: str | None = field(default=None, repr=False)
+    """Bearer token that requests must carry; None: no check."""
+    visibility_timeout: float = 30.0
+    """How long a delivered message stays hidden without an ack."""
+    max_messages: int = 50_000
+    """Messages to buffer before the relay stops reading from PostgreSQL."""
+    max_bytes: int = 64 * 1024 * 1024
+    """Bytes to buffer before the relay stops reading from PostgreSQL."""
+    low_water: float = 0.75
+    """Share of both limits at which reading goes on."""
+    max_record_bytes: int = 5_000_000
+    """A message whose record is larger than this as JSON is dropped, as Sequin does."""
+    status_interval: float = 1.0
+    """How often the acknowledged position is reported to PostgreSQL."""
+    silence_timeout: float = 10.0
+    """A server that says nothing for this long, though asked, is taken for dead."""
+    connect_timeout: float = 5.0
+    """Limit for establishing one connection."""
+    backoff_cap: float = 5.0
+    """Longest pause between two attempts to connect."""
+    reemit_batch: int = 5_000
+    """Rows re-emitted in one statement after the slot was lost."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "port" and isinstance(value, int | float) and value <= 0:
+                raise ConfigurationError(f"relay option {item.name}: {value} is not greater than 0")
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")
+        if self.low_water > 1:
+            raise ConfigurationError(f"relay option low_water: {self.low_water} is not a share (0..1)")
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, host: str = "127.0.0.1", port: int = 7376) -> Self:
+        """Take what the engine's settings say, and the defaults for the rest."""
+        token = settings.stream_token
+        return cls(
+            database_url=settings.database_url.get_secret_value(),
+            queues=settings.queues,
+            publication=settings.publication,
+            slot=settings.slot,
+            host=host,
+            port=port,
+            token=token.get_secret_value() if token is not None else None,
+        )

@@ -1,0 +1,57 @@
+"""Decides up to where the slot may be confirmed: everything before must be acked."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Transaction:
+    """A transaction with messages of ours; `pending` counts those not acked yet."""
+
+    __slots__ = ("commit_lsn", "end_lsn", "pending")
+
+    def __init__(self, commit_lsn: int) -> None:
+        self.commit_lsn = commit_lsn
+        self.end_lsn = 0
+        self.pending = 0
+
+
+class Progress:
+    """Tracks transactions in commit order.
+
+    A position is confirmed only when each message of each earlier transaction is acked, since the slot can
+    replay nothing before it.
+    """
+
+    def __init__(self) -> None:
+        self._open: deque[Transaction] = deque()
+        self._confirmed = 0
+        self._idle_at = 0
+
+    @property
+    def confirmed(self) -> int:
+        """The newest position that may be confirmed; 0: none is known yet."""
+        unsettled = self._open
+        while unsettled and unsettled[0].pending == 0 and unsettled[0].end_lsn:
+            self._confirmed = max(self._confirmed, unsettled.popleft().end_lsn)
+        if not unsettled:
+            self._confirmed = max(self._confirmed, self._idle_at)
+        return self._confirmed
+
+    @property
+    def unsettled(self) -> int:
+        """Transactions that hold the slot back."""
+        return len(self._open)
+
+    def add(self, transaction: Transaction) -> None:
+        """Take a transaction with a message of ours, in commit order."""
+        self._open.append(transaction)
+
+    def reached(self, lsn: int) -> None:
+        """Every transaction that ends at or before `lsn` was received, and no other is under way."""
+        self._idle_at = max(self._idle_at, lsn)
+
+    def reset(self) -> None:
+        """Forget everything: the slot is a new one, and what is buffered no longer holds anything back."""
+        self._open.clear()
+        self._confirmed = self._idle_at = 0

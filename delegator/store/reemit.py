@@ -1,0 +1,54 @@
+"""Re-emission: the same jobs inserted anew, so that the stream delivers them once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from psycopg import sql
+
+from schema.models import QueuedJob
+
+UNCLAIMED: Final = sql.SQL("lease_id IS NULL AND outcome IS NULL AND retry_at IS NULL")
+"""Jobs that nobody holds and that wait for nothing but their delivery."""
+
+_CHANGED: Final[Mapping[str, sql.Composable]] = {
+    "emitted_at": sql.SQL("now()"),
+    "lease_token": sql.SQL("lease_token + 1"),
+}
+_STATEMENT: Final = sql.SQL("""
+WITH due AS MATERIALIZED (
+    SELECT job_id FROM {table} WHERE {condition} ORDER BY emitted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM {table} AS job USING due WHERE job.job_id = due.job_id RETURNING job.*
+)
+INSERT INTO {table} ({columns}) SELECT {values} FROM gone ORDER BY gone.emitted_at, gone.job_id
+""")
+
+
+def reemit_statement(
+    table: str, condition: sql.Composable = UNCLAIMED, changes: Mapping[str, sql.Composable] | None = None
+) -> sql.Composed:
+    """Build the statement that deletes and inserts jobs, oldest emission first.
+
+    The DELETE's rows feed the INSERT, so each row is gone, for this transaction, before its key is inserted
+    again, and the key does not conflict. Rows that another transaction holds are left to it.
+
+    Args:
+        table: a queue's table.
+        condition: which jobs; parameters of its own are named. `emitted_at < %(before)s` keeps a repeated
+            statement from finding what it has just inserted.
+        changes: columns that get a new value beside `emitted_at` and the fence, as expressions over the old row.
+
+    Returns:
+        A statement with the parameter `limit` (rows) and those of `condition`; its row count is the number of
+        jobs re-emitted.
+    """
+    changed = {**_CHANGED, **(changes or {})}
+    names = [column.name for column in QueuedJob.__table__.columns]
+    return _STATEMENT.format(
+        table=sql.Identifier(table),
+        condition=condition,
+        columns=sql.SQL(", ").join(map(sql.Identifier, names)),
+        values=sql.SQL(", ").join(changed.get(name, sql.Identifier(name)) for name in names),
+    )
