@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from delegator.dev.accounts import TEMPORARY_PREFIX, account_for, new_temporary_directory
+from delegator.dev.accounts import TEMPORARY_PREFIX, account_for, new_temporary_directory, temporary_bases
 from delegator.errors import ConfigurationError
 
 # A directory is unlocked for a moment between its making and its locking.
