@@ -1,0 +1,92 @@
+"""Group commit: what arrives while a batch is being written goes with the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Merges concurrent submissions into batches: at once when idle, coalesced when busy.
+
+    Use as an async context manager; leaving it waits for what was submitted.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_items: int,
+        parallel: int = 1,
+    ) -> None:
+        """Prepare a batcher.
+
+        Args:
+            flush: writes a batch; returns one result for each item. What it raises, every submitter of the batch gets.
+            max_items: most items in a batch; a single larger submission still travels whole.
+            parallel: most batches being written at a time.
+        """
+        self._flush = flush
+        self._max_items = max_items
+        self._parallel = parallel
+        self._queue: deque[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]] = deque()
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._writers:
+            await asyncio.wait(self._writers)
+
+    async def submit(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Write `items` with the next batch and return their results.
+
+        Raises:
+            Exception: what writing the batch raised.
+        """
+        if not items:
+            return []
+        future: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        self._queue.append((items, future))
+        if len(self._writers) < self._parallel:
+            writer = asyncio.create_task(self._write())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        return await future
+
+    async def _write(self) -> None:
+        while self._queue:
+            batch: list[Item] = []
+            parts: list[tuple[int, asyncio.Future[Sequence[Result]]]] = []
+            while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):
+                items, future = self._queue.popleft()
+                if not future.cancelled():
+                    batch.extend(items)
+                    parts.append((len(items), future))
+            if not batch:
+                continue
+            try:
+                results = await self._flush(batch)
+            except Exception as error:
+                for _, future in parts:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            except BaseException:
+                for _, future in parts:
+                    future.cancel()
+                raise
+            start = 0
+            for count, future in parts:
+                if not future.done():
+                    future.set_result(results[start : start + count])
+                start += count

@@ -1,0 +1,1 @@
+"""How outcomes are made, sealed, and brought to whoever waits for them."""

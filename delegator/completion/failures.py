@@ -1,0 +1,42 @@
+"""Failures as Temporal users expect them: an activity failure whose cause is the handler's error."""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+
+from delegator.wire.outcomes import Outcome, OutcomeKind
+
+
+def failure_of(error: BaseException, converter: DataConverter) -> Failure:
+    """Return the failure of a handler's error: type, message, details, non-retryable flag and stack trace.
+
+    The failure converter makes it, as it would for an ordinary activity; the codec is applied when it is stored.
+    """
+    failure = Failure()
+    converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+    return failure
+
+
+def failed_outcome(
+    cause: Failure, *, job_id: str, job_type: str, identity: str, retry_state: RetryState.ValueType
+) -> Outcome:
+    """Return the outcome of a job that failed for good.
+
+    Args:
+        cause: the last attempt's failure.
+        job_id: the job.
+        job_type: its delegated activity type.
+        identity: the worker that ran it.
+        retry_state: why it is not tried again.
+    """
+    kind = OutcomeKind.CANCELED if cause.HasField("canceled_failure_info") else OutcomeKind.FAILED
+    failure = Failure(message="Activity cancelled" if kind is OutcomeKind.CANCELED else "Activity task failed")
+    info = failure.activity_failure_info
+    info.identity = identity
+    info.activity_type.name = job_type
+    info.activity_id = job_id
+    info.retry_state = retry_state
+    failure.cause.CopyFrom(cause)
+    return Outcome(kind, failure.SerializeToString())

@@ -1,0 +1,61 @@
+"""Outcomes as they stand in the queue: through the payload codec, so that nothing readable is at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import PayloadCodec
+
+from delegator.errors import WireError
+from delegator.wire.outcomes import Outcome, OutcomeKind
+
+_FAILURE_METADATA = {"encoding": b"binary/protobuf", "messageType": b"temporal.api.failure.v1.Failure"}
+
+
+async def seal(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
+    """Return an outcome's body as it is stored: a serialized `Payloads`, through the codec.
+
+    Args:
+        outcome: what to store.
+        codec: the data converter's codec, if it has one.
+    """
+    if outcome.kind is OutcomeKind.COMPLETED:
+        return await encode_input(outcome.body, codec)
+    payload = Payload(metadata=_FAILURE_METADATA, data=outcome.body)
+    payloads = [payload] if codec is None else await codec.encode([payload])
+    return Payloads(payloads=payloads).SerializeToString()
+
+
+async def unseal(kind: str, result: bytes, codec: PayloadCodec | None) -> Outcome:
+    """Return the outcome that `seal` made these bytes of.
+
+    Raises:
+        WireError: they are not of that form.
+    """
+    try:
+        outcome_kind = OutcomeKind(kind)
+        if outcome_kind is OutcomeKind.COMPLETED:
+            return Outcome(outcome_kind, await decode_input(result, codec))
+        payloads: Sequence[Payload] = Payloads.FromString(result).payloads
+        if codec is not None:
+            payloads = await codec.decode(payloads)
+        return Outcome(outcome_kind, payloads[0].data if payloads else b"")
+    except ValueError:
+        raise WireError("a stored outcome can't be read") from None
+
+
+async def encode_input(payloads: bytes, codec: PayloadCodec | None) -> bytes:
+    """Return a serialized `Payloads` through the codec."""
+    if codec is None or not payloads:
+        return payloads
+    encoded = await codec.encode(Payloads.FromString(payloads).payloads)
+    return Payloads(payloads=encoded).SerializeToString()
+
+
+async def decode_input(payloads: bytes, codec: PayloadCodec | None) -> bytes:
+    """Return a serialized `Payloads` back from the codec."""
+    if codec is None or not payloads:
+        return payloads
+    decoded = await codec.decode(Payloads.FromString(payloads).payloads)
+    return Payloads(payloads=decoded).SerializeToString()

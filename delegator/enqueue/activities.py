@@ -1,0 +1,265 @@
+"""The local activities by which workflows enqueue and cancel jobs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from temporalio import activity
+from temporalio.api.enums.v1 import RetryState
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, CancelledError
+
+from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.sealing import encode_input, unseal
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.inline import InlineWaiter
+from delegator.enqueue.policy import InlinePolicy
+from delegator.lease import LeaseKeeper, holder_name
+from delegator.store.database import Pool
+from delegator.store.queue_table import NewJob, StoredOutcome
+from delegator.wire.frames import to_raw_value
+from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
+from delegator.wire.requests import (
+    CANCEL_ACTIVITY,
+    ENQUEUE_ACTIVITY,
+    EnqueueRequest,
+    JobKind,
+    generated_job_id,
+    unpack_cancel,
+    unpack_enqueue,
+)
+
+MAX_INPUT_BYTES = 2 * 1024 * 1024
+"""Temporal's own limit of a payload; twice that, as hexadecimal text, still fits a stream message of 5 MB."""
+
+_SMALLEST_REPLY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueParts:
+    """What the activities work with while a worker runs."""
+
+    pool: Pool
+    """Connections."""
+    enqueuer: Enqueuer
+    """Group-committed inserts."""
+    waiter: InlineWaiter
+    """Inline waiting."""
+    policy: InlinePolicy
+    """Whether to wait."""
+    lease: LeaseKeeper
+    """This process's lease, named by rows whose outcomes it waits for."""
+    converter: DataConverter
+    """The client's data converter."""
+
+
+@dataclass(slots=True)
+class _Prepared:
+    position: int
+    kind: JobKind
+    row: NewJob
+    wait: float
+
+
+class DelegatorActivities:
+    """The local activities of one plugin; they work while a worker that has the plugin runs."""
+
+    def __init__(self) -> None:
+        """Start without a running worker."""
+        self._parts: EnqueueParts | None = None
+
+    def start(self, parts: EnqueueParts) -> None:
+        """Begin to serve."""
+        self._parts = parts
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self._parts = None
+
+    @property
+    def parts(self) -> EnqueueParts:
+        """What the activities work with.
+
+        Raises:
+            ApplicationError: no worker with the plugin runs; retried.
+        """
+        if self._parts is None:
+            raise ApplicationError("the delegator plugin is not running in this worker", type="NotRunning")
+        return self._parts
+
+    @activity.defn(name=ENQUEUE_ACTIVITY)
+    async def enqueue(self, request: RawValue) -> RawValue:
+        """Enqueue jobs and wait a little for their outcomes.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame of `delegator.wire.outcomes` with the outcomes known by now.
+        """
+        parts = self.parts
+        info = activity.info()
+        run_id = info.workflow_run_id or ""
+        wanted = unpack_enqueue(request.payload.data)
+        outcomes: dict[int, Outcome] = {}
+        prepared = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
+        by_queue: dict[str, list[_Prepared]] = defaultdict(list)
+        for job in prepared:
+            by_queue[job.kind.queue].append(job)
+        for queue, jobs in by_queue.items():
+            await self._enqueue_in(parts, queue, jobs, outcomes)
+        await self._fit(parts, outcomes, wanted, run_id)
+        return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
+
+    @activity.defn(name=CANCEL_ACTIVITY)
+    async def cancel(self, request: RawValue) -> RawValue:
+        """Remove waiting jobs and ask running ones to stop.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame of outcomes: those of the removed jobs.
+        """
+        parts = self.parts
+        by_queue: dict[str, list[str]] = defaultdict(list)
+        for queue, job_id in unpack_cancel(request.payload.data):
+            by_queue[queue].append(job_id)
+        removed: set[str] = set()
+        for queue, job_ids in by_queue.items():
+            async with parts.pool.connection() as connection:
+                gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
+                removed |= gone
+        canceled = failed_outcome(
+            failure_of(CancelledError("Cancelled"), parts.converter),
+            job_id="",
+            job_type="",
+            identity=holder_name(),
+            retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
+        )
+        return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
+
+    async def _prepare(
+        self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+    ) -> list[_Prepared]:
+        waits: dict[int, float] = {}
+        options: dict[int, str | None] = {}
+        prepared = []
+        for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
+            kind = job.kind
+            if id(kind) not in waits:
+                asked = (kind.options or {}).get("inline_wait_ms")
+                waits[id(kind)] = parts.policy.wait_for(kind.type, asked, parts.waiter.waiting)
+                options[id(kind)] = _column(kind.options)
+            job_id = job.job_id or generated_job_id(run_id, sequence)
+            data = await encode_input(job.input, parts.converter.payload_codec)
+            if len(data) > MAX_INPUT_BYTES:
+                refused[position] = self._too_large(parts, kind.type, job_id, len(data))
+                continue
+            row = NewJob(
+                job_id=job_id,
+                job_type=kind.type,
+                input=data or None,
+                header=job.header or None,
+                options=options[id(kind)],
+                workflow_id=workflow_id,
+                run_id=run_id,
+                task_token=None,
+                due_ms=_due_ms(kind.options),
+                waiter_id=parts.lease.lease_id if waits[id(kind)] else None,
+            )
+            prepared.append(_Prepared(position, kind, row, waits[id(kind)]))
+        return prepared
+
+    async def _enqueue_in(
+        self, parts: EnqueueParts, queue: str, jobs: Sequence[_Prepared], outcomes: dict[int, Outcome]
+    ) -> None:
+        table = parts.enqueuer.table(queue)
+        fresh = await parts.enqueuer.enqueue(queue, [job.row for job in jobs])
+        known = [job for job, is_fresh in zip(jobs, fresh, strict=True) if not is_fresh]
+        by_id = {job.row.job_id: job for job in jobs}
+        found: list[StoredOutcome] = []
+        if known:
+            # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
+            async with parts.pool.connection() as connection:
+                for waits in (True, False):
+                    ids = [job.row.job_id for job in known if bool(job.wait) is waits]
+                    if ids:
+                        await table.adopt(connection, ids, parts.lease.lease_id if waits else None)
+                silent = [job.row.job_id for job in known if not job.wait]
+                if silent:
+                    found += await table.read(connection, silent)
+        waiting = [job.row.job_id for job in jobs if job.wait]
+        if waiting:
+            longest = max(job.wait for job in jobs)
+            known_ids = [job.row.job_id for job in known if job.wait]
+            found += await parts.waiter.wait(table, waiting, longest, known_ids)
+            self._learn(parts, jobs, {outcome.job_id for outcome in found})
+        for stored in found:
+            outcome = await unseal(stored.outcome, stored.result, parts.converter.payload_codec)
+            outcomes[by_id[stored.job_id].position] = outcome
+
+    @staticmethod
+    def _learn(parts: EnqueueParts, jobs: Sequence[_Prepared], found: set[str]) -> None:
+        totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for job in jobs:
+            if job.wait:
+                count = totals[job.kind.type]
+                count[0] += 1
+                count[1] += job.row.job_id in found
+        for job_type, (asked, in_time) in totals.items():
+            parts.policy.learn(job_type, in_time / asked)
+
+    async def _fit(
+        self, parts: EnqueueParts, outcomes: dict[int, Outcome], wanted: EnqueueRequest, run_id: str
+    ) -> None:
+        """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal."""
+        size = 0
+        left: dict[str, list[str]] = defaultdict(list)
+        brought: dict[str, list[str]] = defaultdict(list)
+        for position in sorted(outcomes):
+            job = wanted.jobs[position]
+            job_id = job.job_id or generated_job_id(run_id, wanted.sequences[position])
+            body = len(outcomes[position].body)
+            if size + body <= max(wanted.reply_bytes, _SMALLEST_REPLY):
+                size += body
+                brought[job.kind.queue].append(job_id)
+            else:
+                del outcomes[position]
+                left[job.kind.queue].append(job_id)
+        for queue, job_ids in left.items():
+            await parts.waiter.hand_over(parts.enqueuer.table(queue), job_ids)
+        for queue, job_ids in brought.items():
+            parts.waiter.keep_a_while(parts.enqueuer.table(queue), job_ids)
+
+    @staticmethod
+    def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:
+        error = ApplicationError(
+            f"the arguments of {job_type} take {size} bytes, over the limit of {MAX_INPUT_BYTES}: "
+            "pass a reference to the data instead",
+            type="PayloadTooLarge",
+            non_retryable=True,
+        )
+        return failed_outcome(
+            failure_of(error, parts.converter),
+            job_id=job_id,
+            job_type=job_type,
+            identity=holder_name(),
+            retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+        )
+
+
+def _column(options: dict[str, Any] | None) -> str | None:
+    """Return the `options` column: what the worker needs, without what only the enqueueing side does."""
+    kept = {key: value for key, value in (options or {}).items() if key != "inline_wait_ms"}
+    return orjson.dumps(kept).decode() if kept else None
+
+
+def _due_ms(options: dict[str, Any] | None) -> int | None:
+    due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := (options or {}).get(key))]
+    return min(due, default=None)

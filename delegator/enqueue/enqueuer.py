@@ -1,0 +1,99 @@
+"""Group-committed, idempotent enqueueing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from temporalio.exceptions import ApplicationError
+
+from delegator.backoff import Backoff
+from delegator.batching import Batcher
+from delegator.connection_state import ConnectionState
+from delegator.store.database import TRANSIENT, Pool, first_line
+from delegator.store.queue_table import NewJob, QueueTable
+
+_MAX_BATCH = 4_000
+_PARALLEL = 2
+
+
+class Enqueuer:
+    """Inserts jobs of all queues, those of concurrent calls with one commit. Use as an async context manager."""
+
+    def __init__(
+        self, pool: Pool, tables: Sequence[QueueTable], namespace: str | None, state: ConnectionState | None = None
+    ) -> None:
+        """Prepare the enqueuer.
+
+        Args:
+            pool: connections.
+            tables: the declared queues' tables.
+            namespace: the Temporal namespace whose workflows wait for the outcomes.
+            state: told about the database's health.
+        """
+        self._pool = pool
+        self._namespace = namespace
+        self._state = state
+        self._tables = {table.queue: table for table in tables}
+        self._batchers: dict[str, Batcher[NewJob, bool]] = {}
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for table in self._tables.values():
+            batcher: Batcher[NewJob, bool] = Batcher(
+                lambda jobs, table=table: self._insert(table, jobs),  # type: ignore[misc]
+                max_items=_MAX_BATCH,
+                parallel=_PARALLEL,
+            )
+            self._batchers[table.queue] = await self._exits.enter_async_context(batcher)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exits.aclose()
+
+    def table(self, queue: str) -> QueueTable:
+        """Return the table of a declared queue.
+
+        Raises:
+            ApplicationError: the queue is not declared here; retried, because a roll-out may declare it.
+        """
+        table = self._tables.get(queue)
+        if table is None:
+            raise ApplicationError(
+                f"queue {queue!r} is not declared: add it to DELEGATOR_QUEUES and run `delegator migrate`",
+                type="UnknownQueue",
+            )
+        return table
+
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> Sequence[bool]:
+        """Insert jobs and say for each whether it is new. Waits for as long as the database is away.
+
+        Raises:
+            ApplicationError: the queue is not declared.
+            psycopg.Error: the database refuses the rows.
+        """
+        self.table(queue)
+        return await self._batchers[queue].submit(jobs)
+
+    async def _insert(self, table: QueueTable, jobs: list[NewJob]) -> Sequence[bool]:
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    new = await table.insert(connection, self._namespace, jobs)
+                if self._state is not None:
+                    self._state.restored()
+                return [job.job_id in new for job in jobs]
+            except TRANSIENT as error:
+                if self._state is not None:
+                    self._state.lost(first_line(error))
+                await backoff.sleep()
+            except psycopg.Error as error:
+                raise ApplicationError(
+                    f"PostgreSQL refuses to enqueue: {first_line(error)}", type=type(error).__name__
+                ) from None

@@ -1,0 +1,217 @@
+"""Waiting inline: outcomes read from their rows by the delegator that enqueued them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from delegator.backoff import Backoff
+from delegator.errors import DatabaseError
+from delegator.lease import LeaseKeeper
+from delegator.store.database import TRANSIENT, Connection, Pool, connect, first_line
+from delegator.store.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutcome
+
+_log = logging.getLogger(__name__)
+_POLL_LISTENING = 0.5
+_POLL_DEAF = 0.02
+
+
+class _Wait:
+    __slots__ = ("found", "future", "missing", "table")
+
+    def __init__(self, table: QueueTable, job_ids: Iterable[str]) -> None:
+        self.table = table
+        self.missing = set(job_ids)
+        self.found: list[StoredOutcome] = []
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class InlineWaiter:
+    """Waits for outcomes of rows that name this process's lease. Use as an async context manager.
+
+    NOTIFY only says where to look: the row is the truth, and without notifications rows are polled.
+    """
+
+    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, linger: float) -> None:
+        """Prepare the waiter.
+
+        Args:
+            pool: connections for statements.
+            database_url: where to LISTEN, on a connection of its own.
+            lease: this process's lease; rows name it.
+            linger: seconds for which a row that was read is kept, for the workflow task that may be run again.
+        """
+        self._pool = pool
+        self._database_url = database_url
+        self._lease = lease
+        self._linger = linger
+        self._waits: dict[str, _Wait] = {}
+        self._hints: dict[QueueTable, set[str]] = defaultdict(set)
+        self._hinted = asyncio.Event()
+        self._someone_waits = asyncio.Event()
+        self._listening = False
+        self._read_rows: deque[tuple[float, QueueTable, list[str]]] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.waiting = 0
+        """How many callers wait now."""
+
+    async def __aenter__(self) -> Self:
+        loops = {"listen": self._listen(), "read": self._read(), "poll": self._poll(), "linger": self._delete_read()}
+        self._tasks = [asyncio.create_task(loop, name=f"inline-{name}") for name, loop in loops.items()]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def wait(
+        self, table: QueueTable, job_ids: Sequence[str], timeout: float, settled: Sequence[str] = ()
+    ) -> list[StoredOutcome]:
+        """Wait for the outcomes of rows that name this lease; return those found in time.
+
+        The other rows name no waiter any more when this returns: their outcomes will be signalled.
+
+        Args:
+            table: the queue's table.
+            job_ids: rows that name this lease.
+            timeout: longest wait, in seconds.
+            settled: those that may have their outcome already.
+
+        Raises:
+            psycopg.Error: the database went away; the rows may still name this lease.
+        """
+        wait = _Wait(table, job_ids)
+        self._waits.update(dict.fromkeys(job_ids, wait))
+        self.waiting += 1
+        self._someone_waits.set()
+        if settled:
+            self._hint(table, settled)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await wait.future
+            if wait.missing:
+                await self._release(wait)
+        finally:
+            self.waiting -= 1
+            for job_id in job_ids:
+                self._waits.pop(job_id, None)
+            if not self._waits:
+                self._someone_waits.clear()
+        return wait.found
+
+    def keep_a_while(self, table: QueueTable, job_ids: list[str]) -> None:
+        """Delete settled rows that were read, once no workflow task will ask for them again."""
+        if job_ids:
+            self._read_rows.append((time.monotonic() + self._linger, table, job_ids))
+
+    async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
+        """Leave settled rows to the sweeper, to be signalled."""
+        async with self._pool.connection() as connection:
+            await table.hand_over(connection, job_ids)
+
+    async def _release(self, wait: _Wait) -> None:
+        missing = sorted(wait.missing)
+        async with self._pool.connection() as connection:
+            released = await wait.table.release_waiter(connection, missing)
+            # A new statement, hence a new snapshot: it sees the outcome that made the row impossible to release.
+            rest = [job_id for job_id in missing if job_id not in released]
+            if rest:
+                self._found(wait, await wait.table.read(connection, rest))
+
+    def _hint(self, table: QueueTable, job_ids: Iterable[str]) -> None:
+        self._hints[table].update(job_ids)
+        self._hinted.set()
+
+    def _found(self, wait: _Wait, outcomes: Iterable[StoredOutcome]) -> None:
+        for outcome in outcomes:
+            if outcome.job_id in wait.missing:
+                wait.missing.discard(outcome.job_id)
+                wait.found.append(outcome)
+        if not wait.missing and not wait.future.done():
+            wait.future.set_result(None)
+
+    async def _read(self) -> None:
+        backoff = Backoff()
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            hints, self._hints = self._hints, defaultdict(set)
+            for table, job_ids in hints.items():
+                wanted = [job_id for job_id in job_ids if job_id in self._waits]
+                if not wanted:
+                    continue
+                try:
+                    async with self._pool.connection() as connection:
+                        outcomes = await table.read(connection, wanted)
+                except TRANSIENT:
+                    self._hint(table, wanted)
+                    await backoff.sleep()
+                    continue
+                backoff.reset()
+                for outcome in outcomes:
+                    wait = self._waits.get(outcome.job_id)
+                    if wait is not None:
+                        self._found(wait, (outcome,))
+
+    async def _poll(self) -> None:
+        while True:
+            await self._someone_waits.wait()
+            await asyncio.sleep(_POLL_LISTENING if self._listening else _POLL_DEAF)
+            for wait in set(self._waits.values()):
+                self._hint(wait.table, wait.missing)
+
+    async def _listen(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                connection = await connect(self._database_url, application_name="delegator inline")
+                try:
+                    await self._hear(connection, backoff)
+                finally:
+                    await connection.close()
+            except (DatabaseError, *TRANSIENT) as error:
+                if self._listening:
+                    _log.warning("listen_lost", extra={"reason": first_line(error)})
+                self._listening = False
+                await backoff.sleep()
+
+    async def _hear(self, connection: Connection, backoff: Backoff) -> None:
+        lease_id = self._lease.lease_id
+        await connection.execute(f"LISTEN {OUTCOME_CHANNEL}{lease_id}".encode())
+        self._listening = True
+        backoff.reset()
+        while self._lease.lease_id == lease_id:
+            async for notify in connection.notifies(timeout=5.0):
+                for job_id in notify.payload.split(","):
+                    wait = self._waits.get(job_id)
+                    if wait is not None:
+                        self._hint(wait.table, (job_id,))
+
+    async def _delete_read(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self._linger / 4 + 0.05))
+            due: dict[QueueTable, list[str]] = defaultdict(list)
+            while self._read_rows and self._read_rows[0][0] <= time.monotonic():
+                _, table, job_ids = self._read_rows.popleft()
+                due[table].extend(job_ids)
+            for table, job_ids in due.items():
+                try:
+                    async with self._pool.connection() as connection:
+                        await table.delete_read(connection, job_ids)
+                except psycopg.Error as error:
+                    # The sweeper deletes them after the retention.
+                    _log.warning("settled_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})

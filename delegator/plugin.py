@@ -1,0 +1,142 @@
+"""The Temporal plugin: one line makes a client's workers able to delegate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+from temporalio.converter import DataConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import Worker, WorkerConfig, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from delegator.config import Settings
+from delegator.contracts import collect_types
+from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.inline import InlineWaiter
+from delegator.enqueue.policy import InlinePolicy
+from delegator.lease import LeaseKeeper
+from delegator.store.database import connection_pool
+from delegator.store.queue_table import QueueTable
+from delegator.workflow.interceptor import DelegationInterceptor
+
+_PASS_THROUGH = ("delegator", "schema", "orjson", "pydantic", "pydantic_core", "pydantic_settings")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginOptions:
+    """How a worker delegates."""
+
+    inline_wait: timedelta = timedelta(seconds=1)
+    """How long a workflow task waits for the jobs it enqueued; zero: never. Stay far below the task timeout (10 s)."""
+    inline_slots: int = 1_000
+    """Local activities at a time; while half of them wait, no other one does."""
+    linger: timedelta = timedelta(seconds=15)
+    """How long a row that was read inline is kept, for a workflow task that is run again. Above the task timeout."""
+    intercept: bool = False
+    """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
+    patch: bool = True
+    """With `intercept`: leave workflow runs that began before alone, at the cost of one marker per run."""
+    connections: int = 4
+    """Most connections to PostgreSQL, besides one that listens."""
+
+
+class DelegatorPlugin(SimplePlugin):
+    """Makes workers able to delegate: `Client.connect(..., plugins=[DelegatorPlugin(...)])`.
+
+    It adds two local activities, the workflow interceptor, sandbox pass-through for the packages it needs, and opens
+    the connections while a worker runs.
+    """
+
+    def __init__(
+        self,
+        delegated: Iterable[ModuleType | Callable[..., Any]] = (),
+        *,
+        settings: Settings | None = None,
+        options: PluginOptions | None = None,
+        intercept: bool | None = None,
+    ) -> None:
+        """Prepare the plugin; nothing is connected yet.
+
+        Args:
+            delegated: delegated functions, or modules that hold them; needed for `intercept`.
+            settings: where the servers are; by default read from the environment.
+            options: how to delegate.
+            intercept: short for `PluginOptions(intercept=...)`.
+
+        Raises:
+            ConfigurationError: a setting or a declaration is wrong.
+        """
+        options = options or PluginOptions()
+        if intercept is not None:
+            options = dataclasses.replace(options, intercept=intercept)
+        self._options = options
+        self._settings = settings or Settings.load()
+        self._types = collect_types(delegated)
+        self._activities = DelegatorActivities()
+        super().__init__(
+            "temporal-delegator",
+            activities=[self._activities.enqueue, self._activities.cancel],
+            workflow_runner=_pass_through,
+        )
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Add the activities, the interceptor and room for inline waiting; see the base class."""
+        config = super().configure_worker(config)
+        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(config["client"].data_converter)]
+        if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
+            config["max_concurrent_local_activities"] = self._options.inline_slots
+        return config
+
+    def configure_replayer(self, config: Any) -> Any:
+        """Add the interceptor; see the base class."""
+        config = super().configure_replayer(config)
+        converter = config.get("data_converter") or DataConverter.default
+        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
+        """Open the connections around the worker's run; see the base class."""
+        client = worker.client
+        async with self._running(client.data_converter, client.namespace):
+            await next(worker)
+
+    def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
+        return DelegationInterceptor(
+            self._types if self._options.intercept else {},
+            converter.failure_converter_class,
+            patch=self._options.patch,
+        )
+
+    @asynccontextmanager
+    async def _running(self, converter: DataConverter, namespace: str) -> AsyncIterator[None]:
+        settings, options = self._settings, self._options
+        url = settings.database_url.get_secret_value()
+        tables = [QueueTable(queue) for queue in settings.queues]
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(
+                connection_pool(url, application_name="delegator plugin", size=options.connections)
+            )
+            lease = await stack.enter_async_context(LeaseKeeper(pool, "delegator", duration=settings.lease))
+            waiter = await stack.enter_async_context(
+                InlineWaiter(pool, url, lease, linger=options.linger.total_seconds())
+            )
+            enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace))
+            policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
+            self._activities.start(EnqueueParts(pool, enqueuer, waiter, policy, lease, converter))
+            stack.callback(self._activities.stop)
+            yield
+
+
+def _pass_through(runner: WorkflowRunner | None) -> WorkflowRunner:
+    runner = runner or SandboxedWorkflowRunner()
+    if isinstance(runner, SandboxedWorkflowRunner):
+        restrictions = runner.restrictions.with_passthrough_modules(*_PASS_THROUGH)
+        return dataclasses.replace(runner, restrictions=restrictions)
+    return runner

@@ -1,0 +1,57 @@
+"""The statements of `custom_task_lease`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from delegator.store.database import Connection
+
+_GRANT = b"""
+INSERT INTO custom_task_lease (kind, holder, queue, expires_at) VALUES (%s, %s, %s, now() + %s)
+RETURNING lease_id
+"""
+_RENEW = b"""
+UPDATE custom_task_lease
+SET expires_at = now() + %(duration)s,
+    delivered_until = greatest(delivered_until, now() - %(drained)s::interval)
+WHERE lease_id = %(lease_id)s
+"""
+_REVOKE = b"DELETE FROM custom_task_lease WHERE lease_id = %s"
+
+
+async def grant(connection: Connection, kind: str, holder: str, queue: str | None, duration: timedelta) -> int:
+    """Grant a lease and return its id.
+
+    Args:
+        connection: where to.
+        kind: `worker` or `delegator`.
+        holder: the process, for people.
+        queue: the queue a worker serves.
+        duration: how long the lease lives without a renewal, by the database's clock.
+    """
+    cursor = await connection.execute(_GRANT, (kind, holder, queue, duration))
+    row = await cursor.fetchone()
+    if row is None:
+        raise AssertionError("INSERT ... RETURNING returned no row")
+    return int(row[0])
+
+
+async def renew(connection: Connection, lease_id: int, duration: timedelta, drained: timedelta | None) -> bool:
+    """Renew a lease, with everything it holds.
+
+    Args:
+        connection: where to.
+        lease_id: the lease.
+        duration: how long it lives from now.
+        drained: how long ago the stream was seen empty by this holder; None: unknown.
+
+    Returns:
+        False if the lease is gone: it had expired, and others have taken what it held.
+    """
+    cursor = await connection.execute(_RENEW, {"lease_id": lease_id, "duration": duration, "drained": drained})
+    return cursor.rowcount == 1
+
+
+async def revoke(connection: Connection, lease_id: int) -> None:
+    """End a lease at once."""
+    await connection.execute(_REVOKE, (lease_id,))
