@@ -49,7 +49,7 @@ def _add_current_directory() -> None:
 
 
 def _import(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
+    if name.endswith(".py") or not all(part.isidentifier() for part in name.split(".")):
         raise ConfigurationError(f"--import {name}: not a module's name; write it like yourpkg.tasks")
     try:
         return importlib.import_module(name)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delegator.backoff import Backoff
+
+MILLISECONDS = st.integers(min_value=1, max_value=60_000)
+
+
+class Highest(random.Random):
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+@given(first=MILLISECONDS, factor=st.integers(1, 10_000), attempts=st.integers(1, 200), seed=st.integers())
+def test_pauses_stay_under_a_ceiling_that_doubles_up_to_the_cap(first: int, factor: int, attempts: int, seed: int):
+    low, high = timedelta(milliseconds=first), timedelta(milliseconds=first * factor)
+    jittered, ceilings = Backoff(low, high, rng=random.Random(seed)), Backoff(low, high, rng=Highest())
+    for attempt in range(attempts):
+        ceiling = ceilings.next()
+        assert ceiling == pytest.approx(min(high.total_seconds(), low.total_seconds() * 2 ** min(attempt, 60)))
+        assert 0 <= jittered.next() <= ceiling
+
+
+@given(attempts=st.integers(1, 50))
+def test_success_starts_anew(attempts: int):
+    backoff = Backoff(timedelta(seconds=1), timedelta(seconds=64), rng=Highest())
+    for _ in range(attempts):
+        backoff.next()
+    backoff.reset()
+    assert backoff.next() == 1.0
+
+
+def test_jitter_is_full():
+    backoff = Backoff(timedelta(seconds=1), timedelta(seconds=1), rng=random.Random(7))
+    pauses = [backoff.next() for _ in range(500)]
+    assert min(pauses) < 0.05
+    assert max(pauses) > 0.95
+
+
+@pytest.mark.parametrize(("first", "longest"), [(0, 1), (-1, 1), (2, 1)])
+def test_a_senseless_range_is_refused(first: int, longest: int):
+    with pytest.raises(ValueError, match="first"):
+        Backoff(timedelta(seconds=first), timedelta(seconds=longest))
+
+
+async def test_sleep_pauses_and_ends_early_on_stop():
+    backoff = Backoff(timedelta(milliseconds=30), rng=Highest())
+    began = time.monotonic()
+    await backoff.sleep()
+    assert time.monotonic() - began >= 0.025
+
+    stop = asyncio.Event()
+    await backoff.sleep(stop)
+    stop.set()
+    slow = Backoff(timedelta(seconds=60), timedelta(seconds=60), rng=Highest())
+    began = time.monotonic()
+    await slow.sleep(stop)
+    assert time.monotonic() - began < 5

@@ -1,0 +1,108 @@
+"""`http-worker` told something wrong: one line that says what to do, status 2, nothing started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DELEGATED = "from delegator.contracts import delegated\n"
+MODULES = {
+    "tasks": DELEGATED + "@delegated\nasync def f(x: int) -> int: return x\n",
+    "video": DELEGATED + "@delegated(queue='video')\nasync def f(x: int) -> int: return x\n",
+    "empty": "x = 1\n",
+    "contracts": "from delegator.contracts import contract\n@contract()\nasync def f(x: int) -> int: ...\n",
+    "needs": "import no_such_library\n",
+    "syntax": "def f(:\n",
+    "boom": "raise ValueError('two\\nlines')\n",
+    "leaves": "raise SystemExit(0)\n",
+    "twice": DELEGATED + "@delegated(name='f')\nasync def g(x: int) -> int: return x\n",
+}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("cli")
+    for name, text in MODULES.items():
+        (directory / f"{name}.py").write_text(text)
+    return directory
+
+
+def worker(here: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("http-worker"), *arguments],
+        cwd=here,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--import nosuch.tasks", ["--import nosuch.tasks", "no module named 'nosuch'"]),
+        ("--import tasks.py", ["--import tasks.py", "yourpkg.tasks"]),
+        ("--import ./tasks.py", ["--import ./tasks.py", "yourpkg.tasks"]),
+        ("--import needs", ["--import needs", "ModuleNotFoundError", "no_such_library", "needs.py, line 1"]),
+        ("--import syntax", ["--import syntax", "SyntaxError", "syntax.py, line 1"]),
+        ("--import boom", ["--import boom", "ValueError: two lines"]),
+        ("--import leaves", ["--import leaves", "SystemExit"]),
+        ("--import empty", ["--import empty", "@delegated"]),
+        ("--import contracts", ["--import contracts", "@delegated"]),
+        ("--import tasks --import twice", ["two handlers", "'f'"]),
+        ("--import video", ["--queue default", "only for: video"]),
+        ("--import tasks --queue video", ["--queue video", "DELEGATOR_QUEUES", "delegator migrate"]),
+        ("--import tasks --port 70000", ["--port 70000"]),
+        ("--import tasks --grace nan", ["--grace"]),
+        ("--import boom --processes 2", ["--import boom", "ValueError: two lines"]),
+    ],
+)
+def test_a_mistake_is_one_line(here: Path, arguments: str, said: list[str]):
+    ended = worker(here, *arguments.split())
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("http-worker: ")
+    for part in said:
+        assert part in line
+
+
+@pytest.mark.parametrize("arguments", ["", "--import tasks --concurrency many", "--import tasks --claim sometimes"])
+def test_a_wrong_option_is_told_without_a_traceback(here: Path, arguments: str):
+    ended = worker(here, *arguments.split())
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "Error: " in ended.stderr
+
+
+def test_a_setting_that_is_wrong_is_named(here: Path):
+    ended = worker(here, "--import", "tasks", DELEGATOR_QUEUES="No Queue")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("http-worker: DELEGATOR_QUEUES")
+
+
+def test_a_taken_port_is_told_by_the_supervisor(here: Path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = worker(here, "--import", "tasks", "--processes", "2", "--port", str(port))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert f"port {port}" in line
+
+
+def test_the_module_command_is_the_same(here: Path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "http_workers", "--import", "empty"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 2
+    assert "--import empty" in ended.stderr

@@ -1,0 +1,184 @@
+"""Liveness, and the server that tells it, while the event loop it judges is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from delegator.errors import ConfigurationError
+from http_workers.liveness import Liveness, Progress
+from http_workers.server import HealthServer, LocalHealth
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def get(port: int | None, route: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{route}", timeout=5) as response:
+            status, body = response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, body = error.code, error.read()
+    return status, body.decode() if route == "/metrics" else json.loads(body)
+
+
+@pytest.fixture
+def liveness() -> Liveness:
+    return Liveness()
+
+
+@pytest.fixture
+def problems() -> dict[str, str | None]:
+    return {"stream": None, "postgresql": None}
+
+
+@pytest.fixture
+def server(liveness: Liveness, problems: dict[str, str | None]) -> Iterator[HealthServer]:
+    registry = CollectorRegistry()
+    Counter("delegator_jobs_total", "Jobs", registry=registry).inc(3)
+    checks = {name: lambda name=name: problems[name] for name in problems}
+    with HealthServer(LocalHealth(registry, liveness, checks)) as server:
+        yield server
+
+
+def test_progress_is_judged_by_its_age():
+    clock = Clock()
+    progress = Progress(timedelta(seconds=10), clock)
+    clock.now = 10
+    assert progress.stalled() is None
+    clock.now = 11
+    assert progress.stalled() == 11
+    progress.mark()
+    assert progress.stalled() is None
+
+
+def test_a_rightful_wait_is_not_judged_and_the_limit_begins_anew_after_it():
+    clock = Clock()
+    progress = Progress(timedelta(seconds=10), clock)
+    with progress.suspended():
+        clock.now = 1000
+        assert progress.stalled() is None
+    clock.now = 1009
+    assert progress.stalled() is None
+    clock.now = 1011
+    assert progress.stalled() == 11
+
+
+def test_what_is_no_longer_watched_can_not_stall():
+    clock = Clock()
+    liveness = Liveness(clock)
+    with liveness.watch("receive", timedelta(seconds=1)):
+        clock.now = 5
+        assert liveness.stalled() == {"receive": "no progress for 5 s"}
+    assert liveness.stalled() == {}
+
+
+def test_metrics_are_those_of_the_registry_only(server: HealthServer):
+    status, body = get(server.port, "/metrics")
+    assert status == 200
+    assert "delegator_jobs_total 3.0" in body
+    assert "python_info" not in body
+
+
+def test_ready_names_each_dependency_and_what_is_missing(server: HealthServer, problems: dict[str, str | None]):
+    assert get(server.port, "/readyz") == (
+        200,
+        {"ready": True, "missing": [], "dependencies": {"stream": None, "postgresql": None}},
+    )
+    problems["stream"] = "refused"
+    assert get(server.port, "/readyz") == (
+        503,
+        {"ready": False, "missing": ["stream"], "dependencies": {"stream": "refused", "postgresql": None}},
+    )
+
+
+async def test_live_says_no_while_the_event_loop_is_blocked_and_yes_again_after(
+    server: HealthServer, liveness: Liveness
+):
+    answers: list[tuple[int, Any]] = []
+    async with liveness.watch_event_loop(timedelta(milliseconds=300)):
+        await asyncio.sleep(0.5)
+        answers.append(await asyncio.to_thread(get, server.port, "/livez"))
+        asker = threading.Thread(target=lambda: (time.sleep(0.8), answers.append(get(server.port, "/livez"))))
+        asker.start()
+        time.sleep(1.2)  # noqa: ASYNC251 - blocks the loop on purpose
+        await asyncio.sleep(0.1)
+        answers.append(await asyncio.to_thread(get, server.port, "/livez"))
+        asker.join()
+    assert answers[0] == (200, {"live": True, "stalled": {}})
+    assert answers[1][0] == 503
+    assert answers[1][1]["stalled"].keys() == {"event_loop"}
+    assert answers[2] == answers[0]
+
+
+async def test_live_says_no_when_a_loop_hangs_while_the_event_loop_runs(server: HealthServer, liveness: Liveness):
+    async with liveness.watch_event_loop(timedelta(seconds=5)):
+        with liveness.watch("receive", timedelta(milliseconds=100)) as progress:
+            await asyncio.sleep(0.2)
+            status, body = await asyncio.to_thread(get, server.port, "/livez")
+            assert (status, list(body["stalled"])) == (503, ["receive"])
+            progress.mark()
+            assert (await asyncio.to_thread(get, server.port, "/livez"))[0] == 200
+
+
+def test_a_taken_port_is_refused_with_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), port=port)
+        with pytest.raises(ConfigurationError, match=rf"port {port} on 127\.0\.0\.1 is taken.*--port"), server:
+            pass
+
+
+def test_an_unknown_host_is_refused_by_option():
+    server = HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), host="no-such-host.invalid", port=1)
+    with pytest.raises(ConfigurationError, match="--host"), server:
+        pass
+
+
+async def test_on_a_unix_socket_it_leaves_no_file_behind(tmp_path: Path):
+    path = tmp_path / "h.sock"
+    with HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), path=path) as server:
+        assert server.port is None
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+            session.get("http://worker/livez") as response,
+        ):
+            assert response.status == 200
+    assert not path.exists()
+
+
+def test_it_closes_its_port_and_its_thread():
+    with HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {})) as server:
+        port = server.port
+        assert port
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+    assert "health" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_idle_it_costs_next_to_nothing(server: HealthServer, liveness: Liveness):
+    async with liveness.watch_event_loop(timedelta(seconds=30)):
+        await asyncio.sleep(0.1)
+        before = os.times()
+        await asyncio.sleep(2)
+        after = os.times()
+    assert (after.user + after.system) - (before.user + before.system) <= 0.05
