@@ -7,6 +7,6 @@ process runs when it starts.
 
 from delegator.migrate.check import check
 from delegator.migrate.drift import Finding
-from delegator.migrate.runner import MigrationReport, inspect, migrate
+from delegator.migrate.runner import MigrationReport, describe, inspect, migrate
 
-__all__ = ["Finding", "MigrationReport", "check", "inspect", "migrate"]
+__all__ = ["Finding", "MigrationReport", "check", "describe", "inspect", "migrate"]

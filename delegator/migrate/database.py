@@ -52,6 +52,8 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
         ) from None
     except psycopg.OperationalError as error:
         raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
+    except psycopg.Error as error:
+        raise DatabaseError(f"the database refused: {first_line(error)}") from None
 
 
 @asynccontextmanager

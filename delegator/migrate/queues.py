@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from psycopg import AsyncConnection
 
+from delegator.errors import SchemaError
+from delegator.migrate.revisions import REVISIONS_SCHEMA
 from schema.ddl import publication_sql, queue_sql, quote
 from schema.queues import BASE_TABLE, is_queue_name, queue_table
 
@@ -38,12 +40,6 @@ async def existing_queue_tables(connection: AsyncConnection) -> tuple[str, ...]:
     return tuple(name for (name,) in found if name == BASE_TABLE or is_queue_name(name.removeprefix(f"{BASE_TABLE}_")))
 
 
-async def missing_queues(connection: AsyncConnection, queues: Iterable[str]) -> tuple[str, ...]:
-    """Return those of `queues` that have no table."""
-    present = await existing_queue_tables(connection)
-    return tuple(queue for queue in queues if queue_table(queue) not in present)
-
-
 async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publication: str) -> tuple[str, ...]:
     """Create the tables of the additional queues, bring old ones up to the default queue's shape, publish them all.
 
@@ -54,8 +50,17 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
 
     Returns:
         The queues whose tables were created.
+
+    Raises:
+        SchemaError: the default queue's table, whose shape the others take, is missing.
     """
-    created = await missing_queues(connection, queues)
+    present = await existing_queue_tables(connection)
+    if BASE_TABLE not in present:
+        raise SchemaError(
+            f"table {BASE_TABLE} is missing although its migration counts as applied: restore it from a backup,"
+            f" or drop the schema {REVISIONS_SCHEMA} to apply everything again"
+        )
+    created = tuple(queue for queue in queues if queue_table(queue) not in present)
     async with connection.transaction():
         for queue in created:
             await connection.execute(queue_sql(queue).encode())

@@ -16,8 +16,9 @@ from delegator.migrate.atlas_cli import apply_with_atlas, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import MigrationFile, migrations_directory, read_migrations
 from delegator.migrate.drift import Finding, find_drift
-from delegator.migrate.queues import ensure_queues, missing_queues
+from delegator.migrate.queues import ensure_queues, existing_queue_tables
 from delegator.migrate.revisions import read_revisions
+from schema.queues import BASE_TABLE, queue_table
 
 _OLDEST_SERVER = 150000
 
@@ -94,8 +95,9 @@ async def inspect(settings: Settings, *, directory: Path | None = None) -> Migra
     async with connect(settings) as connection:
         _check_server(connection)
         waiting = pending(files, await read_revisions(connection))
-        missing = await missing_queues(connection, settings.queues)
+        present = {BASE_TABLE, *await existing_queue_tables(connection)}
         findings = await find_drift(connection, settings)
+    missing = tuple(queue for queue in settings.queues if queue_table(queue) not in present)
     return MigrationReport(tuple(file.name for file in waiting), missing, findings)
 
 

@@ -64,7 +64,11 @@ async def check_shape(
     findings = []
     for table in tables:
         if table not in found:
-            fix = f"run `delegator migrate` with DELEGATOR_QUEUES={','.join(queues)}"
+            fix = (
+                "restore it from a backup; its migration counts as applied"
+                if table in Base.metadata.tables
+                else f"run `delegator migrate` with DELEGATOR_QUEUES={','.join(queues)}"
+            )
             findings.append(Finding("table", f"table {table} is missing", fix))
             continue
         model = _model(table)
