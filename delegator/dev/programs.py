@@ -29,7 +29,7 @@ class ProgramSpec:
     preferred_port: int | None = None
     """The usual port."""
     health_path: str | None = None
-    """What answers 200 when it is ready; None: it has no port and counts as ready when it runs."""
+    """Path of its health check, JSON with `"ok": true` when it is ready; None: no port, ready when it runs."""
     module: str | None = None
     """The module that it needs; it is left out of the stack where that is not installed."""
 
@@ -92,8 +92,9 @@ class Program(Component):
                 aiohttp.ClientSession(timeout=_PROBE_TIMEOUT) as session,
                 session.get(self.url + self._spec.health_path) as response,
             ):
-                return response.status == 200
-        except (TimeoutError, aiohttp.ClientError):
+                # Sequin's check, and so the relay's, answers 200 with {"ok": false} while it is starting.
+                return response.status == 200 and bool((await response.json())["ok"])
+        except (TimeoutError, aiohttp.ClientError, ValueError, KeyError):
             return False
 
 
