@@ -1,0 +1,133 @@
+"""The pull client against the real relay on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from delegator.errors import StreamError
+from delegator.relay import RelayHandle, RelayOptions, running_relay
+from http_workers.pacing import EmptyReplyPacer
+from http_workers.source import StreamRefusedError, StreamSource
+from tests.support import Database
+
+NOW = timedelta(0)
+SOON = timedelta(seconds=5)
+
+
+def relay_options(database: Database, **changes: object) -> RelayOptions:
+    return dataclasses.replace(RelayOptions.from_settings(database.settings, port=0), **{"token": "tok", **changes})
+
+
+@pytest.fixture
+async def relay(database: Database) -> AsyncIterator[RelayHandle]:
+    async with running_relay(relay_options(database)) as relay:
+        yield relay
+
+
+@pytest.fixture
+async def source(relay: RelayHandle) -> AsyncIterator[StreamSource]:
+    async with StreamSource(url=relay.url, queue="default", token=SecretStr("tok")) as source:
+        yield source
+
+
+async def enqueue(database: Database, ids: Sequence[str]) -> None:
+    async with await psycopg.AsyncConnection.connect(database.url) as connection, connection.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO custom_task_queue (job_id, job_type, input) VALUES (%s, 't', '\\x00ff')",
+            [(i,) for i in ids],
+        )
+
+
+async def drain(source: StreamSource, count: int) -> dict[str, str]:
+    """Return job id to ack id of the next `count` messages."""
+    found: dict[str, str] = {}
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            for message in await source.receive(1000, timedelta(seconds=1)):
+                found[message.record["job_id"]] = message.ack_id
+    return found
+
+
+async def test_rows_arrive_and_acked_ones_stay_away(database: Database, source: StreamSource):
+    await enqueue(database, ["a", "b"])
+    (first, *_) = messages = await source.receive(10, SOON)
+    while len(messages) < 2:
+        messages += await source.receive(10, SOON)
+    assert [message.record["job_id"] for message in messages] == ["a", "b"]
+    assert (first.record["job_type"], first.record["input"], first.record["lease_id"]) == ("t", "\\x00ff", None)
+    await source.ack([message.ack_id for message in messages])
+    await source.ack([first.ack_id])
+    assert await source.receive(10, NOW) == []
+
+
+async def test_a_nack_brings_a_message_back_at_once(database: Database, source: StreamSource):
+    await enqueue(database, ["a"])
+    (message,) = await source.receive(1, SOON)
+    assert await source.receive(1, NOW) == []
+    await source.nack([message.ack_id])
+    (again,) = await source.receive(1, SOON)
+    assert again.ack_id == message.ack_id
+
+
+async def test_no_more_than_asked_for_is_taken(database: Database, source: StreamSource):
+    ids = [f"j{number}" for number in range(1500)]
+    await enqueue(database, ids)
+    async with asyncio.timeout(10):
+        assert len(await source.receive(7, SOON)) <= 7
+    rest = await drain(source, 1493)
+    await source.ack(list(rest.values()))
+    assert set(rest) <= set(ids)
+
+
+async def test_it_waits_for_the_first_message_and_returns_at_once_then(database: Database, source: StreamSource):
+    asked = asyncio.create_task(source.receive(10, SOON))
+    await asyncio.sleep(0.3)
+    assert not asked.done()
+    began = time.monotonic()
+    await enqueue(database, ["a"])
+    assert len(await asked) == 1
+    assert time.monotonic() - began < 2
+
+
+async def test_an_empty_wait_is_a_real_one_and_needs_no_pause(source: StreamSource):
+    wait = timedelta(milliseconds=700)
+    began = time.monotonic()
+    assert await source.receive(1, wait) == []
+    elapsed = timedelta(seconds=time.monotonic() - began)
+    assert EmptyReplyPacer().pause(0, elapsed, wait) == 0
+
+
+async def test_a_wrong_token_is_refused(relay: RelayHandle):
+    for token in (None, SecretStr("wrong")):
+        async with StreamSource(url=relay.url, queue="default", token=token) as source:
+            with pytest.raises(StreamRefusedError, match="DELEGATOR_STREAM_TOKEN"):
+                await source.receive(1, NOW)
+
+
+async def test_an_unknown_queue_is_refused(relay: RelayHandle):
+    async with StreamSource(url=relay.url, queue="nowhere", token=SecretStr("tok")) as source:
+        with pytest.raises(StreamRefusedError, match="custom_task_queue_nowhere"):
+            await source.receive(1, NOW)
+
+
+async def test_it_goes_on_with_a_relay_that_was_restarted(database: Database):
+    async with running_relay(relay_options(database)) as relay:
+        port = int(relay.url.rsplit(":", 1)[1])
+        async with StreamSource(url=relay.url, queue="default", token=SecretStr("tok")) as source:
+            assert await source.receive(1, NOW) == []
+            relay.task.cancel()
+            await relay.relay.stop()
+            with pytest.raises(StreamError) as caught:
+                await source.receive(1, NOW)
+            assert not isinstance(caught.value, StreamRefusedError)
+            await enqueue(database, ["a"])
+            async with running_relay(relay_options(database, port=port)):
+                assert list(await drain(source, 1)) == ["a"]
