@@ -14,6 +14,7 @@ from delegator.migrate.statements import split_statements
 
 SUM_FILE = "atlas.sum"
 _DIRECTIVE = re.compile(r"[ -~]*atlas:(\w+)(?: +([ -~]*))*")
+_FILE_DIRECTIVES = re.compile(r"(?:(?:--|#)[^\n]*\n)+(?=\n)")
 _HINT = "take the migration files as they were released; whoever changed them on purpose runs `atlas migrate hash`"
 
 
@@ -46,8 +47,8 @@ class MigrationFile:
     @property
     def transactional(self) -> bool:
         """False for a file that opens with `-- atlas:txmode none` (as CREATE INDEX CONCURRENTLY needs)."""
-        head, separator, _ = self.text.partition("\n\n")
-        return not (separator and re.search(r"^-- *atlas:txmode +none\b", head, re.MULTILINE))
+        head = _FILE_DIRECTIVES.match(self.text)
+        return not (head and re.search(r"^(?:--|#) *atlas:txmode +none\b", head.group(), re.MULTILINE))
 
 
 def migrations_directory() -> Path:
@@ -57,7 +58,7 @@ def migrations_directory() -> Path:
         SchemaError: neither place has them.
     """
     package = Path(schema.__file__).resolve().parent
-    for candidate in (package.parent / "atlas" / "migrations", package / "migrations"):
+    for candidate in (package / "migrations", package.parent / "atlas" / "migrations"):
         if (candidate / SUM_FILE).is_file():
             return candidate
     raise SchemaError(f"no migrations beside {package}: install temporal-delegator again")

@@ -1,0 +1,112 @@
+"""Reading migrations, and refusing changed ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from delegator.errors import SchemaError
+from delegator.migrate.directory import SUM_FILE, MigrationFile, migrations_directory, read_migrations, render_sum
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(migrations_directory(), tmp_path / "migrations"))
+
+
+def test_the_sum_is_the_one_atlas_wrote(directory: Path) -> None:
+    assert render_sum(directory) == (directory / SUM_FILE).read_text()
+    files = read_migrations(directory)
+    assert [file.description for file in files][:4] == ["tables", "storage", "roles", "publication"]
+    assert [file.name for file in files] == sorted(file.name for file in files)
+
+
+def test_a_changed_file_is_named(directory: Path) -> None:
+    path = next(directory.glob("*_roles.sql"))
+    path.write_text(path.read_text() + "DROP TABLE custom_task_queue;\n")
+
+    with pytest.raises(SchemaError, match=rf"checksum mismatch in .*{path.name}"):
+        read_migrations(directory)
+
+
+def test_an_added_file_is_named(directory: Path) -> None:
+    (directory / "29990101000000_more.sql").write_text("SELECT 1;\n")
+
+    with pytest.raises(SchemaError, match="checksum mismatch in .*: 29990101000000_more.sql;"):
+        read_migrations(directory)
+
+
+def test_a_removed_file_is_named(directory: Path) -> None:
+    path = next(directory.glob("*_publication.sql"))
+    path.unlink()
+
+    with pytest.raises(SchemaError, match=f"checksum mismatch in .*: {path.name};"):
+        read_migrations(directory)
+
+
+def test_a_sum_file_with_another_total_is_refused(directory: Path) -> None:
+    lines = (directory / SUM_FILE).read_text().splitlines()
+    (directory / SUM_FILE).write_text("\n".join(["h1:" + "A" * 43 + "=", *lines[1:]]) + "\n")
+
+    with pytest.raises(SchemaError, match=r"checksum mismatch in .*: atlas.sum;"):
+        read_migrations(directory)
+
+
+def test_a_directory_without_a_sum_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="can't read the migrations"):
+        read_migrations(tmp_path)
+
+
+def test_a_file_that_atlas_leaves_out_of_the_sum(directory: Path) -> None:
+    (directory / "29990101000000_ignored.sql").write_text("-- atlas:sum ignore\nSELECT 1;\n")
+
+    assert "ignored" not in render_sum(directory)
+
+
+@pytest.mark.parametrize(
+    ("text", "transactional"),
+    [
+        ("SELECT 1;", True),
+        ("-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY i ON t (a);", False),
+        ("-- about\n-- atlas:txmode none\n\nSELECT 1;", False),
+        ("-- atlas:txmode none\nSELECT 1;", True),
+        ("SELECT 1;\n-- atlas:txmode none\n\nSELECT 2;", True),
+    ],
+)
+def test_transaction_mode(text: str, transactional: bool) -> None:
+    assert MigrationFile("1_a.sql", text, "").transactional is transactional
+
+
+def test_version_and_description() -> None:
+    file = MigrationFile("20260101000000_add_a_column.sql", "", "")
+
+    assert (file.version, file.description) == ("20260101000000", "add_a_column")
+
+
+def test_the_wheel_holds_the_migrations_beside_the_models(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    mapped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert mapped == {"atlas/migrations": "schema/migrations"}
+
+    shutil.copytree(ROOT / "delegator", tmp_path / "delegator")
+    shutil.copytree(ROOT / "schema", tmp_path / "schema")
+    shutil.copytree(ROOT / "atlas" / "migrations", tmp_path / "schema" / "migrations")
+    script = "from delegator.migrate.directory import *; d = migrations_directory(); print(d, len(read_migrations(d)))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.split() == [f"{tmp_path}/schema/migrations", str(len(read_migrations(migrations_directory())))]
+
+
+def test_the_checkout_is_used_by_an_editable_install() -> None:
+    assert migrations_directory() == ROOT / "atlas" / "migrations"

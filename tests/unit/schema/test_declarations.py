@@ -1,0 +1,68 @@
+"""The declarations beside the models, and what is written from them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from delegator.migrate.directory import migrations_directory, read_migrations
+from schema.ddl import literal, queue_sql, quote, sections
+from schema.models import Base
+from schema.publications import PUBLICATION
+from schema.roles import APP, STREAM
+from schema.storage import storage_of
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_provider_loads_the_models_as_atlas_hcl_asks_it_to() -> None:
+    provider = Path(sys.executable).with_name("atlas-provider-sqlalchemy")
+    command = [provider, "--path", "schema", "--dialect", "postgresql"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    for table in Base.metadata.tables:
+        assert done.stdout.count(f"CREATE TABLE {table} ") == 1
+    for argument in ("atlas-provider-sqlalchemy", "--path", "schema", "--dialect", "postgresql"):
+        assert f'"{argument}"' in (ROOT / "atlas" / "atlas.hcl").read_text()
+
+
+@pytest.mark.parametrize("section", ["storage", "roles", "publication"])
+def test_the_newest_migration_of_a_section_is_what_is_declared(section: str) -> None:
+    newest = [file for file in read_migrations(migrations_directory()) if file.description == section][-1]
+
+    assert newest.text.endswith(sections()[section]), f"add a migration: .ci/migration declared {section}"
+
+
+def test_only_inserts_are_published() -> None:
+    assert PUBLICATION.publish == ("insert",)
+
+
+def test_the_stream_role_only_reads_queues() -> None:
+    assert STREAM.privileges("custom_task_queue_video") == ("SELECT",)
+    assert STREAM.privileges("custom_task_lease") == ()
+    assert APP.privileges("custom_task_lease") == ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+def test_every_queue_has_room_for_heap_only_updates() -> None:
+    assert dict(storage_of("custom_task_queue").parameters)["fillfactor"] == "50"
+    assert storage_of("custom_task_queue_video") == storage_of("custom_task_queue")
+    assert storage_of("custom_task_dead_letter").parameters == ()
+
+
+def test_an_additional_queue_takes_shape_settings_and_grants() -> None:
+    sql = queue_sql("video")
+
+    assert 'CREATE TABLE IF NOT EXISTS "custom_task_queue_video" (LIKE "custom_task_queue" INCLUDING ALL);' in sql
+    assert "fillfactor = 50" in sql
+    assert 'GRANT SELECT ON TABLE "custom_task_queue_video" TO "delegator_stream";' in sql
+
+
+def test_a_queue_name_cannot_carry_sql() -> None:
+    with pytest.raises(ValueError, match="is not a queue name"):
+        queue_sql('x"; DROP TABLE y; --')
+    assert quote('a"b') == '"a""b"'
+    assert literal("a'b") == "'a''b'"
