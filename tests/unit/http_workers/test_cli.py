@@ -106,3 +106,47 @@ def test_the_module_command_is_the_same(here: Path):
     )
     assert ended.returncode == 2
     assert "--import empty" in ended.stderr
+
+
+STAND_IN = """
+import asyncio, sys, types
+import delegator.errors as errors
+from http_workers.cli import main
+
+async def fail(error): raise error
+
+async def run_worker(options, settings, handlers):
+    assert options.claim == "none" and options.grace.total_seconds() == 1.5 and set(handlers) == {{"f"}}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail({error}))
+
+pool = sys.modules["http_workers.pool"] = types.ModuleType("http_workers.pool")
+pool.run_worker = run_worker
+sys.argv[1:] = ["--import", "tasks", "--claim", "none", "--grace", "1.5"]
+main()
+"""
+
+
+def run_with_pool_that_raises(here: Path, error: str) -> subprocess.CompletedProcess[str]:
+    program = STAND_IN.format(error=error)
+    return subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ("errors.DatabaseError('can not connect')", 2),
+        ("errors.SchemaError('no table')", 2),
+        ("errors.WireError('nonsense')", 1),
+    ],
+)
+def test_what_the_pool_refuses_is_one_line_though_raised_in_a_task(here: Path, error: str, status: int):
+    ended = run_with_pool_that_raises(here, error)
+    assert ended.returncode == status
+    assert ended.stderr == f"http-worker: {error.split(chr(39))[1]}\n"
+
+
+def test_a_defect_of_the_pool_is_not_dressed_up(here: Path):
+    ended = run_with_pool_that_raises(here, "ZeroDivisionError()")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
