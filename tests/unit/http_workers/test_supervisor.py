@@ -226,7 +226,7 @@ def test_idle_it_costs_next_to_nothing(child: Path):
         before = [sum(one.cpu_times()[:2]) for one in everyone]
         time.sleep(3)
         for one, spent in zip(everyone, before, strict=True):
-            assert sum(one.cpu_times()[:2]) - spent <= 0.04
+            assert sum(one.cpu_times()[:2]) - spent <= 0.01 * 3 + 0.001
 
 
 def test_its_directory_is_gone_afterwards(child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
