@@ -13,7 +13,7 @@ from delegator.dev.ports import reserve
 from delegator.dev.processes import Child, Command
 from delegator.errors import DependencyError
 
-_TAKEN = re.compile(r"address already in use|could not bind|errno 98|only one usage of each socket", re.IGNORECASE)
+_TAKEN = re.compile(r"address already in use|could not bind|port \d+ .*is in use", re.IGNORECASE)
 _POLL_S = 0.02
 
 

