@@ -129,7 +129,7 @@ def _outcome() -> int:
     except DelegatorError as error:
         return _complain(error, 2 if isinstance(error, ConfigurationError | DependencyError) else 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return _complain("interrupted", 130)
+        return 130
     except Exception as error:
         if isinstance(error, typer.BadParameter.__bases__):  # the parser's errors; typer has no public name for all
             return _complain(error, 2)

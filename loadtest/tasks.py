@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from delegator.contracts import delegated
+from delegator import delegated
 from loadtest.ledger import record
 from loadtest.work import Piece, answer
 

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator.errors import ConfigurationError
+from examples.wordcount.__main__ import count, source_files
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[RunningStack]:
+    async with embedded_stack(StackOptions(usual_ports=False, headless=True)) as stack:
+        yield stack
+
+
+def plain_loop(files: list[str]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for file in files:
+        total.update(re.findall("[a-z]{4,}", Path(file).read_text(encoding="utf-8", errors="replace").lower()))
+    return total
+
+
+async def test_the_standard_library_gives_what_a_plain_loop_gives(monkeypatch, stack: RunningStack) -> None:
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+    files = source_files(Path(sysconfig.get_path("stdlib")))
+    assert len(files) > 500
+    top = 5_000
+    words = await count(files, top)
+    total = plain_loop(files)
+    assert words == total.most_common(top)
+
+
+async def run(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.wordcount", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | environment,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_from_the_command_line_with_a_stack_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("spam spam eggs SPAM")
+    (tmp_path / "two.py").write_text("eggs and bacon")
+    code, output, errors = await run(str(tmp_path), environment={})
+    assert (code, errors) == (0, "")
+    first, *lines = output.splitlines()
+    assert first.startswith("2 files counted in ")
+    assert [line.split() for line in lines] == [["3", "spam"], ["2", "eggs"], ["1", "bacon"]]
+
+
+async def test_servers_out_of_reach_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("spam")
+    environment = {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    code, output, errors = await run(str(tmp_path), environment=environment)
+    assert (code, output) == (2, "")
+    assert errors.count("\n") == 1
+
+
+def test_nothing_to_count(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"has 0 \*\.py files"):
+        source_files(tmp_path)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from delegator.dev import RunningStack, StackOptions, embedded_stack
+from loadtest.arms import ARMS
+
+RUN_KEYS = {
+    *("arm", "scenario", "workflows", "jobs", "concurrency", "completed", "failed", "duration_s"),
+    *("workflows_per_s", "jobs_per_s", "latency_ms", "history_events"),
+}
+SMALL = {
+    "single": ("--workflows", "12", "--concurrency", "6"),
+    "fanout": ("--workflows", "2", "--jobs", "30", "--concurrency", "2"),
+    "sequence": ("--workflows", "4", "--jobs", "3", "--concurrency", "2"),
+}
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[RunningStack]:
+    async with embedded_stack(StackOptions(usual_ports=False, headless=True)) as stack:
+        yield stack
+
+
+async def loadtest(*arguments: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+@pytest.mark.parametrize("scenario", SMALL)
+@pytest.mark.parametrize("arm", ARMS)
+async def test_every_arm_runs_every_scenario(stack: RunningStack, arm: str, scenario: str) -> None:
+    code, output, errors = await loadtest(
+        *("run", "--arm", arm, "--scenario", scenario, "--json", "-", *SMALL[scenario]), environment=stack.environment
+    )
+    assert (code, errors) == (0, "")
+    numbers = json.loads(output)
+    assert set(numbers) == RUN_KEYS
+    assert (numbers["arm"], numbers["scenario"]) == (arm, scenario)
+    assert (numbers["completed"], numbers["failed"]) == (numbers["workflows"], 0)
+    assert numbers["workflows_per_s"] > 0
+    assert set(numbers["latency_ms"]) == {"p50", "p90", "p95", "p99", "avg", "max"}
+    assert (numbers["jobs_per_s"] > 0) is (arm != "floor")
+    if arm == "standalone":
+        assert numbers["history_events"] is None
+    else:
+        assert numbers["history_events"]["max"] >= numbers["history_events"]["avg"] >= 5
+
+
+async def test_compare_writes_medians_and_ratios(stack: RunningStack, tmp_path: Path) -> None:
+    file = tmp_path / "numbers.json"
+    code, output, errors = await loadtest(
+        *("compare", "--arms", "classic,delegated,floor", "--scenario", "fanout", "--rounds", "2"),
+        *("--json", str(file), *SMALL["fanout"]),
+        environment=stack.environment,
+    )
+    assert (code, errors) == (0, "")
+    assert "classic" in output
+    assert "delegated" in output
+    numbers = json.loads(file.read_text())
+    assert set(numbers) == {"scenario", "rounds", "arms", "ratios"}
+    assert (numbers["scenario"], numbers["rounds"]) == ("fanout", 2)
+    assert set(numbers["arms"]) == {"classic", "delegated", "floor"}
+    assert all(set(arm) == RUN_KEYS and arm["failed"] == 0 for arm in numbers["arms"].values())
+    assert set(numbers["ratios"]["delegated/classic"]) == {
+        *("workflows_per_s", "jobs_per_s", "latency_p50", "latency_p99")
+    }
+    assert numbers["ratios"]["delegated/floor"]["jobs_per_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("arm", "environment", "words"),
+    [
+        ("classic", {"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "Temporal at 127.0.0.1:1 does not answer"),
+        ("delegated", {"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "DELEGATOR_DATABASE_URL is not set"),
+        ("delegated", {"DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}, "TEMPORAL_ADDRESS is not set"),
+        (
+            "delegated",
+            {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"},
+            "the database does not answer",
+        ),
+    ],
+)
+async def test_servers_out_of_reach_are_one_line_and_exit_code_2(
+    arm: str, environment: Mapping[str, str], words: str
+) -> None:
+    code, output, errors = await loadtest("run", "--arm", arm, "--scenario", "single", environment=environment)
+    assert (code, output) == (2, "")
+    assert words in errors
+    assert errors.count("\n") == 1
+
+
+async def test_a_database_without_the_schema_is_one_line_and_exit_code_2(stack: RunningStack) -> None:
+    environment = {**stack.environment, "DELEGATOR_DATABASE_URL": stack.postgres.url("postgres")}
+    code, _, errors = await loadtest("run", "--arm", "delegated", "--scenario", "single", environment=environment)
+    assert code == 2
+    assert "run `delegator migrate`" in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+async def test_no_process_is_left_behind(stack: RunningStack, how: signal.Signals) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest", "run", "--arm", "classic", "--scenario", "single"),
+        *("--workflows", "1000000"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **stack.environment},
+    )
+    async with asyncio.timeout(30):
+        while not (children := psutil.Process(process.pid).children(recursive=True)):
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)  # into the run itself
+        process.send_signal(how)
+        _, errors = await process.communicate()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+    assert not alive
+    if how is not signal.SIGKILL:
+        assert (process.returncode, errors.decode()) == (130, "")
+
+
+async def test_a_dead_worker_ends_the_run(stack: RunningStack) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest", "run", "--arm", "classic", "--scenario", "single"),
+        *("--workflows", "1000000"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **stack.environment},
+    )
+    async with asyncio.timeout(30):
+        while not (children := psutil.Process(process.pid).children()):
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(2)
+        children[0].kill()
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "the Temporal worker ended (exit code -9)" in errors.decode()
+    assert errors.decode().count("\n") == 1

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.measure import Comparison, HistoryEvents, Latency, RunResult
+from loadtest.report.table import comparison_table, run_table
+
+CLASSIC = RunResult(
+    arm="classic",
+    scenario="single",
+    workflows=1_000,
+    jobs=1,
+    concurrency=150,
+    completed=1_000,
+    failed=0,
+    duration_s=20.0,
+    workflows_per_s=50.0,
+    jobs_per_s=50.0,
+    latency_ms=Latency(p50=2_000, p90=2_500, p95=2_600, p99=2_700, avg=2_100, max=3_000),
+    history_events=HistoryEvents(avg=11.0, max=11),
+)
+DELEGATED = replace(
+    CLASSIC,
+    arm="delegated",
+    completed=999,
+    failed=1,
+    workflows_per_s=75.0,
+    latency_ms=Latency(p50=1_000, p90=1_500, p95=1_600, p99=1_700, avg=1_100, max=2_000),
+)
+FLOOR = replace(CLASSIC, arm="floor", jobs_per_s=0.0, latency_ms=None, history_events=None)
+
+
+def text(table: Table) -> str:
+    output = StringIO()
+    Console(width=200, file=output).print(table)
+    return output.getvalue()
+
+
+def test_a_run() -> None:
+    shown = text(run_table(CLASSIC))
+    for cell in ("single 1,000, 150 in flight", "classic", "100 %", "50.0", "2,000", "2,700", "20.0"):
+        assert cell in shown
+
+
+def test_a_comparison_with_ratios_to_the_baseline() -> None:
+    arms = {result.arm: result for result in (CLASSIC, DELEGATED, FLOOR)}
+    shown = text(comparison_table([Comparison("single", 3, arms)], "classic"))
+    delegated = next(line for line in shown.splitlines() if "delegated" in line)
+    assert "99.9 %" in delegated
+    assert "1.50" in delegated
+    assert "0.50" in delegated
+    assert "medians of 3 rounds" in shown
+    floor = next(line for line in shown.splitlines() if "floor" in line)
+    assert floor.count(" - ") == 5
