@@ -1,6 +1,23 @@
 """Delegate Temporal activities to a pool of light workers, through PostgreSQL's write-ahead log."""
 
+from delegator.config import Settings
+from delegator.context import JobContext, current_job, heartbeat
 from delegator.contracts import JobOptions, contract, delegated, implements
+from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.workflow.api import delegate, delegate_map, delegate_starmap
 
-__all__ = ["JobOptions", "contract", "delegate", "delegate_map", "delegate_starmap", "delegated", "implements"]
+__all__ = [
+    "DelegatorPlugin",
+    "JobContext",
+    "JobOptions",
+    "PluginOptions",
+    "Settings",
+    "contract",
+    "current_job",
+    "delegate",
+    "delegate_map",
+    "delegate_starmap",
+    "delegated",
+    "heartbeat",
+    "implements",
+]

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     """Name of the publication that streams inserts."""
     slot: str = "delegator_slot"
     """Name of the logical replication slot of the embedded relay (Sequin names its own in sequin.yml)."""
+    data_converter: str | None = None
+    """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); None: the default."""
+    start_timeout: timedelta = timedelta(seconds=20)
+    """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
     """How long a silent worker keeps its jobs; also how long recovery from its death takes, at most."""
     result_retention: timedelta = timedelta(minutes=5)

@@ -1,0 +1,86 @@
+"""Whether and when a failed attempt is repeated: the meaning of Temporal's RetryPolicy.
+
+See Temporal's documentation, "Retry Policies": https://docs.temporal.io/encyclopedia/retry-policies
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.failure.v1 import Failure
+from temporalio.common import RetryPolicy
+
+DEFAULT_RETRY_POLICY: Final = RetryPolicy()
+_LONGEST: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again."""
+
+    delay: timedelta
+    """Time until the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Do not try again."""
+
+    retry_state: RetryState.ValueType
+    """Why."""
+
+
+def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left: timedelta | None) -> Retry | GiveUp:
+    """Decide what follows a failed attempt.
+
+    Args:
+        failure: the attempt's failure.
+        policy: the job's retry policy; None: Temporal's default.
+        attempt: number of the failed attempt, from 1.
+        time_left: until the job's schedule-to-close deadline; None: it has none.
+    """
+    policy = policy or DEFAULT_RETRY_POLICY
+    if failure.HasField("canceled_failure_info"):
+        return GiveUp(RetryState.RETRY_STATE_CANCEL_REQUESTED)
+    if _is_final(failure, policy):
+        return GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
+    if policy.maximum_attempts and attempt >= policy.maximum_attempts:
+        return GiveUp(RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED)
+    delay = _asked_delay(failure)
+    if delay is None:
+        delay = backoff_interval(policy, attempt)
+    if time_left is not None and delay >= time_left:
+        return GiveUp(RetryState.RETRY_STATE_TIMEOUT)
+    return Retry(delay)
+
+
+def backoff_interval(policy: RetryPolicy, attempt: int) -> timedelta:
+    """Return the interval after the `attempt`th attempt."""
+    longest = policy.maximum_interval or min(policy.initial_interval * 100, _LONGEST)
+    try:
+        interval = policy.initial_interval * policy.backoff_coefficient ** (attempt - 1)
+    except OverflowError:
+        return longest
+    return min(interval, longest)
+
+
+def _is_final(failure: Failure, policy: RetryPolicy) -> bool:
+    if failure.HasField("application_failure_info"):
+        info = failure.application_failure_info
+        return info.non_retryable or info.type in (policy.non_retryable_error_types or ())
+    if failure.HasField("timeout_failure_info"):
+        return failure.timeout_failure_info.timeout_type not in (
+            TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE,
+            TimeoutType.TIMEOUT_TYPE_HEARTBEAT,
+        )
+    return False
+
+
+def _asked_delay(failure: Failure) -> timedelta | None:
+    info = failure.application_failure_info
+    if failure.HasField("application_failure_info") and info.HasField("next_retry_delay"):
+        return info.next_retry_delay.ToTimedelta()
+    return None

@@ -1,0 +1,64 @@
+"""The client of Temporal, as the environment describes it."""
+
+from __future__ import annotations
+
+import importlib
+
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError
+
+from delegator.errors import ConfigurationError, TemporalError
+from delegator.store.database import first_line
+
+
+def load_data_converter(spec: str | None) -> DataConverter:
+    """Return the data converter that a setting names.
+
+    Args:
+        spec: `package.module:attribute` of a DataConverter, or of a function that returns one; None: the default.
+
+    Raises:
+        ConfigurationError: there is no such thing.
+    """
+    if spec is None:
+        return DataConverter.default
+    module, _, attribute = spec.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"DELEGATOR_DATA_CONVERTER {spec}: {first_line(error)}") from None
+    converter = found() if callable(found) and not isinstance(found, DataConverter) else found
+    if not isinstance(converter, DataConverter):
+        raise ConfigurationError(f"DELEGATOR_DATA_CONVERTER {spec}: not a temporalio.converter.DataConverter")
+    return converter
+
+
+async def connect_temporal(
+    converter: DataConverter, *, identity: str, runtime: Runtime | None = None, lazy: bool = True
+) -> Client:
+    """Return a client for `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` and their siblings.
+
+    Args:
+        converter: the data converter.
+        identity: shown in history.
+        runtime: the SDK's runtime; None: its default.
+        lazy: connect with the first call instead of now.
+
+    Raises:
+        TemporalError: the server can't be reached (unless lazy).
+        ConfigurationError: the environment's Temporal settings are wrong.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigurationError(f"Temporal's client settings (TEMPORAL_*) are wrong: {first_line(error)}") from None
+    config.setdefault("target_host", "127.0.0.1:7233")
+    try:
+        return await Client.connect(**config, data_converter=converter, identity=identity, runtime=runtime, lazy=lazy)
+    except (RuntimeError, RPCError, ValueError) as error:
+        raise TemporalError(
+            f"can't connect to Temporal at {config['target_host']} (TEMPORAL_ADDRESS): {first_line(error)}"
+        ) from None

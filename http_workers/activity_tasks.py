@@ -1,0 +1,134 @@
+"""Drop-in by activity worker: outcomes and heartbeats of jobs whose Temporal activity task waits.
+
+Temporal owns retries, timeouts and cancellation of these. "Not found" means that the task is settled already.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.workflowservice.v1 import (
+    RecordActivityTaskHeartbeatRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+)
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from delegator.backoff import Backoff
+from delegator.completion.sealing import encode_input
+from delegator.connection_state import ConnectionState
+from delegator.store.database import first_line
+from http_workers.attempt import Ended
+from http_workers.job import Job
+
+_log = logging.getLogger(__name__)
+_PERMANENT = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+
+
+class ActivityTasks:
+    """Completes and heartbeats Temporal activity tasks by their token."""
+
+    def __init__(self, client: Client, *, identity: str, state: ConnectionState) -> None:
+        """Prepare.
+
+        Args:
+            client: Temporal's client.
+            identity: shown in history.
+            state: told about Temporal's health.
+        """
+        self._client = client
+        self._identity = identity
+        self._state = state
+
+    @property
+    def _converter(self) -> DataConverter:
+        return self._client.data_converter
+
+    async def complete(self, ended: Ended) -> None:
+        """Tell Temporal how an attempt ended. Waits for as long as Temporal is away."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._respond(ended)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return
+                if error.status in _PERMANENT:
+                    _log.error("completion_refused", extra={"status": error.status.name, "reason": first_line(error)})
+                    return
+                self._state.lost(first_line(error))
+                await backoff.sleep()
+            except RuntimeError as error:  # a lazy client that could not connect
+                self._state.lost(first_line(error))
+                await backoff.sleep()
+            else:
+                self._state.restored()
+                return
+
+    async def heartbeat(self, job: Job) -> bool:
+        """Pass a heartbeat on and return whether the task is still wanted; sets the job's cancellation request.
+
+        Raises:
+            RPCError: Temporal is away.
+        """
+        try:
+            reply = await self._client.workflow_service.record_activity_task_heartbeat(
+                RecordActivityTaskHeartbeatRequest(
+                    namespace=job.namespace or self._client.namespace,
+                    task_token=job.task_token or b"",
+                    details=Payloads.FromString(await self._encoded(job)),
+                    identity=self._identity,
+                )
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        job.cancel_requested = job.cancel_requested or reply.cancel_requested
+        return True
+
+    async def details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
+        """Return heartbeat details not stored yet, as the queue's statement takes them."""
+        beats = []
+        for job in jobs:
+            if job.details_changed:
+                job.details_changed = False
+                beats.append((*job.held, await self._encoded(job)))
+        return beats
+
+    async def _encoded(self, job: Job) -> bytes:
+        if not job.details:
+            return b""
+        payloads = self._converter.payload_converter.to_payloads(job.details)
+        return await encode_input(Payloads(payloads=payloads).SerializeToString(), self._converter.payload_codec)
+
+    async def _respond(self, ended: Ended) -> None:
+        service = self._client.workflow_service
+        job = ended.job
+        namespace = job.namespace or self._client.namespace
+        token = job.task_token or b""
+        if ended.result is not None:
+            result = await encode_input(ended.result, self._converter.payload_codec)
+            await service.respond_activity_task_completed(
+                RespondActivityTaskCompletedRequest(
+                    namespace=namespace, task_token=token, result=Payloads.FromString(result), identity=self._identity
+                )
+            )
+        elif ended.failure is not None and ended.failure.HasField("canceled_failure_info"):
+            await service.respond_activity_task_canceled(
+                RespondActivityTaskCanceledRequest(namespace=namespace, task_token=token, identity=self._identity)
+            )
+        elif ended.failure is not None:
+            failure = ended.failure
+            if self._converter.payload_codec is not None:
+                await self._converter.payload_codec.encode_failure(failure)
+            await service.respond_activity_task_failed(
+                RespondActivityTaskFailedRequest(
+                    namespace=namespace, task_token=token, failure=failure, identity=self._identity
+                )
+            )

@@ -1,0 +1,217 @@
+"""Running one attempt: arguments in, handler, outcome out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
+
+from delegator.completion.failures import failure_of
+from delegator.completion.sealing import decode_input
+from delegator.context import JobContext, set_current_job
+from delegator.contracts import Handler
+from http_workers.job import Job
+from http_workers.metrics import WorkerMetrics
+
+MAX_RESULT_BYTES = 2 * 1024 * 1024
+"""Temporal's own limit of a payload."""
+
+_job_log = logging.getLogger("delegator.job")
+
+
+@dataclass(slots=True)
+class Ended:
+    """An attempt that has ended."""
+
+    job: Job
+    """The job."""
+    result: bytes | None = None
+    """A serialized `Payloads`, if the attempt succeeded."""
+    failure: Failure | None = None
+    """What went wrong, if it failed, was canceled or timed out."""
+    dead: str | None = None
+    """Why no attempt can ever succeed, as dead letters name it; None: another one might."""
+
+    @property
+    def released(self) -> bool:
+        """The attempt was broken off by this worker's stop: the job belongs to others now."""
+        return self.result is None and self.failure is None
+
+
+class AttemptRunner:
+    """Runs attempts with the handlers of this worker."""
+
+    def __init__(
+        self, handlers: Mapping[str, Handler], converter: DataConverter, queue: str, metrics: WorkerMetrics
+    ) -> None:
+        """Prepare the runner.
+
+        Args:
+            handlers: by delegated activity type.
+            converter: decodes arguments, encodes results and failures.
+            queue: the queue served.
+            metrics: this process's series.
+        """
+        self._handlers = handlers
+        self._converter = converter
+        self._queue = queue
+        self._metrics = metrics
+        self._series = {
+            name: (
+                metrics.run_seconds.labels(name),
+                metrics.finished.labels(name, "completed"),
+            )
+            for name in handlers
+        }
+
+    async def run(self, job: Job) -> Ended:
+        """Run one attempt; never raises but for a bug."""
+        handler = self._handlers.get(job.job_type)
+        if handler is None:
+            return self._refused(job, "unknown_type", f"no handler for the delegated activity type {job.job_type!r}")
+        if job.broken is not None:
+            return self._refused(job, "undecodable", job.broken)
+        try:
+            args = await self._arguments(job, handler)
+            job.previous_details = await self._previous_details(job)
+        except asyncio.CancelledError:
+            return self._broken_off(job)
+        except Exception as error:
+            return self._refused(job, "undecodable", f"the arguments can't be decoded: {type(error).__name__}")
+        if job.cancel_requested:
+            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+        seconds, completed = self._series[job.job_type]
+        job.started_at = job.beat_at = time.monotonic()
+        ended = await self._call(job, handler, args)
+        seconds.observe(time.monotonic() - job.started_at)
+        if ended.result is not None:
+            completed.inc()
+        else:
+            self._metrics.finished.labels(job.job_type, _result_label(ended)).inc()
+        return ended
+
+    async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
+        limit, kind = _limit(job)
+        try:
+            set_current_job(self._context(job, limit))
+            if limit is None:
+                result = await self._invoke(handler, args)
+            else:
+                async with asyncio.timeout(limit) as scope:
+                    result = await self._invoke(handler, args)
+        except asyncio.CancelledError:
+            return self._broken_off(job)
+        except Exception as error:
+            if isinstance(error, asyncio.TimeoutError) and limit is not None and scope.expired():
+                return Ended(job, failure=self._timeout(job, kind))
+            return Ended(job, failure=self._failure(error))
+        try:
+            payloads = self._converter.payload_converter.to_payloads([result])
+            encoded = Payloads(payloads=payloads).SerializeToString()
+            if len(encoded) > MAX_RESULT_BYTES:
+                raise ApplicationError(
+                    f"the result of {job.job_type} takes {len(encoded)} bytes, over the limit of {MAX_RESULT_BYTES}: "
+                    "return a reference to the data instead",
+                    type="PayloadTooLarge",
+                    non_retryable=True,
+                )
+        except Exception as error:
+            return Ended(job, failure=self._failure(error))
+        return Ended(job, result=encoded)
+
+    @staticmethod
+    async def _invoke(handler: Handler, args: Sequence[Any]) -> Any:
+        if handler.is_async:
+            return await handler.function(*args)
+        return await asyncio.to_thread(handler.function, *args)
+
+    def _broken_off(self, job: Job) -> Ended:
+        if job.timed_out is not None:
+            return Ended(job, failure=self._timeout(job, job.timed_out))
+        if job.cancel_requested:
+            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+        return Ended(job)
+
+    async def _arguments(self, job: Job, handler: Handler) -> Sequence[Any]:
+        if job.input is None:
+            return ()
+        payloads = Payloads.FromString(await decode_input(job.input, self._converter.payload_codec)).payloads
+        hints = handler.type.arg_types
+        usable = list(hints[: len(payloads)]) if hints is not None and len(hints) >= len(payloads) else None
+        return self._converter.payload_converter.from_payloads(payloads, usable)
+
+    async def _previous_details(self, job: Job) -> Sequence[Any]:
+        if job.heartbeat_details is None:
+            return ()
+        details = await decode_input(job.heartbeat_details, self._converter.payload_codec)
+        return self._converter.payload_converter.from_payloads(Payloads.FromString(details).payloads)
+
+    def _context(self, job: Job, limit: float | None) -> JobContext:
+        def beat(*details: Any) -> None:
+            job.beat_at = time.monotonic()
+            job.details = details
+            job.details_changed = True
+
+        now = datetime.now(UTC)
+        return JobContext(
+            job_id=job.job_id,
+            job_type=job.job_type,
+            queue=self._queue,
+            attempt=job.attempt,
+            workflow_id=job.workflow_id,
+            run_id=job.run_id,
+            enqueued_at=job.enqueued_time(),
+            deadline=None if limit is None else now + timedelta(seconds=limit),
+            heartbeat_details=job.previous_details,
+            logger=logging.LoggerAdapter(
+                _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
+            ),
+            beat=beat,
+            is_cancel_requested=lambda: job.cancel_requested,
+        )
+
+    def _timeout(self, job: Job, kind: TimeoutType) -> Failure:
+        names = {
+            TimeoutType.START_TO_CLOSE: "StartToClose",
+            TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
+            TimeoutType.HEARTBEAT: "Heartbeat",
+        }
+        details = list(job.details) if kind is TimeoutType.HEARTBEAT else []
+        return self._failure(TimeoutError(f"activity {names[kind]} timeout", type=kind, last_heartbeat_details=details))
+
+    def _failure(self, error: BaseException) -> Failure:
+        return failure_of(error, self._converter)
+
+    def _refused(self, job: Job, reason: str, message: str) -> Ended:
+        types = {"unknown_type": "UnknownActivityType", "undecodable": "UndecodableInput"}
+        error = ApplicationError(message, type=types[reason], non_retryable=True)
+        self._metrics.finished.labels(job.job_type if reason != "unknown_type" else "", reason).inc()
+        return Ended(job, failure=self._failure(error), dead=reason)
+
+
+def _limit(job: Job) -> tuple[float | None, TimeoutType]:
+    timeout = job.options.start_to_close_timeout
+    limit = None if timeout is None else timeout.total_seconds()
+    if job.deadline is None:
+        return limit, TimeoutType.START_TO_CLOSE
+    left = max(0.0, job.deadline - time.monotonic())
+    if limit is None or left < limit:
+        return left, TimeoutType.SCHEDULE_TO_CLOSE
+    return limit, TimeoutType.START_TO_CLOSE
+
+
+def _result_label(ended: Ended) -> str:
+    if ended.failure is None:
+        return "released"
+    if ended.failure.HasField("canceled_failure_info"):
+        return "canceled"
+    return "timed_out" if ended.failure.HasField("timeout_failure_info") else "failed"

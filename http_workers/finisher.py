@@ -1,0 +1,309 @@
+"""Finishing attempts: outcomes stored, signalled, retried or buried, in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from psycopg import sql
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import PayloadCodec
+
+from delegator.backoff import Backoff
+from delegator.completion.failures import failed_outcome
+from delegator.completion.retry import GiveUp, decide
+from delegator.completion.sealing import seal
+from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.connection_state import ConnectionState
+from delegator.store import dead_letter_table
+from delegator.store.database import TRANSIENT, Connection, Pool, first_line
+from delegator.store.dead_letter_table import Dead
+from delegator.store.queue_table import QueueTable, Settled
+from delegator.store.reemit import reemit_statement
+from delegator.wire.outcomes import Outcome, OutcomeKind
+from http_workers.activity_tasks import ActivityTasks
+from http_workers.attempt import Ended
+from http_workers.job import Job
+from http_workers.metrics import WorkerMetrics
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MAX_BATCH = 1_000
+_PARALLEL = 4
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Finisher:
+    """Takes ended attempts and brings each to its end; batches form while the previous ones are being written."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        table: QueueTable,
+        signals: SignalSender,
+        activity_tasks: ActivityTasks,
+        codec: PayloadCodec | None,
+        identity: str,
+        metrics: WorkerMetrics,
+        state: ConnectionState,
+        on_finished: Callable[[Job], None],
+    ) -> None:
+        """Prepare the finisher.
+
+        Args:
+            pool: connections.
+            table: the queue's table.
+            signals: sends outcomes to workflows.
+            activity_tasks: completes Temporal activity tasks.
+            codec: the data converter's codec.
+            identity: this worker's name in failures.
+            metrics: this process's series.
+            state: told about the database's health.
+            on_finished: called when a job is no longer this worker's concern.
+        """
+        self._pool = pool
+        self._table = table
+        self._signals = signals
+        self._activity_tasks = activity_tasks
+        self._codec = codec
+        self._identity = identity
+        self._metrics = metrics
+        self._state = state
+        self._on_finished = on_finished
+        self._queue: list[Ended] = []
+        self._arrived = asyncio.Event()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._release = reemit_statement(
+            table.name,
+            sql.SQL("job_id = ANY(%(job_id)s) AND lease_id = %(lease_id)s AND outcome IS NULL"),
+            {"lease_id": sql.NULL, "attempt": sql.SQL("attempt - 1")},
+        )
+
+    @property
+    def backlog(self) -> int:
+        """Ended attempts that are not finished yet."""
+        return len(self._queue) + self._busy
+
+    def add(self, ended: Ended) -> None:
+        """Take an ended attempt."""
+        self._queue.append(ended)
+        self._idle.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Finish what is added, until cancelled."""
+        slots = asyncio.Semaphore(_PARALLEL)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._arrived.wait()
+                await slots.acquire()
+                batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+                if not self._queue:
+                    self._arrived.clear()
+                if not batch:
+                    slots.release()
+                    continue
+                self._busy += len(batch)
+                tasks.create_task(self._finish(batch, slots), name="finish")
+
+    async def drained(self) -> None:
+        """Wait until everything added is finished."""
+        await self._idle.wait()
+
+    async def _finish(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
+        try:
+            await self._finish_batch(batch, slots)
+        except Exception:
+            # A bug, or rows the database refuses: the lease will run out and the jobs be run again.
+            _log.exception("finish_failed", extra={"jobs": len(batch)})
+        finally:
+            for ended in batch:
+                self._on_finished(ended.job)
+            self._busy -= len(batch)
+            if not self._queue and not self._busy:
+                self._idle.set()
+
+    async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
+        plain: list[Ended] = []
+        waited: list[tuple[Ended, Outcome]] = []
+        dead: list[tuple[Ended, Outcome]] = []
+        retries: list[tuple[Ended, timedelta, Failure]] = []
+        tasks: list[Ended] = []
+        for ended in batch:
+            job = ended.job
+            if job.lost or ended.released:
+                continue
+            if job.task_token is not None:
+                tasks.append(ended)
+            elif ended.result is not None:
+                if job.workflow_id is None:
+                    plain.append(ended)
+                else:
+                    waited.append((ended, Outcome(OutcomeKind.COMPLETED, ended.result)))
+            elif ended.failure is not None:
+                self._sort_failed(ended, ended.failure, waited, dead, retries)
+        released = False
+        try:
+            if retries:
+                await self._retry(retries)
+            to_signal = await self._settle(waited) if waited else []
+            if dead:
+                to_signal += await self._bury(dead)
+            # What follows waits for Temporal: let the next batch use the database meanwhile.
+            slots.release()
+            released = True
+            async with asyncio.TaskGroup() as group:
+                if to_signal:
+                    group.create_task(self._signal(to_signal))
+                if tasks:
+                    group.create_task(self._complete_tasks(tasks))
+                if plain:
+                    group.create_task(self._delete([ended.job for ended in plain]))
+        finally:
+            if not released:
+                slots.release()
+
+    def _sort_failed(
+        self,
+        ended: Ended,
+        failure: Failure,
+        waited: list[tuple[Ended, Outcome]],
+        dead: list[tuple[Ended, Outcome]],
+        retries: list[tuple[Ended, timedelta, Failure]],
+    ) -> None:
+        job = ended.job
+        left = None if job.deadline is None else timedelta(seconds=job.deadline - asyncio.get_running_loop().time())
+        decision = decide(failure, job.options.retry_policy, job.attempt, left)
+        if not isinstance(decision, GiveUp):
+            retries.append((ended, decision.delay, failure))
+            return
+        outcome = failed_outcome(
+            failure,
+            job_id=job.job_id,
+            job_type=job.job_type,
+            identity=self._identity,
+            retry_state=decision.retry_state,
+        )
+        if ended.dead is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
+            ended.dead = "attempts_exhausted"
+        if ended.dead is None and job.workflow_id is None and outcome.kind is OutcomeKind.FAILED:
+            ended.dead = "non_retryable"  # nobody else will ever hear of it
+        (dead if ended.dead else waited).append((ended, outcome))
+
+    async def _settle(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+        by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
+        settled = [
+            Settled(job.job_id, job.lease_token, outcome.kind.value, await seal(outcome, self._codec))
+            for job, outcome in by_id.values()
+        ]
+        unwaited: set[str] = set()
+        for _ in range(2):
+            # An id in neither set was released by its waiter at that moment, or is fenced off: the second look tells.
+            stored, more = await self._write(lambda db, rows=settled: self._table.settle(db, rows))  # type: ignore[misc]
+            unwaited |= more
+            settled = [row for row in settled if row.job_id not in stored and row.job_id not in more]
+            if not settled:
+                break
+        if settled:
+            self._fenced(len(settled))
+        return [by_id[job_id] for job_id in by_id if job_id in unwaited]
+
+    async def _bury(self, dead: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+        rows = []
+        for ended, outcome in dead:
+            job = ended.job
+            error = _error_type(ended.failure) if ended.failure is not None else ""
+            sealed = await seal(outcome, self._codec)
+            rows.append(Dead(job.job_id, job.lease_token, outcome.kind.value, sealed, ended.dead or "", error))
+        buried = await self._write(lambda db: dead_letter_table.bury(db, self._table, rows))
+        for ended, _ in dead:
+            if ended.job.job_id in buried:
+                self._metrics.dead_letters.labels(ended.dead or "").inc()
+                _log.warning(
+                    "job_buried",
+                    extra={"job_id": ended.job.job_id, "job_type": ended.job.job_type, "reason": ended.dead},
+                )
+        self._fenced(len(dead) - len(buried))
+        return [(ended.job, outcome) for ended, outcome in dead if buried.get(ended.job.job_id) is False]
+
+    async def _signal(self, to_signal: Sequence[tuple[Job, Outcome]]) -> None:
+        runs: dict[RunKey, list[tuple[Job, Outcome]]] = defaultdict(list)
+        done: list[Job] = []
+        for job, outcome in to_signal:
+            if job.workflow_id is None or job.run_id is None or job.namespace is None:
+                done.append(job)
+            else:
+                runs[RunKey(job.namespace, job.workflow_id, job.run_id)].append((job, outcome))
+        async with asyncio.TaskGroup() as group:
+            for key, outcomes in runs.items():
+                group.create_task(self._signal_run(key, outcomes))
+            if done:
+                group.create_task(self._delete(done))
+
+    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
+        delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
+        if delivery is Delivery.ORPHANED:
+            self._metrics.orphaned.inc(len(outcomes))
+        await self._delete([job for job, _ in outcomes])
+
+    async def _complete_tasks(self, tasks: Sequence[Ended]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for ended in tasks:
+                group.create_task(self._activity_tasks.complete(ended))
+        await self._delete([ended.job for ended in tasks])
+
+    async def _retry(self, retries: Sequence[tuple[Ended, timedelta, Failure]]) -> None:
+        beats = await self._activity_tasks.details([ended.job for ended, _, _ in retries])
+        if beats:
+            await self._write(lambda db: self._table.heartbeat(db, beats))
+        rows = []
+        for ended, delay, failure in retries:
+            sealed = await seal(Outcome(OutcomeKind.FAILED, failure.SerializeToString()), self._codec)
+            rows.append((*ended.job.held, delay // _MILLISECOND, sealed))
+        scheduled = await self._write(lambda db: self._table.retry(db, rows))
+        self._fenced(len(rows) - len(scheduled))
+
+    async def _delete(self, jobs: Sequence[Job]) -> None:
+        held = [job.held for job in jobs]
+        await self._write(lambda db: self._table.delete_held(db, held))
+
+    async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
+        """Give jobs back so that other workers take them at once; their broken-off attempt does not count."""
+        if jobs:
+            parameters = {"job_id": [job.job_id for job in jobs], "lease_id": lease_id, "limit": len(jobs)}
+            await self._write(lambda db: db.execute(self._release, parameters))
+
+    def _fenced(self, count: int) -> None:
+        if count > 0:
+            self._metrics.fenced.inc(count)
+
+    async def _write(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run a statement that may be repeated: the fence makes the second time harmless."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    result = await statement(connection)
+            except TRANSIENT as error:
+                self._state.lost(first_line(error))
+                await backoff.sleep()
+            else:
+                self._state.restored()
+                return result
+
+
+def _error_type(failure: Failure) -> str:
+    if failure.HasField("application_failure_info"):
+        return failure.application_failure_info.type or "ApplicationError"
+    if failure.HasField("timeout_failure_info"):
+        return "TimeoutError"
+    return "Error"

@@ -1,0 +1,96 @@
+"""Watching running jobs: cancellations, lost leases, heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from temporalio.exceptions import TimeoutType
+from temporalio.service import RPCError
+
+from delegator.store.database import TRANSIENT, Pool
+from delegator.store.queue_table import QueueTable
+from http_workers.activity_tasks import ActivityTasks
+from http_workers.job import Job
+
+_log = logging.getLogger(__name__)
+_INTERVAL = 0.5
+_YOUNG = 0.5
+
+
+class Monitor:
+    """Looks at the jobs that run for longer than a moment, all in one statement."""
+
+    def __init__(
+        self, *, pool: Pool, table: QueueTable, activity_tasks: ActivityTasks, running: Iterable[Job], fenced: bool
+    ) -> None:
+        """Prepare the monitor.
+
+        Args:
+            pool: connections.
+            table: the queue's table.
+            activity_tasks: takes the heartbeats of activity tasks.
+            running: the jobs that run, as they change.
+            fenced: whether rows are claimed, and can so be lost.
+        """
+        self._pool = pool
+        self._table = table
+        self._activity_tasks = activity_tasks
+        self._running = running
+        self._fenced = fenced
+
+    async def run(self) -> None:
+        """Watch for ever, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            now = time.monotonic()
+            jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG]
+            if not jobs:
+                continue
+            self._time_out(jobs, now)
+            try:
+                await self._look(jobs)
+            except TRANSIENT:
+                continue  # the lease keeper reports and outlasts it
+            except RPCError:
+                continue
+
+    @staticmethod
+    def _time_out(jobs: Iterable[Job], now: float) -> None:
+        for job in jobs:
+            limit = job.options.heartbeat_timeout
+            if limit is not None and now - job.beat_at > limit.total_seconds() and job.timed_out is None:
+                job.timed_out = TimeoutType.HEARTBEAT
+                _stop(job)
+
+    async def _look(self, jobs: Sequence[Job]) -> None:
+        if self._fenced:
+            pairs = [job.held for job in jobs]
+            async with self._pool.connection() as connection:
+                held = await self._table.held(connection, pairs)
+                beats = await self._activity_tasks.details([job for job in jobs if job.task_token is None])
+                if beats:
+                    await self._table.heartbeat(connection, beats)
+            for job in jobs:
+                if job.job_id not in held:
+                    job.lost = True
+                    _log.warning("job_lost", extra={"job_id": job.job_id, "job_type": job.job_type})
+                    _stop(job)
+                elif held[job.job_id] and not job.cancel_requested:
+                    job.cancel_requested = True
+                    _stop(job)
+        for job in jobs:
+            if job.task_token is not None and not job.lost:
+                was_requested = job.cancel_requested
+                if not await self._activity_tasks.heartbeat(job):
+                    job.lost = True
+                    _stop(job)
+                elif job.cancel_requested and not was_requested:
+                    _stop(job)
+
+
+def _stop(job: Job) -> None:
+    if job.task is not None:
+        job.task.cancel()

@@ -1,0 +1,263 @@
+"""The pool of one worker process: everything put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from delegator.completion.signals import SignalSender
+from delegator.config import Settings
+from delegator.connection_state import ConnectionMetrics, ConnectionState
+from delegator.contracts import Handler
+from delegator.errors import StreamError
+from delegator.lease import LeaseKeeper, holder_name
+from delegator.migrate.check import check
+from delegator.startup import wait_for
+from delegator.store.database import connection_pool
+from delegator.store.queue_table import QueueTable
+from delegator.temporal import connect_temporal, load_data_converter
+from http_workers.activity_tasks import ActivityTasks
+from http_workers.attempt import AttemptRunner
+from http_workers.finisher import Finisher
+from http_workers.job import Job
+from http_workers.limits import TypeLimits
+from http_workers.liveness import Liveness
+from http_workers.metrics import WorkerMetrics
+from http_workers.monitor import Monitor
+from http_workers.options import ClaimMode, WorkerOptions
+from http_workers.receiver import Receiver
+from http_workers.server import LocalHealth
+from http_workers.shutdown import shutdown_signals
+from http_workers.slots import Slots
+from http_workers.source import StreamRefusedError, StreamSource
+
+_log = logging.getLogger(__name__)
+_POLLERS = 2
+_CONNECTIONS = 6
+_CANCEL_GRACE = 5.0
+_FINISH_LIMIT = 10.0
+_LONGEST_ROUND = timedelta(seconds=40)
+
+
+class JobPool:
+    """The jobs of one worker process, from claim to finish."""
+
+    def __init__(self, runner: AttemptRunner, limits: TypeLimits, slots: Slots, metrics: WorkerMetrics) -> None:
+        """Start empty.
+
+        Args:
+            runner: runs attempts.
+            limits: per-type limits.
+            slots: freed when an attempt ends.
+            metrics: this process's series.
+        """
+        self._runner = runner
+        self._limits = limits
+        self._slots = slots
+        self._metrics = metrics
+        self._overdue = 0
+        self.held: dict[str, Job] = {}
+        """Jobs that are this worker's concern: running, or ended and not finished."""
+        self.running: set[Job] = set()
+        """Jobs whose handler runs or waits for its type's limits."""
+
+    def start(self, job: Job, finisher: Finisher) -> None:
+        """Run a claimed job."""
+        self.held[job.job_id] = job
+        self.running.add(job)
+        self._metrics.running.inc()
+        job.task = asyncio.create_task(self._run(job, finisher), name="job")
+
+    async def _run(self, job: Job, finisher: Finisher) -> None:
+        try:
+            if self._limits.limited(job.job_type):
+                async with self._limits.permit(job.job_type):
+                    ended = await self._runner.run(job)
+            else:
+                ended = await self._runner.run(job)
+            finisher.add(ended)
+        finally:
+            self.running.discard(job)
+            self._metrics.running.dec()
+            # A database that is slower than the handlers must slow down the taking of more jobs.
+            if finisher.backlog > self._slots.total:
+                self._overdue += 1
+            else:
+                self._slots.release()
+
+    def finished(self, job: Job) -> None:
+        """Forget a job; called by the finisher."""
+        self.held.pop(job.job_id, None)
+        if self._overdue:
+            self._overdue -= 1
+            self._slots.release()
+
+    def lease_lost(self, lease_id: int) -> None:
+        """Stop every job: others may run them now."""
+        for job in self.running:
+            job.lost = True
+            if job.task is not None:
+                job.task.cancel()
+
+
+async def run_worker(options: WorkerOptions, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+    """Run one worker process until it is asked to stop.
+
+    Args:
+        options: the command line.
+        settings: the environment.
+        handlers: by delegated activity type.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the schema is not what is declared.
+        DependencyError: a server can't be reached at the start.
+    """
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.slots.set(options.concurrency)
+    connections = ConnectionMetrics(registry)
+    states = {name: ConnectionState(name, connections) for name in ("stream", "postgresql", "temporal")}
+    liveness = Liveness()
+    health = LocalHealth(registry, liveness, {name: state.problem for name, state in states.items()})
+    with options.health_server(health):
+        async with shutdown_signals() as shutdown, liveness.watch_event_loop(options.stall_limit):
+            await _serve(options, settings, handlers, metrics, states, liveness, shutdown.requested)
+
+
+async def _serve(
+    options: WorkerOptions,
+    settings: Settings,
+    handlers: Mapping[str, Handler],
+    metrics: WorkerMetrics,
+    states: Mapping[str, ConnectionState],
+    liveness: Liveness,
+    stop: asyncio.Event,
+) -> None:
+    converter = load_data_converter(settings.data_converter)
+    identity = f"http-worker {holder_name()}"
+    table = QueueTable(options.queue)
+    slots = Slots(options.concurrency)
+    jobs = JobPool(AttemptRunner(handlers, converter, options.queue, metrics), TypeLimits(handlers), slots, metrics)
+    async with AsyncExitStack() as stack:
+        client = await connect_temporal(converter, identity=identity)
+        source = await stack.enter_async_context(
+            StreamSource(url=settings.stream_url, queue=options.queue, token=settings.stream_token)
+        )
+        if not await wait_for(
+            lambda: check(settings, queues=[options.queue]), settings.start_timeout, states["postgresql"], stop
+        ):
+            return
+        await _refuse_wrong_stream(source, states["stream"])
+        pool = await stack.enter_async_context(
+            connection_pool(settings.database_url.get_secret_value(), application_name="http-worker", size=_CONNECTIONS)
+        )
+        lease = await stack.enter_async_context(
+            LeaseKeeper(
+                pool,
+                "worker",
+                duration=settings.lease,
+                queue=options.queue,
+                state=states["postgresql"],
+                on_lost=jobs.lease_lost,
+            )
+        )
+        signals = SignalSender(client, identity=identity, state=states["temporal"])
+        stack.push_async_callback(signals.close)
+        activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
+        finisher = Finisher(
+            pool=pool,
+            table=table,
+            signals=signals,
+            activity_tasks=activity_tasks,
+            codec=converter.payload_codec,
+            identity=identity,
+            metrics=metrics,
+            state=states["postgresql"],
+            on_finished=jobs.finished,
+        )
+        receiver = Receiver(
+            source=source,
+            pool=pool,
+            table=table,
+            lease=lease,
+            slots=slots,
+            claim_mode=options.claim,
+            metrics=metrics,
+            stream_state=states["stream"],
+            database_state=states["postgresql"],
+            is_held=jobs.held.__contains__,
+            start=lambda job: jobs.start(job, finisher),
+        )
+        monitor = Monitor(
+            pool=pool,
+            table=table,
+            activity_tasks=activity_tasks,
+            running=jobs.running,
+            fenced=options.claim is ClaimMode.LEASE,
+        )
+        async with _background(finisher.run(), monitor.run()):
+            with ExitStack() as watched:
+                async with _background(*_pollers(receiver, liveness, options, watched)):
+                    _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})
+                    await stop.wait()
+                    _log.info("worker_stopping", extra={"running": len(jobs.running)})
+            await _wind_down(jobs, finisher, lease, options.grace)
+        _log.info("worker_stopped")
+
+
+async def _refuse_wrong_stream(source: StreamSource, state: ConnectionState) -> None:
+    """Raise what only a person can mend; a stream that is not up yet is waited for by the pollers."""
+    try:
+        await source.ack([str(uuid4())])
+    except StreamRefusedError:
+        raise
+    except StreamError as error:
+        state.lost(str(error))
+    else:
+        state.restored()
+
+
+def _pollers(
+    receiver: Receiver, liveness: Liveness, options: WorkerOptions, stack: ExitStack
+) -> list[Coroutine[Any, Any, None]]:
+    share = -(-options.concurrency // _POLLERS)
+    limit = max(options.stall_limit, _LONGEST_ROUND)
+    return [
+        receiver.poll(stack.enter_context(liveness.watch(f"receive_{number}", limit)), share)
+        for number in range(min(_POLLERS, options.concurrency))
+    ]
+
+
+@asynccontextmanager
+async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines that never end by themselves while the context is open."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grace: timedelta) -> None:
+    """Let running jobs end within the grace period, then give the others back."""
+    running = [job.task for job in jobs.running if job.task is not None]
+    if running and grace:
+        await asyncio.wait(running, timeout=grace.total_seconds())
+    rest = list(jobs.running)
+    for job in rest:
+        if job.task is not None:
+            job.task.cancel()
+    tasks = [job.task for job in rest if job.task is not None]
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FINISH_LIMIT):
+            await finisher.release(rest, lease.lease_id)
+            await finisher.drained()

@@ -1,0 +1,162 @@
+"""From the stream to running jobs: receive, claim, acknowledge, start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from delegator.backoff import Backoff
+from delegator.connection_state import ConnectionState
+from delegator.errors import StreamError, WireError
+from delegator.lease import LeaseKeeper
+from delegator.store.database import TRANSIENT, Pool, first_line
+from delegator.store.queue_table import Claimed, QueueTable
+from http_workers.job import Job
+from http_workers.liveness import Progress
+from http_workers.metrics import WorkerMetrics
+from http_workers.options import ClaimMode
+from http_workers.pacing import EmptyReplyPacer
+from http_workers.slots import Slots
+from http_workers.source import MAX_BATCH, Message, StreamSource
+
+_log = logging.getLogger(__name__)
+_WAIT = timedelta(seconds=10)
+
+
+class Receiver:
+    """Pulls messages for free slots, claims their rows and hands the jobs over."""
+
+    def __init__(
+        self,
+        *,
+        source: StreamSource,
+        pool: Pool,
+        table: QueueTable,
+        lease: LeaseKeeper,
+        slots: Slots,
+        claim_mode: ClaimMode,
+        metrics: WorkerMetrics,
+        stream_state: ConnectionState,
+        database_state: ConnectionState,
+        is_held: Callable[[str], bool],
+        start: Callable[[Job], None],
+    ) -> None:
+        """Prepare the receiver.
+
+        Args:
+            source: the stream.
+            pool: connections for claims.
+            table: the queue's table.
+            lease: this process's lease.
+            slots: jobs that may still be taken.
+            claim_mode: whether rows are claimed.
+            metrics: this process's series.
+            stream_state: told about the stream's health.
+            database_state: told about the database's health.
+            is_held: says whether this process holds a job already.
+            start: takes a claimed job; its slot is the receiver's to give, the job's to release.
+        """
+        self._source = source
+        self._pool = pool
+        self._table = table
+        self._lease = lease
+        self._slots = slots
+        self._claim_mode = claim_mode
+        self._metrics = metrics
+        self._stream_state = stream_state
+        self._database_state = database_state
+        self._is_held = is_held
+        self._start = start
+
+    async def poll(self, progress: Progress, most: int) -> None:
+        """Receive for ever, until cancelled. A cancellation never loses a message: unacknowledged, it comes again.
+
+        Args:
+            progress: marked with every round.
+            most: most slots to reserve for one request.
+        """
+        backoff, pacer = Backoff(), EmptyReplyPacer()
+        async with asyncio.TaskGroup() as takers:
+            while True:
+                with progress.suspended():
+                    reserved = await self._slots.reserve(min(most, MAX_BATCH))
+                messages: list[Message] = []
+                began = time.monotonic()
+                try:
+                    messages = await self._source.receive(reserved, _WAIT)
+                except (StreamError, WireError) as error:
+                    self._stream_state.lost(str(error))
+                    self._slots.release(reserved)
+                    reserved = 0
+                    await backoff.sleep()
+                    continue
+                finally:
+                    progress.mark()
+                    self._slots.release(reserved - len(messages))
+                backoff.reset()
+                self._stream_state.restored()
+                elapsed = timedelta(seconds=time.monotonic() - began)
+                pause = pacer.pause(len(messages), elapsed, _WAIT)
+                if messages:
+                    self._metrics.received.inc(len(messages))
+                    takers.create_task(self._take(messages), name="take")
+                    continue
+                if not pause:
+                    self._lease.stream_was_empty()
+                else:
+                    await asyncio.sleep(pause)
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        jobs: dict[str, Job] = {}
+        for message in messages:
+            try:
+                job = Job(message.record)
+            except WireError as error:
+                _log.error("message_unreadable", extra={"reason": str(error)})
+                continue
+            if not self._is_held(job.job_id):
+                jobs[job.job_id] = job
+        started = 0
+        if self._claim_mode is ClaimMode.NONE:
+            claimed = [Claimed(job_id, 0, 1, None, False, None, 0.0) for job_id in jobs]
+        else:
+            claimed = await self._claim(list(jobs)) if jobs else []
+        # From here on the lease is the truth: the stream may forget.
+        acknowledge = asyncio.create_task(self._acknowledge([message.ack_id for message in messages]), name="ack")
+        for claim in claimed:
+            job = jobs[claim.job_id]
+            if self._is_held(job.job_id):
+                continue
+            job.claimed(claim)
+            self._metrics.start_delay.observe(claim.waited)
+            self._start(job)
+            started += 1
+        unused = len(messages) - started
+        if unused:
+            self._metrics.dropped.inc(unused)
+            self._slots.release(unused)
+        await acknowledge
+
+    async def _claim(self, job_ids: Sequence[str]) -> list[Claimed]:
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    claimed = await self._table.claim(connection, job_ids, self._lease.lease_id)
+            except TRANSIENT as error:
+                # Perhaps it was committed: the same lease may claim its own rows again.
+                self._database_state.lost(first_line(error))
+                await backoff.sleep()
+            else:
+                self._database_state.restored()
+                return claimed
+
+    async def _acknowledge(self, ack_ids: Sequence[str]) -> None:
+        try:
+            await self._source.ack(ack_ids)
+        except (StreamError, WireError) as error:
+            # They come again, and the claim drops them.
+            self._stream_state.lost(str(error))

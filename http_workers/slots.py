@@ -1,0 +1,46 @@
+"""The free slots of a worker: never take more jobs than can be run at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Slots:
+    """Counts free slots; pollers reserve them before they ask the stream for as many messages."""
+
+    def __init__(self, total: int) -> None:
+        """Start with all slots free.
+
+        Args:
+            total: jobs that may run at once.
+        """
+        self._total = total
+        self._free = total
+        self._freed = asyncio.Event()
+        self._freed.set()
+
+    @property
+    def total(self) -> int:
+        """How many slots there are."""
+        return self._total
+
+    async def reserve(self, most: int) -> int:
+        """Wait for at least one free slot, then reserve up to `most`.
+
+        Slots that come free one by one are left to gather for a moment, so that a busy worker asks for batches.
+        """
+        await self._freed.wait()
+        if self._free * 8 < self._total:
+            await asyncio.sleep(0.002)
+            await self._freed.wait()
+        taken = min(most, self._free)
+        self._free -= taken
+        if not self._free:
+            self._freed.clear()
+        return taken
+
+    def release(self, count: int = 1) -> None:
+        """Give slots back."""
+        self._free += count
+        if self._free > 0:
+            self._freed.set()
