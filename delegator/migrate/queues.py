@@ -13,7 +13,7 @@ from schema.queues import BASE_TABLE, is_queue_name, queue_table
 
 _QUEUE_TABLES = """
     SELECT relname FROM pg_catalog.pg_class
-    WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+    WHERE relkind IN ('r', 'p') AND relnamespace = quote_ident(current_schema())::regnamespace
       AND (relname = %(base)s OR starts_with(relname, %(base)s || '_'))
     ORDER BY relname"""
 

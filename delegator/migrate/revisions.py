@@ -92,11 +92,11 @@ async def write_revision(connection: AsyncConnection, file: MigrationFile, appli
     await connection.execute(
         sql.SQL(
             """INSERT INTO {} AS revision (version, description, type, applied, total, executed_at, execution_time,
-                hash, partial_hashes, operator_version)
-            VALUES (%s, %s, %s, %s, %s, now(), %s, %s, %s, %s)
+                error, error_stmt, hash, partial_hashes, operator_version)
+            VALUES (%s, %s, %s, %s, %s, now(), %s, '', '', %s, %s, %s)
             ON CONFLICT (version) DO UPDATE SET applied = excluded.applied, executed_at = excluded.executed_at,
                 execution_time = revision.execution_time + excluded.execution_time,
-                partial_hashes = excluded.partial_hashes, error = NULL, error_stmt = NULL,
+                partial_hashes = excluded.partial_hashes,
                 operator_version = excluded.operator_version"""
         ).format(_TABLE),
         [

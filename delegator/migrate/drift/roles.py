@@ -16,7 +16,7 @@ _ROLE = """
 _GRANTS = """
     SELECT relname, array_agg(privilege_type) FROM pg_catalog.pg_class CROSS JOIN aclexplode(relacl) AS granted
     JOIN pg_catalog.pg_roles ON pg_roles.oid = granted.grantee
-    WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s) AND rolname = %s
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname = ANY(%s) AND rolname = %s
     GROUP BY relname"""
 
 

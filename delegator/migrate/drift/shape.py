@@ -15,7 +15,7 @@ from schema.models import Base, QueuedJob
 
 _TABLES = """
     SELECT relname FROM pg_catalog.pg_class
-    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname = ANY(%s)"""
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND relname = ANY(%s)"""
 _COLUMNS = """
     SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity = 'a', pg_get_expr(adbin, adrelid)
     FROM pg_catalog.pg_attribute LEFT JOIN pg_catalog.pg_attrdef ON adrelid = attrelid AND adnum = attnum

@@ -13,7 +13,7 @@ from schema.storage import storage_of
 
 _SETTINGS = """
     SELECT relname, relreplident::text, coalesce(reloptions, '{}') FROM pg_catalog.pg_class
-    WHERE relnamespace = current_schema()::regnamespace AND relname = ANY(%s) ORDER BY relname"""
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname = ANY(%s) ORDER BY relname"""
 
 
 async def check_storage(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:

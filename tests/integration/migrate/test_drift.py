@@ -1,0 +1,191 @@
+"""Every kind of drift is found, and its fix-it line mends it."""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+import psycopg
+import pytest
+
+from delegator.config import Settings
+from delegator.dev.directory import StackDirectory
+from delegator.dev.postgres import Postgres
+from delegator.errors import SchemaError
+from delegator.migrate import Finding, inspect, migrate
+from delegator.migrate.drift.stream import check_server
+from tests.conftest import MakeDatabase
+from tests.support import Database
+
+SQL = re.compile(r"(ALTER (TABLE|PUBLICATION|ROLE)|GRANT|REVOKE|CREATE (UNIQUE )?INDEX|DROP INDEX|REINDEX|SELECT)\b")
+
+CASES = [
+    ("column", "ALTER TABLE custom_task_queue DROP COLUMN waiter_id", "table custom_task_queue lacks column waiter_id"),
+    ("column", "ALTER TABLE custom_task_lease ALTER kind TYPE varchar(9)", "kind is character varying(9) NOT NULL in"),
+    ("column", "ALTER TABLE custom_task_queue ALTER attempt DROP DEFAULT", "attempt is integer NOT NULL instead of"),
+    ("column", "ALTER TABLE custom_task_queue ALTER job_type DROP NOT NULL", "job_type is text instead of text NOT"),
+    (
+        "column",
+        "ALTER TABLE custom_task_dead_letter ALTER dead_letter_id DROP IDENTITY",
+        "instead of bigint NOT N",
+    ),
+    ("index", "DROP INDEX custom_task_queue_retry_at", "lacks its index on retry_at"),
+    ("index", "DROP INDEX custom_task_dead_letter_job_id", "lacks its index on job_id"),
+    ("index", "ALTER TABLE custom_task_queue DROP CONSTRAINT custom_task_queue_pkey", "lacks its index on job_id"),
+    (
+        "index",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'custom_task_queue_deadline'::regclass",
+        "custom_task_queue_deadline is not valid",
+    ),
+    ("constraint", "ALTER TABLE custom_task_lease DROP CONSTRAINT custom_task_lease_kind", "lacks the constraint cus"),
+    ("storage", "ALTER TABLE custom_task_queue SET (fillfactor = 90)", "other storage settings: fillfactor (90)"),
+    ("storage", "ALTER TABLE custom_task_lease RESET (fillfactor)", "custom_task_lease has other storage settings: f"),
+    ("replica identity", "ALTER TABLE custom_task_queue REPLICA IDENTITY FULL", "replica identity (relreplident f)"),
+    ("publication", "ALTER PUBLICATION delegator_publication SET (publish = 'insert, update')", "publishes insert, u"),
+    ("publication", "ALTER PUBLICATION delegator_publication DROP TABLE custom_task_queue", "lacks custom_task_queue"),
+    ("publication", "ALTER PUBLICATION delegator_publication ADD TABLE custom_task_lease", "custom_task_lease, undec"),
+    ("grant", "REVOKE UPDATE, DELETE ON custom_task_queue FROM delegator_app", "lacks UPDATE, DELETE on custom_task_"),
+    (
+        "grant",
+        "GRANT INSERT ON custom_task_queue TO delegator_stream",
+        "delegator_stream has INSERT on custom_",
+    ),
+    ("grant", "REVOKE USAGE ON SCHEMA public FROM delegator_app, PUBLIC", "delegator_app may not use schema public"),
+]
+
+
+async def execute(database: Database, statement: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(("subject", "damage", "problem"), CASES)
+async def test_it_is_found_and_its_fix_mends_it(database: Database, subject: str, damage: str, problem: str) -> None:
+    assert (await inspect(database.settings)).up_to_date
+    await execute(database, damage)
+
+    (finding,) = (await inspect(database.settings)).errors
+    assert finding.subject == subject
+    assert problem in finding.problem
+    assert "\n" not in str(finding)
+
+    assert SQL.match(finding.fix), finding.fix
+    await execute(database, finding.fix)
+    assert (await inspect(database.settings)).up_to_date
+
+
+async def test_migrate_reports_it(database: Database) -> None:
+    await execute(database, "ALTER TABLE custom_task_queue REPLICA IDENTITY NOTHING")
+    with pytest.raises(SchemaError, match=r'^table custom_task_queue has .*: ALTER TABLE "custom_task_queue" REPLICA'):
+        await migrate(database.settings)
+
+    await execute(database, "ALTER TABLE custom_task_queue RESET (fillfactor)")
+    with pytest.raises(SchemaError, match=r"differs from the declarations in 2 points:\n  table .*\n  table "):
+        await migrate(database.settings)
+
+
+async def test_an_additional_queue_is_compared_too(make_database: MakeDatabase) -> None:
+    database = await make_database(queues=("default", "video"))
+    await execute(database, "ALTER TABLE custom_task_queue_video REPLICA IDENTITY FULL")
+    await execute(database, "ALTER TABLE custom_task_queue_video ALTER lease_token TYPE integer")
+    await execute(database, "REVOKE SELECT ON custom_task_queue_video FROM delegator_stream")
+
+    findings = (await inspect(database.settings)).errors
+
+    assert sorted(finding.subject for finding in findings) == ["column", "grant", "replica identity"]
+    assert all("custom_task_queue_video" in finding.fix for finding in findings)
+
+
+async def test_a_lost_queue_comes_back(make_database: MakeDatabase) -> None:
+    database = await make_database(queues=("default", "video"))
+    await execute(database, "DROP TABLE custom_task_queue_video")
+
+    assert (await inspect(database.settings)).created_queues == ("video",)
+    assert (await migrate(database.settings)).created_queues == ("video",)
+
+
+async def test_a_publication_of_everything(database: Database) -> None:
+    await execute(database, "DROP PUBLICATION delegator_publication")
+    assert [f.problem for f in await errors(database)] == ["publication delegator_publication is missing"]
+    await execute(database, "CREATE PUBLICATION delegator_publication FOR ALL TABLES WITH (publish = 'insert')")
+    assert [f.problem for f in await errors(database)] == ["publication delegator_publication is FOR ALL TABLES"]
+
+    await execute(database, "DROP PUBLICATION delegator_publication")
+    await migrate(database.settings)
+
+
+@pytest.mark.parametrize(("what", "how"), [("rows", " WHERE (job_id > 'a')"), ("columns", " (job_id, job_type)")])
+async def test_a_publication_that_filters(database: Database, what: str, how: str) -> None:
+    await execute(database, f"ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue{how}")
+
+    (finding,) = await errors(database)
+
+    assert finding.problem == f"publication delegator_publication filters {what} of custom_task_queue"
+
+
+async def test_an_undeclared_index_is_a_note(database: Database) -> None:
+    await execute(database, "CREATE INDEX mine ON custom_task_queue (lease_id)")
+
+    report = await migrate(database.settings)
+
+    (note,) = report.findings
+    assert not note.is_error
+    assert note.fix == "DROP INDEX CONCURRENTLY mine"
+
+
+async def test_a_slot_without_a_consumer_is_a_note(database: Database) -> None:
+    slot = database.settings.slot
+    await execute(database, f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+
+    (note,) = (await migrate(database.settings)).findings
+
+    assert not note.is_error
+    assert note.problem.startswith(f"slot {slot} has no consumer and keeps ")
+
+
+async def test_a_slot_that_lost_its_wal() -> None:
+    # Losing WAL takes a server whose other slots nobody needs.
+    directory = StackDirectory.open(None, keep=False)
+    server = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)
+    await server.start()
+    try:
+        url = await server.ensure_database("lossy")
+        settings = Settings.load(database_url=url)
+        await migrate(settings)
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            for slot in (settings.slot, "of_someone_else"):
+                await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+            await connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+            await connection.execute("SELECT pg_reload_conf()")
+            for _ in range(3):
+                await connection.execute(
+                    "INSERT INTO custom_task_lease (kind, holder, expires_at) VALUES ('worker', '', now())"
+                )
+                await connection.execute("SELECT pg_switch_wal()")
+            await connection.execute("CHECKPOINT")
+
+            ours, other = sorted((await inspect(settings)).findings, key=lambda finding: not finding.is_error)
+            assert (ours.is_error, other.is_error) == (True, False)
+            assert ours.problem == f"slot {settings.slot} has lost its WAL"
+            await connection.execute(ours.fix.partition(" and ")[0].encode())
+        assert (await inspect(settings)).up_to_date
+    finally:
+        await server.stop()
+        server.release()
+        directory.close()
+
+
+async def test_a_server_that_does_not_write_logical_wal() -> None:
+    class Replica:
+        async def execute(self, _: str) -> Replica:
+            return self
+
+        async def fetchone(self) -> tuple[str]:
+            return ("replica",)
+
+    (finding,) = await check_server(cast(psycopg.AsyncConnection, Replica()))
+    assert str(finding).startswith("wal_level is replica, so nothing can be streamed: ALTER SYSTEM SET wal_level")
+
+
+async def errors(database: Database) -> tuple[Finding, ...]:
+    return (await inspect(database.settings)).errors
