@@ -88,12 +88,10 @@ class Follower:
                 self._state.confirmed = 0
             self._history = history
             await self._mend_slot(connection)
-            for setting in SESSION:
-                await connection.execute(setting)
-            copy = CopyStream(connection, self._options, self._ingest, self._budget)
-            await copy.start()
-            self._walsender = connection.pgconn.backend_pid
-            await self._stream(copy, source)
+            with contextlib.closing(CopyStream(connection, self._options, self._ingest, self._budget)) as copy:
+                await copy.start()
+                self._walsender = connection.pgconn.backend_pid
+                await self._stream(copy, source)
 
     async def _stream(self, copy: CopyStream, source: Source) -> None:
         self._ingest.connected(source)
@@ -116,28 +114,29 @@ class Follower:
             self.streaming.clear()
 
     async def _mend_slot(self, connection: Connection) -> None:
-        options = self._options
+        """Make sure that there is a slot that continues where we were; else have the gap filled."""
+        options, state = self._options, self._state
         slot = await catalog.find_slot(connection, options)
-        known = self._state.started
         if slot is not None and slot.active_pid is not None and slot.active_pid == self._walsender:
             await catalog.terminate(connection, slot.active_pid)
-        if slot is not None and not slot.lost:
-            if not known or slot.confirmed <= max(self._state.confirmed, self._ingest.progress.confirmed):
-                return
-            reason = "was moved or made anew by another process"
-        elif slot is not None:
-            reason = "was invalidated"
+        if slot is not None and not slot.lost and (not state.started or slot.confirmed <= state.confirmed):
+            state.confirmed = max(state.confirmed, slot.confirmed)
+            return
+        if slot is None:
+            reason = "the slot was dropped" if state.started else "the slot did not exist"
+            self._gap_until = await catalog.create_slot(connection, options)
+        elif slot.lost:
+            reason = "the slot was invalidated"
             await catalog.drop_slot(connection, options)
-        else:
-            reason = "was dropped" if known else "did not exist"
-        if slot is None or slot.lost:
             self._gap_until = await catalog.create_slot(connection, options)
         else:
+            reason = "the slot was moved or made anew by another process"
             self._gap_until = await catalog.now(connection)
+        state.slot_recreated += state.started or slot is not None
+        log.warning("relay_slot_new", extra={"slot": options.slot, "reason": reason})
+        fresh = await catalog.find_slot(connection, options)
+        state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot()
-        self._state.confirmed = 0
-        self._state.slot_recreated += known or slot is not None
-        log.warning("relay_slot_new", extra={"slot": options.slot, "reason": f"the slot {reason}"})
 
     async def _fill_gap(self, before: datetime) -> None:
         condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
@@ -183,6 +182,7 @@ class Follower:
         except TimeoutError:
             raise DatabaseError(f"PostgreSQL does not answer within {timeout:g} s") from None
         try:
+            await connection.execute(SESSION)
             yield connection
         finally:
             # Closing never waits for the server: libpq only sends a farewell.

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 from struct import Struct
+from struct import error as StructError
 from typing import Final
 
 from delegator.errors import WireError
@@ -77,12 +78,15 @@ class Ingest:
         Raises:
             WireError: it does not follow the protocol.
         """
-        if data[0] == _WAL_DATA:
-            self._message(data)
-            return False
-        if data[0] != _KEEPALIVE or len(data) < 18:
-            raise WireError(f"unknown message of the replication stream: {data[:1]!r}")
-        wal_end, _clock, reply = _KEEPALIVE_BODY.unpack_from(data, 1)
+        try:
+            if data[0] == _WAL_DATA:
+                self._message(data)
+                return False
+            if data[0] != _KEEPALIVE:
+                raise WireError(f"unknown message of the replication stream: {data[:1]!r}")
+            wal_end, _clock, reply = _KEEPALIVE_BODY.unpack_from(data, 1)
+        except (IndexError, StructError):
+            raise WireError("message of the replication stream is cut short") from None
         self.wal_end = max(self.wal_end, wal_end)
         if not self._in_transaction:
             self.progress.reached(wal_end)

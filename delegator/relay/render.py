@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -90,29 +89,28 @@ class Renderer:
         add = parts.append
         keys: list[str] = []
         at += 2
-        try:
-            for prefix, null, kind, render in self._columns:
-                mark = data[at]
-                if mark == TEXT:
-                    start = at + 5
-                    at = start + _LENGTH(data, at + 1)[0]
-                    add(prefix)
-                    if kind == _STRING:
-                        add(dumps(str(data[start:at], "utf-8")))
-                    elif kind == _VERBATIM:
-                        add(data[start:at])
-                    elif kind == _OTHER:
-                        add(render(data[start:at]))
-                    else:
-                        keys.append(str(data[start:at], "utf-8"))
-                        add(render(data[start:at]))
-                elif mark == NULL:
-                    add(null)
-                    at += 1
+        for prefix, null, kind, render in self._columns:
+            mark = data[at]
+            if mark == TEXT:
+                start = at + 5
+                at = start + _LENGTH(data, at + 1)[0]
+                add(prefix)
+                if kind == _STRING:
+                    add(dumps(str(data[start:at], "utf-8", "replace")))
+                elif kind == _VERBATIM:
+                    add(data[start:at])
+                elif kind == _OTHER:
+                    add(render(data[start:at]))
                 else:
-                    raise WireError(f"pgoutput row of {self.relation.table} has a value of unknown kind {mark}")
-        except (IndexError, StructError):
-            raise WireError(f"pgoutput row of {self.relation.table} is cut short") from None
+                    keys.append(str(data[start:at], "utf-8", "replace"))
+                    add(render(data[start:at]))
+            elif mark == NULL:
+                add(null)
+                at += 1
+            else:
+                raise WireError(f"pgoutput row of {self.relation.table} has a value of unknown kind {mark}")
+        if at != len(data):
+            raise WireError(f"pgoutput row of {self.relation.table} does not fit its table")
         return b"".join(parts), keys
 
     def message(self, ack_id: bytes, record: bytes, keys: list[str], commit_lsn: int, index: int) -> bytes:

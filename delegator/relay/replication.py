@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from struct import Struct
 from typing import Final
@@ -17,15 +18,10 @@ from delegator.relay.ingest import Ingest
 from delegator.relay.options import RelayOptions
 from delegator.relay.store import Budget
 
-SESSION: Final = (
-    "SET datestyle = 'ISO'",
-    "SET timezone = 'UTC'",
-    "SET bytea_output = 'hex'",
-    "SET extra_float_digits = 1",
-    "SET intervalstyle = 'postgres'",
-    "SET client_encoding = 'UTF8'",
-    "SET wal_sender_timeout = '20s'",
-)
+SESSION: Final = b"""
+SET datestyle = 'ISO'; SET timezone = 'UTC'; SET bytea_output = 'hex'; SET extra_float_digits = 1;
+SET intervalstyle = 'postgres'; SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'
+"""
 """What the text form of values depends on, and how soon a walsender lets go of the slot when we fall silent."""
 
 _STATUS: Final = Struct(">cQQQqB")
@@ -52,6 +48,8 @@ class CopyStream:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._reading = False
+        # libpq closes its socket when the connection is lost, before we could stop watching it.
+        self._socket = os.dup(self._pgconn.socket)
         self._heard = self._loop.time()
         self._flushed = self._heard
 
@@ -72,7 +70,7 @@ class CopyStream:
         ).format(slot=sql.Identifier(self._options.slot), names=sql.Literal(publication))
         self._pgconn.send_query(command.as_bytes(self._connection))
         readable = asyncio.Event()
-        self._loop.add_reader(self._pgconn.socket, readable.set)
+        self._loop.add_reader(self._socket, readable.set)
         try:
             self._pgconn.flush()
             while self._pgconn.is_busy():
@@ -80,7 +78,7 @@ class CopyStream:
                 await readable.wait()
                 self._pgconn.consume_input()
         finally:
-            self._loop.remove_reader(self._pgconn.socket)
+            self._loop.remove_reader(self._socket)
         result = self._pgconn.get_result()
         if result is None or result.status != pq.ExecStatus.COPY_BOTH:
             raise self._refusal(result)
@@ -107,6 +105,11 @@ class CopyStream:
             if self._ended.done():
                 self._ended.exception()
 
+    def close(self) -> None:
+        """Stop watching the connection."""
+        self._pause()
+        os.close(self._socket)
+
     async def finish(self, limit: float = 1.0) -> None:
         """Report the last position and end the stream in good order; gives up after `limit` seconds."""
         with contextlib.suppress(psycopg.Error, TimeoutError):
@@ -127,13 +130,13 @@ class CopyStream:
             return
         self._reading = True
         self._heard = self._loop.time()
-        self._loop.add_reader(self._pgconn.socket, self._readable)
+        self._loop.add_reader(self._socket, self._readable)
         self._loop.call_soon(self._drain)
 
     def _pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._pgconn.socket)
+            self._loop.remove_reader(self._socket)
 
     def _readable(self) -> None:
         try:

@@ -34,7 +34,7 @@ _TEXT_ARRAYS: Final = frozenset({
 
 def render_text(raw: bytes) -> bytes:
     """A string."""
-    return dumps(str(raw, "utf-8"))
+    return dumps(str(raw, "utf-8", "replace"))
 
 
 def render_bool(raw: bytes) -> bytes:

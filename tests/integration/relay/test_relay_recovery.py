@@ -1,0 +1,376 @@
+"""What the relay survives: crashes, lost connections, a full store, a lost slot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+
+from delegator.dev.postgres import Postgres
+from delegator.relay import RelayHandle, running_relay
+from tests.support import Database, Databases
+
+from .client import STREAM, Puller, enqueue, execute, names, options, relay, until
+
+LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
+
+
+async def slot(database: Database) -> tuple[Any, ...]:
+    (row,) = await execute(database, LSN, database.settings.slot)
+    return row
+
+
+async def wal_position(database: Database) -> str:
+    return str((await execute(database, "SELECT pg_current_wal_lsn()::text"))[0][0])
+
+
+async def behind(database: Database, position: str) -> bool:
+    """The slot is confirmed beyond a position."""
+    (row,) = await execute(
+        database,
+        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s",
+        position, database.settings.slot,
+    )  # fmt: skip
+    return bool(row[0])
+
+
+async def terminate(database: Database) -> None:
+    await execute(
+        database,
+        "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s "
+        "AND active_pid IS NOT NULL",
+        database.settings.slot,
+    )
+
+
+async def drop_slot(database: Database) -> None:
+    """Drop the slot, though the relay takes it again as soon as it can."""
+    async with asyncio.timeout(10):
+        while True:
+            await terminate(database)
+            try:
+                await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot)
+                return
+            except psycopg.errors.ObjectInUse:
+                continue
+
+
+async def started(handle: RelayHandle, reconnects: int) -> None:
+    async def again() -> bool:
+        return handle.relay.state.reconnects >= reconnects and handle.relay.state.connected
+
+    await until(again)
+
+
+async def test_an_idle_slot_moves(database: Database) -> None:
+    async with relay(database):
+        await execute(database, "CREATE TABLE unrelated AS SELECT generate_series(1, 1000)")
+        position = await wal_position(database)
+        await until(lambda: behind(database, position))
+
+
+async def test_only_what_is_acked_is_confirmed(database: Database) -> None:
+    async with relay(database) as (_, puller):
+        await enqueue(database, 1, 1)
+        held = await puller.receive()
+        await enqueue(database, 2, 3)
+        await puller.ack(await puller.receive())
+        position = await wal_position(database)
+        await asyncio.sleep(0.5)
+        assert not await behind(database, position)
+    async with relay(database) as (_, puller):
+        assert await puller.drain() == ["j1", "j2", "j3"]
+        assert held
+
+
+async def test_a_graceful_stop_confirms_what_is_acked(database: Database) -> None:
+    async with relay(database, status_interval=60.0) as (_, puller):
+        await enqueue(database, 1, 5)
+        position = await wal_position(database)
+        assert len(await puller.drain()) == 5
+        assert not await behind(database, position)
+    assert await behind(database, position)
+    assert (await slot(database))[1] is None
+
+
+async def spawn(database: Database, port: int) -> asyncio.subprocess.Process:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DELEGATOR_")}
+    environment |= {"DELEGATOR_DATABASE_URL": database.url, "DELEGATOR_SLOT": database.settings.slot}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "delegator", "relay", "--port", str(port), env=environment,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def answers(puller: Puller) -> bool:
+    try:
+        return bool((await puller.health())["ok"])
+    except aiohttp.ClientError:
+        return False
+
+
+async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    seen: set[str] = set()
+    expected: list[str] = []
+    process = await spawn(database, port)
+    async with aiohttp.ClientSession() as session:
+        puller = Puller(f"http://127.0.0.1:{port}", session)
+        try:
+            for round_ in range(3):
+                await until(lambda: answers(puller), 30)
+                expected += await enqueue(database, round_ * 1000 + 1, round_ * 1000 + 1000)
+                batch = await puller.receive(100)
+                await puller.ack(batch)
+                seen.update(names(batch))
+                process.send_signal(signal.SIGKILL)
+                await process.communicate()
+                process = await spawn(database, port)
+            await until(lambda: answers(puller), 30)
+            seen.update(await puller.drain())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, errors = await process.communicate()
+    assert seen == set(expected)
+    assert process.returncode == 0, errors
+    assert b"Traceback" not in errors
+
+
+async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) -> None:
+    async with relay(database, max_messages=500, status_interval=0.05) as (handle, puller):
+        expected = await enqueue(database, 1, 20_000, size=200)
+
+        async def stalled() -> bool:
+            return handle.relay.state.stalled
+
+        await until(stalled)
+        await asyncio.sleep(0.5)
+        stream = handle.relay.streams[STREAM]
+        assert len(stream) == 500
+        assert (await puller.health())["state"] == "stalled"
+        assert await puller.metric("delegator_relay_stalled") == 1
+        assert (await slot(database))[1] is not None
+        assert await puller.drain() == expected
+        assert handle.relay.state.stalls > 1
+        assert handle.relay.state.reconnects == 0
+        assert (await puller.health())["state"] == "streaming"
+
+
+async def test_a_full_store_outlives_the_walsenders_patience(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delegator.relay.follower.SESSION", b"SET wal_sender_timeout = '1s'")
+    async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
+        expected = await enqueue(database, 1, 3000, size=10_000)
+        await asyncio.sleep(3)
+        assert handle.relay.state.stalled
+        assert handle.relay.streams[STREAM].bytes < 2_100_000
+        assert await puller.drain() == expected
+        assert handle.relay.state.reconnects == 0
+
+
+async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with relay(database) as (handle, puller):
+        expected = await enqueue(database, 1, 10)
+        held = await puller.receive(4)
+        await puller.ack(held[:2])
+        for number in (1, 2):
+            await terminate(database)
+            await started(handle, number)
+        expected += await enqueue(database, 11, 20)
+        rest = await puller.drain()
+        assert names(held[:4]) + rest == expected
+        await puller.ack(held)
+        assert await puller.metric("delegator_relay_reconnects_total") == 2
+        assert await puller.metric("delegator_relay_received_total") == 20
+        position = await wal_position(database)
+        await until(lambda: behind(database, position))
+    events = [record.message for record in caplog.records if record.name.startswith("delegator.")]
+    assert events.count("connection_lost") == events.count("connection_restored") == 2
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, mode: Any) -> None:
+    server = Postgres(
+        server_directory.path / f"relay-{mode}", server_directory.log(f"relay-{mode}"), durable=False,
+        preferred_port=None,
+    )  # fmt: skip
+    await server.start()
+    try:
+        database = await Databases(server).create()
+        async with relay(database) as (handle, puller):
+            await enqueue(database, 1, 5)
+            held = await puller.receive()
+            await server.stop_by(mode)
+            assert (await puller.post("ack", {"ack_ids": [held[0]["ack_id"]]}))[0] == 200
+
+            async def noticed() -> bool:
+                return (await puller.health())["state"] == "reconnecting"
+
+            await until(noticed)
+            health = await puller.health()
+            assert health["ok"] is False and health["problem"]
+            await server.start()
+            await started(handle, 1)
+            await enqueue(database, 6, 8)
+            assert await puller.drain() == ["j6", "j7", "j8"]
+            await puller.ack(held)
+            position = await wal_position(database)
+            await until(lambda: behind(database, position))
+    finally:
+        await server.stop()
+        server.release()
+
+
+async def test_a_slot_held_by_another_process_is_waited_for(database: Database) -> None:
+    async with relay(database) as (_, first):
+        starting = asyncio.create_task(asyncio.wait_for(_second(database), 20))
+        await asyncio.sleep(0.6)
+        assert not starting.done()
+        assert await first.health()
+    assert "held by another process" in await starting
+
+
+async def _second(database: Database) -> str:
+    async with running_relay(options(database), wait=False) as handle:
+        problem = None
+        while not handle.relay.state.connected:
+            problem = handle.relay.state.problem or problem
+            await asyncio.sleep(0.02)
+        return str(problem)
+
+
+async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with relay(database, reemit_batch=300) as (handle, puller):
+        await enqueue(database, 1, 1000)
+        await puller.ack(await puller.receive(100))
+        before = dict(await execute(database, f"SELECT job_id, enqueued_at FROM {STREAM}"))
+        await execute(
+            database,
+            f"UPDATE {STREAM} SET lease_id = CASE job_id WHEN 'j1' THEN 7 END, "
+            "outcome = CASE job_id WHEN 'j2' THEN 'completed' END, retry_at = CASE job_id WHEN 'j3' THEN now() END "
+            "WHERE job_id IN ('j1', 'j2', 'j3')",
+        )
+        await drop_slot(database)
+        await started(handle, 1)
+        await enqueue(database, 1001, 1010)
+
+        async def done() -> bool:
+            return await puller.metric("delegator_relay_reemitted_total") == 997
+
+        await until(done)
+        arrived = await puller.drain()
+        assert set(arrived) >= {f"j{number}" for number in range(4, 1011)}
+        rows = await execute(database, f"SELECT job_id, lease_token, enqueued_at, emitted_at FROM {STREAM}")
+        fences = {job: token for job, token, _, _ in rows}
+        assert len(rows) == 1010
+        assert [fences[job] for job in ("j1", "j2", "j3", "j4", "j1000", "j1001")] == [0, 0, 0, 1, 1, 0]
+        assert {job: enqueued for job, _, enqueued, _ in rows if job in before} == before
+        assert await puller.metric("delegator_relay_slot_recreated_total") == 1
+        position = await wal_position(database)
+        await until(lambda: behind(database, position))
+    assert any(r.message == "relay_slot_new" and r.levelno == logging.WARNING for r in caplog.records)
+
+
+async def test_an_invalidated_slot_is_made_anew(server_directory: Any) -> None:
+    server = Postgres(
+        server_directory.path / "relay-lost", server_directory.log("relay-lost"), durable=False, preferred_port=None
+    )
+    await server.start()
+    try:
+        database = await Databases(server).create()
+        for setting in ("max_slot_wal_keep_size = '1MB'", "max_wal_size = '32MB'", "min_wal_size = '32MB'"):
+            await execute(database, f"ALTER SYSTEM SET {setting}")
+        await execute(database, "SELECT pg_reload_conf()")
+        async with relay(database) as (_, puller):
+            await puller.drain(500)
+        await enqueue(database, 1, 50)
+        for _ in range(5):
+            await execute(database, "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+            await execute(database, "DROP TABLE filler")
+            await execute(database, "SELECT pg_switch_wal()")
+            await execute(database, "CHECKPOINT")
+        state = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
+        assert await execute(database, state, database.settings.slot) == [("lost",)]
+        async with relay(database) as (handle, puller):
+            assert sorted(await puller.drain()) == sorted(f"j{number}" for number in range(1, 51))
+            assert handle.relay.state.slot_recreated == 1
+    finally:
+        await server.stop()
+        server.release()
+
+
+async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -> None:
+    async with relay(database) as (handle, puller):
+        await enqueue(database, 1, 3)
+        assert await puller.drain() == ["j1", "j2", "j3"]
+        async with asyncio.timeout(10):
+            while True:
+                await terminate(database)
+                try:
+                    await execute(
+                        database,
+                        "SELECT pg_replication_slot_advance(%s, pg_current_wal_insert_lsn()) FROM ("
+                        "SELECT pg_logical_emit_message(false, 'x', 'y', true) FROM pg_sleep(0)) moved",
+                        database.settings.slot,
+                    )
+                    break
+                except psycopg.errors.ObjectInUse:
+                    continue
+        await started(handle, 1)
+        assert set(await puller.drain()) == {"j1", "j2", "j3"}
+
+
+async def test_a_first_start_takes_what_the_table_holds(database: Database) -> None:
+    expected = await enqueue(database, 1, 30)
+    async with relay(database) as (handle, puller):
+        assert sorted(await puller.drain()) == sorted(expected)
+        assert handle.relay.state.slot_recreated == 0
+
+
+async def test_a_silent_server_is_left(database: Database) -> None:
+    async with relay(database, silence_timeout=1.0) as (handle, puller):
+        (_, pid) = await slot(database)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+
+            async def noticed() -> bool:
+                return not handle.relay.state.connected
+
+            began = time.monotonic()
+            await until(noticed)
+            assert time.monotonic() - began < 4
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await started(handle, 1)
+        await enqueue(database, 1, 1)
+        assert await puller.drain() == ["j1"]
+
+
+async def test_before_the_store_is_up_receive_is_500(database: Database) -> None:
+    async with (
+        relay(database),
+        running_relay(options(database), wait=False) as handle,
+        aiohttp.ClientSession() as session,
+    ):
+        puller = Puller(handle.url, session)
+        status, body = await puller.post("receive", {})
+        assert status == 500 and set(body) == {"summary"}
+        health = await puller.health()
+        assert (health["ok"], health["state"]) == (False, "starting")

@@ -1,0 +1,221 @@
+import asyncio
+import re
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delegator.relay.progress import Transaction
+from delegator.relay.store import OVERHEAD, AckIds, Budget, Message, Stream
+
+
+def make(timeout: float = 30.0, budget: Budget | None = None) -> Stream:
+    return Stream("s", budget or Budget(1000, 1 << 20, 0.5), timeout)
+
+
+def put(stream: Stream, *bodies: str) -> list[Message]:
+    ids = AckIds()
+    messages = [Message(ids(), body.encode(), Transaction(1)) for body in bodies]
+    for message in messages:
+        message.transaction.pending += 1
+        stream.put(message)
+    stream.flush()
+    return messages
+
+
+def bodies(batch: list[Message]) -> list[str]:
+    return [message.body.decode() for message in batch]
+
+
+def ack_ids(batch: list[Message]) -> list[str]:
+    return [message.ack_id.decode() for message in batch]
+
+
+def test_ack_ids_are_distinct_version_4_uuids() -> None:
+    make_id = AckIds()
+    made = [make_id().decode() for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert all(str(UUID(text)) == text and UUID(text).version == 4 for text in made)
+    assert all(re.match(r".{19}[89ab]", text) for text in made)
+    assert AckIds()()[:23] != AckIds()()[:23]
+
+
+async def test_messages_are_delivered_in_order_and_once() -> None:
+    stream = make()
+    put(stream, "a", "b", "c")
+    assert bodies(await stream.receive(2, 0)) == ["a", "b"]
+    assert bodies(await stream.receive(2, 0)) == ["c"]
+    assert await stream.receive(2, 0) == []
+
+
+async def test_an_acked_message_is_gone_and_unknown_or_repeated_ids_are_ignored() -> None:
+    budget = Budget(10, 1 << 20, 0.5)
+    stream = make(budget=budget)
+    (message,) = put(stream, "abc")
+    assert stream.bytes == budget.bytes == 3 + OVERHEAD
+    transaction = message.transaction
+    found = stream.find(ack_ids([message]) * 2)
+    stream.ack([*found, None])
+    stream.ack(found)
+    assert (stream.acked, len(stream), stream.bytes, budget.messages, budget.bytes) == (1, 0, 0, 0, 0)
+    assert transaction.pending == 0
+    assert stream.find(ack_ids([message])) == [None]
+
+
+async def test_a_message_acked_before_it_was_delivered_is_not_delivered() -> None:
+    stream = make()
+    a, _b = put(stream, "a", "b")
+    stream.ack([a])
+    assert bodies(await stream.receive(10, 0)) == ["b"]
+
+
+async def test_nack_makes_visible_at_once_with_the_same_ack_id() -> None:
+    stream = make()
+    put(stream, "a", "b")
+    batch = await stream.receive(10, 0)
+    before = ack_ids(batch)
+    stream.nack(batch)
+    again = await stream.receive(10, 0)
+    assert bodies(again) == ["a", "b"] and ack_ids(again) == before
+    assert (stream.nacked, stream.redelivered, stream.delivered) == (2, 2, 4)
+
+
+async def test_nack_of_a_visible_message_changes_nothing() -> None:
+    stream = make()
+    messages = put(stream, "a")
+    stream.nack(messages)
+    assert bodies(await stream.receive(10, 0)) == ["a"]
+    assert await stream.receive(10, 0) == []
+
+
+async def test_an_unacked_message_returns_after_its_timeout_before_newer_ones() -> None:
+    stream = make(timeout=0.05)
+    put(stream, "a", "b")
+    a, b = await stream.receive(2, 0)
+    stream.ack([b])
+    put(stream, "c")
+    await asyncio.sleep(0.08)
+    assert bodies(await stream.receive(10, 0)) == ["a", "c"]
+    assert stream.redelivered == 1
+    assert a.delivery is not None
+
+
+async def test_a_poller_is_woken_at_once_and_one_gets_the_message() -> None:
+    stream = make()
+    pollers = [asyncio.create_task(stream.receive(10, 5)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert stream.pollers == 3
+    put(stream, "a")
+    async with asyncio.timeout(0.5):
+        assert bodies(await pollers[0]) == ["a"]
+    put(stream, "b", "c")
+    async with asyncio.timeout(0.5):
+        assert bodies(await pollers[1]) == ["b", "c"]
+    stream.stop()
+    assert await pollers[2] == []
+
+
+async def test_several_pollers_share_what_is_more_than_one_can_take() -> None:
+    stream = make()
+    pollers = [asyncio.create_task(stream.receive(2, 5)) for _ in range(2)]
+    await asyncio.sleep(0)
+    put(stream, "a", "b", "c")
+    assert [bodies(await poller) for poller in pollers] == [["a", "b"], ["c"]]
+
+
+async def test_a_newcomer_does_not_overtake_who_waits() -> None:
+    stream = make()
+    first = asyncio.create_task(stream.receive(1, 5))
+    await asyncio.sleep(0)
+    stream._ready.extend(put(make(), "a"))
+    assert await stream.receive(1, 0.01) == []
+    assert bodies(await first) == ["a"]
+
+
+async def test_a_wait_ends_empty_after_its_time() -> None:
+    stream = make()
+    assert await stream.receive(1, 0.02) == []
+    assert stream.pollers == 0
+
+
+async def test_what_a_cancelled_poller_was_handed_is_visible_again() -> None:
+    stream = make()
+    poller = asyncio.create_task(stream.receive(1, 5))
+    await asyncio.sleep(0)
+    put(stream, "a")
+    poller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await poller
+    assert bodies(await stream.receive(1, 0)) == ["a"]
+
+
+async def test_a_cancelled_poller_takes_no_message() -> None:
+    stream = make()
+    poller = asyncio.create_task(stream.receive(1, 5))
+    await asyncio.sleep(0)
+    poller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await poller
+    put(stream, "a")
+    assert bodies(await stream.receive(1, 0)) == ["a"]
+
+
+async def test_what_is_acked_does_not_stay_in_memory_until_its_timeout() -> None:
+    stream = make()
+    for _ in range(50):
+        put(stream, "a", "b")
+        stream.ack(await stream.receive(10, 0))
+    assert len(stream._inflight) <= 1
+    assert not stream._ready
+
+
+async def test_room_is_told_at_the_low_water_mark() -> None:
+    budget = Budget(4, 1 << 20, 0.5)
+    stream = make(budget=budget)
+    messages = put(stream, "a", "b", "c", "d")
+    assert budget.full
+    told: list[int] = []
+    budget.on_room = lambda: told.append(budget.messages)
+    for message in messages:
+        stream.ack([message])
+    assert told == [2]
+    big = Budget(100, 2 * OVERHEAD, 0.5)
+    put(make(budget=big), "x" * OVERHEAD)
+    assert big.full
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["put", "take", "ack", "nack", "back"]), st.integers(0, 5))))
+def test_nothing_is_lost_or_delivered_to_two_at_a_time(steps: list[tuple[str, int]]) -> None:
+    async def scenario() -> None:
+        stream = make()
+        hidden: list[Message] = []
+        alive: set[str] = set()
+        number = 0
+        for action, n in steps:
+            if action == "put":
+                names = [f"m{number + i}" for i in range(n)]
+                number += n
+                put(stream, *names)
+                alive.update(names)
+            elif action == "take":
+                batch = await stream.receive(n + 1, 0)
+                assert not {m.body for m in batch} & {m.body for m in hidden}
+                hidden += batch
+            else:
+                batch, hidden = hidden[:n], hidden[n:]
+                if action == "ack":
+                    alive.difference_update(bodies(batch))
+                    stream.ack(batch)
+                elif action == "nack":
+                    stream.nack(batch)
+                else:
+                    stream.give_back(batch)
+        assert len(stream) == len(alive)
+        stream.nack(hidden)
+        assert sorted(bodies(await stream.receive(1000, 0))) == sorted(alive)
+        assert stream._budget.messages == len(alive)
+        stream.stop()
+
+    asyncio.run(scenario())
