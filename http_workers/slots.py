@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+_GATHER = 0.002
+
 
 class Slots:
     """Counts free slots; pollers reserve them before they ask the stream for as many messages."""
@@ -29,10 +31,12 @@ class Slots:
 
         Slots that come free one by one are left to gather for a moment, so that a busy worker asks for batches.
         """
-        await self._freed.wait()
-        if self._free * 8 < self._total:
-            await asyncio.sleep(0.002)
+        while True:
             await self._freed.wait()
+            if self._free * 8 < self._total:
+                await asyncio.sleep(_GATHER)
+            if self._free > 0:  # another poller may have been faster
+                break
         taken = min(most, self._free)
         self._free -= taken
         if not self._free:

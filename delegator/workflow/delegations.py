@@ -45,9 +45,9 @@ class Delegations:
     The bound `on_outcomes` is the run's signal handler, by which the object is found again.
     """
 
-    def __init__(self, failure_converter: FailureConverter) -> None:
+    def __init__(self, run_id: str, failure_converter: FailureConverter) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter)
-        self._run_id = workflow.info().run_id
+        self._run_id = run_id
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next = 0
         self._buffer: list[Call] = []
@@ -59,9 +59,9 @@ class Delegations:
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
 
     @classmethod
-    def install(cls, failure_converter: FailureConverter) -> Delegations:
+    def install(cls, run_id: str, failure_converter: FailureConverter) -> Delegations:
         """Make this run able to receive outcomes, before its first line of code runs."""
-        delegations = cls(failure_converter)
+        delegations = cls(run_id, failure_converter)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         return delegations
 
@@ -70,7 +70,7 @@ class Delegations:
         """Return the delegations of the workflow run that calls."""
         handler = workflow.get_signal_handler(SIGNAL_NAME)
         owner = getattr(handler, "__self__", None)
-        return owner if isinstance(owner, cls) else cls.install(DefaultFailureConverter())
+        return owner if isinstance(owner, cls) else cls.install(workflow.info().run_id, DefaultFailureConverter())
 
     def spec(
         self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType

@@ -56,7 +56,7 @@ class DelegationInterceptor(Interceptor):
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                delegations = Delegations.install(failure_converter())
+                delegations = Delegations.install(outbound.info().run_id, failure_converter())
                 if intercepted:
                     outbound = _Outbound(outbound, delegations, intercepted, patch=patch)
                 super().init(outbound)
