@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,8 @@ from delegator.errors import ConfigurationError, DatabaseError
 
 LOCK_TIMEOUT_S = 60
 """How long a migration waits for a lock, another migration's included."""
+_LOCK_POLL_S = 0.05
+_LOCKED = f"waited {LOCK_TIMEOUT_S} s for a lock: another migration or a long transaction holds it; try again"
 DELEGATOR_LOCK = 0x44454C45_47415445
 """Advisory lock held around `delegator migrate`."""
 ATLAS_LOCK = 0xA02049D8
@@ -47,9 +50,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(f"{first_line(error)}: migrate as the owner of the tables, with CREATEROLE") from None
     except psycopg.errors.LockNotAvailable:
-        raise DatabaseError(
-            f"waited {LOCK_TIMEOUT_S} s for a lock: another migration or a long transaction holds it; try again"
-        ) from None
+        raise DatabaseError(_LOCKED) from None
     except psycopg.OperationalError as error:
         raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
     except psycopg.Error as error:
@@ -58,13 +59,29 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[None]:
-    """Hold a session-level advisory lock; it goes with the connection if this process dies."""
-    await connection.execute("SELECT pg_advisory_lock(%s::bigint)", [key])
+    """Hold a session-level advisory lock; it goes with the connection if this process dies.
+
+    Raises:
+        DatabaseError: somebody else has held it for `LOCK_TIMEOUT_S`.
+    """
+    try:
+        async with asyncio.timeout(LOCK_TIMEOUT_S):
+            # A statement that waits for the lock would keep its snapshot, for which the holder's CREATE INDEX
+            # CONCURRENTLY waits: a deadlock. Between two attempts there is none.
+            while not await _try_lock(connection, key):  # noqa: ASYNC110 - the event is in the database
+                await asyncio.sleep(_LOCK_POLL_S)
+    except TimeoutError:
+        raise DatabaseError(_LOCKED) from None
     try:
         yield
     finally:
         if not connection.closed:
             await connection.execute("SELECT pg_advisory_unlock(%s::bigint)", [key])
+
+
+async def _try_lock(connection: AsyncConnection, key: int) -> bool:
+    row = await (await connection.execute("SELECT pg_try_advisory_lock(%s::bigint)", [key])).fetchone()
+    return row is not None and bool(row[0])
 
 
 def first_line(error: psycopg.Error) -> str:

@@ -13,7 +13,7 @@ from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError
 from delegator.migrate import check, inspect, migrate
 from delegator.migrate.atlas_cli import database_url, find_atlas
-from delegator.migrate.database import connect
+from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import SUM_FILE, migrations_directory, read_migrations, render_sum
 from delegator.migrate.revisions import OPERATOR
 from tests.conftest import MakeDatabase
@@ -184,6 +184,22 @@ async def test_a_file_without_a_transaction(database: Database, directory: Path)
     report = await migrate(database.settings, directory=directory)
     assert report.applied == (name,)
     assert [finding.problem.split()[1] for finding in report.findings] == ["more"]
+
+
+async def test_building_an_index_while_others_wait_to_migrate(database: Database, directory: Path) -> None:
+    text = "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY more ON custom_task_queue (job_type);\n"
+    add(directory, "29990101000000_index.sql", text)
+
+    reports = await asyncio.gather(*(migrate(database.settings, directory=directory) for _ in range(5)))
+
+    assert sum(len(report.applied) for report in reports) == 1
+
+
+async def test_a_lock_that_is_never_released(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_S", 0.2)
+    async with connect(database.settings) as holder, advisory_lock(holder, DELEGATOR_LOCK):
+        with pytest.raises(DatabaseError, match=r"waited .* s for a lock: another migration"):
+            await migrate(database.settings)
 
 
 async def test_a_newer_database_is_refused(database: Database, directory: Path) -> None:
