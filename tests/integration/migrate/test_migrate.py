@@ -300,3 +300,24 @@ def test_which_atlas(tmp_path: Path) -> None:
     assert find_atlas({"PATH": "", "DELEGATOR_ATLAS": str(binary)}) == binary
     with pytest.raises(ConfigurationError, match="DELEGATOR_ATLAS: no program at /none"):
         find_atlas({"PATH": "", "DELEGATOR_ATLAS": "/none"})
+
+
+async def test_claims_and_completions_are_heap_only_updates(database: Database) -> None:
+    steps = [
+        "SET lease_id = 1, lease_token = lease_token + 1, attempt = attempt + 1",
+        "SET outcome = 'completed', result = input, settled_at = now()",
+    ]
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute(
+            "INSERT INTO custom_task_queue (job_id, job_type, input)"
+            " SELECT 'job-' || n, 'resize', decode(repeat('ab', 300), 'hex') FROM generate_series(1, 500) AS n"
+        )
+        for step in steps:
+            for first in range(10):
+                await connection.execute(f"UPDATE custom_task_queue {step} WHERE job_id LIKE '%{first}'".encode())
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+    ((updated, heap_only),) = await rows(
+        database, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'custom_task_queue'"
+    )
+    assert updated == 1000
+    assert heap_only >= 950
