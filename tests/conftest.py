@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from temporalio.client import Client
 
 from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator.dev.accounts import temporary_bases
 from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
@@ -54,6 +56,14 @@ def server_directory() -> Iterator[StackDirectory]:
     directory = StackDirectory.open(None, keep=False)
     yield directory
     directory.close()
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A temporary directory that every user can enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="delegator-test-", dir=temporary_bases()[0]) as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,13 @@ import shutil
 import time
 from pathlib import Path
 
-from delegator.dev.accounts import TEMPORARY_PREFIX, account_for, new_temporary_directory, temporary_bases
+from delegator.dev.accounts import (
+    TEMPORARY_PREFIX,
+    account_for,
+    new_temporary_directory,
+    require_entry,
+    temporary_bases,
+)
 from delegator.errors import ConfigurationError
 
 # A directory is unlocked for a moment between its making and its locking.
@@ -56,8 +62,15 @@ class StackDirectory:
             remove_abandoned()
             return cls(new_temporary_directory(account_for(Path("/nonexistent"))), keep=keep)
         path = path.expanduser().absolute()
+        missing = [place for place in (path, *path.parents) if not place.exists()]
+        if (account := account_for(path / "postgres" / "data")) is not None:
+            # Before anything is made, so that a refusal leaves nothing.
+            require_entry(missing[-1].parent if missing else path.parent, account)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            for place in missing:
+                if account is not None:
+                    place.chmod(place.stat().st_mode | 0o011)
             foreign = any(path.iterdir()) and not (path / "lock").exists()
         except OSError as error:
             raise ConfigurationError(f"--data-dir {path}: {error.strerror}") from None

@@ -79,6 +79,10 @@ class TemporalServer(Component):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
         return Command((str(_program()), *arguments), self.log, environment)
 
+    async def stop(self) -> None:
+        """Stop it: gracefully when it has a file to close, else at once."""
+        await (super().kill() if self._database is None else super().stop())
+
     async def is_ready(self, child: Child) -> bool:
         """Say whether it serves its namespace."""
         try:

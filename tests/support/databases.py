@@ -57,7 +57,7 @@ class Databases:
         """Drop a database, its replication slots and whoever is still connected."""
         async with await psycopg.AsyncConnection.connect(self.server.url("postgres"), autocommit=True) as connection:
             async with asyncio.timeout(20):
-                while await _drop_slots(connection, database.name):  # noqa: ASYNC110  (another process ends it)
+                while await _drop_slots(connection, database.name):
                     await asyncio.sleep(0.02)
             await connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))

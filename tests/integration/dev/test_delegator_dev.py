@@ -73,8 +73,8 @@ async def test_a_component_that_dies_ends_the_stack_and_is_named() -> None:
         await assert_gone(family)
 
 
-async def test_kept_data_is_there_at_the_next_start_and_one_stack_has_it(tmp_path: Path) -> None:
-    where = _reachable(tmp_path) / "stack"
+async def test_kept_data_is_there_at_the_next_start_and_one_stack_has_it(open_path: Path) -> None:
+    where = open_path / "stack"
     async with delegator_dev("--data-dir", str(where)) as dev:
         first = dev.report["environment"]
         async with await psycopg.AsyncConnection.connect(first["DELEGATOR_DATABASE_URL"]) as connection:
@@ -91,13 +91,13 @@ async def test_kept_data_is_there_at_the_next_start_and_one_stack_has_it(tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="we are no root: the other tests have shown it")
-async def test_a_normal_user_can_run_it(tmp_path: Path) -> None:
+async def test_a_normal_user_can_run_it(open_path: Path) -> None:
     user = Account("nobody", 65534, 65534)
     python = _python_for(user)
     packages, scripts = sysconfig.get_path("purelib"), sysconfig.get_path("scripts")
     if python is None or not all(can_enter(Path(path), user) for path in (packages, scripts, ROOT)):
         pytest.skip("no Python of this version, or this checkout, can be reached by the user nobody")
-    home = _reachable(tmp_path) / "home"
+    home = open_path / "home"
     home.mkdir()
     shutil.chown(home, user.uid, user.gid)
     environment = {"PYTHONPATH": f"{ROOT}:{packages}", "PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(home)}
@@ -122,13 +122,6 @@ async def _refused(*arguments: str) -> str:
 def _ports(environment: dict[str, str]) -> list[int]:
     names = ("DELEGATOR_DATABASE_URL", "DELEGATOR_STREAM_URL", "TEMPORAL_ADDRESS")
     return [int(environment[name].split("/delegator")[0].rpartition(":")[2]) for name in names]
-
-
-def _reachable(path: Path) -> Path:
-    for directory in (path, *path.parents):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o011)
-    return path
 
 
 def _python_for(user: Account) -> Path | None:

@@ -75,7 +75,7 @@ async def test_an_unknown_component_is_named() -> None:
             await stack.kill("sequin")
 
 
-async def test_a_port_taken_between_choice_and_bind_is_swapped(tmp_path: Path) -> None:
+async def test_a_port_taken_between_choice_and_bind_is_swapped() -> None:
     directory = StackDirectory.open(None, keep=False)
     server = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)
     thief = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", server.ports[0])

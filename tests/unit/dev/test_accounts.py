@@ -10,14 +10,6 @@ from delegator.errors import ConfigurationError
 STRANGER = Account("stranger", 54321, 54321)
 
 
-@pytest.fixture
-def open_path(tmp_path: Path) -> Path:
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
-    return tmp_path
-
-
 def test_a_closed_parent_closes_what_is_below(open_path: Path) -> None:
     inner = open_path / "closed" / "inner"
     inner.mkdir(parents=True)

@@ -9,48 +9,48 @@ from delegator.dev.directory import StackDirectory
 from delegator.errors import ConfigurationError
 
 
-def test_one_stack_at_a_time(tmp_path: Path) -> None:
-    first = StackDirectory.open(tmp_path / "stack", keep=True)
+def test_one_stack_at_a_time(open_path: Path) -> None:
+    first = StackDirectory.open(open_path / "stack", keep=True)
     with pytest.raises(ConfigurationError, match=r"another stack is running in .*--data-dir"):
-        StackDirectory.open(tmp_path / "stack", keep=True)
+        StackDirectory.open(open_path / "stack", keep=True)
     first.close()
-    StackDirectory.open(tmp_path / "stack", keep=True).close()
+    StackDirectory.open(open_path / "stack", keep=True).close()
 
 
-def test_kept_directories_keep_their_token(tmp_path: Path) -> None:
-    first = StackDirectory.open(tmp_path / "stack", keep=True)
+def test_kept_directories_keep_their_token(open_path: Path) -> None:
+    first = StackDirectory.open(open_path / "stack", keep=True)
     token = first.token()
     first.close()
-    second = StackDirectory.open(tmp_path / "stack", keep=False)
+    second = StackDirectory.open(open_path / "stack", keep=False)
     assert second.token() == token
-    assert (tmp_path / "stack/token").stat().st_mode & 0o077 == 0
+    assert (open_path / "stack/token").stat().st_mode & 0o077 == 0
     second.close()
-    assert not (tmp_path / "stack").exists()
+    assert not (open_path / "stack").exists()
 
 
-def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
+def test_a_directory_with_other_files_is_refused_and_untouched(open_path: Path) -> None:
+    (open_path / "thesis.tex").touch()
     with pytest.raises(ConfigurationError, match="holds other files"):
-        StackDirectory.open(tmp_path, keep=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+        StackDirectory.open(open_path, keep=False)
+    assert [path.name for path in open_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+def test_a_file_is_no_directory(open_path: Path) -> None:
+    (open_path / "file").touch()
     with pytest.raises(ConfigurationError, match="--data-dir"):
-        StackDirectory.open(tmp_path / "file", keep=False)
+        StackDirectory.open(open_path / "file", keep=False)
 
 
 def test_what_a_killed_stack_left_is_removed_and_a_running_one_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = StackDirectory(_old(tmp_path / "delegator-stack-running"), keep=True)
-    _old(tmp_path / "delegator-stack-running")
-    dead = _old(tmp_path / "delegator-stack-dead")
-    young = tmp_path / "delegator-stack-young"
+    running = StackDirectory(_old(open_path / "delegator-stack-running"), keep=True)
+    _old(open_path / "delegator-stack-running")
+    dead = _old(open_path / "delegator-stack-dead")
+    young = open_path / "delegator-stack-young"
     young.mkdir()
     (young / "lock").touch()
-    monkeypatch.setattr(directory, "temporary_bases", lambda: (tmp_path,))
+    monkeypatch.setattr(directory, "temporary_bases", lambda: (open_path,))
     directory.remove_abandoned()
     assert not dead.exists()
     assert young.exists()
@@ -64,3 +64,12 @@ def _old(path: Path) -> Path:
     long_ago = time.time() - 3600
     os.utime(path, (long_ago, long_ago))
     return path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a normal user's PostgreSQL goes where the user goes")
+def test_a_place_that_postgresql_can_not_reach_is_refused_and_left_clean(open_path: Path) -> None:
+    closed = open_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(ConfigurationError, match="because you are root.*chmod o"):
+        StackDirectory.open(closed / "inner" / "stack", keep=True)
+    assert list(closed.iterdir()) == []
