@@ -38,6 +38,20 @@ class LogFormat(StrEnum):
     """One JSON object."""
 
 
+class LogLevel(StrEnum):
+    """The least level that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def number(self) -> int:
+        """The level as `logging` numbers it."""
+        return logging.getLevelNamesMapping()[self.name]
+
+
 def configure_logging(
     log_format: LogFormat = LogFormat.TEXT, level: int | str = logging.INFO, stream: TextIO | None = None
 ) -> None:

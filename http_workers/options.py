@@ -12,8 +12,8 @@ from typing import Final
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
+from delegator.health.server import Health, HealthServer
 from delegator.logs import LogFormat
-from http_workers.server import Health, HealthServer
 from schema.queues import DEFAULT_QUEUE
 
 _MAX_CONCURRENCY: Final = 100_000

@@ -17,8 +17,11 @@ from delegator.config import Settings
 from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.contracts import Handler
 from delegator.errors import StreamError
+from delegator.health.liveness import Liveness
+from delegator.health.server import LocalHealth
 from delegator.lease import LeaseKeeper, holder_name
 from delegator.migrate.check import check
+from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
@@ -28,13 +31,10 @@ from http_workers.attempt import AttemptRunner
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from http_workers.limits import TypeLimits
-from http_workers.liveness import Liveness
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.receiver import Receiver
-from http_workers.server import LocalHealth
-from http_workers.shutdown import shutdown_signals
 from http_workers.slots import Slots
 from http_workers.source import StreamRefusedError, StreamSource
 

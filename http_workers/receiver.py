@@ -11,11 +11,11 @@ from datetime import timedelta
 from delegator.backoff import Backoff
 from delegator.connection_state import ConnectionState
 from delegator.errors import StreamError, WireError
+from delegator.health.liveness import Progress
 from delegator.lease import LeaseKeeper
 from delegator.store.database import TRANSIENT, Pool, first_line
 from delegator.store.queue_table import Claimed, QueueTable
 from http_workers.job import Job
-from http_workers.liveness import Progress
 from http_workers.metrics import WorkerMetrics
 from http_workers.options import ClaimMode
 from http_workers.pacing import EmptyReplyPacer

@@ -21,9 +21,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from delegator.backoff import Backoff
 from delegator.errors import ConfigurationError
+from delegator.shutdown import Shutdown, shutdown_signals
 from http_workers.children import Child, ChildrenHealth
 from http_workers.options import WorkerOptions
-from http_workers.shutdown import Shutdown, shutdown_signals
 
 EXIT_REFUSED: Final = 2
 """Exit status of a worker that was told something wrong, or was refused by a server, when it started."""

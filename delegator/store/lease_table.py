@@ -16,7 +16,8 @@ SET expires_at = now() + %(duration)s,
     delivered_until = greatest(delivered_until, now() - %(drained)s::interval)
 WHERE lease_id = %(lease_id)s
 """
-_REVOKE = b"DELETE FROM custom_task_lease WHERE lease_id = %s"
+# Expired, not deleted: the sweeper deletes a lease once nothing is held under it any more.
+_REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
 
 async def grant(connection: Connection, kind: str, holder: str, queue: str | None, duration: timedelta) -> int:

@@ -42,7 +42,10 @@ RETURNING job_id
 """
 
 _HAND_OVER = """
-UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+WITH handed AS (
+    UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL RETURNING job_id
+)
+SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
 """
 
 _DELETE_READ = """

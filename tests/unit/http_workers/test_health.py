@@ -19,8 +19,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from delegator.errors import ConfigurationError
-from http_workers.liveness import Liveness, Progress
-from http_workers.server import HealthServer, LocalHealth
+from delegator.health.liveness import Liveness, Progress
+from delegator.health.server import HealthServer, LocalHealth
 
 
 class Clock:

@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = """
 import asyncio, sys, time, uvloop
-from http_workers.shutdown import shutdown_signals
+from delegator.shutdown import shutdown_signals
 
 async def main():
     async with shutdown_signals() as stop:

@@ -42,9 +42,9 @@ import argparse, asyncio, os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter
-from http_workers.liveness import Liveness
-from http_workers.server import HealthServer, LocalHealth
-from http_workers.shutdown import shutdown_signals
+from delegator.health.liveness import Liveness
+from delegator.health.server import HealthServer, LocalHealth
+from delegator.shutdown import shutdown_signals
 from http_workers.supervisor import ChildArguments, die_with_supervisor
 
 parser = argparse.ArgumentParser()

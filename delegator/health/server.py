@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from delegator.errors import ConfigurationError
-from http_workers.liveness import Liveness
+from delegator.health.liveness import Liveness
 
 _BACKLOG: Final = 64
 _START_LIMIT: Final = 10.0

@@ -1,0 +1,44 @@
+"""`delegator serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+import uvloop
+
+from delegator.config import Settings
+from delegator.logs import LogFormat, LogLevel, configure_logging
+from delegator.rescue.service import ServeOptions, serve
+from delegator.rescue.sweeper import SweepOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("serve")(serve_command)
+
+
+def serve_command(
+    host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
+    delivery_grace: Annotated[
+        float, typer.Option(help="Seconds behind the stream's progress after which a row counts as lost.")
+    ] = SweepOptions().delivery_grace.total_seconds(),
+    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
+) -> None:
+    """Rescue what is lost, due or timed out. Any number may run; one of them is the leader."""
+    settings = Settings.load()
+    configure_logging(log_format, log_level.number)
+    sweep = dataclasses.replace(
+        SweepOptions(),
+        delivery_grace=timedelta(seconds=delivery_grace),
+        result_retention=settings.result_retention,
+        full_interval=min(SweepOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
+    )
+    options = ServeOptions(host=host, port=port, sweep=sweep)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(options, settings))

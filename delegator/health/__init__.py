@@ -1,0 +1,1 @@
+"""Health and metrics of every process of the engine: `/livez`, `/readyz`, `/metrics`."""

@@ -1,0 +1,41 @@
+"""The sweeper's series, and those of the queues."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class RescueMetrics:
+    """The series of one delegator process; make one per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the series.
+
+        Args:
+            registry: where they are exposed.
+        """
+        self.leader = Gauge("delegator_rescue_leader", "1 while this process sweeps", registry=registry)
+        self.rescued = Counter(
+            "delegator_rescue_reemitted_total",
+            "Jobs inserted anew, so that the stream delivers them again",
+            ["queue", "reason"],
+            registry=registry,
+        )
+        self.timed_out = Counter(
+            "delegator_rescue_timed_out_total", "Jobs past their deadline", ["queue"], registry=registry
+        )
+        self.told = Counter(
+            "delegator_rescue_outcomes_signalled_total", "Stored outcomes that were signalled", registry=registry
+        )
+        self.orphaned = Counter(
+            "delegator_rescue_outcomes_orphaned_total", "Outcomes whose workflow had closed", registry=registry
+        )
+        self.unread = Counter(
+            "delegator_rescue_outcomes_unread_total",
+            "Settled rows deleted because their inline reader never came back",
+            registry=registry,
+        )
+        self.depth = Gauge("delegator_queue_jobs", "Unfinished jobs, by state", ["queue", "state"], registry=registry)
+        self.oldest = Gauge(
+            "delegator_queue_oldest_job_age_seconds", "Age of the oldest unfinished job", ["queue"], registry=registry
+        )

@@ -1,0 +1,211 @@
+"""The sweeper's statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from psycopg import sql
+
+from delegator.store.database import Connection
+from delegator.store.queue_table import OUTCOME_CHANNEL, QueueTable
+from delegator.store.reemit import UNCLAIMED, reemit_statement
+
+BATCH: Final = 2_000
+
+_EXPIRED_LEASES = b"""
+SELECT lease_id FROM custom_task_lease WHERE expires_at < now() ORDER BY lease_id FOR UPDATE SKIP LOCKED
+"""
+_DELETE_LEASES = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
+
+_WATERMARK = b"""
+SELECT max(delivered_until) FROM custom_task_lease WHERE queue = %s
+"""
+
+_NEXT_RETRY = """
+SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE retry_at IS NOT NULL
+"""
+
+_PAST_DEADLINE = """
+SELECT job_id, job_type, lease_token, attempt, task_token, workflow_id, last_failure
+FROM {table} AS q
+WHERE deadline <= now() AND outcome IS NULL
+  AND (lease_id IS NULL OR deadline <= now() - %(grace)s
+       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
+ORDER BY deadline LIMIT %(limit)s
+"""
+
+_EXPIRE = """
+WITH late AS MATERIALIZED (
+    SELECT * FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(result)b::bytea[])
+             AS late (job_id, lease_token, result)
+), stored AS (
+    UPDATE {table} AS q
+    SET outcome = 'failed', result = late.result, settled_at = now(), lease_id = NULL, retry_at = NULL,
+        lease_token = q.lease_token + 1
+    FROM late
+    WHERE q.job_id = late.job_id AND q.lease_token = late.lease_token AND q.outcome IS NULL
+    RETURNING q.job_id, q.waiter_id
+), told AS (
+    SELECT pg_notify('{channel}' || waiter_id, job_id) FROM stored WHERE waiter_id IS NOT NULL
+)
+SELECT job_id FROM stored
+UNION ALL
+SELECT NULL WHERE (SELECT count(*) FROM told) < 0  -- never a row, but a CTE nobody reads is not run
+"""
+
+_DELETE_LATE = """
+DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now() AND outcome IS NULL
+"""
+
+_UNTOLD = """
+SELECT job_id, namespace, workflow_id, run_id::text, outcome, result
+FROM {table} WHERE outcome IS NOT NULL AND waiter_id IS NULL AND settled_at < now() - %(age)s LIMIT %(limit)s
+"""
+
+_DELETE_TOLD = """
+DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
+"""
+
+_DELETE_UNREAD = """
+DELETE FROM {table} WHERE outcome IS NOT NULL AND settled_at < now() - %(retention)s AND waiter_id IS NOT NULL
+"""
+
+
+class Late(NamedTuple):
+    """A job past its deadline."""
+
+    job_id: str
+    job_type: str
+    lease_token: int
+    attempt: int
+    task_token: bytes | None
+    workflow_id: str | None
+    last_failure: bytes | None
+
+
+class Untold(NamedTuple):
+    """A stored outcome that nobody was told of."""
+
+    job_id: str
+    namespace: str | None
+    workflow_id: str | None
+    run_id: str | None
+    outcome: str
+    result: bytes
+
+
+class RescueStatements:
+    """What the sweeper does to one queue's table."""
+
+    def __init__(self, table: QueueTable) -> None:
+        """Prepare the statements of a table."""
+        self.table = table
+        free: dict[str, sql.Composable] = {"lease_id": sql.NULL}
+        self._abandoned = reemit_statement(table.name, sql.SQL("lease_id = ANY(%(leases)s) AND outcome IS NULL"), free)
+        self._unknown_lease = reemit_statement(
+            table.name,
+            sql.SQL(
+                "lease_id IS NOT NULL AND outcome IS NULL AND NOT EXISTS "
+                "(SELECT FROM custom_task_lease l WHERE l.lease_id = {}.lease_id)"
+            ).format(sql.Identifier(table.name)),
+            free,
+        )
+        self._retries = reemit_statement(
+            table.name, sql.SQL("retry_at <= now() AND outcome IS NULL"), {"retry_at": sql.NULL}
+        )
+        self._undelivered = reemit_statement(
+            table.name, sql.SQL("emitted_at < %(before)s - %(grace)s AND ") + UNCLAIMED
+        )
+
+        def statement(template: str) -> bytes:
+            return template.format(table=table.name, channel=OUTCOME_CHANNEL).encode()
+
+        self._next_retry = statement(_NEXT_RETRY)
+        self._past_deadline = statement(_PAST_DEADLINE)
+        self._expire = statement(_EXPIRE)
+        self._delete_late = statement(_DELETE_LATE)
+        self._untold = statement(_UNTOLD)
+        self._delete_told = statement(_DELETE_TOLD)
+        self._delete_unread = statement(_DELETE_UNREAD)
+
+    async def reemit_abandoned(self, connection: Connection, leases: Sequence[int]) -> int:
+        """Re-emit what expired leases hold; return how many."""
+        return await _repeat(connection, self._abandoned, {"leases": list(leases)})
+
+    async def reemit_unknown_lease(self, connection: Connection) -> int:
+        """Re-emit what is held by leases that do not exist; return how many."""
+        return await _repeat(connection, self._unknown_lease, {})
+
+    async def reemit_retries(self, connection: Connection) -> int:
+        """Re-emit jobs whose next attempt is due; return how many."""
+        return await _repeat(connection, self._retries, {})
+
+    async def reemit_undelivered(self, connection: Connection, grace: timedelta) -> int:
+        """Re-emit jobs that the stream lost: emitted well before others that it has delivered; return how many."""
+        cursor = await connection.execute(_WATERMARK, (self.table.queue,))
+        row = await cursor.fetchone()
+        if row is None or row[0] is None:
+            return 0
+        return await _repeat(connection, self._undelivered, {"before": row[0], "grace": grace})
+
+    async def next_retry(self, connection: Connection) -> float | None:
+        """Return in how many seconds the next retry is due; None: none is scheduled."""
+        row = await (await connection.execute(self._next_retry)).fetchone()
+        return None if row is None else row[0]
+
+    async def past_deadline(self, connection: Connection, grace: timedelta) -> list[Late]:
+        """Return jobs past their deadline; those that a live worker runs only after `grace`."""
+        cursor = await connection.execute(self._past_deadline, {"grace": grace, "limit": BATCH}, binary=True)
+        return [Late(*row) for row in await cursor.fetchall()]
+
+    async def expire(self, connection: Connection, late: Sequence[tuple[str, int, bytes]]) -> int:
+        """Store timeouts as outcomes, given as (job id, lease token, sealed outcome); return how many."""
+        ordered = sorted(late)
+        cursor = await connection.execute(
+            self._expire,
+            {
+                "job_id": [job_id for job_id, _, _ in ordered],
+                "lease_token": [token for _, token, _ in ordered],
+                "result": [result for _, _, result in ordered],
+            },
+        )
+        return len(await cursor.fetchall())
+
+    async def delete_late(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Delete jobs past their deadline of which nobody need be told."""
+        await connection.execute(self._delete_late, {"job_id": sorted(job_ids)})
+
+    async def untold(self, connection: Connection, age: timedelta) -> list[Untold]:
+        """Return stored outcomes that nobody waits for inline, settled at least `age` ago."""
+        cursor = await connection.execute(self._untold, {"age": age, "limit": BATCH}, binary=True)
+        return [Untold(*row) for row in await cursor.fetchall()]
+
+    async def delete_told(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Delete settled rows whose outcome was signalled."""
+        await connection.execute(self._delete_told, {"job_id": sorted(job_ids)})
+
+    async def delete_unread(self, connection: Connection, retention: timedelta) -> int:
+        """Delete settled rows whose inline reader never came back; return how many."""
+        return (await connection.execute(self._delete_unread, {"retention": retention})).rowcount
+
+
+async def expired_leases(connection: Connection) -> list[int]:
+    """Lock and return expired leases; their holders can't renew them until the transaction ends."""
+    cursor = await connection.execute(_EXPIRED_LEASES)
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def delete_leases(connection: Connection, leases: Sequence[int]) -> None:
+    """Delete leases whose jobs were re-emitted."""
+    await connection.execute(_DELETE_LEASES, (list(leases),))
+
+
+async def _repeat(connection: Connection, statement: sql.Composed, parameters: dict[str, Any]) -> int:
+    total = 0
+    while True:
+        cursor = await connection.execute(statement, {**parameters, "limit": BATCH})
+        total += cursor.rowcount
+        if cursor.rowcount < BATCH:
+            return total

@@ -1,0 +1,209 @@
+"""The sweeper: looks through the queues for what would otherwise wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutError, TimeoutType
+
+from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.sealing import seal, unseal
+from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.errors import WireError
+from delegator.rescue import statements
+from delegator.rescue.metrics import RescueMetrics
+from delegator.rescue.statements import Late, RescueStatements, Untold
+from delegator.store import dead_letter_table
+from delegator.store.database import Connection
+from delegator.store.dead_letter_table import Dead
+from delegator.store.queue_table import RESCUE_CHANNEL, QueueTable
+from delegator.wire.outcomes import Outcome
+
+_log = logging.getLogger(__name__)
+_UNTOLD_AGE = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """How often the sweeper looks, and how patient it is."""
+
+    interval: timedelta = timedelta(seconds=1)
+    """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
+    full_interval: timedelta = timedelta(seconds=15)
+    """Between two looks through whole tables: settled rows, unknown leases, depth."""
+    delivery_grace: timedelta = timedelta(seconds=60)
+    """How far behind what the stream has delivered a row may be before it counts as lost."""
+    deadline_grace: timedelta = timedelta(seconds=5)
+    """How long a live worker has to report a timeout itself."""
+    result_retention: timedelta = timedelta(minutes=5)
+    """How long a settled row waits for its inline reader."""
+
+
+class Sweeper:
+    """Sweeps the queues on the connection that holds the leadership. Every step may be repeated or broken off."""
+
+    def __init__(
+        self,
+        tables: Sequence[QueueTable],
+        *,
+        signals: SignalSender,
+        converter: DataConverter,
+        identity: str,
+        metrics: RescueMetrics,
+        options: SweepOptions,
+    ) -> None:
+        """Prepare the sweeper.
+
+        Args:
+            tables: the declared queues' tables.
+            signals: tells workflows of stored outcomes.
+            converter: the data converter, for timeouts and stored outcomes.
+            identity: shown in failures.
+            metrics: this process's series.
+            options: how often, how patient.
+        """
+        self._queues = [RescueStatements(table) for table in tables]
+        self._signals = signals
+        self._converter = converter
+        self._identity = identity
+        self._metrics = metrics
+        self._options = options
+
+    async def run(self, connection: Connection) -> None:
+        """Sweep for ever.
+
+        Raises:
+            psycopg.OperationalError: the connection is lost, and so is the leadership.
+        """
+        await connection.execute(f"LISTEN {RESCUE_CHANNEL}".encode())
+        full_at = 0.0
+        while True:
+            await self.sweep(connection)
+            if time.monotonic() >= full_at:
+                await self.sweep_fully(connection)
+                full_at = time.monotonic() + self._options.full_interval.total_seconds()
+            await self._pause(connection)
+
+    async def sweep(self, connection: Connection) -> None:
+        """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
+        async with connection.transaction():
+            expired = await statements.expired_leases(connection)
+            if expired:
+                for queue in self._queues:
+                    self._rescued(queue, "lease_expired", await queue.reemit_abandoned(connection, expired))
+                await statements.delete_leases(connection, expired)
+        told = False
+        for queue in self._queues:
+            self._rescued(queue, "retry_due", await queue.reemit_retries(connection))
+            grace = self._options.delivery_grace
+            self._rescued(queue, "undelivered", await queue.reemit_undelivered(connection, grace))
+            late = await queue.past_deadline(connection, self._options.deadline_grace)
+            if late:
+                await self._expire(connection, queue, late)
+                told = True
+        if told:
+            await self._tell(connection, timedelta(0))
+
+    async def sweep_fully(self, connection: Connection) -> None:
+        """Look through whole tables, for what no index tells."""
+        for queue in self._queues:
+            self._rescued(queue, "unknown_lease", await queue.reemit_unknown_lease(connection))
+            unread = await queue.delete_unread(connection, self._options.result_retention)
+            self._metrics.unread.inc(unread)
+            waiting, running, backing_off, oldest = await queue.table.depth(connection)
+            for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
+                self._metrics.depth.labels(queue.table.queue, state).set(count)
+            self._metrics.oldest.labels(queue.table.queue).set(oldest)
+        await self._tell(connection, _UNTOLD_AGE)
+
+    async def _pause(self, connection: Connection) -> None:
+        pause = self._options.interval.total_seconds()
+        for queue in self._queues:
+            due = await queue.next_retry(connection)
+            if due is not None:
+                pause = min(pause, max(due, 0.005))
+        hand_over = False
+        async for notify in connection.notifies(timeout=pause, stop_after=1):
+            hand_over = notify.payload == "settled"
+        if hand_over:
+            await self._tell(connection, timedelta(0))
+
+    async def _expire(self, connection: Connection, queue: RescueStatements, late: Sequence[Late]) -> None:
+        rows: list[tuple[str, int, bytes]] = []
+        dead: list[Dead] = []
+        dropped: list[str] = []
+        for job in late:
+            if job.task_token is not None:
+                dropped.append(job.job_id)  # Temporal has timed the activity out itself
+                continue
+            sealed = await seal(await self._timeout(job), self._converter.payload_codec)
+            if job.workflow_id is None:
+                dead.append(Dead(job.job_id, job.lease_token, "failed", sealed, "timed_out", "TimeoutError"))
+            else:
+                rows.append((job.job_id, job.lease_token, sealed))
+        if rows:
+            self._metrics.timed_out.labels(queue.table.queue).inc(await queue.expire(connection, rows))
+        if dead:
+            await dead_letter_table.bury(connection, queue.table, dead)
+        if dropped:
+            await queue.delete_late(connection, dropped)
+        _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": len(late)})
+
+    async def _timeout(self, job: Late) -> Outcome:
+        kind = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
+        name = "ScheduleToClose" if job.attempt else "ScheduleToStart"
+        failure = failure_of(
+            TimeoutError(f"activity {name} timeout", type=kind, last_heartbeat_details=[]), self._converter
+        )
+        if job.last_failure is not None:
+            last = await unseal("failed", job.last_failure, self._converter.payload_codec)
+            failure.cause.CopyFrom(Failure.FromString(last.body))
+        return failed_outcome(
+            failure,
+            job_id=job.job_id,
+            job_type=job.job_type,
+            identity=self._identity,
+            retry_state=RetryState.RETRY_STATE_TIMEOUT,
+        )
+
+    async def _tell(self, connection: Connection, age: timedelta) -> None:
+        """Signal stored outcomes that nobody waits for, then delete their rows."""
+        for queue in self._queues:
+            while untold := await queue.untold(connection, age):
+                await self._signal(untold)
+                await queue.delete_told(connection, [row.job_id for row in untold])
+                self._metrics.told.inc(len(untold))
+
+    async def _signal(self, untold: Sequence[Untold]) -> None:
+        runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
+        for row in untold:
+            if row.namespace is None or row.workflow_id is None or row.run_id is None:
+                continue
+            try:
+                outcome = await unseal(row.outcome, row.result, self._converter.payload_codec)
+            except WireError as error:
+                _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
+                continue
+            runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
+        async with asyncio.TaskGroup() as group:
+            for key, outcomes in runs.items():
+                group.create_task(self._signal_run(key, outcomes))
+
+    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        if await self._signals.deliver(key, outcomes) is Delivery.ORPHANED:
+            self._metrics.orphaned.inc(len(outcomes))
+
+    def _rescued(self, queue: RescueStatements, reason: str, count: int) -> None:
+        if count:
+            self._metrics.rescued.labels(queue.table.queue, reason).inc(count)
+            level = logging.DEBUG if reason == "retry_due" else logging.WARNING
+            _log.log(level, "jobs_rescued", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})
