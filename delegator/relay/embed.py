@@ -49,6 +49,8 @@ async def running_relay(
     finally:
         task.cancel()
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
         await relay.stop()
 
 

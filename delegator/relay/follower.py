@@ -26,8 +26,11 @@ from delegator.relay.store import Budget
 from delegator.store.reemit import UNCLAIMED, reemit_statement
 from schema.queues import queue_table
 
+_WATCH: Final = 2.0
+"""Seconds between two looks at a server from which nothing is read."""
 _STREAK: Final = 10.0
 """Seconds of streaming after which the next failure is treated as the first."""
+_NO_REPLICATION: Final = ("permission denied to start WAL sender", "must be superuser or replication role")
 _REFUSED: Final = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
 
 log = logging.getLogger(__name__)
@@ -94,7 +97,7 @@ class Follower:
                 await self._stream(copy, source)
 
     async def _stream(self, copy: CopyStream, source: Source) -> None:
-        self._ingest.connected(source)
+        self._ingest.connected(source, self._state.confirmed)
         self._state.streaming(copy)
         self._connection.restored()
         self.streaming.set()
@@ -102,6 +105,7 @@ class Follower:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(copy.run(), name="relay-copy")
+                tasks.create_task(self._watch(copy), name="relay-watch")
                 if self._gap_until is not None:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-reemit")
         except BaseExceptionGroup as group:
@@ -112,6 +116,20 @@ class Follower:
         finally:
             self._state.ended()
             self.streaming.clear()
+
+    async def _watch(self, copy: CopyStream) -> None:
+        """End the session when the server stops while nothing is read.
+
+        A walsender that can't send would keep a server that shuts down from doing so, and we would not hear of it.
+
+        Raises:
+            DatabaseError: the server takes no connections.
+        """
+        while True:
+            await asyncio.sleep(_WATCH)
+            if copy.stalled:
+                async with self._connect():
+                    pass
 
     async def _mend_slot(self, connection: Connection) -> None:
         """Make sure that there is a slot that continues where we were; else have the gap filled."""
@@ -136,7 +154,7 @@ class Follower:
         log.warning("relay_slot_new", extra={"slot": options.slot, "reason": reason})
         fresh = await catalog.find_slot(connection, options)
         state.confirmed = fresh.confirmed if fresh is not None else 0
-        self._ingest.new_slot()
+        self._ingest.new_slot(state.confirmed)
 
     async def _fill_gap(self, before: datetime) -> None:
         condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
@@ -146,10 +164,13 @@ class Follower:
                 statement = reemit_statement(queue_table(queue), condition)
                 parameters = {"before": before, "limit": self._options.reemit_batch}
                 rows = self._options.reemit_batch
-                while rows >= self._options.reemit_batch:
-                    rows = (await connection.execute(statement, parameters)).rowcount
-                    total += rows
-                    self._state.reemitted += rows
+                try:
+                    while rows >= self._options.reemit_batch:
+                        rows = (await connection.execute(statement, parameters)).rowcount
+                        total += rows
+                        self._state.reemitted += rows
+                except psycopg.errors.InsufficientPrivilege:
+                    log.error("relay_may_not_reemit", extra={"queue": queue, "left_to": "the sweeper"})
         self._gap_until = None
         log.warning("relay_gap_reemitted", extra={"rows": total})
 
@@ -167,6 +188,7 @@ class Follower:
                     keepalives_idle=10,
                     keepalives_interval=5,
                     keepalives_count=3,
+                    tcp_user_timeout=15_000,
                     cursor_factory=psycopg.AsyncClientCursor,
                     **parameters,
                 )
@@ -174,6 +196,10 @@ class Follower:
             raise ConfigurationError("DELEGATOR_DATABASE_URL is not a libpq connection string or URL") from None
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0]
+            if any(text in reason for text in _NO_REPLICATION):
+                raise ConfigurationError(
+                    "the role may not stream the WAL: ALTER ROLE ... REPLICATION, or name another in --database-url"
+                ) from None
             if any(text in reason for text in _REFUSED):
                 raise ConfigurationError(
                     f"PostgreSQL refuses us: {reason}: check DELEGATOR_DATABASE_URL or --database-url"

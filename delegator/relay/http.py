@@ -119,7 +119,8 @@ class PullApi:
         if not self._state.started:
             return _error(500, "The message store is not up yet")
         batch = await stream.receive(limit, wait)
-        response = _json(b'{"data":[%b]}' % b",".join([message.body for message in batch]))
+        # An ack for an earlier delivery may have come between the hand-over and now: then there is no body.
+        response = _json(b'{"data":[%b]}' % b",".join([message.body for message in batch if message.body]))
         if not batch:
             return response
         # Written here and not by aiohttp after we return: what a broken connection did not take is free again.

@@ -51,8 +51,14 @@ class Ingest:
         self._renderer: Renderer | None = None
         self._touched: set[Stream] = set()
 
-    def connected(self, source: Source) -> None:
-        """A new connection begins: the server announces relations anew, and repeats what is unconfirmed."""
+    def connected(self, source: Source, confirmed: int = 0) -> None:
+        """A new connection begins: the server announces relations anew, and repeats what is unconfirmed.
+
+        Args:
+            source: the database.
+            confirmed: the slot's confirmed position; 0: not known.
+        """
+        self.progress.reached(confirmed)
         self._source = source
         self._types.clear()
         self._tables.clear()
@@ -62,11 +68,11 @@ class Ingest:
     def new_history(self) -> None:
         """Positions seen so far mean nothing any more: this is another server, or another timeline of it."""
         self._seen_lsn = self._seen_count = 0
-        self.new_slot()
+        self.new_slot(0)
 
-    def new_slot(self) -> None:
-        """The slot begins anew: nothing buffered holds it back."""
-        self.progress.reset()
+    def new_slot(self, confirmed: int) -> None:
+        """The slot begins anew, at `confirmed`: nothing buffered holds it back."""
+        self.progress.reset(confirmed)
         self._open = None
 
     def handle(self, data: bytes) -> bool:

@@ -51,7 +51,11 @@ class Progress:
         """Every transaction that ends at or before `lsn` was received, and no other is under way."""
         self._idle_at = max(self._idle_at, lsn)
 
-    def reset(self) -> None:
-        """Forget everything: the slot is a new one, and what is buffered no longer holds anything back."""
+    def reset(self, confirmed: int) -> None:
+        """Forget everything: the slot is a new one, and what is buffered no longer holds anything back.
+
+        Args:
+            confirmed: where the new slot begins; 0: not known.
+        """
         self._open.clear()
-        self._confirmed = self._idle_at = 0
+        self._confirmed = self._idle_at = confirmed

@@ -178,10 +178,14 @@ class CopyStream:
             self._ended.set_exception(error)
 
     def _send_status(self, *, ask: bool) -> None:
-        self.confirmed = confirmed = self._ingest.progress.confirmed
+        confirmed = self._ingest.progress.confirmed
+        # A server that shuts down waits until its walsender's flush position has reached all it sent; when that
+        # position is not given (0), the received one counts, so that unacked messages do not hold it up.
+        flushed = confirmed if confirmed != self.confirmed else 0
+        self.confirmed = confirmed
         received = max(self._ingest.wal_end, confirmed)
         clock = int((time.time() - _EPOCH_SECONDS) * 1_000_000)
-        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, confirmed, confirmed, clock, ask))
+        self._pgconn.put_copy_data(_STATUS.pack(b"r", received, flushed, flushed, clock, ask))
         if not self._pgconn.flush():
             self._flushed = self._loop.time()
 

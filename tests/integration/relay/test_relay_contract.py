@@ -297,3 +297,17 @@ async def test_a_record_over_the_limit_is_dropped_and_counted(database: Database
         await enqueue(database, 2, 2)
         assert await puller.drain() == ["j2"]
         assert await puller.metric("delegator_relay_dropped_total") == 1
+
+
+async def test_an_ack_between_hand_over_and_answer_leaves_the_answer_whole(database: Database) -> None:
+    async with relay(database) as (handle, puller):
+        stream = handle.relay.streams[STREAM]
+        await enqueue(database, 1, 2)
+        first = await puller.receive()
+        waiting = asyncio.create_task(puller.receive())
+        while not stream.pollers:
+            await asyncio.sleep(0.01)
+        found = stream.find([message["ack_id"] for message in first])
+        stream.nack(found)
+        stream.ack(found[:1])
+        assert names(await waiting) == ["j2"]

@@ -203,19 +203,23 @@ async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
     assert events.count("connection_lost") == events.count("connection_restored") == 2
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, mode: Any) -> None:
+@pytest.mark.parametrize(("mode", "limit"), [("fast", 50_000), ("immediate", 50_000), ("fast", 5)])
+async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, mode: Any, limit: int) -> None:
     server = Postgres(
-        server_directory.path / f"relay-{mode}", server_directory.log(f"relay-{mode}"), durable=False,
-        preferred_port=None,
+        server_directory.path / f"relay-{mode}-{limit}", server_directory.log(f"relay-{mode}-{limit}"),
+        durable=False, preferred_port=None,
     )  # fmt: skip
     await server.start()
     try:
         database = await Databases(server).create()
-        async with relay(database) as (handle, puller):
-            await enqueue(database, 1, 5)
+        async with relay(database, max_messages=limit, low_water=0.4) as (handle, puller):
+            await enqueue(database, 1, 5, size=1_000_000)
             held = await puller.receive()
+            while len(held) < 5:
+                held += await puller.receive()
+            began = time.monotonic()
             await server.stop_by(mode)
+            assert time.monotonic() - began < 6
             assert (await puller.post("ack", {"ack_ids": [held[0]["ack_id"]]}))[0] == 200
 
             async def noticed() -> bool:
@@ -227,8 +231,8 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
             await server.start()
             await started(handle, 1)
             await enqueue(database, 6, 8)
-            assert await puller.drain() == ["j6", "j7", "j8"]
             await puller.ack(held)
+            assert await puller.drain() == ["j6", "j7", "j8"]
             position = await wal_position(database)
             await until(lambda: behind(database, position))
     finally:
@@ -374,3 +378,21 @@ async def test_before_the_store_is_up_receive_is_500(database: Database) -> None
         assert status == 500 and set(body) == {"summary"}
         health = await puller.health()
         assert (health["ok"], health["state"]) == (False, "starting")
+
+
+async def test_a_role_that_may_not_write_streams_and_leaves_the_gap_to_the_sweeper(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = f"stream_{database.name}"
+    await execute(database, f"CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'x' IN ROLE delegator_stream")
+    try:
+        await enqueue(database, 1, 3)
+        scheme, _, rest = database.url.partition("://")
+        url = f"{scheme}://{role}:x@{rest.partition('@')[2]}"
+        async with relay(database, database_url=url) as (handle, puller):
+            await enqueue(database, 4, 5)
+            assert await puller.drain() == ["j4", "j5"]
+            assert handle.relay.state.reconnects == 0
+        assert "relay_may_not_reemit" in caplog.text
+    finally:
+        await execute(database, f"DROP ROLE {role}")

@@ -102,7 +102,7 @@ async def test_a_transaction_cut_by_a_reconnection_goes_on_where_it_was() -> Non
 async def test_a_new_slot_is_not_held_back_by_what_was_buffered_before() -> None:
     target, stream = ingest()
     send(target, 10, "a", upto=1)
-    target.new_slot()
+    target.new_slot(0)
     connect(target)
     send(target, 30, "b")
     batch = await stream.receive(10, 0)

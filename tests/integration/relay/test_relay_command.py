@@ -1,0 +1,137 @@
+"""`delegator relay`: what it says when it can't run, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeDatabase
+from tests.support import Database
+
+from .client import execute
+
+
+async def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("DELEGATOR_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "delegator", "relay", "--port", "0", *arguments, env=clean | environment,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, errors.decode()
+
+
+def told(result: tuple[int, str], *texts: str) -> None:
+    code, errors = result
+    assert code == 2, errors
+    assert "Traceback" not in errors
+    for text in texts:
+        assert text in errors.strip().splitlines()[-1]
+
+
+async def test_a_missing_table_names_the_fix(make_database: MakeDatabase) -> None:
+    database = await make_database(migrated=False)
+    told(await run("--database-url", database.url), "delegator migrate")
+
+
+async def test_an_undeclared_queues_table_names_the_fix(database: Database) -> None:
+    told(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
+
+
+async def test_a_table_outside_the_publication_names_the_fix(database: Database) -> None:
+    await execute(database, "ALTER PUBLICATION delegator_publication DROP TABLE custom_task_queue")
+    told(await run(DELEGATOR_DATABASE_URL=database.url), "not in publication", "delegator migrate")
+
+
+async def test_a_publication_without_inserts_names_the_fix(database: Database) -> None:
+    await execute(database, "ALTER PUBLICATION delegator_publication SET (publish = 'delete')")
+    told(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish inserts", "delegator migrate")
+
+
+async def test_a_missing_publication_names_the_fix(database: Database) -> None:
+    told(
+        await run(DELEGATOR_DATABASE_URL=database.url, DELEGATOR_PUBLICATION="nope"),
+        "publication nope does not exist", "delegator migrate",
+    )  # fmt: skip
+
+
+async def test_a_slot_of_another_plugin_is_refused(database: Database) -> None:
+    await execute(database, "SELECT pg_create_physical_replication_slot(%s)", database.settings.slot + "_x")
+    try:
+        result = await run(DELEGATOR_DATABASE_URL=database.url, DELEGATOR_SLOT=database.settings.slot + "_x")
+        told(result, "DELEGATOR_SLOT")
+    finally:
+        await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot + "_x")
+
+
+async def test_bad_names_and_addresses_are_refused(database: Database) -> None:
+    url = {"DELEGATOR_DATABASE_URL": database.url}
+    told(await run(**url, DELEGATOR_SLOT="Bad Name"), "DELEGATOR_SLOT")
+    told(await run("--queue", "Bad Name", **url), "DELEGATOR_QUEUES")
+    told(await run("--host", "192.0.2.1", **url), "--host")
+    told(await run("--port", "70000", **url), "--port")
+    told(await run("--database-url", "nonsense=1"), "DELEGATOR_DATABASE_URL")
+
+
+async def test_a_port_in_use_is_refused(database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told(await run("--port", port, DELEGATOR_DATABASE_URL=database.url), port, "--port")
+
+
+async def test_a_wrong_password_or_database_is_refused(database: Database, postgres: Any) -> None:
+    told(await run(DELEGATOR_DATABASE_URL=postgres.url("no_such_database")), "DELEGATOR_DATABASE_URL")
+    wrong = database.url.replace("postgres:", "postgres:wrong", 1) if "@" in database.url else database.url
+    scheme, _, rest = database.url.partition("://")
+    wrong = f"{scheme}://postgres:wrong@{rest.partition('@')[2]}"
+    code, errors = await run(DELEGATOR_DATABASE_URL=wrong)
+    told((code, errors), "DELEGATOR_DATABASE_URL")
+    assert "wrong@" not in errors
+
+
+async def test_an_ordinary_role_is_told_what_it_lacks(database: Database) -> None:
+    role = f"plain_{database.name}"
+    await execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    try:
+        scheme, _, rest = database.url.partition("://")
+        told(await run(DELEGATOR_DATABASE_URL=f"{scheme}://{role}:x@{rest.partition('@')[2]}"), "REPLICATION")
+    finally:
+        await execute(database, f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_waits_for_postgresql_and_stops_at_a_signal(number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "delegator", "relay", "--port", "0", "--database-url",
+        f"postgresql://postgres@127.0.0.1:{port}/x", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        errors = b""
+        async with asyncio.timeout(20):
+            while b"connection_failed" not in errors:
+                errors += await process.stderr.readline()
+        began = time.monotonic()
+        process.send_signal(number)
+        async with asyncio.timeout(10):
+            errors += (await process.communicate())[1]
+        assert time.monotonic() - began < 3
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors
+    assert errors.count(b"connection_failed") == 1 and b"Traceback" not in errors
