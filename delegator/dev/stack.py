@@ -280,6 +280,7 @@ async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
     body = asyncio.current_task()
     assert body is not None
     cancelled = False
+    cancelling = body.cancelling()
 
     async def guard() -> None:
         nonlocal cancelled
@@ -290,8 +291,11 @@ async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
     guardian = asyncio.create_task(guard())
     try:
         yield
+        if cancelled:
+            # The block ended in the same moment: the cancellation arrives here.
+            await asyncio.sleep(0)
     except asyncio.CancelledError:
-        if cancelled and body.uncancel() == 0:
+        if cancelled and body.uncancel() <= cancelling:
             await stack.watch()
         raise
     finally:
