@@ -15,7 +15,7 @@ from delegator.cli.main import run
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.logs import LogFormat, configure_logging
-from http_workers.modules import load_handlers
+from delegator.modules import load_handlers
 from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
 

@@ -61,6 +61,8 @@ class Monitor:
     def _time_out(jobs: Iterable[Job], now: float) -> None:
         for job in jobs:
             limit = job.options.heartbeat_timeout
+            if job.task_token is not None:
+                continue  # Temporal's to judge
             if limit is not None and now - job.beat_at > limit.total_seconds() and job.timed_out is None:
                 job.timed_out = TimeoutType.HEARTBEAT
                 _stop(job)
@@ -82,7 +84,8 @@ class Monitor:
                     job.cancel_requested = True
                     _stop(job)
         for job in jobs:
-            if job.task_token is not None and not job.lost:
+            if job.task_token is not None and job.details_changed and not job.lost:
+                job.details_changed = False
                 was_requested = job.cancel_requested
                 if not await self._activity_tasks.heartbeat(job):
                     job.lost = True

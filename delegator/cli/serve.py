@@ -11,7 +11,9 @@ import typer
 import uvloop
 
 from delegator.config import Settings
+from delegator.errors import ConfigurationError
 from delegator.logs import LogFormat, LogLevel, configure_logging
+from delegator.modules import load_types
 from delegator.rescue.service import ServeOptions, serve
 from delegator.rescue.sweeper import SweepOptions
 
@@ -24,13 +26,20 @@ def register(app: typer.Typer) -> None:
 def serve_command(
     host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Module with types whose activity tasks to delegate."),
+    ] = None,
+    task_queue: Annotated[
+        str | None, typer.Option(help="Temporal task queue on which workflows schedule these activities.")
+    ] = None,
     delivery_grace: Annotated[
         float, typer.Option(help="Seconds behind the stream's progress after which a row counts as lost.")
     ] = SweepOptions().delivery_grace.total_seconds(),
     log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
 ) -> None:
-    """Rescue what is lost, due or timed out. Any number may run; one of them is the leader."""
+    """Rescue what is lost, due or timed out; with --task-queue, also delegate activity tasks. Any number may run."""
     settings = Settings.load()
     configure_logging(log_format, log_level.number)
     sweep = dataclasses.replace(
@@ -39,6 +48,14 @@ def serve_command(
         result_retention=settings.result_retention,
         full_interval=min(SweepOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
     )
-    options = ServeOptions(host=host, port=port, sweep=sweep)
+    if bool(imports) != bool(task_queue):
+        raise ConfigurationError("--import and --task-queue go together: the types to delegate, and where they come")
+    options = ServeOptions(
+        host=host,
+        port=port,
+        sweep=sweep,
+        types=tuple(load_types(imports).values()) if imports else (),
+        task_queue=task_queue,
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options, settings))

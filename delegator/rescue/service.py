@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.connection_state import ConnectionMetrics, ConnectionState
+from delegator.contracts import DelegatedType
+from delegator.enqueue.activity_worker import activity_worker
+from delegator.enqueue.enqueuer import Enqueuer
 from delegator.health.liveness import Liveness
 from delegator.health.server import HealthServer, LocalHealth
 from delegator.lease import holder_name
@@ -22,11 +26,13 @@ from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
 from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
+from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.temporal import connect_temporal, load_data_converter
 
 _log = logging.getLogger(__name__)
 _STALL = timedelta(seconds=30)
+_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,10 @@ class ServeOptions:
     """Its TCP port; 0: none."""
     sweep: SweepOptions = field(default_factory=SweepOptions)
     """How often the sweeper looks."""
+    types: tuple[DelegatedType, ...] = ()
+    """Delegated activity types whose activity tasks are taken from Temporal."""
+    task_queue: str | None = None
+    """The Temporal task queue of these tasks; None: none are taken."""
 
 
 async def serve(options: ServeOptions, settings: Settings) -> None:
@@ -68,7 +78,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             shutdown = await stack.enter_async_context(shutdown_signals())
             await stack.enter_async_context(liveness.watch_event_loop(_STALL))
             identity = f"delegator {holder_name()}"
-            client = await connect_temporal(converter, identity=identity)
+            client = await connect_temporal(converter, identity=identity, lazy=options.task_queue is None)
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
                 return
             signals = SignalSender(client, identity=identity, state=temporal)
@@ -86,15 +96,28 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 metrics.leader.set(leads)
 
             leadership = Leadership(settings.database_url.get_secret_value(), on_change)
-            leading = asyncio.create_task(leadership.run(sweeper.run), name="leadership")
-            stopping = asyncio.create_task(shutdown.requested.wait(), name="stop")
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
-            try:
-                await asyncio.wait((leading, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if leading.done():
-                    leading.result()
-            finally:
-                leading.cancel()
-                stopping.cancel()
-                await asyncio.gather(leading, stopping, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(leadership.run(sweeper.run), name="leadership")]
+                if options.task_queue is not None:
+                    delegation = _delegate_tasks(options.task_queue, options, settings, client, database)
+                    tasks.append(group.create_task(delegation, name="activity-worker"))
+                await shutdown.requested.wait()
+                for task in tasks:
+                    task.cancel()
             _log.info("delegator_stopped")
+
+
+async def _delegate_tasks(
+    task_queue: str, options: ServeOptions, settings: Settings, client: Client, state: ConnectionState
+) -> None:
+    """Run the Temporal worker that delegates activity tasks, until cancelled."""
+    tables = [QueueTable(queue) for queue in settings.queues]
+    url = settings.database_url.get_secret_value()
+    async with (
+        connection_pool(url, application_name="delegator serve", size=_CONNECTIONS) as pool,
+        Enqueuer(pool, tables, client.namespace, state) as enqueuer,
+        activity_worker(client, task_queue, options.types, enqueuer),
+    ):
+        _log.info("activity_worker_started", extra={"task_queue": task_queue, "types": len(options.types)})
+        await asyncio.Event().wait()

@@ -16,13 +16,14 @@ RESCUE_CHANNEL = "delegator_rescue"
 
 _INSERT = """
 INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
-                     deadline, waiter_id)
+                     deadline, waiter_id, heartbeat_details)
 SELECT job_id, job_type, input, header, options::jsonb, %(namespace)s, workflow_id, run_id::uuid, task_token,
-       now() + due_ms * interval '1 millisecond', waiter_id
+       now() + due_ms * interval '1 millisecond', waiter_id, heartbeat_details
 FROM unnest(%(job_id)b::text[], %(job_type)b::text[], %(input)b::bytea[], %(header)b::bytea[], %(options)b::text[],
             %(workflow_id)b::text[], %(run_id)b::text[], %(task_token)b::bytea[], %(due_ms)b::int8[],
-            %(waiter_id)b::int8[])
-     AS new (job_id, job_type, input, header, options, workflow_id, run_id, task_token, due_ms, waiter_id)
+            %(waiter_id)b::int8[], %(heartbeat_details)b::bytea[])
+     AS new (job_id, job_type, input, header, options, workflow_id, run_id, task_token, due_ms, waiter_id,
+             heartbeat_details)
 ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 """
@@ -173,6 +174,8 @@ class NewJob:
     """Milliseconds from now until the job times out, unless it is finished (or started) by then."""
     waiter_id: int | None
     """Lease of the delegator that waits inline."""
+    heartbeat_details: bytes | None = None
+    """Serialized `Payloads` of an earlier attempt's last heartbeat."""
 
 
 class Claimed(NamedTuple):
@@ -253,6 +256,7 @@ class QueueTable:
                 "task_token": [job.task_token for job in jobs],
                 "due_ms": [job.due_ms for job in jobs],
                 "waiter_id": [job.waiter_id for job in jobs],
+                "heartbeat_details": [job.heartbeat_details for job in jobs],
             },
         )
         return {row[0] for row in await cursor.fetchall()}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from delegator.contracts import Handler, collect_handlers
+from delegator.contracts import DelegatedType, Handler, collect_handlers, collect_types
 from delegator.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,26 @@ def load_handlers(names: Sequence[str], queue: str) -> dict[str, Handler]:
         served = ", ".join(sorted({handler.type.queue for handler in handlers.values()}))
         raise ConfigurationError(f"--queue {queue}: no imported handler is for this queue, only for: {served}")
     return handlers
+
+
+def load_types(names: Sequence[str]) -> dict[str, DelegatedType]:
+    """Import modules and return the delegated activity types they declare, contracts included, by name.
+
+    Args:
+        names: dotted names.
+
+    Raises:
+        ConfigurationError: a module can't be imported, or declares no type.
+    """
+    _add_current_directory()
+    modules = [_import(name) for name in dict.fromkeys(names)]
+    for module in modules:
+        if not collect_types([module]):
+            raise ConfigurationError(
+                f"--import {module.__name__}: the module declares no delegated activity type; "
+                "decorate a function with @delegated or @contract"
+            )
+    return collect_types(modules)
 
 
 def _add_current_directory() -> None:

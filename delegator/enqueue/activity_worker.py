@@ -1,0 +1,126 @@
+"""Drop-in by activity worker: for workflows in any language that call `execute_activity` unchanged.
+
+A Temporal worker takes the activity tasks of delegated types, enqueues each as a job with its task token, and
+leaves its completion to the HTTP worker. Temporal keeps retries, timeouts, heartbeats and cancellation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from temporalio import activity
+from temporalio.api.common.v1 import Payloads
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from delegator.completion.sealing import encode_input
+from delegator.contracts import DelegatedType
+from delegator.enqueue.activities import MAX_INPUT_BYTES
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.store.queue_table import NewJob
+
+_MOST_ARGUMENTS: Final = 32
+_CONCURRENCY: Final = 1_000
+_POLLERS: Final = 10
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedType], enqueuer: Enqueuer) -> Worker:
+    """Return the Temporal worker that delegates the activity tasks of a task queue.
+
+    Args:
+        client: Temporal's client.
+        task_queue: the task queue that the workflows schedule these activities on.
+        types: the delegated activity types to take.
+        enqueuer: enqueues them.
+    """
+    return Worker(
+        client,
+        task_queue=task_queue,
+        activities=[delegating_activity(declared, enqueuer, client.data_converter) for declared in types],
+        max_concurrent_activities=_CONCURRENCY,
+        max_concurrent_activity_task_polls=_POLLERS,
+    )
+
+
+def delegating_activity(
+    declared: DelegatedType, enqueuer: Enqueuer, converter: DataConverter
+) -> Callable[..., Awaitable[Any]]:
+    """Return an activity that enqueues its task as a job of a delegated type, to be completed from elsewhere.
+
+    Args:
+        declared: the type.
+        enqueuer: enqueues the job.
+        converter: the client's data converter.
+    """
+
+    async def delegate_task(*args: RawValue) -> Any:
+        await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
+        activity.raise_complete_async()
+
+    # The SDK hands arguments over unconverted only to parameters that are annotated so.
+    names = [f"argument_{number}" for number in range(_MOST_ARGUMENTS)]
+    delegate_task.__annotations__ = dict.fromkeys(names, RawValue)
+    delegate_task.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=RawValue) for name in names]
+    )
+    return activity.defn(name=declared.name)(delegate_task)
+
+
+async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
+    info = activity.info()
+    payloads = Payloads(payloads=[argument.payload for argument in args])
+    data = await encode_input(payloads.SerializeToString(), converter.payload_codec)
+    if len(data) > MAX_INPUT_BYTES:
+        raise ApplicationError(
+            f"the arguments of {declared.name} take {len(data)} bytes, over the limit of {MAX_INPUT_BYTES}: "
+            "pass a reference to the data instead",
+            type="PayloadTooLarge",
+            non_retryable=True,
+        )
+    options = {
+        name: timeout // _MILLISECOND
+        for name, timeout in (
+            ("start_to_close_ms", info.start_to_close_timeout),
+            ("heartbeat_ms", info.heartbeat_timeout),
+        )
+        if timeout
+    }
+    details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
+    return NewJob(
+        job_id=_job_id(info),
+        job_type=declared.name,
+        input=data or None,
+        header=None,
+        options=orjson.dumps(options).decode() if options else None,
+        workflow_id=info.workflow_id,
+        run_id=info.workflow_run_id,
+        task_token=info.task_token,
+        due_ms=_due_ms(info),
+        waiter_id=None,
+        heartbeat_details=await encode_input(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
+        or None,
+    )
+
+
+def _job_id(info: activity.Info) -> str:
+    """Return an id of its own for every attempt: to Temporal, each is another task."""
+    run = info.workflow_run_id or info.activity_run_id
+    return f"activity:{run}:{info.activity_id}:{info.attempt}"
+
+
+def _due_ms(info: activity.Info) -> int | None:
+    now = datetime.now(UTC)
+    left = []
+    if info.start_to_close_timeout:
+        left.append(info.started_time + info.start_to_close_timeout - now)
+    if info.schedule_to_close_timeout:
+        left.append(info.scheduled_time + info.schedule_to_close_timeout - now)
+    return max(1, min(left) // _MILLISECOND) if left else None
