@@ -17,11 +17,11 @@ import uvloop
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
-from delegator import DelegatorPlugin
 from delegator.config import Settings
 from delegator.dev import embedded_stack
 from delegator.dev.processes import Child, Command
 from delegator.errors import DelegatorError, TemporalError
+from delegator.plugin import DelegatorPlugin
 
 _GRACE = 10.0  # seconds
 

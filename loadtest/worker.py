@@ -42,7 +42,6 @@ async def serve(arm_name: str, task_queue: str) -> None:
         activities=[crunch],
         max_concurrent_workflow_tasks=_WORKFLOW_SLOTS,
         max_concurrent_activities=_ACTIVITY_SLOTS,
-        max_concurrent_local_activities=_ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(_POLLERS),
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(_POLLERS),
     )
@@ -54,8 +53,8 @@ def plugins(arm_name: str) -> Sequence[Plugin]:
     """Return the client plugins of an arm."""
     if not arm_named(arm_name).delegates:
         return []
-    from delegator import DelegatorPlugin
     from delegator.config import Settings
+    from delegator.plugin import DelegatorPlugin
 
     return [DelegatorPlugin(delegated=[crunch], settings=Settings.load(), intercept=arm_name == "drop-in")]
 

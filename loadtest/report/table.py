@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 
 from loadtest.measure import Comparison, RunResult
 
-_NUMBERS = ("wf/s", "jobs/s", "p50 ms", "p99 ms", "events")
+# Two-line headers, one space between columns: a comparison fits into 80 columns.
+_NUMBERS = ("wf/s", "jobs/s", "p50\nms", "p99\nms", "history\nevents")
 
 
 def run_table(result: RunResult) -> Table:
     """Show one run."""
-    table = Table(title=_load(result), title_justify="left")
-    table.add_column("arm")
-    for column in ("ok", *_NUMBERS, "seconds"):
-        table.add_column(column, justify="right")
-    table.add_row(result.arm, _share(result), *_cells(result), f"{result.duration_s:.1f}")
+    table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, "seconds"))
+    table.add_row(_load(result), result.arm, _share(result), *_cells(result), f"{result.duration_s:.1f}")
     return table
 
 
@@ -30,31 +29,37 @@ def comparison_table(comparisons: Sequence[Comparison], baseline: str, *, title:
         title: what the table is about.
     """
     rounds = max(comparison.rounds for comparison in comparisons)
-    caption = f"The last two columns are wf/s and p50 divided by those of {baseline}" + (
-        f"; medians of {rounds} rounds" if rounds > 1 else ""
-    )
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-    table.add_column("scenario")
-    table.add_column("arm")
-    for column in ("ok", *_NUMBERS, f"wf/s / {baseline}", f"p50 / {baseline}"):
-        table.add_column(column, justify="right")
+    table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, "wf/s\nratio", "p50\nratio"))
+    table.title = title
+    table.caption = f"Ratios are to {baseline}" + (f"; medians of {rounds} rounds." if rounds > 1 else ".")
     for comparison in comparisons:
-        for number, (name, result) in enumerate(comparison.arms.items()):
-            ratio = comparison.ratio(name, baseline)
-            table.add_row(
-                _load(result) if number == 0 else "",
-                name,
-                _share(result),
-                *_cells(result),
-                *(("1", "1") if name == baseline else (_times(ratio.workflows_per_s), _times(ratio.latency_p50))),
-            )
+        lines = [
+            (name, _share(result), *_cells(result), *_ratios(comparison, name, baseline))
+            for name, result in comparison.arms.items()
+        ]
+        label = _load(next(iter(comparison.arms.values())))
+        table.add_row(label, *("\n".join(column) for column in zip(*lines, strict=True)))
         table.add_section()
     return table
 
 
+def _table(*texts: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, title_justify="left", caption_justify="left")
+    for column in texts:
+        table.add_column(column, no_wrap=True)
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def _load(result: RunResult) -> str:
-    shape = f"{result.workflows:,}" if result.jobs == 1 else f"{result.workflows:,} x {result.jobs:,}"
-    return f"{result.scenario} {shape}, {result.concurrency} in flight"
+    jobs = f"{result.jobs:,} job{'s' if result.jobs > 1 else ''}"
+    return f"{result.scenario}\n{result.workflows:,} x {jobs}\n{result.concurrency:,} in flight"
+
+
+def _ratios(comparison: Comparison, name: str, baseline: str) -> tuple[str, str]:
+    ratio = comparison.ratio(name, baseline)
+    return _times(ratio.workflows_per_s), _times(ratio.latency_p50)
 
 
 def _share(result: RunResult) -> str:
