@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ class ProgramSpec:
     preferred_port: int | None = None
     """The usual port."""
     health_path: str | None = None
-    """Path of its health check, JSON with `"ok": true` when it is ready; None: no port, ready when it runs."""
+    """Path of its readiness check, 200 when it is ready; None: no port, ready when it runs."""
     module: str | None = None
     """The module that it needs; it is left out of the stack where that is not installed."""
 
@@ -46,7 +47,12 @@ RELAY = ProgramSpec(
     health_path="/health",
     module="delegator.cli.relay",
 )
-SERVE = ProgramSpec(name="serve", arguments=("-m", "delegator", "serve"), module="delegator.cli.serve")
+SERVE = ProgramSpec(
+    name="serve",
+    arguments=("-m", "delegator", "serve", "--port", "{port}"),
+    health_path="/livez",
+    module="delegator.cli.serve",
+)
 PROGRAMS = (RELAY, SERVE)
 
 
@@ -92,10 +98,18 @@ class Program(Component):
                 aiohttp.ClientSession(timeout=_PROBE_TIMEOUT) as session,
                 session.get(self.url + self._spec.health_path) as response,
             ):
-                # Sequin's check, and so the relay's, answers 200 with {"ok": false} while it is starting.
-                return response.status == 200 and bool((await response.json())["ok"])
-        except (TimeoutError, aiohttp.ClientError, ValueError, KeyError):
+                return response.status == 200 and _says_ok(await response.read())
+        except (TimeoutError, aiohttp.ClientError):
             return False
+
+
+def _says_ok(body: bytes) -> bool:
+    """Read an answer: Sequin's check, and so the relay's, is 200 with `{"ok": false}` while it is starting."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return True
+    return not isinstance(answer, dict) or answer.get("ok", True) is True
 
 
 def child_environment(stack: Mapping[str, str]) -> dict[str, str]:

@@ -195,10 +195,12 @@ class RunningStack:
             "TEMPORAL_ADDRESS": self.temporal_address,
             "TEMPORAL_NAMESPACE": self.temporal_namespace,
         }
-        for program in self._programs:
-            await self.start(program.name)
-            if program.name == RELAY.name:
-                self._environment["DELEGATOR_STREAM_URL"] = self.stream_url
+        self._set_stream_url()
+        async with asyncio.TaskGroup() as group:
+            for program in self._programs:
+                group.create_task(self.start(program.name))
+        # Once more: the relay moves to another port when it finds its own taken.
+        self._set_stream_url()
 
     async def close(self) -> None:
         """Stop everything, the servers last; nothing is left running, even when this is cancelled."""
@@ -219,6 +221,10 @@ class RunningStack:
     async def _open_database(self) -> None:
         await self.start(self.postgres.name)
         await migrate_database(await self.postgres.ensure_database(), self.queues)
+
+    def _set_stream_url(self) -> None:
+        if RELAY.name in self._components:
+            self._environment["DELEGATOR_STREAM_URL"] = self.stream_url
 
     def _component(self, name: str) -> Component:
         try:
