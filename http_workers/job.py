@@ -58,6 +58,7 @@ class Job:
             self.run_id: str | None = record["run_id"]
             self.task_token = _bytes(record["task_token"])
             self.enqueued_at: str | None = record.get("enqueued_at")
+            self.lease_token: int = record["lease_token"]
         except (KeyError, TypeError, ValueError) as error:
             raise WireError(f"a streamed row can't be read: {type(error).__name__}") from None
         self.broken: str | None = None
@@ -69,7 +70,6 @@ class Job:
             self.broken = "the job's input, header or options can't be read"
             self.input = self.header = None
             self.options = DEFAULT_OPTIONS
-        self.lease_token = 0
         self.attempt = 1
         self.heartbeat_details: bytes | None = None
         self.previous_details: Sequence[Any] = ()

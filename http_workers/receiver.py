@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from delegator.backoff import Backoff
@@ -24,6 +24,9 @@ from http_workers.source import MAX_BATCH, Message, StreamSource
 
 _log = logging.getLogger(__name__)
 _WAIT = timedelta(seconds=10)
+_FIRST_LOOK_AGAIN = 0.001
+_LAST_LOOK_AGAIN = 0.1
+_VISIBLE_WITHIN = 20.0
 
 
 class Receiver:
@@ -123,7 +126,7 @@ class Receiver:
         if self._claim_mode is ClaimMode.NONE:
             claimed = [Claimed(job_id, 0, 1, None, False, None, 0.0) for job_id in jobs]
         else:
-            claimed = await self._claim(list(jobs)) if jobs else []
+            claimed = await self._claim(jobs) if jobs else []
         # From here on the lease is the truth: the stream may forget.
         acknowledge = asyncio.create_task(self._acknowledge([message.ack_id for message in messages]), name="ack")
         for claim in claimed:
@@ -140,19 +143,31 @@ class Receiver:
             self._slots.release(unused)
         await acknowledge
 
-    async def _claim(self, job_ids: Sequence[str]) -> list[Claimed]:
+    async def _claim(self, jobs: Mapping[str, Job]) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        wanted = set(jobs)
         backoff = Backoff()
-        while True:
+        give_up_at = time.monotonic() + _VISIBLE_WITHIN
+        pause = _FIRST_LOOK_AGAIN
+        while wanted:
             try:
                 async with self._pool.connection() as connection:
-                    claimed = await self._table.claim(connection, job_ids, self._lease.lease_id)
+                    claimed += await self._table.claim(connection, list(wanted), self._lease.lease_id)
+                    missed = [jobs[job_id].held for job_id in wanted.difference(claim.job_id for claim in claimed)]
+                    wanted = await self._table.in_flight(connection, missed) if missed else set()
             except TRANSIENT as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
                 self._database_state.lost(first_line(error))
                 await backoff.sleep()
-            else:
-                self._database_state.restored()
-                return claimed
+                continue
+            self._database_state.restored()
+            if wanted:
+                if time.monotonic() > give_up_at:
+                    _log.warning("rows_invisible", extra={"rows": len(wanted)})  # the sweeper will find them
+                    break
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LAST_LOOK_AGAIN)
+        return claimed
 
     async def _acknowledge(self, ack_ids: Sequence[str]) -> None:
         try:

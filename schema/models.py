@@ -58,8 +58,11 @@ class QueuedJob(Base):
     """How many times the job was claimed to be run; the number of the current attempt while it runs."""
     lease_id: Mapped[int | None] = mapped_column(BigInteger)
     """The lease (`custom_task_lease`) under which a worker holds the job; NULL: nobody does."""
-    lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    """Fence: grows with every claim and every re-emission; every finalising statement matches it."""
+    lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("((pg_current_xact_id())::text)::bigint"))
+    """Fence: grows with every claim and every re-emission; every finalising statement matches it.
+
+    It is the id of the transaction that last changed it, so that a streamed row tells which one inserted it.
+    """
     retry_at: Mapped[datetime | None] = mapped_column(TZ)
     """Set while the job waits for its next attempt: when that is due."""
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))

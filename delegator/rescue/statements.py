@@ -43,7 +43,7 @@ WITH late AS MATERIALIZED (
 ), stored AS (
     UPDATE {table} AS q
     SET outcome = 'failed', result = late.result, settled_at = now(), lease_id = NULL, retry_at = NULL,
-        lease_token = q.lease_token + 1
+        lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
     FROM late
     WHERE q.job_id = late.job_id AND q.lease_token = late.lease_token AND q.outcome IS NULL
     RETURNING q.job_id, q.waiter_id

@@ -73,6 +73,12 @@ RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requ
           (extract(epoch FROM q.deadline - now()) * 1000)::int8, (extract(epoch FROM now() - q.emitted_at))::float8
 """
 
+# A walsender may send a transaction before its commit is visible to other snapshots: its rows are there, but not yet.
+_IN_FLIGHT = """
+SELECT job_id FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS missed (job_id, lease_token)
+WHERE NOT pg_visible_in_snapshot(lease_token::text::xid8, pg_current_snapshot())
+"""
+
 _SETTLE = """
 WITH done AS MATERIALIZED (
     SELECT * FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[])
@@ -107,7 +113,7 @@ RETURNING q.job_id
 _RETRY = """
 UPDATE {table} AS q
 SET retry_at = now() + failed.delay_ms * interval '1 millisecond', lease_id = NULL, last_failure = failed.failure,
-    lease_token = q.lease_token + 1
+    lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
 FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[])
      AS failed (job_id, lease_token, delay_ms, failure)
 WHERE q.job_id = failed.job_id AND q.lease_token = failed.lease_token AND q.outcome IS NULL
@@ -231,6 +237,7 @@ class QueueTable:
         self._hand_over = statement(_HAND_OVER)
         self._delete_read = statement(_DELETE_READ)
         self._claim = statement(_CLAIM)
+        self._in_flight = statement(_IN_FLIGHT)
         self._settle = statement(_SETTLE)
         self._delete_held = statement(_DELETE_HELD)
         self._retry = statement(_RETRY)
@@ -291,6 +298,18 @@ class QueueTable:
         """
         cursor = await connection.execute(self._claim, {"job_id": sorted(job_ids), "lease_id": lease_id}, binary=True)
         return [Claimed(*row) for row in await cursor.fetchall()]
+
+    async def in_flight(self, connection: Connection, missed: Sequence[tuple[str, int]]) -> set[str]:
+        """Return which streamed rows were inserted by a transaction that is not visible yet: claim them again.
+
+        Args:
+            connection: where to ask.
+            missed: (job id, lease token as streamed) of rows that a claim did not return.
+        """
+        cursor = await connection.execute(
+            self._in_flight, {"job_id": [job_id for job_id, _ in missed], "lease_token": [token for _, token in missed]}
+        )
+        return {row[0] for row in await cursor.fetchall()}
 
     async def settle(self, connection: Connection, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
         """Store outcomes that somebody waits for inline, and tell them.

@@ -14,7 +14,7 @@ UNCLAIMED: Final = sql.SQL("lease_id IS NULL AND outcome IS NULL AND retry_at IS
 
 _CHANGED: Final[Mapping[str, sql.Composable]] = {
     "emitted_at": sql.SQL("now()"),
-    "lease_token": sql.SQL("lease_token + 1"),
+    "lease_token": sql.SQL("greatest(lease_token + 1, pg_current_xact_id()::text::int8)"),
 }
 _STATEMENT: Final = sql.SQL("""
 WITH due AS MATERIALIZED (

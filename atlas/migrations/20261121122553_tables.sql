@@ -50,7 +50,7 @@ CREATE TABLE "custom_task_queue" (
   "deadline" timestamptz NULL,
   "attempt" integer NOT NULL DEFAULT 0,
   "lease_id" bigint NULL,
-  "lease_token" bigint NOT NULL DEFAULT 0,
+  "lease_token" bigint NOT NULL DEFAULT ((pg_current_xact_id())::text)::bigint,
   "retry_at" timestamptz NULL,
   "cancel_requested" boolean NOT NULL DEFAULT false,
   "waiter_id" bigint NULL,
