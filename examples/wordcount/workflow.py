@@ -11,9 +11,9 @@ from delegator import delegate_map
 with workflow.unsafe.imports_passed_through():
     from examples.wordcount.tasks import count_words
 
-# Temporal fails workflow code that computes for 2 s without a wait, and decoding a dictionary per file adds up:
-# results come in slices, however many files there are.
-SLICE = 500
+# Temporal fails workflow code that computes for 2 s without a wait, and warns of messages above 512 KiB; a dictionary
+# per file adds up. So results come in slices, however many files there are.
+SLICE = 100
 
 
 @workflow.defn
