@@ -145,22 +145,22 @@ class Receiver:
 
     async def _claim(self, jobs: Mapping[str, Job]) -> list[Claimed]:
         claimed: list[Claimed] = []
-        wanted = set(jobs)
+        wanted = [job.held for job in jobs.values()]
         backoff = Backoff()
         give_up_at = time.monotonic() + _VISIBLE_WITHIN
         pause = _FIRST_LOOK_AGAIN
         while wanted:
             try:
                 async with self._pool.connection() as connection:
-                    claimed += await self._table.claim(connection, list(wanted), self._lease.lease_id)
-                    missed = [jobs[job_id].held for job_id in wanted.difference(claim.job_id for claim in claimed)]
-                    wanted = await self._table.in_flight(connection, missed) if missed else set()
+                    taken, invisible = await self._table.claim(connection, wanted, self._lease.lease_id)
             except TRANSIENT as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
                 self._database_state.lost(first_line(error))
                 await backoff.sleep()
                 continue
             self._database_state.restored()
+            claimed += taken
+            wanted = [jobs[job_id].held for job_id in invisible]
             if wanted:
                 if time.monotonic() > give_up_at:
                     _log.warning("rows_invisible", extra={"rows": len(wanted)})  # the sweeper will find them

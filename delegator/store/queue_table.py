@@ -55,28 +55,32 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NU
 
 # The array's order is the order in which the index is read and rows are locked, so that two claims of
 # overlapping batches wait for each other instead of deadlocking: callers sort it.
+# A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed
+# yet; that it is not simply gone must be judged by the very snapshot that misses it.
 _CLAIM = """
-UPDATE {table} AS q
-SET lease_id = %(lease_id)s,
-    lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8),
-    attempt = q.attempt + 1,
-    deadline = CASE WHEN q.options ? 'schedule_to_start_ms'
-                    THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
-                    ELSE q.deadline END
-WHERE q.job_id = ANY(%(job_id)b::text[])
-  AND q.outcome IS NULL
-  AND q.retry_at IS NULL
-  AND (q.lease_id IS NULL OR q.lease_id = %(lease_id)s
-       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
-  AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
-RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested,
-          (extract(epoch FROM q.deadline - now()) * 1000)::int8, (extract(epoch FROM now() - q.emitted_at))::float8
-"""
-
-# A walsender may send a transaction before its commit is visible to other snapshots: its rows are there, but not yet.
-_IN_FLIGHT = """
-SELECT job_id FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS missed (job_id, lease_token)
-WHERE NOT pg_visible_in_snapshot(lease_token::text::xid8, pg_current_snapshot())
+WITH claimed AS (
+    UPDATE {table} AS q
+    SET lease_id = %(lease_id)s,
+        lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8),
+        attempt = q.attempt + 1,
+        deadline = CASE WHEN q.options ? 'schedule_to_start_ms'
+                        THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
+                        ELSE q.deadline END
+    WHERE q.job_id = ANY(%(job_id)b::text[])
+      AND q.outcome IS NULL
+      AND q.retry_at IS NULL
+      AND (q.lease_id IS NULL OR q.lease_id = %(lease_id)s
+           OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
+      AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
+    RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested,
+              (extract(epoch FROM q.deadline - now()) * 1000)::int8,
+              (extract(epoch FROM now() - q.emitted_at))::float8
+)
+SELECT * FROM claimed
+UNION ALL
+SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+WHERE NOT pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot())
 """
 
 _SETTLE = """
@@ -237,7 +241,6 @@ class QueueTable:
         self._hand_over = statement(_HAND_OVER)
         self._delete_read = statement(_DELETE_READ)
         self._claim = statement(_CLAIM)
-        self._in_flight = statement(_IN_FLIGHT)
         self._settle = statement(_SETTLE)
         self._delete_held = statement(_DELETE_HELD)
         self._retry = statement(_RETRY)
@@ -291,25 +294,39 @@ class QueueTable:
         cursor = await connection.execute(self._delete_read, {"job_id": sorted(job_ids)})
         return cursor.rowcount
 
-    async def claim(self, connection: Connection, job_ids: Sequence[str], lease_id: int) -> list[Claimed]:
+    async def claim(
+        self, connection: Connection, streamed: Sequence[tuple[str, int]], lease_id: int
+    ) -> tuple[list[Claimed], set[str]]:
         """Take the rows that nobody live holds under a lease, each with a new fence.
 
         A row that is gone, settled, waiting for a retry or held by a live worker is not returned.
-        """
-        cursor = await connection.execute(self._claim, {"job_id": sorted(job_ids), "lease_id": lease_id}, binary=True)
-        return [Claimed(*row) for row in await cursor.fetchall()]
-
-    async def in_flight(self, connection: Connection, missed: Sequence[tuple[str, int]]) -> set[str]:
-        """Return which streamed rows were inserted by a transaction that is not visible yet: claim them again.
 
         Args:
-            connection: where to ask.
-            missed: (job id, lease token as streamed) of rows that a claim did not return.
+            connection: where to.
+            streamed: the rows, as (job id, lease token as streamed).
+            lease_id: this worker's lease.
+
+        Returns:
+            The rows taken, and the ids of those whose insert is not visible yet: claim these again.
         """
+        ordered = sorted(streamed)
         cursor = await connection.execute(
-            self._in_flight, {"job_id": [job_id for job_id, _ in missed], "lease_token": [token for _, token in missed]}
+            self._claim,
+            {
+                "job_id": [job_id for job_id, _ in ordered],
+                "streamed_token": [token for _, token in ordered],
+                "lease_id": lease_id,
+            },
+            binary=True,
         )
-        return {row[0] for row in await cursor.fetchall()}
+        claimed: list[Claimed] = []
+        invisible: set[str] = set()
+        for row in await cursor.fetchall():
+            if row[1] is None:
+                invisible.add(row[0])
+            else:
+                claimed.append(Claimed(*row))
+        return claimed, invisible
 
     async def settle(self, connection: Connection, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
         """Store outcomes that somebody waits for inline, and tell them.
