@@ -22,9 +22,9 @@ class WordCount:
 
     @workflow.run
     async def run(self, files: list[str], top: int) -> list[tuple[str, int]]:
-        """Return the `top` commonest words with their counts."""
+        """Return the `top` commonest words with their counts; of equally common ones the first in the alphabet."""
         total: Counter[str] = Counter()
         for start in range(0, len(files), SLICE):
             for counts in await delegate_map(count_words, files[start : start + SLICE]):
                 total.update(counts)
-        return total.most_common(top)
+        return sorted(total.items(), key=lambda item: (-item[1], item[0]))[:top]
