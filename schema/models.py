@@ -124,7 +124,8 @@ class DeadLetter(Base):
     queue: Mapped[str] = mapped_column(Text)
     """The queue it came from, and is replayed to."""
     reason: Mapped[str] = mapped_column(Text)
-    """`unknown_type`, `undecodable`, `attempts_exhausted` or `non_retryable`."""
+    """`unknown_type`, `undecodable`, `attempts_exhausted`, or of a plain job, whose outcome nobody else hears of,
+    `non_retryable` or `timed_out`."""
     error: Mapped[str] = mapped_column(Text)
     """The error's type, without its message, which may hold what a codec hides."""
     failure: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -20,6 +20,7 @@ COMMANDS = {
     "relay": "delegator.cli.relay",
     "serve": "delegator.cli.serve",
     "dev": "delegator.cli.dev",
+    "dlq": "delegator.cli.dlq",
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2

@@ -1,0 +1,296 @@
+"""`delegator dlq`: jobs that the queue gave up on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from delegator import dead_letters
+from delegator.config import Settings
+from delegator.dead_letters import REASONS, DeadLetter, Selection
+from delegator.errors import ConfigurationError
+from delegator.temporal import load_data_converter
+from schema.queues import is_queue_name
+
+_LIST_LIMIT = "100"
+_COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
+
+
+DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
+QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
+TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(REASONS)}.")]
+WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="WHEN", help="Died since: 1h30m ago, or an ISO 8601 time.")
+]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Died before: as --since.")]
+LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every one, where neither ids nor filters are given.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(
+        name="dlq",
+        help="Dead letters: jobs that the queue gave up on. Their workflows were told of the failure.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    group.command(name="list")(list_command)
+    group.command(name="show")(show_command)
+    group.command(name="replay")(replay_command)
+    group.command(name="purge")(purge_command)
+    app.add_typer(group)
+
+
+def list_command(
+    queue: QueueOption = None,
+    job_type: TypeOption = None,
+    reason: ReasonOption = None,
+    workflow_id: WorkflowOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: Annotated[str, typer.Option("--limit", metavar="N", help="The newest N.")] = _LIST_LIMIT,
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """List dead letters, the newest first. Nothing that a payload codec hides is printed."""
+    filters = _filters(queue, job_type, reason, workflow_id, since, until, limit)
+    selection = Selection(**filters, newest_first=True)
+    letters = asyncio.run(dead_letters.find(Settings.load(database_url=database_url), selection))
+    if as_json:
+        _print_json([dead_letters.summary(letter) for letter in letters])
+    elif letters:
+        _print_table(letters)
+        if len(letters) == selection.limit:
+            typer.echo(f"There may be more than these {limit}: narrow the choice, or raise --limit.", err=True)
+    else:
+        typer.echo("no dead letters", err=True)
+
+
+def show_command(
+    dead_letter_id: IdArgument,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="Print the arguments, headers and error details, too: decoded.")
+    ] = False,
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Show one dead letter with its failure, decoded by DELEGATOR_DATA_CONVERTER; without its payloads by default."""
+    settings = Settings.load(database_url=database_url)
+    described = asyncio.run(_describe(settings, _id(dead_letter_id), payloads=payloads))
+    if as_json:
+        _print_json(described)
+        return
+    for line in _lines(described):
+        typer.echo(line)
+
+
+def replay_command(
+    ids: IdsArgument = None,
+    queue: QueueOption = None,
+    job_type: TypeOption = None,
+    reason: ReasonOption = None,
+    workflow_id: WorkflowOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = None,
+    everything: AllOption = False,
+    signal: Annotated[
+        bool,
+        typer.Option("--signal/--detach", help="Tell the workflow of the outcome once more, or run a plain job."),
+    ] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Enqueue jobs again, as new: attempt 0, the same job id, timeouts from now; their dead letters are deleted.
+
+    A job whose id is in the queue is left a dead letter; if any is, the exit code is 1.
+
+    Its workflow was told of the failure, and went on. So by default (--detach) the replayed job belongs to no
+    workflow: its handler runs, its result is dropped, and if it fails for good it becomes a dead letter again.
+    With --signal the workflow is told of the outcome. That helps only a run which waits for this job once more, because
+    it was reset to a point after the job was enqueued and before it was told of the failure. Any other run ignores it;
+    if the workflow is closed, the outcome is dropped as orphaned.
+    """
+    settings = Settings.load(database_url=database_url)
+    selection = _selection(ids, _filters(queue, job_type, reason, workflow_id, since, until, limit), everything)
+    letters = asyncio.run(dead_letters.find(settings, selection))
+    manner = "and tell their workflows" if signal else "as plain jobs"
+    if not letters or not _confirmed("replay", letters, f" {manner}", yes):
+        _nothing_done(letters, {"replayed": [], "in_queue": [], "gone": []} if as_json else None)
+        return
+    result = asyncio.run(dead_letters.replay(settings, letters, signal=signal))
+    if as_json:
+        names = ("replayed", "in_queue", "gone")
+        _print_json({name: [dead_letters.summary(letter) for letter in getattr(result, name)] for name in names})
+    else:
+        typer.echo(f"replayed {_count(result.replayed)}")
+    for letter in result.in_queue:
+        typer.echo(f"left {letter.id}: job {_plain(letter.job_id)} is in queue {letter.queue}", err=True)
+    if result.gone:
+        typer.echo(f"{_count(result.gone)} went away meanwhile", err=True)
+    if result.in_queue:
+        raise typer.Exit(1)
+
+
+def purge_command(
+    ids: IdsArgument = None,
+    queue: QueueOption = None,
+    job_type: TypeOption = None,
+    reason: ReasonOption = None,
+    workflow_id: WorkflowOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = None,
+    everything: AllOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+) -> None:
+    """Delete dead letters for good."""
+    settings = Settings.load(database_url=database_url)
+    selection = _selection(ids, _filters(queue, job_type, reason, workflow_id, since, until, limit), everything)
+    letters = asyncio.run(dead_letters.find(settings, selection))
+    if not letters or not _confirmed("purge", letters, " for good", yes):
+        _nothing_done(letters, {"purged": 0} if as_json else None)
+        return
+    count = asyncio.run(dead_letters.purge(settings, letters))
+    if as_json:
+        _print_json({"purged": count})
+    else:
+        typer.echo(f"purged {count} dead {'letter' if count == 1 else 'letters'}")
+
+
+def _filters(
+    queue: str | None,
+    job_type: str | None,
+    reason: str | None,
+    workflow_id: str | None,
+    since: str | None,
+    until: str | None,
+    limit: str | None,
+) -> dict[str, Any]:
+    """Return what was given, as `Selection` takes it."""
+    if queue is not None and not is_queue_name(queue):
+        raise ConfigurationError(f"--queue {queue}: not a queue name (a-z, 0-9, _; a letter first; at most 40)")
+    if reason is not None and reason not in REASONS:
+        raise ConfigurationError(f"--reason {reason}: none of {', '.join(REASONS)}")
+    given = {
+        "queue": queue,
+        "job_type": job_type,
+        "reason": reason,
+        "workflow_id": workflow_id,
+        "since": None if since is None else dead_letters.parse_moment(since, "--since"),
+        "until": None if until is None else dead_letters.parse_moment(until, "--until"),
+        "limit": None if limit is None else _number(limit, f"--limit {limit}: not a positive number"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _selection(ids: list[str] | None, filters: dict[str, Any], everything: bool) -> Selection:
+    if bool(ids) + bool(filters) + everything != 1:
+        raise ConfigurationError("say which: ids, or filters (--queue, --type, --reason, ...), or --all")
+    return Selection(ids=tuple(dict.fromkeys(map(_id, ids))) if ids else None, **filters)
+
+
+def _id(text: str) -> int:
+    return _number(text, f"{text}: not the id of a dead letter: see `delegator dlq list`")
+
+
+def _number(text: str, refusal: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) < 2**63:
+        raise ConfigurationError(refusal)
+    return int(text)
+
+
+def _confirmed(action: str, letters: list[DeadLetter], manner: str, yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{action}: nobody to ask, nothing was changed: confirm with --yes")
+    queues = ", ".join(f"{count} of {queue}" for queue, count in sorted(Counter(map(_queue_of, letters)).items()))
+    return typer.confirm(f"{action} {_count(letters)} ({queues}){manner}?", err=True)
+
+
+def _nothing_done(letters: list[DeadLetter], as_json: dict[str, Any] | None) -> None:
+    if as_json is not None:
+        _print_json(as_json)
+    typer.echo("nothing was changed" if letters else "no such dead letters: nothing to do", err=True)
+    if letters:
+        raise typer.Exit(1)
+
+
+async def _describe(settings: Settings, dead_letter_id: int, *, payloads: bool) -> dict[str, Any]:
+    converter = load_data_converter(settings.data_converter)
+    (letter,) = await dead_letters.find(settings, Selection(ids=(dead_letter_id,)))
+    content = await dead_letters.content(settings, dead_letter_id)
+    return await dead_letters.describe(letter, content, converter, payloads=payloads)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value))
+
+
+def _print_table(letters: list[DeadLetter]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in _COLUMNS:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in ("id", "attempt"))
+    for letter in letters:
+        row = {**dead_letters.summary(letter), "died_at": f"{letter.died_at:%Y-%m-%d %H:%M:%S%z}"}
+        table.add_row(*(Text(_plain("" if row[name] is None else str(row[name]))) for name in _COLUMNS))
+    Console().print(table)
+
+
+def _lines(described: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in described.items():
+        if name == "failure" and value is not None:
+            lines.append("failure")
+            for link in (value, *value["causes"]):
+                lines += _failure_lines(link)
+        elif value is not None:
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            lines.append(f"{name.replace('_', ' '):<13} {_plain(text)}")
+    return lines
+
+
+def _failure_lines(link: dict[str, Any]) -> list[str]:
+    lead = "  caused by" if "causes" not in link else " "
+    final = " (non-retryable)" if link["non_retryable"] else ""
+    lines = [f"{lead} {_plain(link['type'])}: {_plain(link['message'])}{final}"]
+    lines += [f"    {name.replace('_', ' ')} {_plain(str(link[name]))}" for name in _EXTRAS if link.get(name)]
+    if link.get("details"):
+        lines.append(f"    details {_plain(json.dumps(link['details']))}")
+    lines += [f"    {_plain(line)}" for line in (link["stack_trace"] or "").splitlines()]
+    return lines
+
+
+_EXTRAS = ("timeout", "retry_state", "worker")
+
+
+def _plain(text: str) -> str:
+    """Return text that can't move a terminal's cursor or change its colours."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _queue_of(letter: DeadLetter) -> str:
+    return letter.queue
+
+
+def _count(letters: list[DeadLetter] | tuple[DeadLetter, ...]) -> str:
+    return f"{len(letters)} dead {'letter' if len(letters) == 1 else 'letters'}"
