@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
 
@@ -31,18 +30,27 @@ async def unseal(kind: str, result: bytes, codec: PayloadCodec | None) -> Outcom
     """Return the outcome that `seal` made these bytes of.
 
     Raises:
-        WireError: they are not of that form.
+        WireError: they are not of that form, or the codec can't decode them.
     """
     try:
         outcome_kind = OutcomeKind(kind)
         if outcome_kind is OutcomeKind.COMPLETED:
-            return Outcome(outcome_kind, await decode_input(result, codec))
-        payloads: Sequence[Payload] = Payloads.FromString(result).payloads
-        if codec is not None:
-            payloads = await codec.decode(payloads)
-        return Outcome(outcome_kind, payloads[0].data if payloads else b"")
-    except ValueError:
+            return Outcome(outcome_kind, await _decoded(result, codec))
+        payload = Payloads.FromString(await _decoded(result, codec)).payloads[0]
+    except (ValueError, DecodeError, IndexError):
         raise WireError("a stored outcome can't be read") from None
+    if dict(payload.metadata) != _FAILURE_METADATA:
+        raise WireError("a stored outcome is still encoded: DELEGATOR_DATA_CONVERTER is not the one that stored it")
+    return Outcome(outcome_kind, payload.data)
+
+
+async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:
+    try:
+        return await decode_input(payloads, codec)
+    except DecodeError:
+        raise
+    except Exception as error:  # a codec raises what it likes
+        raise WireError(f"the codec can't decode a stored outcome: {type(error).__name__}") from None
 
 
 async def encode_input(payloads: bytes, codec: PayloadCodec | None) -> bytes:
