@@ -21,6 +21,8 @@ from delegator.errors import ConfigurationError
 
 # A directory is unlocked for a moment between its making and its locking.
 _YOUNG_S = 60.0
+_REMOVALS = 30
+_REMOVAL_PAUSE_S = 0.1
 
 
 class StackDirectory:
@@ -93,7 +95,12 @@ class StackDirectory:
     def close(self) -> None:
         """Let go of it, and remove it unless it is kept."""
         if not self._keep:
-            shutil.rmtree(self.path, ignore_errors=True)
+            for _ in range(_REMOVALS):
+                shutil.rmtree(self.path, ignore_errors=True)
+                if not self.path.exists():
+                    break
+                # The last backends of a killed PostgreSQL are still writing.
+                time.sleep(_REMOVAL_PAUSE_S)
         os.close(self._lock)
 
 

@@ -52,8 +52,6 @@ StopMode = Literal["fast", "immediate"]
 class Postgres(Component):
     """One PostgreSQL server with a data directory of its own."""
 
-    stop_signal = signal.SIGINT
-
     def __init__(self, directory: Path, log: Path, *, durable: bool, preferred_port: int | None = USUAL_PORT) -> None:
         """Describe the server.
 
@@ -112,6 +110,10 @@ class Postgres(Component):
     def may_retry(self, log: str) -> bool:
         """Say whether to try again: also while the backends of a killed server are still leaving."""
         return super().may_retry(log) or "pre-existing shared memory block" in log or "lock file" in log
+
+    async def stop(self) -> None:
+        """Stop it: at once when its data is thrown away, else after a checkpoint."""
+        await self.stop_by("fast" if self._durable else "immediate")
 
     async def stop_by(self, mode: StopMode) -> None:
         """Stop it: `fast` ends sessions and checkpoints, `immediate` recovers at the next start."""
