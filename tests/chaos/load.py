@@ -1,0 +1,215 @@
+"""The load of a scenario, and the account of what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError
+
+from tests.chaos import flows
+from tests.chaos.arena import INLINE, LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
+from tests.chaos.tasks import Item, answer
+
+LONG = os.environ.get("DELEGATOR_CHAOS") == "long"
+SCALE = 5 if LONG else 1
+"""How many times the jobs of the short form."""
+RECOVERY = LEASE + 5.0
+"""Seconds from the end of a fault until everything that it held up is done."""
+PATIENCE = 60.0
+"""Seconds after which a workflow is stuck."""
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the jobs of one scenario."""
+
+    scenario: str
+    inline: str
+    """`on` or `off`."""
+    jobs: int
+    lost: int
+    """Jobs that no handler ever finished."""
+    stuck: int
+    """Workflows that did not end."""
+    wrong: int
+    """Workflows that ended with anything but the right answers."""
+    doubles: int
+    """Executions beyond the first of a job; attempts that failed by design are none."""
+    excused: int
+    """Those of jobs whose lease or unfinished enqueue was held by what the fault hit."""
+    unfinished: int
+    """Rows left without an outcome."""
+    recovery: float
+    """Seconds from the end of the fault until the last workflow that it could have held up ended."""
+
+
+@dataclass
+class Load:
+    """Workflows under way."""
+
+    arena: Arena
+    scenario: str
+    task_queue: str
+    expected: dict[str, list[Any]] = field(default_factory=dict)
+    handles: dict[str, WorkflowHandle[Any, Any]] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[tuple[Any, float]]] = field(default_factory=dict)
+    fault_ended: float = 0.0
+
+    async def add(
+        self, workflows: int, jobs: int, *, ms: Callable[[int], int] = lambda number: 20 + number * 37 % 180,
+        handler: str = "work", kind: str = "good", ways: Sequence[str] = flows.WAYS, one_by_one: int = 2,
+    ) -> None:  # fmt: skip
+        """Start workflows, the ways in turn."""
+        starts = []
+        for number in range(workflows):
+            name = f"{self.scenario}-{next(_numbers)}".replace(" ", "-")
+            items = [Item(name, job, ms(job), kind) for job in range(jobs)]
+            order = flows.Order(ways[number % len(ways)], handler, items, min(one_by_one, jobs))
+            starts.append(self.start(name, flows.Chaos.run, [order], [answer(item) for item in items]))
+        await asyncio.gather(*starts)
+
+    async def start(self, name: str, workflow: Any, args: list[Any], expected: list[Any]) -> None:
+        client = self.arena.client
+        assert client is not None
+        self.expected[name] = expected
+        while True:
+            try:
+                handle: WorkflowHandle[Any, Any] = await client.start_workflow(
+                    workflow, args=args, id=name, task_queue=self.task_queue, task_timeout=TASK_TIMEOUT
+                )
+                break
+            except RPCError:
+                await asyncio.sleep(0.1)
+        self.handles[name] = handle
+        self.tasks[name] = asyncio.create_task(_result(client, name))
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What the handlers noted of this load."""
+        lines = (json.loads(line) for line in self.arena.ledger.read_text().splitlines())
+        return [line for line in lines if line["workflow"] in self.expected]
+
+    async def noted(self, event: str, count: int = 1, *, pid: int | None = None) -> None:
+        """Wait until handlers noted an event so many times."""
+
+        async def look() -> bool:
+            return sum(line["event"] == event and pid in (None, line["pid"]) for line in self.lines()) >= count
+
+        await eventually(look, what=f"{count} times {event!r}")
+
+    def fault_over(self) -> None:
+        """The recovery begins."""
+        self.fault_ended = time.monotonic()
+
+    async def outcome(self) -> Outcome:
+        """Wait for the end, and settle the account."""
+        assert self.fault_ended
+        done, _ = await asyncio.wait(self.tasks.values(), timeout=PATIENCE)
+        wrong = [name for name, task in self.tasks.items() if task in done and task.result()[0] != self.expected[name]]
+        stuck = [name for name, task in self.tasks.items() if task not in done]
+        ended = [task.result()[1] for task in done]
+        for name in wrong:
+            print(f"WRONG {name}: {str(self.tasks[name].result()[0])[:500]}, not {str(self.expected[name])[:500]}")
+        unfinished = await self._unfinished()
+        if stuck or unfinished:
+            await self._tell(stuck, unfinished)
+        for task in self.tasks.values():
+            task.cancel()
+        lines = self.lines()
+        finished = {(line["workflow"], line["number"]) for line in lines if line["event"] in ("end", "failed")}
+        jobs = sum(len(answers) for answers in self.expected.values())
+        doubles, excused = self._doubles(lines)
+        recovery = max([end - self.fault_ended for end in ended], default=0.0) if not stuck else float("inf")
+        return Outcome(
+            self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
+            len(stuck), len(wrong), doubles, excused, len(unfinished), max(0.0, recovery),
+        )  # fmt: skip
+
+    def unnoted(self) -> int:
+        """Jobs whose handler is never called, rightly."""
+        return 0
+
+    async def _unfinished(self) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+
+        async def none() -> bool:
+            nonlocal rows
+            rows = await self.arena.rows("outcome IS NULL")
+            return not rows
+
+        try:
+            await eventually(none, within=RECOVERY)
+        except AssertionError:
+            return rows
+        return []
+
+    async def _tell(self, stuck: list[str], unfinished: list[tuple[Any, ...]]) -> None:
+        print(f"STUCK {stuck}\nUNFINISHED {unfinished}")
+        for table in ("custom_task_queue", "custom_task_queue_slow"):
+            print(await self.arena.query(
+                "SELECT job_id, job_type, attempt, lease_id, lease_token, retry_at, waiter_id, outcome, emitted_at "
+                f"FROM {table}"  # type: ignore[arg-type]
+            ))  # fmt: skip
+        print(await self.arena.query("SELECT now(), * FROM custom_task_lease"))
+        for process in self.arena.processes:
+            if process.child is not None:
+                print(f"--- {process.name} {process.child.pid}\n{process.child.tail(15)}")
+
+    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int]:
+        runs: dict[tuple[str, int], int] = defaultdict(int)
+        jobs: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for line in lines:
+            key = (line["workflow"], line["number"])
+            runs[key] += {"start": 1, "failed": -1}.get(line["event"], 0)
+            jobs[key].add(line["job"])
+        doubles = excused = 0
+        for key, count in runs.items():
+            if count > 1:
+                doubles += count - 1
+                if jobs[key] <= self.arena.held:
+                    excused += count - 1
+                else:
+                    print("TWICE", [line for line in lines if (line["workflow"], line["number"]) == key])
+        return doubles, excused
+
+
+async def _result(client: Client, name: str) -> tuple[Any, float]:
+    handle = client.get_workflow_handle(name)
+    while True:
+        try:
+            description = await handle.describe()
+            if description.status is not WorkflowExecutionStatus.RUNNING:
+                closed = time.monotonic()
+                if description.status is not WorkflowExecutionStatus.COMPLETED:
+                    return description.status, closed
+                return await handle.result(), closed
+        except RPCError:
+            pass
+        await asyncio.sleep(0.05)
+
+
+def check(outcome: Outcome, *, recovery: float = RECOVERY) -> None:
+    """Hold an outcome to the promises.
+
+    Args:
+        outcome: of a scenario.
+        recovery: its longest recovery, in seconds.
+    """
+    broken = [name for name in ("lost", "stuck", "wrong", "unfinished") if getattr(outcome, name)]
+    if outcome.doubles > outcome.excused:
+        broken.append("doubles")
+    if outcome.recovery > recovery:
+        broken.append("recovery")
+    assert not broken, f"{', '.join(broken)}: {outcome}"
+
+
+__all__ = ["INLINE", "LONG", "RECOVERY", "SCALE", "SIGNALLED", "Load", "Outcome", "check"]
