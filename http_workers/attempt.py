@@ -15,15 +15,12 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
 
-from delegator.completion.failures import failure_of
+from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_limit
 from delegator.completion.sealing import decode_input
 from delegator.context import JobContext, set_current_job
 from delegator.contracts import Handler
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
-
-MAX_RESULT_BYTES = 2 * 1024 * 1024
-"""Temporal's own limit of a payload."""
 
 _job_log = logging.getLogger("delegator.job")
 
@@ -117,9 +114,9 @@ class AttemptRunner:
         try:
             payloads = self._converter.payload_converter.to_payloads([result])
             encoded = Payloads(payloads=payloads).SerializeToString()
-            if len(encoded) > MAX_RESULT_BYTES:
+            if len(encoded) > MAX_OUTCOME_BYTES:
                 raise ApplicationError(
-                    f"the result of {job.job_type} takes {len(encoded)} bytes, over the limit of {MAX_RESULT_BYTES}: "
+                    f"the result of {job.job_type} takes {len(encoded)} bytes, over the limit of {MAX_OUTCOME_BYTES}: "
                     "return a reference to the data instead",
                     type="PayloadTooLarge",
                     non_retryable=True,
@@ -189,7 +186,7 @@ class AttemptRunner:
         return self._failure(TimeoutError(f"activity {names[kind]} timeout", type=kind, last_heartbeat_details=details))
 
     def _failure(self, error: BaseException) -> Failure:
-        return failure_of(error, self._converter)
+        return within_limit(failure_of(error, self._converter))
 
     def _refused(self, job: Job, reason: str, message: str) -> Ended:
         types = {"unknown_type": "UnknownActivityType", "undecodable": "UndecodableInput"}

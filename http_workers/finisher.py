@@ -268,7 +268,7 @@ class Finisher:
         rows = []
         for ended, delay, failure in retries:
             sealed = await seal(Outcome(OutcomeKind.FAILED, failure.SerializeToString()), self._codec)
-            rows.append((*ended.job.held, delay // _MILLISECOND, sealed))
+            rows.append((*ended.job.held, delay // _MILLISECOND, sealed, ended.job.attempt))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._fenced(len(rows) - len(scheduled))
 

@@ -59,6 +59,7 @@ class Job:
             self.task_token = _bytes(record["task_token"])
             self.enqueued_at: str | None = record.get("enqueued_at")
             self.lease_token: int = record["lease_token"]
+            self.attempt: int = record["attempt"] + 1
         except (KeyError, TypeError, ValueError) as error:
             raise WireError(f"a streamed row can't be read: {type(error).__name__}") from None
         self.broken: str | None = None
@@ -70,7 +71,6 @@ class Job:
             self.broken = "the job's input, header or options can't be read"
             self.input = self.header = None
             self.options = DEFAULT_OPTIONS
-        self.attempt = 1
         self.heartbeat_details: bytes | None = None
         self.previous_details: Sequence[Any] = ()
         self.cancel_requested = False

@@ -124,7 +124,7 @@ class Receiver:
                 jobs[job.job_id] = job
         started = 0
         if self._claim_mode is ClaimMode.NONE:
-            claimed = [Claimed(job_id, 0, 1, None, False, None, 0.0) for job_id in jobs]
+            claimed = [_as_streamed(job) for job in jobs.values()]
         else:
             claimed = await self._claim(jobs) if jobs else []
         # From here on the lease is the truth: the stream may forget.
@@ -175,3 +175,8 @@ class Receiver:
         except (StreamError, WireError) as error:
             # They come again, and the claim drops them.
             self._stream_state.lost(str(error))
+
+
+def _as_streamed(job: Job) -> Claimed:
+    """Return what a claim would, for a job that is run unclaimed: the fence still tells whether it was re-emitted."""
+    return Claimed(job.job_id, job.lease_token, job.attempt, None, False, None, 0.0)

@@ -117,9 +117,11 @@ RETURNING q.job_id
 _RETRY = """
 UPDATE {table} AS q
 SET retry_at = now() + failed.delay_ms * interval '1 millisecond', lease_id = NULL, last_failure = failed.failure,
+    attempt = failed.attempt,
     lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
-FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[])
-     AS failed (job_id, lease_token, delay_ms, failure)
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
+            %(attempt)b::int4[])
+     AS failed (job_id, lease_token, delay_ms, failure, attempt)
 WHERE q.job_id = failed.job_id AND q.lease_token = failed.lease_token AND q.outcome IS NULL
 RETURNING q.job_id, pg_notify('{rescue}', '')
 """
@@ -361,8 +363,8 @@ class QueueTable:
         )
         return {row[0] for row in await cursor.fetchall()}
 
-    async def retry(self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes]]) -> set[str]:
-        """Schedule next attempts, given as (job id, lease token, delay in ms, failure); return the scheduled ids."""
+    async def retry(self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes, int]]) -> set[str]:
+        """Schedule next attempts, given as (job id, fence, delay in ms, failure, failed attempt); return the ids."""
         ordered = sorted(failed)
         cursor = await connection.execute(
             self._retry,
@@ -371,6 +373,7 @@ class QueueTable:
                 "lease_token": [job[1] for job in ordered],
                 "delay_ms": [job[2] for job in ordered],
                 "failure": [job[3] for job in ordered],
+                "attempt": [job[4] for job in ordered],
             },
         )
         return {row[0] for row in await cursor.fetchall()}
