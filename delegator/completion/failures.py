@@ -8,6 +8,11 @@ from temporalio.converter import DataConverter
 
 from delegator.wire.outcomes import Outcome, OutcomeKind
 
+MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
+"""Temporal's own limit of a payload, less what a signal and a codec add."""
+
+_KEPT = 8_000
+
 
 def failure_of(error: BaseException, converter: DataConverter) -> Failure:
     """Return the failure of a handler's error: type, message, details, non-retryable flag and stack trace.
@@ -17,6 +22,31 @@ def failure_of(error: BaseException, converter: DataConverter) -> Failure:
     failure = Failure()
     converter.failure_converter.to_failure(error, converter.payload_converter, failure)
     return failure
+
+
+def within_limit(failure: Failure, limit: int = MAX_OUTCOME_BYTES) -> Failure:
+    """Return a failure, without its details and causes if it is too large to travel with them.
+
+    Args:
+        failure: a handler's failure.
+        limit: in bytes.
+    """
+    size = failure.ByteSize()
+    if size <= limit:
+        return failure
+    kept = Failure(
+        message=f"{failure.message[:_KEPT]} (the failure took {size} bytes, over the limit of {limit}: details cut)",
+        source=failure.source,
+        stack_trace=failure.stack_trace[:_KEPT],
+    )
+    if failure.HasField("application_failure_info"):
+        kept.application_failure_info.CopyFrom(failure.application_failure_info)
+        kept.application_failure_info.ClearField("details")
+    elif failure.HasField("timeout_failure_info"):
+        kept.timeout_failure_info.timeout_type = failure.timeout_failure_info.timeout_type
+    elif failure.HasField("canceled_failure_info"):
+        kept.canceled_failure_info.SetInParent()
+    return kept
 
 
 def failed_outcome(

@@ -11,12 +11,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.enums.v1 import RetryState, WorkflowExecutionStatus
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, SignalWorkflowExecutionRequest
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.backoff import Backoff
+from delegator.completion.failures import failed_outcome, failure_of
 from delegator.connection_state import ConnectionState
 from delegator.store.database import first_line
 from delegator.wire.frames import to_payload
@@ -28,12 +30,14 @@ _MOST_OUTCOMES = 2_000
 _MOST_BYTES = 1024 * 1024
 _BUSY_BATCH = 4
 _FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.25
+_SHORT_PAUSE = 0.25
+_LONGEST_PAUSE = 2.0
+_PAUSE_SHARE = 0.25
 _FREE_SIGNALS = 200
 _PAUSE_PER_SIGNAL = 0.001
 _LONGEST_SPARING_PAUSE = 2.0
 _FORGOTTEN_AFTER = 5.0
-_PERMANENT = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+_SMALL = 16 * 1024
 
 
 class RunKey(NamedTuple):
@@ -61,21 +65,34 @@ class _Entry:
 
 
 class _Mailbox:
-    __slots__ = ("arrived", "entries", "pause", "sent")
+    __slots__ = ("arrived", "busy_since", "entries", "pause", "sent")
 
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
         self.arrived = asyncio.Event()
+        self.busy_since: float | None = None
         self.pause = 0.0
         self.sent = 0
 
-    def pause_after(self, batch: int) -> float:
+    def pause_after(self, batch: int, now: float) -> float:
         """Return the pause before the next signal: none while outcomes come one by one, growing while they pour in.
 
-        A run that has got many signals is spared more of them: Temporal allows 10,000 a run.
+        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out grow with
+        the logarithm of its length, and their delay stays in proportion to it. A run that has got many signals is
+        spared more of them: Temporal allows 10,000 a run.
+
+        Args:
+            batch: outcomes in the signal just sent.
+            now: monotonic, in seconds.
         """
         self.sent += 1
-        self.pause = min(_LONGEST_PAUSE, self.pause * 2 or _FIRST_PAUSE) if batch > _BUSY_BATCH else 0.0
+        if batch > _BUSY_BATCH:
+            if self.busy_since is None:
+                self.busy_since = now
+            longest = max(_SHORT_PAUSE, min(_LONGEST_PAUSE, (now - self.busy_since) * _PAUSE_SHARE))
+            self.pause = min(longest, self.pause * 2 or _FIRST_PAUSE)
+        else:
+            self.busy_since, self.pause = None, 0.0
         sparing = min(_LONGEST_SPARING_PAUSE, (self.sent - _FREE_SIGNALS) * _PAUSE_PER_SIGNAL)
         return max(self.pause, sparing)
 
@@ -134,7 +151,7 @@ class SignalSender:
                 for entry in batch:
                     if not entry.future.done():
                         entry.future.set_result(delivery)
-                pause = mailbox.pause_after(len(batch))
+                pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
                     await asyncio.sleep(pause)
@@ -171,9 +188,8 @@ class SignalSender:
                         return Delivery.ORPHANED
                     request.workflow_execution.run_id = successor
                     continue
-                if error.status in _PERMANENT:
-                    _log.error("signal_refused", extra={"status": error.status.name, "reason": first_line(error)})
-                    return Delivery.ORPHANED
+                if error.status is RPCStatusCode.INVALID_ARGUMENT:
+                    return await self._refused(key, outcomes, error)
                 await self._pause(error, backoff)
             except RuntimeError as error:  # a lazy client that could not connect
                 await self._pause(error, backoff)
@@ -181,6 +197,30 @@ class SignalSender:
                 if self._state is not None:
                     self._state.restored()
                 return Delivery.DELIVERED
+
+    async def _refused(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], error: RPCError) -> Delivery:
+        """Send one by one what Temporal refuses together, and tell the workflow of an outcome that it refuses."""
+        if len(outcomes) > 1:
+            deliveries = [await self._send(key, [outcome]) for outcome in outcomes]
+            return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
+        ((job_id, outcome),) = outcomes
+        _log.error("signal_refused", extra={"job_id": job_id, "bytes": len(outcome.body), "reason": first_line(error)})
+        if len(outcome.body) <= _SMALL:
+            return Delivery.ORPHANED
+        converter = self._client.data_converter
+        refusal = ApplicationError(
+            f"Temporal refuses the outcome of {len(outcome.body)} bytes: {first_line(error)}",
+            type="PayloadTooLarge",
+            non_retryable=True,
+        )
+        told = failed_outcome(
+            failure_of(refusal, converter),
+            job_id=job_id,
+            job_type="",
+            identity=self._identity,
+            retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+        )
+        return await self._send(key, [(job_id, told)])
 
     async def _successor(self, key: RunKey, backoff: Backoff) -> str | None:
         """Return the open run that continues the closed one (reset, continue-as-new, retry); None: there is none."""

@@ -1,0 +1,251 @@
+"""A whole engine for tests: database, relay, HTTP workers as processes, sweeper, and Temporal workers on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from prometheus_client import CollectorRegistry
+from psycopg.rows import dict_row
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from delegator import DelegatorPlugin, PluginOptions
+from delegator.completion.signals import SignalSender
+from delegator.config import Settings
+from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.lease import holder_name
+from delegator.relay import RelayOptions, running_relay
+from delegator.rescue.leader import Leadership
+from delegator.rescue.metrics import RescueMetrics
+from delegator.rescue.sweeper import Sweeper, SweepOptions
+from delegator.store.queue_table import QueueTable
+from delegator.temporal import load_data_converter
+from schema.queues import DEFAULT_QUEUE, queue_table
+from tests.integration.delegator import flows, tasks
+from tests.support import Databases
+
+ROOT = Path(__file__).parents[3]
+TASKS = "tests.integration.delegator.tasks"
+OTHER_TASKS = "tests.integration.delegator.other_tasks"
+RESULT_TIMEOUT = 25.0
+UNFINISHED = "outcome IS NULL OR waiter_id IS NULL"
+OUTCOMES_SIGNAL = "delegator.outcomes"
+PATIENT = PluginOptions(inline_wait=timedelta(seconds=8), linger=timedelta(milliseconds=200), connections=2)
+"""Waits inline for as long as it may, so that what can finish inline does, however busy the machine."""
+SIGNALLED = replace(PATIENT, inline_wait=timedelta(0))
+BRIEF = replace(PATIENT, inline_wait=timedelta(milliseconds=50))
+
+
+async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 20.0) -> Any:
+    """Ask until the answer is true, and return it."""
+    async with asyncio.timeout(within):
+        while not (answer := await probe()):
+            await asyncio.sleep(0.01)
+        return answer
+
+
+@dataclass(frozen=True)
+class HttpWorker:
+    """An HTTP worker's process."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+class Environment:
+    """What a test works with."""
+
+    def __init__(self, client: Client, settings: Settings, directory: Path, variables: dict[str, str]) -> None:
+        self.client = client
+        self.settings = settings
+        self.directory = directory
+        self.variables = variables
+
+    def ledger(self, workflow_id: str) -> list[tuple[str, int]]:
+        """Return what the handlers of a workflow's jobs noted: (event, attempt), in order."""
+        return [(line["event"], line["attempt"]) for line in self.ledger_lines() if line["workflow"] == workflow_id]
+
+    def ledger_lines(self) -> list[dict[str, Any]]:
+        path = self.directory / "ledger"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def noted(self, workflow_id: str, event: str, count: int = 1) -> None:
+        """Wait until handlers noted an event so many times."""
+
+        async def seen() -> bool:
+            return sum(noted == event for noted, _ in self.ledger(workflow_id)) >= count
+
+        await eventually(seen)
+
+    @contextmanager
+    def held(self, workflow_id: str) -> Any:
+        """Hold back the handlers of a workflow's jobs within the block."""
+        gate = self.directory / f"hold-{workflow_id}"
+        gate.touch()
+        try:
+            yield
+        finally:
+            gate.unlink()
+
+    @asynccontextmanager
+    async def worker(
+        self, options: PluginOptions = PATIENT, *, intercept: bool = False, task_queue: str | None = None, **config: Any
+    ) -> AsyncIterator[str]:
+        """Run a Temporal worker; its task queue."""
+        plugin = DelegatorPlugin([tasks], settings=self.settings, options=options, intercept=intercept)
+        task_queue = task_queue or f"queue-{uuid.uuid4()}"
+        config = {"workflows": flows.ALL, **config}
+        async with Worker(self.client, task_queue=task_queue, plugins=[plugin], **config):
+            yield task_queue
+
+    async def start(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> WorkflowHandle[Any, Any]:
+        options = {"id": f"{workflow.__qualname__}-{uuid.uuid4()}", **options}
+        return await self.client.start_workflow(
+            workflow, args=args, task_queue=task_queue, execution_timeout=timedelta(seconds=60), **options
+        )
+
+    async def execute(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> Any:
+        return await self.result(await self.start(workflow, *args, task_queue=task_queue, **options))
+
+    async def result(self, handle: WorkflowHandle[Any, Any]) -> Any:
+        """Return a workflow's result; a workflow that is stuck fails the test with what is known of its jobs."""
+        try:
+            async with asyncio.timeout(RESULT_TIMEOUT):
+                return await handle.result()
+        except TimeoutError:
+            events = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
+            rows = await self.rows("workflow_id = %s", handle.id)
+            logs = [path.read_text()[-3000:] for path in self.directory.glob("*.log")]
+            raise AssertionError(
+                f"{handle.id} is stuck\nhistory: {events}\nrows: {rows}\nhandlers: {self.ledger(handle.id)}\n"
+                + "\n".join(logs)
+            ) from None
+
+    async def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        url = self.settings.database_url.get_secret_value()
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True, row_factory=dict_row) as connection:
+            return await (await connection.execute(statement, parameters)).fetchall()  # type: ignore[arg-type]
+
+    async def rows(self, condition: str = "true", *parameters: Any) -> list[dict[str, Any]]:
+        found = []
+        for queue in self.settings.queues:
+            found += await self.query(f"SELECT * FROM {queue_table(queue)} WHERE {condition}", *parameters)
+        return found
+
+    async def nothing_left(self) -> None:
+        """Wait until no unfinished row is left; settled ones may linger."""
+        try:
+            await eventually(self._is_empty, within=15)
+        except TimeoutError:
+            rows = [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]
+            raise AssertionError(f"rows are left: {rows}") from None
+
+    async def _is_empty(self) -> bool:
+        return not await self.rows(UNFINISHED)
+
+    @asynccontextmanager
+    async def http_worker(self, *arguments: str, modules: Sequence[str] = (TASKS,)) -> AsyncIterator[HttpWorker]:
+        """Run an HTTP worker's process, ready when the block begins."""
+        log = Path(tempfile.mkstemp(prefix="http-worker-", suffix=".log", dir=self.directory)[1])
+        imports = [part for module in modules for part in ("--import", module)]
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "http_workers", *imports, *arguments, "--grace", "5"),
+                cwd=ROOT,
+                env=self.variables,
+                stdout=output,
+                stderr=output,
+            )
+
+        async def is_up() -> bool:
+            if process.returncode is not None:
+                raise AssertionError(f"the http worker ended:\n{log.read_text()}")
+            return "worker_started" in log.read_text()
+
+        try:
+            await eventually(is_up)
+            yield HttpWorker(process, log)
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                await process.wait()
+
+    @asynccontextmanager
+    async def sweeper(self) -> AsyncIterator[None]:
+        """Sweep, on this event loop, with little patience."""
+        sender = SignalSender(self.client, identity="sweeper")
+        sweeper = Sweeper(
+            [QueueTable(queue) for queue in self.settings.queues],
+            signals=sender,
+            converter=self.client.data_converter,
+            identity="sweeper",
+            metrics=RescueMetrics(CollectorRegistry()),
+            options=SweepOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1)),
+        )
+        leadership = Leadership(self.settings.database_url.get_secret_value(), lambda leads: None)
+        task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await sender.close()
+
+
+@asynccontextmanager
+async def environment(
+    databases: Databases,
+    temporal: TemporalServer,
+    *,
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,),
+    data_converter: str | None = None,
+    http_worker: bool = True,
+) -> AsyncIterator[Environment]:
+    """Start an engine of its own on the shared servers."""
+    converter = load_data_converter(data_converter)
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-test-")))
+        database = await stack.enter_async_context(databases.fresh(queues))
+        relay = await stack.enter_async_context(running_relay(RelayOptions.from_settings(database.settings, port=0)))
+        settings = database.settings.model_copy(
+            update={"stream_url": relay.url, "data_converter": data_converter, "lease": timedelta(seconds=3)}
+        )
+        client = await Client.connect(
+            temporal.address, namespace=NAMESPACE, data_converter=converter, identity=f"test {holder_name()}"
+        )
+        variables = {
+            **os.environ,
+            "DELEGATOR_DATABASE_URL": database.url,
+            "DELEGATOR_STREAM_URL": relay.url,
+            "DELEGATOR_QUEUES": ",".join(queues),
+            "DELEGATOR_LEASE": "PT3S",
+            "TEMPORAL_ADDRESS": temporal.address,
+            "TEMPORAL_NAMESPACE": NAMESPACE,
+            tasks.DIRECTORY_VARIABLE: str(directory),
+        }
+        if data_converter is not None:
+            variables["DELEGATOR_DATA_CONVERTER"] = data_converter
+        made = Environment(client, settings, directory, variables)
+        await stack.enter_async_context(made.sweeper())
+        if http_worker:
+            await stack.enter_async_context(made.http_worker())
+        yield made

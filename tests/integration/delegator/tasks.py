@@ -1,0 +1,231 @@
+"""Handlers of the integration tests, run by HTTP workers in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+from delegator import contract, current_job, delegated, heartbeat
+
+DIRECTORY_VARIABLE = "DELEGATOR_TEST_DIRECTORY"
+QUICK = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_interval=timedelta(milliseconds=5))
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+class Order(BaseModel):
+    name: str
+    lines: list[Point]
+
+
+class CardRefusedError(Exception):
+    pass
+
+
+def note(event: str) -> None:
+    """Write down what happens to the job, for the test to read."""
+    job = current_job()
+    line = json.dumps(
+        {"event": event, "job": job.job_id, "type": job.job_type, "workflow": job.workflow_id, "attempt": job.attempt}
+    )
+    with (Path(os.environ[DIRECTORY_VARIABLE]) / "ledger").open("a") as ledger:
+        ledger.write(line + "\n")
+
+
+async def begin() -> None:
+    """Note the start; then wait while the test holds this workflow's jobs back."""
+    note("started")
+    gate = Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
+    while gate.exists():
+        await asyncio.sleep(0.01)
+
+
+@delegated(start_to_close_timeout=timedelta(seconds=30))
+async def mirror(point: Point) -> Point:
+    await begin()
+    return Point(point.y, point.x)
+
+
+@delegated
+async def backwards(data: bytes) -> bytes:
+    await begin()
+    return data[::-1]
+
+
+@delegated
+async def nothing(value: None) -> None:
+    await begin()
+
+
+@delegated
+async def describe(name: str, number: int, point: Point) -> str:
+    await begin()
+    return f"{name} {number} {point.x}/{point.y}"
+
+
+@delegated
+async def extend(order: Order) -> Order:
+    await begin()
+    return Order(name=order.name.upper(), lines=[*order.lines, Point(0, 0)])
+
+
+@delegated
+async def double(number: int) -> int:
+    return number * 2
+
+
+@delegated
+def in_thread(number: int) -> int:
+    note("started")
+    return number + 1
+
+
+@delegated
+async def noted(number: int) -> int:
+    await begin()
+    return number
+
+
+@delegated(retry_policy=QUICK)
+async def fail(type_: str, non_retryable: bool) -> None:
+    note("started")
+    raise ApplicationError("no such luck", {"at": 7}, "more", type=type_, non_retryable=non_retryable)
+
+
+@delegated(retry_policy=QUICK)
+async def refuse_card() -> None:
+    note("started")
+    try:
+        raise OSError("line is down")
+    except OSError as error:
+        raise CardRefusedError("card refused") from error
+
+
+@delegated(retry_policy=QUICK)
+async def succeed_at(attempt: int) -> int:
+    note("started")
+    if current_job().attempt < attempt:
+        raise ApplicationError("not yet", type="NotYet")
+    return current_job().attempt
+
+
+@delegated
+async def fail_first_then_soon() -> int:
+    note("started")
+    if current_job().attempt == 1:
+        raise ApplicationError("not yet", next_retry_delay=timedelta(milliseconds=1))
+    return current_job().attempt
+
+
+@delegated(retry_policy=QUICK)
+async def cancel_itself() -> int:
+    note("started")
+    if current_job().attempt == 1:
+        raise asyncio.CancelledError
+    return current_job().attempt
+
+
+@delegated(retry_policy=QUICK)
+async def exits() -> int:
+    note("started")
+    if current_job().attempt == 1:
+        raise SystemExit(3)
+    return current_job().attempt
+
+
+@delegated
+async def large_failure() -> None:
+    raise ApplicationError("large", "x" * 3_000_000, non_retryable=True)
+
+
+@delegated
+async def large_result(size: int) -> bytes:
+    return bytes(size)
+
+
+@delegated
+async def secret_failure(secret: str) -> None:
+    raise ApplicationError(f"can't use {secret}", secret, type="Refused", non_retryable=True)
+
+
+@delegated(retry_policy=QUICK)
+async def secret_retry(secret: str) -> str:
+    heartbeat(secret)
+    note("started")
+    if current_job().attempt == 1:
+        raise ApplicationError(f"can't use {secret}", secret)
+    await begin()
+    return f"{secret} and {list(current_job().heartbeat_details)}"
+
+
+@delegated
+async def until_cancelled(clean_up: bool) -> str:
+    note("started")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        if clean_up:
+            await asyncio.sleep(0.01)
+            note("cleaned up")
+        note("cancelled")
+        raise
+    return "not cancelled"
+
+
+@delegated
+async def ignores_cancellation() -> str:
+    note("started")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note("cancelled")
+    return "finished all the same"
+
+
+@delegated(retry_policy=QUICK)
+async def silent_once() -> str:
+    note("started")
+    if current_job().attempt > 1:
+        return f"attempt {current_job().attempt} knows {list(current_job().heartbeat_details)}"
+    heartbeat("page", 12)
+    await asyncio.sleep(60)
+    return "never stopped"
+
+
+@delegated
+async def sleeps(seconds: float) -> str:
+    note("started")
+    await asyncio.sleep(seconds)
+    return "awake"
+
+
+@contract(start_to_close_timeout=timedelta(seconds=20))
+async def elsewhere(point: Point) -> Point: ...
+
+
+@contract(queue="other")
+async def in_other_queue(number: int) -> int: ...
+
+
+@contract()
+async def implemented_nowhere(number: int) -> int: ...
+
+
+@delegated
+async def sleeps_or_fails(seconds: float, fails: bool) -> None:
+    note("started")
+    await asyncio.sleep(seconds)
+    if fails:
+        raise ApplicationError("bad item", type="BadItem", non_retryable=True)

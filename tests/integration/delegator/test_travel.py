@@ -1,0 +1,213 @@
+"""One test for each way a job can travel."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHandle
+
+from delegator.dev.temporal import TemporalServer
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import (
+    BRIEF,
+    OTHER_TASKS,
+    OUTCOMES_SIGNAL,
+    PATIENT,
+    SIGNALLED,
+    TASKS,
+    Environment,
+    environment,
+    eventually,
+)
+from tests.support import Databases
+
+MARKER = EventType.EVENT_TYPE_MARKER_RECORDED
+SIGNAL = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+TASK = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+ACTIVITY = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+TRAVELS = [
+    (way, shape)
+    for way in flows.WAYS
+    for shape in flows.CALLS
+    if (way, shape) != ("delegate_map", "several arguments")  # that is what delegate_starmap is for
+]
+PYDANTIC = "temporalio.contrib.pydantic:pydantic_data_converter"
+
+
+async def counted(handle: WorkflowHandle[Any, Any]) -> Counter[Any]:
+    """Count a history's events by type; local activities as "local"."""
+    counts: Counter[Any] = Counter()
+    for event in (await handle.fetch_history()).events:
+        counts[event.event_type] += 1
+        if event.event_type == MARKER and event.marker_recorded_event_attributes.marker_name == "core_local_activity":
+            counts["local"] += 1
+        if event.event_type == SIGNAL:
+            assert event.workflow_execution_signaled_event_attributes.signal_name == OUTCOMES_SIGNAL
+    return counts
+
+
+async def travels_inline(engine: Environment, task_queue: str, way: str, shape: str) -> None:
+    handle = await engine.start(flows.Travel.run, way, shape, task_queue=task_queue)
+    assert await engine.result(handle) == "right"
+    counts = await counted(handle)
+    assert (counts[SIGNAL], counts["local"], counts[ACTIVITY], counts[TASK]) == (0, 1, 0, 1)
+
+
+async def travels_by_signal(engine: Environment, task_queue: str, way: str, shape: str) -> None:
+    handle = await engine.start(flows.Travel.run, way, shape, task_queue=task_queue)
+    assert await engine.result(handle) == "right"
+    counts = await counted(handle)
+    assert (counts[SIGNAL], counts["local"], counts[ACTIVITY]) == (1, 1, 0)
+
+
+async def travels_slowly(engine: Environment, way: str, shape: str) -> None:
+    """The delegator waits inline, gives up while the handler still runs, and has the outcome signalled."""
+    async with engine.worker(BRIEF, intercept=True, workflows=[flows.Travel]) as task_queue:
+        workflow_id = f"slow {way} {shape} {uuid.uuid4()}"
+        with engine.held(workflow_id):
+            handle = await engine.start(flows.Travel.run, way, shape, id=workflow_id, task_queue=task_queue)
+            await engine.noted(workflow_id, "started")
+
+            async def nobody_waits() -> bool:
+                (row,) = await engine.rows("workflow_id = %s", workflow_id)
+                return row["waiter_id"] is None and (await counted(handle))["local"] == 1
+
+            await eventually(nobody_waits)
+        assert await engine.result(handle) == "right"
+        counts = await counted(handle)
+        assert (counts[SIGNAL], counts["local"], counts[ACTIVITY]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("way", "shape"), TRAVELS)
+async def test_inline(engine: Environment, inline_queue: str, way: str, shape: str):
+    await travels_inline(engine, inline_queue, way, shape)
+
+
+@pytest.mark.parametrize(("way", "shape"), TRAVELS)
+async def test_by_signal(engine: Environment, signal_queue: str, way: str, shape: str):
+    await travels_by_signal(engine, signal_queue, way, shape)
+
+
+@pytest.mark.parametrize(("way", "shape"), TRAVELS)
+async def test_by_signal_because_it_is_slow(engine: Environment, way: str, shape: str):
+    await travels_slowly(engine, way, shape)
+
+
+@pytest.fixture(scope="module")
+async def pydantic_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
+    async with environment(databases, temporal, data_converter=PYDANTIC) as engine:
+        yield engine
+        await engine.nothing_left()
+
+
+@pytest.fixture(scope="module")
+async def pydantic_queues(pydantic_engine: Environment) -> AsyncIterator[tuple[str, str]]:
+    """Of a worker that waits inline, and of one that does not."""
+    async with (
+        pydantic_engine.worker(PATIENT, intercept=True) as inline,
+        pydantic_engine.worker(SIGNALLED, intercept=True) as signalled,
+    ):
+        yield inline, signalled
+
+
+@pytest.mark.parametrize("way", flows.WAYS)
+async def test_every_shape_with_the_pydantic_converter(
+    pydantic_engine: Environment, pydantic_queues: tuple[str, str], way: str
+):
+    inline, signalled = pydantic_queues
+    for shape in flows.PYDANTIC_CALLS:
+        if (way, shape) == ("delegate_map", "several arguments"):
+            continue
+        await travels_inline(pydantic_engine, inline, way, shape)
+        await travels_by_signal(pydantic_engine, signalled, way, shape)
+    await travels_slowly(pydantic_engine, way, "pydantic model")
+
+
+@pytest.mark.parametrize("way", ["delegate", "execute_activity"])
+async def test_a_saga_of_fast_steps_is_one_workflow_task(engine: Environment, inline_queue: str, way: str):
+    handle = await engine.start(flows.Sequence_.run, way, 5, task_queue=inline_queue)
+    assert await engine.result(handle) == [0, 1, 2, 3, 4]
+    counts = await counted(handle)
+    assert (counts[TASK], counts["local"], counts[SIGNAL]) == (1, 5, 0)
+    assert engine.ledger(handle.id) == [("started", 1)] * 5
+
+
+@pytest.mark.parametrize("way", ["delegate_map", "delegate", "execute_activity"])
+@pytest.mark.parametrize("kind", ["inline", "signal"])
+async def test_a_thousand_calls_at_once_are_a_few_events(
+    engine: Environment, inline_queue: str, signal_queue: str, kind: str, way: str
+):
+    task_queue = inline_queue if kind == "inline" else signal_queue
+    handle = await engine.start(flows.Many.run, way, 1_000, task_queue=task_queue)
+    assert await engine.result(handle)
+    counts = await counted(handle)
+    assert (counts["local"], counts[ACTIVITY]) == (1, 0)
+    assert (await handle.describe()).history_length <= 100
+
+
+@pytest.mark.parametrize("kind", ["inline", "signal"])
+async def test_ten_thousand_jobs_of_one_workflow(engine: Environment, inline_queue: str, signal_queue: str, kind: str):
+    task_queue = inline_queue if kind == "inline" else signal_queue
+    handle = await engine.start(flows.Many.run, "delegate_map", 10_000, task_queue=task_queue)
+    assert await engine.result(handle), "results out of order"
+    assert (await handle.describe()).history_length <= 100
+
+
+async def test_everything_at_once_travels_together(engine: Environment, inline_queue: str):
+    handle = await engine.start(flows.Mixed.run, task_queue=inline_queue)
+    assert await engine.result(handle) == [2, 4, [6, 8], "a 1 1/1", 2, None]
+    counts = await counted(handle)
+    assert (counts["local"], counts[ACTIVITY]) == (1, 0)
+
+
+async def test_an_option_of_the_call_overrides_the_worker(engine: Environment, inline_queue: str):
+    handle = await engine.start(flows.Uses.run, task_queue=inline_queue)
+    assert await engine.result(handle) == [2, 4]
+    assert (await counted(handle))[SIGNAL] >= 1
+
+
+async def test_workflows_share_one_engine(engine: Environment, inline_queue: str, signal_queue: str):
+    handles = await asyncio.gather(
+        *(
+            engine.start(flows.Sequence_.run, way, 3, task_queue=task_queue)
+            for way in ("delegate", "execute_activity")
+            for task_queue in (inline_queue, signal_queue)
+            for _ in range(10)
+        )
+    )
+    assert await asyncio.gather(*map(engine.result, handles)) == [[0, 1, 2]] * 40
+    for handle in handles:
+        assert engine.ledger(handle.id) == [("started", 1)] * 3
+
+
+async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(
+    databases: Databases, temporal: TemporalServer
+):
+    async with environment(databases, temporal, queues=("default", "other"), http_worker=False) as engine:
+        modules = (TASKS, OTHER_TASKS)
+        async with (
+            engine.http_worker(modules=modules),
+            engine.http_worker("--queue", "other", modules=(OTHER_TASKS,)),
+            engine.worker(intercept=True) as task_queue,
+        ):
+            handle = await engine.start(flows.Elsewhere.run, task_queue=task_queue)
+            assert await engine.result(handle) == [{"x": 2, "y": 3}, [3, 6, 9], {"x": 4, "y": 5}, 15]
+            assert (await counted(handle))[ACTIVITY] == 0
+            await engine.nothing_left()
+
+
+@pytest.mark.parametrize(
+    "workflow_id",
+    ["a,b;c:d", "\N{SNOWMAN} \N{GRINNING FACE}", "two\nlines", "'quoted' \"twice\" \\", "%s {} $1", "x" * 900],
+)
+async def test_workflow_ids_of_any_characters(
+    engine: Environment, inline_queue: str, signal_queue: str, workflow_id: str
+):
+    for task_queue in (inline_queue, signal_queue):
+        assert await engine.execute(flows.Many.run, "delegate_map", 3, id=workflow_id, task_queue=task_queue)
