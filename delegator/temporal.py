@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+from datetime import timedelta
+from typing import Final
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
@@ -10,8 +13,13 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
+from delegator.backoff import Backoff
+from delegator.connection_state import ConnectionState
 from delegator.errors import ConfigurationError, TemporalError
 from delegator.store.database import first_line
+
+_HEALTH_TIMEOUT: Final = timedelta(seconds=5)
+_HEALTH_INTERVAL: Final = 10.0
 
 
 def load_data_converter(spec: str | None) -> DataConverter:
@@ -62,3 +70,23 @@ async def connect_temporal(
         raise TemporalError(
             f"can't connect to Temporal at {config['target_host']} (TEMPORAL_ADDRESS): {first_line(error)}"
         ) from None
+
+
+async def watch_temporal(client: Client, state: ConnectionState) -> None:
+    """Ask Temporal now and then whether it is well, until cancelled, so that readiness does not wait for work.
+
+    Args:
+        client: may be lazy.
+        state: told what the server says.
+    """
+    backoff = Backoff()
+    while True:
+        try:
+            await client.service_client.check_health(timeout=_HEALTH_TIMEOUT)
+        except (RPCError, RuntimeError) as error:
+            state.lost(first_line(error))
+            await backoff.sleep()
+        else:
+            state.restored()
+            backoff.reset()
+            await asyncio.sleep(_HEALTH_INTERVAL)

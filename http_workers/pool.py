@@ -25,7 +25,7 @@ from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
-from delegator.temporal import connect_temporal, load_data_converter
+from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner
 from http_workers.finisher import Finisher
@@ -202,7 +202,7 @@ async def _serve(
             running=jobs.running,
             fenced=options.claim is ClaimMode.LEASE,
         )
-        async with _background(finisher.run(), monitor.run()):
+        async with _background(finisher.run(), monitor.run(), watch_temporal(client, states["temporal"])):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})

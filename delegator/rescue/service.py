@@ -28,7 +28,7 @@ from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
-from delegator.temporal import connect_temporal, load_data_converter
+from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 
 _log = logging.getLogger(__name__)
 _STALL = timedelta(seconds=30)
@@ -98,7 +98,10 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             leadership = Leadership(settings.database_url.get_secret_value(), on_change)
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(leadership.run(sweeper.run), name="leadership")]
+                tasks = [
+                    group.create_task(leadership.run(sweeper.run), name="leadership"),
+                    group.create_task(watch_temporal(client, temporal), name="health"),
+                ]
                 if options.task_queue is not None:
                     delegation = _delegate_tasks(options.task_queue, options, settings, client, database)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
