@@ -178,6 +178,8 @@ async def find(connection: Connection, selection: Selection) -> list[DeadLetter]
     """Return the selected dead letters."""
     given = {name: getattr(selection, name) for name in _CONDITIONS}
     parameters = {name: value for name, value in given.items() if value is not None}
+    if selection.ids is not None:
+        parameters["ids"] = list(selection.ids)
     conditions = [
         _CONDITIONS[name].format(ago="now() -" if isinstance(value, timedelta) else "")
         for name, value in parameters.items()
