@@ -72,6 +72,8 @@ class DelegatedType:
     """Most jobs of this type that one worker process starts in a second; None: no limit."""
     implemented: bool = field(default=True, compare=False)
     """False for a contract: its handler is elsewhere."""
+    is_activity: bool = field(default=False, compare=False)
+    """Declared over `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
 
     def __post_init__(self) -> None:
         """Refuse what can't work.
@@ -251,6 +253,7 @@ def _declare(function: Callable[..., Any], declaration: Mapping[str, Any], *, im
         max_concurrent=declaration.get("max_concurrent"),
         max_per_second=declaration.get("max_per_second"),
         implemented=implemented,
+        is_activity=defined is not None,
     )
     if defined is None:
         function = activity.defn(name=name)(function)

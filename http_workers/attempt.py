@@ -19,6 +19,7 @@ from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_
 from delegator.completion.sealing import decode_input
 from delegator.context import JobContext, set_current_job
 from delegator.contracts import Handler
+from http_workers.activity_context import run_as_activity
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
@@ -99,12 +100,13 @@ class AttemptRunner:
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
         limit, kind = _limit(job)
         try:
-            set_current_job(self._context(job, limit))
+            context = self._context(job, limit)
+            set_current_job(context)
             if limit is None:
-                result = await self._invoke(handler, args)
+                result = await self._invoke(handler, args, job, context)
             else:
                 async with asyncio.timeout(limit) as scope:
-                    result = await self._invoke(handler, args)
+                    result = await self._invoke(handler, args, job, context)
         except asyncio.CancelledError:
             return self._broken_off(job)
         except Exception as error:
@@ -125,8 +127,9 @@ class AttemptRunner:
             return Ended(job, failure=self._failure(error))
         return Ended(job, result=encoded)
 
-    @staticmethod
-    async def _invoke(handler: Handler, args: Sequence[Any]) -> Any:
+    async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, context: JobContext) -> Any:
+        if handler.type.is_activity:
+            return await run_as_activity(handler, args, job, context, self._converter.payload_converter)
         if handler.is_async:
             return await handler.function(*args)
         return await asyncio.to_thread(handler.function, *args)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from psycopg import sql
-from temporalio.api.enums.v1 import RetryState
+from temporalio.api.enums.v1 import ApplicationErrorCategory, RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
@@ -181,6 +181,7 @@ class Finisher:
         retries: list[tuple[Ended, timedelta, Failure]],
     ) -> None:
         job = ended.job
+        self._log_failure(job, failure)
         left = None if job.deadline is None else timedelta(seconds=job.deadline - asyncio.get_running_loop().time())
         decision = decide(failure, job.options.retry_policy, job.attempt, left)
         if not isinstance(decision, GiveUp):
@@ -198,6 +199,22 @@ class Finisher:
         if ended.dead is None and job.workflow_id is None and outcome.kind is OutcomeKind.FAILED:
             ended.dead = "non_retryable"  # nobody else will ever hear of it
         (dead if ended.dead else waited).append((ended, outcome))
+
+    @staticmethod
+    def _log_failure(job: Job, failure: Failure) -> None:
+        """Say what failed, not why: messages may hold what a codec hides. Benign failures are expected ones."""
+        category = failure.application_failure_info.category
+        benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+        _log.log(
+            logging.DEBUG if benign or failure.HasField("canceled_failure_info") else logging.WARNING,
+            "attempt_failed",
+            extra={
+                "job_id": job.job_id,
+                "job_type": job.job_type,
+                "attempt": job.attempt,
+                "error": _error_type(failure),
+            },
+        )
 
     async def _settle(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
@@ -304,6 +321,8 @@ class Finisher:
 def _error_type(failure: Failure) -> str:
     if failure.HasField("application_failure_info"):
         return failure.application_failure_info.type or "ApplicationError"
+    if failure.HasField("canceled_failure_info"):
+        return "CancelledError"
     if failure.HasField("timeout_failure_info"):
         return "TimeoutError"
     return "Error"

@@ -1,0 +1,62 @@
+"""Existing activity functions as handlers: `activity.info()`, `activity.heartbeat()` and their kin work in them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.converter import PayloadConverter
+from temporalio.testing import ActivityEnvironment
+
+from delegator.context import JobContext
+from delegator.contracts import Handler
+from http_workers.job import Job
+
+# The SDK has no other public way to run a function as an activity outside its own worker.
+
+
+async def run_as_activity(
+    handler: Handler, args: Sequence[Any], job: Job, context: JobContext, payload_converter: PayloadConverter
+) -> Any:
+    """Run a handler that was declared over `@activity.defn`, within an activity context.
+
+    Args:
+        handler: the handler.
+        args: its arguments.
+        job: the job.
+        context: what the job's own context says.
+        payload_converter: the data converter's.
+    """
+    environment = ActivityEnvironment()
+    environment.payload_converter = payload_converter
+    environment.on_heartbeat = context.beat
+    now = datetime.now(UTC)
+    scheduled = context.enqueued_at or now
+    options = job.options
+    environment.info = dataclasses.replace(
+        environment.info,
+        activity_id=job.job_id,
+        activity_type=job.job_type,
+        attempt=job.attempt,
+        current_attempt_scheduled_time=scheduled,
+        heartbeat_details=list(context.heartbeat_details),
+        heartbeat_timeout=options.heartbeat_timeout,
+        namespace=job.namespace or "",
+        schedule_to_close_timeout=options.schedule_to_close_timeout,
+        scheduled_time=scheduled,
+        start_to_close_timeout=options.start_to_close_timeout or timedelta(0),
+        started_time=now,
+        task_queue=context.queue,
+        task_token=job.task_token or b"",
+        workflow_id=job.workflow_id,
+        workflow_namespace=job.namespace,
+        workflow_run_id=job.run_id,
+        workflow_type=None,
+        retry_policy=options.retry_policy,
+    )
+    if handler.is_async:
+        return await environment.run(handler.function, *args)
+    return await asyncio.to_thread(environment.run, handler.function, *args)
