@@ -103,7 +103,9 @@ class RescueStatements:
         """Prepare the statements of a table."""
         self.table = table
         free: dict[str, sql.Composable] = {"lease_id": sql.NULL}
-        self._abandoned = reemit_statement(table.name, sql.SQL("lease_id = ANY(%(leases)s) AND outcome IS NULL"), free)
+        self._abandoned = reemit_statement(
+            table.name, sql.SQL("lease_id = ANY(%(leases)s) AND outcome IS NULL"), free, BATCH
+        )
         self._unknown_lease = reemit_statement(
             table.name,
             sql.SQL(
@@ -111,12 +113,13 @@ class RescueStatements:
                 "(SELECT FROM custom_task_lease l WHERE l.lease_id = {}.lease_id)"
             ).format(sql.Identifier(table.name)),
             free,
+            BATCH,
         )
         self._retries = reemit_statement(
-            table.name, sql.SQL("retry_at <= now() AND outcome IS NULL"), {"retry_at": sql.NULL}
+            table.name, sql.SQL("retry_at <= now() AND outcome IS NULL"), {"retry_at": sql.NULL}, BATCH
         )
         self._undelivered = reemit_statement(
-            table.name, sql.SQL("emitted_at < %(before)s - %(grace)s AND ") + UNCLAIMED
+            table.name, sql.SQL("emitted_at < %(before)s - %(grace)s AND ") + UNCLAIMED, limit=BATCH
         )
 
         def statement(template: str) -> bytes:
@@ -205,7 +208,7 @@ async def delete_leases(connection: Connection, leases: Sequence[int]) -> None:
 async def _repeat(connection: Connection, statement: sql.Composed, parameters: dict[str, Any]) -> int:
     total = 0
     while True:
-        cursor = await connection.execute(statement, {**parameters, "limit": BATCH})
+        cursor = await connection.execute(statement, parameters)
         total += cursor.rowcount
         if cursor.rowcount < BATCH:
             return total

@@ -18,7 +18,7 @@ _CHANGED: Final[Mapping[str, sql.Composable]] = {
 }
 _STATEMENT: Final = sql.SQL("""
 WITH due AS MATERIALIZED (
-    SELECT job_id FROM {table} WHERE {condition} ORDER BY emitted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT job_id FROM {table} WHERE {condition} ORDER BY emitted_at LIMIT {limit} FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM {table} AS job USING due WHERE job.job_id = due.job_id RETURNING job.*
 )
@@ -27,7 +27,10 @@ INSERT INTO {table} ({columns}) SELECT {values} FROM gone ORDER BY gone.emitted_
 
 
 def reemit_statement(
-    table: str, condition: sql.Composable = UNCLAIMED, changes: Mapping[str, sql.Composable] | None = None
+    table: str,
+    condition: sql.Composable = UNCLAIMED,
+    changes: Mapping[str, sql.Composable] | None = None,
+    limit: int | None = None,
 ) -> sql.Composed:
     """Build the statement that deletes and inserts jobs, oldest emission first.
 
@@ -39,16 +42,19 @@ def reemit_statement(
         condition: which jobs; parameters of its own are named. `emitted_at < %(before)s` keeps a repeated
             statement from finding what it has just inserted.
         changes: columns that get a new value beside `emitted_at` and the fence, as expressions over the old row.
+        limit: most rows; a generic plan that does not know it would rather sort the whole table than walk an index.
+            None: a parameter.
 
     Returns:
-        A statement with the parameter `limit` (rows) and those of `condition`; its row count is the number of
-        jobs re-emitted.
+        A statement with the parameters of `condition` and, unless it is given, `limit` (rows); its row count is the
+        number of jobs re-emitted.
     """
     changed = {**_CHANGED, **(changes or {})}
     names = [column.name for column in QueuedJob.__table__.columns]
     return _STATEMENT.format(
         table=sql.Identifier(table),
         condition=condition,
+        limit=sql.Placeholder("limit") if limit is None else sql.Literal(limit),
         columns=sql.SQL(", ").join(map(sql.Identifier, names)),
         values=sql.SQL(", ").join(changed.get(name, sql.Identifier(name)) for name in names),
     )

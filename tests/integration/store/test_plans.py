@@ -1,0 +1,175 @@
+"""The hot statements reach their rows by an index, with custom and with generic plans, whatever the queue's length.
+
+Each is run as the engine runs it; auto_explain says how PostgreSQL did it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.errors import Diagnostic
+
+from delegator.rescue.statements import RescueStatements
+from delegator.store.database import Connection, connect
+from delegator.store.queue_table import QueueTable, Settled
+from tests.support import Databases
+
+TABLE = "custom_task_queue"
+ROWS = 200_000
+BATCH = 100
+PRIMARY_KEY, EMITTED, RETRY, DEADLINE = (f"{TABLE}_{name}" for name in ("pkey", "emitted_at", "retry_at", "deadline"))
+GRACE = timedelta(minutes=1)
+
+# A backlog as it may be: a tenth runs, a tenth waits for a retry, a few are settled, all have a deadline. Physical
+# order has nothing to do with ids or times.
+FILL = f"""
+INSERT INTO custom_task_lease (kind, holder, queue, expires_at, delivered_until)
+VALUES ('worker', 'test', 'default', now() + interval '1 h', now() - interval '59 min');
+INSERT INTO {TABLE} (job_id, job_type, input, options, namespace, workflow_id, run_id, emitted_at, deadline, lease_id,
+                     lease_token, retry_at, waiter_id, outcome, settled_at)
+SELECT 'run-' || n % 997 || ':' || n, 'resize', repeat('x', 100)::bytea, '{{"start_to_close_ms": 1000}}', 'ns', 'wf',
+       gen_random_uuid(), now() - random() * interval '1 h', now() + random() * interval '1 h' - interval '2 s',
+       CASE WHEN n % 10 = 1 THEN (SELECT max(lease_id) FROM custom_task_lease) END, n,
+       CASE WHEN n % 10 = 2 THEN now() + random() * interval '1 h' - interval '2 s' END,
+       CASE WHEN n % 3 = 0 THEN 1 END, CASE WHEN n % 50 = 3 THEN 'completed' END, CASE WHEN n % 50 = 3 THEN now() END
+FROM generate_series(1, {ROWS}) AS n ORDER BY random();
+"""
+
+
+@dataclass
+class Plans:
+    """A connection that says how its statements were executed."""
+
+    connection: Connection
+    lease_id: int
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def hear(self, notice: Diagnostic) -> None:
+        text = notice.message_primary or ""
+        if "plan:" in text:
+            self.seen.append(json.loads(text.partition("plan:")[2]))
+
+    async def of(self, run: Callable[[Connection], Awaitable[object]]) -> list[dict[str, Any]]:
+        """Run in a transaction that is rolled back, and return the plans' nodes that read the queue's table."""
+        self.seen.clear()
+        async with self.connection.transaction(force_rollback=True):
+            await run(self.connection)
+        return [node for plan in self.seen for node in nodes(plan["Plan"]) if reads_the_queue(node)]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def reads_the_queue(node: dict[str, Any]) -> bool:
+    if node["Node Type"] == "ModifyTable":
+        return False
+    return node.get("Relation Name") == TABLE or node.get("Index Name", "").startswith(TABLE)
+
+
+def looked_at(node: dict[str, Any]) -> float:
+    """How many rows a node read, those that it dropped included."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return float((node["Actual Rows"] + removed) * node["Actual Loops"])
+
+
+@pytest.fixture(scope="module", params=["force_generic_plan", "force_custom_plan"])
+async def plans(request: pytest.FixtureRequest, backlog: str) -> AsyncIterator[Plans]:
+    connection = await connect(backlog, application_name="plans")
+    async with connection:
+        connection.prepare_threshold = 0
+        await connection.execute("LOAD 'auto_explain'")
+        for setting in (
+            f"plan_cache_mode = {request.param}",
+            "auto_explain.log_min_duration = 0",
+            "auto_explain.log_analyze = on",
+            "auto_explain.log_timing = off",
+            "auto_explain.log_format = json",
+            "auto_explain.log_level = notice",
+        ):
+            await connection.execute(f"SET {setting}".encode())
+        row = await (await connection.execute("SELECT max(lease_id) FROM custom_task_lease")).fetchone()
+        assert row is not None
+        plans = Plans(connection, row[0])
+        connection.add_notice_handler(plans.hear)
+        yield plans
+
+
+@pytest.fixture(scope="module")
+async def backlog(databases: Databases) -> AsyncIterator[str]:
+    async with databases.fresh() as database:
+        async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+            await connection.execute(FILL.encode())
+            await connection.execute(f"VACUUM ANALYZE {TABLE}".encode())
+            await connection.execute("ANALYZE custom_task_lease")
+        yield database.url
+
+
+IDS = [f"run-{n % 997}:{n}" for n in range(1, ROWS, ROWS // BATCH)]
+HELD = [(job_id, int(job_id.partition(":")[2])) for job_id in IDS]
+QUEUE = QueueTable("default")
+RESCUE = RescueStatements(QUEUE)
+
+BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
+    "claim": lambda db, lease: QUEUE.claim(db, HELD, lease),
+    "settle": lambda db, _: QUEUE.settle(db, [Settled(job_id, token, "completed", b"x") for job_id, token in HELD]),
+    "read": lambda db, _: QUEUE.read(db, IDS),
+    "adopt": lambda db, lease: QUEUE.adopt(db, IDS, lease),
+    "release_waiter": lambda db, _: QUEUE.release_waiter(db, IDS),
+    "hand_over": lambda db, _: QUEUE.hand_over(db, IDS),
+    "delete_held": lambda db, _: QUEUE.delete_held(db, HELD),
+    "delete_read": lambda db, _: QUEUE.delete_read(db, IDS),
+    "held": lambda db, _: QUEUE.held(db, HELD),
+    "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
+    "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),
+    "cancel": lambda db, _: QUEUE.cancel(db, IDS),
+    "expire": lambda db, _: RESCUE.expire(db, [(*held, b"x") for held in HELD]),
+    "delete_late": lambda db, _: RESCUE.delete_late(db, IDS),
+    "delete_told": lambda db, _: RESCUE.delete_told(db, IDS),
+}
+
+
+@pytest.mark.parametrize("name", BY_ID)
+async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None:
+    read = await plans.of(lambda db: BY_ID[name](db, plans.lease_id))
+    assert read, "auto_explain said nothing"
+    for node in read:
+        assert node["Node Type"] != "Seq Scan", node
+        if name == "delete_late" and node.get("Index Name") == DEADLINE:
+            continue  # what is past its deadline may be less than what is named
+        assert node.get("Index Name", PRIMARY_KEY) == PRIMARY_KEY
+        assert looked_at(node) <= 2 * BATCH or name == "delete_late", node
+
+
+BY_TIME: dict[str, tuple[str, Callable[[Connection], Awaitable[object]]]] = {
+    "retries": (RETRY, RESCUE.reemit_retries),
+    "next_retry": (RETRY, RESCUE.next_retry),
+    "past_deadline": (DEADLINE, lambda db: RESCUE.past_deadline(db, timedelta(0))),
+    "undelivered": (EMITTED, lambda db: RESCUE.reemit_undelivered(db, timedelta(seconds=50))),
+}
+
+
+@pytest.mark.parametrize("name", BY_TIME)
+async def test_what_asks_for_what_is_due_reads_little_more(plans: Plans, name: str) -> None:
+    index, run = BY_TIME[name]
+    read = await plans.of(run)
+    assert {node["Index Name"] for node in read if "Index Name" in node} <= {index, PRIMARY_KEY}
+    assert any(node.get("Index Name") == index for node in read)
+    for node in read:
+        assert node["Node Type"] != "Seq Scan", node
+        assert looked_at(node) <= 2_000, node
+
+
+async def test_the_watermark_reads_the_leases_only(plans: Plans) -> None:
+    await plans.of(lambda db: RESCUE.reemit_undelivered(db, timedelta(hours=2)))
+    assert plans.seen[0]["Query Text"].strip().startswith("SELECT max(delivered_until)")
+    leases = [node for node in nodes(plans.seen[0]["Plan"]) if node.get("Relation Name")]
+    assert {node["Relation Name"] for node in leases} == {"custom_task_lease"}
