@@ -12,8 +12,7 @@ from typing import Any
 
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Worker, WorkerConfig, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
 from delegator.contracts import collect_types
@@ -22,11 +21,10 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.lease import LeaseKeeper
+from delegator.sandbox import delegating_runner
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.workflow.interceptor import DelegationInterceptor
-
-_PASS_THROUGH = ("delegator", "schema", "orjson", "pydantic", "pydantic_core", "pydantic_settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +81,14 @@ class DelegatorPlugin(SimplePlugin):
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
-            workflow_runner=_pass_through,
         )
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
         config = super().configure_worker(config)
-        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(config["client"].data_converter)]
+        converter = config["client"].data_converter
+        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
             config["max_concurrent_local_activities"] = self._options.inline_slots
         return config
@@ -99,6 +98,7 @@ class DelegatorPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
@@ -132,11 +132,3 @@ class DelegatorPlugin(SimplePlugin):
             self._activities.start(EnqueueParts(pool, enqueuer, waiter, policy, lease, converter))
             stack.callback(self._activities.stop)
             yield
-
-
-def _pass_through(runner: WorkflowRunner | None) -> WorkflowRunner:
-    runner = runner or SandboxedWorkflowRunner()
-    if isinstance(runner, SandboxedWorkflowRunner):
-        restrictions = runner.restrictions.with_passthrough_modules(*_PASS_THROUGH)
-        return dataclasses.replace(runner, restrictions=restrictions)
-    return runner
