@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delegator.errors import ConfigurationError
-from schema.queues import DEFAULT_QUEUE, is_queue_name
+from schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
 
 
 class Settings(BaseSettings):
@@ -28,11 +28,12 @@ class Settings(BaseSettings):
     stream_token: SecretStr | None = None
     """API token for the stream; sent as `Authorization: Bearer`."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
-    """Declared queues, comma-separated; each has its own table, stream and pool."""
+    """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
     publication: str = "delegator_publication"
-    """Name of the publication that streams inserts."""
+    """Name of the publication that streams the default queue's inserts; another queue's is `<publication>_<queue>`."""
     slot: str = "delegator_slot"
-    """Name of the logical replication slot of the embedded relay (Sequin names its own in sequin.yml)."""
+    """Name of the logical replication slot that streams the default queue, for the embedded relay and in the generated
+    sequin.yml; another queue's is `<slot>_<queue>`."""
     data_converter: str | None = None
     """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); None: the default."""
     start_timeout: timedelta = timedelta(seconds=20)
@@ -57,6 +58,15 @@ class Settings(BaseSettings):
             raise ValueError("name each queue once, and at least one")
         return value
 
+    @field_validator("publication", "slot")
+    @classmethod
+    def _short(cls, value: str, info: ValidationInfo) -> str:
+        for queue in info.data.get("queues", ()):
+            # The slot stands for both: they are derived alike. PostgreSQL would cut the name off, maybe to another's.
+            if len(queue_slot(queue, value).encode()) > LONGEST_IDENTIFIER:
+                raise ValueError(f"with queue {queue} behind it, the name is longer than {LONGEST_IDENTIFIER} bytes")
+        return value
+
     @classmethod
     def load(cls, **overrides: object) -> Self:
         """Read the environment.
@@ -73,5 +83,3 @@ class Settings(BaseSettings):
             first = error.errors()[0]
             name = "DELEGATOR_" + "_".join(str(part) for part in first["loc"][:1]).upper()
             raise ConfigurationError(f"{name}: {first['msg']}") from None
-
-

@@ -1,5 +1,8 @@
 """Generates Sequin's configuration from the declared queues, so that the two can't drift.
 
+Each queue is a database entry of its own, because a slot belongs to one: Sequin stops reading a slot while any sink of
+it is full (50,000 messages or about 100 MiB), which would let a queue without workers stop all the others.
+
 Sequin's own database is configured by `PG_*` variables, which its container has in its environment too. The database
 that it streams from gets names of its own here, so that one is never taken for the other.
 """
@@ -16,10 +19,13 @@ from psycopg.conninfo import conninfo_to_dict
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from schema.publications import PUBLICATION
-from schema.queues import queue_table
+from schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
 
 ACCOUNT = "delegator"
 DATABASE = "delegator"
+"""Name of the default queue's database entry; another queue's has the queue's name behind it."""
+_POOL_SIZE = 5
+"""Connections that Sequin holds for each entry, thus for each queue; pull sinks need few."""
 _HEADER = """\
 # Written by `delegator sequin-config`; write it again after the queues change. Apply it after `delegator migrate`:
 # Sequin stops at once when a table is missing. Sequin fills in these variables of its environment:
@@ -33,7 +39,7 @@ _SAFE_DEFAULT = re.compile(r"[\w.:@/+-]+", re.ASCII)
 
 
 def render_config(settings: Settings, *, schema: str = "public") -> str:
-    """Render `sequin.yml`: one sink for each declared queue. It holds no secret.
+    """Render `sequin.yml`: for each declared queue one sink, and the database entry that feeds it. It holds no secret.
 
     Args:
         settings: the queues, and where the database is.
@@ -53,13 +59,17 @@ def render_config(settings: Settings, *, schema: str = "public") -> str:
             }
         ],
         "api_tokens": [{"name": "delegator-workers", "token": _variable("DELEGATOR_STREAM_TOKEN")}],
-        "databases": [_database(settings)],
-        "sinks": [_sink(queue_table(queue), schema) for queue in settings.queues],
+        "databases": [_database(settings, queue) for queue in settings.queues],
+        "sinks": [_sink(queue, schema) for queue in settings.queues],
     }
     return _HEADER + "".join(f"{line}\n" for line in _yaml(document))
 
 
-def _database(settings: Settings) -> Mapping[str, object]:
+def _database_name(queue: str) -> str:
+    return DATABASE if queue == DEFAULT_QUEUE else f"{DATABASE}_{queue}"
+
+
+def _database(settings: Settings, queue: str) -> Mapping[str, object]:
     try:
         target = conninfo_to_dict(settings.database_url.get_secret_value())
     except psycopg.ProgrammingError:
@@ -68,25 +78,26 @@ def _database(settings: Settings) -> Mapping[str, object]:
         ) from None
     user = str(target.get("user") or "postgres")
     return {
-        "name": DATABASE,
+        "name": _database_name(queue),
         "hostname": _variable("DELEGATOR_PG_HOSTNAME", str(target.get("host") or "127.0.0.1")),
         "port": _variable("DELEGATOR_PG_PORT", str(target.get("port") or "5432")),
         "database": _variable("DELEGATOR_PG_DATABASE", str(target.get("dbname") or user)),
         "username": _variable("DELEGATOR_PG_USERNAME", user),
         "password": _variable("DELEGATOR_PG_PASSWORD"),
         "ssl": str(target.get("sslmode")) in ("require", "verify-ca", "verify-full"),
-        "pool_size": 10,
-        "slot": {"name": settings.slot, "create_if_not_exists": True},
+        "pool_size": _POOL_SIZE,
+        "slot": {"name": queue_slot(queue, settings.slot), "create_if_not_exists": True},
         # `delegator migrate` makes it; one that Sequin made would publish every table, and updates too.
-        "publication": {"name": settings.publication, "create_if_not_exists": False},
+        "publication": {"name": queue_publication(queue, settings.publication), "create_if_not_exists": False},
         "await_database": {"timeout_ms": 60_000, "interval_ms": 1_000},
     }
 
 
-def _sink(table: str, schema: str) -> Mapping[str, object]:
+def _sink(queue: str, schema: str) -> Mapping[str, object]:
+    table = queue_table(queue)
     return {
         "name": table,
-        "database": DATABASE,
+        "database": _database_name(queue),
         "status": "active",
         "source": {"include_tables": [f"{schema}.{table}"]},
         "actions": list(PUBLICATION.publish),

@@ -67,20 +67,9 @@ def storage_sql(table: str) -> str:
     return sql
 
 
-def publication_sql(tables: tuple[str, ...], name: str = PUBLICATION.name) -> str:
-    """Render the publication `name`, with at least `tables` in it; tables that it has besides stay."""
+def publication_sql(table: str, name: str = PUBLICATION.name) -> str:
+    """Render the publication `name`, with `table` in it; tables that it has besides stay."""
     operations = literal(", ".join(PUBLICATION.publish))
-    adding = "".join(
-        f"""  IF NOT EXISTS (
-    SELECT FROM pg_catalog.pg_publication_rel AS published
-    JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
-    WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass
-  ) THEN
-    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)};
-  END IF;
-"""
-        for table in tables
-    )
     return f"""DO $$
 BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {literal(name)}) THEN
@@ -88,13 +77,22 @@ BEGIN
   ELSE
     CREATE PUBLICATION {quote(name)} WITH (publish = {operations});
   END IF;
-{adding}END
+  IF NOT EXISTS (
+    SELECT FROM pg_catalog.pg_publication_rel AS published
+    JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
+    WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass
+  ) THEN
+    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)};
+  END IF;
+END
 $$;
 """
 
 
 def queue_sql(queue: str) -> str:
     """Render the table of an additional queue: the shape of the default queue's, which has to exist.
+
+    Its publication, whose name is configured, is `publication_sql`'s.
 
     Raises:
         ValueError: `queue` is not a queue name.
@@ -110,7 +108,7 @@ def sections() -> dict[str, str]:
     return {
         "storage": "".join(map(storage_sql, tables)),
         "roles": roles_sql() + "".join(map(grants_sql, tables)),
-        "publication": publication_sql((BASE_TABLE,)),
+        "publication": publication_sql(BASE_TABLE),
     }
 
 

@@ -1,4 +1,4 @@
-"""The publication that streams new rows, and the replica identity of the tables in it."""
+"""The publications that stream new rows, one for each queue, and the replica identity of the tables in them."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ class Publication:
     """What leaves the database through logical decoding."""
 
     name: str
-    """Name of the publication; `DELEGATOR_PUBLICATION` may ask for another."""
+    """Name of the default queue's publication, from which those of the others are derived (`queue_publication`);
+    `DELEGATOR_PUBLICATION` may ask for another."""
     publish: tuple[str, ...]
     """Operations published, of insert, update, delete and truncate."""
 

@@ -1,4 +1,4 @@
-"""How a queue's name maps to its table and to its stream."""
+"""How a queue's name maps to its table, its stream, its publication and its replication slot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 DEFAULT_QUEUE = "default"
 BASE_TABLE = "custom_task_queue"
+LONGEST_IDENTIFIER = 63
+"""Bytes of a name that PostgreSQL keeps; it cuts off the rest of a longer one."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 
 
@@ -22,6 +24,39 @@ def queue_table(queue: str) -> str:
     Raises:
         ValueError: `queue` is not a queue name.
     """
+    return _of_queue(BASE_TABLE, queue)
+
+
+def queue_publication(queue: str, base: str) -> str:
+    """Return the publication of `queue`.
+
+    Args:
+        queue: a queue's name.
+        base: the configured name (`DELEGATOR_PUBLICATION`), which is that of the default queue's publication.
+
+    Raises:
+        ValueError: `queue` is not a queue name.
+    """
+    return _of_queue(base, queue)
+
+
+def queue_slot(queue: str, base: str) -> str:
+    """Return the replication slot of `queue`.
+
+    A consumer that can't take more stops reading its slot, and with it everything that the slot streams: with a slot
+    for each queue, that is one queue.
+
+    Args:
+        queue: a queue's name.
+        base: the configured name (`DELEGATOR_SLOT`), which is that of the default queue's slot.
+
+    Raises:
+        ValueError: `queue` is not a queue name.
+    """
+    return _of_queue(base, queue)
+
+
+def _of_queue(base: str, queue: str) -> str:
     if not is_queue_name(queue):
         raise ValueError(f"{queue!r} is not a queue name: use a-z, 0-9 and _, at most 40 characters, a letter first")
-    return BASE_TABLE if queue == DEFAULT_QUEUE else f"{BASE_TABLE}_{queue}"
+    return base if queue == DEFAULT_QUEUE else f"{base}_{queue}"

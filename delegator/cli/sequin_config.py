@@ -27,7 +27,7 @@ def sequin_config(
     ] = None,
     schema: Annotated[str, typer.Option(help="PostgreSQL schema that holds the tables.")] = "public",
 ) -> None:
-    """Write sequin.yml: one sink for each declared queue. It holds no secret."""
+    """Write sequin.yml: a sink with a replication slot of its own for each declared queue. It holds no secret."""
     config = render_config(Settings.load(database_url=database_url, queues=queues), schema=schema)
     if output is None:
         typer.echo(config, nl=False)

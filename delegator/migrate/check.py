@@ -9,17 +9,19 @@ from delegator.errors import SchemaError
 from delegator.migrate.database import connect
 from schema.ddl import STATE_TABLES, quote
 from schema.models import Base, QueuedJob
-from schema.queues import queue_table
+from schema.queues import queue_publication, queue_table
 
 # A column too many does no harm: that is what an older release sees while a newer one is rolled out.
 _CHECK = """
     SELECT wanted.name, to_regclass(wanted.quoted) IS NOT NULL,
         ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
             WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
-        EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = %(publication)s),
-        EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = %(publication)s
+        wanted.publication,
+        EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = wanted.publication),
+        EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = wanted.publication
             AND format('%%I.%%I', schemaname, tablename)::regclass = to_regclass(wanted.quoted))
-    FROM unnest(%(names)s::text[], %(quoted)s::text[]) AS wanted (name, quoted)"""
+    FROM unnest(%(names)s::text[], %(quoted)s::text[], %(publications)s::text[])
+        AS wanted (name, quoted, publication)"""
 
 
 async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
@@ -36,17 +38,18 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
     used = settings.queues if queues is None else tuple(queues)
     declared = ",".join(dict.fromkeys((*settings.queues, *used)))
     tables = [*map(queue_table, used), *STATE_TABLES]
-    parameters = {"publication": settings.publication, "names": tables, "quoted": [quote(name) for name in tables]}
+    publications = [*(queue_publication(queue, settings.publication) for queue in used), *[None] * len(STATE_TABLES)]
+    parameters = {"publications": publications, "names": tables, "quoted": [quote(name) for name in tables]}
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
     async with connect(settings) as connection:
         rows = await (await connection.execute(_CHECK, parameters)).fetchall()
-    for table, exists, columns, has_publication, published in rows:
+    for table, exists, columns, publication, has_publication, published in rows:
         if not exists:
             raise SchemaError(f"table {table} is missing: {fix}")
         model = Base.metadata.tables.get(table, Base.metadata.tables[QueuedJob.__tablename__])
         if lacking := [column.name for column in model.columns if column.name not in columns]:
             raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
-        if not has_publication:
-            raise SchemaError(f"publication {settings.publication} is missing: {fix}")
-        if table not in STATE_TABLES and not published:
-            raise SchemaError(f"table {table} is not in publication {settings.publication}: {fix}")
+        if publication is not None and not has_publication:
+            raise SchemaError(f"publication {publication} is missing: {fix}")
+        if publication is not None and not published:
+            raise SchemaError(f"table {table} is not in publication {publication}: {fix}")

@@ -1,4 +1,4 @@
-"""Additional queues: a table each, in the shape of the default queue's, and published with it."""
+"""The queues: each has a table, the additional ones in the shape of the default one's, and a publication."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from delegator.errors import SchemaError
 from delegator.migrate.revisions import REVISIONS_SCHEMA
 from schema.ddl import publication_sql, queue_sql, quote
-from schema.queues import BASE_TABLE, is_queue_name, queue_table
+from schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, queue_publication, queue_table
 
 _QUEUE_TABLES = """
     SELECT relname FROM pg_catalog.pg_class
@@ -34,19 +34,20 @@ _INDEXES = """
     FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisvalid ORDER BY 2"""
 
 
-async def existing_queue_tables(connection: AsyncConnection) -> tuple[str, ...]:
-    """Return the tables of all queues that the database has, declared by this process or not."""
+async def existing_queues(connection: AsyncConnection) -> tuple[str, ...]:
+    """Return the queues whose tables the database has, declared by this process or not."""
     found = await (await connection.execute(_QUEUE_TABLES, {"base": BASE_TABLE})).fetchall()
-    return tuple(name for (name,) in found if name == BASE_TABLE or is_queue_name(name.removeprefix(f"{BASE_TABLE}_")))
+    names = (DEFAULT_QUEUE if table == BASE_TABLE else table.removeprefix(f"{BASE_TABLE}_") for (table,) in found)
+    return tuple(name for name in names if is_queue_name(name))
 
 
 async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publication: str) -> tuple[str, ...]:
-    """Create the tables of the additional queues, bring old ones up to the default queue's shape, publish them all.
+    """Create what the queues lack: the tables of the additional ones, columns and indexes of old ones, publications.
 
     Args:
-        connection: in autocommit mode.
+        connection: in autocommit mode; only one process at a time.
         queues: the declared queues.
-        publication: name of the publication.
+        publication: name of the default queue's publication, from which the others' are derived.
 
     Returns:
         The queues whose tables were created.
@@ -54,22 +55,23 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
     Raises:
         SchemaError: the default queue's table, whose shape the others take, is missing.
     """
-    present = await existing_queue_tables(connection)
-    if BASE_TABLE not in present:
+    present = await existing_queues(connection)
+    if DEFAULT_QUEUE not in present:
         raise SchemaError(
             f"table {BASE_TABLE} is missing although its migration counts as applied: restore it from a backup,"
             f" or drop the schema {REVISIONS_SCHEMA} to apply everything again"
         )
-    created = tuple(queue for queue in queues if queue_table(queue) not in present)
+    created = tuple(queue for queue in queues if queue not in present)
     async with connection.transaction():
         for queue in created:
             await connection.execute(queue_sql(queue).encode())
-        for table in await existing_queue_tables(connection):
-            if table != BASE_TABLE:
-                await _follow(connection, table)
-        wanted = (BASE_TABLE, *(queue_table(queue) for queue in queues if queue_table(queue) != BASE_TABLE))
-        if unpublished := await _unpublished(connection, wanted, publication):
-            await connection.execute(publication_sql(unpublished, publication).encode())
+        for queue in await existing_queues(connection):
+            if queue != DEFAULT_QUEUE:
+                await _follow(connection, queue_table(queue))
+        for queue in dict.fromkeys((DEFAULT_QUEUE, *queues)):
+            table, name = queue_table(queue), queue_publication(queue, publication)
+            if not await _is_published(connection, table, name):
+                await connection.execute(publication_sql(table, name).encode())
     return created
 
 
@@ -88,10 +90,10 @@ async def _follow(connection: AsyncConnection, table: str) -> None:
             await connection.execute(f"CREATE {kind} ON {quote(table)}{definition}".encode())
 
 
-async def _unpublished(connection: AsyncConnection, tables: Sequence[str], publication: str) -> tuple[str, ...]:
-    published = await connection.execute(
-        "SELECT tablename FROM pg_catalog.pg_publication_tables WHERE pubname = %s AND schemaname = current_schema()",
-        [publication],
+async def _is_published(connection: AsyncConnection, table: str, publication: str) -> bool:
+    found = await connection.execute(
+        "SELECT 1 FROM pg_catalog.pg_publication_tables"
+        " WHERE pubname = %s AND tablename = %s AND schemaname = current_schema()",
+        [publication, table],
     )
-    present = {name for (name,) in await published.fetchall()}
-    return tuple(table for table in tables if table not in present)
+    return await found.fetchone() is not None

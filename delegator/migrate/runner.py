@@ -16,9 +16,9 @@ from delegator.migrate.atlas_cli import apply_with_atlas, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import MigrationFile, migrations_directory, read_migrations
 from delegator.migrate.drift import Finding, find_drift
-from delegator.migrate.queues import ensure_queues, existing_queue_tables
+from delegator.migrate.queues import ensure_queues, existing_queues
 from delegator.migrate.revisions import read_revisions
-from schema.queues import BASE_TABLE, queue_table
+from schema.queues import DEFAULT_QUEUE
 
 _OLDEST_SERVER = 150000
 
@@ -52,8 +52,8 @@ async def migrate(
 ) -> MigrationReport:
     """Bring the database to the declared state; does nothing where it is there already.
 
-    Applies the migrations, creates the tables of the declared additional queues, publishes them, and compares the
-    outcome with the declarations. Safe to run from several processes at once.
+    Applies the migrations, creates the tables of the declared additional queues and the publication of each queue, and
+    compares the outcome with the declarations. Safe to run from several processes at once.
 
     Args:
         settings: where the database is, and which queues it should have.
@@ -95,9 +95,9 @@ async def inspect(settings: Settings, *, directory: Path | None = None) -> Migra
     async with connect(settings) as connection:
         _check_server(connection)
         waiting = pending(files, await read_revisions(connection))
-        present = {BASE_TABLE, *await existing_queue_tables(connection)}
+        present = {DEFAULT_QUEUE, *await existing_queues(connection)}
         findings = await find_drift(connection, settings)
-    missing = tuple(queue for queue in settings.queues if queue_table(queue) not in present)
+    missing = tuple(queue for queue in settings.queues if queue not in present)
     return MigrationReport(tuple(file.name for file in waiting), missing, findings)
 
 

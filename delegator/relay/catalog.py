@@ -15,10 +15,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from delegator.errors import ConfigurationError, SchemaError
-from delegator.relay.options import RelayOptions
+from delegator.relay.options import Feed
 from delegator.relay.pgoutput import parse_lsn
 from delegator.relay.render import Source
-from schema.queues import queue_table
 
 Connection = AsyncConnection[TupleRow]
 
@@ -29,7 +28,7 @@ SELECT n.nspname, c.relname,
              WHERE i.indrelid = c.oid AND i.indisprimary)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)"""
 _PUBLICATION = "SELECT pubinsert FROM pg_publication WHERE pubname = %s"
-_PUBLISHED = "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s"
+_PUBLISHED = "SELECT 1 FROM pg_publication_tables WHERE pubname = %s AND schemaname = %s AND tablename = %s"
 _SLOT = """
 SELECT plugin, database, active_pid, coalesce(wal_status = 'lost', false), confirmed_flush_lsn::text
 FROM pg_replication_slots WHERE slot_name = %s"""
@@ -57,12 +56,12 @@ class Slot:
     """Position up to which it was confirmed."""
 
 
-async def inspect(connection: Connection, options: RelayOptions) -> tuple[Source, History]:
-    """Check that the declared queues can be streamed.
+async def inspect(connection: Connection, feed: Feed) -> tuple[Source, History]:
+    """Check that a queue can be streamed.
 
     Raises:
         ConfigurationError: the server does not do logical decoding.
-        SchemaError: a table or the publication is missing or incomplete.
+        SchemaError: the table or the publication is missing or incomplete.
     """
     row = await _one(connection, "IDENTIFY_SYSTEM")
     assert row is not None
@@ -72,57 +71,51 @@ async def inspect(connection: Connection, options: RelayOptions) -> tuple[Source
         raise ConfigurationError(
             f"PostgreSQL runs with wal_level={wal_level}: set wal_level = logical in postgresql.conf and restart it"
         )
-    publishes = await _one(connection, _PUBLICATION, options.publication)
+    found = await _one(connection, _TABLE, feed.table)
+    if found is None:
+        raise SchemaError(f"table {feed.table} does not exist in database {database}: run `delegator migrate`")
+    publishes = await _one(connection, _PUBLICATION, feed.publication)
     if publishes is None:
         raise SchemaError(
-            f"publication {options.publication} does not exist in database {database}: run `delegator migrate`"
+            f"publication {feed.publication} does not exist in database {database}: run `delegator migrate`"
         )
     if not publishes[0]:
-        raise SchemaError(f"publication {options.publication} does not publish inserts: run `delegator migrate`")
-    cursor = await connection.execute(_PUBLISHED, (options.publication,))
-    published = {(str(schema), str(table)) for schema, table in await cursor.fetchall()}
-    keys = {}
-    for queue in options.queues:
-        name = queue_table(queue)
-        found = await _one(connection, _TABLE, name)
-        if found is None:
-            raise SchemaError(f"table {name} does not exist in database {database}: run `delegator migrate`")
-        table = str(found[0]), str(found[1])
-        if table not in published:
-            raise SchemaError(f"table {name} is not in publication {options.publication}: run `delegator migrate`")
-        keys[table] = frozenset(found[2])
-    return Source(database, connection.info.host, keys), History(system_id, timeline)
+        raise SchemaError(f"publication {feed.publication} does not publish inserts: run `delegator migrate`")
+    table = str(found[0]), str(found[1])
+    if await _one(connection, _PUBLISHED, feed.publication, *table) is None:
+        raise SchemaError(f"table {feed.table} is not in publication {feed.publication}: run `delegator migrate`")
+    return Source(database, connection.info.host, {table: frozenset(found[2])}), History(system_id, timeline)
 
 
-async def find_slot(connection: Connection, options: RelayOptions) -> Slot | None:
+async def find_slot(connection: Connection, feed: Feed) -> Slot | None:
     """Look at the slot; None when it does not exist.
 
     Raises:
         ConfigurationError: a slot of that name serves something else.
     """
-    if not re.fullmatch(r"[a-z0-9_]{1,63}", options.slot):
-        raise ConfigurationError(f"DELEGATOR_SLOT: {options.slot!r} is not a slot name (a-z, 0-9, _; at most 63)")
-    row = await _one(connection, _SLOT, options.slot)
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", feed.slot):
+        raise ConfigurationError(f"DELEGATOR_SLOT: {feed.slot!r} is not a slot name (a-z, 0-9, _; at most 63)")
+    row = await _one(connection, _SLOT, feed.slot)
     if row is None:
         return None
     plugin, database, active_pid, lost, confirmed = row
     if plugin != "pgoutput" or database != connection.info.dbname:
         raise ConfigurationError(
-            f"replication slot {options.slot} belongs to plugin {plugin}, database {database}: choose another name "
+            f"replication slot {feed.slot} belongs to plugin {plugin}, database {database}: choose another name "
             "with DELEGATOR_SLOT"
         )
     return Slot(active_pid, lost, parse_lsn(confirmed) if confirmed else 0)
 
 
-async def create_slot(connection: Connection, options: RelayOptions) -> datetime:
+async def create_slot(connection: Connection, feed: Feed) -> datetime:
     """Create the slot; return a moment by the server's clock from which on every insert is streamed."""
-    await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (options.slot,))
+    await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (feed.slot,))
     return await now(connection)
 
 
-async def drop_slot(connection: Connection, options: RelayOptions) -> None:
+async def drop_slot(connection: Connection, feed: Feed) -> None:
     """Drop the slot."""
-    await connection.execute("SELECT pg_drop_replication_slot(%s)", (options.slot,))
+    await connection.execute("SELECT pg_drop_replication_slot(%s)", (feed.slot,))
 
 
 async def terminate(connection: Connection, pid: int) -> None:

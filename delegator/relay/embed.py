@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -34,7 +34,7 @@ async def running_relay(
     Args:
         options: what to serve.
         registry: where its metrics go; None: one of its own.
-        wait: begin only when the WAL is streamed.
+        wait: begin only when every queue is streamed.
 
     Raises:
         ConfigurationError: it can't be run as configured.
@@ -44,7 +44,7 @@ async def running_relay(
     task = asyncio.create_task(relay.run(), name="relay")
     try:
         if wait:
-            await _first(task, relay.follower.streaming)
+            await _first(task, relay.streaming())
         yield RelayHandle(relay.url, relay, task)
     finally:
         task.cancel()
@@ -54,8 +54,8 @@ async def running_relay(
         await relay.stop()
 
 
-async def _first(task: asyncio.Task[None], event: asyncio.Event) -> None:
-    waiter = asyncio.create_task(event.wait())
+async def _first(task: asyncio.Task[None], event: Coroutine[None, None, object]) -> None:
+    waiter = asyncio.create_task(event)
     try:
         await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -71,4 +71,4 @@ async def serve(options: RelayOptions, stop: asyncio.Event) -> None:
         ConfigurationError: it can't be run as configured.
     """
     async with running_relay(options, wait=False) as handle:
-        await _first(handle.task, stop)
+        await _first(handle.task, stop.wait())

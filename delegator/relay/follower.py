@@ -13,18 +13,16 @@ import psycopg
 from psycopg import sql
 
 from delegator.backoff import Backoff
-from delegator.connection_state import ConnectionState
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
 from delegator.relay import catalog
 from delegator.relay.catalog import Connection, History
 from delegator.relay.ingest import Ingest
-from delegator.relay.options import RelayOptions
+from delegator.relay.options import Feed, RelayOptions
 from delegator.relay.render import Source
 from delegator.relay.replication import SESSION, CopyStream
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.store.reemit import UNCLAIMED, reemit_statement
-from schema.queues import queue_table
 
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
@@ -37,26 +35,35 @@ log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows one database's WAL for as long as it runs."""
+    """Follows the WAL for one queue for as long as it runs, whatever becomes of the other queues."""
 
-    def __init__(
-        self, options: RelayOptions, ingest: Ingest, budget: Budget, state: RelayState, connection: ConnectionState
-    ) -> None:
+    def __init__(self, options: RelayOptions, feed: Feed, ingest: Ingest, budget: Budget, relay: RelayState) -> None:
+        """Prepare.
+
+        Args:
+            options: of the relay.
+            feed: the queue's table, publication and slot.
+            ingest: takes what is read.
+            budget: bounds it.
+            relay: is told how the stream fares.
+        """
         self._options = options
+        self._feed = feed
         self._ingest = ingest
         self._budget = budget
-        self._state = state
-        self._connection = connection
+        self._relay = relay
+        self._state = relay.streams[feed.table]
         self._history: History | None = None
         self._walsender: int | None = None
         self._gap_until: datetime | None = None
+        self._sound = False
         self.streaming = asyncio.Event()
 
     async def run(self) -> None:
         """Stream until cancelled; outages are retried.
 
         Raises:
-            ConfigurationError: before the first success: the database can't be streamed from as it is.
+            ConfigurationError: the database can't be streamed from as it is, and never could since we started.
         """
         backoff = Backoff(longest=timedelta(seconds=self._options.backoff_cap))
         loop = asyncio.get_running_loop()
@@ -65,7 +72,7 @@ class Follower:
             try:
                 await self._session()
             except (psycopg.Error, OSError, DelegatorError) as error:
-                if isinstance(error, ConfigurationError) and not self._state.started:
+                if isinstance(error, ConfigurationError) and not self._sound:
                     raise
                 self._lost(error)
             if loop.time() - began > _STREAK:
@@ -74,24 +81,30 @@ class Follower:
 
     def _lost(self, error: Exception) -> None:
         if isinstance(error, psycopg.errors.ObjectInUse):
-            reason = f"slot {self._options.slot} is held by another process"
+            reason = f"slot {self._feed.slot} is held by another process"
+        elif isinstance(error, psycopg.errors.ConfigurationLimitExceeded):
+            reason = f"no room for slot {self._feed.slot}: raise max_replication_slots, one for each queue is needed"
         elif isinstance(error, DelegatorError):
             reason = str(error)
         else:
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        self._state.problem = reason
-        self._connection.lost(reason)
+        if self._state.problem is None:
+            log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
+        self._relay.lost(self._feed.table, reason)
 
     async def _session(self) -> None:
         async with self._connect(replication=True) as connection:
-            source, history = await catalog.inspect(connection, self._options)
+            source, history = await catalog.inspect(connection, self._feed)
             if self._history is not None and history != self._history:
-                log.warning("relay_history_changed")
+                log.warning("relay_history_changed", extra={"stream": self._feed.table})
                 self._ingest.new_history()
                 self._state.confirmed = 0
             self._history = history
             await self._mend_slot(connection)
-            with contextlib.closing(CopyStream(connection, self._options, self._ingest, self._budget)) as copy:
+            self._sound = True
+            with contextlib.closing(
+                CopyStream(connection, self._options, self._feed, self._ingest, self._budget)
+            ) as copy:
                 await copy.start()
                 self._walsender = connection.pgconn.backend_pid
                 await self._stream(copy, source)
@@ -99,9 +112,11 @@ class Follower:
     async def _stream(self, copy: CopyStream, source: Source) -> None:
         self._ingest.connected(source, self._state.confirmed)
         self._state.streaming(copy)
-        self._connection.restored()
+        self._relay.restored(self._feed.table)
         self.streaming.set()
-        log.info("relay_streaming", extra={"slot": self._options.slot, "publication": self._options.publication})
+        feed = self._feed
+        extra = {"stream": feed.table, "slot": feed.slot, "publication": feed.publication}
+        log.info("relay_streaming", extra=extra)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(copy.run(), name="relay-copy")
@@ -133,8 +148,8 @@ class Follower:
 
     async def _mend_slot(self, connection: Connection) -> None:
         """Make sure that there is a slot that continues where we were; else have the gap filled."""
-        options, state = self._options, self._state
-        slot = await catalog.find_slot(connection, options)
+        feed, state = self._feed, self._state
+        slot = await catalog.find_slot(connection, feed)
         if slot is not None and slot.active_pid is not None and slot.active_pid == self._walsender:
             await catalog.terminate(connection, slot.active_pid)
         if slot is not None and not slot.lost and (not state.started or slot.confirmed <= state.confirmed):
@@ -142,37 +157,35 @@ class Follower:
             return
         if slot is None:
             reason = "the slot was dropped" if state.started else "the slot did not exist"
-            self._gap_until = await catalog.create_slot(connection, options)
+            self._gap_until = await catalog.create_slot(connection, feed)
         elif slot.lost:
             reason = "the slot was invalidated"
-            await catalog.drop_slot(connection, options)
-            self._gap_until = await catalog.create_slot(connection, options)
+            await catalog.drop_slot(connection, feed)
+            self._gap_until = await catalog.create_slot(connection, feed)
         else:
             reason = "the slot was moved or made anew by another process"
             self._gap_until = await catalog.now(connection)
         state.slot_recreated += state.started or slot is not None
-        log.warning("relay_slot_new", extra={"slot": options.slot, "reason": reason})
-        fresh = await catalog.find_slot(connection, options)
+        log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
+        fresh = await catalog.find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
 
     async def _fill_gap(self, before: datetime) -> None:
         condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
-        total = 0
+        statement = reemit_statement(self._feed.table, condition)
+        parameters = {"before": before, "limit": self._options.reemit_batch}
+        rows, total = self._options.reemit_batch, 0
         async with self._connect() as connection:
-            for queue in self._options.queues:
-                statement = reemit_statement(queue_table(queue), condition)
-                parameters = {"before": before, "limit": self._options.reemit_batch}
-                rows = self._options.reemit_batch
-                try:
-                    while rows >= self._options.reemit_batch:
-                        rows = (await connection.execute(statement, parameters)).rowcount
-                        total += rows
-                        self._state.reemitted += rows
-                except psycopg.errors.InsufficientPrivilege:
-                    log.error("relay_may_not_reemit", extra={"queue": queue, "left_to": "the sweeper"})
+            try:
+                while rows >= self._options.reemit_batch:
+                    rows = (await connection.execute(statement, parameters)).rowcount
+                    total += rows
+                    self._state.reemitted += rows
+            except psycopg.errors.InsufficientPrivilege:
+                log.error("relay_may_not_reemit", extra={"stream": self._feed.table, "left_to": "the sweeper"})
         self._gap_until = None
-        log.warning("relay_gap_reemitted", extra={"rows": total})
+        log.warning("relay_gap_reemitted", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
     async def _connect(self, *, replication: bool = False) -> AsyncIterator[Connection]:

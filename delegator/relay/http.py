@@ -116,7 +116,7 @@ class PullApi:
     async def _receive(self, request: web.Request, stream: Stream, params: Mapping[str, object]) -> web.StreamResponse:
         limit = parse_batch_size(params)
         wait = parse_wait_for(params)
-        if not self._state.started:
+        if not self._state.streams[stream.name].started:
             return _error(500, "The message store is not up yet")
         batch = await stream.receive(limit, wait)
         # An ack for an earlier delivery may have come between the hand-over and now: then there is no body.

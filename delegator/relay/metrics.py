@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from delegator.relay.state import RelayState
+from delegator.relay.state import StreamState
 from delegator.relay.store import Stream
 
-_Reader = Callable[[Stream], float]
-_COUNTERS: Final[tuple[tuple[str, str, _Reader], ...]] = (
+_T = TypeVar("_T")
+_COUNTERS: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
     ("received", "Messages read from the WAL", lambda stream: stream.received),
     ("delivered", "Messages answered to pollers, redeliveries included", lambda stream: stream.delivered),
     ("acked", "Messages acknowledged", lambda stream: stream.acked),
@@ -21,44 +21,56 @@ _COUNTERS: Final[tuple[tuple[str, str, _Reader], ...]] = (
     ("redelivered", "Messages that became visible again", lambda stream: stream.redelivered),
     ("dropped", "Messages dropped because their record is too large", lambda stream: stream.dropped),
 )
-_GAUGES: Final[tuple[tuple[str, str, _Reader], ...]] = (
+_GAUGES: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
     ("buffered_messages", "Messages read and not acknowledged", lambda stream: len(stream)),
     ("buffered_bytes", "Memory taken by them", lambda stream: stream.bytes),
     ("waiting_pollers", "Requests that wait for a message", lambda stream: stream.pollers),
 )
+_STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
+    ("reconnects", "How often streaming began again after it had ended", lambda state: state.reconnects),
+    ("stalls", "How often the stream's share of the store was full", lambda state: state.stalls),
+    ("slot_recreated", "How often the slot was lost and made anew", lambda state: state.slot_recreated),
+    ("reemitted", "Rows inserted anew because the slot was new", lambda state: state.reemitted),
+)
+_STATE_GAUGES: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
+    ("connected", "1 while the WAL is streamed", lambda state: state.connected),
+    ("stalled", "1 while the stream's share of the store is full and the WAL is not read", lambda state: state.stalled),
+    ("slot_lag_bytes", "WAL sent by the server beyond the confirmed position", lambda state: state.lag),
+)
 
 
 class RelayCollector(Collector):
-    """Shows streams and replication."""
+    """Shows each stream and its replication."""
 
-    def __init__(self, streams: Iterable[Stream], state: RelayState, registry: CollectorRegistry) -> None:
-        self._streams = tuple(streams)
-        self._state = state
+    def __init__(
+        self, streams: Mapping[str, Stream], states: Mapping[str, StreamState], registry: CollectorRegistry
+    ) -> None:
+        """Register the series.
+
+        Args:
+            streams: by name.
+            states: by the same names.
+            registry: where they are exposed.
+        """
+        self._streams = streams
+        self._states = states
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
         """Read the state."""
-        for name, text, read in _COUNTERS:
-            counter = CounterMetricFamily(f"delegator_relay_{name}", text, labels=["stream"])
-            for stream in self._streams:
-                counter.add_metric([stream.name], read(stream))
-            yield counter
-        for name, text, read in _GAUGES:
-            gauge = GaugeMetricFamily(f"delegator_relay_{name}", text, labels=["stream"])
-            for stream in self._streams:
-                gauge.add_metric([stream.name], read(stream))
-            yield gauge
-        state = self._state
-        for name, text, value in (
-            ("connected", "1 while the WAL is streamed", float(state.connected)),
-            ("stalled", "1 while the store is full and the WAL is not read", float(state.stalled)),
-            ("slot_lag_bytes", "WAL sent by the server beyond the confirmed position", float(state.lag)),
-        ):
-            yield GaugeMetricFamily(f"delegator_relay_{name}", text, value=value)
-        for name, text, value in (
-            ("reconnects", "How often streaming began again after it had ended", state.reconnects),
-            ("stalls", "How often the store was full", state.stalls),
-            ("slot_recreated", "How often the slot was lost and made anew", state.slot_recreated),
-            ("reemitted", "Rows inserted anew because the slot was new", state.reemitted),
-        ):
-            yield CounterMetricFamily(f"delegator_relay_{name}", text, value=value)
+        yield from _families(CounterMetricFamily, _COUNTERS, self._streams)
+        yield from _families(GaugeMetricFamily, _GAUGES, self._streams)
+        yield from _families(GaugeMetricFamily, _STATE_GAUGES, self._states)
+        yield from _families(CounterMetricFamily, _STATE_COUNTERS, self._states)
+
+
+def _families(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    series: tuple[tuple[str, str, Callable[[_T], float]], ...],
+    by_name: Mapping[str, _T],
+) -> Iterator[Metric]:
+    for name, text, read in series:
+        family = kind(f"delegator_relay_{name}", text, labels=["stream"])
+        for stream, source in by_name.items():
+            family.add_metric([stream], float(read(source)))
+        yield family

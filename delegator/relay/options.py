@@ -7,21 +7,38 @@ from typing import Self
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from schema.queues import DEFAULT_QUEUE
+from schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one queue is streamed from and through; no two queues share any of it."""
+
+    table: str
+    """Its table, whose name is also the stream's."""
+    publication: str
+    """Publication that streams its inserts."""
+    slot: str
+    """Logical replication slot, created when missing."""
 
 
 @dataclass(frozen=True)
 class RelayOptions:
-    """Options of one relay; sizes in bytes, times in seconds."""
+    """Options of one relay; sizes in bytes, times in seconds.
+
+    The relay as a whole buffers at most `max_messages` and `max_bytes`. Each queue has an equal share of both to
+    itself, so a queue that nobody consumes fills its own share and stalls its own slot, and the others go on. A share
+    may be exceeded by one message, which can be larger than all of it.
+    """
 
     database_url: str = field(repr=False)
     """libpq connection string or URL of the database that holds the queue tables."""
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """Queues to serve; each stream has the name of its queue's table."""
     publication: str = "delegator_publication"
-    """Publication that streams the inserts."""
+    """Publication of the default queue; another queue's is `<publication>_<queue>`."""
     slot: str = "delegator_slot"
-    """Logical replication slot, created when missing."""
+    """Slot of the default queue, created when missing; another queue's is `<slot>_<queue>`."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 7376
@@ -31,11 +48,11 @@ class RelayOptions:
     visibility_timeout: float = 30.0
     """How long a delivered message stays hidden without an ack."""
     max_messages: int = 50_000
-    """Messages to buffer before the relay stops reading from PostgreSQL."""
+    """Messages to buffer, of all queues together; the relay stops reading a queue whose equal share is used up."""
     max_bytes: int = 64 * 1024 * 1024
-    """Bytes to buffer before the relay stops reading from PostgreSQL."""
+    """Bytes to buffer, of all queues together; the relay stops reading a queue whose equal share is used up."""
     low_water: float = 0.75
-    """Share of both limits at which reading goes on."""
+    """Part of a queue's share of both limits at which reading goes on."""
     max_record_bytes: int = 5_000_000
     """A message whose record is larger than this as JSON is dropped, as Sequin does."""
     status_interval: float = 1.0
@@ -58,6 +75,14 @@ class RelayOptions:
             raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")
         if self.low_water > 1:
             raise ConfigurationError(f"relay option low_water: {self.low_water} is not a share (0..1)")
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What each queue is streamed through, in the order of the queues."""
+        return tuple(
+            Feed(queue_table(queue), queue_publication(queue, self.publication), queue_slot(queue, self.slot))
+            for queue in dict.fromkeys(self.queues)
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings, *, host: str = "127.0.0.1", port: int = 7376) -> Self:

@@ -15,7 +15,7 @@ from psycopg import pq, sql
 from delegator.errors import DatabaseError
 from delegator.relay.catalog import Connection
 from delegator.relay.ingest import Ingest
-from delegator.relay.options import RelayOptions
+from delegator.relay.options import Feed, RelayOptions
 from delegator.relay.store import Budget
 
 SESSION: Final = b"""
@@ -37,12 +37,15 @@ class CopyStream:
     updates go on, so that it does not take us for dead.
     """
 
-    def __init__(self, connection: Connection, options: RelayOptions, ingest: Ingest, budget: Budget) -> None:
+    def __init__(
+        self, connection: Connection, options: RelayOptions, feed: Feed, ingest: Ingest, budget: Budget
+    ) -> None:
         self.confirmed = 0
         self.stalls = 0
         self._connection = connection
         self._pgconn = connection.pgconn
         self._options = options
+        self._feed = feed
         self._ingest = ingest
         self._budget = budget
         self._loop = asyncio.get_running_loop()
@@ -64,10 +67,10 @@ class CopyStream:
         Raises:
             psycopg.Error: the server refuses, for one because another process holds the slot.
         """
-        publication = sql.Identifier(self._options.publication).as_string()
+        publication = sql.Identifier(self._feed.publication).as_string()
         command = sql.SQL(
             "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names {names})"
-        ).format(slot=sql.Identifier(self._options.slot), names=sql.Literal(publication))
+        ).format(slot=sql.Identifier(self._feed.slot), names=sql.Literal(publication))
         self._pgconn.send_query(command.as_bytes(self._connection))
         readable = asyncio.Event()
         self._loop.add_reader(self._socket, readable.set)

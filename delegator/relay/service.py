@@ -1,4 +1,4 @@
-"""The relay as a whole: one process that follows the WAL and serves its streams."""
+"""The relay as a whole: one process that follows the WAL for each queue and serves their streams."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from delegator.relay.http import PullApi
 from delegator.relay.ingest import Ingest
 from delegator.relay.metrics import RelayCollector
 from delegator.relay.options import RelayOptions
-from delegator.relay.state import RelayState
+from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
-from schema.queues import queue_table
 
 _SHUTDOWN: Final = 2.0
 
@@ -28,18 +27,24 @@ log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Serves the declared queues. `start`, then `run`, then `stop`; each once."""
+    """Serves the declared queues. `start`, then `run`, then `stop`; each once.
+
+    Each queue has a follower, a store and a bound of its own. They share the event loop and the HTTP surface, and
+    nothing that one could use up for the others.
+    """
 
     def __init__(self, options: RelayOptions, registry: CollectorRegistry) -> None:
         self.options = options
-        self._budget = Budget(options.max_messages, options.max_bytes, options.low_water)
-        names = [queue_table(queue) for queue in options.queues]
-        self.streams = {name: Stream(name, self._budget, options.visibility_timeout) for name in names}
-        self._ingest = Ingest(self.streams, options.max_record_bytes)
-        self.state = RelayState(self._ingest)
-        connection = ConnectionState("postgresql", ConnectionMetrics(registry))
-        self.follower = Follower(options, self._ingest, self._budget, self.state, connection)
-        RelayCollector(self.streams.values(), self.state, registry)
+        feeds = options.feeds
+        budgets = {feed.table: _share(options, len(feeds)) for feed in feeds}
+        self.streams = {name: Stream(name, budget, options.visibility_timeout) for name, budget in budgets.items()}
+        ingests = {name: Ingest({name: stream}, options.max_record_bytes) for name, stream in self.streams.items()}
+        states = {name: StreamState(ingest) for name, ingest in ingests.items()}
+        self.state = RelayState(states, ConnectionState("postgresql", ConnectionMetrics(registry)))
+        self._followers = [
+            Follower(options, feed, ingests[feed.table], budgets[feed.table], self.state) for feed in feeds
+        ]
+        RelayCollector(self.streams, states, registry)
         api = PullApi(self.streams, options.token, registry, self.state)
         self._runner = web.AppRunner(
             api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN
@@ -76,7 +81,17 @@ class Relay:
         Raises:
             ConfigurationError: the database can't be streamed from as it is.
         """
-        await self.follower.run()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for follower in self._followers:
+                    tasks.create_task(follower.run(), name="relay-follower")
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def streaming(self) -> None:
+        """Wait until every queue is streamed."""
+        for follower in self._followers:
+            await follower.streaming.wait()
 
     async def stop(self) -> None:
         """Answer what waits, and close."""
@@ -86,3 +101,7 @@ class Relay:
         with contextlib.suppress(asyncio.CancelledError):
             await self._runner.cleanup()
         log.info("relay_stopped")
+
+
+def _share(options: RelayOptions, queues: int) -> Budget:
+    return Budget(max(1, options.max_messages // queues), max(1, options.max_bytes // queues), options.low_water)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from delegator.connection_state import ConnectionState
 from delegator.relay.ingest import Ingest
 from delegator.relay.pgoutput import format_lsn
 from delegator.relay.replication import CopyStream
 
 
-class RelayState:
-    """The state of the replication side."""
+class StreamState:
+    """The state of one queue's replication."""
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
         self._copy: CopyStream | None = None
         self._past_stalls = 0
         self.started = False
-        self.stopping = False
         self.reconnects = self.slot_recreated = self.reemitted = 0
         self.confirmed = 0
         self.problem: str | None = None
@@ -57,14 +59,12 @@ class RelayState:
 
     def name(self) -> str:
         """One word."""
-        if self.stopping:
-            return "stopping"
         if self._copy is not None:
             return "stalled" if self._copy.stalled else "streaming"
         return "reconnecting" if self.started else "starting"
 
     def health(self) -> dict[str, object]:
-        """Return the body of `/health`."""
+        """Return what `/health` says of the stream."""
         return {
             "ok": self.connected,
             "state": self.name(),
@@ -73,4 +73,80 @@ class RelayState:
             "lag_bytes": self.lag,
             "reconnects": self.reconnects,
             "slot_recreated": self.slot_recreated,
+        }
+
+
+class RelayState:
+    """The state of the whole relay: the worst of its streams, and the sum of what they count."""
+
+    def __init__(self, streams: Mapping[str, StreamState], connection: ConnectionState) -> None:
+        """Begin with streams that have not started.
+
+        Args:
+            streams: by name.
+            connection: that of the process to PostgreSQL; up while every stream is streamed.
+        """
+        self.streams = streams
+        self.stopping = False
+        self._connection = connection
+        self._down = set(streams)
+
+    @property
+    def connected(self) -> bool:
+        """Every stream is streamed."""
+        return all(stream.connected for stream in self.streams.values())
+
+    @property
+    def stalled(self) -> bool:
+        """A stream waits for room in its store."""
+        return any(stream.stalled for stream in self.streams.values())
+
+    @property
+    def stalls(self) -> int:
+        """How often a store was full."""
+        return sum(stream.stalls for stream in self.streams.values())
+
+    @property
+    def reconnects(self) -> int:
+        """How often streaming began again, of all streams."""
+        return sum(stream.reconnects for stream in self.streams.values())
+
+    @property
+    def slot_recreated(self) -> int:
+        """How often a slot was lost and made anew."""
+        return sum(stream.slot_recreated for stream in self.streams.values())
+
+    @property
+    def problem(self) -> str | None:
+        """Why a stream is not streamed; None: there is no such stream, or it has not been tried yet."""
+        return next((stream.problem for stream in self.streams.values() if stream.problem is not None), None)
+
+    def lost(self, name: str, reason: str) -> None:
+        """A stream ended, or could not be started."""
+        self.streams[name].problem = reason
+        self._down.add(name)
+        self._connection.lost(reason)
+
+    def restored(self, name: str) -> None:
+        """A stream is streamed."""
+        self._down.discard(name)
+        if not self._down:
+            self._connection.restored()
+
+    def name(self) -> str:
+        """One word: that of the stream that is worst off."""
+        if self.stopping:
+            return "stopping"
+        names = {stream.name() for stream in self.streams.values()}
+        return next(name for name in ("reconnecting", "starting", "stalled", "streaming") if name in names)
+
+    def health(self) -> dict[str, object]:
+        """Return the body of `/health`."""
+        return {
+            "ok": self.connected,
+            "state": self.name(),
+            "problem": self.problem,
+            "reconnects": self.reconnects,
+            "slot_recreated": self.slot_recreated,
+            "streams": {name: stream.health() for name, stream in self.streams.items()},
         }

@@ -52,7 +52,7 @@ class Message:
 
 
 class Budget:
-    """Bounds what all streams buffer together."""
+    """Bounds what is buffered of one queue."""
 
     def __init__(self, max_messages: int, max_bytes: int, low_water: float) -> None:
         self._max = max_messages, max_bytes

@@ -34,8 +34,9 @@ def fill_in(node: Any, environment: dict[str, str]) -> Any:
     return node
 
 
-def test_one_sink_for_each_queue() -> None:
-    sinks = yaml.safe_load(render_config(settings()))["sinks"]
+def test_one_sink_for_each_queue_with_a_slot_and_a_publication_of_its_own() -> None:
+    document = yaml.safe_load(render_config(settings()))
+    sinks, databases = document["sinks"], document["databases"]
 
     assert [sink["name"] for sink in sinks] == ["custom_task_queue", "custom_task_queue_video"]
     assert [sink["source"]["include_tables"] for sink in sinks] == [
@@ -45,14 +46,34 @@ def test_one_sink_for_each_queue() -> None:
     for sink in sinks:
         # Sequin refuses keys that it does not know.
         assert set(sink) == SINK_KEYS
-        assert sink["database"] == "delegator"
         assert sink["actions"] == ["insert"]
         assert sink["message_grouping"] is False
         assert sink["destination"] == {"type": "sequin_stream"}
+    assert [sink["database"] for sink in sinks] == ["delegator", "delegator_video"]
+    assert [database["name"] for database in databases] == ["delegator", "delegator_video"]
+    assert [database["slot"]["name"] for database in databases] == ["delegator_slot", "delegator_slot_video"]
+    assert [database["publication"]["name"] for database in databases] == [
+        "delegator_publication",
+        "delegator_publication_video",
+    ]
+    own = ("name", "slot", "publication")
+    assert len({str({k: v for k, v in database.items() if k not in own}) for database in databases}) == 1
+
+
+def test_a_queue_other_than_the_default_one_alone() -> None:
+    document = yaml.safe_load(render_config(settings(queues="video", slot="s", publication="p")))
+
+    (database,) = document["databases"]
+    assert (database["name"], database["slot"]["name"], database["publication"]["name"]) == (
+        "delegator_video",
+        "s_video",
+        "p_video",
+    )
+    assert [sink["database"] for sink in document["sinks"]] == ["delegator_video"]
 
 
 def test_the_database_comes_from_the_settings_without_its_password() -> None:
-    text = render_config(settings(slot="my_slot", publication="my_publication"))
+    text = render_config(settings(queues="default", slot="my_slot", publication="my_publication"))
     assert "s3cr" not in text
 
     (database,) = fill_in(yaml.safe_load(text), {"DELEGATOR_PG_PASSWORD": "p\"w'}d"})["databases"]
@@ -64,7 +85,7 @@ def test_the_database_comes_from_the_settings_without_its_password() -> None:
         "username": "bob",
         "password": "p\"w'}d",
         "ssl": True,
-        "pool_size": 10,
+        "pool_size": 5,
         "slot": {"name": "my_slot", "create_if_not_exists": True},
         "publication": {"name": "my_publication", "create_if_not_exists": False},
         "await_database": {"timeout_ms": 60000, "interval_ms": 1000},

@@ -9,10 +9,10 @@ from delegator.migrate.drift.finding import Finding
 from delegator.migrate.drift.roles import check_roles
 from delegator.migrate.drift.shape import check_shape
 from delegator.migrate.drift.storage import check_storage
-from delegator.migrate.drift.stream import check_publication, check_server, check_slots
-from delegator.migrate.queues import existing_queue_tables
+from delegator.migrate.drift.stream import check_publications, check_server, check_slots
+from delegator.migrate.queues import existing_queues
 from schema.ddl import STATE_TABLES
-from schema.queues import BASE_TABLE, queue_table
+from schema.queues import DEFAULT_QUEUE, queue_slot, queue_table
 
 __all__ = ["Finding", "find_drift"]
 
@@ -22,18 +22,17 @@ async def find_drift(connection: AsyncConnection, settings: Settings) -> tuple[F
 
     Args:
         connection: any role that may read the system catalogs.
-        settings: which queues, publication and slot there should be.
+        settings: which queues, publications and slots there should be.
     """
-    declared = {BASE_TABLE, *map(queue_table, settings.queues)}
-    present = await existing_queue_tables(connection)
-    # Another deployment's queues count: they share the publication, the roles and the migrations.
-    queues = tuple(sorted(declared.union(present)))
-    findings = await check_server(connection)
-    shape, tables = await check_shape(connection, (*queues, *STATE_TABLES), settings.queues)
+    declared = tuple(dict.fromkeys((DEFAULT_QUEUE, *settings.queues)))
+    # Another deployment's queues count: they share the server, the roles and the migrations.
+    queues = tuple(sorted({*declared, *await existing_queues(connection)}, key=queue_table))
+    findings = await check_server(connection, len(queues))
+    shape, tables = await check_shape(connection, (*map(queue_table, queues), *STATE_TABLES), settings.queues)
     findings += shape
-    queues = tuple(table for table in queues if table in tables)
+    queues = tuple(queue for queue in queues if queue_table(queue) in tables)
     findings += await check_storage(connection, tables)
     findings += await check_roles(connection, tables)
-    findings += await check_publication(connection, settings.publication, queues, declared)
-    findings += await check_slots(connection, settings.slot)
+    findings += await check_publications(connection, settings.publication, queues, declared)
+    findings += await check_slots(connection, {queue_slot(queue, settings.slot) for queue in declared})
     return tuple(findings)

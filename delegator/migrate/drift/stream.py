@@ -1,15 +1,19 @@
-"""What logical decoding needs: the server's settings, the publication, the replication slot."""
+"""What logical decoding needs: the server's settings, and for each queue a publication and a replication slot."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from psycopg import AsyncConnection
 
 from delegator.migrate.drift.finding import Finding
 from schema.ddl import literal, quote
 from schema.publications import PUBLICATION
+from schema.queues import queue_publication, queue_table
 
+_SERVER = """
+    SELECT name, setting FROM pg_catalog.pg_settings
+    WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders') ORDER BY name"""
 _PUBLICATION = """
     SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate
     FROM pg_catalog.pg_publication WHERE pubname = %s"""
@@ -24,30 +28,47 @@ _SLOTS = """
     WHERE slot_type = 'logical' AND plugin = 'pgoutput' AND database = current_database() ORDER BY slot_name"""
 
 
-async def check_server(connection: AsyncConnection) -> list[Finding]:
-    """Check that the server writes what logical decoding reads."""
-    row = await (await connection.execute("SELECT current_setting('wal_level')")).fetchone()
-    if row is not None and row[0] == "logical":
-        return []
-    fix = "ALTER SYSTEM SET wal_level = 'logical', then restart PostgreSQL"
-    return [Finding("server", f"wal_level is {row[0] if row else 'unknown'}, so nothing can be streamed", fix)]
+async def check_server(connection: AsyncConnection, queues: int) -> list[Finding]:
+    """Check that the server writes what logical decoding reads, and has room for a slot and a walsender a queue."""
+    settings: dict[str, str] = dict(await (await connection.execute(_SERVER)).fetchall())
+    findings = []
+    if (level := settings["wal_level"]) != "logical":
+        fix = "ALTER SYSTEM SET wal_level = 'logical', then restart PostgreSQL"
+        findings.append(Finding("server", f"wal_level is {level}, so nothing can be streamed", fix))
+    for name in ("max_replication_slots", "max_wal_senders"):
+        if int(settings[name]) < queues:
+            fix = f"ALTER SYSTEM SET {name} = {queues + 10}, then restart PostgreSQL"
+            problem = f"{name} is {settings[name]}, too few for {queues} queues that need one each"
+            findings.append(Finding("server", problem, fix))
+    return findings
 
 
-async def check_publication(
-    connection: AsyncConnection, name: str, queues: Sequence[str], declared: Collection[str]
+async def check_publications(
+    connection: AsyncConnection, base: str, queues: Collection[str], declared: Collection[str]
 ) -> list[Finding]:
-    """Compare the publication.
+    """Compare the publications.
 
     Args:
         connection: where to look.
-        name: of the publication.
-        queues: tables of every queue in the database.
-        declared: tables of the queues that this process declares; these have to be published.
+        base: name of the default queue's publication, from which the others' are derived.
+        queues: every queue in the database whose table exists.
+        declared: the queues that this process declares; the others' publications are compared where they exist.
     """
-    found = await (await connection.execute(_PUBLICATION, [name])).fetchone()
-    if found is None:
-        fix = f"run `delegator migrate` with DELEGATOR_PUBLICATION={name}"
-        return [Finding("publication", f"publication {name} is missing", fix)]
+    findings = []
+    for queue in queues:
+        found = await (await connection.execute(_PUBLICATION, [queue_publication(queue, base)])).fetchone()
+        if found is not None:
+            findings += await _check_publication(connection, queue_publication(queue, base), queue_table(queue), found)
+        elif queue in declared:
+            fix = f"run `delegator migrate` with DELEGATOR_PUBLICATION={base} DELEGATOR_QUEUES={','.join(declared)}"
+            problem = f"publication {queue_publication(queue, base)} is missing"
+            findings.append(Finding("publication", problem, fix))
+    return findings
+
+
+async def _check_publication(
+    connection: AsyncConnection, name: str, table: str, found: tuple[bool, ...]
+) -> list[Finding]:
     findings = []
     all_tables, *flags = found
     operations = [op for op, on in zip(("insert", "update", "delete", "truncate"), flags, strict=True) if on]
@@ -61,16 +82,14 @@ async def check_publication(
         findings.append(Finding("publication", f"publication {name} is FOR ALL TABLES", fix))
         return findings
     rows = await (await connection.execute(_PUBLISHED, [name])).fetchall()
-    published = {table for here, _, table, _, _ in rows if here}
-    for table in queues:
-        if table in declared and table not in published:
-            fix = f"ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)}"
-            findings.append(Finding("publication", f"publication {name} lacks {table}", fix))
-    for here, schema, table, row_filter, some_columns in rows:
-        qualified = f"{quote(schema)}.{quote(table)}"
-        if not here or table not in queues:
+    if not any(here and other == table for here, _, other, _, _ in rows):
+        fix = f"ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)}"
+        findings.append(Finding("publication", f"publication {name} lacks {table}", fix))
+    for here, schema, other, row_filter, some_columns in rows:
+        qualified = f"{quote(schema)}.{quote(other)}"
+        if not here or other != table:
             fix = f"ALTER PUBLICATION {quote(name)} DROP TABLE {qualified}"
-            findings.append(Finding("publication", f"publication {name} has {schema}.{table}, undeclared", fix))
+            findings.append(Finding("publication", f"publication {name} has {schema}.{other}, undeclared", fix))
         elif row_filter or some_columns:
             fix = f"ALTER PUBLICATION {quote(name)} DROP TABLE {qualified}, then run `delegator migrate`"
             problem = f"publication {name} filters {'rows' if row_filter else 'columns'} of {table}"
@@ -78,8 +97,13 @@ async def check_publication(
     return findings
 
 
-async def check_slots(connection: AsyncConnection, name: str) -> list[Finding]:
-    """Look at the replication slots of this database; one that does not exist yet is made by its consumer."""
+async def check_slots(connection: AsyncConnection, names: Collection[str]) -> list[Finding]:
+    """Look at the replication slots of this database; one that does not exist yet is made by its consumer.
+
+    Args:
+        connection: where to look.
+        names: slots of the declared queues.
+    """
     findings = []
     for slot, active, wal_status, retained in await (await connection.execute(_SLOTS)).fetchall():
         if wal_status == "lost":
@@ -87,7 +111,7 @@ async def check_slots(connection: AsyncConnection, name: str) -> list[Finding]:
                 f"SELECT pg_drop_replication_slot({literal(slot)}) and restart its consumer;"
                 " the sweeper streams again what was lost; then raise max_slot_wal_keep_size"
             )
-            findings.append(Finding("slot", f"slot {slot} has lost its WAL", fix, is_error=slot == name))
+            findings.append(Finding("slot", f"slot {slot} has lost its WAL", fix, is_error=slot in names))
         elif not active:
             fix = f"start its consumer, or SELECT pg_drop_replication_slot({literal(slot)})"
             problem = f"slot {slot} has no consumer and keeps {retained or 'no'} WAL ({wal_status})"

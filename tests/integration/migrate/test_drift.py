@@ -104,6 +104,52 @@ async def test_a_lost_queue_comes_back(make_database: MakeDatabase) -> None:
     assert (await migrate(database.settings)).created_queues == ("video",)
 
 
+VIDEO = [
+    ("DROP PUBLICATION delegator_publication_video", "publication delegator_publication_video is missing"),
+    (
+        "ALTER PUBLICATION delegator_publication_video DROP TABLE custom_task_queue_video",
+        "publication delegator_publication_video lacks custom_task_queue_video",
+    ),
+    (
+        "ALTER PUBLICATION delegator_publication_video ADD TABLE custom_task_queue",
+        "publication delegator_publication_video has public.custom_task_queue, undeclared",
+    ),
+    (
+        "ALTER PUBLICATION delegator_publication ADD TABLE custom_task_queue_video",
+        "publication delegator_publication has public.custom_task_queue_video, undeclared",
+    ),
+    (
+        "ALTER PUBLICATION delegator_publication_video SET (publish = 'insert, delete')",
+        "publication delegator_publication_video publishes insert, delete instead of insert",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "problem"), VIDEO)
+async def test_each_queues_publication_is_compared(make_database: MakeDatabase, damage: str, problem: str) -> None:
+    database = await make_database(queues=("default", "video"))
+    assert (await inspect(database.settings)).up_to_date
+    await execute(database, damage)
+
+    (finding,) = await errors(database)
+
+    assert (finding.subject, finding.problem) == ("publication", problem)
+    if SQL.match(finding.fix):
+        await execute(database, finding.fix)
+    else:
+        assert finding.fix.endswith("DELEGATOR_PUBLICATION=delegator_publication DELEGATOR_QUEUES=default,video")
+        await migrate(database.settings)
+    assert (await inspect(database.settings)).up_to_date
+
+
+async def test_another_deployments_queue_may_have_another_publication(database: Database) -> None:
+    other = Settings.load(database_url=database.url, queues="video", publication="theirs")
+    await migrate(other)
+
+    assert (await inspect(database.settings)).up_to_date
+    assert (await inspect(other)).up_to_date
+
+
 async def test_a_publication_of_everything(database: Database) -> None:
     await execute(database, "DROP PUBLICATION delegator_publication")
     assert [f.problem for f in await errors(database)] == ["publication delegator_publication is missing"]
@@ -175,16 +221,32 @@ async def test_a_slot_that_lost_its_wal() -> None:
         directory.close()
 
 
+class Server:
+    """Answers with settings of its own."""
+
+    def __init__(self, **settings: str) -> None:
+        self.settings = {"wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10"} | settings
+
+    async def execute(self, _: str) -> Server:
+        return self
+
+    async def fetchall(self) -> list[tuple[str, str]]:
+        return list(self.settings.items())
+
+
 async def test_a_server_that_does_not_write_logical_wal() -> None:
-    class Replica:
-        async def execute(self, _: str) -> Replica:
-            return self
-
-        async def fetchone(self) -> tuple[str]:
-            return ("replica",)
-
-    (finding,) = await check_server(cast(psycopg.AsyncConnection, Replica()))
+    (finding,) = await check_server(cast(psycopg.AsyncConnection, Server(wal_level="replica")), 1)
     assert str(finding).startswith("wal_level is replica, so nothing can be streamed: ALTER SYSTEM SET wal_level")
+
+
+@pytest.mark.parametrize("setting", ["max_replication_slots", "max_wal_senders"])
+async def test_a_server_without_room_for_a_slot_for_each_queue(setting: str) -> None:
+    server = cast(psycopg.AsyncConnection, Server(**{setting: "3"}))
+
+    assert await check_server(server, 3) == []
+    (finding,) = await check_server(server, 4)
+    assert finding.problem == f"{setting} is 3, too few for 4 queues that need one each"
+    assert finding.fix.startswith(f"ALTER SYSTEM SET {setting} = ")
 
 
 async def errors(database: Database) -> tuple[Finding, ...]:

@@ -70,6 +70,12 @@ async def test_several_at_once(empty: Database) -> None:
 
     assert sorted((report.applied for report in reports), key=len) == [()] * 5 + [FILES]
     assert sorted((report.created_queues for report in reports), key=len) == [()] * 5 + [("video", "audio")]
+    published = await rows(empty, "SELECT pubname, tablename FROM pg_publication_tables ORDER BY 1")
+    assert published == [
+        ("delegator_publication", "custom_task_queue"),
+        ("delegator_publication_audio", "custom_task_queue_audio"),
+        ("delegator_publication_video", "custom_task_queue_video"),
+    ]
 
 
 async def test_databases_of_one_cluster_at_once(make_database: MakeDatabase) -> None:
@@ -104,8 +110,12 @@ async def test_an_additional_queue(database: Database) -> None:
     report = await migrate(settings)
 
     assert (report.applied, report.created_queues, report.findings) == ((), ("video",), ())
-    published = await rows(database, "SELECT tablename FROM pg_publication_tables ORDER BY 1")
-    assert published == [("custom_task_queue",), ("custom_task_queue_video",)]
+    published = await rows(database, "SELECT pubname, tablename FROM pg_publication_tables ORDER BY 1")
+    assert published == [
+        ("delegator_publication", "custom_task_queue"),
+        ("delegator_publication_video", "custom_task_queue_video"),
+    ]
+    assert (await migrate(settings)).up_to_date
     await check(settings)
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("SET ROLE delegator_app")
@@ -238,6 +248,22 @@ async def test_another_publication(database: Database) -> None:
     await check(settings)
     published = await rows(database, "SELECT pubname, tablename FROM pg_publication_tables ORDER BY 1")
     assert published == [("Mine", "custom_task_queue"), ("delegator_publication", "custom_task_queue")]
+
+
+async def test_every_queue_is_checked_against_its_own_publication(make_database: MakeDatabase) -> None:
+    database = await make_database(queues=("default", "video"))
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute("ALTER PUBLICATION delegator_publication_video SET TABLE custom_task_queue")
+        with pytest.raises(SchemaError, match="custom_task_queue_video is not in publication delegator_publication_vi"):
+            await check(database.settings)
+        await check(database.settings, queues=["default"])
+        await connection.execute("DROP PUBLICATION delegator_publication_video")
+        with pytest.raises(SchemaError, match=r"publication delegator_publication_video is missing: run `delegator mi"):
+            await check(database.settings)
+        await check(database.settings, queues=["default"])
+
+    assert (await migrate(database.settings)).created_queues == ()
+    await check(database.settings)
 
 
 async def test_check_says_what_to_run(empty: Database) -> None:

@@ -236,10 +236,11 @@ async def test_health_and_metrics_need_no_token(running: Puller, bare: aiohttp.C
     for series in (
         f'delegator_relay_buffered_messages{{stream="{STREAM}"}}',
         f'delegator_relay_delivered_total{{stream="{STREAM}"}}',
-        "delegator_relay_connected 1.0",
-        "delegator_relay_slot_lag_bytes",
-        "delegator_relay_reconnects_total",
-        "delegator_relay_slot_recreated_total",
+        f'delegator_relay_connected{{stream="{STREAM}"}} 1.0',
+        f'delegator_relay_slot_lag_bytes{{stream="{STREAM}"}}',
+        f'delegator_relay_reconnects_total{{stream="{STREAM}"}}',
+        f'delegator_relay_slot_recreated_total{{stream="{STREAM}"}}',
+        'delegator_connection_up{dependency="postgresql"} 1.0',
     ):
         assert series in text
 

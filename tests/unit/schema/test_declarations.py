@@ -12,6 +12,7 @@ from delegator.migrate.directory import migrations_directory, read_migrations
 from schema.ddl import literal, queue_sql, quote, sections
 from schema.models import Base
 from schema.publications import PUBLICATION
+from schema.queues import queue_publication, queue_slot, queue_table
 from schema.roles import APP, STREAM
 from schema.storage import storage_of
 
@@ -59,6 +60,18 @@ def test_an_additional_queue_takes_shape_settings_and_grants() -> None:
     assert 'CREATE TABLE IF NOT EXISTS "custom_task_queue_video" (LIKE "custom_task_queue" INCLUDING ALL);' in sql
     assert "fillfactor = 50" in sql
     assert 'GRANT SELECT ON TABLE "custom_task_queue_video" TO "delegator_stream";' in sql
+
+
+def test_no_two_queues_share_a_table_a_publication_or_a_slot() -> None:
+    assert [queue_table(queue) for queue in ("default", "video")] == ["custom_task_queue", "custom_task_queue_video"]
+    assert [queue_publication(queue, PUBLICATION.name) for queue in ("default", "video")] == [
+        "delegator_publication",
+        "delegator_publication_video",
+    ]
+    assert [queue_slot(queue, "mine") for queue in ("default", "video")] == ["mine", "mine_video"]
+    for name in (queue_publication, queue_slot):
+        with pytest.raises(ValueError, match="is not a queue name"):
+            name("Bad Name", "mine")
 
 
 def test_a_queue_name_cannot_carry_sql() -> None:
