@@ -1,7 +1,6 @@
 """The work of every arm, and its right answer: cheap on purpose, so that a run measures dispatch alone."""
 
-from __future__ import annotations
-
+# No postponed annotations here: the data converter evaluates those of a dataclass anew for every argument.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

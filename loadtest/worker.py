@@ -54,9 +54,11 @@ def plugins(arm_name: str) -> Sequence[Plugin]:
     if not arm_named(arm_name).delegates:
         return []
     from delegator.config import Settings
-    from delegator.plugin import DelegatorPlugin
+    from delegator.plugin import DelegatorPlugin, PluginOptions
 
-    return [DelegatorPlugin(delegated=[crunch], settings=Settings.load(), intercept=arm_name == "drop-in")]
+    # No run was begun without the interceptor, so none needs the marker that tells such runs apart.
+    options = PluginOptions(intercept=arm_name == "drop-in", patch=False)
+    return [DelegatorPlugin(delegated=[crunch], settings=Settings.load(), options=options)]
 
 
 def main() -> None:

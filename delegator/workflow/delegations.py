@@ -32,6 +32,7 @@ from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, cance
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
+_REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 _CANCELED = Outcome(OutcomeKind.CANCELED, b"")
@@ -192,7 +193,7 @@ class Delegations:
         if started_at != self._task_started_at:
             self._task_started_at = started_at
             self._reply_bytes_left = _REPLY_BYTES_PER_TASK
-        return self._reply_bytes_left // chunks
+        return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int) -> None:
         request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
