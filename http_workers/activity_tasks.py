@@ -104,8 +104,7 @@ class ActivityTasks:
     async def _encoded(self, job: Job) -> bytes:
         if not job.details:
             return b""
-        payloads = self._converter.payload_converter.to_payloads(job.details)
-        return await encode_input(Payloads(payloads=payloads).SerializeToString(), self._converter.payload_codec)
+        return await encode_input(Payloads(payloads=job.details).SerializeToString(), self._converter.payload_codec)
 
     async def _respond(self, ended: Ended) -> None:
         service = self._client.workflow_service

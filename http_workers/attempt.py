@@ -39,6 +39,9 @@ class Ended:
     dead: str | None = None
     """Why no attempt can ever succeed, as dead letters name it; None: another one might."""
 
+    forgotten: bool = False
+    """The worker holds the job no more."""
+
     @property
     def released(self) -> bool:
         """The attempt was broken off by this worker's stop: the job belongs to others now."""
@@ -81,8 +84,8 @@ class AttemptRunner:
         try:
             args = await self._arguments(job, handler)
             job.previous_details = await self._previous_details(job)
-        except asyncio.CancelledError:
-            return self._broken_off(job)
+        except asyncio.CancelledError as error:
+            return self.broken_off(job, error)
         except Exception as error:
             return self._refused(job, "undecodable", f"the arguments can't be decoded: {type(error).__name__}")
         if job.cancel_requested:
@@ -107,9 +110,9 @@ class AttemptRunner:
             else:
                 async with asyncio.timeout(limit) as scope:
                     result = await self._invoke(handler, args, job, context)
-        except asyncio.CancelledError:
-            return self._broken_off(job)
-        except Exception as error:
+        except asyncio.CancelledError as error:
+            return self.broken_off(job, error)
+        except (Exception, SystemExit) as error:  # a handler must not end the worker
             if isinstance(error, asyncio.TimeoutError) and limit is not None and scope.expired():
                 return Ended(job, failure=self._timeout(job, kind))
             return Ended(job, failure=self._failure(error))
@@ -134,12 +137,20 @@ class AttemptRunner:
             return await handler.function(*args)
         return await asyncio.to_thread(handler.function, *args)
 
-    def _broken_off(self, job: Job) -> Ended:
+    def broken_off(self, job: Job, error: BaseException) -> Ended:
+        """Return how an attempt ended that a cancellation of its task broke off.
+
+        Args:
+            job: the job.
+            error: the cancellation; nobody asked for it: the handler's own error.
+        """
         if job.timed_out is not None:
             return Ended(job, failure=self._timeout(job, job.timed_out))
         if job.cancel_requested:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
-        return Ended(job)
+        if job.given_back or job.lost:
+            return Ended(job)
+        return Ended(job, failure=self._failure(error))
 
     async def _arguments(self, job: Job, handler: Handler) -> Sequence[Any]:
         if job.input is None:
@@ -157,9 +168,10 @@ class AttemptRunner:
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def beat(*details: Any) -> None:
-            job.beat_at = time.monotonic()
-            job.details = details
+            # Converted here, so that details which can't be are the handler's error.
+            job.details = self._converter.payload_converter.to_payloads(details)
             job.details_changed = True
+            job.beat_at = time.monotonic()
 
         now = datetime.now(UTC)
         return JobContext(
@@ -185,11 +197,20 @@ class AttemptRunner:
             TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
             TimeoutType.HEARTBEAT: "Heartbeat",
         }
-        details = list(job.details) if kind is TimeoutType.HEARTBEAT else []
-        return self._failure(TimeoutError(f"activity {names[kind]} timeout", type=kind, last_heartbeat_details=details))
+        failure = self._failure(TimeoutError(f"activity {names[kind]} timeout", type=kind, last_heartbeat_details=[]))
+        if kind is TimeoutType.HEARTBEAT and job.details:
+            failure.timeout_failure_info.last_heartbeat_details.payloads.extend(job.details)
+        return within_limit(failure)
 
     def _failure(self, error: BaseException) -> Failure:
-        return within_limit(failure_of(error, self._converter))
+        try:
+            return within_limit(failure_of(error, self._converter))
+        except Exception as problem:
+            unusable = ApplicationError(
+                f"the handler raised {type(error).__name__}, which can't be encoded: {type(problem).__name__}",
+                type=type(error).__name__,
+            )
+            return failure_of(unusable, self._converter)
 
     def _refused(self, job: Job, reason: str, message: str) -> Ended:
         types = {"unknown_type": "UnknownActivityType", "undecodable": "UndecodableInput"}

@@ -37,6 +37,7 @@ T = TypeVar("T")
 _MAX_BATCH = 1_000
 _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
+_PUT_OFF = timedelta(seconds=10)
 
 
 class Finisher:
@@ -121,16 +122,33 @@ class Finisher:
 
     async def _finish(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
         try:
-            await self._finish_batch(batch, slots)
-        except Exception:
-            # A bug, or rows the database refuses: the lease will run out and the jobs be run again.
-            _log.exception("finish_failed", extra={"jobs": len(batch)})
+            try:
+                await self._finish_batch(batch, slots)
+            except Exception:
+                _log.exception("finish_failed", extra={"jobs": len(batch)})
+                await self._finish_one_by_one(batch, slots)
         finally:
             for ended in batch:
-                self._on_finished(ended.job)
+                self._forget(ended)
             self._busy -= len(batch)
             if not self._queue and not self._busy:
                 self._idle.set()
+
+    async def _finish_one_by_one(self, batch: Sequence[Ended], slots: asyncio.Semaphore) -> None:
+        """Keep one outcome that the codec or the database refuses from holding up those beside it."""
+        for ended in batch:
+            await slots.acquire()
+            try:
+                await self._finish_batch([ended], slots)
+            except Exception as error:
+                _log.error("job_put_off", extra={"job_id": ended.job.job_id, "reason": type(error).__name__})
+                row = (*ended.job.held, _PUT_OFF // _MILLISECOND, None, ended.job.attempt)
+                await self._write(lambda db, row=row: self._table.retry(db, [row]))  # type: ignore[misc]
+
+    def _forget(self, ended: Ended) -> None:
+        if not ended.forgotten:
+            ended.forgotten = True
+            self._on_finished(ended.job)
 
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
         plain: list[Ended] = []
@@ -284,6 +302,8 @@ class Finisher:
             await self._write(lambda db: self._table.heartbeat(db, beats))
         rows = []
         for ended, delay, failure in retries:
+            # Before the row is free: the message of its next attempt may come sooner than this batch is finished.
+            self._forget(ended)
             sealed = await seal(Outcome(OutcomeKind.FAILED, failure.SerializeToString()), self._codec)
             rows.append((*ended.job.held, delay // _MILLISECOND, sealed, ended.job.attempt))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
@@ -320,7 +340,7 @@ class Finisher:
 
 def _error_type(failure: Failure) -> str:
     if failure.HasField("application_failure_info"):
-        return failure.application_failure_info.type or "ApplicationError"
+        return failure.application_failure_info.type.replace("\0", "") or "ApplicationError"
     if failure.HasField("canceled_failure_info"):
         return "CancelledError"
     if failure.HasField("timeout_failure_info"):

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
+
 from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
 from delegator.store.queue_table import Claimed
@@ -26,6 +28,7 @@ class Job:
         "details",
         "details_changed",
         "enqueued_at",
+        "given_back",
         "header",
         "heartbeat_details",
         "input",
@@ -78,10 +81,12 @@ class Job:
         self.started_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.beat_at = 0.0
-        self.details: tuple[Any, ...] = ()
+        self.details: Sequence[Payload] = ()
         self.details_changed = False
         self.lost = False
         """The lease is lost: another worker may run the job, its outcome here counts for nothing."""
+        self.given_back = False
+        """This worker stops, and leaves the job to others."""
         self.timed_out: Any = None
         """The kind of timeout (`temporalio.exceptions.TimeoutType`) that ended the attempt; None: none did."""
 

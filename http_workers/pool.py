@@ -83,6 +83,8 @@ class JobPool:
             else:
                 ended = await self._runner.run(job)
             finisher.add(ended)
+        except asyncio.CancelledError as error:  # while it waited for a permit
+            finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
             self._metrics.running.dec()
@@ -94,7 +96,8 @@ class JobPool:
 
     def finished(self, job: Job) -> None:
         """Forget a job; called by the finisher."""
-        self.held.pop(job.job_id, None)
+        if self.held.get(job.job_id) is job:
+            del self.held[job.job_id]
         if self._overdue:
             self._overdue -= 1
             self._slots.release()
@@ -252,6 +255,7 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
         await asyncio.wait(running, timeout=grace.total_seconds())
     rest = list(jobs.running)
     for job in rest:
+        job.given_back = True
         if job.task is not None:
             job.task.cancel()
     tasks = [job.task for job in rest if job.task is not None]

@@ -73,6 +73,7 @@ class Receiver:
         self._database_state = database_state
         self._is_held = is_held
         self._start = start
+        self._claiming: set[str] = set()
 
     async def poll(self, progress: Progress, most: int) -> None:
         """Receive for ever, until cancelled. A cancellation never loses a message: unacknowledged, it comes again.
@@ -120,28 +121,28 @@ class Receiver:
             except WireError as error:
                 _log.error("message_unreadable", extra={"reason": str(error)})
                 continue
-            if not self._is_held(job.job_id):
+            # A second claim of the same row, beside the first, would fence off the attempt that the first one starts.
+            if not self._is_held(job.job_id) and job.job_id not in self._claiming:
                 jobs[job.job_id] = job
-        started = 0
-        if self._claim_mode is ClaimMode.NONE:
-            claimed = [_as_streamed(job) for job in jobs.values()]
-        else:
-            claimed = await self._claim(jobs) if jobs else []
-        # From here on the lease is the truth: the stream may forget.
-        acknowledge = asyncio.create_task(self._acknowledge([message.ack_id for message in messages]), name="ack")
-        for claim in claimed:
-            job = jobs[claim.job_id]
-            if self._is_held(job.job_id):
-                continue
-            job.claimed(claim)
-            self._metrics.start_delay.observe(claim.waited)
-            self._start(job)
-            started += 1
-        unused = len(messages) - started
+        self._claiming.update(jobs)
+        try:
+            if self._claim_mode is ClaimMode.NONE:
+                claimed = [_as_streamed(job) for job in jobs.values()]
+            else:
+                claimed = await self._claim(jobs) if jobs else []
+            for claim in claimed:
+                job = jobs[claim.job_id]
+                job.claimed(claim)
+                self._metrics.start_delay.observe(claim.waited)
+                self._start(job)
+        finally:
+            self._claiming.difference_update(jobs)
+        unused = len(messages) - len(claimed)
         if unused:
             self._metrics.dropped.inc(unused)
             self._slots.release(unused)
-        await acknowledge
+        # From here on the lease is the truth: the stream may forget.
+        await self._acknowledge([message.ack_id for message in messages])
 
     async def _claim(self, jobs: Mapping[str, Job]) -> list[Claimed]:
         claimed: list[Claimed] = []
