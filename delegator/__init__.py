@@ -1,5 +1,13 @@
 """Delegate Temporal activities to a pool of light workers, through PostgreSQL's write-ahead log."""
 
+from temporalio.workflow import unsafe
+
+if unsafe.in_sandbox():
+    raise ImportError(
+        "delegator is imported anew inside the workflow sandbox: give the worker (or its client, or the replayer) "
+        "plugins=[DelegatorPlugin(...)]"
+    )
+
 from delegator.config import Settings
 from delegator.context import JobContext, current_job, heartbeat
 from delegator.contracts import JobOptions, contract, delegated, implements

@@ -40,6 +40,23 @@ class JobOptions:
     inline_wait: timedelta | None = None
     """How long the enqueueing local activity waits for the outcome; zero: never. Default: the worker's."""
 
+    def validate(self, owner: str) -> None:
+        """Refuse what can't work.
+
+        Args:
+            owner: the delegated activity type, for the message.
+
+        Raises:
+            ConfigurationError: a value is out of range.
+        """
+        for option in _OPTION_NAMES:
+            value = getattr(self, option)
+            if isinstance(value, timedelta) and (value < timedelta(0) or (not value and option != "inline_wait")):
+                raise ConfigurationError(f"{owner}: {option} must be positive")
+        policy = self.retry_policy
+        if policy is not None and (problem := _retry_problem(policy)) is not None:
+            raise ConfigurationError(f"{owner}: retry_policy: {problem}")
+
     def over(self, base: JobOptions) -> JobOptions:
         """Return these options, with what they leave open taken from `base`."""
         if self is base:
@@ -50,6 +67,19 @@ class JobOptions:
 
 _OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
 DEFAULT_OPTIONS = JobOptions()
+
+
+def _retry_problem(policy: RetryPolicy) -> str | None:
+    """Return what Temporal would refuse in a retry policy."""
+    if policy.initial_interval < timedelta(0):
+        return "initial_interval must not be negative"
+    if policy.backoff_coefficient < 1:
+        return "backoff_coefficient must be at least 1"
+    if policy.maximum_interval is not None and policy.maximum_interval < timedelta(0):
+        return "maximum_interval must not be negative"
+    if policy.maximum_attempts < 0:
+        return "maximum_attempts must not be negative"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +115,7 @@ class DelegatedType:
             raise ConfigurationError("a delegated activity type needs a name")
         if not is_queue_name(self.queue):
             raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
-        for option in _OPTION_NAMES:
-            value = getattr(self.options, option)
-            if isinstance(value, timedelta) and (value < timedelta(0) or (not value and option != "inline_wait")):
-                raise ConfigurationError(f"{self.name}: {option} must be positive")
+        self.options.validate(self.name)
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigurationError(f"{self.name}: max_concurrent must be at least 1")
         if self.max_per_second is not None and self.max_per_second <= 0:
@@ -206,8 +233,16 @@ def delegated_type(function: Callable[..., Any]) -> DelegatedType:
 
 
 def collect_types(sources: Iterable[ModuleType | Callable[..., Any]]) -> dict[str, DelegatedType]:
-    """Return the types declared by functions, or by the functions in modules, by name."""
-    return {declared.name: declared for declared, _ in _declarations(sources)}
+    """Return the types declared by functions, or by the functions in modules, by name.
+
+    Raises:
+        ConfigurationError: a type is declared twice, differently.
+    """
+    types: dict[str, DelegatedType] = {}
+    for declared, _ in _declarations(sources):
+        if types.setdefault(declared.name, declared) != declared:
+            raise ConfigurationError(f"two declarations of the delegated activity type {declared.name!r}")
+    return types
 
 
 def collect_handlers(sources: Iterable[ModuleType | Callable[..., Any]]) -> dict[str, Handler]:
@@ -242,7 +277,10 @@ def _declarations(
 
 def _declare(function: Callable[..., Any], declaration: Mapping[str, Any], *, implemented: bool) -> Callable[..., Any]:
     defined = getattr(function, _TEMPORAL_ATTRIBUTE, None)
-    name = declaration.get("name") or (defined.name if defined is not None else None) or function.__name__
+    given = declaration.get("name")
+    name = given or (defined.name if defined is not None else None) or function.__name__
+    if defined is not None and defined.name != name:
+        raise ConfigurationError(f"{name}: @activity.defn calls it {defined.name!r}; give one name only")
     arg_types, return_type = signature_types(function)
     declared = DelegatedType(
         name=name,

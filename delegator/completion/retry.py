@@ -15,6 +15,11 @@ from temporalio.common import RetryPolicy
 
 DEFAULT_RETRY_POLICY: Final = RetryPolicy()
 _LONGEST: Final = timedelta(days=3650)
+_RETRYABLE_TIMEOUTS: Final = {
+    TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "StartToClose",
+    TimeoutType.TIMEOUT_TYPE_HEARTBEAT: "Heartbeat",
+}
+"""With the names by which `non_retryable_error_types` can exclude them, as in Temporal's server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left
 
 def backoff_interval(policy: RetryPolicy, attempt: int) -> timedelta:
     """Return the interval after the `attempt`th attempt."""
-    longest = policy.maximum_interval or min(policy.initial_interval * 100, _LONGEST)
+    initial = policy.initial_interval or DEFAULT_RETRY_POLICY.initial_interval
+    longest = min(policy.maximum_interval or initial * 100, _LONGEST)
     try:
-        interval = policy.initial_interval * policy.backoff_coefficient ** (attempt - 1)
+        interval = initial * policy.backoff_coefficient ** (attempt - 1)
     except OverflowError:
         return longest
     return min(interval, longest)
@@ -72,15 +78,13 @@ def _is_final(failure: Failure, policy: RetryPolicy) -> bool:
         info = failure.application_failure_info
         return info.non_retryable or info.type in (policy.non_retryable_error_types or ())
     if failure.HasField("timeout_failure_info"):
-        return failure.timeout_failure_info.timeout_type not in (
-            TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE,
-            TimeoutType.TIMEOUT_TYPE_HEARTBEAT,
-        )
+        name = _RETRYABLE_TIMEOUTS.get(failure.timeout_failure_info.timeout_type)
+        return name is None or f"TemporalTimeout:{name}" in (policy.non_retryable_error_types or ())
     return False
 
 
 def _asked_delay(failure: Failure) -> timedelta | None:
     info = failure.application_failure_info
     if failure.HasField("application_failure_info") and info.HasField("next_retry_delay"):
-        return info.next_retry_delay.ToTimedelta()
+        return min(info.next_retry_delay.ToTimedelta(), _LONGEST)
     return None

@@ -196,7 +196,7 @@ class InlineWaiter:
         backoff.reset()
         while self._lease.lease_id == lease_id:
             async for notify in connection.notifies(timeout=5.0):
-                for job_id in notify.payload.split(","):
+                for job_id in notify.payload.split("\n"):
                     wait = self._waits.get(job_id)
                     if wait is not None:
                         self._hint(wait.table, (job_id,))

@@ -29,8 +29,9 @@ WITH dead AS MATERIALIZED (
            namespace, workflow_id, run_id, attempt, enqueued_at
     FROM stored
 ), told AS (
-    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, ','))
-    FROM (SELECT waiter_id, job_id, row_number() OVER (PARTITION BY waiter_id) / 90 AS part
+    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
+    FROM (SELECT waiter_id, job_id,
+                 sum(octet_length(job_id) + 1) OVER (PARTITION BY waiter_id ORDER BY job_id) / 7000 AS part
           FROM stored WHERE waiter_id IS NOT NULL) AS parts
     GROUP BY waiter_id, part
 )

@@ -95,8 +95,10 @@ WITH done AS MATERIALIZED (
       AND q.waiter_id IS NOT NULL
     RETURNING q.job_id, q.waiter_id
 ), told AS (
-    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, ','))
-    FROM (SELECT waiter_id, job_id, row_number() OVER (PARTITION BY waiter_id) / 90 AS part FROM stored) AS parts
+    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
+    FROM (SELECT waiter_id, job_id,
+                 sum(octet_length(job_id) + 1) OVER (PARTITION BY waiter_id ORDER BY job_id) / 7000 AS part
+          FROM stored) AS parts
     GROUP BY waiter_id, part
 )
 SELECT job_id, true FROM stored
@@ -116,8 +118,8 @@ RETURNING q.job_id
 
 _RETRY = """
 UPDATE {table} AS q
-SET retry_at = now() + failed.delay_ms * interval '1 millisecond', lease_id = NULL, last_failure = failed.failure,
-    attempt = failed.attempt,
+SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
+    lease_id = NULL, last_failure = failed.failure, attempt = failed.attempt,
     lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
 FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
             %(attempt)b::int4[])
@@ -147,8 +149,10 @@ WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
 RETURNING q.job_id
 """
 
+# One that has failed since the statement above waits for a retry: the next attempt, which will be told, is due now.
 _CANCEL_RUNNING = """
-UPDATE {table} SET cancel_requested = true, waiter_id = NULL
+UPDATE {table}
+SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 RETURNING job_id
 """
@@ -363,7 +367,9 @@ class QueueTable:
         )
         return {row[0] for row in await cursor.fetchall()}
 
-    async def retry(self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes, int]]) -> set[str]:
+    async def retry(
+        self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes | None, int]]
+    ) -> set[str]:
         """Schedule next attempts, given as (job id, fence, delay in ms, failure, failed attempt); return the ids."""
         ordered = sorted(failed)
         cursor = await connection.execute(

@@ -45,7 +45,7 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
         ends = list(accumulate(sizes, initial=start))
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         raise WireError("not a delegator frame") from None
-    if ends[-1] != len(frame) or any(size < 0 for size in sizes):
+    if ends[-1] != len(frame) or any(type(size) is not int or size < 0 for size in sizes):
         raise WireError("a delegator frame was cut short")
     return header, [frame[begin:end] for begin, end in pairwise(ends)]
 

@@ -20,22 +20,23 @@ _DURATIONS = {
 }
 _RETRY = "retry"
 _MILLISECOND = timedelta(milliseconds=1)
+_LONGEST = timedelta(days=365_000)
 
 
 def encode_options(options: JobOptions) -> dict[str, Any] | None:
     """Return what differs from the defaults; None: nothing does."""
     encoded: dict[str, Any] = {
-        key: value // _MILLISECOND for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
+        key: _milliseconds(value) for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
     }
     policy = options.retry_policy
     if policy is not None:
         retry: dict[str, Any] = {}
         if policy.initial_interval != timedelta(seconds=1):
-            retry["initial_interval_ms"] = policy.initial_interval // _MILLISECOND
+            retry["initial_interval_ms"] = _milliseconds(policy.initial_interval)
         if policy.backoff_coefficient != 2.0:
             retry["backoff_coefficient"] = policy.backoff_coefficient
         if policy.maximum_interval is not None:
-            retry["maximum_interval_ms"] = policy.maximum_interval // _MILLISECOND
+            retry["maximum_interval_ms"] = _milliseconds(policy.maximum_interval)
         if policy.maximum_attempts:
             retry["maximum_attempts"] = policy.maximum_attempts
         if policy.non_retryable_error_types:
@@ -43,6 +44,11 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
         if retry:
             encoded[_RETRY] = retry
     return encoded or None
+
+
+def _milliseconds(duration: timedelta) -> int:
+    """Round up, so that no timeout becomes zero; what is longer than PostgreSQL's clock goes on for ever, nearly."""
+    return min(-(-duration // _MILLISECOND), _LONGEST // _MILLISECOND)
 
 
 def decode_options(encoded: Mapping[str, Any] | None) -> JobOptions:
@@ -70,5 +76,5 @@ def decode_options(encoded: Mapping[str, Any] | None) -> JobOptions:
                 non_retryable_error_types=retry.get("non_retryable_error_types"),
             )
         return JobOptions(**values)
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None

@@ -11,6 +11,8 @@ from delegator.wire.frames import pack, unpack
 
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
+MAX_JOB_ID_BYTES = 500
+"""A notification, of at most 8,000 bytes, names job ids of 7,000 bytes and one more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ class EnqueueRequest:
     """Each job's sequence number within the run."""
     reply_bytes: int
     """Most bytes of outcomes that the reply may bring; the others come by signal."""
+
+
+def check_job_id(job_id: str) -> None:
+    """Refuse what can't be a job id.
+
+    Raises:
+        ValueError: says why.
+    """
+    if not job_id or not job_id.isprintable() or len(job_id.encode()) > MAX_JOB_ID_BYTES:
+        raise ValueError(f"a job id has 1 to {MAX_JOB_ID_BYTES} bytes, all of them printable: {job_id[:100]!r} has not")
 
 
 def generated_job_id(prefix: str, sequence: int) -> str:
@@ -111,7 +123,7 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         if isinstance(sequences, int):
             sequences = range(sequences, sequences + count)
         return EnqueueRequest(jobs, sequences, header["reply_bytes"])
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 
 

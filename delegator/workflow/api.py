@@ -90,7 +90,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     Raises:
         temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.
         ConfigurationError: `function` is not declared, or an option is out of range.
-        ValueError: `job_id` was already used in this workflow run.
+        ValueError: `job_id` was already used in this workflow run, or can't be one.
     """
     declared = _declared(function, queue, result_type)
     options = JobOptions(
@@ -212,20 +212,18 @@ async def _map(
     unsettled = [call for call in group.calls if call.outcome is None]
     if unsettled:
         await delegations.cancel(unsettled)
+        stopped = set(map(id, unsettled))
+        for call in group.calls:
+            if id(call) not in stopped:
+                delegations.converter.result(call)
     results = []
-    failure: BaseException | None = None
     for call in group.calls:
-        if call.outcome is None:
-            continue
         try:
             results.append(delegations.converter.result(call))
         except Exception as error:
-            if not return_exceptions and (failure is None or call not in unsettled):
-                failure = error
-                break
+            if not return_exceptions:
+                raise
             results.append(error)
-    if failure is not None:
-        raise failure
     return results
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.converter import DefaultFailureConverter, FailureConverter
+from temporalio.converter import FailureConverter
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions
+from delegator.errors import ConfigurationError
 from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, OutcomeKind, unpack_reply, unpack_signal
@@ -23,6 +24,7 @@ from delegator.wire.requests import (
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
     JobKind,
+    check_job_id,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
@@ -68,15 +70,24 @@ class Delegations:
 
     @classmethod
     def current(cls) -> Delegations:
-        """Return the delegations of the workflow run that calls."""
+        """Return the delegations of the workflow run that calls.
+
+        Raises:
+            ConfigurationError: the worker lacks the plugin; fails the workflow task, not the workflow.
+        """
         handler = workflow.get_signal_handler(SIGNAL_NAME)
         owner = getattr(handler, "__self__", None)
-        return owner if isinstance(owner, cls) else cls.install(workflow.info().run_id, DefaultFailureConverter())
+        if not isinstance(owner, cls):
+            raise ConfigurationError(
+                "this worker can't delegate: give it (or its client, or the replayer) plugins=[DelegatorPlugin(...)]"
+            )
+        return owner
 
     def spec(
         self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
     ) -> CallSpec:
         """Return what calls of a type with these options share: one object, however many calls there are."""
+        options.validate(declared.name)
         encoded = encode_options(options.over(declared.options))
         key = (declared.name, declared.queue, orjson.dumps(encoded), cancellation_type, declared.return_type)
         known = self._specs.get(key)
@@ -89,9 +100,10 @@ class Delegations:
         """Enqueue a call together with all others made before the event loop's next turn.
 
         Raises:
-            ValueError: a job with the same id of the caller's own already waits in this workflow.
+            ValueError: the caller's own job id was used before in this run, or can't be one.
         """
         if call.request.job_id is not None:
+            check_job_id(call.request.job_id)
             if call.request.job_id in self._own_ids:
                 raise ValueError(f"job id {call.request.job_id!r} was already used in this workflow run")
             self._own_ids.add(call.request.job_id)

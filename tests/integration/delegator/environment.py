@@ -165,7 +165,7 @@ class Environment:
         """Run an HTTP worker's process, ready when the block begins."""
         log = Path(tempfile.mkstemp(prefix="http-worker-", suffix=".log", dir=self.directory)[1])
         imports = [part for module in modules for part in ("--import", module)]
-        with log.open("wb") as output:
+        with log.open("wb") as output:  # noqa: ASYNC230
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "http_workers", *imports, *arguments, "--grace", "5"),
                 cwd=ROOT,

@@ -216,9 +216,10 @@ class OneFails:
 
     @workflow.run
     async def run(self, return_exceptions: bool) -> list[str]:
-        tasks_ = [(0.0 if return_exceptions else 60.0, False), (0.0, True), (0.0, False)]
+        first = ["succeed"] if return_exceptions else ["sleep", "back off"]
+        items = [*first, "fail", "succeed"]
         try:
-            results = await delegate_starmap(tasks.sleeps_or_fails, tasks_, return_exceptions=return_exceptions)
+            results = await delegate_map(tasks.item, items, return_exceptions=return_exceptions)
         except ActivityError as error:
             return [type(error.cause).__name__, str(error.cause)]
         return [type(result).__name__ for result in results]
@@ -310,6 +311,18 @@ class SameId:
 
 
 @workflow.defn
+class RefusedId:
+    """Gives a job an id that can't be one."""
+
+    @workflow.run
+    async def run(self, job_id: str) -> str:
+        try:
+            return str(await delegate(tasks.noted, 1, job_id=job_id))
+        except ValueError as error:
+            return str(error)
+
+
+@workflow.defn
 class OwnIds:
     """Jobs with ids of their own, many at once."""
 
@@ -363,11 +376,11 @@ class ContinuesAsNew:
 
     @workflow.run
     async def run(self, runs: int) -> str:
-        if runs == 0:
-            return str(await delegate(tasks.noted, 2))
-        asyncio.create_task(delegate(tasks.noted, 1))  # noqa: RUF006
-        await workflow.sleep(timedelta(milliseconds=1))
-        workflow.continue_as_new(runs - 1)
+        if runs > 0:
+            left_behind = asyncio.create_task(delegate(tasks.noted, 1))
+            await asyncio.wait([left_behind], timeout=0.001)
+            workflow.continue_as_new(runs - 1)
+        return str(await delegate(tasks.noted, 2))
 
 
 @workflow.defn

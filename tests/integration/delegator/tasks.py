@@ -224,8 +224,23 @@ async def implemented_nowhere(number: int) -> int: ...
 
 
 @delegated
-async def sleeps_or_fails(seconds: float, fails: bool) -> None:
-    note("started")
-    await asyncio.sleep(seconds)
-    if fails:
-        raise ApplicationError("bad item", type="BadItem", non_retryable=True)
+async def item(kind: str) -> None:
+    note(kind)
+    match kind:
+        case "sleep":
+            await asyncio.sleep(60)
+        case "back off":
+            raise ApplicationError("later", next_retry_delay=timedelta(minutes=1))
+        case "fail":
+            await begin()
+            raise ApplicationError("bad item", type="BadItem", non_retryable=True)
+
+
+@delegated
+async def unusable_failure() -> None:
+    raise ApplicationError("odd", object(), type="Odd")
+
+
+@delegated
+async def unusable_heartbeat() -> None:
+    heartbeat(object())

@@ -1,0 +1,151 @@
+"""Cancellation, from a workflow to a waiting row and to a running handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import CancelledError
+
+from delegator.dev.temporal import TemporalServer
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import BRIEF, SIGNALLED, Environment, environment, eventually
+from tests.support import Databases
+
+WAYS = ["delegate", "execute_activity"]
+ASKING = ["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED"]
+
+
+@pytest.fixture(scope="module")
+async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
+    """An engine without a single HTTP worker: every row waits."""
+    async with environment(databases, temporal, http_worker=False) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module", params=["waited inline", "signalled"])
+async def idle_queue(request: pytest.FixtureRequest, idle_engine: Environment) -> AsyncIterator[str]:
+    options = BRIEF if request.param == "waited inline" else SIGNALLED
+    async with idle_engine.worker(options, intercept=True) as task_queue:
+        yield task_queue
+
+
+async def row_of(engine: Environment, workflow_id: str) -> dict[str, Any]:
+    async def one() -> dict[str, Any] | None:
+        rows = await engine.rows("workflow_id = %s", workflow_id)
+        return rows[0] if rows else None
+
+    found = await eventually(one)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("kind", ASKING)
+@pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
+@pytest.mark.parametrize("who", ["task", "workflow"])
+async def test_a_waiting_row_is_removed(idle_engine: Environment, idle_queue: str, way: str, kind: str, who: str):
+    handle = await idle_engine.start(flows.Cancellable.run, way, "noted", [1], kind, task_queue=idle_queue)
+    await row_of(idle_engine, handle.id)
+    if who == "task":
+        await handle.signal(flows.Cancellable.cancel)
+        assert await idle_engine.result(handle) == "activity cancelled"
+    else:
+        await handle.cancel()
+        assert await idle_engine.result(handle) == "workflow cancelled, activity cancelled"
+    assert await idle_engine.rows("workflow_id = %s", handle.id) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_cancelled_workflow_ends_as_cancelled(idle_engine: Environment, idle_queue: str, way: str):
+    handle = await idle_engine.start(flows.WaitsDirectly.run, way, "noted", [1], task_queue=idle_queue)
+    await row_of(idle_engine, handle.id)
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError) as raised:
+        await idle_engine.result(handle)
+    assert isinstance(raised.value.cause, CancelledError)
+    await idle_engine.nothing_left()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_was_not_sent_yet_is_never_enqueued(idle_engine: Environment, idle_queue: str, way: str):
+    handle = await idle_engine.start(flows.CancelsAtOnce.run, way, task_queue=idle_queue)
+    assert await idle_engine.result(handle) == "cancelled"
+    assert await idle_engine.rows("workflow_id = %s", handle.id) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_abandoned_job_stays(engine: Environment, signal_queue: str, way: str):
+    workflow_id = f"abandons by {way}"
+    with engine.held(workflow_id):
+        handle = await engine.start(
+            flows.Cancellable.run, way, "noted", [1], "ABANDON", id=workflow_id, task_queue=signal_queue
+        )
+        await engine.noted(workflow_id, "started")
+        await handle.signal(flows.Cancellable.cancel)
+        assert await engine.result(handle) == "activity cancelled"
+        (row,) = await engine.rows("workflow_id = %s", workflow_id)
+        assert row["outcome"] is None and not row["cancel_requested"]
+    await engine.nothing_left()
+    assert engine.ledger(workflow_id) == [("started", 1)]
+
+
+@pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
+async def test_trying_to_cancel_does_not_wait_for_the_handler(engine: Environment, signal_queue: str, way: str):
+    handle = await engine.start(
+        flows.Cancellable.run, way, "until_cancelled", [True], "TRY_CANCEL", task_queue=signal_queue
+    )
+    await engine.noted(handle.id, "started")
+    await handle.signal(flows.Cancellable.cancel)
+    assert await engine.result(handle) == "activity cancelled"
+    await engine.noted(handle.id, "cancelled")
+    await engine.nothing_left()
+    assert engine.ledger(handle.id) == [("started", 1), ("cleaned up", 1), ("cancelled", 1)]
+
+
+@pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
+@pytest.mark.parametrize("who", ["task", "workflow"])
+async def test_waiting_for_a_cancellation_lets_the_handler_clean_up(
+    engine: Environment, signal_queue: str, way: str, who: str
+):
+    kind = "WAIT_CANCELLATION_COMPLETED"
+    handle = await engine.start(flows.Cancellable.run, way, "until_cancelled", [True], kind, task_queue=signal_queue)
+    await engine.noted(handle.id, "started")
+    await (handle.signal(flows.Cancellable.cancel) if who == "task" else handle.cancel())
+    expected = "activity cancelled" if who == "task" else "workflow cancelled, activity cancelled"
+    assert await engine.result(handle) == expected
+    assert engine.ledger(handle.id) == [("started", 1), ("cleaned up", 1), ("cancelled", 1)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_handler_may_finish_all_the_same(engine: Environment, signal_queue: str, way: str):
+    kind = "WAIT_CANCELLATION_COMPLETED"
+    handle = await engine.start(flows.Cancellable.run, way, "ignores_cancellation", [], kind, task_queue=signal_queue)
+    await engine.noted(handle.id, "started")
+    await handle.signal(flows.Cancellable.cancel)
+    assert await engine.result(handle) == "result finished all the same"
+
+
+async def test_a_job_that_waits_for_a_retry_is_removed(engine: Environment, signal_queue: str):
+    handle = await engine.start(
+        flows.Cancellable.run, "delegate", "item", ["back off"], "WAIT_CANCELLATION_COMPLETED", task_queue=signal_queue
+    )
+
+    async def backs_off() -> bool:
+        return bool(await engine.rows("workflow_id = %s AND retry_at IS NOT NULL", handle.id))
+
+    await eventually(backs_off)
+    await handle.signal(flows.Cancellable.cancel)
+    assert await engine.result(handle) == "activity cancelled"
+    assert engine.ledger(handle.id) == [("back off", 1)]
+
+
+async def test_a_terminated_workflow_leaves_nothing(engine: Environment, signal_queue: str):
+    with engine.held("terminated"):
+        handle = await engine.start(
+            flows.WaitsDirectly.run, "delegate", "noted", [1], id="terminated", task_queue=signal_queue
+        )
+        await engine.noted("terminated", "started")
+        await handle.terminate()
+    await engine.nothing_left()

@@ -1,0 +1,171 @@
+"""Exactly once, as a workflow sees it; and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.converter import DataConverter
+
+from delegator.wire.frames import to_raw_value
+from delegator.wire.outcomes import Outcome, OutcomeKind, pack_signal
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import OUTCOMES_SIGNAL, PATIENT, ROOT, SIGNALLED, Environment, eventually
+
+
+def completed(result: Any) -> Outcome:
+    payloads = DataConverter.default.payload_converter.to_payloads([result])
+    return Outcome(OutcomeKind.COMPLETED, Payloads(payloads=payloads).SerializeToString())
+
+
+async def test_repeated_and_unknown_outcomes_are_ignored(engine: Environment, signal_queue: str):
+    handle = await engine.start(flows.Settled.run, task_queue=signal_queue)
+
+    async def signals() -> list[Any]:
+        return [
+            event.workflow_execution_signaled_event_attributes.input
+            for event in (await handle.fetch_history()).events
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+        ]
+
+    (sent,) = await eventually(signals)
+    run_id = handle.first_execution_run_id
+    forged = [(f"{run_id}:0", completed(99)), ("nobody's", completed(98)), (f"{run_id}:77", completed(97))]
+    for frame in (sent.payloads[0].data, sent.payloads[0].data, pack_signal(forged)):
+        await handle.signal(OUTCOMES_SIGNAL, to_raw_value(frame))
+    await handle.signal(flows.Settled.finish)
+    assert await engine.result(handle) == [5, 6]
+    assert engine.ledger(handle.id) == [("started", 1), ("started", 1)]
+
+
+async def test_an_outcome_that_came_before_the_code_ran_is_used_and_nothing_is_enqueued(
+    engine: Environment, inline_queue: str
+):
+    job_id = f"early-{uuid.uuid4()}"
+    handle = await engine.start(
+        flows.SameId.run,
+        job_id,
+        task_queue=inline_queue,
+        start_signal=OUTCOMES_SIGNAL,
+        start_signal_args=[to_raw_value(pack_signal([(job_id, completed(41))]))],
+    )
+    assert (await engine.result(handle))[0] == 41
+    assert engine.ledger(handle.id) == []
+    assert await engine.rows("job_id = %s", job_id) == []
+
+
+async def test_a_job_id_is_used_once_in_a_run(engine: Environment, inline_queue: str):
+    job_id = f"own-{uuid.uuid4()}"
+    handle = await engine.start(flows.SameId.run, job_id, task_queue=inline_queue)
+    first, error = await engine.result(handle)
+    assert first == 1
+    assert error == f"job id {job_id!r} was already used in this workflow run"
+    assert engine.ledger(handle.id) == [("started", 1)]
+
+
+async def test_long_job_ids_many_at_once(engine: Environment, inline_queue: str):
+    ids = [f"{number}, {uuid.uuid4()} {'x' * 440}" for number in range(200)]
+    assert await engine.execute(flows.OwnIds.run, ids, task_queue=inline_queue) == [n * 2 for n in range(200)]
+
+
+@pytest.mark.parametrize("job_id", ["", "a\0b", "line\nbreak", "x" * 501])
+async def test_what_cannot_be_a_job_id_is_refused(engine: Environment, inline_queue: str, job_id: str):
+    handle = await engine.start(flows.RefusedId.run, job_id, task_queue=inline_queue)
+    assert (await engine.result(handle)).startswith("a job id has 1 to 500 bytes")
+
+
+async def test_settled_rows_linger_and_vanish(engine: Environment, inline_queue: str):
+    with engine.held("lingers"):
+        handle = await engine.start(flows.Sequence_.run, "delegate", 1, id="lingers", task_queue=inline_queue)
+        await engine.noted("lingers", "started")
+    await engine.result(handle)
+
+    async def gone() -> bool:
+        return not await engine.rows("workflow_id = 'lingers'")
+
+    await eventually(gone)
+
+
+async def test_a_dynamic_signal_handler_does_not_swallow_outcomes(engine: Environment, signal_queue: str):
+    handle = await engine.start(flows.CatchesSignals.run, task_queue=signal_queue)
+    await handle.signal("anything")
+    assert await engine.result(handle) == [8, ["anything"]]
+
+
+async def test_a_job_left_by_continue_as_new_is_forgotten(engine: Environment, signal_queue: str):
+    with engine.held("continues"):
+        handle = await engine.start(flows.ContinuesAsNew.run, 1, id="continues", task_queue=signal_queue)
+        await engine.noted("continues", "started", 2)
+    assert await engine.result(handle) == "2"
+    await engine.nothing_left()
+
+
+async def test_a_workflow_is_evicted_and_goes_on(engine: Environment):
+    async with engine.worker(SIGNALLED, intercept=True, max_cached_workflows=0) as task_queue:
+        handles = [
+            await engine.start(flows.Sequence_.run, way, 3, task_queue=task_queue)
+            for way in ("delegate", "execute_activity")
+        ]
+        assert [await engine.result(handle) for handle in handles] == [[0, 1, 2]] * 2
+        assert await engine.execute(flows.Many.run, "delegate_map", 50, task_queue=task_queue)
+        assert await engine.execute(flows.Mixed.run, task_queue=task_queue) == [2, 4, [6, 8], "a 1 1/1", 2, None]
+
+
+@pytest.mark.parametrize("finishes", ["before", "after"])
+@pytest.mark.parametrize("way", ["delegate", "execute_activity"])
+async def test_a_delegator_killed_in_its_inline_wait(engine: Environment, way: str, finishes: str):
+    """Another worker completes the workflow; no job ran twice."""
+    task_queue = f"killed-{uuid.uuid4()}"
+    workflow_id = f"{way}, job finishes {finishes} the take-over"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.delegator.temporal_worker", task_queue),
+        cwd=ROOT,
+        env=engine.variables,
+    )
+
+    async def row() -> dict[str, Any] | None:
+        rows = await engine.rows("workflow_id = %s", workflow_id)
+        return rows[0] if rows else None
+
+    gate = engine.held(workflow_id)
+    gate.__enter__()
+    try:
+        handle = await engine.start(
+            flows.WaitsDirectly.run,
+            *(way, "noted", [7]),
+            id=workflow_id,
+            task_queue=task_queue,
+            task_timeout=timedelta(seconds=2),
+        )
+        await engine.noted(workflow_id, "started")
+        waiter = (await eventually(row))["waiter_id"]
+        assert waiter is not None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    if finishes == "before":
+        gate.__exit__(None, None, None)
+
+        async def stored() -> bool:
+            found = await row()
+            return found is not None and found["outcome"] == "completed"
+
+        await eventually(stored)
+    async with engine.worker(PATIENT, intercept=True, task_queue=task_queue, workflows=[flows.WaitsDirectly]):
+        if finishes == "after":
+
+            async def adopted() -> bool:
+                found = await row()
+                return found is not None and found["waiter_id"] not in (None, waiter)
+
+            await eventually(adopted)
+            gate.__exit__(None, None, None)
+        assert await engine.result(handle) == 7
+    assert engine.ledger(workflow_id) == [("started", 1)]
