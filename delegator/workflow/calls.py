@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.failure.v1 import Failure
@@ -131,13 +131,17 @@ class Converter:
             results = self._payloads.from_payloads(Payloads.FromString(outcome.body).payloads, hints)
             return results[0] if results else None
         if not outcome.body:
-            raise canceled_error(call)
+            raise_canceled(call)
         raise self._failures.from_failure(Failure.FromString(outcome.body), self._payloads)
 
 
-def canceled_error(call: Call) -> ActivityError:
-    """Return the error of a call whose caller was canceled, shaped as Temporal shapes it."""
-    error = ActivityError(
+def raise_canceled(call: Call) -> NoReturn:
+    """Raise the error of a call whose caller was canceled, shaped as Temporal shapes it.
+
+    Raises:
+        ActivityError: always; its cause is Temporal's CancelledError.
+    """
+    raise ActivityError(
         "Activity cancelled",
         scheduled_event_id=0,
         started_event_id=0,
@@ -145,6 +149,4 @@ def canceled_error(call: Call) -> ActivityError:
         activity_type=call.spec.kind.type,
         activity_id=call.job_id,
         retry_state=RetryState.CANCEL_REQUESTED,
-    )
-    error.__cause__ = CancelledError("Cancelled")
-    return error
+    ) from CancelledError("Cancelled")

@@ -29,7 +29,7 @@ from delegator.wire.requests import (
     pack_cancel,
     pack_enqueue,
 )
-from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, raise_canceled
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
@@ -127,12 +127,20 @@ class Delegations:
                 if not unsettled:
                     raise
                 if cancellation_type is ActivityCancellationType.ABANDON:
-                    raise canceled_error(unsettled[0]) from None
+                    raise_canceled(unsettled[0])
                 await asyncio.shield(self._spawn(self.cancel(unsettled)))
                 if cancellation_type is ActivityCancellationType.TRY_CANCEL:
-                    raise canceled_error(unsettled[0]) from None
+                    raise_canceled(unsettled[0])
         if group.failure is not None:
             raise group.failure
+
+    def give_up(self, call: Call) -> None:
+        """Cancel a call that nobody will wait for."""
+        if call.sent is None:
+            self._buffer.remove(call)
+            call.settle(_CANCELED)
+        elif call.spec.cancellation_type is not ActivityCancellationType.ABANDON:
+            self._spawn(self.cancel((call,)))
 
     async def cancel(self, calls: Iterable[Call]) -> None:
         """Remove waiting jobs and ask running ones to stop. Afterwards a removed job's call is settled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -112,15 +112,21 @@ class _DelegatedHandle(workflow.ActivityHandle[Any]):
     """An activity handle whose activity is a delegated job."""
 
     def __init__(self, delegations: Delegations, call: Call) -> None:
-        super().__init__(_outcome(delegations, call), loop=asyncio.get_running_loop())
+        super().__init__(self._outcome(), loop=asyncio.get_running_loop())
+        self._delegations = delegations
+        self._call = call
+        self._waits = False
 
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not self._waits and not self.done():
+            # Cancelled before its first step, the coroutine will never see it.
+            self._delegations.give_up(self._call)
+        return super().cancel(msg)
 
-def _outcome(delegations: Delegations, call: Call) -> Coroutine[Any, Any, Any]:
-    async def run() -> Any:
-        await delegations.wait(call.group, call.spec.cancellation_type)
-        return delegations.converter.result(call)
-
-    return run()
+    async def _outcome(self) -> Any:
+        self._waits = True
+        await self._delegations.wait(self._call.group, self._call.spec.cancellation_type)
+        return self._delegations.converter.result(self._call)
 
 
 def _positive(timeout: timedelta | None) -> timedelta | None:

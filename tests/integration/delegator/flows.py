@@ -238,7 +238,7 @@ class Cancellable:
         task = asyncio.create_task(self.call(way, name, args, workflow.ActivityCancellationType[kind]))
         waiter = asyncio.create_task(workflow.wait_condition(lambda: self.cancel_asked))
         try:
-            await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
+            await workflow.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
             task.cancel()
             return await self.outcome(task)
         except asyncio.CancelledError:
@@ -378,7 +378,7 @@ class ContinuesAsNew:
     async def run(self, runs: int) -> str:
         if runs > 0:
             left_behind = asyncio.create_task(delegate(tasks.noted, 1))
-            await asyncio.wait([left_behind], timeout=0.001)
+            await workflow.wait([left_behind], timeout=0.001)
             workflow.continue_as_new(runs - 1)
         return str(await delegate(tasks.noted, 2))
 
