@@ -153,7 +153,7 @@ class Receiver:
         while wanted:
             try:
                 async with self._pool.connection() as connection:
-                    taken, invisible = await self._table.claim(connection, wanted, self._lease.lease_id)
+                    taken, again = await self._table.claim(connection, wanted, self._lease.lease_id)
             except TRANSIENT as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
                 self._database_state.lost(first_line(error))
@@ -161,7 +161,7 @@ class Receiver:
                 continue
             self._database_state.restored()
             claimed += taken
-            wanted = [jobs[job_id].held for job_id in invisible]
+            wanted = [jobs[job_id].held for job_id in again]
             if wanted:
                 if time.monotonic() > give_up_at:
                     _log.warning("rows_invisible", extra={"rows": len(wanted)})  # the sweeper will find them

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from delegator.completion.failures import failed_outcome, failure_of
 from delegator.completion.sealing import encode_input, unseal
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.enqueue.inline import InlineWaiter
+from delegator.enqueue.inline import InlineWaiter, stop_waiting
 from delegator.enqueue.policy import InlinePolicy
 from delegator.lease import LeaseKeeper, holder_name
 from delegator.store.database import Pool
@@ -183,23 +183,23 @@ class DelegatorActivities:
         fresh = await parts.enqueuer.enqueue(queue, [job.row for job in jobs])
         known = [job for job, is_fresh in zip(jobs, fresh, strict=True) if not is_fresh]
         by_id = {job.row.job_id: job for job in jobs}
+        waiting = {job.row.job_id for job in jobs if job.wait}
+        adopted: set[str] = set()
         found: list[StoredOutcome] = []
         if known:
             # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
+            ids = {job.row.job_id for job in known}
             async with parts.pool.connection() as connection:
-                for waits in (True, False):
-                    ids = [job.row.job_id for job in known if bool(job.wait) is waits]
-                    if ids:
-                        await table.adopt(connection, ids, parts.lease.lease_id if waits else None)
-                silent = [job.row.job_id for job in known if not job.wait]
-                if silent:
-                    found += await table.read(connection, silent)
-        waiting = [job.row.job_id for job in jobs if job.wait]
+                if ids & waiting:
+                    adopted = await table.adopt(connection, sorted(ids & waiting), parts.lease.lease_id)
+                if ids - adopted:
+                    found += await stop_waiting(connection, table, ids - adopted)
+            waiting -= ids - adopted
         if waiting:
             longest = max(job.wait for job in jobs)
-            known_ids = [job.row.job_id for job in known if job.wait]
-            found += await parts.waiter.wait(table, waiting, longest, known_ids)
-            self._learn(parts, jobs, {outcome.job_id for outcome in found})
+            found += await parts.waiter.wait(table, sorted(waiting), longest, sorted(adopted))
+            waited = [job for job in jobs if job.row.job_id in waiting]
+            self._learn(parts, waited, {outcome.job_id for outcome in found})
         for stored in found:
             outcome = await unseal(stored.outcome, stored.result, parts.converter.payload_codec)
             outcomes[by_id[stored.job_id].position] = outcome

@@ -124,13 +124,8 @@ class InlineWaiter:
             await table.hand_over(connection, job_ids)
 
     async def _release(self, wait: _Wait) -> None:
-        missing = sorted(wait.missing)
         async with self._pool.connection() as connection:
-            released = await wait.table.release_waiter(connection, missing)
-            # A new statement, hence a new snapshot: it sees the outcome that made the row impossible to release.
-            rest = [job_id for job_id in missing if job_id not in released]
-            if rest:
-                self._found(wait, await wait.table.read(connection, rest))
+            self._found(wait, await stop_waiting(connection, wait.table, wait.missing))
 
     def _hint(self, table: QueueTable, job_ids: Iterable[str]) -> None:
         self._hints[table].update(job_ids)
@@ -215,3 +210,27 @@ class InlineWaiter:
                 except psycopg.Error as error:
                     # The sweeper deletes them after the retention.
                     _log.warning("settled_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
+
+
+async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Iterable[str]) -> list[StoredOutcome]:
+    """Name no waiter in rows any more, and return the outcomes of those that are settled.
+
+    Every other row that exists when this returns will be signalled, whatever happened to it meanwhile.
+
+    Args:
+        connection: where to.
+        table: the queue's table.
+        job_ids: the rows.
+    """
+    found: list[StoredOutcome] = []
+    rest = set(job_ids)
+    while rest:
+        rest -= await table.release_waiter(connection, sorted(rest))
+        if rest:
+            # Each a new statement, hence a new snapshot. A row that was re-emitted under the release is seen here,
+            # still naming its waiter; in this order, because its outcome may come at any moment.
+            unfinished = await table.unfinished(connection, sorted(rest))
+            outcomes = await table.read(connection, sorted(rest))
+            found += outcomes
+            rest = unfinished - {outcome.job_id for outcome in outcomes}
+    return found

@@ -28,8 +28,12 @@ ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 """
 
+# Who finds nobody named may not put his name there: a workflow may count on the signal already, and would never hear
+# of an outcome that is stored for a delegator which nobody listens to any more.
 _ADOPT = """
-UPDATE {table} SET waiter_id = %(waiter_id)s WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+UPDATE {table} SET waiter_id = %(waiter_id)s
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL AND waiter_id IS NOT NULL
+RETURNING job_id
 """
 
 _READ = """
@@ -40,6 +44,10 @@ _RELEASE_WAITER = """
 UPDATE {table} SET waiter_id = NULL
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 RETURNING job_id
+"""
+
+_UNFINISHED = """
+SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 """
 
 _HAND_OVER = """
@@ -56,7 +64,8 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NU
 # The array's order is the order in which the index is read and rows are locked, so that two claims of
 # overlapping batches wait for each other instead of deadlocking: callers sort it.
 # A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed
-# yet; that it is not simply gone must be judged by the very snapshot that misses it.
+# yet; that it is not simply gone must be judged by the very snapshot that misses it. Nor can any by a lease that has
+# run out: it may be renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost.
 _CLAIM = """
 WITH claimed AS (
     UPDATE {table} AS q
@@ -81,6 +90,7 @@ UNION ALL
 SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL
 FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
 WHERE NOT pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot())
+   OR NOT EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
 """
 
 _SETTLE = """
@@ -226,7 +236,7 @@ class Settled(NamedTuple):
 
 
 class QueueTable:
-    """The statements of one queue's table. Every method is one statement, atomic by itself."""
+    """The statements of one queue's table. Every method but `cancel` is one statement, atomic by itself."""
 
     def __init__(self, queue: str) -> None:
         """Prepare the statements for `queue`.
@@ -244,6 +254,7 @@ class QueueTable:
         self._adopt = statement(_ADOPT)
         self._read = statement(_READ)
         self._release_waiter = statement(_RELEASE_WAITER)
+        self._unfinished = statement(_UNFINISHED)
         self._hand_over = statement(_HAND_OVER)
         self._delete_read = statement(_DELETE_READ)
         self._claim = statement(_CLAIM)
@@ -277,9 +288,10 @@ class QueueTable:
         )
         return {row[0] for row in await cursor.fetchall()}
 
-    async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int | None) -> None:
-        """Name a new waiter, or none, in unfinished rows that were enqueued before."""
-        await connection.execute(self._adopt, {"job_id": sorted(job_ids), "waiter_id": waiter_id})
+    async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
+        """Name a new waiter in unfinished rows that name another; return the ids of those."""
+        cursor = await connection.execute(self._adopt, {"job_id": sorted(job_ids), "waiter_id": waiter_id})
+        return {row[0] for row in await cursor.fetchall()}
 
     async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
         """Return the outcomes stored so far."""
@@ -287,8 +299,16 @@ class QueueTable:
         return [StoredOutcome(*row) for row in await cursor.fetchall()]
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
-        """Stop waiting inline for unfinished rows: return the ids of those that will be signalled."""
+        """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.
+
+        An update waits for a concurrent re-emission and then misses the row that it has inserted: ask `unfinished`.
+        """
         cursor = await connection.execute(self._release_waiter, {"job_id": sorted(job_ids)})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def unfinished(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Return the ids of the rows that have no outcome yet."""
+        cursor = await connection.execute(self._unfinished, {"job_id": sorted(job_ids)})
         return {row[0] for row in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
@@ -313,7 +333,8 @@ class QueueTable:
             lease_id: this worker's lease.
 
         Returns:
-            The rows taken, and the ids of those whose insert is not visible yet: claim these again.
+            The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
+            run out and will be renewed or replaced.
         """
         ordered = sorted(streamed)
         cursor = await connection.execute(
@@ -326,13 +347,13 @@ class QueueTable:
             binary=True,
         )
         claimed: list[Claimed] = []
-        invisible: set[str] = set()
+        again: set[str] = set()
         for row in await cursor.fetchall():
             if row[1] is None:
-                invisible.add(row[0])
+                again.add(row[0])
             else:
                 claimed.append(Claimed(*row))
-        return claimed, invisible
+        return claimed, again
 
     async def settle(self, connection: Connection, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
         """Store outcomes that somebody waits for inline, and tell them.
@@ -409,14 +430,20 @@ class QueueTable:
         Returns:
             The ids of the removed, and of those whose running handler will be asked to stop.
         """
-        ordered = sorted(job_ids)
-        cursor = await connection.execute(self._cancel_waiting, {"job_id": ordered})
-        removed = {row[0] for row in await cursor.fetchall()}
-        rest = [job_id for job_id in ordered if job_id not in removed]
-        if not rest:
-            return removed, set()
-        cursor = await connection.execute(self._cancel_running, {"job_id": rest})
-        return removed, {row[0] for row in await cursor.fetchall()}
+        removed: set[str] = set()
+        marked: set[str] = set()
+        rest = set(job_ids)
+        while rest:
+            cursor = await connection.execute(self._cancel_waiting, {"job_id": sorted(rest)})
+            removed |= {row[0] for row in await cursor.fetchall()}
+            rest -= removed
+            if rest:
+                cursor = await connection.execute(self._cancel_running, {"job_id": sorted(rest)})
+                marked |= {row[0] for row in await cursor.fetchall()}
+                rest -= marked
+            if rest:  # settled, gone, or re-emitted at that moment
+                rest = await self.unfinished(connection, sorted(rest))
+        return removed, marked
 
     async def depth(self, connection: Connection) -> tuple[int, int, int, float]:
         """Return how many jobs wait, run and wait for a retry, and the age of the oldest in seconds."""

@@ -1,0 +1,205 @@
+"""The real tables, driven by the engine's own statements; times are moved instead of waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from psycopg import sql
+
+from delegator.rescue import statements
+from delegator.rescue.statements import RescueStatements
+from delegator.store import dead_letter_table, lease_table
+from delegator.store.database import Connection, connect
+from delegator.store.dead_letter_table import Dead
+from delegator.store.queue_table import NewJob, QueueTable, Settled
+from delegator.store.reemit import reemit_statement
+from tests.integration.store.model import LATER
+
+T = TypeVar("T")
+TABLE = QueueTable("default")
+RESCUE = RescueStatements(TABLE)
+HOUR, NOW = timedelta(hours=1), timedelta(0)
+RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
+RELEASE = reemit_statement(
+    TABLE.name,
+    sql.SQL("job_id = ANY(%(job_id)s) AND lease_id = %(lease_id)s AND outcome IS NULL"),
+    {"lease_id": sql.NULL, "attempt": sql.SQL("attempt - 1")},
+)
+_SET_UP = """
+CREATE TABLE emitted (job_id text);
+CREATE FUNCTION emit() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO emitted VALUES (new.job_id); RETURN NULL; END $$;
+CREATE TRIGGER emit AFTER INSERT ON custom_task_queue FOR EACH ROW EXECUTE FUNCTION emit();
+"""
+_WIPE = """
+WITH a AS (DELETE FROM custom_task_queue), b AS (DELETE FROM custom_task_lease), c AS (DELETE FROM emitted)
+DELETE FROM custom_task_dead_letter
+"""
+_ROWS = """
+SELECT job_id, lease_token, attempt, lease_id,
+       CASE WHEN retry_at IS NULL THEN NULL WHEN retry_at <= now() THEN 'due' ELSE 'later' END,
+       waiter_id, outcome, cancel_requested, coalesce(deadline <= now(), false)
+FROM custom_task_queue
+"""
+_OTHERS = """
+SELECT ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at > now() ORDER BY 1),
+       ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at <= now() ORDER BY 1),
+       (SELECT count(*) FROM custom_task_dead_letter),
+       (SELECT jsonb_object_agg(job_id, n) FROM (SELECT job_id, count(*) AS n FROM emitted GROUP BY 1) AS e)
+"""
+_IS_BLOCKED = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+
+Run = Callable[[Connection], Awaitable[Any]]
+
+
+class Store:
+    """Three connections to one database, and the loop they live on."""
+
+    def __init__(self, url: str, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self.first, self.second, self.observer = (self.run(self._connected(url)) for _ in range(3))
+        self.run(self.first.execute(_SET_UP.encode(), prepare=False))
+
+    @staticmethod
+    async def _connected(url: str) -> Connection:
+        connection = await connect(url, application_name="state machine")
+        connection.prepare_threshold = 0
+        return connection
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        for connection in (self.first, self.second, self.observer):
+            self.run(connection.close())
+
+    def wipe(self) -> None:
+        self.run(self.first.execute(_WIPE.encode()))
+
+    def do(self, step: Run) -> Any:
+        return self.run(step(self.first))
+
+    def race(self, first: Run, second: Run) -> tuple[Any, Any]:
+        """Let `second` begin when `first` is done and not yet committed."""
+        return self.run(self._race(first, second))  # type: ignore[no-any-return]
+
+    async def _race(self, first: Run, second: Run) -> tuple[Any, Any]:
+        async with self.first.transaction():
+            early = await first(self.first)
+            late = asyncio.ensure_future(second(self.second))
+            pid = self.second.info.backend_pid
+            while not late.done() and not await self._is_blocked(pid):
+                await asyncio.sleep(0)
+        return early, await late
+
+    async def _is_blocked(self, pid: int) -> bool:
+        row = await (await self.observer.execute(_IS_BLOCKED.encode(), (pid,))).fetchone()
+        return row is not None and row[0]
+
+    def look(self) -> tuple[dict[str, tuple[Any, ...]], tuple[Any, ...]]:
+        """Return the rows by job, and: live leases, expired leases, dead letters, emissions by job."""
+        return self.run(self._look())  # type: ignore[no-any-return]
+
+    async def _look(self) -> tuple[dict[str, tuple[Any, ...]], tuple[Any, ...]]:
+        rows = await (await self.observer.execute(_ROWS.encode())).fetchall()
+        others = await (await self.observer.execute(_OTHERS.encode())).fetchone()
+        assert others is not None
+        return {row[0]: row[1:] for row in rows}, others
+
+
+async def grant(db: Connection, kind: str) -> int:
+    return await lease_table.grant(db, kind, "test", "default" if kind == "worker" else None, HOUR)
+
+
+async def renew(db: Connection, lease: int, drained: bool) -> bool:
+    return await lease_table.renew(db, lease, HOUR, NOW if drained else None)
+
+
+async def run_out(db: Connection, lease: int) -> None:
+    await db.execute(b"UPDATE custom_task_lease SET expires_at = now() - interval '1 s' WHERE lease_id = %s", (lease,))
+
+
+async def make_due(db: Connection) -> None:
+    await db.execute(b"UPDATE custom_task_queue SET retry_at = now() WHERE retry_at > now()")
+
+
+async def pass_deadline(db: Connection, job: str) -> None:
+    await db.execute(
+        b"UPDATE custom_task_queue SET deadline = now() - interval '1 min' WHERE job_id = %s AND outcome IS NULL",
+        (job,),
+    )
+
+
+async def insert(db: Connection, jobs: Sequence[str], waiter: int | None, plain: bool = False) -> set[str]:
+    new = [
+        NewJob(job, "t", None, None, None, None if plain else "wf", None if plain else RUN, None, 3_600_000, waiter)
+        for job in jobs
+    ]
+    return await TABLE.insert(db, "ns", new)
+
+
+async def read(db: Connection, jobs: Sequence[str]) -> dict[str, str]:
+    return {found.job_id: found.outcome for found in await TABLE.read(db, list(jobs))}
+
+
+async def claim(db: Connection, jobs: Sequence[str], lease: int) -> tuple[dict[str, int], set[str]]:
+    claimed, again = await TABLE.claim(db, [(job, 0) for job in jobs], lease)
+    return {job.job_id: job.attempt for job in claimed}, again
+
+
+async def settle(db: Connection, tokens: Mapping[str, int]) -> tuple[set[str], set[str]]:
+    """As the finisher does: what is in neither set is asked for once more."""
+    stored: set[str] = set()
+    unwaited: set[str] = set()
+    rest = [Settled(job, token, "completed", b"x") for job, token in tokens.items()]
+    for _ in range(2):
+        some, others = await TABLE.settle(db, rest)
+        stored |= some
+        unwaited |= others
+        rest = [job for job in rest if job.job_id not in some | others]
+        if not rest:
+            break
+    return stored, unwaited
+
+
+async def retry(db: Connection, held: Mapping[str, tuple[int, int]], when: str) -> set[str]:
+    """Retry jobs, given by their token and attempt."""
+    delay = 3_600_000 if when == LATER else 0
+    return await TABLE.retry(db, [(job, token, delay, b"f", attempt) for job, (token, attempt) in held.items()])
+
+
+async def bury(db: Connection, tokens: Mapping[str, int]) -> dict[str, bool]:
+    dead = [Dead(job, token, "failed", b"f", "attempts_exhausted", "E") for job, token in tokens.items()]
+    return await dead_letter_table.bury(db, TABLE, dead)
+
+
+async def give_back(db: Connection, jobs: Sequence[str], lease: int) -> int:
+    cursor = await db.execute(RELEASE, {"job_id": list(jobs), "lease_id": lease, "limit": len(jobs)})
+    return cursor.rowcount
+
+
+async def sweep_leases(db: Connection) -> set[int]:
+    async with db.transaction():
+        expired = await statements.expired_leases(db)
+        await RESCUE.reemit_abandoned(db, expired)
+        await statements.delete_leases(db, expired)
+    return set(expired)
+
+
+async def past_deadline(db: Connection, patient: bool) -> set[tuple[str, int]]:
+    return {(late.job_id, late.lease_token) for late in await RESCUE.past_deadline(db, HOUR if patient else NOW)}
+
+
+async def expire(db: Connection, tokens: Mapping[str, int]) -> int:
+    return await RESCUE.expire(db, [(job, token, b"t") for job, token in tokens.items()])
+
+
+async def untold(db: Connection) -> set[str]:
+    return {row.job_id for row in await RESCUE.untold(db, -HOUR)}
+
+
+async def delete_told(db: Connection, jobs: Collection[str]) -> None:
+    await RESCUE.delete_told(db, list(jobs))

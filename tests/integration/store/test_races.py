@@ -1,0 +1,266 @@
+"""Two statements at once on the same rows: side by side, and one waiting for the other's commit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from delegator.enqueue.inline import stop_waiting
+from delegator.store.database import Connection, connect
+from tests.integration.store import database as steps
+from tests.integration.store.database import HOUR, NOW, RESCUE, TABLE
+from tests.support import Database
+
+T = TypeVar("T")
+JOBS = [f"job-{number:03}" for number in range(240)]
+CHUNK = 12
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two connections, and one that looks."""
+
+    one: Connection
+    other: Connection
+    observer: Connection
+
+    async def rows(self, condition: str = "true") -> dict[str, dict[str, Any]]:
+        cursor = await self.observer.execute(f"SELECT job_id, to_jsonb(q) FROM custom_task_queue q WHERE {condition}")  # type: ignore[arg-type]
+        return dict(await cursor.fetchall())
+
+    async def lease(self, kind: str = "worker") -> int:
+        return await steps.grant(self.observer, kind)
+
+    async def held(self, lease: int, jobs: Sequence[str] = JOBS, waiter: int | None = None) -> dict[str, int]:
+        """Enqueue and claim jobs; their fences."""
+        await steps.insert(self.observer, jobs, waiter)
+        claimed, _ = await TABLE.claim(self.observer, [(job, 0) for job in jobs], lease)
+        return {job.job_id: job.lease_token for job in claimed}
+
+    async def late(
+        self, first: Callable[[Connection], Awaitable[Any]], second: Callable[[Connection], Awaitable[T]]
+    ) -> T:
+        """Let `second` begin when `first` is done and not yet committed; its result."""
+        async with self.one.transaction():
+            await first(self.one)
+            waiting = asyncio.ensure_future(second(self.other))
+            pid = self.other.info.backend_pid
+            blocked: Any = False
+            while not blocked:
+                assert not waiting.done(), "it did not have to wait"
+                cursor = await self.observer.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,))
+                ((blocked,),) = await cursor.fetchall()
+        return await waiting
+
+
+@pytest.fixture
+async def pair(database: Database) -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as stack:
+        connections = []
+        for _ in range(3):
+            connection = await connect(database.url, application_name="race")
+            connections.append(await stack.enter_async_context(connection))
+        yield Pair(*connections)
+
+
+async def chunked(
+    connection: Connection, jobs: Sequence[str], step: Callable[[Connection, list[str]], Awaitable[T]]
+) -> list[T]:
+    """Make a step on a few jobs after the other, in an order of its own; a deadlock is tried again, as everywhere."""
+    order = random.sample(list(jobs), len(jobs))
+    results = []
+    for start in range(0, len(order), CHUNK):
+        chunk = order[start : start + CHUNK]
+        while True:
+            try:
+                results.append(await step(connection, chunk))
+                break
+            except psycopg.errors.DeadlockDetected:
+                continue
+    return results
+
+
+def union(sets: Sequence[Any]) -> set[str]:
+    return set().union(*sets)
+
+
+@pytest.fixture(params=range(ROUNDS))
+def again(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+async def test_two_claims_take_each_job_once(pair: Pair, again: int) -> None:
+    await steps.insert(pair.observer, JOBS, None)
+    leases = [await pair.lease(), await pair.lease()]
+
+    async def claim_all(connection: Connection, lease: int) -> set[str]:
+        results = await chunked(connection, JOBS, lambda db, jobs: steps.claim(db, jobs, lease))
+        return union([claimed for claimed, _ in results])
+
+    first, second = await asyncio.gather(claim_all(pair.one, leases[0]), claim_all(pair.other, leases[1]))
+
+    assert first | second == set(JOBS)
+    assert not first & second
+    for lease, claimed in zip(leases, (first, second), strict=True):
+        assert set(await pair.rows(f"lease_id = {lease} AND attempt = 1")) == claimed
+
+
+async def test_an_outcome_is_read_inline_or_signalled(pair: Pair, again: int) -> None:
+    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("delegator"))
+
+    settled, read = await asyncio.gather(
+        chunked(pair.one, JOBS, lambda db, jobs: steps.settle(db, {job: tokens[job] for job in jobs})),
+        chunked(pair.other, JOBS, lambda db, jobs: stop_waiting(db, TABLE, jobs)),
+    )
+
+    stored, unwaited = union([stored for stored, _ in settled]), union([unwaited for _, unwaited in settled])
+    assert {found.job_id for outcomes in read for found in outcomes} == stored
+    assert unwaited == set(JOBS) - stored
+    assert set(await pair.rows("outcome IS NULL AND waiter_id IS NULL")) == unwaited
+
+
+async def test_a_job_is_finished_or_timed_out(pair: Pair, again: int) -> None:
+    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("delegator"))
+
+    settled, expired = await asyncio.gather(
+        chunked(pair.one, JOBS, lambda db, jobs: steps.settle(db, {job: tokens[job] for job in jobs})),
+        chunked(pair.other, JOBS, lambda db, jobs: steps.expire(db, {job: tokens[job] for job in jobs})),
+    )
+
+    stored = union([stored for stored, _ in settled])
+    assert union([unwaited for _, unwaited in settled]) == set()
+    assert sum(expired) == len(JOBS) - len(stored)
+    assert set(await pair.rows("outcome = 'completed'")) == stored
+    assert set(await pair.rows("outcome = 'failed'")) == set(JOBS) - stored
+
+
+async def test_what_a_claim_misses_was_emitted_again(pair: Pair, again: int) -> None:
+    await steps.insert(pair.observer, JOBS, None)
+    lease = await pair.lease()
+    await steps.renew(pair.observer, lease, drained=True)
+    before = await pair.rows()
+
+    claims, _ = await asyncio.gather(
+        chunked(pair.one, JOBS, lambda db, jobs: steps.claim(db, jobs, lease)),
+        RESCUE.reemit_undelivered(pair.other, NOW),
+    )
+
+    claimed = union([claimed for claimed, _ in claims])
+    after = await pair.rows()
+    assert set(after) == set(JOBS)
+    assert {job for job, row in after.items() if row["lease_id"] == lease} == claimed
+    for job in set(JOBS) - claimed:
+        assert after[job]["emitted_at"] > before[job]["emitted_at"]
+        assert after[job]["lease_token"] > before[job]["lease_token"]
+
+
+async def test_a_cancelled_job_is_removed_or_told_to_stop(pair: Pair, again: int) -> None:
+    await steps.insert(pair.observer, JOBS, None)
+    lease = await pair.lease()
+
+    claims, cancels = await asyncio.gather(
+        chunked(pair.one, JOBS, lambda db, jobs: steps.claim(db, jobs, lease)),
+        chunked(pair.other, JOBS, lambda db, jobs: TABLE.cancel(db, jobs)),
+    )
+
+    claimed = union([claimed for claimed, _ in claims])
+    removed, marked = union([removed for removed, _ in cancels]), union([marked for _, marked in cancels])
+    assert removed | marked == set(JOBS)
+    assert (claimed, claimed & removed) == (marked, set())
+    assert set(await pair.rows("cancel_requested")) == marked
+
+
+async def test_nobody_is_named_by_a_row_that_was_emitted_again_while_its_waiter_went(pair: Pair) -> None:
+    """An update waits for the re-emission, and misses what that inserted: a third case, were there no second look."""
+    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("delegator"))
+    await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
+
+    found = await pair.late(RESCUE.reemit_retries, lambda db: stop_waiting(db, TABLE, ["a", "b"]))
+
+    assert found == []
+    assert {row["waiter_id"] for row in (await pair.rows()).values()} == {None}
+
+
+async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> None:
+    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("delegator"))
+
+    found = await pair.late(
+        lambda db: steps.settle(db, {"a": tokens["a"]}), lambda db: stop_waiting(db, TABLE, ["a", "b", "gone"])
+    )
+
+    assert [outcome.job_id for outcome in found] == ["a"]
+    assert (await pair.rows("waiter_id IS NULL")).keys() == {"b"}
+
+
+async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal(pair: Pair) -> None:
+    first, second = await pair.lease("delegator"), await pair.lease("delegator")
+    tokens = await pair.held(await pair.lease(), ["released", "named", "settled"], first)
+    await TABLE.release_waiter(pair.one, ["released"])
+    await steps.settle(pair.one, {"settled": tokens["settled"]})
+
+    assert await TABLE.adopt(pair.one, ["released", "named", "settled", "gone"], second) == {"named"}
+
+    assert {job: row["waiter_id"] for job, row in (await pair.rows()).items()} == {
+        "released": None, "named": second, "settled": first,
+    }  # fmt: skip
+
+
+async def test_a_job_that_is_emitted_again_while_it_is_cancelled_is_told(pair: Pair) -> None:
+    tokens = await pair.held(await pair.lease(), ["a"])
+    await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
+
+    assert await pair.late(RESCUE.reemit_retries, lambda db: TABLE.cancel(db, ["a"])) == (set(), {"a"})
+
+    assert (await pair.rows())["a"]["cancel_requested"]
+
+
+async def test_a_job_that_fails_while_it_is_cancelled_does_not_wait_for_its_retry(pair: Pair) -> None:
+    tokens = await pair.held(await pair.lease(), ["a", "b"])
+
+    await pair.late(lambda db: steps.retry(db, {"a": (tokens["a"], 1)}, "later"), lambda db: TABLE.cancel(db, ["a"]))
+    await TABLE.cancel(pair.one, ["b"])
+    await steps.retry(pair.one, {"b": (tokens["b"], 1)}, "later")
+
+    assert set(await pair.rows("cancel_requested AND retry_at <= now()")) == {"a", "b"}
+
+
+async def test_a_lease_that_has_run_out_is_told_to_claim_again(pair: Pair) -> None:
+    """Else a claim whose answer was lost, and is repeated too late, leaves its rows held when the lease is renewed."""
+    lease = await pair.lease()
+    await pair.held(lease, ["a"])
+    await steps.insert(pair.observer, ["b"], None)
+    await steps.run_out(pair.observer, lease)
+    assert await steps.claim(pair.one, ["a", "b", "gone"], lease) == ({}, {"a", "b", "gone"})
+    await steps.renew(pair.observer, lease, drained=False)
+    assert await steps.claim(pair.one, ["a", "b", "gone"], lease) == ({"a": 2, "b": 1}, set())
+
+
+async def test_a_claim_that_waited_for_a_commit_leaves_the_rows_of_the_living(pair: Pair) -> None:
+    mine, theirs = await pair.lease(), await pair.lease()
+    await steps.insert(pair.observer, ["a", "b"], None)
+    claimed, again = await pair.late(
+        lambda db: steps.claim(db, ["a"], theirs), lambda db: steps.claim(db, ["a", "b"], mine)
+    )
+    assert (claimed, again) == ({"b": 1}, set())
+
+
+async def test_late_rows_and_leases_are_found_by_the_clock_of_the_database(pair: Pair) -> None:
+    lease = await pair.lease()
+    await pair.held(lease, ["held"])
+    await steps.insert(pair.observer, ["free"], None)
+    for job in ("held", "free"):
+        await steps.pass_deadline(pair.observer, job)
+    assert {job for job, _ in await steps.past_deadline(pair.one, patient=True)} == {"free"}
+    assert {job for job, _ in await steps.past_deadline(pair.one, patient=False)} == {"held", "free"}
+    await steps.run_out(pair.observer, lease)
+    assert {late.job_id for late in await RESCUE.past_deadline(pair.one, HOUR)} == {"held", "free"}
+    assert await steps.sweep_leases(pair.one) == {lease}
+    assert {row["lease_id"] for row in (await pair.rows()).values()} == {None}
