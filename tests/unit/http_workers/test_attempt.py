@@ -79,7 +79,7 @@ async def test_activity_functions_find_their_context() -> None:
 async def test_a_heartbeat_of_an_activity_function_is_the_jobs() -> None:
     seen: list[Job] = []
     await _run(legacy, 7, change=seen.append)
-    assert seen[0].details == ("half",)
+    assert _CONVERTER.payload_converter.from_payloads(seen[0].details) == ["half"]
     assert seen[0].details_changed
 
 
@@ -91,7 +91,11 @@ async def test_a_broken_off_attempt_is_released_unless_it_was_asked_to_stop() ->
         running.cancel()
         return await running
 
-    assert (await broken_off(None)).released
+    def give_back(job: Job) -> None:
+        job.given_back = True
+
+    assert (await broken_off(give_back)).released
+    assert not (await broken_off(None)).released
 
     def ask(job: Job) -> None:
         asyncio.get_running_loop().call_soon(setattr, job, "cancel_requested", True)
