@@ -204,10 +204,11 @@ async def test_show_decodes_the_failure_and_keeps_payloads_back(morgue: Morgue) 
 
 
 async def streamed(morgue: Morgue) -> int:
-    """How many inserts the publication has streamed."""
+    """How many inserts the publications have streamed."""
+    publications = "delegator_publication,delegator_publication_video"
     rows = await morgue.query(
         "SELECT count(*) AS inserts FROM pg_logical_slot_peek_binary_changes('probe', NULL, NULL, "
-        "'proto_version', '1', 'publication_names', 'delegator_publication') WHERE get_byte(data, 0) = ascii('I')"
+        f"'proto_version', '1', 'publication_names', '{publications}') WHERE get_byte(data, 0) = ascii('I')"
     )
     return int(rows[0]["inserts"])
 
