@@ -6,19 +6,26 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 import psycopg
 
 from delegator.backoff import Backoff
 from delegator.connection_state import ConnectionState
+from delegator.errors import DatabaseError
 from delegator.store import lease_table
-from delegator.store.database import Pool, first_line
+from delegator.store.database import Connection, connect, first_line
+
+T = TypeVar("T")
+
+STALL: Final = timedelta(seconds=30)
+"""How long the event loop may be blocked before its process counts as dead."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,88 +38,158 @@ def holder_name() -> str:
 class LeaseKeeper:
     """Holds one lease for this process. Everything that names the lease lives as long as it is renewed.
 
+    The renewals have a connection and a thread of their own: they must wait neither for a connection behind what the
+    lease protects, nor for a handler that blocks the event loop for a while.
+
     Use as an async context manager.
     """
 
     def __init__(
         self,
-        pool: Pool,
+        database_url: str,
         kind: Literal["worker", "delegator"],
         *,
         duration: timedelta,
         queue: str | None = None,
         state: ConnectionState | None = None,
         on_lost: Callable[[int], None] | None = None,
+        stall: timedelta = STALL,
     ) -> None:
         """Prepare the keeper.
 
         Args:
-            pool: connections.
+            database_url: libpq connection string or URL.
             kind: what the lease is for.
             duration: how long others wait before they take over from a silent holder; renewed three times as often.
             queue: the queue a worker serves.
             state: told about the database's health.
             on_lost: called with the old lease's id when it had expired and a new one was granted.
+            stall: how long the event loop may be blocked before the lease is left to expire.
         """
-        self._pool = pool
-        self._kind = kind
+        self._database_url = database_url
+        self._kind: Literal["worker", "delegator"] = kind
         self._duration = duration
         self._queue = queue
         self._state = state
         self._on_lost = on_lost
+        self._stall = stall.total_seconds()
         self._drained_at: float | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._beat_at = 0.0
+        self._beat: asyncio.Task[None] | None = None
+        self._renewals: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
         self.lease_id = 0
 
     async def __aenter__(self) -> Self:
-        await self._grant()
-        self._task = asyncio.create_task(self._renew_for_ever(), name="lease")
+        self._main = asyncio.get_running_loop()
+        self._thread.start()
+        try:
+            await self._there(self._begin())
+        except BaseException:
+            await self._stop()
+            raise
+        self._beat = asyncio.create_task(self._beat_for_ever(), name="lease-beat")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        with suppress(psycopg.Error, TimeoutError):
-            async with asyncio.timeout(2), self._pool.connection() as connection:
-                await lease_table.revoke(connection, self.lease_id)
+        if self._beat is not None:
+            self._beat.cancel()
+        await self._stop()
 
     def stream_was_empty(self) -> None:
         """Note that the stream had nothing to deliver just now: rows emitted before and still unclaimed were lost."""
         self._drained_at = time.monotonic()
 
-    async def _grant(self) -> None:
-        async with self._pool.connection() as connection:
-            self.lease_id = await lease_table.grant(connection, self._kind, holder_name(), self._queue, self._duration)
+    async def renew(self) -> None:
+        """Renew the lease now; if it is gone, have a new one granted.
+
+        Raises:
+            DatabaseError: the database can't be reached.
+            psycopg.Error: the connection was lost.
+        """
+        await self._there(self._renew())
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread of the renewals."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _here(self, function: Callable[..., None], *args: object) -> None:
+        """Have the process's event loop call something; from the thread of the renewals."""
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._main.call_soon_threadsafe(function, *args)
+
+    async def _beat_for_ever(self) -> None:
+        pause = min(self._duration.total_seconds() / 3, self._stall / 3)
+        while True:
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(pause)
+
+    async def _stop(self) -> None:
+        await self._there(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+    async def _begin(self) -> None:
+        self._beat_at = time.monotonic()
+        await self._grant(await self._connected())
+        self._renewals = asyncio.create_task(self._renew_for_ever(), name="lease")
+
+    async def _end(self) -> None:
+        if self._renewals is not None:
+            self._renewals.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._renewals
+        with suppress(psycopg.Error, DatabaseError, TimeoutError):
+            async with asyncio.timeout(2):
+                if self.lease_id:
+                    await lease_table.revoke(await self._connected(), self.lease_id)
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(
+                self._database_url, application_name=f"delegator lease ({self._kind})", silence=self._duration / 3
+            )
+        return self._connection
+
+    async def _grant(self, connection: Connection) -> None:
+        self.lease_id = await lease_table.grant(connection, self._kind, holder_name(), self._queue, self._duration)
 
     async def _renew_for_ever(self) -> None:
         backoff = Backoff(longest=self._duration / 6)
         pause = self._duration.total_seconds() / 3
         while True:
             await asyncio.sleep(pause)
+            if time.monotonic() - self._beat_at > self._stall:
+                continue
             while True:
                 try:
                     await self._renew()
                     break
-                except psycopg.Error as error:
+                except (psycopg.Error, DatabaseError) as error:
                     if self._state is not None:
-                        self._state.lost(first_line(error))
+                        self._here(self._state.lost, first_line(error))
                     await backoff.sleep()
             backoff.reset()
             if self._state is not None:
-                self._state.restored()
+                self._here(self._state.restored)
 
     async def _renew(self) -> None:
-        drained_at, self._drained_at = self._drained_at, None
-        drained = None if drained_at is None else timedelta(seconds=time.monotonic() - drained_at)
-        async with self._pool.connection() as connection:
+        async with self._turn:
+            connection = await self._connected()
+            drained_at, self._drained_at = self._drained_at, None
+            drained = None if drained_at is None else timedelta(seconds=time.monotonic() - drained_at)
             if await lease_table.renew(connection, self.lease_id, self._duration, drained):
                 return
-        lost = self.lease_id
-        await self._grant()
+            lost = self.lease_id
+            await self._grant(connection)
         _log.warning("lease_lost", extra={"lease": lost, "granted": self.lease_id})
         if self._on_lost is not None:
-            self._on_lost(lost)
+            self._here(self._on_lost, lost)

@@ -42,7 +42,7 @@ class PluginOptions:
     patch: bool = True
     """With `intercept`: leave workflow runs that began before alone, at the cost of one marker per run."""
     connections: int = 4
-    """Most connections to PostgreSQL, besides one that listens."""
+    """Most connections to PostgreSQL, besides one that listens and one that renews the lease."""
 
 
 class DelegatorPlugin(SimplePlugin):
@@ -121,9 +121,11 @@ class DelegatorPlugin(SimplePlugin):
         tables = [QueueTable(queue) for queue in settings.queues]
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(
-                connection_pool(url, application_name="delegator plugin", size=options.connections)
+                connection_pool(
+                    url, application_name="delegator plugin", size=options.connections, silence=settings.lease
+                )
             )
-            lease = await stack.enter_async_context(LeaseKeeper(pool, "delegator", duration=settings.lease))
+            lease = await stack.enter_async_context(LeaseKeeper(url, "delegator", duration=settings.lease))
             waiter = await stack.enter_async_context(
                 InlineWaiter(pool, url, lease, linger=options.linger.total_seconds())
             )

@@ -112,7 +112,7 @@ class AttemptRunner:
                     result = await self._invoke(handler, args, job, context)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
-        except (Exception, SystemExit) as error:  # a handler must not end the worker
+        except BaseException as error:  # a handler must not end the worker
             if isinstance(error, asyncio.TimeoutError) and limit is not None and scope.expired():
                 return Ended(job, failure=self._timeout(job, kind))
             return Ended(job, failure=self._failure(error))

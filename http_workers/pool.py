@@ -36,7 +36,7 @@ from http_workers.monitor import Monitor
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.receiver import Receiver
 from http_workers.slots import Slots
-from http_workers.source import StreamRefusedError, StreamSource
+from http_workers.source import StreamRefusedError, StreamSource, StreamTimeouts
 
 _log = logging.getLogger(__name__)
 _POLLERS = 2
@@ -44,6 +44,7 @@ _CONNECTIONS = 6
 _CANCEL_GRACE = 5.0
 _FINISH_LIMIT = 10.0
 _LONGEST_ROUND = timedelta(seconds=40)
+_LONGEST_WAIT = timedelta(seconds=10)
 
 
 class JobPool:
@@ -70,6 +71,11 @@ class JobPool:
 
     def start(self, job: Job, finisher: Finisher) -> None:
         """Run a claimed job."""
+        older = self.held.get(job.job_id)
+        if older is not None:  # the row was claimed again, so its lease had run out
+            older.lost = True
+            if older.task is not None:
+                older.task.cancel()
         self.held[job.job_id] = job
         self.running.add(job)
         self._metrics.running.inc()
@@ -93,6 +99,11 @@ class JobPool:
                 self._overdue += 1
             else:
                 self._slots.release()
+
+    def fence(self, job_id: str) -> int | None:
+        """Return the fence under which this worker holds a job; None: it does not."""
+        job = self.held.get(job_id)
+        return None if job is None else job.lease_token
 
     def finished(self, job: Job) -> None:
         """Forget a job; called by the finisher."""
@@ -150,25 +161,33 @@ async def _serve(
     jobs = JobPool(AttemptRunner(handlers, converter, options.queue, metrics), TypeLimits(handlers), slots, metrics)
     async with AsyncExitStack() as stack:
         client = await connect_temporal(converter, identity=identity)
+        wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
-            StreamSource(url=settings.stream_url, queue=options.queue, token=settings.stream_token)
+            StreamSource(
+                url=settings.stream_url,
+                queue=options.queue,
+                token=settings.stream_token,
+                timeouts=StreamTimeouts(margin=min(StreamTimeouts().margin, settings.lease / 3)),
+            )
         )
         if not await wait_for(
             lambda: check(settings, queues=[options.queue]), settings.start_timeout, states["postgresql"], stop
         ):
             return
         await _refuse_wrong_stream(source, states["stream"])
+        url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
-            connection_pool(settings.database_url.get_secret_value(), application_name="http-worker", size=_CONNECTIONS)
+            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease)
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(
-                pool,
+                url,
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
                 state=states["postgresql"],
                 on_lost=jobs.lease_lost,
+                stall=options.stall_limit,
             )
         )
         signals = SignalSender(client, identity=identity, state=states["temporal"])
@@ -195,7 +214,8 @@ async def _serve(
             metrics=metrics,
             stream_state=states["stream"],
             database_state=states["postgresql"],
-            is_held=jobs.held.__contains__,
+            wait=wait,
+            fence=jobs.fence,
             start=lambda job: jobs.start(job, finisher),
         )
         monitor = Monitor(

@@ -10,9 +10,10 @@ from datetime import timedelta
 
 from delegator.backoff import Backoff
 from delegator.connection_state import ConnectionState
-from delegator.errors import StreamError, WireError
+from delegator.errors import DatabaseError, StreamError, WireError
 from delegator.health.liveness import Progress
 from delegator.lease import LeaseKeeper
+from delegator.store import lease_table
 from delegator.store.database import TRANSIENT, Pool, first_line
 from delegator.store.queue_table import Claimed, QueueTable
 from http_workers.job import Job
@@ -23,7 +24,6 @@ from http_workers.slots import Slots
 from http_workers.source import MAX_BATCH, Message, StreamSource
 
 _log = logging.getLogger(__name__)
-_WAIT = timedelta(seconds=10)
 _FIRST_LOOK_AGAIN = 0.001
 _LAST_LOOK_AGAIN = 0.1
 _VISIBLE_WITHIN = 20.0
@@ -44,7 +44,8 @@ class Receiver:
         metrics: WorkerMetrics,
         stream_state: ConnectionState,
         database_state: ConnectionState,
-        is_held: Callable[[str], bool],
+        wait: timedelta,
+        fence: Callable[[str], int | None],
         start: Callable[[Job], None],
     ) -> None:
         """Prepare the receiver.
@@ -59,7 +60,9 @@ class Receiver:
             metrics: this process's series.
             stream_state: told about the stream's health.
             database_state: told about the database's health.
-            is_held: says whether this process holds a job already.
+            wait: how long the stream may wait for a message. Less than a lease: what is waiting for this worker when it
+                is stopped must not get the messages of the jobs that others are to take from it.
+            fence: the fence under which this process holds a job; None: it does not.
             start: takes a claimed job; its slot is the receiver's to give, the job's to release.
         """
         self._source = source
@@ -67,11 +70,12 @@ class Receiver:
         self._table = table
         self._lease = lease
         self._slots = slots
-        self._claim_mode = claim_mode
+        self._is_claimed = claim_mode is ClaimMode.LEASE
         self._metrics = metrics
         self._stream_state = stream_state
         self._database_state = database_state
-        self._is_held = is_held
+        self._wait = wait
+        self._fence = fence
         self._start = start
         self._claiming: set[str] = set()
 
@@ -90,7 +94,7 @@ class Receiver:
                 messages: list[Message] = []
                 began = time.monotonic()
                 try:
-                    messages = await self._source.receive(reserved, _WAIT)
+                    messages = await self._source.receive(reserved, self._wait)
                 except (StreamError, WireError) as error:
                     self._stream_state.lost(str(error))
                     self._slots.release(reserved)
@@ -103,7 +107,7 @@ class Receiver:
                 backoff.reset()
                 self._stream_state.restored()
                 elapsed = timedelta(seconds=time.monotonic() - began)
-                pause = pacer.pause(len(messages), elapsed, _WAIT)
+                pause = pacer.pause(len(messages), elapsed, self._wait)
                 if messages:
                     self._metrics.received.inc(len(messages))
                     takers.create_task(self._take(messages), name="take")
@@ -122,14 +126,14 @@ class Receiver:
                 _log.error("message_unreadable", extra={"reason": str(error)})
                 continue
             # A second claim of the same row, beside the first, would fence off the attempt that the first one starts.
-            if not self._is_held(job.job_id) and job.job_id not in self._claiming:
+            if job.job_id not in self._claiming and (self._is_claimed or self._fence(job.job_id) is None):
                 jobs[job.job_id] = job
         self._claiming.update(jobs)
         try:
-            if self._claim_mode is ClaimMode.NONE:
-                claimed = [_as_streamed(job) for job in jobs.values()]
-            else:
+            if self._is_claimed:
                 claimed = await self._claim(jobs) if jobs else []
+            else:
+                claimed = [_as_streamed(job) for job in jobs.values()]
             for claim in claimed:
                 job = jobs[claim.job_id]
                 job.claimed(claim)
@@ -153,8 +157,13 @@ class Receiver:
         while wanted:
             try:
                 async with self._pool.connection() as connection:
-                    taken, again = await self._table.claim(connection, wanted, self._lease.lease_id)
-            except TRANSIENT as error:
+                    lease_id = self._lease.lease_id
+                    taken, again = await self._table.claim(connection, wanted, lease_id, self._running(wanted))
+                    expired = again and not taken and not await lease_table.is_live(connection, lease_id)
+                if expired:
+                    await self._lease.renew()
+                    continue
+            except (DatabaseError, *TRANSIENT) as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
                 self._database_state.lost(first_line(error))
                 await backoff.sleep()
@@ -169,6 +178,10 @@ class Receiver:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LAST_LOOK_AGAIN)
         return claimed
+
+    def _running(self, wanted: Sequence[tuple[str, int]]) -> list[int]:
+        """Return the fences of rows that this worker holds already: not to be claimed from itself."""
+        return [token for job_id, _ in wanted if (token := self._fence(job_id)) is not None]
 
     async def _acknowledge(self, ack_ids: Sequence[str]) -> None:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -18,27 +19,24 @@ Pool = AsyncConnectionPool[Connection]
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
 """What a lost connection, a restart, a deadlock or an exhausted server raises: try again."""
 
-_KEEPALIVE: dict[str, Any] = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
+SILENCE: Final = timedelta(seconds=15)
+"""How long a network may swallow packets before a connection is given up, unless the caller says otherwise."""
 
 
-async def connect(database_url: str, *, application_name: str) -> Connection:
+async def connect(database_url: str, *, application_name: str, silence: timedelta = SILENCE) -> Connection:
     """Open one connection in autocommit mode.
 
     Args:
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
+        silence: how long packets may stay unacknowledged before the connection counts as lost.
 
     Raises:
         DatabaseError: the server can't be reached or refuses us.
     """
     try:
         return await psycopg.AsyncConnection.connect(
-            database_url, autocommit=True, application_name=application_name, connect_timeout=10, **_KEEPALIVE
+            database_url, autocommit=True, application_name=application_name, **_patience(silence)
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
@@ -46,7 +44,7 @@ async def connect(database_url: str, *, application_name: str) -> Connection:
 
 @asynccontextmanager
 async def connection_pool(
-    database_url: str, *, application_name: str, size: int, wait: float | None = 30.0
+    database_url: str, *, application_name: str, size: int, silence: timedelta = SILENCE
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections in autocommit mode.
 
@@ -54,25 +52,28 @@ async def connection_pool(
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
         size: most connections.
-        wait: longest time to wait for a free connection, in seconds.
+        silence: how long packets may stay unacknowledged before a connection counts as lost; a free connection is
+            waited for half as long.
 
     Raises:
         DatabaseError: the server can't be reached at the start.
     """
-    await (await connect(database_url, application_name=application_name)).close()
+    await (await connect(database_url, application_name=application_name, silence=silence)).close()
+    wait = silence.total_seconds() / 2
     pool = Pool(
         database_url,
         connection_class=psycopg.AsyncConnection[TupleRow],
         kwargs={
             "autocommit": True,
             "application_name": application_name,
-            "connect_timeout": 10,
             "prepare_threshold": 0,
-            **_KEEPALIVE,
+            **_patience(silence),
         },
         min_size=1,
         max_size=size,
-        timeout=wait if wait is not None else 30.0,
+        timeout=wait,
+        # The pool's own pauses between attempts double without a cap: whoever needs a connection tries again instead.
+        reconnect_timeout=wait,
         open=False,
         name=application_name,
     )
@@ -81,6 +82,18 @@ async def connection_pool(
         yield pool
     finally:
         await pool.close()
+
+
+def _patience(silence: timedelta) -> dict[str, Any]:
+    seconds = silence.total_seconds()
+    probe = max(1, round(seconds / 4))
+    return {
+        "connect_timeout": max(2, round(seconds)),
+        "keepalives_idle": probe,
+        "keepalives_interval": probe,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(seconds * 1000),
+    }
 
 
 def first_line(error: BaseException) -> str:

@@ -19,6 +19,8 @@ WHERE lease_id = %(lease_id)s
 # Expired, not deleted: the sweeper deletes a lease once nothing is held under it any more.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
+_IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
+
 
 async def grant(connection: Connection, kind: str, holder: str, queue: str | None, duration: timedelta) -> int:
     """Grant a lease and return its id.
@@ -51,6 +53,12 @@ async def renew(connection: Connection, lease_id: int, duration: timedelta, drai
     """
     cursor = await connection.execute(_RENEW, {"lease_id": lease_id, "duration": duration, "drained": drained})
     return cursor.rowcount == 1
+
+
+async def is_live(connection: Connection, lease_id: int) -> bool:
+    """Say whether a lease has not expired."""
+    row = await (await connection.execute(_IS_LIVE, (lease_id,))).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def revoke(connection: Connection, lease_id: int) -> None:

@@ -78,7 +78,7 @@ WITH claimed AS (
     WHERE q.job_id = ANY(%(job_id)b::text[])
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
-      AND (q.lease_id IS NULL OR q.lease_id = %(lease_id)s
+      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.lease_token <> ALL(%(running)b::int8[]))
            OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
       AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
     RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested,
@@ -321,7 +321,11 @@ class QueueTable:
         return cursor.rowcount
 
     async def claim(
-        self, connection: Connection, streamed: Sequence[tuple[str, int]], lease_id: int
+        self,
+        connection: Connection,
+        streamed: Sequence[tuple[str, int]],
+        lease_id: int,
+        running: Sequence[int] = (),
     ) -> tuple[list[Claimed], set[str]]:
         """Take the rows that nobody live holds under a lease, each with a new fence.
 
@@ -331,6 +335,8 @@ class QueueTable:
             connection: where to.
             streamed: the rows, as (job id, lease token as streamed).
             lease_id: this worker's lease.
+            running: fences of rows that this worker runs. Others that it holds may be claimed again: their claim was
+                committed without its hearing of it.
 
         Returns:
             The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
@@ -343,6 +349,7 @@ class QueueTable:
                 "job_id": [job_id for job_id, _ in ordered],
                 "streamed_token": [token for _, token in ordered],
                 "lease_id": lease_id,
+                "running": list(running),
             },
             binary=True,
         )
