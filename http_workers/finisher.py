@@ -37,6 +37,7 @@ T = TypeVar("T")
 _MAX_BATCH = 1_000
 _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
+_MAX_TELLING = 20_000
 _PUT_OFF = timedelta(seconds=10)
 
 
@@ -81,6 +82,7 @@ class Finisher:
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
+        self._telling = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._release = reemit_statement(
@@ -91,8 +93,11 @@ class Finisher:
 
     @property
     def backlog(self) -> int:
-        """Ended attempts that are not finished yet."""
-        return len(self._queue) + self._busy
+        """Ended attempts that wait for the database, or are more than may wait for Temporal.
+
+        Outcomes for a busy run wait to be signalled together: that is no reason to run fewer jobs.
+        """
+        return len(self._queue) + self._busy - self._telling + max(0, self._telling - _MAX_TELLING)
 
     def add(self, ended: Ended) -> None:
         """Take an ended attempt."""
@@ -179,6 +184,7 @@ class Finisher:
             # What follows waits for Temporal: let the next batch use the database meanwhile.
             slots.release()
             released = True
+            self._telling += len(batch)
             async with asyncio.TaskGroup() as group:
                 if to_signal:
                     group.create_task(self._signal(to_signal))
@@ -187,7 +193,9 @@ class Finisher:
                 if plain:
                     group.create_task(self._delete([ended.job for ended in plain]))
         finally:
-            if not released:
+            if released:
+                self._telling -= len(batch)
+            else:
                 slots.release()
 
     def _sort_failed(
