@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from psycopg import sql
 
+from delegator.enqueue.inline import stop_waiting
 from delegator.rescue import statements
 from delegator.rescue.statements import RescueStatements
 from delegator.store import dead_letter_table, lease_table
@@ -143,6 +144,10 @@ async def insert(db: Connection, jobs: Sequence[str], waiter: int | None, plain:
 
 async def read(db: Connection, jobs: Sequence[str]) -> dict[str, str]:
     return {found.job_id: found.outcome for found in await TABLE.read(db, list(jobs))}
+
+
+async def stop(db: Connection, jobs: Sequence[str]) -> dict[str, str]:
+    return {found.job_id: found.outcome for found in await stop_waiting(db, TABLE, jobs)}
 
 
 async def claim(db: Connection, jobs: Sequence[str], lease: int) -> tuple[dict[str, int], set[str]]:

@@ -65,18 +65,19 @@ class Model:
             self._emit(job)
         return fresh
 
-    def adopt(self, jobs: Iterable[str], waiter: int | None) -> None:
-        for job in self._unfinished(jobs):
+    def adopt(self, jobs: Iterable[str], waiter: int) -> set[str]:
+        named = {job for job in self._unfinished(jobs) if self.rows[job].waiter is not None}
+        for job in named:
             self._change(job, waiter=waiter)
+        return named
 
     def read(self, jobs: Iterable[str]) -> dict[str, str]:
         return {job: row.outcome for job in jobs if (row := self.rows.get(job)) and row.outcome is not None}
 
-    def release(self, jobs: Iterable[str]) -> set[str]:
-        released = set(self._unfinished(jobs))
-        for job in released:
+    def stop_waiting(self, jobs: Iterable[str]) -> dict[str, str]:
+        for job in self._unfinished(jobs):
             self._change(job, waiter=None)
-        return released
+        return self.read(jobs)
 
     def hand_over(self, jobs: Iterable[str]) -> None:
         for job in self.read(jobs):
