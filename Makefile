@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## the system at work, beside ordinary activities (under 4 mi
 	@$(BIN)/python -m loadtest demo
 
 test: $(INSTALLED) ## all tests, on real servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check .
@@ -36,8 +36,8 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: $(INSTALLED) ## the tests that kill things, talking
-	@$(BIN)/python -m pytest tests/chaos -v $(ARGS)
+chaos: $(INSTALLED) ## the tests that kill things, in their long form
+	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v $(ARGS)
 
 bench: $(INSTALLED) ## all arms in turn, one scenario after the other
 	@for scenario in single sequence fanout; do $(BIN)/python -m loadtest compare --arms floor,classic,drop-in,delegated --scenario $$scenario $(ARGS) || exit; done
