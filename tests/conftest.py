@@ -22,7 +22,7 @@ MakeDatabase = Callable[..., Awaitable[Database]]
 
 
 _ROOT = Path(__file__).parent.parent
-_FOR_TESTS = ("DELEGATOR_TEST_", "DELEGATOR_ATLAS")
+_FOR_TESTS = ("DELEGATOR_TEST_", "DELEGATOR_ATLAS", "DELEGATOR_CHAOS")
 
 
 def pytest_configure() -> None:
