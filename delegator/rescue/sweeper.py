@@ -165,8 +165,12 @@ class Sweeper:
             TimeoutError(f"activity {name} timeout", type=kind, last_heartbeat_details=[]), self._converter
         )
         if job.last_failure is not None:
-            last = await unseal("failed", job.last_failure, self._converter.payload_codec)
-            failure.cause.CopyFrom(Failure.FromString(last.body))
+            try:
+                last = await unseal("failed", job.last_failure, self._converter.payload_codec)
+            except WireError as error:
+                _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": str(error)})
+            else:
+                failure.cause.CopyFrom(Failure.FromString(last.body))
         return failed_outcome(
             failure,
             job_id=job.job_id,
@@ -176,17 +180,25 @@ class Sweeper:
         )
 
     async def _tell(self, connection: Connection, age: timedelta) -> None:
-        """Signal stored outcomes that nobody waits for, then delete their rows."""
+        """Signal stored outcomes that nobody waits for, then delete their rows.
+
+        What can't be read here is left for the next time: perhaps the data converter is wrong, or its keys are away.
+        """
         for queue in self._queues:
             while untold := await queue.untold(connection, age):
-                await self._signal(untold)
-                await queue.delete_told(connection, [row.job_id for row in untold])
-                self._metrics.told.inc(len(untold))
+                told = await self._signal(untold)
+                await queue.delete_told(connection, told)
+                self._metrics.told.inc(len(told))
+                if len(told) < len(untold):
+                    break
 
-    async def _signal(self, untold: Sequence[Untold]) -> None:
+    async def _signal(self, untold: Sequence[Untold]) -> list[str]:
+        """Return the ids of those that need not be kept."""
+        told: list[str] = []
         runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
         for row in untold:
             if row.namespace is None or row.workflow_id is None or row.run_id is None:
+                told.append(row.job_id)
                 continue
             try:
                 outcome = await unseal(row.outcome, row.result, self._converter.payload_codec)
@@ -194,9 +206,11 @@ class Sweeper:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
                 continue
             runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
+            told.append(row.job_id)
         async with asyncio.TaskGroup() as group:
             for key, outcomes in runs.items():
                 group.create_task(self._signal_run(key, outcomes))
+        return told
 
     async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         if await self._signals.deliver(key, outcomes) is Delivery.ORPHANED:
