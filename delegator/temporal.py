@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError
+from temporalio.service import KeepAliveConfig, RPCError
 
 from delegator.backoff import Backoff
 from delegator.connection_state import ConnectionState
@@ -20,6 +20,8 @@ from delegator.store.database import first_line
 
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
 _HEALTH_INTERVAL: Final = 10.0
+# Temporal's frontend closes connections that ask more often than every 10 s (frontend.keepAliveMinTime).
+_KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000)
 
 
 def load_data_converter(spec: str | None) -> DataConverter:
@@ -65,7 +67,14 @@ async def connect_temporal(
         raise ConfigurationError(f"Temporal's client settings (TEMPORAL_*) are wrong: {first_line(error)}") from None
     config.setdefault("target_host", "127.0.0.1:7233")
     try:
-        return await Client.connect(**config, data_converter=converter, identity=identity, runtime=runtime, lazy=lazy)
+        return await Client.connect(
+            **config,
+            data_converter=converter,
+            identity=identity,
+            runtime=runtime,
+            lazy=lazy,
+            keep_alive_config=_KEEP_ALIVE,
+        )
     except (RuntimeError, RPCError, ValueError) as error:
         raise TemporalError(
             f"can't connect to Temporal at {config['target_host']} (TEMPORAL_ADDRESS): {first_line(error)}"

@@ -45,6 +45,7 @@ def serve_command(
     sweep = dataclasses.replace(
         SweepOptions(),
         delivery_grace=timedelta(seconds=delivery_grace),
+        restart_grace=settings.lease,
         result_retention=settings.result_retention,
         full_interval=min(SweepOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
     )

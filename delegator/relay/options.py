@@ -96,6 +96,7 @@ class RelayOptions:
             host=host,
             port=port,
             token=token.get_secret_value() if token is not None else None,
+            silence_timeout=min(cls.silence_timeout, settings.lease.total_seconds()),
             # A message that a dead worker took and did not claim comes again as soon as one that it claimed.
             visibility_timeout=min(cls.visibility_timeout, settings.lease.total_seconds()),
         )

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from delegator.backoff import Backoff
 from delegator.errors import DatabaseError
-from delegator.store.database import TRANSIENT, Connection, connect, first_line
+from delegator.store.database import SILENCE, TRANSIENT, Connection, connect, first_line
 
 _log = logging.getLogger(__name__)
 _LOCK_KEY = 0x64656C6567617465  # "delegate"
 _TRY = b"SELECT pg_try_advisory_lock(%s)"
 _FOLLOWER_PAUSE = 1.0
+# The server's side of the connection: without this, a leader whose machine vanished would keep the lock for as long as
+# the server's kernel keeps the connection, two hours by default. (PostgreSQL manual, 19.3.2 "TCP Settings".)
+_LET_GO = """
+SELECT set_config('tcp_keepalives_idle', %(probe)s, false), set_config('tcp_keepalives_interval', %(probe)s, false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', %(silence)s, false)
+"""
 
 
 class Leadership:
@@ -23,14 +30,16 @@ class Leadership:
     whoever asks next. (PostgreSQL manual, 13.3.5 "Advisory Locks".)
     """
 
-    def __init__(self, database_url: str, on_change: Callable[[bool], None]) -> None:
+    def __init__(self, database_url: str, on_change: Callable[[bool], None], *, silence: timedelta = SILENCE) -> None:
         """Prepare.
 
         Args:
             database_url: where the lock is.
             on_change: told when this process becomes the leader, or no longer is.
+            silence: how long packets may stay unacknowledged before the leadership is lost, on either side.
         """
         self._database_url = database_url
+        self._silence = silence
         self._on_change = on_change
 
     async def run(self, lead: Callable[[Connection], Awaitable[None]]) -> None:
@@ -42,7 +51,9 @@ class Leadership:
         backoff = Backoff()
         while True:
             try:
-                connection = await connect(self._database_url, application_name="delegator leader")
+                connection = await connect(
+                    self._database_url, application_name="delegator leader", silence=self._silence
+                )
             except DatabaseError as error:
                 _log.debug("leader_connect_failed", extra={"reason": str(error)})
                 await backoff.sleep()
@@ -59,6 +70,10 @@ class Leadership:
     async def _lead(
         self, connection: Connection, lead: Callable[[Connection], Awaitable[None]], backoff: Backoff
     ) -> None:
+        seconds = self._silence.total_seconds()
+        await connection.execute(
+            _LET_GO, {"probe": f"{max(1, round(seconds / 4))}s", "silence": f"{round(seconds * 1000)}ms"}
+        )
         while True:
             cursor = await connection.execute(_TRY, (_LOCK_KEY,))
             row = await cursor.fetchone()

@@ -95,7 +95,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             def on_change(leads: bool) -> None:
                 metrics.leader.set(leads)
 
-            leadership = Leadership(settings.database_url.get_secret_value(), on_change)
+            leadership = Leadership(settings.database_url.get_secret_value(), on_change, silence=settings.lease)
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -118,7 +118,7 @@ async def _delegate_tasks(
     tables = [QueueTable(queue) for queue in settings.queues]
     url = settings.database_url.get_secret_value()
     async with (
-        connection_pool(url, application_name="delegator serve", size=_CONNECTIONS) as pool,
+        connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease) as pool,
         Enqueuer(pool, tables, client.namespace, state) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),
     ):

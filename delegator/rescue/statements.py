@@ -15,7 +15,9 @@ from delegator.store.reemit import UNCLAIMED, reemit_statement
 BATCH: Final = 2_000
 
 _EXPIRED_LEASES = b"""
-SELECT lease_id FROM custom_task_lease WHERE expires_at < now() ORDER BY lease_id FOR UPDATE SKIP LOCKED
+SELECT lease_id FROM custom_task_lease
+WHERE expires_at < now() AND pg_postmaster_start_time() < now() - %s
+ORDER BY lease_id FOR UPDATE SKIP LOCKED
 """
 _DELETE_LEASES = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
 
@@ -194,9 +196,14 @@ class RescueStatements:
         return (await connection.execute(self._delete_unread, {"retention": retention})).rowcount
 
 
-async def expired_leases(connection: Connection) -> list[int]:
-    """Lock and return expired leases; their holders can't renew them until the transaction ends."""
-    cursor = await connection.execute(_EXPIRED_LEASES)
+async def expired_leases(connection: Connection, restart_grace: timedelta = timedelta(0)) -> list[int]:
+    """Lock and return expired leases; their holders can't renew them until the transaction ends.
+
+    Args:
+        connection: in a transaction.
+        restart_grace: time given to holders after a start of the server, before which nobody could renew.
+    """
+    cursor = await connection.execute(_EXPIRED_LEASES, (restart_grace,))
     return [row[0] for row in await cursor.fetchall()]
 
 

@@ -42,6 +42,8 @@ class SweepOptions:
     """Between two looks through whole tables: settled rows, unknown leases, depth."""
     delivery_grace: timedelta = timedelta(seconds=60)
     """How far behind what the stream has delivered a row may be before it counts as lost."""
+    restart_grace: timedelta = timedelta(0)
+    """How long after its start the database takes no lease for expired, as nobody could renew one: a lease's length."""
     deadline_grace: timedelta = timedelta(seconds=5)
     """How long a live worker has to report a timeout itself."""
     result_retention: timedelta = timedelta(minutes=5)
@@ -96,7 +98,7 @@ class Sweeper:
     async def sweep(self, connection: Connection) -> None:
         """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
-            expired = await statements.expired_leases(connection)
+            expired = await statements.expired_leases(connection, self._options.restart_grace)
             if expired:
                 for queue in self._queues:
                     self._rescued(queue, "lease_expired", await queue.reemit_abandoned(connection, expired))
