@@ -192,21 +192,21 @@ class Delegations:
 
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, []
-        loop = asyncio.get_running_loop()
         for call in buffer:
             call.sequence = self._next
             call.job_id = call.request.job_id or generated_job_id(self._run_id, self._next)
-            call.sent = loop.create_future()
             self._next += 1
             self._pending[call.job_id] = call
             # A workflow task that is run again sees the outcomes that arrived meanwhile before its code runs.
             early = self._early.pop(call.job_id, None)
             if early is not None:
                 self._settle(call.job_id, early)
-                call.sent.set_result(None)
         chunks = list(_chunks([call for call in buffer if call.outcome is None]))
         for chunk in chunks:
-            self._spawn(self._enqueue(chunk, self._reply_share(len(chunks))))
+            sent = asyncio.get_running_loop().create_future()
+            for call in chunk:
+                call.sent = sent
+            self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
         started_at = workflow.info().get_current_history_length()
@@ -215,7 +215,7 @@ class Delegations:
             self._reply_bytes_left = _REPLY_BYTES_PER_TASK
         return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
 
-    async def _enqueue(self, calls: Sequence[Call], reply_bytes: int) -> None:
+    async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
         request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
         try:
             raw: RawValue = await workflow.execute_local_activity(
@@ -231,7 +231,7 @@ class Delegations:
             for call in calls:
                 self._pending.pop(call.job_id, None)
                 call.group.fail(error)
-            _mark_sent(calls)
+            sent.set_result(None)
             return
         frame = raw.payload.data
         self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
@@ -241,7 +241,7 @@ class Delegations:
                 self._adopt_id(call, generated_job_id(prefix, call.sequence))
             if outcome is not None:
                 self._settle(call.job_id, outcome)
-        _mark_sent(calls)
+        sent.set_result(None)
 
     def _adopt_id(self, call: Call, job_id: str) -> None:
         """Take over the id under which the job was enqueued before this run was reset."""
@@ -258,12 +258,6 @@ class Delegations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _mark_sent(calls: Iterable[Call]) -> None:
-    for call in calls:
-        if call.sent is not None and not call.sent.done():
-            call.sent.set_result(None)
 
 
 def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:

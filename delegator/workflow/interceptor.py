@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 from temporalio.converter import FailureConverter
 from temporalio.worker import (
     Interceptor,
@@ -20,7 +21,7 @@ from temporalio.worker import (
 
 from delegator.contracts import DelegatedType, JobOptions
 from delegator.wire.requests import JobRequest
-from delegator.workflow.calls import Call, CallGroup
+from delegator.workflow.calls import Call, CallGroup, CallSpec
 from delegator.workflow.delegations import Delegations
 
 PATCH_ID = "delegator.intercept"
@@ -78,6 +79,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         self._intercepted = intercepted
         self._patch = patch
         self._handles: set[asyncio.Task[Any]] = set()
+        self._specs: dict[tuple[Any, ...], CallSpec] = {}
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
         declared = self._intercepted.get(input.activity)
@@ -91,21 +93,38 @@ class _Outbound(WorkflowOutboundInterceptor):
         return handle
 
     def _call(self, input: StartActivityInput, declared: DelegatedType) -> Call:
-        options = JobOptions(
-            start_to_close_timeout=_positive(input.start_to_close_timeout),
-            schedule_to_close_timeout=_positive(input.schedule_to_close_timeout),
-            schedule_to_start_timeout=_positive(input.schedule_to_start_timeout),
-            heartbeat_timeout=_positive(input.heartbeat_timeout),
-            retry_policy=input.retry_policy,
-        )
-        if input.ret_type is not None:
-            declared = replace(declared, return_type=input.ret_type)
-        spec = self._delegations.spec(declared, options, input.cancellation_type)
+        spec = self._spec(input, declared)
         converter = self._delegations.converter
         request = JobRequest(spec.kind, converter.input(input.args), converter.header(input.headers), None)
         call = Call(spec, request, CallGroup(stop_early=True))
         self._delegations.submit(call)
         return call
+
+    def _spec(self, input: StartActivityInput, declared: DelegatedType) -> CallSpec:
+        """Return what calls with these options share; a `gather` makes thousands of calls with the same ones."""
+        key = (
+            input.activity,
+            input.start_to_close_timeout,
+            input.schedule_to_close_timeout,
+            input.schedule_to_start_timeout,
+            input.heartbeat_timeout,
+            _retry_key(input.retry_policy),
+            input.cancellation_type,
+            input.ret_type,
+        )
+        spec = self._specs.get(key)
+        if spec is None:
+            options = JobOptions(
+                start_to_close_timeout=_positive(input.start_to_close_timeout),
+                schedule_to_close_timeout=_positive(input.schedule_to_close_timeout),
+                schedule_to_start_timeout=_positive(input.schedule_to_start_timeout),
+                heartbeat_timeout=_positive(input.heartbeat_timeout),
+                retry_policy=input.retry_policy,
+            )
+            if input.ret_type is not None:
+                declared = replace(declared, return_type=input.ret_type)
+            spec = self._specs[key] = self._delegations.spec(declared, options, input.cancellation_type)
+        return spec
 
 
 class _DelegatedHandle(workflow.ActivityHandle[Any]):
@@ -131,3 +150,15 @@ class _DelegatedHandle(workflow.ActivityHandle[Any]):
 
 def _positive(timeout: timedelta | None) -> timedelta | None:
     return timeout or None
+
+
+def _retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
+    if policy is None:
+        return None
+    return (
+        policy.initial_interval,
+        policy.backoff_coefficient,
+        policy.maximum_interval,
+        policy.maximum_attempts,
+        tuple(policy.non_retryable_error_types or ()),
+    )
