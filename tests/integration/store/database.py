@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
@@ -19,7 +19,6 @@ from delegator.store.queue_table import NewJob, QueueTable, Settled
 from delegator.store.reemit import reemit_statement
 from tests.integration.store.model import LATER
 
-T = TypeVar("T")
 TABLE = QueueTable("default")
 RESCUE = RescueStatements(TABLE)
 HOUR, NOW = timedelta(hours=1), timedelta(0)
@@ -39,14 +38,13 @@ _WIPE = """
 WITH a AS (DELETE FROM custom_task_queue), b AS (DELETE FROM custom_task_lease), c AS (DELETE FROM emitted)
 DELETE FROM custom_task_dead_letter
 """
-_ROWS = """
-SELECT job_id, lease_token, attempt, lease_id,
-       CASE WHEN retry_at IS NULL THEN NULL WHEN retry_at <= now() THEN 'due' ELSE 'later' END,
-       waiter_id, outcome, cancel_requested, coalesce(deadline <= now(), false)
-FROM custom_task_queue
-"""
-_OTHERS = """
-SELECT ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at > now() ORDER BY 1),
+_LOOK = """
+SELECT (SELECT jsonb_object_agg(job_id, jsonb_build_array(
+            lease_token, attempt, lease_id,
+            CASE WHEN retry_at IS NULL THEN NULL WHEN retry_at <= now() THEN 'due' ELSE 'later' END,
+            waiter_id, outcome, cancel_requested, coalesce(deadline <= now(), false)))
+        FROM custom_task_queue),
+       ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at > now() ORDER BY 1),
        ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at <= now() ORDER BY 1),
        (SELECT count(*) FROM custom_task_dead_letter),
        (SELECT jsonb_object_agg(job_id, n) FROM (SELECT job_id, count(*) AS n FROM emitted GROUP BY 1) AS e)
@@ -54,6 +52,17 @@ SELECT ARRAY(SELECT lease_id FROM custom_task_lease WHERE expires_at > now() ORD
 _IS_BLOCKED = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
 
 Run = Callable[[Connection], Awaitable[Any]]
+
+
+class Seen(NamedTuple):
+    """What stands in the tables."""
+
+    rows: dict[str, list[Any]]
+    """By job: fence, attempt, lease, retry, waiter, outcome, cancel, late."""
+    live: list[int]
+    expired: list[int]
+    buried: int
+    emissions: dict[str, int]
 
 
 class Store:
@@ -100,15 +109,13 @@ class Store:
         row = await (await self.observer.execute(_IS_BLOCKED.encode(), (pid,))).fetchone()
         return row is not None and row[0]
 
-    def look(self) -> tuple[dict[str, tuple[Any, ...]], tuple[Any, ...]]:
-        """Return the rows by job, and: live leases, expired leases, dead letters, emissions by job."""
+    def look(self) -> Seen:
         return self.run(self._look())  # type: ignore[no-any-return]
 
-    async def _look(self) -> tuple[dict[str, tuple[Any, ...]], tuple[Any, ...]]:
-        rows = await (await self.observer.execute(_ROWS.encode())).fetchall()
-        others = await (await self.observer.execute(_OTHERS.encode())).fetchone()
-        assert others is not None
-        return {row[0]: row[1:] for row in rows}, others
+    async def _look(self) -> Seen:
+        row = await (await self.observer.execute(_LOOK.encode())).fetchone()
+        assert row is not None
+        return Seen(row[0] or {}, row[1], row[2], row[3], row[4] or {})
 
 
 async def grant(db: Connection, kind: str) -> int:

@@ -202,6 +202,10 @@ class Model:
         settled = {job for job, row in self.rows.items() if row.outcome is not None and row.waiter is not None}
         return self._delete(settled)
 
+    def is_free(self, job: str) -> bool:
+        row = self.rows.get(job)
+        return row is not None and row.outcome is None and row.retry is None and not self._lives(row.lease)
+
     def _unfinished(self, jobs: Iterable[str]) -> list[str]:
         return [job for job in jobs if job in self.rows and self.rows[job].outcome is None]
 

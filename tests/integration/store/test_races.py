@@ -33,7 +33,7 @@ class Pair:
     observer: Connection
 
     async def rows(self, condition: str = "true") -> dict[str, dict[str, Any]]:
-        cursor = await self.observer.execute(f"SELECT job_id, to_jsonb(q) FROM custom_task_queue q WHERE {condition}")  # type: ignore[arg-type]
+        cursor = await self.observer.execute(f"SELECT job_id, to_jsonb(q) FROM custom_task_queue q WHERE {condition}")
         return dict(await cursor.fetchall())
 
     async def lease(self, kind: str = "worker") -> int:
@@ -230,6 +230,39 @@ async def test_a_job_that_fails_while_it_is_cancelled_does_not_wait_for_its_retr
     await steps.retry(pair.one, {"b": (tokens["b"], 1)}, "later")
 
     assert set(await pair.rows("cancel_requested AND retry_at <= now()")) == {"a", "b"}
+
+
+FENCED: dict[str, Callable[[Connection, str, int], Awaitable[Any]]] = {
+    "settle": lambda db, job, token: steps.settle(db, {job: token}),
+    "delete": lambda db, job, token: TABLE.delete_held(db, [(job, token)]),
+    "retry": lambda db, job, token: steps.retry(db, {job: (token, 1)}, "due"),
+    "bury": lambda db, job, token: steps.bury(db, {job: token}),
+    "heartbeat": lambda db, job, token: TABLE.heartbeat(db, [(job, token, b"beat")]),
+    "held": lambda db, job, token: TABLE.held(db, [(job, token)]),
+    "expire": lambda db, job, token: steps.expire(db, {job: token}),
+}
+
+
+@pytest.mark.parametrize("name", FENCED)
+@pytest.mark.parametrize("waits", [True, False])
+async def test_who_has_lost_a_job_changes_nothing(pair: Pair, name: str, waits: bool) -> None:
+    first, second = await pair.lease(), await pair.lease()
+    waiter = await pair.lease("delegator") if waits else None
+    tokens = await pair.held(first, ["reemitted", "taken", "settled", "deleted"], waiter)
+    await steps.run_out(pair.observer, first)
+    await steps.claim(pair.observer, ["taken"], second)
+    await steps.expire(pair.observer, {"settled": tokens["settled"]})
+    await TABLE.delete_held(pair.observer, [("deleted", tokens["deleted"])])
+    assert await steps.sweep_leases(pair.observer) == {first}
+    await steps.insert(pair.observer, ["deleted"], waiter)
+    await steps.claim(pair.observer, ["deleted"], second)
+    before = await pair.rows()
+
+    for job, token in tokens.items():
+        result = await FENCED[name](pair.one, job, token)
+        assert not any(result) if isinstance(result, tuple) else not result
+
+    assert await pair.rows() == before
 
 
 async def test_a_lease_that_has_run_out_is_told_to_claim_again(pair: Pair) -> None:

@@ -27,7 +27,7 @@ from tests.integration.store.world import (
 )
 from tests.support import Database
 
-EXAMPLES = int(os.environ.get("DELEGATOR_TEST_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("DELEGATOR_TEST_EXAMPLES", "200"))
 """Runs of the machine; more of them for an hour's search."""
 
 Steps = dict[str, Callable[[st.DataObject], Step]]
@@ -81,6 +81,22 @@ class Machine(RuleBasedStateMachine):
         self.world.nobody_waits_for_ever()
 
     @rule(data=st.data())
+    def a_lease_is_lost(self, data: st.DataObject) -> None:
+        """A worker that is silent for too long: others have its jobs before it knows."""
+        world = self.world
+        workers = [worker for worker in world.workers if in_phase(worker, RUNNING) + in_phase(worker, TO_SIGNAL)]
+        if not workers:
+            return
+        silent = data.draw(st.sampled_from(workers))
+        if silent.lease in world.model.leases:
+            world.run_out(silent.lease)
+        world.do(world.sweep_leases())
+        for worker in world.workers:
+            offered = sorted(set(world.stream) - set(worker.held))
+            if worker is not silent and offered:
+                world.do(world.claim(worker, offered))
+
+    @rule(data=st.data())
     def something_else_happens(self, data: st.DataObject) -> None:
         faults = self._faults()
         faults[data.draw(st.sampled_from(list(faults)))](data)
@@ -124,7 +140,8 @@ class Machine(RuleBasedStateMachine):
         running, done = in_phase(worker, RUNNING), in_phase(worker, SIGNALLED)
         plain = [job for job in running if job in PLAIN]
         waited = [job for job in running if job not in PLAIN]
-        if offered:
+        alive = world.model.leases.get(worker.lease)
+        if worker.claiming or (alive and any(map(world.model.is_free, offered))) or len(offered) > 3:
             steps["claim"] = lambda data: world.claim(worker, data.draw(_some(offered)), data.draw(_rarely_false))
         if waited:
             steps["settle"] = lambda data: world.settle(worker, data.draw(_some(waited)))
@@ -198,7 +215,10 @@ class Machine(RuleBasedStateMachine):
         """Temporal runs the workflow task again, elsewhere."""
         activity.wanted = False
         if jobs := [job for job in activity.jobs if not self.world.heard[job]]:
-            self.world.activities.append(Activity(1 - activity.delegator, jobs, data.draw(_rarely_false)))
+            again = Activity(1 - activity.delegator, jobs, data.draw(_rarely_false))
+            self.world.activities.append(again)
+            if data.draw(st.booleans()):
+                self.world.do(self.world.insert(again))
 
     def _delegator_dies(self, number: int, data: st.DataObject) -> None:
         world = self.world

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.integration.store import database
-from tests.integration.store.database import Run, Store
+from tests.integration.store.database import Run, Seen, Store
 from tests.integration.store.model import Model
 
 JOBS = ("a", "b", "c", "d", "e", "f")
@@ -154,50 +154,51 @@ class World:
         self.model.clock += 1
         result = self.store.do(step.run)
         assert result == step.model(self.model)
-        difference = self._difference(self.model)
+        seen = self.store.look()
+        difference = self._difference(self.model, seen)
         assert difference is None, difference
-        self._accept(self.model)
+        self._accept(self.model, seen)
         step.then(result)
 
     def race(self, first: Step, second: Step) -> None:
         self.model.clock += 1
         results = self.store.race(first.run, second.run)
+        seen = self.store.look()
         reasons = []
         for name, play in _ORDERS.items():
             model = self.model.copy()
             expected = play(model, first, second)
-            reason = self._difference(model) if expected == results else f"{expected} instead of {results}"
+            reason = self._difference(model, seen) if expected == results else f"{expected} instead of {results}"
             if reason is None:
                 self.model = model
-                self._accept(model)
+                self._accept(model, seen)
                 first.then(results[0])
                 second.then(results[1])
                 return
             reasons.append(f"{name}: {reason}")
         raise AssertionError("\n".join(reasons))
 
-    def _difference(self, model: Model) -> str | None:
-        self.rows, (live, expired, buried, emissions) = self.store.look()
-        known = {
-            job: (row.attempt, row.lease, row.retry, row.waiter, row.outcome, row.cancel, row.late)
+    def _difference(self, model: Model, seen: Seen) -> str | None:
+        rows = {
+            job: [row.attempt, row.lease, row.retry, row.waiter, row.outcome, row.cancel, row.late]
             for job, row in model.rows.items()
         }
-        if known != {job: row[1:] for job, row in self.rows.items()}:
-            return f"rows are {self.rows}, should be {known}"
-        for job, (token, *_) in self.rows.items():
+        if rows != {job: row[1:] for job, row in seen.rows.items()}:
+            return f"rows are {seen.rows}, should be {rows}"
+        for job, (token, *_) in seen.rows.items():
             if job in model.bumped and token <= self.top.get(job, 0):
                 return f"the fence of {job} did not grow: {token} after {self.top[job]}"
             if job not in model.bumped and token != model.rows[job].token:
                 return f"the fence of {job} changed"
-        leases = [sorted(lease for lease, lives in model.leases.items() if lives is state) for state in (True, False)]
-        others = (*leases, model.buried, model.emissions or None)
-        return (
-            None if others == (live, expired, buried, emissions) else f"{(live, expired, buried, emissions)}: {others}"
+        live, expired = (
+            sorted(lease for lease, lives in model.leases.items() if lives is state) for state in (True, False)
         )
+        expected = (live, expired, model.buried, model.emissions)
+        return None if seen[1:] == expected else f"{seen[1:]} should be {expected}"
 
-    def _accept(self, model: Model) -> None:
+    def _accept(self, model: Model, seen: Seen) -> None:
         for job in model.bumped:
-            self.top[job] = model.rows[job].token = self.rows[job][0]
+            self.top[job] = model.rows[job].token = seen.rows[job][0]
         model.bumped.clear()
         model.touched.clear()
         self.stream += model.stream
