@@ -85,6 +85,9 @@ class DelegatorPlugin(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
+        if not config.get("activities"):
+            # Ours are local: the worker must not take activity tasks that another one of its task queue runs.
+            config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]

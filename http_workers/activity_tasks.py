@@ -128,6 +128,10 @@ class ActivityTasks:
                 await self._converter.payload_codec.encode_failure(failure)
             await service.respond_activity_task_failed(
                 RespondActivityTaskFailedRequest(
-                    namespace=namespace, task_token=token, failure=failure, identity=self._identity
+                    namespace=namespace,
+                    task_token=token,
+                    failure=failure,
+                    identity=self._identity,
+                    last_heartbeat_details=Payloads.FromString(await self._encoded(job)) if job.details else None,
                 )
             )

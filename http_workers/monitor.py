@@ -18,6 +18,7 @@ from http_workers.job import Job
 _log = logging.getLogger(__name__)
 _INTERVAL = 0.5
 _YOUNG = 0.5
+_TEMPORALS_LEAD = 1.0
 
 
 class Monitor:
@@ -61,9 +62,11 @@ class Monitor:
     def _time_out(jobs: Iterable[Job], now: float) -> None:
         for job in jobs:
             limit = job.options.heartbeat_timeout
-            if job.task_token is not None:
-                continue  # Temporal's to judge
-            if limit is not None and now - job.beat_at > limit.total_seconds() and job.timed_out is None:
+            if limit is None or job.timed_out is not None:
+                continue
+            # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
+            grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
+            if now - job.beat_at > limit.total_seconds() + grace:
                 job.timed_out = TimeoutType.HEARTBEAT
                 _stop(job)
 
@@ -88,9 +91,8 @@ class Monitor:
                 job.details_changed = False
                 was_requested = job.cancel_requested
                 if not await self._activity_tasks.heartbeat(job):
-                    job.lost = True
-                    _stop(job)
-                elif job.cancel_requested and not was_requested:
+                    job.cancel_requested = True  # settled without us: nobody waits for the outcome
+                if job.cancel_requested and not was_requested:
                     _stop(job)
 
 

@@ -6,8 +6,7 @@ leaves its completion to the HTTP worker. Temporal keeps retries, timeouts, hear
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from delegator.enqueue.activities import MAX_INPUT_BYTES
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.store.queue_table import NewJob
 
-_MOST_ARGUMENTS: Final = 32
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -38,40 +36,41 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
     Args:
         client: Temporal's client.
         task_queue: the task queue that the workflows schedule these activities on.
-        types: the delegated activity types to take.
+        types: the delegated activity types to take; tasks of others are refused, and so tried again elsewhere.
         enqueuer: enqueues them.
     """
+    by_name = {declared.name: declared for declared in types}
     return Worker(
         client,
         task_queue=task_queue,
-        activities=[delegating_activity(declared, enqueuer, client.data_converter) for declared in types],
+        activities=[delegating_activity(by_name, enqueuer, client.data_converter)],
         max_concurrent_activities=_CONCURRENCY,
         max_concurrent_activity_task_polls=_POLLERS,
     )
 
 
 def delegating_activity(
-    declared: DelegatedType, enqueuer: Enqueuer, converter: DataConverter
-) -> Callable[..., Awaitable[Any]]:
-    """Return an activity that enqueues its task as a job of a delegated type, to be completed from elsewhere.
+    types: Mapping[str, DelegatedType], enqueuer: Enqueuer, converter: DataConverter
+) -> Callable[[Sequence[RawValue]], Awaitable[Any]]:
+    """Return the activity that enqueues its task as a job of a delegated type, to be completed from elsewhere.
 
     Args:
-        declared: the type.
+        types: the types, by name.
         enqueuer: enqueues the job.
         converter: the client's data converter.
     """
 
-    async def delegate_task(*args: RawValue) -> Any:
+    # Only to a dynamic activity does the SDK hand over arguments unconverted, whatever their number.
+    @activity.defn(dynamic=True)
+    async def delegate_task(args: Sequence[RawValue]) -> Any:
+        name = activity.info().activity_type
+        declared = types.get(name)
+        if declared is None:
+            raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
         await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
         activity.raise_complete_async()
 
-    # The SDK hands arguments over unconverted only to parameters that are annotated so.
-    names = [f"argument_{number}" for number in range(_MOST_ARGUMENTS)]
-    delegate_task.__annotations__ = dict.fromkeys(names, RawValue)
-    delegate_task.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=RawValue) for name in names]
-    )
-    return activity.defn(name=declared.name)(delegate_task)
+    return delegate_task
 
 
 async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
@@ -105,6 +104,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         task_token=info.task_token,
         due_ms=_due_ms(info),
         waiter_id=None,
+        attempt=info.attempt - 1,
         heartbeat_details=await encode_input(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
         or None,
     )

@@ -16,14 +16,14 @@ RESCUE_CHANNEL = "delegator_rescue"
 
 _INSERT = """
 INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
-                     deadline, waiter_id, heartbeat_details)
+                     deadline, waiter_id, heartbeat_details, attempt)
 SELECT job_id, job_type, input, header, options::jsonb, %(namespace)s, workflow_id, run_id::uuid, task_token,
-       now() + due_ms * interval '1 millisecond', waiter_id, heartbeat_details
+       now() + due_ms * interval '1 millisecond', waiter_id, heartbeat_details, attempt
 FROM unnest(%(job_id)b::text[], %(job_type)b::text[], %(input)b::bytea[], %(header)b::bytea[], %(options)b::text[],
             %(workflow_id)b::text[], %(run_id)b::text[], %(task_token)b::bytea[], %(due_ms)b::int8[],
-            %(waiter_id)b::int8[], %(heartbeat_details)b::bytea[])
+            %(waiter_id)b::int8[], %(heartbeat_details)b::bytea[], %(attempt)b::int4[])
      AS new (job_id, job_type, input, header, options, workflow_id, run_id, task_token, due_ms, waiter_id,
-             heartbeat_details)
+             heartbeat_details, attempt)
 ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 """
@@ -202,6 +202,8 @@ class NewJob:
     """Lease of the delegator that waits inline."""
     heartbeat_details: bytes | None = None
     """Serialized `Payloads` of an earlier attempt's last heartbeat."""
+    attempt: int = 0
+    """Attempts made before, where Temporal counts them."""
 
 
 class Claimed(NamedTuple):
@@ -284,6 +286,7 @@ class QueueTable:
                 "due_ms": [job.due_ms for job in jobs],
                 "waiter_id": [job.waiter_id for job in jobs],
                 "heartbeat_details": [job.heartbeat_details for job in jobs],
+                "attempt": [job.attempt for job in jobs],
             },
         )
         return {row[0] for row in await cursor.fetchall()}

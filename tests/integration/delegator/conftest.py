@@ -36,3 +36,10 @@ async def signal_queue(shared_engine: Environment) -> AsyncIterator[str]:
     """The task queue of a worker that never waits inline, and intercepts."""
     async with shared_engine.worker(SIGNALLED, intercept=True) as task_queue:
         yield task_queue
+
+
+@pytest.fixture(scope="session")
+async def activity_queue(shared_engine: Environment) -> AsyncIterator[str]:
+    """A task queue whose activity tasks are delegated by the activity worker."""
+    async with shared_engine.activity_worker() as task_queue:
+        yield task_queue

@@ -26,12 +26,16 @@ from temporalio.worker import Worker
 from delegator import DelegatorPlugin, PluginOptions
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
+from delegator.contracts import collect_types
 from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.enqueue.activity_worker import activity_worker
+from delegator.enqueue.enqueuer import Enqueuer
 from delegator.lease import holder_name
 from delegator.relay import RelayOptions, running_relay
 from delegator.rescue.leader import Leadership
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
+from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.temporal import load_data_converter
 from schema.queues import DEFAULT_QUEUE, queue_table
@@ -113,6 +117,19 @@ class Environment:
         task_queue = task_queue or f"queue-{uuid.uuid4()}"
         config = {"workflows": flows.ALL, **config}
         async with Worker(self.client, task_queue=task_queue, plugins=[plugin], **config):
+            yield task_queue
+
+    @asynccontextmanager
+    async def activity_worker(self) -> AsyncIterator[str]:
+        """Run the delegator's activity worker beside a worker that only runs workflows; their task queue."""
+        url = self.settings.database_url.get_secret_value()
+        tables = [QueueTable(queue) for queue in self.settings.queues]
+        async with (
+            self.worker() as task_queue,
+            connection_pool(url, application_name="test activity worker", size=2) as pool,
+            Enqueuer(pool, tables, self.client.namespace) as enqueuer,
+            activity_worker(self.client, task_queue, collect_types([tasks]).values(), enqueuer),
+        ):
             yield task_queue
 
     async def start(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> WorkflowHandle[Any, Any]:

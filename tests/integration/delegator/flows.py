@@ -353,6 +353,32 @@ class Settled:
 
 
 @workflow.defn
+class TwoSteps:
+    """An activity, a signal, an activity."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.may_go_on = False
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        results = []
+        for number in (1, 2):
+            results.append(await workflow.execute_activity(tasks.noted, number, start_to_close_timeout=TIMEOUT))
+            self.done = number
+            await workflow.wait_condition(lambda: self.may_go_on)
+        return results
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.may_go_on = True
+
+    @workflow.query
+    def steps(self) -> int:
+        return self.done
+
+
+@workflow.defn
 class CatchesSignals:
     """Has a dynamic signal handler, set from the start and once more."""
 

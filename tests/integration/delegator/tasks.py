@@ -185,6 +185,18 @@ async def until_cancelled(clean_up: bool) -> str:
 
 
 @delegated
+async def beats_until_cancelled() -> None:
+    note("started")
+    try:
+        while True:
+            heartbeat()
+            await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+
+
+@delegated
 async def ignores_cancellation() -> str:
     note("started")
     try:

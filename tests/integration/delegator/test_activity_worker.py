@@ -1,0 +1,124 @@
+"""Drop-in by activity worker: unchanged `execute_activity`, by workflows that know nothing of delegation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import Environment
+
+WAYS = ["execute_activity", "execute_activity by name"]
+
+
+async def events(handle: WorkflowHandle[Any, Any]) -> Counter[str]:
+    names = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
+    return Counter(name.removeprefix("EVENT_TYPE_") for name in names)
+
+
+async def is_ordinary(handle: WorkflowHandle[Any, Any]) -> bool:
+    counts = await events(handle)
+    return (counts["ACTIVITY_TASK_COMPLETED"], counts["WORKFLOW_EXECUTION_SIGNALED"], counts["MARKER_RECORDED"]) == (
+        1,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize("shape", flows.CALLS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_shape(engine: Environment, activity_queue: str, way: str, shape: str):
+    handle = await engine.start(flows.Travel.run, way, shape, task_queue=activity_queue)
+    assert await engine.result(handle) == "right"
+    assert await is_ordinary(handle)
+    assert engine.ledger(handle.id) == [("started", 1)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_slow_handler(engine: Environment, activity_queue: str, way: str):
+    with engine.held(f"slow {way}"):
+        handle = await engine.start(flows.Travel.run, way, "dataclass", id=f"slow {way}", task_queue=activity_queue)
+        await engine.noted(handle.id, "started")
+    assert await engine.result(handle) == "right"
+    assert await is_ordinary(handle)
+
+
+async def test_a_failure(engine: Environment, activity_queue: str):
+    handle = await engine.start(
+        flows.Fails.run, "execute_activity", "fail", ["Unlucky", True], 0, [], task_queue=activity_queue
+    )
+    told = await engine.result(handle)
+    assert 'raise ApplicationError("no such luck"' in told["stack_trace"]
+    assert (told["type"], told["cause_message"], told["details"], told["non_retryable"], told["retry_state"]) == (
+        "Unlucky",
+        "no such luck",
+        [{"at": 7}, "more"],
+        True,
+        "NON_RETRYABLE_FAILURE",
+    )
+
+
+async def test_temporal_repeats_attempts_and_the_handler_sees_which_one_it_is(engine: Environment, activity_queue: str):
+    handle = await engine.start(
+        flows.CallsOne.run, "execute_activity", "succeed_at", [3], {}, task_queue=activity_queue
+    )
+    assert await engine.result(handle) == 3
+    assert engine.ledger(handle.id) == [("started", 1), ("started", 2), ("started", 3)]
+
+
+async def test_the_next_attempt_knows_the_last_heartbeat(engine: Environment, activity_queue: str):
+    handle = await engine.start(
+        flows.CallsOne.run,
+        "execute_activity",
+        "silent_once",
+        [],
+        {"heartbeat_timeout": 1.5},
+        task_queue=activity_queue,
+    )
+    assert await engine.result(handle) == "attempt 2 knows ['page', 12]"
+
+
+async def test_an_attempt_that_runs_too_long_times_out(engine: Environment, activity_queue: str):
+    options = {"start_to_close_timeout": 0.3, "attempts": 1}
+    handle = await engine.start(
+        flows.CallsOne.run, "execute_activity", "sleeps", [60], options, task_queue=activity_queue
+    )
+    told = await engine.result(handle)
+    assert (told["cause"], told["type"]) == ("TimeoutError", "START_TO_CLOSE")
+
+
+async def test_a_cancellation_reaches_a_handler_that_heartbeats(engine: Environment, activity_queue: str):
+    handle = await engine.start(
+        flows.Cancellable.run,
+        *("execute_activity", "beats_until_cancelled", [], "WAIT_CANCELLATION_COMPLETED"),
+        task_queue=activity_queue,
+    )
+    await engine.noted(handle.id, "started")
+    await handle.signal(flows.Cancellable.cancel)
+    assert await engine.result(handle) == "activity cancelled"
+    assert engine.ledger(handle.id) == [("started", 1), ("cancelled", 1)]
+
+
+async def test_a_handler_is_stopped_once_nobody_waits(engine: Environment, activity_queue: str):
+    handle = await engine.start(
+        flows.WaitsDirectly.run, "execute_activity", "beats_until_cancelled", [], task_queue=activity_queue
+    )
+    await engine.noted(handle.id, "started")
+    await handle.terminate()
+    await engine.noted(handle.id, "cancelled")
+
+
+async def test_a_terminated_workflow_leaves_nothing(engine: Environment, activity_queue: str):
+    workflow_id = "terminated by hand"
+    with engine.held(workflow_id):
+        handle = await engine.start(
+            flows.WaitsDirectly.run, "execute_activity", "noted", [1], id=workflow_id, task_queue=activity_queue
+        )
+        await engine.noted(workflow_id, "started")
+        await handle.terminate()
+    with pytest.raises(WorkflowFailureError):
+        await engine.result(handle)

@@ -1,0 +1,132 @@
+"""With an encryption codec, nothing readable is in the table, in the stream, in history or in logs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+
+from delegator.dev.temporal import TemporalServer
+from delegator.relay import RelayOptions, running_relay
+from http_workers.source import StreamSource
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment, eventually
+from tests.support import Databases
+
+SECRET = "correct-horse-battery-staple"
+CONVERTER = "tests.integration.delegator.encryption:converter"
+WAYS = ["delegate", "execute_activity"]
+
+
+@pytest.fixture(scope="module")
+async def encrypted_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
+    async with environment(databases, temporal, data_converter=CONVERTER) as engine:
+        yield engine
+        await engine.nothing_left()
+
+
+@pytest.fixture(scope="module")
+async def spy(encrypted_engine: Environment) -> AsyncIterator[StreamSource]:
+    """Reads the same stream from a relay of its own."""
+    settings = encrypted_engine.settings
+    options = RelayOptions.from_settings(settings, port=0)
+    async with (
+        running_relay(dataclasses.replace(options, slot=f"{settings.slot}_spy")) as relay,
+        StreamSource(url=relay.url, queue="default", token=None) as source,
+    ):
+        yield source
+
+
+@pytest.fixture(scope="module", params=["inline", "signal", "activity worker"])
+async def encrypted_queue(request: pytest.FixtureRequest, encrypted_engine: Environment) -> AsyncIterator[str]:
+    if request.param == "activity worker":
+        async with encrypted_engine.activity_worker() as task_queue:
+            yield task_queue
+    else:
+        options = PATIENT if request.param == "inline" else SIGNALLED
+        async with encrypted_engine.worker(options, intercept=True) as task_queue:
+            yield task_queue
+
+
+def ways(task_queue_kind: str) -> list[str]:
+    return ["execute_activity"] if task_queue_kind == "activity worker" else WAYS
+
+
+def assert_unreadable(*things: Any) -> None:
+    for thing in things:
+        seen = thing if isinstance(thing, bytes) else str(thing).encode()
+        for form in (SECRET.encode(), SECRET.encode().hex().encode()):
+            assert form not in seen, "the secret is readable"
+
+
+async def assert_history_unreadable(handle: WorkflowHandle[Any, Any]) -> None:
+    for event in (await handle.fetch_history()).events:
+        assert_unreadable(event.SerializeToString())
+
+
+async def test_the_spy_would_see_a_secret():
+    with pytest.raises(AssertionError):
+        assert_unreadable({"input": "\\x" + SECRET.encode().hex()})
+    with pytest.raises(AssertionError):
+        assert_unreadable({"input": SECRET.encode()})
+
+
+async def test_results_heartbeats_and_retries(
+    encrypted_engine: Environment, encrypted_queue: str, spy: StreamSource, request: pytest.FixtureRequest
+):
+    engine = encrypted_engine
+    for way in ways(request.node.callspec.params["encrypted_queue"]):
+        workflow_id = f"secret by {way} {encrypted_queue}"
+        with engine.held(workflow_id):
+            handle = await engine.start(
+                flows.CallsOne.run, way, "secret_retry", [SECRET], {}, id=workflow_id, task_queue=encrypted_queue
+            )
+            await engine.noted(workflow_id, "started", 3)  # the second attempt waits
+
+            rows = await engine.rows("workflow_id = %s", workflow_id)
+            assert rows[0]["input"] and rows[0]["heartbeat_details"]
+            assert_unreadable(rows)
+        assert await engine.result(handle) == f"{SECRET} and ['{SECRET}']"
+        assert_unreadable(await engine.rows())
+        await assert_history_unreadable(handle)
+    records = await streamed(spy)
+    assert records
+    assert_unreadable(records)
+    assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
+
+
+async def test_failures(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):
+    engine = encrypted_engine
+    for way in ways(request.node.callspec.params["encrypted_queue"]):
+        handle = await engine.start(flows.Fails.run, way, "secret_failure", [SECRET], 0, [], task_queue=encrypted_queue)
+        told = await engine.result(handle)
+        assert (told["type"], told["cause_message"], told["details"]) == ("Refused", f"can't use {SECRET}", [SECRET])
+        await assert_history_unreadable(handle)
+        exhausted = await engine.start(
+            flows.Fails.run, way, "secret_retry", [SECRET], 1, [], task_queue=encrypted_queue
+        )
+        assert (await engine.result(exhausted))["details"] == [SECRET]
+        await assert_history_unreadable(exhausted)
+    assert_unreadable(await engine.query("SELECT * FROM custom_task_dead_letter"))
+    assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
+
+
+async def test_fan_out(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):
+    for way in ways(request.node.callspec.params["encrypted_queue"]):
+        assert await encrypted_engine.execute(flows.Many.run, way, 200, task_queue=encrypted_queue)
+
+
+async def streamed(source: StreamSource) -> list[Any]:
+    """Everything the stream holds by now."""
+    records: list[Any] = []
+
+    async def some() -> bool:
+        records.extend(message.record for message in await source.receive(1000, timedelta(seconds=1)))
+        return bool(records)
+
+    await eventually(some)
+    return records
