@@ -238,7 +238,12 @@ class Settled(NamedTuple):
 
 
 class QueueTable:
-    """The statements of one queue's table. Every method but `cancel` is one statement, atomic by itself."""
+    """The statements of one queue's table. Every method but `cancel` is one statement, atomic by itself.
+
+    Those that join the table with their parameters are planned each time, for a third of a millisecond a batch. A
+    prepared statement's generic plan is made while the queue is short, reads the whole table, and is kept while a
+    backlog grows, until somebody analyzes the table: 300 outcomes among 100,000 jobs then took seconds.
+    """
 
     def __init__(self, queue: str) -> None:
         """Prepare the statements for `queue`.
@@ -382,6 +387,7 @@ class QueueTable:
                 "result": [job.result for job in ordered],
             },
             binary=True,
+            prepare=False,
         )
         stored: set[str] = set()
         unwaited: set[str] = set()
@@ -395,6 +401,7 @@ class QueueTable:
         cursor = await connection.execute(
             self._delete_held,
             {"job_id": [job_id for job_id, _ in ordered], "lease_token": [token for _, token in ordered]},
+            prepare=False,
         )
         return {row[0] for row in await cursor.fetchall()}
 
@@ -412,13 +419,16 @@ class QueueTable:
                 "failure": [job[3] for job in ordered],
                 "attempt": [job[4] for job in ordered],
             },
+            prepare=False,
         )
         return {row[0] for row in await cursor.fetchall()}
 
     async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:
         """Return which of the (job id, lease token) pairs still hold, and whether a stop was asked for."""
         cursor = await connection.execute(
-            self._held, {"job_id": [job_id for job_id, _ in held], "lease_token": [token for _, token in held]}
+            self._held,
+            {"job_id": [job_id for job_id, _ in held], "lease_token": [token for _, token in held]},
+            prepare=False,
         )
         return dict(await cursor.fetchall())
 
@@ -432,6 +442,7 @@ class QueueTable:
                 "lease_token": [token for _, token, _ in ordered],
                 "details": [details for _, _, details in ordered],
             },
+            prepare=False,
         )
 
     async def cancel(self, connection: Connection, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:

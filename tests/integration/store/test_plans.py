@@ -16,6 +16,7 @@ import pytest
 from psycopg.errors import Diagnostic
 
 from delegator.rescue.statements import RescueStatements
+from delegator.store import lease_table
 from delegator.store.database import Connection, connect
 from delegator.store.queue_table import QueueTable, Settled
 from tests.support import Databases
@@ -41,6 +42,14 @@ SELECT 'run-' || n % 997 || ':' || n, 'resize', repeat('x', 100)::bytea, '{{"sta
 FROM generate_series(1, {ROWS}) AS n ORDER BY random();
 """
 
+_SETTINGS = (
+    "auto_explain.log_min_duration = 0",
+    "auto_explain.log_analyze = on",
+    "auto_explain.log_timing = off",
+    "auto_explain.log_format = json",
+    "auto_explain.log_level = notice",
+)
+
 
 @dataclass
 class Plans:
@@ -49,6 +58,12 @@ class Plans:
     connection: Connection
     lease_id: int
     seen: list[dict[str, Any]] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        await self.connection.execute("LOAD 'auto_explain'")
+        for setting in _SETTINGS:
+            await self.connection.execute(f"SET {setting}".encode())
+        self.connection.add_notice_handler(self.hear)
 
     def hear(self, notice: Diagnostic) -> None:
         text = notice.message_primary or ""
@@ -86,20 +101,11 @@ async def plans(request: pytest.FixtureRequest, backlog: str) -> AsyncIterator[P
     connection = await connect(backlog, application_name="plans")
     async with connection:
         connection.prepare_threshold = 0
-        await connection.execute("LOAD 'auto_explain'")
-        for setting in (
-            f"plan_cache_mode = {request.param}",
-            "auto_explain.log_min_duration = 0",
-            "auto_explain.log_analyze = on",
-            "auto_explain.log_timing = off",
-            "auto_explain.log_format = json",
-            "auto_explain.log_level = notice",
-        ):
-            await connection.execute(f"SET {setting}".encode())
+        await connection.execute(f"SET plan_cache_mode = {request.param}".encode())
         row = await (await connection.execute("SELECT max(lease_id) FROM custom_task_lease")).fetchone()
         assert row is not None
         plans = Plans(connection, row[0])
-        connection.add_notice_handler(plans.hear)
+        await plans.listen()
         yield plans
 
 
@@ -147,6 +153,31 @@ async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None
             continue  # what is past its deadline may be less than what is named
         assert node.get("Index Name", PRIMARY_KEY) == PRIMARY_KEY
         assert looked_at(node) <= 2 * BATCH or name == "delete_late", node
+
+
+NAMED_AND_JOINED = ("claim", "settle", "read", "adopt", "release_waiter", "delete_held", "held", "heartbeat", "retry")
+
+
+async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Databases) -> None:
+    """A worker starts on an empty queue; then a backlog comes, sooner than any ANALYZE."""
+    async with databases.fresh() as database, await connect(database.url, application_name="plans") as connection:
+        await connection.execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)".encode())
+        connection.prepare_threshold = 0
+        plans = Plans(connection, await lease_table.grant(connection, "worker", "test", "default", GRACE))
+        for _ in range(8):
+            for name in NAMED_AND_JOINED:
+                await BY_ID[name](connection, plans.lease_id)
+        await connection.execute(
+            f"INSERT INTO {TABLE} (job_id, job_type) SELECT 'run-' || n % 997 || ':' || n, 't' "
+            f"FROM generate_series(1, {ROWS // 2}) AS n ORDER BY random()".encode()
+        )
+        await plans.listen()
+        for name in NAMED_AND_JOINED:
+            read = await plans.of(lambda db, name=name: BY_ID[name](db, plans.lease_id))  # type: ignore[misc]
+            assert read, "auto_explain said nothing"
+            for node in read:
+                assert node["Node Type"] != "Seq Scan", (name, node)
+                assert looked_at(node) <= 2 * BATCH, (name, node)
 
 
 BY_TIME: dict[str, tuple[str, Callable[[Connection], Awaitable[object]]]] = {
