@@ -226,6 +226,9 @@ async def test_replay_enqueues_anew_and_streams(morgue: Morgue) -> None:
     assert (result["in_queue"], result["gone"]) == ([], [])
 
     assert await morgue.ids() == []
+    async with asyncio.timeout(20):
+        while await streamed(morgue) < 2:  # a slot shows what is flushed, which a commit here does not wait for
+            await asyncio.sleep(0.05)
     assert await streamed(morgue) == 2
     (plain,) = await morgue.rows()
     assert [plain[name] for name in ("job_id", "attempt", "namespace", "workflow_id", "run_id", "waiter_id")] == [

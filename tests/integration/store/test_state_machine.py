@@ -27,7 +27,7 @@ from tests.integration.store.world import (
 )
 from tests.support import Database
 
-EXAMPLES = int(os.environ.get("DELEGATOR_TEST_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("DELEGATOR_TEST_EXAMPLES", "130"))
 """Runs of the machine; more of them for an hour's search."""
 
 Steps = dict[str, Callable[[st.DataObject], Step]]
