@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Merges concurrent submissions into batches: at once when idle, coalesced when busy.
 
-    Use as an async context manager; leaving it waits for what was submitted.
+    Use as an async context manager; leaving it waits for what somebody still awaits, not for what was given up.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Batcher(Generic[Item, Result]):
         self._parallel = parallel
         self._queue: deque[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
+        self._awaited: set[asyncio.Future[Sequence[Result]]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,7 +45,11 @@ class Batcher(Generic[Item, Result]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._writers:
+        while self._awaited:
+            await asyncio.wait(self._awaited)
+        for writer in self._writers:
+            writer.cancel()
+        if self._writers:
             await asyncio.wait(self._writers)
 
     async def submit(self, items: Sequence[Item]) -> Sequence[Result]:
@@ -56,6 +61,8 @@ class Batcher(Generic[Item, Result]):
         if not items:
             return []
         future: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
+        self._awaited.add(future)
+        future.add_done_callback(self._awaited.discard)
         self._queue.append((items, future))
         if len(self._writers) < self._parallel:
             writer = asyncio.create_task(self._write())

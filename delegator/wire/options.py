@@ -48,7 +48,7 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
 
 def _milliseconds(duration: timedelta) -> int:
     """Round up, so that no timeout becomes zero; what is longer than PostgreSQL's clock goes on for ever, nearly."""
-    return min(-(-duration // _MILLISECOND), _LONGEST // _MILLISECOND)
+    return -(-min(duration, _LONGEST) // _MILLISECOND)
 
 
 def decode_options(encoded: Mapping[str, Any] | None) -> JobOptions:

@@ -1,0 +1,82 @@
+"""Calls that one caller waits for together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.workflow import ActivityCancellationType
+
+from delegator.wire.outcomes import Outcome, OutcomeKind
+from delegator.wire.requests import JobKind, JobRequest
+from delegator.workflow.calls import Call, CallGroup, CallSpec
+
+DONE = Outcome(OutcomeKind.COMPLETED, b"")
+FAILED = Outcome(OutcomeKind.FAILED, b"")
+
+
+def group_of(count: int, *, stop_early: bool) -> CallGroup:
+    group = CallGroup(stop_early=stop_early)
+    kind = JobKind("t", "default", None)
+    spec = CallSpec(kind, None, ActivityCancellationType.TRY_CANCEL)
+    for _ in range(count):
+        group.add(Call(spec, JobRequest(kind, b"", b"", None), group))
+    return group
+
+
+async def waiting(group: CallGroup) -> asyncio.Task[None]:
+    task = asyncio.create_task(group.wait())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_an_empty_group_is_ready():
+    await group_of(0, stop_early=True).wait()
+
+
+@pytest.mark.parametrize("stop_early", [True, False])
+async def test_a_group_waits_for_every_call(stop_early: bool):
+    group = group_of(3, stop_early=stop_early)
+    task = await waiting(group)
+    for call in group.calls:
+        assert not task.done()
+        call.settle(DONE)
+        await asyncio.sleep(0)
+    await asyncio.wait_for(task, 1)
+
+
+async def test_a_failure_ends_the_wait_of_a_group_that_stops_early():
+    group = group_of(3, stop_early=True)
+    task = await waiting(group)
+    group.calls[1].settle(FAILED)
+    await asyncio.wait_for(task, 1)
+
+
+async def test_a_failure_does_not_end_the_wait_of_one_that_does_not():
+    group = group_of(2, stop_early=False)
+    task = await waiting(group)
+    group.calls[1].settle(FAILED)
+    await asyncio.sleep(0)
+    assert not task.done()
+    group.calls[0].settle(DONE)
+    await asyncio.wait_for(task, 1)
+
+
+async def test_a_group_that_could_not_be_enqueued_is_ready():
+    group = group_of(2, stop_early=False)
+    task = await waiting(group)
+    first, second = ValueError("first"), ValueError("second")
+    group.fail(first)
+    group.fail(second)
+    await asyncio.wait_for(task, 1)
+    assert group.failure is first
+
+
+async def test_a_cancelled_wait_can_be_taken_up_again():
+    group = group_of(1, stop_early=True)
+    task = await waiting(group)
+    task.cancel()
+    await asyncio.wait([task])
+    again = await waiting(group)
+    group.calls[0].settle(DONE)
+    await asyncio.wait_for(again, 1)

@@ -1,0 +1,120 @@
+"""Declaring delegated activity types."""
+
+from __future__ import annotations
+
+import types
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.common import RetryPolicy
+
+from delegator import JobOptions, contract, delegated
+from delegator.contracts import collect_handlers, collect_types, delegated_type
+from delegator.errors import ConfigurationError
+from tests.unit.delegator import declared
+
+
+async def test_a_bare_declaration_leaves_the_function_what_it_is():
+    assert await declared.bare(2, "ab") == b"abab"
+    found = delegated_type(declared.bare)
+    assert (found.name, found.queue, found.options) == ("bare", "default", JobOptions())
+    assert (found.arg_types, found.return_type) == ((int, str), bytes)
+
+
+def test_a_declaration_with_options():
+    found = delegated_type(declared.with_options)
+    assert (found.name, found.queue, found.max_concurrent, found.max_per_second) == ("renamed", "video", 2, 0.5)
+    assert found.options == JobOptions(start_to_close_timeout=timedelta(seconds=3), inline_wait=timedelta(0))
+    assert declared.with_options(3) == 3
+
+
+def test_a_declaration_is_an_activity_of_the_same_name():
+    for function, name in ((declared.bare, "bare"), (declared.with_options, "renamed")):
+        assert activity._Definition.must_from_callable(function).name == name
+
+
+def test_a_declaration_over_an_activity_takes_its_name():
+    assert delegated_type(declared.over_activity).name == "from temporal"
+
+
+def test_two_names_for_one_type_are_refused():
+    @activity.defn(name="one")
+    async def function() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="one name only"):
+        delegated(name="two")(function)
+
+
+def test_a_contract_has_no_handler_until_one_implements_it():
+    only_contract = types.ModuleType("only_contract")
+    only_contract.promised = declared.promised  # type: ignore[attr-defined]
+    assert delegated_type(declared.promised).queue == "elsewhere"
+    assert list(collect_types([only_contract])) == ["promised"]
+    assert collect_handlers([only_contract]) == {}
+    handler = collect_handlers([declared])["promised"]
+    assert handler.function is declared.kept
+    assert (handler.type.queue, handler.type.arg_types, handler.type.return_type) == ("elsewhere", (int,), str)
+
+
+def test_handlers_are_collected_from_modules_and_functions():
+    handlers = collect_handlers([declared])
+    assert sorted(handlers) == ["bare", "from temporal", "promised", "renamed"]
+    assert handlers["bare"].is_async and not handlers["renamed"].is_async
+    assert list(collect_types([declared.bare, declared.with_options])) == ["bare", "renamed"]
+    assert collect_handlers([declared, declared.bare])["bare"].function is declared.bare
+
+
+def test_two_handlers_of_one_type_are_refused():
+    @delegated(name="bare")
+    async def another(number: int, name: str) -> bytes:
+        return b""
+
+    with pytest.raises(ConfigurationError, match="two handlers for the delegated activity type 'bare'"):
+        collect_handlers([declared, another])
+
+
+def test_two_different_declarations_of_one_type_are_refused():
+    @contract(name="bare", queue="video")
+    async def another(number: int, name: str) -> bytes: ...
+
+    with pytest.raises(ConfigurationError, match="two declarations of the delegated activity type 'bare'"):
+        collect_types([declared, another])
+
+
+def test_an_undeclared_function_is_named():
+    async def plain() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="plain is not a delegated activity type: decorate it with @delegated"):
+        delegated_type(plain)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ({"queue": "No Queue"}, "is not a queue name"),
+        ({"start_to_close_timeout": timedelta(0)}, "start_to_close_timeout must be positive"),
+        ({"heartbeat_timeout": timedelta(seconds=-1)}, "heartbeat_timeout must be positive"),
+        ({"inline_wait": timedelta(seconds=-1)}, "inline_wait must be positive"),
+        ({"max_concurrent": 0}, "max_concurrent must be at least 1"),
+        ({"max_per_second": 0}, "max_per_second must be positive"),
+        ({"retry_policy": RetryPolicy(backoff_coefficient=0.5)}, "backoff_coefficient must be at least 1"),
+        ({"retry_policy": RetryPolicy(maximum_attempts=-1)}, "maximum_attempts must not be negative"),
+        ({"retry_policy": RetryPolicy(initial_interval=timedelta(-1))}, "initial_interval must not be negative"),
+        ({"retry_policy": RetryPolicy(maximum_interval=timedelta(-1))}, "maximum_interval must not be negative"),
+    ],
+)
+def test_values_out_of_range_are_refused(declaration: dict[str, Any], message: str):
+    async def function() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=message):
+        delegated(**declaration)(function)
+
+
+def test_options_of_a_call_come_before_those_of_the_type():
+    base = JobOptions(start_to_close_timeout=timedelta(1), heartbeat_timeout=timedelta(2))
+    call = JobOptions(start_to_close_timeout=timedelta(3), inline_wait=timedelta(0))
+    assert call.over(base) == JobOptions(
+        start_to_close_timeout=timedelta(3), heartbeat_timeout=timedelta(2), inline_wait=timedelta(0)
+    )

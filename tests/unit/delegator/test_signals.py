@@ -1,0 +1,168 @@
+"""Coalesced signals: their pace, their size, and what Temporal answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse, SignalWorkflowExecutionRequest
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from delegator.completion.signals import Delivery, RunKey, SignalSender, _Mailbox
+from delegator.wire.outcomes import Outcome, OutcomeKind, unpack_signal
+
+KEY = RunKey("default", "w", "r1")
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+COMPLETED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED
+
+
+def error(status: RPCStatusCode) -> RPCError:
+    return RPCError("said no", status, b"")
+
+
+def outcome(body: bytes = b"x") -> Outcome:
+    return Outcome(OutcomeKind.COMPLETED, body)
+
+
+class Temporal:
+    """The two calls that a sender makes."""
+
+    def __init__(self, answer: Callable[[SignalWorkflowExecutionRequest, list[str]], Exception | None]) -> None:
+        self.answer = answer
+        self.signals: list[tuple[str, list[tuple[str, Outcome]]]] = []
+        self.runs: dict[str, tuple[str, str, int]] = {}
+        self.workflow_service = self
+        self.data_converter = DataConverter.default
+
+    async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest) -> None:
+        outcomes = unpack_signal(request.input.payloads[0].data)
+        await asyncio.sleep(0)
+        problem = self.answer(request, [job_id for job_id, _ in outcomes])
+        if problem is not None:
+            raise problem
+        self.signals.append((request.workflow_execution.run_id, outcomes))
+
+    async def describe_workflow_execution(self, request: Any) -> DescribeWorkflowExecutionResponse:
+        found = self.runs.get(request.execution.run_id)
+        if found is None:
+            raise error(RPCStatusCode.NOT_FOUND)
+        reply = DescribeWorkflowExecutionResponse()
+        info = reply.workflow_execution_info
+        info.execution.run_id, info.first_run_id, info.status = found  # type: ignore[assignment]
+        return reply
+
+
+async def deliver(temporal: Temporal, outcomes: list[tuple[str, Outcome]]) -> Delivery:
+    sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
+    try:
+        async with asyncio.timeout(10):
+            return await sender.deliver(KEY, outcomes)
+    finally:
+        await sender.close()
+
+
+async def test_outcomes_travel_in_one_signal():
+    temporal = Temporal(lambda request, ids: None)
+    outcomes = [(str(n), outcome()) for n in range(100)]
+    assert await deliver(temporal, outcomes) is Delivery.DELIVERED
+    assert temporal.signals == [("r1", outcomes)]
+
+
+async def test_many_and_large_outcomes_travel_in_several():
+    temporal = Temporal(lambda request, ids: None)
+    await deliver(temporal, [(str(n), outcome()) for n in range(4_500)])
+    assert [len(outcomes) for _, outcomes in temporal.signals] == [2_000, 2_000, 500]
+    temporal.signals.clear()
+    await deliver(temporal, [(str(n), outcome(bytes(600_000))) for n in range(3)])
+    assert [len(outcomes) for _, outcomes in temporal.signals] == [1, 1, 1]
+
+
+async def test_while_temporal_is_away_outcomes_are_kept():
+    problems = [error(RPCStatusCode.UNAVAILABLE), error(RPCStatusCode.PERMISSION_DENIED), RuntimeError("not connected")]
+    temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
+    assert await deliver(temporal, [("a", outcome())]) is Delivery.DELIVERED
+
+
+async def test_what_is_refused_together_is_sent_one_by_one():
+    temporal = Temporal(lambda request, ids: error(RPCStatusCode.INVALID_ARGUMENT) if len(ids) > 1 else None)
+    assert await deliver(temporal, [("a", outcome()), ("b", outcome())]) is Delivery.DELIVERED
+    assert [ids for _, ids in temporal.signals] == [[("a", outcome())], [("b", outcome())]]
+
+
+async def test_a_workflow_is_told_of_an_outcome_that_temporal_refuses():
+    large = outcome(bytes(100_000))
+
+    def refuse_large(request: SignalWorkflowExecutionRequest, ids: list[str]) -> Exception | None:
+        return error(RPCStatusCode.INVALID_ARGUMENT) if request.ByteSize() > 50_000 else None
+
+    temporal = Temporal(refuse_large)
+    assert await deliver(temporal, [("a", large)]) is Delivery.DELIVERED
+    ((_, ((job_id, told),)),) = temporal.signals
+    assert (job_id, told.kind) == ("a", OutcomeKind.FAILED)
+    assert Failure.FromString(told.body).cause.application_failure_info.type == "PayloadTooLarge"
+
+
+async def test_a_run_that_takes_no_signal_at_all_is_given_up():
+    temporal = Temporal(lambda request, ids: error(RPCStatusCode.INVALID_ARGUMENT))
+    assert await deliver(temporal, [("a", outcome())]) is Delivery.ORPHANED
+
+
+@pytest.mark.parametrize(
+    ("runs", "delivery"),
+    [
+        ({"r1": ("r1", "r1", COMPLETED), "": ("r2", "r1", RUNNING)}, Delivery.DELIVERED),
+        ({"r1": ("r1", "r1", COMPLETED), "": ("r1", "r1", COMPLETED)}, Delivery.ORPHANED),
+        ({"r1": ("r1", "r1", COMPLETED), "": ("r9", "r9", RUNNING)}, Delivery.ORPHANED),
+        ({"": ("r9", "r9", RUNNING)}, Delivery.ORPHANED),
+        ({}, Delivery.ORPHANED),
+    ],
+    ids=["reset or continued", "closed", "another chain", "run forgotten", "all forgotten"],
+)
+async def test_a_closed_run(runs: dict[str, tuple[str, str, int]], delivery: Delivery):
+    temporal = Temporal(
+        lambda request, ids: error(RPCStatusCode.NOT_FOUND) if request.workflow_execution.run_id == "r1" else None
+    )
+    temporal.runs = runs
+    assert await deliver(temporal, [("a", outcome())]) is delivery
+    assert [run_id for run_id, _ in temporal.signals] == (["r2"] if delivery is Delivery.DELIVERED else [])
+
+
+def pace(batch: int, rate: float, seconds: float) -> list[float]:
+    """Return when signals leave, if each finds `batch` outcomes."""
+    mailbox, now, times = _Mailbox(), 0.0, []
+    while now < seconds:
+        times.append(now)
+        now += rate + mailbox.pause_after(batch, now)
+    return times
+
+
+def test_outcomes_that_come_one_by_one_are_signalled_at_once():
+    mailbox = _Mailbox()
+    assert [mailbox.pause_after(1, now / 10) for now in range(100)] == [0.0] * 100
+
+
+def test_signals_of_a_fan_out_grow_with_the_logarithm_of_its_length():
+    """Each costs up to four events, and a map of 10,000 jobs may take 100."""
+    assert len(pace(100, 0.001, 1.0)) <= 10
+    assert len(pace(100, 0.001, 10.0)) <= 20
+    assert len(pace(100, 0.001, 60.0)) <= 50
+
+
+def test_a_pause_stays_in_proportion():
+    times = pace(100, 0.001, 60.0)
+    for earlier, later in pairwise(times):
+        assert later - earlier <= max(0.26, earlier * 0.26, 0.01)
+        assert later - earlier <= 2.1
+
+
+def test_a_run_that_got_many_signals_is_spared():
+    mailbox = _Mailbox()
+    pauses = [mailbox.pause_after(1, 0.0) for _ in range(10_000)]
+    assert pauses[199] == 0.0 and pauses[1_200] == pytest.approx(1.0, abs=0.01) and pauses[-1] == 2.0
+    assert sum(pauses) > 10_000

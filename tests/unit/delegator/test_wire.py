@@ -1,0 +1,201 @@
+"""What travels as bytes: round trips, and garbage that is told from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.common import RetryPolicy
+
+from delegator.contracts import JobOptions
+from delegator.errors import WireError
+from delegator.wire.frames import pack, unpack
+from delegator.wire.options import decode_options, encode_options
+from delegator.wire.outcomes import Outcome, OutcomeKind, pack_reply, pack_signal, unpack_reply, unpack_signal
+from delegator.wire.requests import (
+    EnqueueRequest,
+    JobKind,
+    JobRequest,
+    check_job_id,
+    pack_cancel,
+    pack_enqueue,
+    unpack_cancel,
+    unpack_enqueue,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+jsons = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2**31) | texts, lambda inner: st.lists(inner, max_size=3)
+)
+headers = st.dictionaries(texts.filter(lambda key: key != "sizes"), jsons, max_size=4)
+bodies = st.lists(st.binary(max_size=40), max_size=6)
+outcomes = st.builds(Outcome, st.sampled_from(OutcomeKind), st.binary(max_size=40))
+durations = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=5000))
+
+UNPACKERS: list[Callable[[bytes], Any]] = [unpack, unpack_enqueue, unpack_cancel, unpack_signal, unpack_reply]
+
+
+@given(headers, bodies)
+def test_frames(header: dict[str, Any], parts: list[bytes]):
+    assert unpack(pack(header, parts)) == (header, parts)
+
+
+@given(headers, bodies, st.data())
+def test_a_frame_that_was_cut_or_grew_is_none(header: dict[str, Any], parts: list[bytes], data: st.DataObject):
+    frame = pack(header, parts)
+    cut = data.draw(st.integers(0, len(frame) - 1))
+    with pytest.raises(WireError):
+        unpack(frame[:cut])
+    with pytest.raises(WireError):
+        unpack(frame + b"\0")
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_a_wire_error(garbage: bytes):
+    for unpacker in UNPACKERS:
+        with pytest.raises(WireError):
+            unpacker(garbage)
+
+
+@given(headers | jsons, bodies)
+def test_a_frame_of_another_kind_is_a_wire_error_or_read(header: Any, parts: list[bytes]):
+    if isinstance(header, dict):
+        frame = pack(header, parts)
+    else:
+        encoded = orjson.dumps(header)
+        frame = len(encoded).to_bytes(4, "big") + encoded
+    for unpacker in UNPACKERS:
+        try:
+            unpacker(frame)
+        except WireError:
+            continue
+
+
+@pytest.mark.parametrize("sizes", [[2.0], [True, 1], ["2"], {"2": 2}, None, 2, [-1, 3], [3, -1]])
+def test_sizes_that_are_none(sizes: Any):
+    encoded = orjson.dumps({"sizes": sizes})
+    with pytest.raises(WireError):
+        unpack(len(encoded).to_bytes(4, "big") + encoded + b"xx")
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> EnqueueRequest:
+    option_dicts = st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2)
+    kinds = draw(st.lists(st.builds(JobKind, texts, texts, option_dicts), min_size=1, max_size=3))
+    job = st.builds(
+        JobRequest, st.sampled_from(kinds), st.binary(max_size=20), st.binary(max_size=5), st.none() | texts
+    )
+    jobs = draw(st.lists(job, min_size=1, max_size=8))
+    first = draw(st.integers(0, 10))
+    gaps = draw(st.lists(st.integers(1, 3), min_size=len(jobs) - 1, max_size=len(jobs) - 1))
+    sequences = [first]
+    for gap in gaps:
+        sequences.append(sequences[-1] + gap)
+    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)))
+
+
+@given(requests())
+def test_enqueue_requests(request: EnqueueRequest):
+    read = unpack_enqueue(pack_enqueue(request))
+    assert read.jobs == request.jobs
+    assert list(read.sequences) == request.sequences
+    assert read.reply_bytes == request.reply_bytes
+
+
+@given(st.lists(st.tuples(texts, texts), max_size=5))
+def test_cancel_requests(jobs: list[tuple[str, str]]):
+    assert unpack_cancel(pack_cancel(jobs)) == jobs
+
+
+@given(st.lists(st.tuples(texts, outcomes), max_size=6))
+def test_signals(settled: list[tuple[str, Outcome]]):
+    assert unpack_signal(pack_signal(settled)) == settled
+
+
+@given(texts, st.lists(st.none() | outcomes, max_size=8))
+def test_replies(prefix: str, settled: list[Outcome | None]):
+    known = {position: outcome for position, outcome in enumerate(settled) if outcome is not None}
+    assert unpack_reply(pack_reply(prefix, known, len(settled))) == (prefix, settled)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=draw(st.timedeltas(timedelta(0), timedelta(days=30))),
+        backoff_coefficient=draw(st.floats(1, 100)),
+        maximum_interval=draw(st.none() | st.timedeltas(timedelta(milliseconds=1), timedelta(days=30))),
+        maximum_attempts=draw(st.integers(0, 1000)),
+        non_retryable_error_types=draw(st.none() | st.lists(texts, min_size=1, max_size=3)),
+    )
+
+
+def rounded_up(duration: timedelta | None) -> timedelta | None:
+    return None if duration is None else timedelta(milliseconds=-(-duration // timedelta(milliseconds=1)))
+
+
+@given(durations, durations, durations, durations, st.none() | policies())
+def test_options(
+    start_to_close: timedelta | None,
+    schedule_to_close: timedelta | None,
+    heartbeat: timedelta | None,
+    inline_wait: timedelta | None,
+    policy: RetryPolicy | None,
+):
+    options = JobOptions(
+        start_to_close_timeout=start_to_close,
+        schedule_to_close_timeout=schedule_to_close,
+        heartbeat_timeout=heartbeat,
+        retry_policy=policy,
+        inline_wait=inline_wait,
+    )
+    encoded = encode_options(options)
+    read = decode_options(None if encoded is None else orjson.loads(orjson.dumps(encoded)))
+    assert read.start_to_close_timeout == rounded_up(start_to_close)
+    assert read.schedule_to_close_timeout == rounded_up(schedule_to_close)
+    assert read.heartbeat_timeout == rounded_up(heartbeat)
+    assert read.inline_wait == rounded_up(inline_wait)
+    if policy is None:
+        assert read.retry_policy is None
+    else:
+        found = read.retry_policy or RetryPolicy()
+        assert found.initial_interval == rounded_up(policy.initial_interval)
+        assert found.maximum_interval == rounded_up(policy.maximum_interval)
+        assert (found.backoff_coefficient, found.maximum_attempts, found.non_retryable_error_types) == (
+            policy.backoff_coefficient,
+            policy.maximum_attempts,
+            policy.non_retryable_error_types,
+        )
+
+
+def test_an_endless_timeout_fits_the_database():
+    encoded = encode_options(JobOptions(schedule_to_close_timeout=timedelta.max))
+    assert encoded is not None and timedelta(milliseconds=encoded["schedule_to_close_ms"]) <= timedelta(days=365_000)
+
+
+def test_defaults_take_no_room():
+    assert encode_options(JobOptions(retry_policy=RetryPolicy())) is None
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [{"heartbeat_ms": "x"}, {"retry": 3}, {"retry": {"maximum_attempts": "many"}}, {"heartbeat_ms": 1e300}, 7],
+)
+def test_options_of_the_wrong_type(encoded: Any):
+    with pytest.raises(WireError):
+        decode_options(encoded)
+
+
+@pytest.mark.parametrize("job_id", ["a", "order 7, line 3", "\N{SNOWMAN}" * 166, "x" * 500])
+def test_job_ids(job_id: str):
+    check_job_id(job_id)
+
+
+@pytest.mark.parametrize("job_id", ["", "a\0", "a\nb", "x" * 501, "\N{SNOWMAN}" * 167])
+def test_what_is_no_job_id(job_id: str):
+    with pytest.raises(ValueError, match="a job id has 1 to 500 bytes"):
+        check_job_id(job_id)

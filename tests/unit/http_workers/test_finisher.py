@@ -1,0 +1,90 @@
+"""Finishing in batches: one outcome that is refused holds up no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest.mock import Mock
+
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import PayloadCodec
+
+from delegator.store.queue_table import Settled
+from http_workers.attempt import Ended
+from http_workers.finisher import Finisher
+from http_workers.job import Job
+
+POISON = b"poison"
+
+
+class Codec(PayloadCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if any(payload.data == POISON for payload in payloads):
+            raise ValueError("the key service refuses")
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+
+class Pool:
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[None]:
+        yield None
+
+
+class Table:
+    name = "custom_task_queue"
+    queue = "default"
+
+    def __init__(self) -> None:
+        self.settled: list[str] = []
+        self.put_off: list[tuple[Any, ...]] = []
+
+    async def settle(self, connection: Any, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
+        ids = [job.job_id for job in settled]
+        self.settled += ids
+        return set(ids), set()
+
+    async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
+        self.put_off += failed
+        return {job[0] for job in failed}
+
+
+def ended(job_id: str, data: bytes) -> Ended:
+    names = ["namespace", "run_id", "task_token", "input", "header", "options", "enqueued_at"]
+    record = dict.fromkeys(names) | {
+        "job_id": job_id,
+        "job_type": "t",
+        "lease_token": 1,
+        "attempt": 0,
+        "workflow_id": "w",
+    }
+    return Ended(Job(record), result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
+
+
+async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
+    table, finished = Table(), []
+    finisher = Finisher(
+        pool=Pool(),  # type: ignore[arg-type]
+        table=table,  # type: ignore[arg-type]
+        signals=Mock(),
+        activity_tasks=Mock(),
+        codec=Codec(),
+        identity="i",
+        metrics=Mock(),
+        state=Mock(),
+        on_finished=lambda job: finished.append(job.job_id),
+    )
+    for job_id, data in (("a", b"1"), ("b", POISON), ("c", b"3")):
+        finisher.add(ended(job_id, data))
+    running = asyncio.create_task(finisher.run())
+    async with asyncio.timeout(5):
+        await finisher.drained()
+    running.cancel()
+    await asyncio.wait([running])
+    assert sorted(table.settled) == ["a", "c"]
+    assert [(job[0], job[3]) for job in table.put_off] == [("b", None)]
+    assert sorted(finished) == ["a", "b", "c"]

@@ -1,0 +1,82 @@
+"""A row is claimed once, however often the stream delivers it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from unittest.mock import Mock
+
+from delegator.store.queue_table import Claimed
+from http_workers.job import Job
+from http_workers.options import ClaimMode
+from http_workers.receiver import Receiver
+from http_workers.slots import Slots
+from http_workers.source import Message
+
+
+class Table:
+    def __init__(self) -> None:
+        self.claims: list[list[str]] = []
+        self.gate = asyncio.Event()
+
+    async def claim(self, connection: Any, wanted: Sequence[Any], *rest: Any) -> tuple[list[Claimed], set[str]]:
+        ids = [job_id for job_id, _ in wanted]
+        self.claims.append(ids)
+        await self.gate.wait()
+        return [Claimed(job_id, len(self.claims), 1, None, False, None, 0.0) for job_id in ids], set()
+
+
+class Pool:
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[None]:
+        yield None
+
+
+class Source:
+    def __init__(self) -> None:
+        self.acked: list[str] = []
+
+    async def ack(self, ack_ids: Sequence[str]) -> None:
+        self.acked += ack_ids
+
+
+def message(job_id: str, ack_id: str) -> Message:
+    names = ["namespace", "workflow_id", "run_id", "task_token", "input", "header", "options", "enqueued_at"]
+    record = dict.fromkeys(names) | {"job_id": job_id, "job_type": "t", "lease_token": 1, "attempt": 0}
+    return Message(ack_id, record)
+
+
+async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
+    table, source, slots = Table(), Source(), Slots(10)
+    started: dict[str, Job] = {}
+    receiver = Receiver(
+        source=source,  # type: ignore[arg-type]
+        pool=Pool(),  # type: ignore[arg-type]
+        table=table,  # type: ignore[arg-type]
+        lease=Mock(lease_id=7),
+        slots=slots,
+        claim_mode=ClaimMode.LEASE,
+        metrics=Mock(),
+        stream_state=Mock(),
+        database_state=Mock(),
+        wait=timedelta(seconds=1),
+        fence=lambda job_id: started[job_id].lease_token if job_id in started else None,
+        start=lambda job: started.update({job.job_id: job}),
+    )
+    reserved = await slots.reserve(4)
+    assert reserved == 4
+    takes = [
+        asyncio.create_task(receiver._take([message("a", "1"), message("b", "2")])),
+        asyncio.create_task(receiver._take([message("a", "3"), message("c", "4")])),
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    table.gate.set()
+    await asyncio.gather(*takes)
+    assert table.claims == [["a", "b"], ["c"]]
+    assert sorted(started) == ["a", "b", "c"] and started["a"].lease_token == started["b"].lease_token
+    assert sorted(source.acked) == ["1", "2", "3", "4"]
+    assert await slots.reserve(10) == 7

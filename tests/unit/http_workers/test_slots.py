@@ -1,0 +1,52 @@
+"""Free slots."""
+
+from __future__ import annotations
+
+import asyncio
+
+from http_workers.slots import Slots
+
+
+async def test_no_more_is_reserved_than_is_free():
+    slots = Slots(10)
+    assert await slots.reserve(4) == 4
+    assert await slots.reserve(100) == 6
+    waiting = asyncio.create_task(slots.reserve(5))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    slots.release(2)
+    assert await asyncio.wait_for(waiting, 1) == 2
+    assert slots.total == 10
+
+
+async def test_slots_that_come_free_one_by_one_gather():
+    slots = Slots(100)
+    await slots.reserve(100)
+    waiting = asyncio.create_task(slots.reserve(100))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        slots.release()
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(waiting, 1) == 5
+
+
+async def test_two_that_wait_never_share_a_slot():
+    slots = Slots(4)
+    await slots.reserve(4)
+    waiting = [asyncio.create_task(slots.reserve(4)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    slots.release(4)
+    done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result() for task in done] == [4] and len(pending) == 1
+    slots.release(1)
+    assert await asyncio.wait_for(pending.pop(), 1) == 1
+
+
+async def test_nothing_released_wakes_nobody():
+    slots = Slots(1)
+    await slots.reserve(1)
+    slots.release(0)
+    waiting = asyncio.create_task(slots.reserve(1))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()
