@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from delegator.dev.component import Component
 from delegator.dev.directory import StackDirectory
@@ -35,6 +37,10 @@ TABLES = tuple(queue_table(queue) for queue in QUEUES)
 INLINE, SIGNALLED = "inline", "signalled"
 """Temporal task queues: of a worker that waits inline for a second, and of one that never does."""
 
+AN_HOUR_AHEAD = ("tests.chaos.skewed", "3600")
+AN_HOUR_BEHIND = ("tests.chaos.skewed", "-3600")
+"""How a process is run with a clock that nothing may depend on."""
+
 
 class Process(Program):
     """One process of the engine's, with a connection of its own to each server."""
@@ -44,6 +50,7 @@ class Process(Program):
         spec = ProgramSpec(name=name, arguments=arguments, health_path=health_path)
         super().__init__(spec, log, self.environment, preferred_port=None)
         self._ready_line = ready_line
+        self._started = 0
         self.database = Proxy(f"{name} -> postgres")
         self.temporal = Proxy(f"{name} -> temporal")
         self.stream = Proxy(f"{name} -> relay")
@@ -51,7 +58,9 @@ class Process(Program):
     async def is_ready(self, child: Child) -> bool:
         """Say whether its health check passes or, of one that has none, whether it said that it has started."""
         if self._ready_line:
-            return self._ready_line in child.tail(1_000)
+            if self._ready_line in child.tail(1_000):
+                self._started = child.pid
+            return self._started == child.pid
         return await super().is_ready(child)
 
     async def answers(self) -> bool:
@@ -111,7 +120,7 @@ class Arena:
         """Return (job id, lease id, waiter id, outcome) of rows of all queues."""
         found = []
         for table in TABLES:
-            statement = f"SELECT job_id, lease_id, waiter_id, outcome FROM {table} WHERE {condition}"
+            statement = f"SELECT job_id, lease_id, waiter_id, outcome FROM {table} AS q WHERE {condition}"
             found += await self.query(statement, *parameters)  # type: ignore[arg-type]
         return found
 
@@ -120,7 +129,7 @@ class Arena:
         holders = [f"{pid}@%" for pid in (*pids, *(process.pid for process in processes))]
         found = await self.rows(
             "outcome IS NULL AND EXISTS (SELECT FROM custom_task_lease l "
-            "WHERE l.lease_id IN (lease_id, waiter_id) AND l.holder LIKE ANY(%s))",
+            "WHERE l.lease_id IN (q.lease_id, q.waiter_id) AND l.holder LIKE ANY(%s))",
             holders,
         )
         jobs = {row[0] for row in found}
@@ -142,7 +151,8 @@ class Arena:
 
         async def look() -> Process | None:
             held = await self.query(
-                "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE locktype = 'advisory' AND granted"
+                "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid) "
+                "WHERE locktype = 'advisory' AND granted AND application_name = 'delegator leader'"
             )
             ports = {port for (port,) in held}
             return next((serve for serve in self.serves if ports & serve.database.far_ports), None)
@@ -153,6 +163,8 @@ class Arena:
         """Make everything run, and wait until it does."""
         self.held.clear()
         for process in self.processes:
+            if process.child is not None and process.child.returncode is None:
+                process.signal(signal.SIGCONT)
             for proxy in (process.database, process.temporal, process.stream):
                 proxy.heal()
         for component in (self.postgres, self.temporal, *self.processes):
@@ -161,6 +173,16 @@ class Arena:
         for process in self.processes:
             await eventually(process.answers, what=f"{process.name} to be ready")
         await self.leader()
+        await self._clear()
+
+    async def _clear(self) -> None:
+        """Remove what a scenario that failed has left."""
+        assert self.client is not None
+        async for workflow in self.client.list_workflows("ExecutionStatus = 'Running'"):
+            with contextlib.suppress(RPCError):
+                await self.client.get_workflow_handle(workflow.id).terminate()
+        for table in TABLES:
+            await self.query(f"DELETE FROM {table} WHERE outcome IS NULL")  # type: ignore[arg-type]
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], *, within: float = 30.0, what: str = "it") -> Any:
@@ -178,10 +200,12 @@ def _program(name: str, directory: StackDirectory, *arguments: str, **options: A
     return Process(*arguments, name=name, log=directory.log(name), **options)
 
 
-def _http_worker(name: str, directory: StackDirectory, queue: str, concurrency: int) -> Process:
-    options = ("--queue", queue, "--concurrency", str(concurrency), "--grace", "2")
-    arguments = ("-m", "http_workers", "--import", "tests.chaos.tasks", *options)
-    return _program(name, directory, *arguments, health_path=None, ready_line="worker_started")
+def _http_worker(
+    name: str, directory: StackDirectory, queue: str, concurrency: int, skew: tuple[str, ...] = ()
+) -> Process:
+    options = ("--queue", queue, "--concurrency", str(concurrency), "--grace", "2", "--port", "{port}")
+    arguments = ("-m", *skew, "http_workers", "--import", "tests.chaos.tasks", *options)
+    return _program(name, directory, *arguments, health_path="/readyz")
 
 
 def _delegator(name: str, directory: StackDirectory, inline_wait: float) -> Process:
@@ -195,7 +219,7 @@ async def arena() -> AsyncIterator[Arena]:
     directory = StackDirectory.open(None, keep=False)
     async with AsyncExitStack() as stack:
         stack.callback(directory.close)
-        serve = ("-m", "delegator", "serve", "--port", "{port}")
+        serve = ("delegator", "serve", "--port", "{port}", "--delivery-grace", "2")
         made = Arena(
             directory=directory.path,
             postgres=Postgres(
@@ -210,12 +234,12 @@ async def arena() -> AsyncIterator[Arena]:
             ),
             relay=_program("relay", directory, "-m", "delegator", "relay", "--port", "{port}", health_path="/health"),
             serves=(
-                _program("serve-a", directory, *serve, health_path="/livez"),
-                _program("serve-b", directory, *serve, health_path="/livez"),
+                _program("serve-a", directory, "-m", *serve, health_path="/livez"),
+                _program("serve-b", directory, "-m", *AN_HOUR_BEHIND, *serve, health_path="/livez"),
             ),
             http=(
                 _http_worker("http-a", directory, DEFAULT_QUEUE, 30),
-                _http_worker("http-b", directory, DEFAULT_QUEUE, 30),
+                _http_worker("http-b", directory, DEFAULT_QUEUE, 30, AN_HOUR_AHEAD),
             ),
             slow_http=_http_worker("http-slow", directory, SLOW_QUEUE, 10),
             delegators={

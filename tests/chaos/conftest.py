@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import astuple, fields
+from collections.abc import AsyncIterator
+from dataclasses import asdict, fields
 
 import pytest
 
 from tests.chaos.arena import Arena, arena
-from tests.chaos.load import RECOVERY, Load, Outcome, check
+from tests.chaos.load import RECOVERY, Finish, Load, Outcome, check
 
-Finish = Callable[..., Awaitable[Outcome]]
-_OUTCOMES = pytest.StashKey[list[Outcome]]()
+_PROPERTY = "chaos"
+
+pytest.register_assert_rewrite(
+    *(f"tests.chaos.{name}" for name in ("handlers", "network", "processes", "servers", "stream"))
+)
 
 
 @pytest.fixture(scope="session")
@@ -33,22 +36,28 @@ def finish(request: pytest.FixtureRequest) -> Finish:
 
     async def finish(load: Load, *, recovery: float = RECOVERY) -> Outcome:
         outcome = await load.outcome()
-        request.config.stash.setdefault(_OUTCOMES, []).append(outcome)
+        request.node.user_properties.append((_PROPERTY, asdict(outcome)))
         check(outcome, recovery=recovery)
         return outcome
 
     return finish
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    outcomes = config.stash.get(_OUTCOMES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    outcomes = [
+        Outcome(**value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == _PROPERTY
+    ]
     if not outcomes:
         return
     terminalreporter.section("chaos")
-    header = ["scenario", "inline", "jobs", "lost", "stuck", "wrong", "double", "excused", "unfinished", "recovery s"]
-    assert len(header) == len(fields(Outcome))
-    rows = [header, *([*map(str, astuple(outcome)[:-1]), f"{outcome.recovery:.1f}"] for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    names = [field.name for field in fields(Outcome)]
+    rows = [names, *([outcome.cell(name) for name in names] for outcome in outcomes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         terminalreporter.write_line("  ".join(cells))

@@ -73,8 +73,10 @@ class Poisoned:
     @staticmethod
     async def try_(item: Item) -> Any:
         try:
+            if item.kind == "undecodable":
+                return await delegate("work", "this is no item")
             if item.kind == "wrong arguments":
-                return await delegate("work", "this", 1, "is no item")
+                return await delegate("work", "not", 1, "argument", retry_policy=_ONCE_MORE)
             if item.kind == "unknown type":
                 return await delegate("nobody knows it", item)
             return await delegate(tasks.fail, item, retry_policy=_ONCE_MORE if item.kind != "flaky" else None)

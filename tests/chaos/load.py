@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
 from tests.chaos import flows
-from tests.chaos.arena import INLINE, LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
+from tests.chaos.arena import LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
 from tests.chaos.tasks import Item, answer
 
 LONG = os.environ.get("DELEGATOR_CHAOS") == "long"
@@ -24,8 +24,12 @@ SCALE = 5 if LONG else 1
 """How many times the jobs of the short form."""
 RECOVERY = LEASE + 5.0
 """Seconds from the end of a fault until everything that it held up is done."""
-PATIENCE = 60.0
+NOISE = 1.5
+"""How many times that is taken on a machine that is busy with other tests, too."""
+PATIENCE = 120.0 if LONG else 25.0
 """Seconds after which a workflow is stuck."""
+Finish = Callable[..., Awaitable["Outcome"]]
+"""What the fixture `finish` is."""
 _numbers = itertools.count()
 
 
@@ -52,6 +56,11 @@ class Outcome:
     recovery: float
     """Seconds from the end of the fault until the last workflow that it could have held up ended."""
 
+    def cell(self, name: str) -> str:
+        """Return a field as the table shows it."""
+        value = getattr(self, name)
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
+
 
 @dataclass
 class Load:
@@ -75,7 +84,9 @@ class Load:
             name = f"{self.scenario}-{next(_numbers)}".replace(" ", "-")
             items = [Item(name, job, ms(job), kind) for job in range(jobs)]
             order = flows.Order(ways[number % len(ways)], handler, items, min(one_by_one, jobs))
-            starts.append(self.start(name, flows.Chaos.run, [order], [answer(item) for item in items]))
+            starts.append(
+                self.start(name, flows.Chaos.run, [order], [1 if kind == "attempt" else answer(item) for item in items])
+            )
         await asyncio.gather(*starts)
 
     async def start(self, name: str, workflow: Any, args: list[Any], expected: list[Any]) -> None:
@@ -121,7 +132,7 @@ class Load:
             print(f"WRONG {name}: {str(self.tasks[name].result()[0])[:500]}, not {str(self.expected[name])[:500]}")
         unfinished = await self._unfinished()
         if stuck or unfinished:
-            await self._tell(stuck, unfinished)
+            await self.tell(stuck, unfinished)
         for task in self.tasks.values():
             task.cancel()
         lines = self.lines()
@@ -152,8 +163,9 @@ class Load:
             return rows
         return []
 
-    async def _tell(self, stuck: list[str], unfinished: list[tuple[Any, ...]]) -> None:
+    async def tell(self, stuck: Sequence[str] = (), unfinished: Sequence[tuple[Any, ...]] = ()) -> None:
         print(f"STUCK {stuck}\nUNFINISHED {unfinished}")
+        print(*self.lines(), sep="\n")
         for table in ("custom_task_queue", "custom_task_queue_slow"):
             print(await self.arena.query(
                 "SELECT job_id, job_type, attempt, lease_id, lease_token, retry_at, waiter_id, outcome, emitted_at "
@@ -207,9 +219,6 @@ def check(outcome: Outcome, *, recovery: float = RECOVERY) -> None:
     broken = [name for name in ("lost", "stuck", "wrong", "unfinished") if getattr(outcome, name)]
     if outcome.doubles > outcome.excused:
         broken.append("doubles")
-    if outcome.recovery > recovery:
+    if outcome.recovery > recovery * NOISE:
         broken.append("recovery")
     assert not broken, f"{', '.join(broken)}: {outcome}"
-
-
-__all__ = ["INLINE", "LONG", "RECOVERY", "SCALE", "SIGNALLED", "Load", "Outcome", "check"]

@@ -1,4 +1,4 @@
-"""A Temporal worker that delegates: `python -m tests.chaos.worker_main TASK_QUEUE INLINE_WAIT`, a process to be killed."""
+"""A Temporal worker that delegates, to be killed: `-m tests.chaos.worker_main TASK_QUEUE INLINE_WAIT`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def connect(plugin: DelegatorPlugin) -> Client:
                 os.environ["TEMPORAL_ADDRESS"],
                 namespace=os.environ["TEMPORAL_NAMESPACE"],
                 plugins=[plugin],
-                keep_alive_config=KeepAliveConfig(interval_millis=1_000, timeout_millis=1_000),
+                keep_alive_config=KeepAliveConfig(interval_millis=10_000, timeout_millis=2_000),
             )
         except RuntimeError:
             await asyncio.sleep(0.1)

@@ -1,0 +1,137 @@
+"""Processes that are killed, and processes that are paused."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.chaos.arena import INLINE, LEASE, SIGNALLED, Arena, eventually
+from tests.chaos.load import LONG, SCALE, Finish, Load
+
+
+async def test_kill_workers_repeatedly(field: Arena, finish: Finish) -> None:
+    load = Load(field, "kill -9 a worker, repeatedly", SIGNALLED)
+    for turn in range(8 if LONG else 2):
+        await load.add(3 * SCALE, 15, ms=lambda number: 100 + number * 53 % 400)
+        victim = field.http[turn % 2]
+        await load.noted("start", 8 * SCALE, pid=victim.pid)
+        load.fault_ended = await field.kill(victim)
+        await victim.start()
+    outcome = await finish(load)
+    assert outcome.excused
+
+
+async def test_kill_the_only_workers(field: Arena, finish: Finish) -> None:
+    load = Load(field, "kill -9 all workers", INLINE)
+    await load.add(6 * SCALE, 12, ms=lambda number: 100 + number * 53 % 400)
+    for victim in field.http:
+        await load.noted("start", 5, pid=victim.pid)
+        await field.kill(victim)
+    for victim in field.http:
+        await victim.start()
+    load.fault_over()
+    await finish(load)
+
+
+async def test_kill_the_relay(field: Arena, finish: Finish) -> None:
+    load = Load(field, "kill -9 the relay", INLINE)
+    for turn in range(5 if LONG else 1):
+        await load.add(6 * SCALE, 15)
+        await load.noted("start", 5 * (turn + 1))
+        await field.relay.kill()
+        await field.relay.start()
+        load.fault_over()
+    await finish(load)
+
+
+async def test_kill_the_leader_and_a_worker(field: Arena, finish: Finish) -> None:
+    load = Load(field, "kill -9 the sweeper's leader and a worker", SIGNALLED)
+    for turn in range(5 if LONG else 1):
+        await load.add(6 * SCALE, 15)
+        victim = field.http[turn % 2]
+        await load.noted("start", 5, pid=victim.pid)
+        leader = await field.leader()
+        await leader.kill()
+        load.fault_ended = await field.kill(victim)
+        if turn:
+            await leader.start()
+            await victim.start()
+    await finish(load)
+
+
+async def test_kill_a_delegator_in_its_inline_wait(field: Arena, finish: Finish) -> None:
+    load = Load(field, "kill -9 a delegator in its inline wait", INLINE)
+    victim = field.delegators[INLINE]
+    for _ in range(5 if LONG else 1):
+        await load.add(6 * SCALE, 8, ms=lambda number: 300 + number * 53 % 400)
+        await eventually(lambda: field.rows("waiter_id IS NOT NULL AND outcome IS NULL"), what="a waiting delegator")
+        load.fault_ended = await field.kill(victim)
+        await victim.start()
+    outcome = await finish(load)
+    assert not outcome.doubles
+
+
+async def test_kill_a_delegator_before_its_result_is_history(field: Arena, finish: Finish) -> None:
+    """Outcomes are stored, the workflow task that reads them never ends."""
+    load = Load(field, "kill -9 a delegator between stored result and end of task", INLINE)
+    victim = field.delegators[INLINE]
+    for turn in range(5 if LONG else 1):
+        await load.add(6 * SCALE, 6, ms=lambda number: 200 + number * 53 % 200, one_by_one=1)
+        await load.noted("start", 6 * (turn + 1))
+        victim.signal(signal.SIGSTOP)
+        stored = await eventually(lambda: field.rows("outcome IS NOT NULL"), what="stored outcomes")
+        assert stored
+        load.fault_ended = await field.kill(victim)
+        await victim.start()
+    outcome = await finish(load)
+    assert not outcome.doubles
+
+
+async def test_pause_a_worker_past_its_lease(field: Arena, finish: Finish) -> None:
+    """What it completes late is of an attempt that is over; the workflow sees the attempt that followed."""
+    load = Load(field, "SIGSTOP a worker past its lease, SIGCONT", SIGNALLED)
+    await load.add(6, 4, ms=lambda number: 1_500, kind="attempt", one_by_one=0)
+    victim = field.http[0]
+    await load.noted("start", 3, pid=victim.pid)
+    victim.signal(signal.SIGSTOP)
+    held = await field.note_held(victim)
+    assert held
+    other = field.http[1]
+    again = {(line["workflow"], line["number"]) for line in load.lines() if line["job"] in held}
+
+    async def others_run_them() -> bool:
+        running = {
+            (line["workflow"], line["number"])
+            for line in load.lines()
+            if line["event"] == "start" and line["attempt"] == 2 and line["pid"] == other.pid
+        }
+        return again <= running
+
+    try:
+        await eventually(others_run_them, what="the other worker to run what the paused one held")
+    except AssertionError:
+        await load.tell()
+        raise
+    victim.signal(signal.SIGCONT)
+    load.fault_over()
+    for workflow, number in again:
+        load.expected[workflow][number] = 2
+    await finish(load)
+
+
+async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish) -> None:
+    load = Load(field, "SIGSTOP all workers past their leases, SIGCONT", INLINE)
+    await load.add(6, 6, ms=lambda number: 300 + number * 53 % 400)
+    await load.noted("start", 6)
+    for victim in field.http:
+        victim.signal(signal.SIGSTOP)
+    held = await field.note_held(*field.http)
+    assert held
+
+    async def reemitted() -> bool:
+        return not await field.rows("job_id = ANY(%s) AND lease_id IS NOT NULL", list(held))
+
+    await eventually(reemitted, within=LEASE + 5, what="the sweeper to re-emit what the paused workers held")
+    for victim in field.http:
+        victim.signal(signal.SIGCONT)
+    load.fault_over()
+    await finish(load)
