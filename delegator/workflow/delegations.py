@@ -136,6 +136,8 @@ class Delegations:
 
     def give_up(self, call: Call) -> None:
         """Cancel a call that nobody will wait for."""
+        if call.outcome is not None:
+            return
         if call.sent is None:
             self._buffer.remove(call)
             call.settle(_CANCELED)

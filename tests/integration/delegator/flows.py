@@ -329,7 +329,7 @@ class OwnIds:
     @workflow.run
     async def run(self, ids: list[str]) -> list[int]:
         return await asyncio.gather(
-            *(delegate(tasks.double, number, job_id=job_id) for number, job_id in enumerate(ids))
+            *(delegate(tasks.noted, number, job_id=job_id) for number, job_id in enumerate(ids))
         )
 
 
