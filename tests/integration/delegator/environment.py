@@ -90,6 +90,10 @@ class Environment:
         path = self.directory / "ledger"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def logs(self) -> str:
+        """Return what the HTTP workers logged."""
+        return "\n".join(path.read_text() for path in self.directory.glob("*.log"))
+
     async def noted(self, workflow_id: str, event: str, count: int = 1) -> None:
         """Wait until handlers noted an event so many times."""
 
@@ -149,10 +153,9 @@ class Environment:
         except TimeoutError:
             events = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
             rows = await self.rows("workflow_id = %s", handle.id)
-            logs = [path.read_text()[-3000:] for path in self.directory.glob("*.log")]
             raise AssertionError(
                 f"{handle.id} is stuck\nhistory: {events}\nrows: {rows}\nhandlers: {self.ledger(handle.id)}\n"
-                + "\n".join(logs)
+                + self.logs()[-5000:]
             ) from None
 
     async def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:

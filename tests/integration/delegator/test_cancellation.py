@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -136,6 +137,8 @@ async def test_a_job_that_waits_for_a_retry_is_removed(engine: Environment, sign
         return bool(await engine.rows("workflow_id = %s AND retry_at IS NOT NULL", handle.id))
 
     await eventually(backs_off)
+    (row,) = await engine.rows("workflow_id = %s", handle.id)
+    assert row["retry_at"] - row["emitted_at"] > timedelta(seconds=50), "the handler asked for a minute"
     await handle.signal(flows.Cancellable.cancel)
     assert await engine.result(handle) == "activity cancelled"
     assert engine.ledger(handle.id) == [("back off", 1)]

@@ -76,6 +76,7 @@ async def test_long_job_ids_many_at_once(engine: Environment, inline_queue: str)
         handle = await engine.start(flows.OwnIds.run, ids, id="long ids", task_queue=inline_queue)
         await engine.noted("long ids", "started", 200)
     assert await engine.result(handle) == list(range(200))
+    assert "finish_failed" not in engine.logs(), "the batch was refused, and finished one by one"
 
 
 @pytest.mark.parametrize("job_id", ["", "a\0b", "line\nbreak", "x" * 501])
