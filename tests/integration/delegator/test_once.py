@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.converter import DataConverter
 
 from delegator.wire.frames import to_raw_value
@@ -109,6 +110,34 @@ async def test_a_job_left_by_continue_as_new_is_forgotten(engine: Environment, s
         await engine.noted("continues", "started", 2)
     assert await engine.result(handle) == "2"
     await engine.nothing_left()
+
+
+@pytest.mark.parametrize("task", [1, 2], ids=["before it was enqueued", "after it was enqueued"])
+async def test_a_job_of_a_workflow_that_is_reset(engine: Environment, signal_queue: str, task: int):
+    """Enqueued after the point of the reset, it is another job; before it, the new run waits for the old run's."""
+    workflow_id = f"reset to task {task}"
+    with engine.held(workflow_id):
+        handle = await engine.start(flows.Settled.run, id=workflow_id, task_queue=signal_queue)
+        await engine.noted(workflow_id, "started")
+        await handle.signal(flows.Settled.finish)
+
+        async def finished_tasks() -> list[int] | None:
+            events = (await handle.fetch_history()).events
+            ids = [e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+            return ids if len(ids) == 2 else None
+
+        finished = await eventually(finished_tasks)
+        await engine.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=engine.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+                reason="test",
+                workflow_task_finish_event_id=finished[task - 1],
+                request_id=str(uuid.uuid4()),
+            )
+        )
+    assert await engine.result(engine.client.get_workflow_handle(workflow_id)) == [5, 6]
+    assert len(engine.ledger(workflow_id)) == (3 if task == 1 else 2)
 
 
 async def test_a_workflow_is_evicted_and_goes_on(engine: Environment):
