@@ -34,8 +34,12 @@ def serve_command(
         str | None, typer.Option(help="Temporal task queue on which workflows schedule these activities.")
     ] = None,
     delivery_grace: Annotated[
-        float, typer.Option(help="Seconds behind the stream's progress after which a row counts as lost.")
-    ] = SweepOptions().delivery_grace.total_seconds(),
+        float | None,
+        typer.Option(
+            help="Seconds behind the stream's progress after which a row is lost; default: a third of a lease.",
+            show_default=False,
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
 ) -> None:
@@ -44,7 +48,7 @@ def serve_command(
     configure_logging(log_format, log_level.number)
     sweep = dataclasses.replace(
         SweepOptions(),
-        delivery_grace=timedelta(seconds=delivery_grace),
+        delivery_grace=settings.lease / 3 if delivery_grace is None else timedelta(seconds=delivery_grace),
         restart_grace=settings.lease,
         result_retention=settings.result_retention,
         full_interval=min(SweepOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),

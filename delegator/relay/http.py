@@ -116,9 +116,11 @@ class PullApi:
     async def _receive(self, request: web.Request, stream: Stream, params: Mapping[str, object]) -> web.StreamResponse:
         limit = parse_batch_size(params)
         wait = parse_wait_for(params)
-        if not self._state.streams[stream.name].started:
+        state = self._state.streams[stream.name]
+        if not state.started:
             return _error(500, "The message store is not up yet")
-        batch = await stream.receive(limit, wait)
+        # Cut off from the WAL there is nothing to wait for: a long wait in vain would say that the stream is empty.
+        batch = await stream.receive(limit, wait if state.connected else 0.0)
         # An ack for an earlier delivery may have come between the hand-over and now: then there is no body.
         response = _json(b'{"data":[%b]}' % b",".join([message.body for message in batch if message.body]))
         if not batch:

@@ -21,6 +21,13 @@ ORDER BY lease_id FOR UPDATE SKIP LOCKED
 """
 _DELETE_LEASES = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
 
+# Each time later, for as long as the stream says that it is empty while it is not: a backlog that can't be delivered
+# must not be streamed again and again.
+_LEFT_BEHIND = sql.SQL(
+    "emitted_at < %(before)s - %(grace)s"
+    " AND emitted_at < %(before)s - least(emitted_at - enqueued_at, interval '1 minute') AND "
+)
+
 _WATERMARK = b"""
 SELECT max(delivered_until) FROM custom_task_lease WHERE queue = %s
 """
@@ -120,9 +127,7 @@ class RescueStatements:
         self._retries = reemit_statement(
             table.name, sql.SQL("retry_at <= now() AND outcome IS NULL"), {"retry_at": sql.NULL}, BATCH
         )
-        self._undelivered = reemit_statement(
-            table.name, sql.SQL("emitted_at < %(before)s - %(grace)s AND ") + UNCLAIMED, limit=BATCH
-        )
+        self._undelivered = reemit_statement(table.name, _LEFT_BEHIND + UNCLAIMED, limit=BATCH)
 
         def statement(template: str) -> bytes:
             return template.format(table=table.name, channel=OUTCOME_CHANNEL).encode()

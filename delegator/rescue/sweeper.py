@@ -40,7 +40,7 @@ class SweepOptions:
     """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
     full_interval: timedelta = timedelta(seconds=15)
     """Between two looks through whole tables: settled rows, unknown leases, depth."""
-    delivery_grace: timedelta = timedelta(seconds=60)
+    delivery_grace: timedelta = timedelta(seconds=5)
     """How far behind what the stream has delivered a row may be before it counts as lost."""
     restart_grace: timedelta = timedelta(0)
     """How long after its start the database takes no lease for expired, as nobody could renew one: a lease's length."""
