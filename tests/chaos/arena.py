@@ -14,7 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, LiteralString
 
+import aiohttp
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -159,6 +161,21 @@ class Arena:
 
         return await eventually(look, what="a leader")
 
+    async def rescued(self, reason: str) -> float:
+        """Return how many jobs the sweepers have re-emitted for a reason."""
+        total = 0.0
+        async with aiohttp.ClientSession() as session:
+            for serve in self.serves:
+                async with session.get(f"{serve.url}/metrics") as response:
+                    families = text_string_to_metric_families(await response.text())
+                samples = (sample for family in families for sample in family.samples)
+                total += sum(
+                    sample.value
+                    for sample in samples
+                    if sample.name == "delegator_rescue_reemitted_total" and sample.labels["reason"] == reason
+                )
+        return total
+
     async def heal(self) -> None:
         """Make everything run, and wait until it does."""
         self.held.clear()
@@ -219,7 +236,7 @@ async def arena() -> AsyncIterator[Arena]:
     directory = StackDirectory.open(None, keep=False)
     async with AsyncExitStack() as stack:
         stack.callback(directory.close)
-        serve = ("delegator", "serve", "--port", "{port}", "--delivery-grace", "2")
+        serve = ("delegator", "serve", "--port", "{port}")
         made = Arena(
             directory=directory.path,
             postgres=Postgres(

@@ -119,9 +119,11 @@ async def test_pause_a_worker_past_its_lease(field: Arena, finish: Finish) -> No
 
 
 async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish) -> None:
+    """What is re-emitted comes back to those who hold it still: it must not be dropped as theirs."""
     load = Load(field, "SIGSTOP all workers past their leases, SIGCONT", INLINE)
-    await load.add(6, 6, ms=lambda number: 300 + number * 53 % 400)
-    await load.noted("start", 6)
+    await load.add(6, 6, ms=lambda number: 1_500, one_by_one=0)
+    await load.noted("start", 36)
+    undelivered = await field.rescued("undelivered")
     for victim in field.http:
         victim.signal(signal.SIGSTOP)
     held = await field.note_held(*field.http)
@@ -135,3 +137,17 @@ async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish)
         victim.signal(signal.SIGCONT)
     load.fault_over()
     await finish(load)
+    assert await field.rescued("undelivered") == undelivered
+
+
+async def test_kill_a_delegator_that_has_read_results(field: Arena, finish: Finish) -> None:
+    """Outcomes were read, the workflow task that did so goes on to wait for others, and never ends."""
+    load = Load(field, "kill -9 a delegator after it read results, in the same task", INLINE)
+    victim = field.delegators[INLINE]
+    for turn in range(5 if LONG else 1):
+        await load.add(6 * SCALE, 6, ms=lambda number: 150, one_by_one=6)
+        await load.noted("end", (turn * 36 + 18) * SCALE)
+        load.fault_ended = await field.kill(victim)
+        await victim.start()
+    outcome = await finish(load)
+    assert not outcome.doubles
