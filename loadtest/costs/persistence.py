@@ -1,0 +1,47 @@
+"""Temporal's calls of its own database, as its server counts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+_METRIC: Final = "persistence_requests"
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)  # seconds
+
+
+async def persistence_requests(url: str) -> dict[str, int] | None:
+    """Read the counters of a Temporal server.
+
+    Args:
+        url: of its Prometheus metrics.
+
+    Returns:
+        Calls since it started, by operation; None when the metrics can't be read or do not have them.
+    """
+    try:
+        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url) as response:
+            response.raise_for_status()
+            return parse(await response.text())
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
+
+
+def parse(text: str) -> dict[str, int] | None:
+    """Pick the calls by operation out of Prometheus metrics; None: there are none.
+
+    Args:
+        text: in Prometheus' text format.
+
+    Raises:
+        ValueError: it is in another format.
+    """
+    calls: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            # The server's metrics framework decides about the ending.
+            if sample.name.removesuffix("_total") == _METRIC and "operation" in sample.labels:
+                calls[sample.labels["operation"]] += int(sample.value)
+    return dict(calls) or None
