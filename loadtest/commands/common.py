@@ -1,0 +1,83 @@
+"""What the sub-commands share: options, the event loop, where numbers go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Coroutine, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console, RenderableType
+
+from delegator.errors import ConfigurationError
+from loadtest.scenarios import SCENARIOS
+
+T = TypeVar("T")
+_STDOUT: Final = Path("-")
+
+ScenarioOption = Annotated[str, typer.Option(help=f"What a workflow does: {', '.join(SCENARIOS)}.")]
+WorkflowsOption = Annotated[int | None, typer.Option(help="Workflows in the measured window.")]
+JobsOption = Annotated[int | None, typer.Option(help="Jobs of a workflow.")]
+ConcurrencyOption = Annotated[int | None, typer.Option(help="Workflows in flight.")]
+TimeoutOption = Annotated[float, typer.Option(help="Seconds after which a workflow has failed.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; - for stdout.")]
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work on uvloop; SIGTERM ends it as Ctrl-C does, so that no process stays behind."""
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(guarded())
+
+
+def positive_seconds(option: str, value: float) -> timedelta:
+    """Read a number of seconds.
+
+    Raises:
+        ConfigurationError: it is not positive.
+    """
+    if value <= 0:
+        raise ConfigurationError(f"{option} must be positive, not {value:g}")
+    return timedelta(seconds=value)
+
+
+def check_writable(path: Path | None) -> None:
+    """Find out before the run, not after it, whether its numbers can be written.
+
+    Raises:
+        ConfigurationError: they can't.
+    """
+    if path is None or path == _STDOUT:
+        return
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ConfigurationError(f"--json: can't write {path}: {error.strerror}") from None
+
+
+def show(shown: RenderableType, numbers: Mapping[str, Any], json_file: Path | None) -> None:
+    """Print what people read, and write the numbers; with `-` the numbers alone go to stdout.
+
+    Args:
+        shown: for people.
+        numbers: the JSON object.
+        json_file: where the numbers go; None: nowhere.
+    """
+    text = json.dumps(numbers, indent=2)
+    if json_file == _STDOUT:
+        print(text)
+        return
+    Console().print(shown)
+    if json_file is not None:
+        json_file.write_text(text + "\n", encoding="utf-8")
