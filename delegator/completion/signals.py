@@ -120,7 +120,11 @@ class SignalSender:
         self._limit = asyncio.Semaphore(64)
 
     async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
-        """Bring outcomes to a run and say what became of them. Waits for as long as Temporal is away."""
+        """Bring outcomes to a run and say what became of them. Waits for as long as Temporal is away.
+
+        Raises:
+            Exception: what the payload codec raises; nothing was sent of the outcomes beside which it did.
+        """
         loop = asyncio.get_running_loop()
         entries = [_Entry(job_id, outcome, loop.create_future()) for job_id, outcome in outcomes]
         mailbox = self._mailboxes.get(key)
@@ -147,10 +151,7 @@ class SignalSender:
                 batch, mailbox.entries = _cut(mailbox.entries)
                 mailbox.arrived.clear()
                 async with self._limit:
-                    delivery = await self._send(key, [(entry.job_id, entry.outcome) for entry in batch])
-                for entry in batch:
-                    if not entry.future.done():
-                        entry.future.set_result(delivery)
+                    await self._settle(key, batch)
                 pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
@@ -163,6 +164,18 @@ class SignalSender:
             self._mailboxes.pop(key, None)
             for entry in (*batch, *mailbox.entries):
                 entry.future.cancel()
+
+    async def _settle(self, key: RunKey, batch: Sequence[_Entry]) -> None:
+        try:
+            delivery = await self._send(key, [(entry.job_id, entry.outcome) for entry in batch])
+        except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery
+            for entry in batch:
+                if not entry.future.done():
+                    entry.future.set_exception(error)
+        else:
+            for entry in batch:
+                if not entry.future.done():
+                    entry.future.set_result(delivery)
 
     async def _send(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
         payloads = [to_payload(pack_signal(outcomes))]

@@ -35,6 +35,12 @@ class RescueMetrics:
             "Settled rows deleted because their inline reader never came back",
             registry=registry,
         )
+        self.postponed = Counter(
+            "delegator_rescue_postponed_total",
+            "Jobs that could not be timed out or told, say because the codec refuses them; tried again later",
+            ["queue"],
+            registry=registry,
+        )
         self.depth = Gauge("delegator_queue_jobs", "Unfinished jobs, by state", ["queue", "state"], registry=registry)
         self.oldest = Gauge(
             "delegator_queue_oldest_job_age_seconds", "Age of the oldest unfinished job", ["queue"], registry=registry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,9 +25,10 @@ from delegator.migrate.check import check
 from delegator.rescue.leader import Leadership
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
+from delegator.rescue.teller import Teller
 from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
-from delegator.store.database import connection_pool
+from delegator.store.database import Pool, connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 
@@ -83,9 +85,22 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 return
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
-            sweeper = Sweeper(
-                [QueueTable(queue) for queue in settings.queues],
+            tables = [QueueTable(queue) for queue in settings.queues]
+            url = settings.database_url.get_secret_value()
+            pool = await stack.enter_async_context(
+                connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+            )
+            teller = Teller(
+                tables,
+                pool=pool,
                 signals=signals,
+                codec=converter.payload_codec,
+                metrics=metrics,
+                interval=options.sweep.full_interval,
+            )
+            sweeper = Sweeper(
+                tables,
+                teller=teller,
                 converter=converter,
                 identity=identity,
                 metrics=metrics,
@@ -95,7 +110,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             def on_change(leads: bool) -> None:
                 metrics.leader.set(leads)
 
-            leadership = Leadership(settings.database_url.get_secret_value(), on_change, silence=settings.lease)
+            leadership = Leadership(url, on_change, silence=settings.lease)
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -103,7 +118,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     group.create_task(watch_temporal(client, temporal), name="health"),
                 ]
                 if options.task_queue is not None:
-                    delegation = _delegate_tasks(options.task_queue, options, settings, client, database)
+                    delegation = _delegate_tasks(options.task_queue, options, tables, pool, client, database)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -112,13 +127,15 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
 
 
 async def _delegate_tasks(
-    task_queue: str, options: ServeOptions, settings: Settings, client: Client, state: ConnectionState
+    task_queue: str,
+    options: ServeOptions,
+    tables: Sequence[QueueTable],
+    pool: Pool,
+    client: Client,
+    state: ConnectionState,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
-    tables = [QueueTable(queue) for queue in settings.queues]
-    url = settings.database_url.get_secret_value()
     async with (
-        connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease) as pool,
         Enqueuer(pool, tables, client.namespace, state) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),
     ):

@@ -39,7 +39,7 @@ SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE re
 _PAST_DEADLINE = """
 SELECT job_id, job_type, lease_token, attempt, task_token, workflow_id, last_failure
 FROM {table} AS q
-WHERE deadline <= now() AND outcome IS NULL
+WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
   AND (lease_id IS NULL OR deadline <= now() - %(grace)s
        OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
 ORDER BY deadline LIMIT %(limit)s
@@ -70,7 +70,10 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now()
 
 _UNTOLD = """
 SELECT job_id, namespace, workflow_id, run_id::text, outcome, result
-FROM {table} WHERE outcome IS NOT NULL AND waiter_id IS NULL AND settled_at < now() - %(age)s LIMIT %(limit)s
+FROM {table}
+WHERE outcome IS NOT NULL AND waiter_id IS NULL AND settled_at < now() - %(age)s
+  AND job_id <> ALL(%(without)b::text[])
+LIMIT %(limit)s
 """
 
 _DELETE_TOLD = """
@@ -165,9 +168,10 @@ class RescueStatements:
         row = await (await connection.execute(self._next_retry)).fetchone()
         return None if row is None else row[0]
 
-    async def past_deadline(self, connection: Connection, grace: timedelta) -> list[Late]:
-        """Return jobs past their deadline; those that a live worker runs only after `grace`."""
-        cursor = await connection.execute(self._past_deadline, {"grace": grace, "limit": BATCH}, binary=True)
+    async def past_deadline(self, connection: Connection, grace: timedelta, without: Sequence[str] = ()) -> list[Late]:
+        """Return jobs past their deadline, but some; those that a live worker runs only after `grace`."""
+        parameters = {"grace": grace, "limit": BATCH, "without": list(without)}
+        cursor = await connection.execute(self._past_deadline, parameters, binary=True)
         return [Late(*row) for row in await cursor.fetchall()]
 
     async def expire(self, connection: Connection, late: Sequence[tuple[str, int, bytes]]) -> int:
@@ -188,9 +192,10 @@ class RescueStatements:
         """Delete jobs past their deadline of which nobody need be told."""
         await connection.execute(self._delete_late, {"job_id": sorted(job_ids)})
 
-    async def untold(self, connection: Connection, age: timedelta) -> list[Untold]:
-        """Return stored outcomes that nobody waits for inline, settled at least `age` ago."""
-        cursor = await connection.execute(self._untold, {"age": age, "limit": BATCH}, binary=True)
+    async def untold(self, connection: Connection, age: timedelta, without: Sequence[str] = ()) -> list[Untold]:
+        """Return stored outcomes, but some, that nobody waits for inline, settled at least `age` ago."""
+        parameters = {"age": age, "limit": BATCH, "without": list(without)}
+        cursor = await connection.execute(self._untold, parameters, binary=True)
         return [Untold(*row) for row in await cursor.fetchall()]
 
     async def delete_told(self, connection: Connection, job_ids: Sequence[str]) -> None:

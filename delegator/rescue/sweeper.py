@@ -1,11 +1,10 @@
-"""The sweeper: looks through the queues for what would otherwise wait for ever."""
+"""The sweeper: looks through the queues for what would otherwise wait for ever. It never waits for Temporal."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,11 +16,12 @@ from temporalio.exceptions import TimeoutError, TimeoutType
 
 from delegator.completion.failures import failed_outcome, failure_of
 from delegator.completion.sealing import seal, unseal
-from delegator.completion.signals import Delivery, RunKey, SignalSender
 from delegator.errors import WireError
 from delegator.rescue import statements
 from delegator.rescue.metrics import RescueMetrics
-from delegator.rescue.statements import Late, RescueStatements, Untold
+from delegator.rescue.postponed import Postponed
+from delegator.rescue.statements import Late, RescueStatements
+from delegator.rescue.teller import Teller
 from delegator.store import dead_letter_table
 from delegator.store.database import Connection
 from delegator.store.dead_letter_table import Dead
@@ -29,7 +29,6 @@ from delegator.store.queue_table import RESCUE_CHANNEL, QueueTable
 from delegator.wire.outcomes import Outcome
 
 _log = logging.getLogger(__name__)
-_UNTOLD_AGE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Sweeper:
         self,
         tables: Sequence[QueueTable],
         *,
-        signals: SignalSender,
+        teller: Teller,
         converter: DataConverter,
         identity: str,
         metrics: RescueMetrics,
@@ -67,18 +66,19 @@ class Sweeper:
 
         Args:
             tables: the declared queues' tables.
-            signals: tells workflows of stored outcomes.
-            converter: the data converter, for timeouts and stored outcomes.
+            teller: tells workflows of stored outcomes.
+            converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
             options: how often, how patient.
         """
         self._queues = [RescueStatements(table) for table in tables]
-        self._signals = signals
+        self._teller = teller
         self._converter = converter
         self._identity = identity
         self._metrics = metrics
         self._options = options
+        self._postponed = Postponed()
 
     async def run(self, connection: Connection) -> None:
         """Sweep for ever.
@@ -86,6 +86,14 @@ class Sweeper:
         Raises:
             psycopg.OperationalError: the connection is lost, and so is the leadership.
         """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._teller.run(), name="teller")
+                await self._sweep_for_ever(connection)
+        except BaseExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
+
+    async def _sweep_for_ever(self, connection: Connection) -> None:
         await connection.execute(f"LISTEN {RESCUE_CHANNEL}".encode())
         full_at = 0.0
         while True:
@@ -103,17 +111,14 @@ class Sweeper:
                 for queue in self._queues:
                     self._rescued(queue, "lease_expired", await queue.reemit_abandoned(connection, expired))
                 await statements.delete_leases(connection, expired)
-        told = False
         for queue in self._queues:
             self._rescued(queue, "retry_due", await queue.reemit_retries(connection))
             grace = self._options.delivery_grace
             self._rescued(queue, "undelivered", await queue.reemit_undelivered(connection, grace))
-            late = await queue.past_deadline(connection, self._options.deadline_grace)
+            late = await queue.past_deadline(connection, self._options.deadline_grace, self._postponed.ids())
             if late:
                 await self._expire(connection, queue, late)
-                told = True
-        if told:
-            await self._tell(connection, timedelta(0))
+                self._teller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
         """Look through whole tables, for what no index tells."""
@@ -125,7 +130,6 @@ class Sweeper:
             for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
                 self._metrics.depth.labels(queue.table.queue, state).set(count)
             self._metrics.oldest.labels(queue.table.queue).set(oldest)
-        await self._tell(connection, _UNTOLD_AGE)
 
     async def _pause(self, connection: Connection) -> None:
         pause = self._options.interval.total_seconds()
@@ -133,11 +137,9 @@ class Sweeper:
             due = await queue.next_retry(connection)
             if due is not None:
                 pause = min(pause, max(due, 0.005))
-        hand_over = False
         async for notify in connection.notifies(timeout=pause, stop_after=1):
-            hand_over = notify.payload == "settled"
-        if hand_over:
-            await self._tell(connection, timedelta(0))
+            if notify.payload == "settled":
+                self._teller.ask()
 
     async def _expire(self, connection: Connection, queue: RescueStatements, late: Sequence[Late]) -> None:
         rows: list[tuple[str, int, bytes]] = []
@@ -147,7 +149,13 @@ class Sweeper:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
-            sealed = await seal(await self._timeout(job), self._converter.payload_codec)
+            try:
+                sealed = await seal(await self._timeout(job), self._converter.payload_codec)
+            except Exception as error:  # a codec or a failure converter raises what it likes
+                _log.error("timeout_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
+                self._metrics.postponed.labels(queue.table.queue).inc()
+                self._postponed.add([job.job_id])
+                continue
             if job.workflow_id is None:
                 dead.append(Dead(job.job_id, job.lease_token, "failed", sealed, "timed_out", "TimeoutError"))
             else:
@@ -158,7 +166,8 @@ class Sweeper:
             await dead_letter_table.bury(connection, queue.table, dead)
         if dropped:
             await queue.delete_late(connection, dropped)
-        _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": len(late)})
+        if timed_out := len(rows) + len(dead) + len(dropped):
+            _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": timed_out})
 
     async def _timeout(self, job: Late) -> Outcome:
         kind = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
@@ -180,43 +189,6 @@ class Sweeper:
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_TIMEOUT,
         )
-
-    async def _tell(self, connection: Connection, age: timedelta) -> None:
-        """Signal stored outcomes that nobody waits for, then delete their rows.
-
-        What can't be read here is left for the next time: perhaps the data converter is wrong, or its keys are away.
-        """
-        for queue in self._queues:
-            while untold := await queue.untold(connection, age):
-                told = await self._signal(untold)
-                await queue.delete_told(connection, told)
-                self._metrics.told.inc(len(told))
-                if len(told) < len(untold):
-                    break
-
-    async def _signal(self, untold: Sequence[Untold]) -> list[str]:
-        """Return the ids of those that need not be kept."""
-        told: list[str] = []
-        runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
-        for row in untold:
-            if row.namespace is None or row.workflow_id is None or row.run_id is None:
-                told.append(row.job_id)
-                continue
-            try:
-                outcome = await unseal(row.outcome, row.result, self._converter.payload_codec)
-            except WireError as error:
-                _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
-                continue
-            runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
-            told.append(row.job_id)
-        async with asyncio.TaskGroup() as group:
-            for key, outcomes in runs.items():
-                group.create_task(self._signal_run(key, outcomes))
-        return told
-
-    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        if await self._signals.deliver(key, outcomes) is Delivery.ORPHANED:
-            self._metrics.orphaned.inc(len(outcomes))
 
     def _rescued(self, queue: RescueStatements, reason: str, count: int) -> None:
         if count:

@@ -35,6 +35,7 @@ from delegator.relay import RelayOptions, running_relay
 from delegator.rescue.leader import Leadership
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
+from delegator.rescue.teller import Teller
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.temporal import load_data_converter
@@ -211,24 +212,32 @@ class Environment:
     @asynccontextmanager
     async def sweeper(self) -> AsyncIterator[None]:
         """Sweep, on this event loop, with little patience."""
+        url = self.settings.database_url.get_secret_value()
         sender = SignalSender(self.client, identity="sweeper")
-        sweeper = Sweeper(
-            [QueueTable(queue) for queue in self.settings.queues],
-            signals=sender,
-            converter=self.client.data_converter,
-            identity="sweeper",
-            metrics=RescueMetrics(CollectorRegistry()),
-            options=SweepOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1)),
-        )
-        leadership = Leadership(self.settings.database_url.get_secret_value(), lambda leads: None)
-        task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await sender.close()
+        converter, metrics = self.client.data_converter, RescueMetrics(CollectorRegistry())
+        tables = [QueueTable(queue) for queue in self.settings.queues]
+        options = SweepOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
+        async with connection_pool(url, application_name="test sweeper", size=1) as pool:
+            teller = Teller(
+                tables,
+                pool=pool,
+                signals=sender,
+                codec=converter.payload_codec,
+                metrics=metrics,
+                interval=options.full_interval,
+            )
+            sweeper = Sweeper(
+                tables, teller=teller, converter=converter, identity="sweeper", metrics=metrics, options=options
+            )
+            leadership = Leadership(url, lambda leads: None)
+            task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                await sender.close()
 
 
 @asynccontextmanager

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse, SignalWorkflowExecutionRequest
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.completion.signals import Delivery, RunKey, SignalSender, _Mailbox
@@ -87,6 +88,22 @@ async def test_while_temporal_is_away_outcomes_are_kept():
     problems = [error(RPCStatusCode.UNAVAILABLE), error(RPCStatusCode.PERMISSION_DENIED), RuntimeError("not connected")]
     temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
     assert await deliver(temporal, [("a", outcome())]) is Delivery.DELIVERED
+
+
+class NoKey(PayloadCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise LookupError("no key")
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise NotImplementedError
+
+
+async def test_what_the_codec_refuses_is_not_delivered():
+    """A cancelled wait would pass for one: the rows would be deleted, and nobody ever told."""
+    temporal = Temporal(lambda request, ids: None)
+    temporal.data_converter = DataConverter(payload_codec=NoKey())
+    with pytest.raises(LookupError):
+        await deliver(temporal, [("a", outcome()), ("b", outcome())])
 
 
 async def test_what_is_refused_together_is_sent_one_by_one():
