@@ -12,9 +12,9 @@ from typing import Final, Self
 from loadtest.costs.model import Costs
 from loadtest.costs.persistence import persistence_requests
 from loadtest.costs.processes import ProcessMeter
-from loadtest.costs.wal import WalMeter
+from loadtest.costs.wal import WalMeter, Written
 
-_INTERVAL: Final = 0.5  # seconds between looks at the memory: each costs a few milliseconds of a core
+_INTERVAL: Final = 0.5  # seconds between looks at the memory: each costs a millisecond or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class CostSources:
 class CostMeter:
     """Measures the length of an `async with` block.
 
-    Leaving the block takes up to a second or so more (the write-ahead log is read), so time the work inside it. A
-    source that can't be read is None in the result, never an error.
+    Entering and leaving it take a second or two (Temporal's counters lag, the write-ahead log is read), so time the
+    work inside it. A source that can't be read is None in the result, never an error.
     """
 
     def __init__(self, sources: CostSources) -> None:
@@ -71,7 +71,7 @@ class CostMeter:
                 self._wal = await stack.enter_async_context(WalMeter(self._sources.database_url))
             self._requests = await self._persistence_requests()
             if self._processes is not None:
-                await asyncio.to_thread(self._processes.begin)
+                self._processes.begin()
                 self._watch = asyncio.create_task(self._sample(self._processes))
             self._stack = stack.pop_all()
         if self._wal is not None:
@@ -90,9 +90,9 @@ class CostMeter:
             if self._wal is not None:
                 await self._wal.end()
             if self._processes is not None:
-                await asyncio.to_thread(self._processes.sample)
-            requests = _increase(self._requests, await self._persistence_requests())
-            written = await self._wal.written() if self._wal is not None else None
+                self._processes.sample()
+            after, written = await asyncio.gather(self._persistence_requests(), self._written())
+            requests = _increase(self._requests, after)
             self._costs = Costs(
                 persistence_operations=None if requests is None else sum(requests.values()),
                 persistence_by_operation=requests or {},
@@ -106,10 +106,13 @@ class CostMeter:
         url = self._sources.temporal_metrics_url
         return None if url is None else await persistence_requests(url)
 
+    async def _written(self) -> Written | None:
+        return None if self._wal is None else await self._wal.written()
+
     async def _sample(self, processes: ProcessMeter) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
-            await asyncio.to_thread(processes.sample)
+            processes.sample()
 
 
 def _increase(before: dict[str, int] | None, after: dict[str, int] | None) -> dict[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Final
 
@@ -10,10 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 _METRIC: Final = "persistence_requests"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)  # seconds
+_LAG: Final = 1.2  # seconds; the server's metrics framework (tally) publishes once a second what it has counted
 
 
 async def persistence_requests(url: str) -> dict[str, int] | None:
-    """Read the counters of a Temporal server.
+    """Read the counters of a Temporal server, once they hold everything that happened before this call.
 
     Args:
         url: of its Prometheus metrics.
@@ -21,6 +23,7 @@ async def persistence_requests(url: str) -> dict[str, int] | None:
     Returns:
         Calls since it started, by operation; None when the metrics can't be read or do not have them.
     """
+    await asyncio.sleep(_LAG)
     try:
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url) as response:
             response.raise_for_status()

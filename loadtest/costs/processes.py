@@ -39,6 +39,7 @@ class ProcessMeter:
             ) from None
         self._psutil = psutil
         self._roots = dict(roots)
+        self._parents: dict[int, int] = {}
         self._cpu_before: dict[str, float] = {}
         self._cpu: dict[str, float] = {}
         self._peak: dict[str, int] = {}
@@ -54,9 +55,15 @@ class ProcessMeter:
         """Look once."""
         children: defaultdict[int, list[psutil.Process]] = defaultdict(list)
         processes: dict[int, psutil.Process] = {}
-        for process in self._psutil.process_iter(["ppid"]):
-            processes[process.pid] = process
-            children[process.info["ppid"]].append(process)
+        parents: dict[int, int] = {}
+        for process in self._psutil.process_iter():
+            with suppress(self._psutil.Error):
+                # Asked once: it is most of what a look costs, and an orphan stays where it came from.
+                parent = self._parents.get(process.pid) or process.ppid()
+                parents[process.pid] = parent
+                processes[process.pid] = process
+                children[parent].append(process)
+        self._parents = parents
         for name, pid in self._roots.items():
             if pid in processes:
                 self._add(name, list(self._tree(processes[pid], children)))

@@ -113,7 +113,10 @@ class WalMeter:
     async def _records(self, connection: psycopg.AsyncConnection) -> tuple[int, int]:
         async with asyncio.timeout(_FLUSH_TIMEOUT):
             # What is not on disk yet can't be inspected.
-            while (await (await connection.execute(_FLUSHED, (self._end,))).fetchone()) != (True,):
+            while True:
+                row = await (await connection.execute(_FLUSHED, (self._end,))).fetchone()
+                if row is None or row[0]:
+                    break
                 await asyncio.sleep(0.02)
         # The extension, where it is missing, lives in this transaction alone: the database is left as it was.
         async with connection.transaction(force_rollback=True):
