@@ -10,12 +10,14 @@ from typing import Final
 import typer
 
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
+from loadtest.bulk import command as bulk
 from loadtest.commands import compare, demo, run
 
 _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     run.register,
     compare.register,
     demo.register,
+    bulk.register,
 )
 
 

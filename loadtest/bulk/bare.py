@@ -1,0 +1,142 @@
+"""The yardstick: what PostgreSQL and psycopg can do with our rows when nothing else is done.
+
+One process inserts, claims and deletes rows of a table like ours, in batches, over a few connections; every statement
+is a transaction of its own, as safe as the queue's. It knows the ids of what it has inserted, so it needs no stream, no
+search for work and no locks; it runs no handler, decodes no payload, renews no lease. Batch size and connections are
+those with which it was fastest on two cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from delegator.store.database import Connection, connect
+from loadtest.bulk.load import NUMBER_DIGITS, BulkLoad, Mode
+from loadtest.bulk.results import BulkResult
+from schema.models import QueuedJob
+from schema.storage import storage_of
+
+NAME: Final = "bare"
+BATCH: Final = 1_000
+CONNECTIONS: Final = 2
+
+_TYPE: Final = "loadtest_bulk"
+_TABLE: Final = QueuedJob.__tablename__
+_INSERT: Final = f"""
+INSERT INTO {_TABLE} (job_id, job_type, input)
+SELECT job_id, '{_TYPE}', input FROM unnest(%b::text[], %b::bytea[]) AS new (job_id, input)
+""".encode()
+_CLAIM: Final = f"""
+UPDATE {_TABLE} SET lease_id = 1, lease_token = lease_token + 1, attempt = attempt + 1
+WHERE job_id = ANY(%b::text[]) AND lease_id IS NULL
+RETURNING job_id, lease_token, input
+""".encode()
+_DELETE: Final = f"DELETE FROM {_TABLE} WHERE job_id = ANY(%b::text[])".encode()
+
+
+async def create_table(url: str) -> None:
+    """Create a table like the queue's, with its indexes and storage settings.
+
+    Args:
+        url: of the database that gets it.
+    """
+    table = QueuedJob.__table__
+    assert isinstance(table, Table)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    async with await connect(url, application_name="loadtest bare") as connection:
+        await connection.execute(str(CreateTable(table).compile(dialect=dialect)).encode())
+        for index in table.indexes:
+            await connection.execute(str(CreateIndex(index).compile(dialect=dialect)).encode())
+        settings = ", ".join(f"{name} = {value}" for name, value in storage_of(_TABLE).parameters)
+        await connection.execute(f"ALTER TABLE {_TABLE} SET ({settings})".encode())
+
+
+async def run_bare(url: str, load: BulkLoad, advance: Callable[[int], None]) -> BulkResult:
+    """Run the load once.
+
+    Args:
+        url: of the database that has the table.
+        load: bulk or backlog.
+        advance: told of jobs that are done.
+    """
+    async with await connect(url, application_name="loadtest bare") as connection:
+        await connection.execute(f"VACUUM (TRUNCATE) {_TABLE}".encode())
+    run = uuid.uuid4().hex[:12]
+    connections = [await connect(url, application_name="loadtest bare") for _ in range(CONNECTIONS)]
+    try:
+        done = 0
+        begin = time.perf_counter()
+        filled = begin
+        if load.mode is Mode.BACKLOG:
+            await _fill(connections, load, run)
+            filled = time.perf_counter()
+
+        async def work(connection: Connection, chunks: list[int]) -> None:
+            nonlocal done
+            while chunks:
+                first = chunks.pop()
+                payloads = load.payloads(first, min(first + BATCH, load.jobs))
+                ids = _ids(run, payloads)
+                if load.mode is not Mode.BACKLOG:
+                    await connection.execute(_INSERT, (ids, payloads), prepare=True)
+                cursor = await connection.execute(_CLAIM, (ids,), prepare=True, binary=True)
+                claimed = [row[0] for row in await cursor.fetchall()]
+                deleted = await connection.execute(_DELETE, (claimed,), prepare=True)
+                done += deleted.rowcount
+                advance(deleted.rowcount)
+
+        await _share(connections, load, work)
+        end = time.perf_counter()
+        cursor = await connections[0].execute(f"SELECT count(*) FROM {_TABLE}".encode())
+        row = await cursor.fetchone()
+        left = row[0] if row is not None else 0
+    finally:
+        for connection in connections:
+            await connection.close()
+    return BulkResult(
+        contender=NAME,
+        mode=load.mode,
+        jobs=load.jobs,
+        payload_bytes=load.payload_bytes,
+        rate=None,
+        completed=done - left,
+        failed=load.jobs - done + left,
+        duration_s=end - filled,
+        jobs_per_s=done / (end - filled),
+        enqueued_per_s=load.jobs / ((filled if load.mode is Mode.BACKLOG else end) - begin),
+        job_start_ms=None,
+        relay_peak_rss_bytes=None,
+        cpu_ms_per_job={},
+    )
+
+
+async def _fill(connections: list[Connection], load: BulkLoad, run: str) -> None:
+    async def insert(connection: Connection, chunks: list[int]) -> None:
+        while chunks:
+            first = chunks.pop()
+            payloads = load.payloads(first, min(first + BATCH, load.jobs))
+            await connection.execute(_INSERT, (_ids(run, payloads), payloads), prepare=True)
+
+    await _share(connections, load, insert)
+
+
+async def _share(
+    connections: list[Connection], load: BulkLoad, work: Callable[[Connection, list[int]], Coroutine[Any, Any, None]]
+) -> None:
+    """Let each connection take batches, lowest numbers first, until none is left."""
+    chunks = list(range(0, load.jobs, BATCH))[::-1]
+    async with asyncio.TaskGroup() as group:
+        for connection in connections:
+            group.create_task(work(connection, chunks))
+
+
+def _ids(run: str, payloads: list[bytes]) -> list[str]:
+    return [f"bulk-{run}-{payload[:NUMBER_DIGITS].decode()}" for payload in payloads]

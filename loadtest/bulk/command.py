@@ -1,0 +1,84 @@
+"""`loadtest bulk`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from delegator.errors import ConfigurationError
+from loadtest.bulk.bare import BATCH, CONNECTIONS, create_table, run_bare
+from loadtest.bulk.bare import NAME as BARE
+from loadtest.bulk.compare import Run, compare
+from loadtest.bulk.delegator_queue import DelegatorQueue
+from loadtest.bulk.load import BulkLoad
+from loadtest.bulk.place import Place, place, scratch_database
+from loadtest.bulk.results import BulkComparison
+from loadtest.bulk.runner import run_contender
+from loadtest.bulk.table import bulk_table
+from loadtest.commands.common import JsonOption, check_writable, run_loop, show
+from loadtest.report.progress import progress_bar
+
+JobsOption = Annotated[int | None, typer.Option(help="Jobs. Default: 50,000.")]
+PayloadOption = Annotated[int, typer.Option(help="Bytes that each job carries.")]
+BacklogOption = Annotated[bool, typer.Option("--backlog", help="Enqueue all jobs, then start the worker.")]
+RateOption = Annotated[float | None, typer.Option(help="Enqueue so many jobs a second, whatever the worker does.")]
+DurationOption = Annotated[float, typer.Option(help="Seconds for which --rate goes on.")]
+RoundsOption = Annotated[int, typer.Option(help="Runs of each queue.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bulk")(bulk)
+
+
+def bulk(
+    jobs: JobsOption = None,
+    payload_bytes: PayloadOption = 100,
+    backlog: BacklogOption = False,
+    rate: RateOption = None,
+    duration: DurationOption = 30,
+    bare: Annotated[
+        bool, typer.Option(help="Run a plain psycopg loop of insert, claim and delete beside it, as the yardstick.")
+    ] = True,
+    rounds: RoundsOption = 3,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the path without workflows: enqueue, stream, claim, run, delete."""
+    load = BulkLoad.of(jobs=jobs, payload_bytes=payload_bytes, backlog=backlog, rate=rate, duration=duration)
+    check_rounds(rounds)
+    check_writable(json_file)
+
+    async def work() -> BulkComparison:
+        with progress_bar() as progress:
+            async with place() as where:
+                queue = DelegatorQueue(where.environment)
+                arms = {queue.name: runs_of(queue, where)}
+                settings: dict[str, Any] = {queue.name: dict(queue.settings)}
+                if not bare or load.rate is not None:
+                    return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
+                async with scratch_database(queue.database_url) as scratch:
+                    await create_table(scratch)
+                    arms[BARE] = lambda load, advance: run_bare(scratch, load, advance)
+                    settings[BARE] = {"batch": BATCH, "connections": CONNECTIONS}
+                    return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
+
+    comparison = run_loop(work())
+    show(bulk_table(comparison, DelegatorQueue.name), comparison.to_json(), json_file)
+    if comparison.failed:
+        raise typer.Exit(1)
+
+
+def runs_of(queue: DelegatorQueue, where: Place) -> Run:
+    """Return what runs a load on our queue."""
+    return lambda load, advance: run_contender(queue, load, where.pids, advance)
+
+
+def check_rounds(rounds: int) -> None:
+    """Refuse less than one round.
+
+    Raises:
+        ConfigurationError: it is less.
+    """
+    if rounds < 1:
+        raise ConfigurationError(f"--rounds must be at least 1, not {rounds}")

@@ -1,0 +1,84 @@
+"""Several queues on the same load, in turn, round after round."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from loadtest.bulk.load import BulkLoad
+from loadtest.bulk.place import server_settings
+from loadtest.bulk.results import BulkComparison, BulkResult, median_result
+from loadtest.runner import Progress
+
+Run = Callable[[BulkLoad, Callable[[int], None]], Awaitable[BulkResult]]
+"""Runs a load once; told whom to tell of progress."""
+
+_PACKAGES: Final = ("temporal-delegator", "temporalio", "psycopg", "uvloop")
+
+
+async def compare(
+    arms: Mapping[str, Run],
+    load: BulkLoad,
+    rounds: int,
+    progress: Progress,
+    *,
+    url: str,
+    settings: Mapping[str, Any],
+    packages: tuple[str, ...] = (),
+) -> BulkComparison:
+    """Run the arms in turn and take the medians.
+
+    Args:
+        arms: what to run, by name.
+        load: what each runs.
+        rounds: how often.
+        progress: told how it goes.
+        url: of a database of the server, which is asked for its settings.
+        settings: what else shaped the runs.
+        packages: Python packages whose versions matter, besides the usual ones.
+
+    Raises:
+        DelegatorError: as for `run_contender`.
+    """
+    safety, postgres = await server_settings(url)
+    runs: list[BulkResult] = []
+    for number in range(rounds):
+        # Each round begins with another arm: what a run leaves behind must not always hit the same one.
+        shift = number % len(arms)
+        names = list(arms)
+        for name in [*names[shift:], *names[:shift]]:
+            progress.begin(f"{name} · {load.mode}", load.jobs)
+
+            def advance(jobs: int) -> None:
+                for _ in range(jobs):
+                    progress.advance()
+
+            result = await arms[name](load, advance)
+            if result.failed:
+                progress.complain(
+                    f"{name}: {result.failed} of {result.jobs} jobs did not run exactly once, or are left"
+                )
+            runs.append(result)
+    return BulkComparison(
+        mode=load.mode,
+        rounds=rounds,
+        arms={name: median_result([run for run in runs if run.contender == name]) for name in arms},
+        runs=runs,
+        settings={"postgres": safety, **settings},
+        versions={
+            "python": platform.python_version(),
+            "postgres": postgres,
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            **{package: _version(package) for package in (*_PACKAGES, *packages)},
+        },
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,99 @@
+"""Our queue: jobs go through the Enqueuer, the log and the stream to one http-worker, which claims and runs them."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from pydantic import SecretStr
+from temporalio.api.common.v1 import Payloads
+
+from delegator.completion.sealing import encode_input
+from delegator.config import Settings
+from delegator.contracts import delegated_type
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.store.database import connection_pool
+from delegator.store.queue_table import NewJob, QueueTable
+from delegator.temporal import load_data_converter
+from loadtest.bulk.contender import Contender, Enqueue
+from loadtest.bulk.load import NUMBER_DIGITS
+from loadtest.bulk.tasks import swallow
+from loadtest.processes import WorkerProcess
+from schema.queues import queue_table
+
+_TYPE = delegated_type(swallow)
+_CONCURRENCY = 1_000
+_CONNECTIONS = 4
+
+
+class DelegatorQueue(Contender):
+    """Plain jobs, without a workflow, on the default queue and with default settings: claimed, retried, rescued."""
+
+    name = "delegator"
+    batch = 1_000
+    producers = 2
+    tables = (queue_table(_TYPE.queue),)
+    settings = MappingProxyType({"claim": "lease", "concurrency": _CONCURRENCY, "batch": batch, "producers": producers})
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Prepare.
+
+        Args:
+            environment: reaches the servers; added to this process's own.
+
+        Raises:
+            ConfigurationError: a setting is not valid.
+        """
+        url = environment.get("DELEGATOR_DATABASE_URL")
+        self._environment = environment
+        self._settings = Settings.load(database_url=None if url is None else SecretStr(url))
+
+    @property
+    def database_url(self) -> str:
+        """URL of the queue's database."""
+        return self._settings.database_url.get_secret_value()
+
+    @property
+    def worker(self) -> WorkerProcess:
+        """One http-worker process."""
+        arguments = ("--import", "loadtest.bulk.tasks", "--queue", _TYPE.queue, "--concurrency", str(_CONCURRENCY))
+        return WorkerProcess(name="http-worker", argv=(sys.executable, "-m", "http_workers", *arguments))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What reaches the servers."""
+        return self._environment
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[Enqueue]:
+        """Open the Enqueuer."""
+        converter = load_data_converter(self._settings.data_converter)
+        run = uuid.uuid4().hex[:12]
+
+        async def job(payload: bytes) -> NewJob:
+            data = Payloads(payloads=converter.payload_converter.to_payloads([payload])).SerializeToString()
+            return NewJob(
+                job_id=f"bulk-{run}-{payload[:NUMBER_DIGITS].decode()}",
+                job_type=_TYPE.name,
+                input=await encode_input(data, converter.payload_codec),
+                header=None,
+                options=None,
+                workflow_id=None,
+                run_id=None,
+                task_token=None,
+                due_ms=None,
+                waiter_id=None,
+            )
+
+        async with (
+            connection_pool(self.database_url, application_name="loadtest", size=_CONNECTIONS) as pool,
+            Enqueuer(pool, [QueueTable(_TYPE.queue)], None) as enqueuer,
+        ):
+
+            async def enqueue(payloads: Sequence[bytes]) -> None:
+                await enqueuer.enqueue(_TYPE.queue, [await job(payload) for payload in payloads])
+
+            yield enqueue

@@ -1,0 +1,58 @@
+"""Which jobs ran, how often and when: the worker appends twelve bytes per execution to a file of its own."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import time
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from loadtest.bulk.load import number_of
+
+DIRECTORY_VARIABLE: Final = "LOADTEST_BULK_LEDGER"
+"""Where the files are."""
+_ENTRY: Final = struct.Struct("<Id")
+
+
+def record(payload: bytes) -> None:
+    """Write down that a handler starts; nothing when the process was not started by the load test."""
+    directory = os.environ.get(DIRECTORY_VARIABLE)
+    if directory:
+        os.write(_open(directory, os.getpid()), _ENTRY.pack(number_of(payload), time.time()))
+
+
+def count(directory: Path) -> int:
+    """Return how many executions have begun: cheap, for waiting."""
+    return sum(path.stat().st_size for path in directory.iterdir()) // _ENTRY.size
+
+
+class Executions:
+    """What a ledger says."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read it."""
+        self._counts: Counter[int] = Counter()
+        self._starts: dict[int, float] = {}
+        for path in directory.iterdir():
+            for number, when in _ENTRY.iter_unpack(path.read_bytes()):
+                self._counts[number] += 1
+                self._starts.setdefault(number, when)
+
+    def times(self, number: int) -> int:
+        """Return how often a job ran."""
+        return self._counts[number]
+
+    def start(self, number: int) -> float:
+        """Return when a job that ran started first: seconds of the wall clock."""
+        return self._starts[number]
+
+
+@cache
+def _open(directory: str, pid: int) -> int:
+    """Open this process's file; by `pid`, because a forked worker must not write through its parent's."""
+    descriptor, _ = tempfile.mkstemp(prefix=f"{pid}-", dir=directory)
+    return descriptor

@@ -1,0 +1,124 @@
+"""The numbers of the bulk path."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loadtest.measure import Latency
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """The numbers of one run of one contender; the field names are the JSON keys, stable."""
+
+    contender: str
+    """Which queue."""
+    mode: str
+    """bulk, backlog or steady."""
+    jobs: int
+    """Jobs asked for."""
+    payload_bytes: int
+    """What each carried."""
+    rate: float | None
+    """Steady: jobs enqueued in a second."""
+    completed: int
+    """Jobs that ran exactly once and left no row."""
+    failed: int
+    """The others."""
+    duration_s: float
+    """Bulk and steady: from the first enqueue; backlog: from the first start; until no row is left."""
+    jobs_per_s: float
+    """Completed jobs in a second of it."""
+    enqueued_per_s: float
+    """Jobs enqueued in a second, while they were."""
+    job_start_ms: Latency | None
+    """Steady: from the intended enqueue time to the start of the handler."""
+    relay_peak_rss_bytes: int | None
+    """The most memory that the relay held; None: the run had none of its own."""
+    cpu_ms_per_job: dict[str, float]
+    """Processor milliseconds of each process; of those that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkComparison:
+    """Several contenders on the same load; the field names are the JSON keys, stable."""
+
+    mode: str
+    """bulk, backlog or steady."""
+    rounds: int
+    """Runs of each contender."""
+    arms: dict[str, BulkResult]
+    """Medians over the rounds; of `completed`, `failed` and the relay's memory the worst round."""
+    runs: list[BulkResult]
+    """All runs, in order."""
+    settings: dict[str, Any]
+    """PostgreSQL's settings that decide about safety, and what was tuned for each contender."""
+    versions: dict[str, str]
+    """Of what took part."""
+
+    @property
+    def failed(self) -> int:
+        """Failed jobs of the worst rounds."""
+        return sum(result.failed for result in self.arms.values())
+
+    def ratio(self, numerator: str, denominator: str) -> float | None:
+        """Divide throughputs; a steady load has none worth dividing."""
+        above, below = self.arms[numerator], self.arms[denominator]
+        return above.jobs_per_s / below.jobs_per_s if below.jobs_per_s and self.mode != "steady" else None
+
+    def spread(self, name: str) -> tuple[float, float]:
+        """Return the least and the greatest throughput of a contender."""
+        rates = [run.jobs_per_s for run in self.runs if run.contender == name]
+        return min(rates), max(rates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as a JSON object, with the ratios of all ordered pairs."""
+        pairs = [(a, b) for a in self.arms for b in self.arms if a != b]
+        numbers = {
+            **asdict(self),
+            "spread": {name: {"jobs_per_s": list(self.spread(name))} for name in self.arms},
+            "ratios": {f"{a}/{b}": {"jobs_per_s": self.ratio(a, b)} for a, b in pairs},
+        }
+        rounded: dict[str, Any] = _rounded(numbers)
+        return rounded
+
+
+def median_result(runs: Sequence[BulkResult]) -> BulkResult:
+    """Return the medians of one contender's runs.
+
+    Args:
+        runs: at least one; the same load each.
+    """
+    first = runs[0]
+    latencies = [run.job_start_ms for run in runs if run.job_start_ms is not None]
+    peaks = [run.relay_peak_rss_bytes for run in runs if run.relay_peak_rss_bytes is not None]
+    return BulkResult(
+        contender=first.contender,
+        mode=first.mode,
+        jobs=first.jobs,
+        payload_bytes=first.payload_bytes,
+        rate=first.rate,
+        completed=min(run.completed for run in runs),
+        failed=max(run.failed for run in runs),
+        duration_s=statistics.median(run.duration_s for run in runs),
+        jobs_per_s=statistics.median(run.jobs_per_s for run in runs),
+        enqueued_per_s=statistics.median(run.enqueued_per_s for run in runs),
+        job_start_ms=Latency(**_medians([asdict(latency) for latency in latencies])) if latencies else None,
+        relay_peak_rss_bytes=max(peaks, default=None),
+        cpu_ms_per_job=_medians([run.cpu_ms_per_job for run in runs]),
+    )
+
+
+def _medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(row[key] for row in rows if key in row) for key in rows[0]}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return round(value, 3) if isinstance(value, float) else value

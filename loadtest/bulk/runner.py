@@ -1,0 +1,238 @@
+"""One run of one contender: start its worker, warm up, enqueue, wait until no row is left, check every job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, TypeVar
+
+from delegator.errors import ConfigurationError, DelegatorError
+from delegator.store.database import Connection, connect
+from loadtest.bulk.contender import Contender, Enqueue
+from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count
+from loadtest.bulk.load import WARM_UP_JOBS, BulkLoad, Mode
+from loadtest.bulk.results import BulkResult
+from loadtest.costs.meter import CostMeter, CostSources
+from loadtest.costs.model import Costs
+from loadtest.generator import first
+from loadtest.measure import Latency
+from loadtest.processes import Crew, crew
+
+T = TypeVar("T")
+
+_LOOK: Final = 0.005  # seconds between looks at the ledger, and then at the table
+_STALL: Final = 60.0  # seconds without progress; it includes the start of the worker
+_LEAD: Final = 0.2  # seconds between the end of the warm-up and the first enqueue
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What was seen of the measured part."""
+
+    begin: float
+    """Wall clock, seconds: the first enqueue was due."""
+    enqueued: float
+    """All were enqueued."""
+    end: float
+    """No row was left."""
+    costs: Costs
+    """Of the processes."""
+    left: int
+    """Rows left all the same."""
+    fill: Costs | None = None
+    """Backlog: costs of filling the queue."""
+
+
+async def run_contender(
+    contender: Contender, load: BulkLoad, pids: Mapping[str, int], advance: Callable[[int], None]
+) -> BulkResult:
+    """Run the load once.
+
+    Args:
+        contender: the queue.
+        load: what to put through it.
+        pids: processes of the servers, by name, as far as they are ours.
+        advance: told of jobs that have started.
+
+    Raises:
+        ConfigurationError: the queue has other work.
+        DelegatorError: a server or the worker failed, or the queue stands still.
+    """
+    with TemporaryDirectory(prefix="loadtest-logs-") as logs, TemporaryDirectory(prefix="loadtest-ledger-") as ledger:
+        run = _Run(contender, load, pids, Path(ledger), Path(logs), advance)
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(
+                await connect(contender.database_url, application_name="loadtest")
+            )
+            if await contender.rows(connection, 1):
+                raise ConfigurationError(
+                    f"{contender.tables[0]} has jobs that are not ours: the load test needs an empty queue"
+                )
+            await contender.tidy(connection)
+            enqueue = await stack.enter_async_context(contender.producer())
+            try:
+                window = await (run.backlog if load.mode is Mode.BACKLOG else run.beside)(connection, enqueue)
+            except ExceptionGroup as errors:
+                raise first(errors) from None
+        return _judge(contender, load, window, Executions(Path(ledger)))
+
+
+class _Run:
+    """The parts of a run."""
+
+    def __init__(
+        self,
+        contender: Contender,
+        load: BulkLoad,
+        pids: Mapping[str, int],
+        ledger: Path,
+        logs: Path,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._contender = contender
+        self._load = load
+        self._pids = {**pids, "load": os.getpid()}
+        self._ledger = ledger
+        self._logs = logs
+        self._advance = advance
+
+    async def beside(self, connection: Connection, enqueue: Enqueue) -> _Window:
+        """Enqueue while the worker runs."""
+        async with self._crew() as workers:
+            await _alive(workers, self._warm_up(connection, enqueue))
+            async with CostMeter(self._sources(workers)) as meter:
+                begin = time.time() + _LEAD
+                await asyncio.sleep(_LEAD)
+                async with asyncio.TaskGroup() as group:
+                    drained = group.create_task(
+                        _alive(workers, self._drained(connection, WARM_UP_JOBS + self._load.jobs, self._advance))
+                    )
+                    if self._load.rate is None:
+                        await self._as_fast_as_possible(enqueue)
+                    else:
+                        await self._at_a_rate(enqueue, begin, self._load.rate)
+                    enqueued = time.time()
+                end = drained.result()
+            left = await self._contender.rows(connection, self._load.jobs)
+        return _Window(begin, enqueued, end, meter.costs, left)
+
+    async def backlog(self, connection: Connection, enqueue: Enqueue) -> _Window:
+        """Enqueue, then start the worker."""
+        async with CostMeter(CostSources(processes=self._pids)) as filling:
+            begin = time.time()
+            await self._as_fast_as_possible(enqueue)
+            enqueued = time.time()
+        async with self._crew() as workers, CostMeter(self._sources(workers)) as meter:
+            end = await _alive(workers, self._drained(connection, self._load.jobs, self._advance))
+        left = await self._contender.rows(connection, self._load.jobs)
+        return _Window(begin, enqueued, end, meter.costs, left, filling.costs)
+
+    def _crew(self) -> AbstractAsyncContextManager[Crew]:
+        environment = {**self._contender.environment, DIRECTORY_VARIABLE: str(self._ledger)}
+        return crew([self._contender.worker], environment=environment, directory=self._logs)
+
+    def _sources(self, workers: Crew) -> CostSources:
+        return CostSources(processes={**self._pids, "worker": workers.members[0][1].pid})
+
+    async def _warm_up(self, connection: Connection, enqueue: Enqueue) -> None:
+        await enqueue(self._load.payloads(self._load.jobs, self._load.jobs + WARM_UP_JOBS))
+        await self._drained(connection, WARM_UP_JOBS)
+
+    async def _as_fast_as_possible(self, enqueue: Enqueue) -> None:
+        batch = self._contender.batch
+        chunks = iter(range(0, self._load.jobs, batch))
+
+        async def produce() -> None:
+            for begin in chunks:
+                await enqueue(self._load.payloads(begin, min(begin + batch, self._load.jobs)))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._contender.producers):
+                group.create_task(produce())
+
+    async def _at_a_rate(self, enqueue: Enqueue, begin: float, rate: float) -> None:
+        """Enqueue each job at its time, whether those before are through or not."""
+        async with asyncio.TaskGroup() as group:
+            sent = 0
+            while sent < self._load.jobs:
+                due = min(int((time.time() - begin) * rate) + 1, self._load.jobs)
+                if due > sent:
+                    group.create_task(enqueue(self._load.payloads(sent, due)))
+                    sent = due
+                await asyncio.sleep(max(begin + sent / rate - time.time(), 0))
+
+    async def _drained(
+        self, connection: Connection, jobs: int, advance: Callable[[int], None] = lambda _: None
+    ) -> float:
+        """Wait until `jobs` have run and no row is left; return when that was.
+
+        Raises:
+            DelegatorError: the queue stands still.
+        """
+        seen, moved_at = count(self._ledger), time.monotonic()
+        while True:
+            started = count(self._ledger)
+            if started > seen:
+                advance(started - seen)
+                seen, moved_at = started, time.monotonic()
+            # A repeated job counts twice: the table has the last word.
+            if started >= jobs and not await self._contender.rows(connection, 1):
+                return time.time()
+            if time.monotonic() - moved_at > _STALL:
+                raise DelegatorError(
+                    f"{self._contender.name}: nothing has moved for {_STALL:g} s; {started} of {jobs} jobs have started"
+                )
+            await asyncio.sleep(_LOOK)
+
+
+def _judge(contender: Contender, load: BulkLoad, window: _Window, executions: Executions) -> BulkResult:
+    once = [number for number in range(load.jobs) if executions.times(number) == 1]
+    completed = max(len(once) - window.left, 0)
+    begin = window.begin
+    if load.mode is Mode.BACKLOG and once:
+        begin = min(executions.start(number) for number in once)
+    waits = []
+    if load.rate is not None:
+        waits = [executions.start(number) - (window.begin + number / load.rate) for number in once]
+    relays = [
+        costs.processes["relay"].peak_rss_bytes
+        for costs in (window.costs, window.fill)
+        if costs is not None and "relay" in costs.processes
+    ]
+    return BulkResult(
+        contender=contender.name,
+        mode=load.mode,
+        jobs=load.jobs,
+        payload_bytes=load.payload_bytes,
+        rate=load.rate,
+        completed=completed,
+        failed=load.jobs - completed,
+        duration_s=window.end - begin,
+        jobs_per_s=completed / (window.end - begin),
+        enqueued_per_s=load.jobs / (window.enqueued - window.begin),
+        job_start_ms=Latency.of(waits),
+        relay_peak_rss_bytes=max(relays, default=None),
+        cpu_ms_per_job={name: cost.cpu_s * 1000 / load.jobs for name, cost in window.costs.processes.items()},
+    )
+
+
+async def _alive(workers: Crew, work: Awaitable[T]) -> T:
+    """Wait for `work`, no longer than the worker process lives."""
+
+    async def only() -> T:
+        return await work
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(workers.watch())
+            result = await group.create_task(only())
+            watch.cancel()
+    except ExceptionGroup as errors:
+        raise first(errors) from None
+    return result
