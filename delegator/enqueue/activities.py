@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from delegator.completion.failures import failed_outcome, failure_of
 from delegator.completion.sealing import encode_input, unseal
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.enqueue.inline import InlineWaiter, stop_waiting
+from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
 from delegator.lease import LeaseKeeper, holder_name
 from delegator.store.database import Pool
@@ -180,21 +180,23 @@ class DelegatorActivities:
         self, parts: EnqueueParts, queue: str, jobs: Sequence[_Prepared], outcomes: dict[int, Outcome]
     ) -> None:
         table = parts.enqueuer.table(queue)
-        fresh = await parts.enqueuer.enqueue(queue, [job.row for job in jobs])
-        known = [job for job, is_fresh in zip(jobs, fresh, strict=True) if not is_fresh]
         by_id = {job.row.job_id: job for job in jobs}
         waiting = {job.row.job_id for job in jobs if job.wait}
         adopted: set[str] = set()
         found: list[StoredOutcome] = []
-        if known:
+        rest: Sequence[_Prepared] = jobs
+        while rest:
+            fresh = await parts.enqueuer.enqueue(queue, [job.row for job in rest])
+            known = {job.row.job_id for job, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
+            if not known:
+                break
             # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
-            ids = {job.row.job_id for job in known}
             async with parts.pool.connection() as connection:
-                if ids & waiting:
-                    adopted = await table.adopt(connection, sorted(ids & waiting), parts.lease.lease_id)
-                if ids - adopted:
-                    found += await stop_waiting(connection, table, ids - adopted)
-            waiting -= ids - adopted
+                taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
+            adopted |= taken.adopted
+            found += taken.found
+            waiting -= known - taken.adopted - taken.gone
+            rest = [by_id[job_id] for job_id in sorted(taken.gone)]
         if waiting:
             longest = max(job.wait for job in jobs)
             found += await parts.waiter.wait(table, sorted(waiting), longest, sorted(adopted))

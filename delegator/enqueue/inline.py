@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import psycopg
 
@@ -47,7 +47,8 @@ class InlineWaiter:
             pool: connections for statements.
             database_url: where to LISTEN, on a connection of its own.
             lease: this process's lease; rows name it.
-            linger: seconds for which a row that was read is kept, for the workflow task that may be run again.
+            linger: seconds for which a row that was read is kept, for the workflow task that may be run again. Those
+                during which this process was stopped do not count: nobody could run the task again for it.
         """
         self._pool = pool
         self._database_url = database_url
@@ -58,7 +59,8 @@ class InlineWaiter:
         self._hinted = asyncio.Event()
         self._someone_waits = asyncio.Event()
         self._listening = False
-        self._read_rows: deque[tuple[float, QueueTable, list[str]]] = deque()
+        self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
+        self._awake = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.waiting = 0
         """How many callers wait now."""
@@ -116,7 +118,7 @@ class InlineWaiter:
     def keep_a_while(self, table: QueueTable, job_ids: list[str]) -> None:
         """Delete settled rows that were read, once no workflow task will ask for them again."""
         if job_ids:
-            self._read_rows.append((time.monotonic() + self._linger, table, job_ids))
+            self._read_rows.append((self._awake + self._linger, table, self._lease.lease_id, job_ids))
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Leave settled rows to the sweeper, to be signalled."""
@@ -197,16 +199,19 @@ class InlineWaiter:
                         self._hint(wait.table, (job_id,))
 
     async def _delete_read(self) -> None:
+        pause = min(1.0, self._linger / 4 + 0.05)
         while True:
-            await asyncio.sleep(min(1.0, self._linger / 4 + 0.05))
-            due: dict[QueueTable, list[str]] = defaultdict(list)
-            while self._read_rows and self._read_rows[0][0] <= time.monotonic():
-                _, table, job_ids = self._read_rows.popleft()
-                due[table].extend(job_ids)
-            for table, job_ids in due.items():
+            began = time.monotonic()
+            await asyncio.sleep(pause)
+            self._awake += min(time.monotonic() - began, pause * 2)
+            due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
+            while self._read_rows and self._read_rows[0][0] <= self._awake:
+                _, table, waiter_id, job_ids = self._read_rows.popleft()
+                due[table, waiter_id].extend(job_ids)
+            for (table, waiter_id), job_ids in due.items():
                 try:
                     async with self._pool.connection() as connection:
-                        await table.delete_read(connection, job_ids)
+                        await table.delete_read(connection, job_ids, waiter_id)
                 except psycopg.Error as error:
                     # The sweeper deletes them after the retention.
                     _log.warning("settled_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
@@ -222,7 +227,43 @@ async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Itera
         table: the queue's table.
         job_ids: the rows.
     """
+    return (await _release(connection, table, job_ids, None)).found
+
+
+class TakenOver(NamedTuple):
+    """What became of rows that named another delegator."""
+
+    adopted: set[str]
+    """They name the successor now; some may be settled."""
+    found: list[StoredOutcome]
+    """Outcomes of those that the successor does not wait for; the others of them will be signalled."""
+    gone: set[str]
+    """There are no such rows: they vanished a moment ago."""
+
+
+async def take_over(
+    connection: Connection, table: QueueTable, job_ids: set[str], waiting: set[str], waiter_id: int
+) -> TakenOver:
+    """Take over rows from a delegator that died, or is paused: if it wakes up, it must not delete them any more.
+
+    Args:
+        connection: where to.
+        table: the queue's table.
+        job_ids: the rows.
+        waiting: those that the successor waits for.
+        waiter_id: its lease.
+    """
+    adopted: set[str] = set()
+    if job_ids & waiting:
+        adopted = await table.adopt(connection, sorted(job_ids & waiting), waiter_id)
+    return (await _release(connection, table, job_ids - adopted, waiter_id))._replace(adopted=adopted)
+
+
+async def _release(
+    connection: Connection, table: QueueTable, job_ids: Iterable[str], successor: int | None
+) -> TakenOver:
     found: list[StoredOutcome] = []
+    gone: set[str] = set()
     rest = set(job_ids)
     while rest:
         rest -= await table.release_waiter(connection, sorted(rest))
@@ -230,7 +271,12 @@ async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Itera
             # Each a new statement, hence a new snapshot. A row that was re-emitted under the release is seen here,
             # still naming its waiter; in this order, because its outcome may come at any moment.
             unfinished = await table.unfinished(connection, sorted(rest))
-            outcomes = await table.read(connection, sorted(rest))
+            if successor is None:
+                outcomes = await table.read(connection, sorted(rest))
+            else:
+                outcomes = await table.take_over(connection, sorted(rest), successor)
             found += outcomes
-            rest = unfinished - {outcome.job_id for outcome in outcomes}
-    return found
+            settled = {outcome.job_id for outcome in outcomes}
+            gone |= rest - unfinished - settled
+            rest = unfinished - settled
+    return TakenOver(set(), found, gone)

@@ -32,12 +32,19 @@ RETURNING job_id
 # of an outcome that is stored for a delegator which nobody listens to any more.
 _ADOPT = """
 UPDATE {table} SET waiter_id = %(waiter_id)s
-WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL AND waiter_id IS NOT NULL
+WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
 RETURNING job_id
 """
 
 _READ = """
 SELECT job_id, outcome, result FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+"""
+
+# As above: a settled row that names nobody is the sweeper's to tell.
+_TAKE_OVER = """
+UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+RETURNING job_id, outcome, result
 """
 
 _RELEASE_WAITER = """
@@ -57,8 +64,10 @@ WITH handed AS (
 SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
 """
 
+# Only for as long as the reader is still the one who is named: whoever came after it may have its outcome still to read.
 _DELETE_READ = """
-DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+DELETE FROM {table}
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s
 """
 
 # The array's order is the order in which the index is read and rows are locked, so that two claims of
@@ -66,6 +75,9 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NU
 # A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed
 # yet; that it is not simply gone must be judged by the very snapshot that misses it. Nor can any by a lease that has
 # run out: it may be renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost.
+# A fence beyond this transaction's own id is of no transaction: it came with the dump of another database.
+# A row that had to be waited for is read as it is now, leases as they were when the statement began: a lease that this
+# does not know to live may be younger. But then the claim that named it, of which the fence tells, is younger, too.
 _CLAIM = """
 WITH claimed AS (
     UPDATE {table} AS q
@@ -79,7 +91,8 @@ WITH claimed AS (
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
       AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.lease_token <> ALL(%(running)b::int8[]))
-           OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
+           OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
+              AND pg_visible_in_snapshot(q.lease_token::text::xid8, pg_current_snapshot()))
       AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
     RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested,
               (extract(epoch FROM q.deadline - now()) * 1000)::int8,
@@ -89,7 +102,8 @@ SELECT * FROM claimed
 UNION ALL
 SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL
 FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
-WHERE NOT pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot())
+WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
+           ELSE token < pg_current_xact_id()::text::int8 END
    OR NOT EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
 """
 
@@ -155,7 +169,8 @@ _CANCEL_WAITING = """
 DELETE FROM {table} AS q
 WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
   AND (q.lease_id IS NULL
-       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
+       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
+          AND pg_visible_in_snapshot(q.lease_token::text::xid8, pg_current_snapshot()))
 RETURNING q.job_id
 """
 
@@ -260,6 +275,7 @@ class QueueTable:
         self._insert = statement(_INSERT)
         self._adopt = statement(_ADOPT)
         self._read = statement(_READ)
+        self._take_over = statement(_TAKE_OVER)
         self._release_waiter = statement(_RELEASE_WAITER)
         self._unfinished = statement(_UNFINISHED)
         self._hand_over = statement(_HAND_OVER)
@@ -297,13 +313,19 @@ class QueueTable:
         return {row[0] for row in await cursor.fetchall()}
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
-        """Name a new waiter in unfinished rows that name another; return the ids of those."""
+        """Name a new waiter in rows that name another, settled ones too; return the ids of those."""
         cursor = await connection.execute(self._adopt, {"job_id": sorted(job_ids), "waiter_id": waiter_id})
         return {row[0] for row in await cursor.fetchall()}
 
     async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
         """Return the outcomes stored so far."""
         cursor = await connection.execute(self._read, {"job_id": job_ids}, binary=True)
+        return [StoredOutcome(*row) for row in await cursor.fetchall()]
+
+    async def take_over(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> list[StoredOutcome]:
+        """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
+        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._take_over, parameters, binary=True)
         return [StoredOutcome(*row) for row in await cursor.fetchall()]
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
@@ -323,9 +345,10 @@ class QueueTable:
         """Name no waiter in settled rows, so that the sweeper signals their outcomes."""
         await connection.execute(self._hand_over, {"job_id": sorted(job_ids)})
 
-    async def delete_read(self, connection: Connection, job_ids: Sequence[str]) -> int:
-        """Delete settled rows whose outcome was read; return how many."""
-        cursor = await connection.execute(self._delete_read, {"job_id": sorted(job_ids)})
+    async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
+        """Delete settled rows whose outcome was read by the waiter that they still name; return how many."""
+        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._delete_read, parameters)
         return cursor.rowcount
 
     async def claim(

@@ -51,13 +51,16 @@ class Actors(World):
         return Step(lambda db: TABLE.adopt(db, known, waiter), lambda m: m.adopt(known, waiter), then)
 
     def forgo(self, activity: Activity) -> Step:
-        jobs = activity.forgone
+        jobs, waiter = activity.forgone, self.delegators[activity.delegator]
 
-        def then(found: dict[str, str]) -> None:
+        def then(result: tuple[dict[str, str], set[str]]) -> None:
+            found, gone = result
             activity.forgone = []
             self._found(activity, found)
+            if gone:
+                self.activities.append(Activity(activity.delegator, sorted(gone), activity.waits, activity.wanted))
 
-        return Step(lambda db: database.stop(db, jobs), lambda m: m.stop_waiting(jobs), then)
+        return Step(lambda db: database.take_over(db, jobs, waiter), lambda m: m.take_over(jobs, waiter), then)
 
     def read(self, activity: Activity) -> Step:
         jobs = sorted(activity.waiting)
@@ -99,7 +102,7 @@ class Actors(World):
         return Step(run, play, then)
 
     def _end(self, activity: Activity, recorded: bool) -> None:
-        self.lingering |= activity.found
+        self.lingering.setdefault(self.delegators[activity.delegator], set()).update(activity.found)
         if not (recorded and activity.wanted):
             return
         for job in activity.jobs:
@@ -109,10 +112,10 @@ class Actors(World):
                 self.pending.add(job)
 
     def delete_read(self) -> Step:
-        """Rows linger for longer than any delegator waits, so nobody waits for them any more."""
-        jobs = sorted(job for job in self.lingering if not self.is_open(job))
-        self.lingering -= set(jobs)
-        return Step(lambda db: TABLE.delete_read(db, jobs), lambda m: m.delete_read(jobs))
+        """Whoever was stopped for longer than rows linger does it late: others may wait for them by now."""
+        waiter, read = self.lingering.popitem()
+        jobs = sorted(read)
+        return Step(lambda db: TABLE.delete_read(db, jobs, waiter), lambda m: m.delete_read(jobs, waiter))
 
     def cancel(self, jobs: list[str]) -> Step:
         def then(result: tuple[set[str], set[str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
+from delegator.enqueue import inline
 from delegator.enqueue.inline import stop_waiting
 from delegator.rescue import statements
 from delegator.rescue.statements import RescueStatements
@@ -158,6 +159,11 @@ async def read(db: Connection, jobs: Sequence[str]) -> dict[str, str]:
 
 async def stop(db: Connection, jobs: Sequence[str]) -> dict[str, str]:
     return {found.job_id: found.outcome for found in await stop_waiting(db, TABLE, jobs)}
+
+
+async def take_over(db: Connection, jobs: Sequence[str], waiter: int) -> tuple[dict[str, str], set[str]]:
+    taken = await inline.take_over(db, TABLE, set(jobs), set(), waiter)
+    return {found.job_id: found.outcome for found in taken.found}, taken.gone
 
 
 async def claim(db: Connection, jobs: Sequence[str], lease: int) -> tuple[dict[str, int], set[str]]:

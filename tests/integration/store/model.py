@@ -66,7 +66,7 @@ class Model:
         return fresh
 
     def adopt(self, jobs: Iterable[str], waiter: int) -> set[str]:
-        named = {job for job in self._unfinished(jobs) if self.rows[job].waiter is not None}
+        named = {job for job in jobs if job in self.rows and self.rows[job].waiter is not None}
         for job in named:
             self._change(job, waiter=waiter)
         return named
@@ -79,12 +79,20 @@ class Model:
             self._change(job, waiter=None)
         return self.read(jobs)
 
+    def take_over(self, jobs: Iterable[str], waiter: int) -> tuple[dict[str, str], set[str]]:
+        gone = {job for job in jobs if job not in self.rows}
+        found = self.stop_waiting(jobs)
+        for job in found:
+            if self.rows[job].waiter is not None:
+                self._change(job, waiter=waiter)
+        return found, gone
+
     def hand_over(self, jobs: Iterable[str]) -> None:
         for job in self.read(jobs):
             self._change(job, waiter=None)
 
-    def delete_read(self, jobs: Iterable[str]) -> int:
-        return self._delete({job for job in jobs if job in self.rows and self.rows[job].outcome is not None})
+    def delete_read(self, jobs: Iterable[str], waiter: int) -> int:
+        return self._delete({job for job in self.read(jobs) if self.rows[job].waiter == waiter})
 
     def claim(self, jobs: Iterable[str], lease: int) -> tuple[dict[str, int], set[str]]:
         if not self.leases.get(lease):

@@ -132,7 +132,7 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "release_waiter": lambda db, _: QUEUE.release_waiter(db, IDS),
     "hand_over": lambda db, _: QUEUE.hand_over(db, IDS),
     "delete_held": lambda db, _: QUEUE.delete_held(db, HELD),
-    "delete_read": lambda db, _: QUEUE.delete_read(db, IDS),
+    "delete_read": lambda db, _: QUEUE.delete_read(db, IDS, 1),
     "held": lambda db, _: QUEUE.held(db, HELD),
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
     "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),

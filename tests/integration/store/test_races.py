@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from delegator.enqueue.inline import stop_waiting
+from delegator.enqueue.inline import stop_waiting, take_over
 from delegator.store.database import Connection, connect
 from tests.integration.store import database as steps
 from tests.integration.store.database import HOUR, NOW, RESCUE, TABLE
@@ -52,13 +52,17 @@ class Pair:
         async with self.one.transaction():
             await first(self.one)
             waiting = asyncio.ensure_future(second(self.other))
-            pid = self.other.info.backend_pid
+            await self.blocked(self.other)
+        return await waiting
+
+    async def blocked(self, connection: Connection) -> None:
+        """Wait until a connection's statement waits for another's."""
+        async with asyncio.timeout(10):
             blocked: Any = False
             while not blocked:
-                assert not waiting.done(), "it did not have to wait"
-                cursor = await self.observer.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (pid,))
+                query = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+                cursor = await self.observer.execute(query, (connection.info.backend_pid,))
                 ((blocked,),) = await cursor.fetchall()
-        return await waiting
 
 
 @pytest.fixture
@@ -206,11 +210,61 @@ async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal
     await TABLE.release_waiter(pair.one, ["released"])
     await steps.settle(pair.one, {"settled": tokens["settled"]})
 
-    assert await TABLE.adopt(pair.one, ["released", "named", "settled", "gone"], second) == {"named"}
+    assert await TABLE.adopt(pair.one, ["released", "named", "settled", "gone"], second) == {"named", "settled"}
 
     assert {job: row["waiter_id"] for job, row in (await pair.rows()).items()} == {
-        "released": None, "named": second, "settled": first,
+        "released": None, "named": second, "settled": second,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_waiter_that_was_stopped_does_not_delete_what_its_successor_is_to_read(pair: Pair, waits: bool) -> None:
+    first, second = await pair.lease("delegator"), await pair.lease("delegator")
+    tokens = await pair.held(await pair.lease(), ["a", "b"], first)
+    await steps.settle(pair.one, tokens)
+
+    jobs = {"a", "gone"}
+    taken = await take_over(pair.other, TABLE, jobs, jobs if waits else set(), second)
+
+    assert (taken.adopted, [found.job_id for found in taken.found]) == (({"a"}, []) if waits else (set(), ["a"]))
+    assert taken.gone == {"gone"}
+    assert await TABLE.delete_read(pair.one, ["a", "b"], first) == 1
+    assert (await pair.rows()).keys() == {"a"}
+    assert await TABLE.delete_read(pair.one, ["a"], second) == 1
+
+
+@pytest.mark.parametrize("how", ["is granted", "is renewed"])
+async def test_a_claim_leaves_a_row_to_a_lease_too_young_for_it_to_see(pair: Pair, how: str) -> None:
+    """The claim begins, waits for a row, and finds it taken under a lease that did not live when it began."""
+    mine = await pair.lease()
+    await steps.insert(pair.observer, ["a", "b", "c"], None)
+    theirs = await pair.lease() if how == "is renewed" else 0
+    if theirs:
+        await steps.run_out(pair.observer, theirs)
+
+    async def take(db: Connection) -> None:
+        lease = theirs
+        if how == "is granted":
+            lease = await steps.grant(pair.observer, "worker")
+        else:
+            await steps.renew(pair.observer, lease, drained=False)
+        assert await steps.claim(pair.observer, ["b"], lease) == ({"b": 1}, set())
+
+    async with pair.one.transaction():
+        await pair.one.execute("SELECT FROM custom_task_queue WHERE job_id = 'a' FOR UPDATE")
+        claiming = asyncio.ensure_future(steps.claim(pair.other, ["a", "b", "c"], mine))
+        await pair.blocked(pair.other)
+        await take(pair.observer)
+    assert await claiming == ({"a": 1, "c": 1}, set())
+
+
+async def test_a_fence_from_another_database_is_no_claim_to_come(pair: Pair) -> None:
+    """Restored from a dump, rows have fences that no transaction of this database has reached."""
+    mine = await pair.lease()
+    await steps.insert(pair.observer, ["a"], None)
+    await pair.observer.execute("UPDATE custom_task_queue SET lease_token = 1000000000000")
+    claimed, again = await TABLE.claim(pair.one, [("a", 1_000_000_000_000)], mine)
+    assert ([claim.attempt for claim in claimed], again) == ([1], set())
 
 
 async def test_a_job_that_is_emitted_again_while_it_is_cancelled_is_told(pair: Pair) -> None:

@@ -263,7 +263,9 @@ def _one_round(world: Actors) -> None:
             world.do(world.delete(worker, [job]) if job in PLAIN else world.settle(worker, [job]))
         world.do(world.signal(worker))
         world.do(world.delete(worker, in_phase(worker, SIGNALLED)))
-    for sweep in (world.tell, world.delete_told, world.delete_read, world.delete_unread):
+    while world.lingering:
+        world.do(world.delete_read())
+    for sweep in (world.tell, world.delete_told, world.delete_unread):
         world.do(sweep())
 
 

@@ -135,7 +135,8 @@ class World:
         self.pending: set[str] = set()
         self.heard: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()
-        self.lingering: set[str] = set()
+        self.lingering: dict[int, set[str]] = {}
+        """By delegator: rows that it has read, to be deleted once it thinks that nobody will ask for them again."""
         self.late: dict[str, int] = {}
         self.telling: set[str] = set()
         self.workers = [Worker(self.granted("worker")) for _ in WORKERS]
