@@ -64,7 +64,7 @@ WITH handed AS (
 SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
 """
 
-# Only for as long as the reader is still the one who is named: whoever came after it may have its outcome still to read.
+# Only while the reader is the one who is named: whoever came after it may have the outcome still to read.
 _DELETE_READ = """
 DELETE FROM {table}
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s

@@ -188,7 +188,7 @@ class Environment:
         imports = [part for module in modules for part in ("--import", module)]
         with log.open("wb") as output:  # noqa: ASYNC230
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "http_workers", *imports, *arguments, "--grace", "5"),
+                *(sys.executable, "-m", "http_workers", *imports, "--grace", "5", *arguments),
                 cwd=ROOT,
                 env=self.variables,
                 stdout=output,

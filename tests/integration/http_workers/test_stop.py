@@ -1,0 +1,152 @@
+"""Processes that are asked to stop: they finish or give back what they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from temporalio.api.common.v1 import Payloads
+from temporalio.converter import DataConverter
+
+from delegator.dev.temporal import TemporalServer
+from delegator.store.database import connect
+from delegator.store.queue_table import NewJob, QueueTable
+from tests.integration.delegator.environment import ROOT, Environment, HttpWorker, environment, eventually
+from tests.support import Database, Databases
+
+ONE = Payloads(payloads=DataConverter.default.payload_converter.to_payloads([1])).SerializeToString()
+LOCKS = """
+SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
+
+
+@pytest.fixture(scope="module")
+async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
+    async with environment(databases, temporal, http_worker=False) as engine:
+        yield engine
+
+
+async def enqueue(engine: Environment, *job_ids: str) -> None:
+    """Enqueue plain jobs, which are held back with the name of the workflow that they do not have."""
+    jobs = [NewJob(job_id, "noted", ONE, None, None, None, None, None, None, None) for job_id in job_ids]
+    async with await connect(engine.settings.database_url.get_secret_value(), application_name="test") as db:
+        await QueueTable("default").insert(db, None, jobs)
+
+
+def started(engine: Environment) -> list[tuple[str, int]]:
+    return [(line["job"], line["attempt"]) for line in engine.ledger_lines()]
+
+
+async def is_running(engine: Environment, job_id: str, times: int = 1) -> None:
+    async def look() -> bool:
+        return [job for job, _ in started(engine)].count(job_id) >= times
+
+    await eventually(look)
+
+
+async def stopping(worker: HttpWorker) -> None:
+    async def look() -> bool:
+        return "worker_stopping" in worker.log.read_text()
+
+    worker.process.send_signal(signal.SIGTERM)
+    await eventually(look)
+
+
+async def rows(engine: Environment) -> dict[str, dict[str, Any]]:
+    return {row["job_id"]: row for row in await engine.rows()}
+
+
+async def test_a_worker_finishes_what_runs_and_takes_nothing_more(idle_engine: Environment) -> None:
+    async with idle_engine.http_worker("--concurrency", "2") as worker:
+        with idle_engine.held("None"):
+            await enqueue(idle_engine, "runs")
+            await is_running(idle_engine, "runs")
+            await stopping(worker)
+            await enqueue(idle_engine, "comes late")
+            await asyncio.sleep(0.5)
+        async with asyncio.timeout(10):
+            assert await worker.process.wait() == 0
+    left = await rows(idle_engine)
+    assert left.keys() == {"comes late"} and left["comes late"]["lease_id"] is None
+    async with idle_engine.http_worker():
+        await is_running(idle_engine, "comes late")
+        await idle_engine.nothing_left()
+
+
+async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Environment) -> None:
+    with idle_engine.held("None"):
+        async with idle_engine.http_worker("--grace", "0.1") as worker:
+            await enqueue(idle_engine, "outlasts")
+            await is_running(idle_engine, "outlasts")
+            await stopping(worker)
+            async with asyncio.timeout(10):
+                assert await worker.process.wait() == 0
+        row = (await rows(idle_engine))["outlasts"]
+        assert (row["lease_id"], row["attempt"], row["retry_at"]) == (None, 0, None)
+        assert row["emitted_at"] > row["enqueued_at"]
+    async with idle_engine.http_worker():
+        await idle_engine.nothing_left()
+    assert [attempt for job, attempt in started(idle_engine) if job == "outlasts"] == [1, 1]
+
+
+async def test_a_worker_that_is_asked_twice_does_not_wait(idle_engine: Environment) -> None:
+    async with idle_engine.http_worker("--grace", "60") as worker:
+        with idle_engine.held("None"):
+            await enqueue(idle_engine, "left behind")
+            await is_running(idle_engine, "left behind")
+            await stopping(worker)
+            worker.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(5):
+                assert await worker.process.wait() == 128 + signal.SIGTERM
+    async with idle_engine.http_worker():
+        await is_running(idle_engine, "left behind", times=2)
+        await idle_engine.nothing_left()
+
+
+async def test_no_more_jobs_are_claimed_than_can_run(idle_engine: Environment) -> None:
+    async with idle_engine.http_worker("--concurrency", "2"):
+        with idle_engine.held("None"):
+            await enqueue(idle_engine, *(f"slot {number}" for number in range(6)))
+
+            async def two_run() -> bool:
+                return sum(job.startswith("slot") for job, _ in started(idle_engine)) == 2
+
+            await eventually(two_run)
+            await asyncio.sleep(0.5)
+            assert sum(row["lease_id"] is not None for row in (await rows(idle_engine)).values()) == 2
+            assert await two_run()
+        await idle_engine.nothing_left()
+
+
+async def test_serve_gives_up_the_leadership(database: Database, temporal: TemporalServer) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "delegator", "serve"),
+        cwd=ROOT,
+        env={**os.environ, "DELEGATOR_DATABASE_URL": database.url, "TEMPORAL_ADDRESS": temporal.address},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(20):
+            while b"leadership_won" not in await process.stderr.readline():
+                pass
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            errors = (await process.communicate())[1]
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0 and b"delegator_stopped" in errors and b"Traceback" not in errors, errors
+
+    async def unlocked() -> bool:
+        async with await psycopg.AsyncConnection.connect(database.url) as db:
+            return await (await db.execute(LOCKS)).fetchone() == (0,)
+
+    await eventually(unlocked)

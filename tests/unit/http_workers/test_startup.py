@@ -1,0 +1,59 @@
+"""Starting before a server does."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from delegator.connection_state import ConnectionMetrics, ConnectionState
+from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
+from delegator.startup import wait_for
+
+
+class Server:
+    """Fails a few times."""
+
+    def __init__(self, *errors: DelegatorError) -> None:
+        self.errors = list(errors)
+        self.asked = 0
+
+    async def check(self) -> None:
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.fixture
+def state() -> ConnectionState:
+    return ConnectionState("postgresql", ConnectionMetrics(CollectorRegistry()))
+
+
+async def test_a_server_that_is_not_up_yet_is_waited_for(state: ConnectionState):
+    server = Server(DatabaseError("away"), DatabaseError("away"))
+    assert await wait_for(server.check, timedelta(seconds=20), state, asyncio.Event())
+    assert (server.asked, state.up) == (3, True)
+
+
+async def test_but_not_for_ever(state: ConnectionState):
+    server = Server(*(DatabaseError("away") for _ in range(99)))
+    with pytest.raises(DatabaseError):
+        await wait_for(server.check, timedelta(seconds=0.2), state, asyncio.Event())
+    assert state.problem() == "away"
+
+
+async def test_what_only_a_person_can_mend_is_said_at_once(state: ConnectionState):
+    server = Server(ConfigurationError("wrong"))
+    with pytest.raises(ConfigurationError):
+        await wait_for(server.check, timedelta(seconds=20), state, asyncio.Event())
+    assert server.asked == 1
+
+
+async def test_a_request_to_stop_ends_the_wait(state: ConnectionState):
+    stop = asyncio.Event()
+    server = Server(*(DatabaseError("away") for _ in range(99)))
+    asyncio.get_running_loop().call_later(0.05, stop.set)
+    async with asyncio.timeout(5):
+        assert not await wait_for(server.check, timedelta(seconds=60), state, stop)
