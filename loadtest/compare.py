@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from delegator.errors import ConfigurationError
 from loadtest.arms import arm_named
-from loadtest.measure import Comparison, RunResult, median_run
-from loadtest.runner import Plan, Progress, run
+from loadtest.comparison import Comparison
+from loadtest.measure import RunResult
+from loadtest.plan import Plan
+from loadtest.progress import Progress
+from loadtest.runner import run
+from loadtest.stack import Servers
 
 
 def arms_listed(text: str) -> list[str]:
@@ -23,16 +27,14 @@ def arms_listed(text: str) -> list[str]:
     return [arm_named(name).name for name in names]
 
 
-async def compare(
-    arms: Sequence[str], plan: Plan, rounds: int, environment: Mapping[str, str], progress: Progress
-) -> Comparison:
-    """Run arms in turn and take the medians.
+async def compare(arms: Sequence[str], plan: Plan, rounds: int, servers: Servers, progress: Progress) -> Comparison:
+    """Run arms in turn, the first being the baseline.
 
     Args:
         arms: their names.
         plan: what each runs; its own arm does not count.
         rounds: how often.
-        environment: reaches the servers.
+        servers: where.
         progress: told how it goes.
 
     Raises:
@@ -46,5 +48,5 @@ async def compare(
         # Each round begins with another arm: what a run leaves behind must not always hit the same one.
         shift = number % len(arms)
         for arm in [*arms[shift:], *arms[:shift]]:
-            runs[arm].append(await run(plans[arm], environment, progress))
-    return Comparison(plan.scenario, rounds, {arm: median_run(results) for arm, results in runs.items()})
+            runs[arm].append(await run(plans[arm], servers, progress))
+    return Comparison(plan.scenario, rounds, runs)

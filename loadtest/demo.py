@@ -14,11 +14,12 @@ from rich.console import Console
 from delegator.dev import embedded_stack
 from delegator.errors import DelegatorError
 from loadtest.compare import compare
-from loadtest.measure import Comparison
+from loadtest.comparison import Comparison
+from loadtest.plan import Plan
 from loadtest.report.progress import progress_bar
 from loadtest.report.table import comparison_table
-from loadtest.runner import Plan
 from loadtest.scenarios import Load
+from loadtest.stack import Servers
 
 _ARMS: Final = ("classic", "delegated", "floor")
 _LOADS: Final = {
@@ -47,7 +48,7 @@ async def demo(console: Console) -> bool:
         with progress_bar() as progress:
             for scenario, load in _LOADS.items():
                 plan = Plan(arm=_ARMS[0], scenario=scenario, load=load)
-                comparisons.append(await compare(_ARMS, plan, 1, stack.environment, progress))
+                comparisons.append(await compare(_ARMS, plan, 1, Servers.of(stack), progress))
     console.print(comparison_table(comparisons, _ARMS[0], title="Ordinary activities and delegated jobs"))
     return not any(comparison.failed for comparison in comparisons)
 

@@ -1,10 +1,10 @@
-"""The load: how workflows are started, and what became of each."""
+"""The load: when workflows are started, and what became of each."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from temporalio.client import ActivityFailureError, WorkflowFailureError
@@ -13,27 +13,40 @@ from temporalio.service import RPCError
 
 from loadtest.work import Work
 
+Execute = Callable[[Work], Awaitable[int]]
+"""Starts a workflow and waits for its result."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one workflow."""
+    """What became of one workflow. Moments are seconds of a clock that only goes forward."""
 
     work: Work
     """Its input."""
-    seconds: float
-    """From just before its start to its result, as the client sees it."""
+    intended: float
+    """When it should have been started."""
+    started: float
+    """When it was."""
+    ended: float
+    """When its result was there, as the client sees it."""
     answer: int | None
     """What it returned; None when it failed."""
     error: str | None = None
     """Why it failed."""
 
+    @property
+    def seconds(self) -> float:
+        """From the intended start to the result: a generator that falls behind makes it longer, not shorter."""
+        return self.ended - self.intended
+
+    @property
+    def lag(self) -> float:
+        """How many seconds late it was started."""
+        return self.started - self.intended
+
 
 async def closed_loop(
-    execute: Callable[[Work], Awaitable[int]],
-    works: Iterable[Work],
-    *,
-    concurrency: int,
-    progress: Callable[[], None],
+    execute: Execute, works: Iterable[Work], *, concurrency: int, progress: Callable[[], None]
 ) -> list[Outcome]:
     """Keep a number of workflows in flight until all are done.
 
@@ -51,7 +64,7 @@ async def closed_loop(
 
     async def client() -> None:
         for work in queue:
-            outcomes.append(await _one(execute, work))
+            outcomes.append(await _one(execute, work, time.perf_counter))
             progress()
 
     try:
@@ -63,8 +76,86 @@ async def closed_loop(
     return outcomes
 
 
-async def _one(execute: Callable[[Work], Awaitable[int]], work: Work) -> Outcome:
-    begin = time.perf_counter()
+async def bursts(
+    execute: Execute, works: Sequence[Work], *, count: int, pause: float, progress: Callable[[], None]
+) -> list[Outcome]:
+    """Start equal shares of the workflows all at once, each when the one before is done and a pause has passed.
+
+    Args:
+        execute: starts a workflow and waits for its result.
+        works: the inputs.
+        count: how many bursts.
+        pause: seconds between two of them.
+        progress: called after each workflow.
+
+    Raises:
+        DelegatorError: `execute` can't work at all.
+    """
+    outcomes: list[Outcome] = []
+    for number in range(count):
+        if number:
+            await asyncio.sleep(pause)
+        burst = works[len(works) * number // count : len(works) * (number + 1) // count]
+        outcomes += await closed_loop(execute, burst, concurrency=len(burst), progress=progress)
+    return outcomes
+
+
+async def open_loop(
+    execute: Execute,
+    works: Iterable[Work],
+    *,
+    rate: float,
+    progress: Callable[[], None],
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> list[Outcome]:
+    """Start workflows at a fixed rate, whatever becomes of those before.
+
+    Each has its intended start, which nothing moves: what starts late, because this process has too much to do, has
+    its lateness in its latency.
+
+    Args:
+        execute: starts a workflow and waits for its result.
+        works: the inputs.
+        rate: workflows in a second.
+        progress: called after each.
+        clock: says what time it is, in seconds.
+        sleep: waits for seconds.
+
+    Raises:
+        DelegatorError: `execute` can't work at all.
+    """
+    outcomes: list[Outcome] = []
+
+    async def client(work: Work, intended: float) -> None:
+        outcomes.append(await _one(execute, work, clock, intended))
+        progress()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            begin = clock()
+            for number, work in enumerate(works):
+                intended = begin + number / rate
+                # Even when it is late already it must give way to those in flight.
+                await sleep(max(0.0, intended - clock()))
+                group.create_task(client(work, intended))
+    except ExceptionGroup as errors:
+        raise first(errors) from None
+    return outcomes
+
+
+def busy_seconds(outcomes: Iterable[Outcome]) -> float:
+    """Return for how long at least one workflow was in flight."""
+    total, end = 0.0, float("-inf")
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.intended):
+        total += max(0.0, outcome.ended - max(outcome.intended, end))
+        end = max(end, outcome.ended)
+    return total
+
+
+async def _one(execute: Execute, work: Work, clock: Callable[[], float], intended: float | None = None) -> Outcome:
+    begin = clock()
+    planned = begin if intended is None else intended
     try:
         answer = await execute(work)
     except ExceptionGroup as errors:
@@ -74,8 +165,8 @@ async def _one(execute: Callable[[Work], Awaitable[int]], work: Work) -> Outcome
     except _FAILURES as failure:
         error = failure
     else:
-        return Outcome(work, time.perf_counter() - begin, answer)
-    return Outcome(work, time.perf_counter() - begin, None, describe(error))
+        return Outcome(work, planned, begin, clock(), answer)
+    return Outcome(work, planned, begin, clock(), None, describe(error))
 
 
 _FAILURES = (WorkflowFailureError, ActivityFailureError, RPCError, FailureError)

@@ -1,38 +1,129 @@
-"""Which jobs ran, and how often: each handler process appends eight bytes per execution to a file of its own."""
+"""What happened to each job, written down where it happened: each process appends to files of its own.
+
+An entry is one `write` to the operating system, which keeps it when the process is killed. Moments are microseconds of
+this machine's wall clock; that of an enqueue is the server's, which in a real deployment may be another machine.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
 import tempfile
-from collections import Counter
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from loadtest.work import Piece
+from temporalio import activity
+
+from delegator.context import current_job
 
 DIRECTORY_VARIABLE: Final = "LOADTEST_LEDGER"
-_ENTRY: Final = struct.Struct("<II")
+_START: Final = struct.Struct("<IIqq")  # workflow, job, enqueued, started
+_RESULT: Final = struct.Struct("<IIq")  # workflow, job, had
+_WAIT: Final = struct.Struct("<qII")  # when, jobs, finished
 
 
-def record(piece: Piece) -> None:
-    """Write down that a handler ran; nothing when the process was not started by the load test."""
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What became of one job."""
+
+    times: int
+    """How often its handler was started."""
+    enqueued: int
+    """When it was enqueued (a delegated job) or scheduled (an activity)."""
+    started: int
+    """When its handler was started first."""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineWait:
+    """One local activity that enqueued jobs and waited for them."""
+
+    when: int
+    """When it ended."""
+    jobs: int
+    """How many it enqueued."""
+    finished: int
+    """How many of them had finished by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Everything written down in a run; jobs are keyed by `job_key`."""
+
+    executions: dict[int, Execution]
+    """The jobs that ran."""
+    results: dict[int, int]
+    """When the workflow went on with the job's result."""
+    waits: Sequence[InlineWait]
+    """Waits for inline completion."""
+
+
+def job_key(workflow: int, job: int) -> int:
+    """Return the key of a job in `Entries`."""
+    return workflow << 32 | job
+
+
+def record_start(workflow: int, job: int) -> None:
+    """Write down that a handler starts. For handlers."""
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if directory:
-        os.write(_open(directory, os.getpid()), _ENTRY.pack(piece.workflow, piece.job))
+        now = time.time_ns() // 1000
+        moment = activity.info().scheduled_time if activity.in_activity() else current_job().enqueued_at
+        enqueued = round(moment.timestamp() * 1_000_000) if moment else now
+        os.write(_open(directory, "starts", os.getpid()), _START.pack(workflow, job, enqueued, now))
 
 
-def executions(directory: Path) -> Counter[Piece]:
-    """Return how often each job ran."""
-    counts: Counter[Piece] = Counter()
-    for path in directory.iterdir():
-        counts.update(Piece(workflow, job) for workflow, job in _ENTRY.iter_unpack(path.read_bytes()))
-    return counts
+def record_results(workflow: int, jobs: Iterable[int], directory: str | None = None) -> None:
+    """Write down that a workflow, or who stands in for it, goes on with the results of jobs.
+
+    Args:
+        workflow: number of the workflow; its code must not be replaying.
+        jobs: numbers of the jobs.
+        directory: of the ledger; None: the one that the environment names.
+    """
+    directory = directory or os.environ.get(DIRECTORY_VARIABLE)
+    if directory:
+        now = time.time_ns() // 1000
+        entries = b"".join(_RESULT.pack(workflow, job, now) for job in jobs)
+        os.write(_open(directory, "results", os.getpid()), entries)
+
+
+def record_wait(jobs: int, finished: int) -> None:
+    """Write down how many of the jobs that were enqueued together finished inline."""
+    directory = os.environ.get(DIRECTORY_VARIABLE)
+    if directory:
+        os.write(_open(directory, "waits", os.getpid()), _WAIT.pack(time.time_ns() // 1000, jobs, finished))
+
+
+def read(directory: Path) -> Entries:
+    """Return what the processes of a run wrote."""
+    executions: dict[int, Execution] = {}
+    for workflow, job, enqueued, started in _entries(directory, "starts", _START):
+        key = job_key(workflow, job)
+        seen = executions.get(key)
+        if seen is None:
+            executions[key] = Execution(1, enqueued, started)
+        else:
+            executions[key] = Execution(seen.times + 1, min(seen.enqueued, enqueued), min(seen.started, started))
+    results: dict[int, int] = {}
+    for workflow, job, had in _entries(directory, "results", _RESULT):
+        # A workflow task that failed is run again: its last run counts.
+        results[job_key(workflow, job)] = max(results.get(job_key(workflow, job), 0), had)
+    return Entries(executions, results, [InlineWait(*entry) for entry in _entries(directory, "waits", _WAIT)])
+
+
+def _entries(directory: Path, kind: str, entry: struct.Struct) -> Iterable[tuple[int, ...]]:
+    for path in directory.glob(f"{kind}-*"):
+        data = path.read_bytes()
+        yield from entry.iter_unpack(data[: len(data) // entry.size * entry.size])
 
 
 @cache
-def _open(directory: str, pid: int) -> int:
+def _open(directory: str, kind: str, pid: int) -> int:
     """Open this process's file; by `pid`, because a forked worker must not write through its parent's."""
-    descriptor, _ = tempfile.mkstemp(prefix=f"{pid}-", dir=directory)
+    descriptor, _ = tempfile.mkstemp(prefix=f"{kind}-{pid}-", dir=directory)
     return descriptor

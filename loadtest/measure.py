@@ -1,17 +1,19 @@
-"""From outcomes to the numbers of a run, and from runs to medians and ratios."""
+"""From what happened to the numbers of a run."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from loadtest.costs.model import Costs
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Times from start to result of the workflows of a run, in milliseconds."""
+    """Times of many workflows or jobs, in milliseconds."""
 
     p50: float
     """Median."""
@@ -58,6 +60,18 @@ class HistoryEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class Second:
+    """What was completed within one second."""
+
+    s: int
+    """Seconds since the beginning."""
+    workflows: int
+    """Workflows that gave the right answer."""
+    jobs: int
+    """Jobs with whose result their workflow went on."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """The numbers of one run; the field names are the JSON keys, stable."""
 
@@ -69,81 +83,47 @@ class RunResult:
     """Workflows asked for."""
     jobs: int
     """Jobs of a workflow (of the floor: what the others had)."""
-    concurrency: int
-    """Workflows in flight."""
+    concurrency: int | None
+    """Workflows in flight; None: the scenario does not limit them."""
     completed: int
-    """Workflows that gave the right answer, each of their jobs run once."""
+    """Workflows that gave the right answer, each of their jobs run as often as it had to."""
     failed: int
     """The others."""
     duration_s: float
-    """From the first start to the last result."""
+    """From the first start to the last result; of bursts without the pauses, of a backlog from the first job on."""
     workflows_per_s: float
     """Completed workflows in a second."""
     jobs_per_s: float
     """Jobs of completed workflows in a second; 0 for the floor."""
     latency_ms: Latency | None
-    """Start to result, completed workflows; None when none completed."""
+    """Start (of an open loop: intended start) to result, completed workflows; None when none completed."""
     history_events: HistoryEvents | None
     """Length of histories; None for an arm without."""
+    payload_bytes: int = 0
+    """Payload of every job."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What shaped the run."""
+    versions: dict[str, Any] = field(default_factory=dict)
+    """What it ran on."""
+    job_start_ms: Latency | None = None
+    """Enqueue of a job (scheduling, of an activity) to the first start of its handler; None: no jobs."""
+    job_end_ms: Latency | None = None
+    """Enqueue of a job (of an open loop: its workflow's intended start) to its workflow's going on with the result."""
+    start_lag_ms: Latency | None = None
+    """How late an open loop started its workflows, which is part of their latency; None: no open loop."""
+    inline_share: float | None = None
+    """Share of the jobs that were completed within the workflow task that enqueued them; None: the arm can't."""
+    latency_quantiles_ms: list[float] = field(default_factory=list)
+    """`latency_ms` at 0, 1, ..., 100 %."""
+    series: list[Second] = field(default_factory=list)
+    """Completions in each second."""
+    costs: Costs | None = None
+    """What the measured window cost; None: not measured."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as a JSON object."""
-        return _rounded(asdict(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One arm's numbers divided by another's; None where the divisor is zero or missing."""
-
-    workflows_per_s: float | None
-    """Above 1: more throughput."""
-    jobs_per_s: float | None
-    """Above 1: more throughput."""
-    latency_p50: float | None
-    """Below 1: faster."""
-    latency_p99: float | None
-    """Below 1: faster."""
-
-    @classmethod
-    def of(cls, numerator: RunResult, denominator: RunResult) -> Ratio:
-        """Divide."""
-        above, below = numerator.latency_ms, denominator.latency_ms
-        return cls(
-            workflows_per_s=_divide(numerator.workflows_per_s, denominator.workflows_per_s),
-            jobs_per_s=_divide(numerator.jobs_per_s, denominator.jobs_per_s),
-            latency_p50=_divide(above.p50, below.p50) if above and below else None,
-            latency_p99=_divide(above.p99, below.p99) if above and below else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Several arms on the same load; the field names are the JSON keys, stable."""
-
-    scenario: str
-    """What a workflow did."""
-    rounds: int
-    """How many runs each arm had."""
-    arms: dict[str, RunResult]
-    """Medians over the rounds; of `completed` and `failed` the worst round."""
-
-    @property
-    def failed(self) -> int:
-        """Failed workflows of the worst rounds."""
-        return sum(result.failed for result in self.arms.values())
-
-    def ratio(self, numerator: str, denominator: str) -> Ratio:
-        """Divide one arm's medians by another's."""
-        return Ratio.of(self.arms[numerator], self.arms[denominator])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison as a JSON object, with the ratios of all ordered pairs of arms."""
-        return {
-            "scenario": self.scenario,
-            "rounds": self.rounds,
-            "arms": {name: result.to_json() for name, result in self.arms.items()},
-            "ratios": {f"{a}/{b}": _rounded(asdict(self.ratio(a, b))) for a in self.arms for b in self.arms if a != b},
-        }
+        numbers: dict[str, Any] = rounded(asdict(self))
+        return numbers
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -151,56 +131,45 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
     Args:
         ordered: the values, ascending; at least one.
-        percent: above 0, at most 100.
+        percent: from 0 (the least value) to 100.
     """
     return ordered[max(math.ceil(len(ordered) * percent / 100), 1) - 1]
 
 
-def median_run(runs: Sequence[RunResult]) -> RunResult:
-    """Return the medians of one arm's runs.
+def quantiles_ms(seconds: Iterable[float]) -> list[float]:
+    """Return the values at 0, 1, ..., 100 %, in milliseconds; nothing when there are none."""
+    ordered = sorted(value * 1000 for value in seconds)
+    return [percentile(ordered, percent) for percent in range(101)] if ordered else []
+
+
+def per_second(workflows: Iterable[float], jobs: Iterable[float]) -> list[Second]:
+    """Count completions in each second, those without any included.
 
     Args:
-        runs: at least one; the same load each.
+        workflows: seconds from the beginning to each workflow's result.
+        jobs: the same of jobs.
     """
-    first = runs[0]
-    latencies = [run.latency_ms for run in runs if run.latency_ms]
-    histories = [run.history_events for run in runs if run.history_events]
-    return RunResult(
-        arm=first.arm,
-        scenario=first.scenario,
-        workflows=first.workflows,
-        jobs=first.jobs,
-        concurrency=first.concurrency,
-        completed=min(run.completed for run in runs),
-        failed=max(run.failed for run in runs),
-        duration_s=statistics.median(run.duration_s for run in runs),
-        workflows_per_s=statistics.median(run.workflows_per_s for run in runs),
-        jobs_per_s=statistics.median(run.jobs_per_s for run in runs),
-        latency_ms=Latency(
-            p50=statistics.median(latency.p50 for latency in latencies),
-            p90=statistics.median(latency.p90 for latency in latencies),
-            p95=statistics.median(latency.p95 for latency in latencies),
-            p99=statistics.median(latency.p99 for latency in latencies),
-            avg=statistics.median(latency.avg for latency in latencies),
-            max=statistics.median(latency.max for latency in latencies),
-        )
-        if latencies
-        else None,
-        history_events=HistoryEvents(
-            avg=statistics.median(history.avg for history in histories),
-            max=max(history.max for history in histories),
-        )
-        if histories
-        else None,
-    )
+    ended, had = _counted(workflows), _counted(jobs)
+    return [
+        Second(second, ended.get(second, 0), had.get(second, 0))
+        for second in range(max([*ended, *had], default=-1) + 1)
+    ]
 
 
-def _divide(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator else None
+def rounded(value: Any) -> Any:
+    """Return a JSON value with its floats rounded to three digits."""
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return value
 
 
-def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _rounded(value) if isinstance(value, dict) else round(value, 3) if isinstance(value, float) else value
-        for key, value in numbers.items()
-    }
+def _counted(moments: Iterable[float]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for moment in moments:
+        second = max(0, math.floor(moment))
+        counts[second] = counts.get(second, 0) + 1
+    return counts

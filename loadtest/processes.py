@@ -38,6 +38,15 @@ class Crew:
     members: Sequence[tuple[WorkerProcess, Child]]
     """What runs, and as which process."""
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids, by name."""
+        return {worker.name: child.pid for worker, child in self.members}
+
+    def beside(self, other: Crew) -> Crew:
+        """Return both crews as one."""
+        return Crew((*self.members, *other.members))
+
     async def watch(self) -> NoReturn:
         """Wait for the first process to end.
 
@@ -71,10 +80,10 @@ async def crew(
     """
     members: list[tuple[WorkerProcess, Child]] = []
     try:
-        for number, worker in enumerate(workers):
+        for worker in workers:
             command = Command(
                 argv=tuple(worker.argv),
-                log=directory / f"worker-{number}.log",
+                log=directory / f"{worker.name.replace(' ', '-')}.log",
                 environment={**os.environ, **environment},
                 death_signal=signal.SIGTERM,  # an HTTP worker has processes of its own to end
             )

@@ -1,29 +1,34 @@
-"""One run: start the arm's workers, warm up, measure, check every result, stop."""
+"""One run: start the arm's workers, warm up, measure, check every result, stop, clean up."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from delegator.errors import DelegatorError
 from loadtest.arms import arm_named
-from loadtest.arms.base import Arm, Session
-from loadtest.generator import Outcome, closed_loop, first
-from loadtest.ledger import DIRECTORY_VARIABLE, executions
-from loadtest.measure import HistoryEvents, Latency, RunResult
-from loadtest.processes import Crew, crew
-from loadtest.scenarios import Load, scenario_named
-from loadtest.stack import connect
-from loadtest.work import Piece, Work
+from loadtest.arms.base import HTTP_CONCURRENCY, Arm, Session
+from loadtest.cleanup import deleting, terminating
+from loadtest.costs.meter import CostMeter, CostSources
+from loadtest.generator import Outcome, bursts, closed_loop, first, open_loop
+from loadtest.judge import Observed, judge, sort_out
+from loadtest.ledger import DIRECTORY_VARIABLE, read
+from loadtest.measure import RunResult
+from loadtest.plan import Plan
+from loadtest.processes import Crew, WorkerProcess, crew
+from loadtest.progress import Progress
+from loadtest.scenarios import Arrival, Load
+from loadtest.stack import Servers, connect
+from loadtest.versions import versions
 
 T = TypeVar("T")
 
@@ -31,54 +36,15 @@ _SAMPLE: Final = 20  # histories looked at
 _WARM_UP: Final = Load(workflows=20, jobs=50, concurrency=20)  # at most this, and never more than the run itself
 _WARM_UP_TIMEOUT: Final = 60.0  # seconds; it includes the start of the workers
 _PAUSE: Final = 0.2  # seconds for the warm-up's last writes
+_LOOK: Final = 0.25  # seconds between looks at a backlog that builds up
 
 
-class Progress:
-    """Told how a run goes; this one keeps it to itself."""
-
-    def begin(self, title: str, total: int) -> None:
-        """A run begins.
-
-        Args:
-            title: what to show.
-            total: workflows in its measured window.
-        """
-
-    def advance(self) -> None:
-        """A workflow is done."""
-
-    def complain(self, message: str) -> None:
-        """Something went wrong that the numbers do not explain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run."""
-
-    arm: str
-    """Name of the arm."""
-    scenario: str
-    """Name of the scenario."""
-    load: Load
-    """How much."""
-    timeout: timedelta = timedelta(minutes=5)
-    """A workflow that takes longer has failed."""
-
-    def check(self) -> None:
-        """Refuse what the arm can't run.
-
-        Raises:
-            ConfigurationError: it can't.
-        """
-        arm_named(self.arm).check(scenario_named(self.scenario), self.load)
-
-
-async def run(plan: Plan, environment: Mapping[str, str], progress: Progress) -> RunResult:
+async def run(plan: Plan, servers: Servers, progress: Progress) -> RunResult:
     """Run one arm once.
 
     Args:
         plan: what to run.
-        environment: reaches the servers; added to this process's own.
+        servers: where.
         progress: told how it goes.
 
     Raises:
@@ -87,106 +53,173 @@ async def run(plan: Plan, environment: Mapping[str, str], progress: Progress) ->
     """
     plan.check()
     arm = arm_named(plan.arm)
-    session = Session(
-        client=await connect(environment),
-        task_queue=f"loadtest-{plan.arm}-{plan.scenario}-{uuid.uuid4().hex[:8]}",
-        timeout=plan.timeout,
-    )
+    client = await connect(servers.environment)
     with TemporaryDirectory(prefix="loadtest-logs-") as logs, TemporaryDirectory(prefix="loadtest-ledger-") as ledger:
-        async with crew(
-            arm.commands(session.task_queue),
-            environment={**environment, DIRECTORY_VARIABLE: ledger},
-            directory=Path(logs),
-        ) as workers:
-            await _alive(workers, _warm_up(arm, session, plan, workers))
-            progress.begin(f"{plan.arm} · {plan.scenario}", plan.load.workflows)
-            begin = time.perf_counter()
-            outcomes = await _alive(workers, _measured(arm, session, plan, progress.advance))
-            duration = time.perf_counter() - begin
-        return await _judge(arm, session, plan, outcomes, duration, executions(Path(ledger)), progress.complain)
+        session = Session(
+            client=client,
+            task_queue=f"loadtest-{plan.arm}-{plan.scenario}-{uuid.uuid4().hex[:8]}",
+            timeout=plan.timeout,
+            ledger=Path(ledger),
+            database_url=servers.database_url if arm.delegates else None,
+        )
+        work = _Run(arm, plan, servers, session, progress, Path(logs))
+        async with deleting(session, work.pids, progress.complain):
+            observed = await work.observe()
+        good = sort_out(arm, observed, progress.complain)
+        return judge(
+            arm,
+            plan,
+            observed,
+            good,
+            await _histories(arm, session, good),
+            settings=_settings(plan, servers),
+            versions=await versions(client, session.database_url),
+        )
 
 
-async def _measured(arm: Arm, session: Session, plan: Plan, advance: Callable[[], None]) -> list[Outcome]:
-    works = _works(plan, plan.load.workflows, plan.load.jobs)
-    return await closed_loop(partial(arm.execute, session), works, concurrency=plan.load.concurrency, progress=advance)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    arm: Arm
+    plan: Plan
+    servers: Servers
+    session: Session
+    progress: Progress
+    logs: Path
+    pids: list[int] = field(default_factory=list)
 
+    async def observe(self) -> Observed:
+        """Start the workers, warm up, measure and stop them."""
+        piles_up = self.plan.kind.arrival is Arrival.BACKLOG
+        processes = self.arm.processes(self.session.task_queue, split=piles_up)
+        wall = time.time() - time.perf_counter()
+        measure = self._backlog if piles_up else self._at_once
+        async with (
+            self._crew(processes.standing) as standing,
+            terminating(self.arm, self.session, self.progress.complain),
+        ):
+            outcomes, meter = await measure(standing, processes.job_workers)
+        return Observed(outcomes, read(self.session.ledger), wall, meter.costs)
 
-async def _warm_up(arm: Arm, session: Session, plan: Plan, workers: Crew) -> None:
-    works = _works(
-        plan,
-        min(plan.load.concurrency, _WARM_UP.workflows),
-        min(plan.load.jobs, _WARM_UP.jobs),
-        start=plan.load.workflows,
-    )
-    try:
-        async with asyncio.timeout(_WARM_UP_TIMEOUT):
-            outcomes = await closed_loop(
-                partial(arm.execute, session), works, concurrency=_WARM_UP.concurrency, progress=lambda: None
+    async def _at_once(
+        self, standing: Crew, job_workers: Sequence[WorkerProcess]
+    ) -> tuple[Sequence[Outcome], CostMeter]:
+        async with self._crew(job_workers) as helpers:
+            workers = standing.beside(helpers)
+            await _alive(workers, self._warm_up(workers))
+            self._begin()
+            async with self._meter(workers) as meter:
+                return await _alive(workers, self._drive()), meter
+
+    async def _backlog(
+        self, standing: Crew, job_workers: Sequence[WorkerProcess]
+    ) -> tuple[Sequence[Outcome], CostMeter]:
+        async with self._crew(job_workers) as helpers:
+            workers = standing.beside(helpers)
+            await _alive(workers, self._warm_up(workers))
+        self._begin()
+        async with _background(self._drive()) as filling:
+            await _alive(standing, self._piled_up(filling))
+            async with self._crew(job_workers) as helpers:
+                workers = standing.beside(helpers)
+                async with self._meter(workers) as meter:
+                    return await _alive(workers, filling), meter
+
+    def _begin(self) -> None:
+        self.progress.begin(f"{self.plan.arm} · {self.plan.scenario}", self.plan.load.workflows)
+
+    async def _drive(self) -> Sequence[Outcome]:
+        """Start the workflows of the measured window and wait for them."""
+        load, choices = self.plan.load, self.plan.choices
+        works = self.plan.works(load.workflows, load.jobs)
+        execute = partial(self.arm.execute, self.session)
+        if load.workflow_rate is not None:
+            return await open_loop(execute, works, rate=load.workflow_rate, progress=self.progress.advance)
+        if self.plan.kind.arrival is Arrival.BURSTS:
+            return await bursts(
+                execute, works, count=choices.bursts, pause=choices.pause, progress=self.progress.advance
             )
-    except TimeoutError:
-        raise DelegatorError(
-            f"no result from the arm {arm.name} in {_WARM_UP_TIMEOUT:g} s of warm-up ({workers.last_words()})"
-        ) from None
-    for outcome in outcomes:
-        if outcome.answer != arm.expected(outcome.work):
-            raise DelegatorError(f"the warm-up of the arm {arm.name} failed: {outcome.error or 'wrong answer'}")
-    await asyncio.sleep(_PAUSE)
+        return await closed_loop(
+            execute, works, concurrency=load.concurrency or len(works), progress=self.progress.advance
+        )
+
+    async def _warm_up(self, workers: Crew) -> None:
+        load, arm = self.plan.load, self.arm
+        works = self.plan.works(
+            min(load.concurrency or load.workflows, _WARM_UP.workflows),
+            min(load.jobs, _WARM_UP.jobs),
+            start=load.workflows,
+        )
+        execute = partial(arm.execute, self.session)
+        patience = _WARM_UP_TIMEOUT + load.jobs * self.plan.choices.sleep_ms / 1000
+        try:
+            async with asyncio.timeout(patience):
+                outcomes = await closed_loop(execute, works, concurrency=len(works), progress=lambda: None)
+        except TimeoutError:
+            raise DelegatorError(
+                f"no result from the arm {arm.name} in {patience:g} s of warm-up ({workers.last_words()})"
+            ) from None
+        for outcome in outcomes:
+            if outcome.answer != arm.expected(outcome.work):
+                raise DelegatorError(f"the warm-up of the arm {arm.name} failed: {outcome.error or 'wrong answer'}")
+        await asyncio.sleep(_PAUSE)
+
+    async def _piled_up(self, filling: asyncio.Task[Any]) -> None:
+        """Wait until all jobs wait for a worker."""
+        load = self.plan.load
+        works = self.plan.works(load.workflows, load.jobs)
+        try:
+            async with asyncio.timeout(self.plan.timeout.total_seconds()):
+                while (waiting := await self.arm.waiting(self.session, works)) < load.workflows * load.jobs:
+                    if filling.done():
+                        await filling
+                        raise DelegatorError(f"the workflows of the arm {self.arm.name} ended before their jobs ran")
+                    await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            raise DelegatorError(
+                f"only {waiting} of {load.workflows * load.jobs} jobs were enqueued in "
+                f"{self.plan.timeout.total_seconds():g} s: ask for fewer, or more time (--timeout)"
+            ) from None
+
+    @asynccontextmanager
+    async def _crew(self, processes: Sequence[WorkerProcess]) -> AsyncIterator[Crew]:
+        environment = {**self.servers.environment, DIRECTORY_VARIABLE: str(self.session.ledger)}
+        async with crew(processes, environment=environment, directory=self.logs) as members:
+            self.pids.extend(members.pids.values())
+            yield members
+
+    def _meter(self, workers: Crew) -> CostMeter:
+        return CostMeter(
+            CostSources(
+                processes={**self.servers.processes, **workers.pids, "load generator": os.getpid()},
+                temporal_metrics_url=self.servers.temporal_metrics_url,
+                database_url=self.servers.database_url,
+            )
+        )
 
 
-async def _judge(
-    arm: Arm,
-    session: Session,
-    plan: Plan,
-    outcomes: Sequence[Outcome],
-    duration: float,
-    ran: Counter[Piece],
-    complain: Callable[[str], None],
-) -> RunResult:
-    good: list[Outcome] = []
-    faults: list[str] = []
-    for outcome in outcomes:
-        fault = _fault(arm, outcome, ran)
-        if fault is None:
-            good.append(outcome)
-        else:
-            faults.append(fault)
-    if faults:
-        complain(f"{arm.name}: {len(faults)} of {len(outcomes)} workflows failed; the first: {faults[0]}")
-    lengths = await asyncio.gather(
-        *(arm.history_length(session, outcome.work) for outcome in good[:: max(len(good) // _SAMPLE, 1)][:_SAMPLE])
-    )
-    jobs_done = len(good) * plan.load.jobs if arm.runs_jobs else 0
-    return RunResult(
-        arm=arm.name,
-        scenario=plan.scenario,
-        workflows=plan.load.workflows,
-        jobs=plan.load.jobs,
-        concurrency=plan.load.concurrency,
-        completed=len(good),
-        failed=plan.load.workflows - len(good),
-        duration_s=duration,
-        workflows_per_s=len(good) / duration,
-        jobs_per_s=jobs_done / duration,
-        latency_ms=Latency.of([outcome.seconds for outcome in good]),
-        history_events=HistoryEvents.of([length for length in lengths if length is not None]),
-    )
+@asynccontextmanager
+async def _background(work: Awaitable[T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Have work done beside a block; it does not outlive it."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-def _fault(arm: Arm, outcome: Outcome, ran: Counter[Piece]) -> str | None:
-    if outcome.error is not None:
-        return outcome.error
-    if outcome.answer != arm.expected(outcome.work):
-        return f"workflow {outcome.work.workflow} gave a wrong answer"
-    if arm.runs_jobs:
-        for piece in outcome.work.pieces():
-            if ran[piece] != 1:
-                return f"job {piece.job} of workflow {piece.workflow} ran {ran[piece]} times"
-    return None
+async def _histories(arm: Arm, session: Session, good: Sequence[Outcome]) -> list[int]:
+    sample = good[:: max(len(good) // _SAMPLE, 1)][:_SAMPLE]
+    lengths = await asyncio.gather(*(arm.history_length(session, outcome.work) for outcome in sample))
+    return [length for length in lengths if length is not None]
 
 
-def _works(plan: Plan, count: int, jobs: int, start: int = 0) -> list[Work]:
-    pattern = scenario_named(plan.scenario).pattern
-    return [Work(workflow=start + number, jobs=jobs, pattern=pattern) for number in range(count)]
+def _settings(plan: Plan, servers: Servers) -> dict[str, Any]:
+    return plan.kind.settings(plan.load, plan.choices) | {
+        "timeout": plan.timeout.total_seconds(),
+        "temporal": servers.temporal,
+        "http_concurrency": HTTP_CONCURRENCY,
+    }
 
 
 async def _alive(workers: Crew, work: Awaitable[T]) -> T:

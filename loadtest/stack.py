@@ -6,12 +6,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
 
 import psycopg
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 
 from delegator.config import Settings
+from delegator.dev import RunningStack, StackOptions, embedded_stack
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, TemporalError
 from schema.queues import DEFAULT_QUEUE, queue_table
 
@@ -20,30 +24,79 @@ DATABASE_VARIABLE = "DELEGATOR_DATABASE_URL"
 _CONNECT_TIMEOUT = 10  # seconds
 
 
+class TemporalChoice(StrEnum):
+    """Which Temporal the embedded stack has."""
+
+    DEV = "dev"
+    """The dev server, in memory."""
+    POSTGRES = "postgres"
+    """Temporal's own server on PostgreSQL, as production runs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What a run works against."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    """Reaches the servers; added to this process's own."""
+    temporal: str
+    """`dev` or `postgres` in the embedded stack, `deployed` outside of it."""
+    processes: Mapping[str, int] = field(default_factory=dict)
+    """Process ids of the servers, by name, as far as they are known."""
+    temporal_metrics_url: str | None = None
+    """Temporal's Prometheus metrics; None: unknown."""
+    database_url: str | None = field(default=None, repr=False)
+    """The delegator's database; None: no arm needs it."""
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether others may use them too."""
+        return self.temporal == "deployed"
+
+    @classmethod
+    def of(cls, stack: RunningStack, temporal: TemporalChoice = TemporalChoice.DEV) -> Self:
+        """Return those of an embedded stack."""
+        return cls(
+            environment=stack.environment,
+            temporal=temporal.value,
+            processes=stack.pids,
+            temporal_metrics_url=stack.temporal_metrics_url,
+            database_url=stack.database_url,
+        )
+
+
 @asynccontextmanager
-async def servers(*, delegates: bool) -> AsyncIterator[Mapping[str, str]]:
-    """Provide the environment that reaches the servers.
+async def servers(*, delegates: bool, temporal: TemporalChoice | None = None) -> AsyncIterator[Servers]:
+    """Provide the servers.
 
     Args:
         delegates: whether an arm needs the delegator's database.
+        temporal: which Temporal the embedded stack has; None: the dev server, or that of the environment.
 
     Raises:
-        ConfigurationError: the environment names half of what is needed.
-        DependencyError: a server can't be reached.
+        ConfigurationError: the environment names half of what is needed, or servers and `temporal` is given too.
+        DependencyError: a server can't be reached or started.
     """
-    temporal, database = os.environ.get(TEMPORAL_VARIABLE), os.environ.get(DATABASE_VARIABLE)
-    if not temporal and not database:
-        from delegator.dev import StackOptions, embedded_stack
-
-        async with embedded_stack(StackOptions()) as stack:
-            yield stack.environment
+    address, database = os.environ.get(TEMPORAL_VARIABLE), os.environ.get(DATABASE_VARIABLE)
+    if not address and not database:
+        choice = temporal or TemporalChoice.DEV
+        async with embedded_stack(StackOptions(temporal=choice.value)) as stack:
+            yield Servers.of(stack, choice)
         return
-    missing = TEMPORAL_VARIABLE if not temporal else DATABASE_VARIABLE
-    if not temporal or (delegates and not database):
+    if temporal is not None:
+        raise ConfigurationError(
+            f"--temporal is for the embedded stack: unset {TEMPORAL_VARIABLE} and {DATABASE_VARIABLE} to have one"
+        )
+    missing = TEMPORAL_VARIABLE if not address else DATABASE_VARIABLE
+    if not address or (delegates and not database):
         raise ConfigurationError(f"{missing} is not set: set it too, or neither, for an embedded stack")
     if delegates:
         await _check_database()
-    yield {}
+    yield Servers(
+        environment={},
+        temporal="deployed",
+        database_url=Settings.load().database_url.get_secret_value() if delegates else None,
+    )
 
 
 async def connect(environment: Mapping[str, str]) -> Client:

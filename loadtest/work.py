@@ -1,22 +1,44 @@
 """The work of every arm, and its right answer: cheap on purpose, so that a run measures dispatch alone."""
 
 # No postponed annotations here: the data converter evaluates those of a dataclass anew for every argument.
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from string import ascii_letters, digits
+from zlib import crc32
 
+from loadtest.options import PLAIN, Shape
 from loadtest.scenarios import Pattern
 
 _MODULUS = (1 << 53) - 111  # below 2**53: every JSON reader holds it exactly
+_SHIFTS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The input of one job."""
+    """The input of one job that does nothing but answer."""
 
     workflow: int
     """Number of the workflow within its run."""
     job: int
     """Number of the job within its workflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """The input of one job that has a payload, takes its time or fails."""
+
+    workflow: int
+    """As in `Piece`."""
+    job: int
+    """As in `Piece`."""
+    sleep_ms: int
+    """How long it waits before it answers."""
+    failures: int
+    """How many of its attempts fail first."""
+    payload: str
+    """Goes into the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +51,38 @@ class Work:
     """How many jobs it has."""
     pattern: Pattern
     """How it makes its calls."""
+    shape: Shape | None = None
+    """What its jobs do besides answering; None: nothing."""
 
     def pieces(self) -> Sequence[Piece]:
-        """Return the inputs of its jobs, in order."""
+        """Return the inputs of jobs that do nothing but answer, in order."""
         return [Piece(self.workflow, job) for job in range(self.jobs)]
+
+    def chores(self) -> Sequence[Chore]:
+        """Return the inputs of jobs that do more, in order."""
+        shape = self.shape or PLAIN
+        return [_chore(self.workflow, job, shape) for job in range(self.jobs)]
+
+    def executions(self) -> Sequence[int]:
+        """Return how often each job's handler must run, in order."""
+        if self.shape is None or not self.shape.failing_percent:
+            return [1] * self.jobs
+        return [1 + _failures(self.workflow, job, self.shape) for job in range(self.jobs)]
+
+
+def work_of(workflow: int, jobs: int, pattern: Pattern, shape: Shape) -> Work:
+    """Return the work of a workflow; jobs that do nothing but answer have the lightest input."""
+    return Work(workflow, jobs, pattern, None if shape == PLAIN else shape)
 
 
 def answer(piece: Piece) -> int:
     """Return what the job must return; no two jobs of a run share it."""
-    return ((piece.workflow << 20 | piece.job) * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % _MODULUS
+    return _answer(piece.workflow, piece.job)
+
+
+def answer_of(chore: Chore) -> int:
+    """Return what the job must return; it depends on every byte of its payload."""
+    return (_answer(chore.workflow, chore.job) + crc32(chore.payload.encode())) % _MODULUS
 
 
 def fold(answers: Iterable[int]) -> int:
@@ -50,4 +95,44 @@ def fold(answers: Iterable[int]) -> int:
 
 def expected(work: Work) -> int:
     """Return the right answer of a workflow."""
-    return fold(map(answer, work.pieces()))
+    return fold(map(answer, work.pieces()) if work.shape is None else map(answer_of, work.chores()))
+
+
+def _answer(workflow: int, job: int) -> int:
+    return ((workflow << 20 | job) * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % _MODULUS
+
+
+def _chore(workflow: int, job: int, shape: Shape) -> Chore:
+    lot = _lot(workflow, job)
+    is_slow = lot < shape.slow_percent
+    is_large = 0 <= lot - shape.slow_percent < shape.large_percent
+    size = max(shape.payload_bytes, shape.large_bytes) if is_large else shape.payload_bytes
+    return Chore(
+        workflow=workflow,
+        job=job,
+        sleep_ms=shape.sleep_ms if is_slow else 0,
+        failures=_failures(workflow, job, shape),
+        payload=_payload(workflow, job, size),
+    )
+
+
+def _failures(workflow: int, job: int, shape: Shape) -> int:
+    return int(0 <= _lot(workflow, job) - shape.slow_percent - shape.large_percent < shape.failing_percent)
+
+
+def _lot(workflow: int, job: int) -> int:
+    """Draw a number below 100: the same in every process, and spread evenly over the jobs."""
+    return _answer(workflow, job) // 65_536 % 100
+
+
+def _payload(workflow: int, job: int, size: int) -> str:
+    if not size:
+        return ""
+    start = (workflow * 1_009 + job) % _SHIFTS
+    return _block(size + _SHIFTS)[start : start + size]
+
+
+@cache
+def _block(size: int) -> str:
+    """Return text that compresses badly, the same in every process."""
+    return "".join(random.Random(size).choices(ascii_letters + digits, k=size))

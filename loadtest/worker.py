@@ -1,4 +1,4 @@
-"""One Temporal worker process of an arm: `python -m loadtest.worker --arm ARM --task-queue QUEUE`."""
+"""One Temporal worker process of an arm: `python -m loadtest.worker --arm ARM --task-queue QUEUE --role ROLE`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,41 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import uvloop
+from temporalio import activity
 from temporalio.client import Client, Plugin
 from temporalio.envconfig import ClientConfig
-from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    PollerBehaviorSimpleMaximum,
+    Worker,
+)
 
+from delegator.wire.outcomes import unpack_reply
+from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
-from loadtest.tasks import crunch
+from loadtest.arms.base import Role
+from loadtest.ledger import record_wait
+from loadtest.tasks import crunch, toil
 from loadtest.workflows import ActivityWork, DelegatedWork, FloorWork
 
 # The same for every arm; chosen for `classic`, which suffers most from what is too small.
-_WORKFLOW_SLOTS: Final = 200
-_ACTIVITY_SLOTS: Final = 500
-_POLLERS: Final = 10
+WORKFLOW_SLOTS: Final = 200
+ACTIVITY_SLOTS: Final = 500
+POLLERS: Final = 10
 
 
-async def serve(arm_name: str, task_queue: str) -> None:
+async def serve(arm_name: str, task_queue: str, role: Role) -> None:
     """Run the worker until SIGTERM.
 
     Args:
         arm_name: decides about the delegator's plugin.
         task_queue: the run's task queue.
+        role: what it runs.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -38,12 +50,13 @@ async def serve(arm_name: str, task_queue: str) -> None:
     worker = Worker(
         client,
         task_queue=task_queue,
-        workflows=[FloorWork, ActivityWork, DelegatedWork],
-        activities=[crunch],
-        max_concurrent_workflow_tasks=_WORKFLOW_SLOTS,
-        max_concurrent_activities=_ACTIVITY_SLOTS,
-        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(_POLLERS),
-        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(_POLLERS),
+        workflows=[] if role is Role.ACTIVITIES else [FloorWork, ActivityWork, DelegatedWork],
+        activities=[] if role is Role.WORKFLOWS else [crunch, toil],
+        interceptors=[_CountInline()] if arm_named(arm_name).plugin else [],
+        max_concurrent_workflow_tasks=WORKFLOW_SLOTS,
+        max_concurrent_activities=ACTIVITY_SLOTS,
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(POLLERS),
+        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(POLLERS),
     )
     async with worker:
         await stop.wait()
@@ -51,14 +64,31 @@ async def serve(arm_name: str, task_queue: str) -> None:
 
 def plugins(arm_name: str) -> Sequence[Plugin]:
     """Return the client plugins of an arm."""
-    if not arm_named(arm_name).delegates:
+    arm = arm_named(arm_name)
+    if not arm.plugin:
         return []
     from delegator.config import Settings
     from delegator.plugin import DelegatorPlugin, PluginOptions
 
     # No run was begun without the interceptor, so none needs the marker that tells such runs apart.
-    options = PluginOptions(intercept=arm_name == "drop-in", patch=False)
-    return [DelegatorPlugin(delegated=[crunch], settings=Settings.load(), options=options)]
+    options = PluginOptions(intercept=arm.intercepts, patch=False)
+    return [DelegatorPlugin(delegated=[crunch, toil], settings=Settings.load(), options=options)]
+
+
+class _CountInline(Interceptor):
+    """Writes down how many jobs were completed inline."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Counting(next)
+
+
+class _Counting(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        result = await super().execute_activity(input)
+        if activity.info().activity_type == ENQUEUE_ACTIVITY:
+            _, outcomes = unpack_reply(result.payload.data)
+            record_wait(len(outcomes), sum(outcome is not None for outcome in outcomes))
+        return result
 
 
 def main() -> None:
@@ -66,9 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="loadtest.worker")
     parser.add_argument("--arm", required=True)
     parser.add_argument("--task-queue", required=True)
+    parser.add_argument("--role", type=Role, choices=list(Role), default=Role.ALL)
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(arguments.arm, arguments.task_queue))
+        runner.run(serve(arguments.arm, arguments.task_queue, arguments.role))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
-"""The workflows of the arms. `ActivityWork` serves classic and drop-in: the same code, an interceptor apart."""
+"""The workflows of the arms. `ActivityWork` serves classic and both drop-ins: the same code."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from delegator import delegate, delegate_map
+    from loadtest.ledger import record_results
     from loadtest.scenarios import Pattern
-    from loadtest.tasks import crunch
-    from loadtest.work import Piece, Work, fold
+    from loadtest.tasks import RETRY, START_TO_CLOSE, crunch, toil
+    from loadtest.work import Work, fold
 
 
 @workflow.defn(name="loadtest_floor")
@@ -31,12 +33,12 @@ class ActivityWork:
     @workflow.run
     async def run(self, work: Work) -> int:
         """Run the jobs and fold their answers."""
+        handler, inputs = _jobs(work)
         if work.pattern is Pattern.IN_TURN:
-            return fold([await self._call(piece) for piece in work.pieces()])
-        return fold(await asyncio.gather(*map(self._call, work.pieces())))
-
-    async def _call(self, piece: Piece) -> int:
-        return await workflow.execute_activity(crunch, piece, start_to_close_timeout=timedelta(seconds=60))
+            return await _in_turn(work, inputs, lambda task: _activity(handler, task))
+        answers = await asyncio.gather(*(_activity(handler, task) for task in inputs))
+        _note(work, range(work.jobs))
+        return fold(answers)
 
 
 @workflow.defn(name="loadtest_delegated")
@@ -46,6 +48,31 @@ class DelegatedWork:
     @workflow.run
     async def run(self, work: Work) -> int:
         """Run the jobs and fold their answers."""
+        handler, inputs = _jobs(work)
         if work.pattern is Pattern.IN_TURN:
-            return fold([await delegate(crunch, piece) for piece in work.pieces()])
-        return fold(await delegate_map(crunch, work.pieces()))
+            return await _in_turn(work, inputs, lambda task: delegate(handler, task))
+        answers = await delegate_map(handler, inputs)
+        _note(work, range(work.jobs))
+        return fold(answers)
+
+
+def _jobs(work: Work) -> tuple[Callable[[Any], Awaitable[int]], Sequence[Any]]:
+    return (crunch, work.pieces()) if work.shape is None else (toil, work.chores())
+
+
+async def _in_turn(work: Work, inputs: Sequence[Any], call: Callable[[Any], Awaitable[int]]) -> int:
+    answers = []
+    for task in inputs:
+        answers.append(await call(task))
+        _note(work, (task.job,))
+    return fold(answers)
+
+
+def _activity(handler: Callable[[Any], Awaitable[int]], task: Any) -> Awaitable[int]:
+    retry = RETRY if handler is toil else None
+    return workflow.execute_activity(handler, task, start_to_close_timeout=START_TO_CLOSE, retry_policy=retry)
+
+
+def _note(work: Work, jobs: Sequence[int]) -> None:
+    if not workflow.unsafe.is_replaying():
+        record_results(work.workflow, jobs)

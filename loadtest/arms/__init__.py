@@ -15,10 +15,13 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         arm.name: arm
         for arm in (
             WorkflowArm(name="floor", workflow_type="loadtest_floor", runs_jobs=False),
-            WorkflowArm(name="classic", workflow_type="loadtest_activities", most_pending=2_000),
+            WorkflowArm(name="classic", workflow_type="loadtest_activities"),
             StandaloneArm(name="standalone"),
-            WorkflowArm(name="delegated", workflow_type="loadtest_delegated", delegates=True),
-            WorkflowArm(name="drop-in", workflow_type="loadtest_activities", delegates=True),
+            WorkflowArm(name="delegated", workflow_type="loadtest_delegated", delegates=True, plugin=True),
+            WorkflowArm(
+                name="drop-in", workflow_type="loadtest_activities", delegates=True, plugin=True, intercepts=True
+            ),
+            WorkflowArm(name="drop-in-worker", workflow_type="loadtest_activities", delegates=True),
         )
     }
 )

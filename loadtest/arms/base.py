@@ -5,14 +5,33 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
 
 from temporalio.client import Client
 
+from delegator.errors import ConfigurationError
+from loadtest.options import Options
 from loadtest.processes import WorkerProcess
-from loadtest.scenarios import Load, Scenario
+from loadtest.scenarios import Arrival, Load, Scenario
 from loadtest.work import Work
+
+HTTP_CONCURRENCY: Final = 500
+"""Jobs in flight in the HTTP worker; the Temporal worker of classic has as many activity slots."""
+
+
+class Role(StrEnum):
+    """What a Temporal worker process runs."""
+
+    ALL = "all"
+    """Workflows and activities."""
+    WORKFLOWS = "workflows"
+    """Workflows alone."""
+    ACTIVITIES = "activities"
+    """Activities alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +44,31 @@ class Session:
     """This run's own task queue."""
     timeout: timedelta
     """A workflow that takes longer has failed."""
+    ledger: Path
+    """Where this run's ledger is."""
+    database_url: str | None = field(default=None, repr=False)
+    """The delegator's database; None: the arm needs none."""
+    open: set[str] = field(default_factory=set)
+    """Ids of the executions that were started and have not ended as far as the load generator knows."""
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of all of this run's executions begin with, and no other's."""
+        return f"{self.task_queue}-"
 
     def workflow_id(self, work: Work) -> str:
         """Return the id of a workflow (and the stem of ids below it)."""
-        return f"{self.task_queue}-{work.workflow}"
+        return f"{self.prefix}{work.workflow}"
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The worker processes of an arm."""
+
+    standing: Sequence[WorkerProcess]
+    """What runs all the time."""
+    job_workers: Sequence[WorkerProcess]
+    """What runs jobs; where a backlog is to build up, started later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +79,21 @@ class Arm(ABC):
     """As given to `--arm`."""
     delegates: bool = False
     """Whether it needs the delegator's database, stream and HTTP workers."""
+    plugin: bool = False
+    """Whether its Temporal worker has the delegator's plugin."""
+    intercepts: bool = False
+    """Whether the plugin takes unchanged `execute_activity` calls."""
     runs_jobs: bool = True
     """False for the floor, which does nothing."""
 
-    @abstractmethod
-    def check(self, scenario: Scenario, load: Load) -> None:
+    def check(self, scenario: Scenario, load: Load, options: Options) -> None:
         """Refuse a load that the arm can't carry.
 
         Raises:
             ConfigurationError: it can't.
         """
+        if scenario.arrival is Arrival.BACKLOG and not self.runs_jobs:
+            raise ConfigurationError(f"the arm {self.name} has no jobs, so the scenario {scenario.name} can't run it")
 
     @abstractmethod
     async def execute(self, session: Session, work: Work) -> int:
@@ -60,6 +105,24 @@ class Arm(ABC):
         """
 
     @abstractmethod
+    async def waiting(self, session: Session, works: Sequence[Work]) -> int:
+        """Return how many jobs wait for a job worker, while none runs.
+
+        Args:
+            session: the run.
+            works: the workflows that were started.
+        """
+
+    @abstractmethod
+    async def terminate(self, session: Session, execution: str) -> None:
+        """End an execution that is still open.
+
+        Args:
+            session: the run.
+            execution: one of `session.open`.
+        """
+
+    @abstractmethod
     async def history_length(self, session: Session, work: Work) -> int | None:
         """Return the number of events of a completed workflow; None: the arm has no history."""
 
@@ -67,23 +130,37 @@ class Arm(ABC):
     def expected(self, work: Work) -> int:
         """Return the right answer."""
 
-    def commands(self, task_queue: str) -> Sequence[WorkerProcess]:
-        """Return the worker processes of the arm: one on Temporal, and one HTTP worker if it delegates."""
-        worker = WorkerProcess(
-            name="Temporal worker",
-            argv=(sys.executable, "-m", "loadtest.worker", "--arm", self.name, "--task-queue", task_queue),
-        )
-        if not self.delegates:
-            return (worker,)
-        http_worker = WorkerProcess(
-            name="HTTP worker",
+    @abstractmethod
+    def processes(self, task_queue: str, *, split: bool = False) -> Processes:
+        """Return the worker processes of the arm.
+
+        Args:
+            task_queue: the run's task queue.
+            split: jobs run in processes of their own.
+        """
+
+    def temporal_worker(self, task_queue: str, role: Role) -> WorkerProcess:
+        """Return a Temporal worker process.
+
+        Args:
+            task_queue: the run's task queue.
+            role: what it runs.
+        """
+        return WorkerProcess(
+            name="Temporal activity worker" if role is Role.ACTIVITIES else "Temporal worker",
             argv=(
-                *(sys.executable, "-m", "http_workers"),
-                *("--import", "loadtest.tasks", "--concurrency", str(HTTP_CONCURRENCY)),
+                *(sys.executable, "-m", "loadtest.worker"),
+                *("--arm", self.name, "--task-queue", task_queue, "--role", role),
             ),
         )
-        return (worker, http_worker)
 
 
-HTTP_CONCURRENCY = 500
-"""Jobs in flight in the HTTP worker; the Temporal worker of classic has as many activity slots."""
+def http_worker() -> WorkerProcess:
+    """Return an HTTP worker process."""
+    return WorkerProcess(
+        name="HTTP worker",
+        argv=(
+            *(sys.executable, "-m", "http_workers"),
+            *("--import", "loadtest.tasks", "--concurrency", str(HTTP_CONCURRENCY)),
+        ),
+    )

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from temporalio.client import ActivityFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
+from delegator.contracts import delegated_type
 from delegator.errors import TemporalError
-from loadtest.arms.base import Arm, Session
-from loadtest.scenarios import Load, Pattern, Scenario
-from loadtest.tasks import crunch
-from loadtest.work import Piece, Work, expected, fold
+from loadtest.arms.base import Arm, Processes, Role, Session
+from loadtest.ledger import record_results
+from loadtest.scenarios import Pattern
+from loadtest.tasks import RETRY, START_TO_CLOSE, crunch, toil
+from loadtest.work import Chore, Piece, Work, expected, fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandaloneArm(Arm):
     """An arm whose unit of work is a batch of activities started by the client."""
 
-    def check(self, scenario: Scenario, load: Load) -> None:
-        """Carry anything."""
-
     async def execute(self, session: Session, work: Work) -> int:
         """Start the batch's activities and wait for all results."""
+        tasks: Sequence[Piece | Chore] = work.pieces() if work.shape is None else work.chores()
         if work.pattern is Pattern.IN_TURN:
-            return fold([await self._call(session, work, piece) for piece in work.pieces()])
+            answers = []
+            for task in tasks:
+                answers.append(await self._call(session, work, task))
+                record_results(work.workflow, (task.job,), str(session.ledger))
+            return fold(answers)
         async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(self._call(session, work, piece)) for piece in work.pieces()]
+            calls = [group.create_task(self._call(session, work, task)) for task in tasks]
+        record_results(work.workflow, range(work.jobs), str(session.ledger))
         return fold(call.result() for call in calls)
+
+    async def waiting(self, session: Session, works: Sequence[Work]) -> int:
+        """Ask Temporal; its answer is up to a second old."""
+        query = f"TaskQueue = '{session.task_queue}' AND ExecutionStatus = 'Running'"
+        return (await session.client.count_activities(query)).count
+
+    async def terminate(self, session: Session, execution: str) -> None:
+        """Terminate the activity."""
+        await session.client.get_activity_handle(execution).terminate(reason="the load test ended")
 
     async def history_length(self, session: Session, work: Work) -> int | None:
         """Return None: no workflow, no history."""
@@ -37,15 +53,27 @@ class StandaloneArm(Arm):
         """Return the fold of the jobs' answers."""
         return expected(work)
 
-    async def _call(self, session: Session, work: Work, piece: Piece) -> int:
+    def processes(self, task_queue: str, *, split: bool = False) -> Processes:
+        """Return one Temporal worker; see the base class."""
+        if split:
+            return Processes((), (self.temporal_worker(task_queue, Role.ACTIVITIES),))
+        return Processes((self.temporal_worker(task_queue, Role.ALL),), ())
+
+    async def _call(self, session: Session, work: Work, task: Piece | Chore) -> int:
+        execution = f"{session.workflow_id(work)}-{task.job}"
+        session.open.add(execution)
         try:
-            return await session.client.execute_activity(
-                crunch,
-                piece,
-                id=f"{session.workflow_id(work)}-{piece.job}",
+            handle = await session.client.start_activity(
+                delegated_type(crunch if isinstance(task, Piece) else toil).name,
+                task,
+                id=execution,
+                result_type=int,
                 task_queue=session.task_queue,
+                start_to_close_timeout=START_TO_CLOSE,
                 schedule_to_close_timeout=session.timeout,
+                retry_policy=RETRY if isinstance(task, Chore) else None,
             )
+            answer: int = await handle.result()
         except RPCError as error:
             if error.status is RPCStatusCode.UNIMPLEMENTED:
                 raise TemporalError(
@@ -53,3 +81,8 @@ class StandaloneArm(Arm):
                     "use a server that has them (1.31 or newer), or leave the arm standalone out"
                 ) from None
             raise
+        except ActivityFailureError:
+            session.open.discard(execution)
+            raise
+        session.open.discard(execution)
+        return answer

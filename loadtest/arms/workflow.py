@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+from temporalio.client import WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import ConfigurationError
-from loadtest.arms.base import Arm, Session
+from loadtest.arms.base import Arm, Processes, Role, Session, http_worker
+from loadtest.options import Options
+from loadtest.processes import WorkerProcess
 from loadtest.scenarios import Load, Pattern, Scenario
 from loadtest.work import Work, expected
+from schema.queues import DEFAULT_QUEUE, queue_table
+
+_MOST_PENDING: Final = 2_000  # activities of a workflow, by Temporal's default
+_MOST_COMMAND_BYTES: Final = 3_500_000  # of a workflow task: a gRPC message has 4 MB
+_WAITING: Final = f"""
+SELECT count(*) FROM {queue_table(DEFAULT_QUEUE)}
+WHERE starts_with(workflow_id, %s) AND outcome IS NULL AND lease_id IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,28 +34,54 @@ class WorkflowArm(Arm):
 
     workflow_type: str
     """The workflow's name on the server."""
-    most_pending: int | None = None
-    """Most jobs a workflow may have in flight; None: no limit."""
 
-    def check(self, scenario: Scenario, load: Load) -> None:
-        """Refuse more pending activities than Temporal allows a workflow."""
-        if self.most_pending is not None and scenario.pattern is Pattern.AT_ONCE and load.jobs > self.most_pending:
+    def check(self, scenario: Scenario, load: Load, options: Options) -> None:
+        """Refuse more pending activities than Temporal allows a workflow; see the base class too."""
+        Arm.check(self, scenario, load, options)
+        if self.plugin or not self.runs_jobs or scenario.pattern is not Pattern.AT_ONCE:
+            return
+        if load.jobs > _MOST_PENDING:
             raise ConfigurationError(
-                f"--jobs {load.jobs}: Temporal allows {self.most_pending} pending activities in a workflow, "
+                f"--jobs {load.jobs}: Temporal allows {_MOST_PENDING} pending activities in a workflow, "
                 f"so the arm {self.name} can't run more at once"
+            )
+        if load.jobs * options.payload_bytes > _MOST_COMMAND_BYTES:
+            raise ConfigurationError(
+                f"--payload-bytes {options.payload_bytes}: {load.jobs} jobs at once do not fit into a message to "
+                f"Temporal, so the arm {self.name} needs fewer --jobs or smaller payloads"
             )
 
     async def execute(self, session: Session, work: Work) -> int:
         """Start the workflow and wait for its result."""
-        answer: int = await session.client.execute_workflow(
+        workflow_id = session.workflow_id(work)
+        session.open.add(workflow_id)
+        handle = await session.client.start_workflow(
             self.workflow_type,
             work,
-            id=session.workflow_id(work),
+            id=workflow_id,
             task_queue=session.task_queue,
             execution_timeout=session.timeout,
             result_type=int,
         )
+        try:
+            answer: int = await handle.result()
+        except WorkflowFailureError:
+            session.open.discard(workflow_id)
+            raise
+        session.open.discard(workflow_id)
         return answer
+
+    async def waiting(self, session: Session, works: Sequence[Work]) -> int:
+        """Ask the queue's table, or Temporal for pending activities."""
+        if session.database_url is not None:
+            async with await psycopg.AsyncConnection.connect(session.database_url, autocommit=True) as connection:
+                row = await (await connection.execute(_WAITING, (session.prefix,))).fetchone()
+                return row[0] if row else 0
+        return sum(await asyncio.gather(*(_pending_activities(session, work) for work in works)))
+
+    async def terminate(self, session: Session, execution: str) -> None:
+        """Terminate the workflow."""
+        await session.client.get_workflow_handle(execution).terminate("the load test ended")
 
     async def history_length(self, session: Session, work: Work) -> int | None:
         """Ask the server."""
@@ -46,3 +90,38 @@ class WorkflowArm(Arm):
     def expected(self, work: Work) -> int:
         """Return the fold of the jobs' answers; the floor returns its number."""
         return expected(work) if self.runs_jobs else work.workflow
+
+    def processes(self, task_queue: str, *, split: bool = False) -> Processes:
+        """Return a Temporal worker and, if the arm delegates, an HTTP worker; see the base class."""
+        if not self.delegates:
+            if split:
+                return Processes(
+                    (self.temporal_worker(task_queue, Role.WORKFLOWS),),
+                    (self.temporal_worker(task_queue, Role.ACTIVITIES),),
+                )
+            return Processes((self.temporal_worker(task_queue, Role.ALL),), ())
+        if self.plugin:
+            return Processes((self.temporal_worker(task_queue, Role.ALL),), (http_worker(),))
+        return Processes(
+            (self.temporal_worker(task_queue, Role.WORKFLOWS), _activity_delegator(task_queue)), (http_worker(),)
+        )
+
+
+async def _pending_activities(session: Session, work: Work) -> int:
+    try:
+        description = await session.client.get_workflow_handle(session.workflow_id(work)).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return 0  # not started yet
+        raise
+    return len(description.raw_description.pending_activities)
+
+
+def _activity_delegator(task_queue: str) -> WorkerProcess:
+    return WorkerProcess(
+        name="delegator serve",
+        argv=(
+            *(sys.executable, "-m", "delegator", "serve"),
+            *("--import", "loadtest.tasks", "--task-queue", task_queue),
+        ),
+    )

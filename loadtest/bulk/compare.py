@@ -11,7 +11,7 @@ from typing import Any, Final
 from loadtest.bulk.load import BulkLoad
 from loadtest.bulk.place import server_settings
 from loadtest.bulk.results import BulkComparison, BulkResult, median_result
-from loadtest.runner import Progress
+from loadtest.progress import Progress
 
 Run = Callable[[BulkLoad, Callable[[int], None]], Awaitable[BulkResult]]
 """Runs a load once; told whom to tell of progress."""

@@ -41,8 +41,8 @@ async def place() -> AsyncIterator[Place]:
         DependencyError: a server can't be reached or does not start.
     """
     if os.environ.get(TEMPORAL_VARIABLE) or os.environ.get(DATABASE_VARIABLE):
-        async with servers(delegates=True) as environment:
-            yield Place(environment)
+        async with servers(delegates=True) as available:
+            yield Place(available.environment)
         return
     async with embedded_stack(StackOptions(headless=True)) as stack:
         pids = {name: pid for name, pid in stack.pids.items() if name in ("postgres", "relay")}

@@ -15,7 +15,10 @@ import uvloop
 from rich.console import Console, RenderableType
 
 from delegator.errors import ConfigurationError
-from loadtest.scenarios import SCENARIOS
+from loadtest.options import OPTION_NAMES
+from loadtest.plan import Plan
+from loadtest.scenarios import SCENARIOS, scenario_named
+from loadtest.stack import TemporalChoice
 
 T = TypeVar("T")
 _STDOUT: Final = Path("-")
@@ -25,7 +28,45 @@ WorkflowsOption = Annotated[int | None, typer.Option(help="Workflows in the meas
 JobsOption = Annotated[int | None, typer.Option(help="Jobs of a workflow.")]
 ConcurrencyOption = Annotated[int | None, typer.Option(help="Workflows in flight.")]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds after which a workflow has failed.")]
+RateOption = Annotated[float | None, typer.Option(help="Jobs that should begin in a second (steady).")]
+DurationOption = Annotated[float | None, typer.Option(help="Seconds for which the rate is kept (steady).")]
+PayloadBytesOption = Annotated[int | None, typer.Option(help="Payload of every job.")]
+SleepMsOption = Annotated[int | None, typer.Option(help="How long a job, or a slow one, waits (sleep, mixed).")]
+SlowPercentOption = Annotated[int | None, typer.Option(help="Share of slow jobs (mixed).")]
+LargeBytesOption = Annotated[int | None, typer.Option(help="Payload of a large job (mixed).")]
+LargePercentOption = Annotated[int | None, typer.Option(help="Share of large jobs (mixed).")]
+FailingPercentOption = Annotated[int | None, typer.Option(help="Share of jobs that fail once (mixed).")]
+BurstsOption = Annotated[int | None, typer.Option(help="How many shares the workflows come in (burst).")]
+PauseOption = Annotated[float | None, typer.Option(help="Seconds between two bursts (burst).")]
+TemporalOption = Annotated[
+    TemporalChoice | None, typer.Option(help="Temporal of the embedded stack: the dev server, or the real one.")
+]
+SharedOption = Annotated[bool, typer.Option("--shared", help="Run even where servers have other work.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; - for stdout.")]
+
+
+def plan_of(arm: str, given: Mapping[str, Any], *, reference: bool) -> Plan:
+    """Return what the command line asks for.
+
+    Args:
+        arm: the arm.
+        given: the options by name, None where not given; `scenario` and `timeout` are.
+        reference: whether what is not given is the arm's own, else the same for all arms.
+
+    Raises:
+        ConfigurationError: something does not fit.
+    """
+    scenario = scenario_named(given["scenario"])
+    shape = {name: given[name] for name in ("workflows", "jobs", "concurrency", "rate", "duration")}
+    plan = Plan(
+        arm=arm,
+        scenario=scenario.name,
+        load=scenario.load(arm if reference else None, **shape),
+        timeout=positive_seconds("--timeout", given["timeout"]),
+        options=scenario.options(**{name: given[name] for name in OPTION_NAMES}),
+    )
+    plan.check()
+    return plan
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:

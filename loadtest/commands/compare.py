@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,24 +10,35 @@ import typer
 from delegator.errors import ConfigurationError
 from loadtest.arms import arm_named
 from loadtest.commands.common import (
+    BurstsOption,
     ConcurrencyOption,
+    DurationOption,
+    FailingPercentOption,
     JobsOption,
     JsonOption,
+    LargeBytesOption,
+    LargePercentOption,
+    PauseOption,
+    PayloadBytesOption,
+    RateOption,
     ScenarioOption,
+    SharedOption,
+    SleepMsOption,
+    SlowPercentOption,
+    TemporalOption,
     TimeoutOption,
     WorkflowsOption,
     check_writable,
-    positive_seconds,
+    plan_of,
     run_loop,
     show,
 )
 from loadtest.compare import arms_listed
 from loadtest.compare import compare as compare_arms
-from loadtest.measure import Comparison
+from loadtest.comparison import Comparison
+from loadtest.guard import refuse_other_work
 from loadtest.report.progress import progress_bar
 from loadtest.report.table import comparison_table
-from loadtest.runner import Plan
-from loadtest.scenarios import scenario_named
 from loadtest.stack import servers
 
 
@@ -41,24 +53,39 @@ def compare(
     workflows: WorkflowsOption = None,
     jobs: JobsOption = None,
     concurrency: ConcurrencyOption = None,
+    rate: RateOption = None,
+    duration: DurationOption = None,
     rounds: Annotated[int, typer.Option(help="Runs of each arm.")] = 3,
     timeout: TimeoutOption = 300,
+    payload_bytes: PayloadBytesOption = None,
+    sleep_ms: SleepMsOption = None,
+    slow_percent: SlowPercentOption = None,
+    large_bytes: LargeBytesOption = None,
+    large_percent: LargePercentOption = None,
+    failing_percent: FailingPercentOption = None,
+    bursts: BurstsOption = None,
+    pause: PauseOption = None,
+    temporal: TemporalOption = None,
+    shared: SharedOption = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Run several arms in turn on the same load; print medians and ratios."""
+    """Run several arms in turn on the same load; print medians, their spread and ratios."""
+    given = locals()
     names = arms_listed(arms)
     if rounds < 1:
         raise ConfigurationError(f"--rounds must be at least 1, not {rounds}")
-    load = scenario_named(scenario).load(workflows=workflows, jobs=jobs, concurrency=concurrency)
-    plan = Plan(arm=names[0], scenario=scenario, load=load, timeout=positive_seconds("--timeout", timeout))
+    plan = plan_of(names[0], given, reference=False)
     for name in names:
-        Plan(arm=name, scenario=scenario, load=load).check()
+        replace(plan, arm=name).check()
     check_writable(json_file)
 
     async def work() -> Comparison:
         with progress_bar() as progress:
-            async with servers(delegates=any(arm_named(name).delegates for name in names)) as environment:
-                return await compare_arms(names, plan, rounds, environment, progress)
+            delegates = any(arm_named(name).delegates for name in names)
+            async with servers(delegates=delegates, temporal=temporal) as available:
+                if not shared:
+                    await refuse_other_work(available)
+                return await compare_arms(names, plan, rounds, available, progress)
 
     comparison = run_loop(work())
     show(comparison_table([comparison], names[0]), comparison.to_json(), json_file)

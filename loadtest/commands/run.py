@@ -8,23 +8,34 @@ import typer
 
 from loadtest.arms import ARMS, arm_named
 from loadtest.commands.common import (
+    BurstsOption,
     ConcurrencyOption,
+    DurationOption,
+    FailingPercentOption,
     JobsOption,
     JsonOption,
+    LargeBytesOption,
+    LargePercentOption,
+    PauseOption,
+    PayloadBytesOption,
+    RateOption,
     ScenarioOption,
+    SharedOption,
+    SleepMsOption,
+    SlowPercentOption,
+    TemporalOption,
     TimeoutOption,
     WorkflowsOption,
     check_writable,
-    positive_seconds,
+    plan_of,
     run_loop,
     show,
 )
+from loadtest.guard import refuse_other_work
 from loadtest.measure import RunResult
 from loadtest.report.progress import progress_bar
 from loadtest.report.table import run_table
-from loadtest.runner import Plan
 from loadtest.runner import run as run_arm
-from loadtest.scenarios import scenario_named
 from loadtest.stack import servers
 
 
@@ -39,23 +50,31 @@ def run(
     workflows: WorkflowsOption = None,
     jobs: JobsOption = None,
     concurrency: ConcurrencyOption = None,
+    rate: RateOption = None,
+    duration: DurationOption = None,
     timeout: TimeoutOption = 300,
+    payload_bytes: PayloadBytesOption = None,
+    sleep_ms: SleepMsOption = None,
+    slow_percent: SlowPercentOption = None,
+    large_bytes: LargeBytesOption = None,
+    large_percent: LargePercentOption = None,
+    failing_percent: FailingPercentOption = None,
+    bursts: BurstsOption = None,
+    pause: PauseOption = None,
+    temporal: TemporalOption = None,
+    shared: SharedOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run one arm once."""
-    plan = Plan(
-        arm=arm_named(arm).name,
-        scenario=scenario,
-        load=scenario_named(scenario).load(arm, workflows=workflows, jobs=jobs, concurrency=concurrency),
-        timeout=positive_seconds("--timeout", timeout),
-    )
-    plan.check()
+    plan = plan_of(arm_named(arm).name, locals(), reference=True)
     check_writable(json_file)
 
     async def work() -> RunResult:
         with progress_bar() as progress:
-            async with servers(delegates=arm_named(arm).delegates) as environment:
-                return await run_arm(plan, environment, progress)
+            async with servers(delegates=arm_named(arm).delegates, temporal=temporal) as available:
+                if not shared:
+                    await refuse_other_work(available)
+                return await run_arm(plan, available, progress)
 
     result = run_loop(work())
     show(run_table(result), result.to_json(), json_file)

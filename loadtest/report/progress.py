@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from loadtest.runner import Progress
+from loadtest.progress import Progress
 
 
 class BarProgress(Progress):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 
-from loadtest.measure import Comparison, RunResult
+from loadtest.comparison import Comparison
+from loadtest.measure import RunResult
 
 # Two-line headers, one space between columns: a comparison fits into 80 columns.
 _NUMBERS = ("wf/s", "jobs/s", "p50\nms", "p99\nms", "history\nevents")
@@ -16,12 +18,13 @@ _NUMBERS = ("wf/s", "jobs/s", "p50\nms", "p99\nms", "history\nevents")
 def run_table(result: RunResult) -> Table:
     """Show one run."""
     table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, "seconds"))
+    table.caption = _jobs(result)
     table.add_row(_load(result), result.arm, _share(result), *_cells(result), f"{result.duration_s:.1f}")
     return table
 
 
 def comparison_table(comparisons: Sequence[Comparison], baseline: str, *, title: str | None = None) -> Table:
-    """Show arms side by side, with each one's ratios to the baseline.
+    """Show arms side by side, with the spread of each and its ratios to the baseline.
 
     Args:
         comparisons: one or more scenarios.
@@ -29,12 +32,19 @@ def comparison_table(comparisons: Sequence[Comparison], baseline: str, *, title:
         title: what the table is about.
     """
     rounds = max(comparison.rounds for comparison in comparisons)
-    table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, "wf/s\nratio", "p50\nratio"))
+    spread = ("wf/s\n± %",) if rounds > 1 else ()
+    table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, *spread, "wf/s\nratio", "p50\nratio"))
     table.title = title
-    table.caption = f"Ratios are to {baseline}" + (f"; medians of {rounds} rounds." if rounds > 1 else ".")
+    table.caption = f"Ratios are to {baseline}" + (
+        f"; medians of {rounds} rounds, ± half their spread." if rounds > 1 else "."
+    )
     for comparison in comparisons:
         lines = [
-            (name, _share(result), *_cells(result), *_ratios(comparison, name, baseline))
+            (
+                *(name, _share(result), *_cells(result)),
+                *([_spread(comparison.runs[name])] if spread else []),
+                *_ratios(comparison, name, baseline),
+            )
             for name, result in comparison.arms.items()
         ]
         label = _load(next(iter(comparison.arms.values())))
@@ -54,12 +64,42 @@ def _table(*texts: str, numbers: Sequence[str]) -> Table:
 
 def _load(result: RunResult) -> str:
     jobs = f"{result.jobs:,} job{'s' if result.jobs > 1 else ''}"
-    return f"{result.scenario}\n{result.workflows:,} x {jobs}\n{result.concurrency:,} in flight"
+    settings = result.settings
+    if result.concurrency is not None:
+        how = f"{result.concurrency:,} in flight"
+    elif "rate" in settings:
+        how = f"{settings['rate']:,g} jobs/s"
+    else:
+        how = f"{settings['bursts']:,} bursts" if "bursts" in settings else "all at once"
+    return f"{result.scenario}\n{result.workflows:,} x {jobs}\n{how}"
 
 
 def _ratios(comparison: Comparison, name: str, baseline: str) -> tuple[str, str]:
     ratio = comparison.ratio(name, baseline)
     return _times(ratio.workflows_per_s), _times(ratio.latency_p50)
+
+
+def _spread(runs: Sequence[RunResult]) -> str:
+    speeds = [run.workflows_per_s for run in runs]
+    middle = statistics.median(speeds)
+    return f"{(max(speeds) - min(speeds)) / 2 / middle:.0%}".removesuffix("%") if middle else "-"
+
+
+def _jobs(result: RunResult) -> str | None:
+    """Say what became of the jobs, in a line."""
+    parts = [
+        f"{words} {latency.p50:,.1f} / {latency.p99:,.1f} ms"
+        for words, latency in (
+            ("enqueue to start", result.job_start_ms),
+            ("to result", result.job_end_ms),
+            ("late by", result.start_lag_ms),
+        )
+        if latency is not None
+    ]
+    if not parts:
+        return None
+    inline = f"; {result.inline_share:.0%} inline" if result.inline_share is not None else ""
+    return f"Jobs (p50 / p99): {', '.join(parts)}{inline}."
 
 
 def _share(result: RunResult) -> str:

@@ -16,7 +16,8 @@ from loadtest.arms import ARMS
 
 RUN_KEYS = {
     *("arm", "scenario", "workflows", "jobs", "concurrency", "completed", "failed", "duration_s"),
-    *("workflows_per_s", "jobs_per_s", "latency_ms", "history_events"),
+    *("workflows_per_s", "jobs_per_s", "latency_ms", "history_events", "payload_bytes", "settings", "versions"),
+    *("job_start_ms", "job_end_ms", "start_lag_ms", "inline_share", "latency_quantiles_ms", "series", "costs"),
 }
 SMALL = {
     "single": ("--workflows", "12", "--concurrency", "6"),
@@ -74,7 +75,7 @@ async def test_compare_writes_medians_and_ratios(stack: RunningStack, tmp_path: 
     assert "classic" in output
     assert "delegated" in output
     numbers = json.loads(file.read_text())
-    assert set(numbers) == {"scenario", "rounds", "arms", "ratios"}
+    assert set(numbers) == {"scenario", "rounds", "baseline", "arms", "spread", "ratios", "runs"}
     assert (numbers["scenario"], numbers["rounds"]) == ("fanout", 2)
     assert set(numbers["arms"]) == {"classic", "delegated", "floor"}
     assert all(set(arm) == RUN_KEYS and arm["failed"] == 0 for arm in numbers["arms"].values())

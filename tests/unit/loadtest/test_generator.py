@@ -6,7 +6,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from delegator.errors import TemporalError
-from loadtest.generator import closed_loop
+from loadtest.generator import Outcome, bursts, busy_seconds, closed_loop, open_loop
 from loadtest.scenarios import Pattern
 from loadtest.work import Work
 
@@ -53,3 +53,103 @@ async def test_a_server_that_can_not_is_an_error() -> None:
 
     with pytest.raises(TemporalError, match="no standalone"):
         await closed_loop(execute, WORKS, concurrency=4, progress=lambda: None)
+
+
+class Time:
+    """A clock that stands still unless somebody sleeps or works."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.now + seconds, future))
+        await future
+
+    async def run(self, work) -> list[Outcome]:
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if self._sleepers:
+                self._sleepers.sort(key=lambda sleeper: sleeper[0])
+                until, future = self._sleepers.pop(0)
+                self.now = max(self.now, until)
+                future.set_result(None)
+        return task.result()
+
+
+async def test_an_open_loop_starts_at_its_rate_whatever_becomes_of_those_before() -> None:
+    time, starts = Time(), []
+
+    async def execute(work: Work) -> int:
+        starts.append(time.now)
+        await time.sleep(7)
+        return work.workflow
+
+    outcomes = await time.run(
+        open_loop(execute, WORKS, rate=4, progress=lambda: None, clock=time.clock, sleep=time.sleep)
+    )
+    assert starts == [100 + number / 4 for number in range(20)]
+    assert {(outcome.lag, outcome.seconds) for outcome in outcomes} == {(0, 7)}
+
+
+async def test_a_generator_that_falls_behind_has_its_lateness_in_the_latency() -> None:
+    time = Time()
+
+    async def execute(work: Work) -> int:
+        if work.workflow == 4:
+            time.now += 2  # this process does nothing else for two seconds
+        await time.sleep(0.5)
+        return work.workflow
+
+    outcomes = await time.run(
+        open_loop(execute, WORKS, rate=10, progress=lambda: None, clock=time.clock, sleep=time.sleep)
+    )
+    by_number = sorted(outcomes, key=lambda outcome: outcome.work.workflow)
+    intended = [outcome.intended for outcome in by_number]
+    assert intended == pytest.approx([100 + number / 10 for number in range(20)])
+    assert by_number[3].lag == pytest.approx(0)
+    assert by_number[5].lag == pytest.approx(1.9)
+    assert by_number[6].lag == pytest.approx(1.8)
+    assert by_number[19].lag == pytest.approx(0.5)
+    assert by_number[5].seconds == pytest.approx(1.9 + 0.5)
+    assert all(outcome.seconds == pytest.approx(outcome.ended - outcome.intended) for outcome in outcomes)
+
+
+async def test_an_open_loop_ends_with_its_first_real_error() -> None:
+    async def execute(work: Work) -> int:
+        raise TemporalError("no standalone activities here")
+
+    with pytest.raises(TemporalError, match="no standalone"):
+        await open_loop(execute, WORKS, rate=1_000, progress=lambda: None)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [20]), (3, [6, 7, 7]), (20, [1] * 20)])
+async def test_bursts_share_out_all_workflows(count: int, sizes: list[int]) -> None:
+    in_flight: set[int] = set()
+    seen: list[int] = []
+
+    async def execute(work: Work) -> int:
+        in_flight.add(work.workflow)
+        await asyncio.sleep(0.001)
+        if in_flight:
+            seen.append(len(in_flight))
+            in_flight.clear()
+        return work.workflow
+
+    outcomes = await bursts(execute, WORKS, count=count, pause=0.001, progress=lambda: None)
+    assert seen == sizes
+    assert [outcome.work.workflow for outcome in outcomes] == list(range(20))
+
+
+def test_busy_is_the_time_with_anything_in_flight() -> None:
+    def outcome(begin: float, end: float) -> Outcome:
+        return Outcome(WORKS[0], begin, begin, end, 0)
+
+    assert busy_seconds([]) == 0
+    assert busy_seconds([outcome(5, 7), outcome(1, 3), outcome(2, 4), outcome(5.5, 6)]) == 5

@@ -1,24 +1,83 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from loadtest.ledger import DIRECTORY_VARIABLE, executions, record
-from loadtest.work import Piece
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from loadtest.ledger import (
+    DIRECTORY_VARIABLE,
+    Execution,
+    InlineWait,
+    job_key,
+    read,
+    record_results,
+    record_start,
+    record_wait,
+)
+
+SCHEDULED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_counts_executions_over_processes(monkeypatch, tmp_path: Path) -> None:
+def run_job(workflow: int, job: int, scheduled: datetime = SCHEDULED) -> None:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, scheduled_time=scheduled)
+    environment.run(lambda: record_start(workflow, job))
+
+
+@pytest.fixture
+def ledger(monkeypatch, tmp_path: Path) -> Path:
     monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
-    record(Piece(1, 2))
-    record(Piece(1, 2))
-    other = multiprocessing.get_context("spawn").Process(target=record, args=(Piece(2**32 - 1, 0),))
+    return tmp_path
+
+
+def test_counts_executions_over_processes(ledger: Path) -> None:
+    before = time.time_ns() // 1000
+    run_job(1, 2, SCHEDULED + timedelta(seconds=5))
+    run_job(1, 2)
+    after = time.time_ns() // 1000
+    other = multiprocessing.get_context("spawn").Process(target=run_job, args=(2**32 - 1, 0))
     other.start()
     other.join()
-    assert executions(tmp_path) == {Piece(1, 2): 2, Piece(2**32 - 1, 0): 1}
+    executions = read(ledger).executions
+    assert set(executions) == {job_key(1, 2), job_key(2**32 - 1, 0)}
+    assert executions[job_key(2**32 - 1, 0)].times == 1
+    twice = executions[job_key(1, 2)]
+    assert twice == Execution(2, round(SCHEDULED.timestamp() * 1e6), twice.started)
+    assert before <= twice.started <= after
+
+
+def test_results_and_waits(ledger: Path) -> None:
+    before = time.time_ns() // 1000
+    record_results(7, range(3))
+    record_wait(5, 4)
+    entries = read(ledger)
+    assert set(entries.results) == {job_key(7, job) for job in range(3)}
+    assert all(before <= had <= time.time_ns() // 1000 for had in entries.results.values())
+    (wait,) = entries.waits
+    assert wait == InlineWait(wait.when, 5, 4)
+
+
+def test_a_directory_can_be_named(tmp_path: Path) -> None:
+    record_results(7, (1,), str(tmp_path))
+    assert set(read(tmp_path).results) == {job_key(7, 1)}
+
+
+def test_an_entry_that_was_cut_off_does_not_hide_the_others(ledger: Path) -> None:
+    record_results(7, (1, 2))
+    (path,) = ledger.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert set(read(ledger).results) == {job_key(7, 1)}
 
 
 def test_without_a_load_test_nothing_is_written(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    record(Piece(1, 2))
+    record_start(1, 2)
+    record_results(1, (2,))
+    record_wait(1, 1)
     assert not list(tmp_path.iterdir())

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.measure import Comparison, HistoryEvents, Latency, Ratio, RunResult, median_run, percentile
+from loadtest.measure import HistoryEvents, Latency, RunResult, Second, per_second, percentile, quantiles_ms
 
 RUN_KEYS = {
     *("arm", "scenario", "workflows", "jobs", "concurrency", "completed", "failed", "duration_s"),
-    *("workflows_per_s", "jobs_per_s", "latency_ms", "history_events"),
+    *("workflows_per_s", "jobs_per_s", "latency_ms", "history_events", "payload_bytes", "settings", "versions"),
+    *("job_start_ms", "job_end_ms", "start_lag_ms", "inline_share", "latency_quantiles_ms", "series", "costs"),
 }
 
 
@@ -40,6 +41,7 @@ def result(arm: str = "classic", *, speed: float = 10.0, p50: float = 100.0, fai
         ([float(number) for number in range(1, 101)], 99, 99.0),
         ([float(number) for number in range(1, 101)], 100, 100.0),
         ([1.0, 2.0, 3.0], 0.1, 1.0),
+        ([1.0, 2.0, 3.0], 0, 1.0),
     ],
 )
 def test_percentile_is_the_nearest_rank(values: list[float], percent: float, value: float) -> None:
@@ -64,42 +66,26 @@ def test_an_arm_without_history_has_none() -> None:
     assert HistoryEvents.of([]) is None
 
 
-def test_medians_of_rounds_but_the_worst_of_the_counts() -> None:
-    median = median_run([result(speed=10, p50=300), result(speed=30, p50=100, failed=2), result(speed=20, p50=200)])
-    assert (median.workflows_per_s, median.jobs_per_s, median.duration_s) == (20, 80, 1)
-    assert median.latency_ms is not None
-    assert (median.latency_ms.p50, median.latency_ms.p99) == (200, 800)
-    assert (median.completed, median.failed) == (18, 2)
+def test_quantiles_go_from_the_least_to_the_greatest() -> None:
+    quantiles = quantiles_ms([number / 1000 for number in range(100, -1, -1)])
+    assert quantiles == pytest.approx(list(range(101)), abs=1.01)
+    assert (quantiles[0], quantiles[100], len(quantiles)) == (0, 100, 101)
+    assert quantiles_ms([0.5]) == [500.0] * 101
+    assert quantiles_ms([]) == []
 
 
-def test_medians_of_runs_in_which_nothing_completed() -> None:
-    nothing = replace(result(failed=20), latency_ms=None, history_events=None)
-    median = median_run([nothing, nothing])
-    assert (median.latency_ms, median.history_events, median.failed) == (None, None, 20)
+def test_a_series_has_every_second() -> None:
+    assert per_second([0.0, 0.99, 3.2], [0.5, 1.0, -0.001]) == [
+        Second(0, 2, 2),
+        Second(1, 0, 1),
+        Second(2, 0, 0),
+        Second(3, 1, 0),
+    ]
+    assert per_second([], []) == []
 
 
-def test_ratios_divide_medians() -> None:
-    assert Ratio.of(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
-        workflows_per_s=3, jobs_per_s=3, latency_p50=0.5, latency_p99=0.5
-    )
-
-
-def test_no_ratio_to_nothing() -> None:
-    floor = replace(result("floor"), jobs_per_s=0.0)
-    failed = replace(result(failed=20), workflows_per_s=0.0, jobs_per_s=0.0, latency_ms=None)
-    assert Ratio.of(result(), floor).jobs_per_s is None
-    assert Ratio.of(result(), failed) == Ratio(None, None, None, None)
-
-
-def test_comparison_json_has_the_stable_keys() -> None:
-    numbers = Comparison("fanout", 3, {"classic": result(), "delegated": result("delegated", speed=20)}).to_json()
-    assert set(numbers) == {"scenario", "rounds", "arms", "ratios"}
-    assert set(numbers["arms"]) == {"classic", "delegated"}
-    assert set(numbers["arms"]["delegated"]) == RUN_KEYS
-    assert set(numbers["ratios"]) == {"delegated/classic", "classic/delegated"}
-    assert numbers["ratios"]["delegated/classic"] == {
-        "workflows_per_s": 2,
-        "jobs_per_s": 2,
-        "latency_p50": 1,
-        "latency_p99": 1,
-    }
+def test_json_is_rounded_all_through() -> None:
+    numbers = replace(result(), latency_quantiles_ms=[1.23456], series=[Second(0, 1, 2)], inline_share=1 / 3).to_json()
+    assert numbers["latency_quantiles_ms"] == [1.235]
+    assert numbers["series"] == [{"s": 0, "workflows": 1, "jobs": 2}]
+    assert numbers["inline_share"] == 0.333

@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.measure import Comparison, HistoryEvents, Latency, RunResult
+from loadtest.comparison import Comparison
+from loadtest.measure import HistoryEvents, Latency, RunResult
 from loadtest.report.table import comparison_table, run_table
 
 CLASSIC = RunResult(
@@ -44,11 +46,31 @@ def test_a_run() -> None:
     shown = text(run_table(CLASSIC))
     for cell in ("single", "1,000 x 1 job", "150 in flight", "classic", "100 %", "50.0", "2,000", "2,700", "20.0"):
         assert cell in shown
+    assert "Jobs" not in shown
+
+
+def test_a_run_says_what_became_of_its_jobs() -> None:
+    start = Latency(p50=3.14, p90=5, p95=6, p99=20, avg=4, max=30)
+    result = replace(CLASSIC, job_start_ms=start, job_end_ms=CLASSIC.latency_ms, start_lag_ms=start, inline_share=0.985)
+    caption = " ".join(text(run_table(result)).split())
+    assert (
+        "enqueue to start 3.1 / 20.0 ms, to result 2,000.0 / 2,700.0 ms, late by 3.1 / 20.0 ms; 98% inline" in caption
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"rate": 50.0}, "50 jobs/s"), ({"bursts": 3}, "3 bursts"), ({}, "all at once")]
+)
+def test_how_workflows_arrive(settings: dict[str, float], words: str) -> None:
+    assert words in text(run_table(replace(CLASSIC, concurrency=None, settings=settings)))
 
 
 def test_a_comparison_with_ratios_to_the_baseline() -> None:
-    arms = {result.arm: result for result in (CLASSIC, DELEGATED, FLOOR)}
-    shown = text(comparison_table([Comparison("single", 3, arms)], "classic"))
+    runs = {result.arm: [result] * 3 for result in (CLASSIC, DELEGATED, FLOOR)}
+    runs["classic"][0] = replace(CLASSIC, workflows_per_s=40.0)
+    shown = text(comparison_table([Comparison("single", 3, runs)], "classic"))
+    classic = next(line for line in shown.splitlines() if "classic" in line)
+    assert classic.split()[-3:] == ["10", "1.00", "1.00"]
     delegated = next(line for line in shown.splitlines() if "delegated" in line)
     assert "99.9 %" in delegated
     assert "1.50" in delegated

@@ -1,0 +1,81 @@
+"""Leaves servers as they were found, however a run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+from temporalio.service import RPCError, RPCStatusCode
+
+from loadtest.arms.base import Arm, Session
+from schema.queues import DEFAULT_QUEUE, queue_table
+
+_AT_ONCE: Final = 50  # requests in flight
+_PATIENCE: Final = 30.0  # seconds
+
+_DELETE_ROWS: Final = f"DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
+_DELETE_DEAD_LETTERS: Final = "DELETE FROM custom_task_dead_letter WHERE starts_with(workflow_id, %s)"
+_DELETE_LEASES: Final = "DELETE FROM custom_task_lease WHERE holder = ANY(%s)"
+
+
+@asynccontextmanager
+async def terminating(arm: Arm, session: Session, complain: Callable[[str], None]) -> AsyncIterator[None]:
+    """End executions that are still open when the block ends.
+
+    Args:
+        arm: knows how.
+        session: knows which.
+        complain: told when it can't be done.
+    """
+    try:
+        yield
+    finally:
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def terminate(execution: str) -> None:
+            async with gate:
+                try:
+                    await arm.terminate(session, execution)
+                except RPCError as error:
+                    if error.status is not RPCStatusCode.NOT_FOUND:  # it ended meanwhile, or never began
+                        raise
+
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                results = await asyncio.gather(*map(terminate, sorted(session.open)), return_exceptions=True)
+        except TimeoutError:
+            results = [TimeoutError("no answer")]
+        if failures := [result for result in results if isinstance(result, BaseException)]:
+            complain(f"workflows named {session.prefix}* may still be open: {failures[0]}")
+
+
+@asynccontextmanager
+async def deleting(session: Session, pids: Iterable[int], complain: Callable[[str], None]) -> AsyncIterator[None]:
+    """Delete a run's rows and leases when the block, and with it the run's workers, has ended.
+
+    Args:
+        session: the run.
+        pids: its worker processes; read at the end.
+        complain: told when it can't be done.
+    """
+    try:
+        yield
+    finally:
+        if session.database_url is not None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await _delete(session.database_url, session.prefix, pids)
+            except (psycopg.Error, TimeoutError) as error:
+                complain(f"rows of workflows named {session.prefix}* may be left in the database: {error}")
+
+
+async def _delete(database_url: str, prefix: str, pids: Iterable[int]) -> None:
+    host = socket.gethostname()
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await connection.execute(_DELETE_ROWS, (prefix,))
+        await connection.execute(_DELETE_DEAD_LETTERS, (prefix,))
+        await connection.execute(_DELETE_LEASES, ([f"{pid}@{host}" for pid in pids],))

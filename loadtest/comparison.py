@@ -1,0 +1,157 @@
+"""From the runs of several arms to medians, spread and ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from loadtest.costs.model import Costs
+from loadtest.measure import HistoryEvents, Latency, RunResult, rounded
+
+_ALIKE: Final = frozenset({"workflows", "jobs", "concurrency", "payload_bytes"})  # of all rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One arm's numbers divided by another's; None where the divisor is zero or missing."""
+
+    workflows_per_s: float | None
+    """Above 1: more throughput."""
+    jobs_per_s: float | None
+    """Above 1: more throughput."""
+    latency_p50: float | None
+    """Below 1: faster."""
+    latency_p99: float | None
+    """Below 1: faster."""
+
+    @classmethod
+    def of(cls, numerator: RunResult, denominator: RunResult) -> Ratio:
+        """Divide."""
+        above, below = numerator.latency_ms, denominator.latency_ms
+        return cls(
+            workflows_per_s=_divide(numerator.workflows_per_s, denominator.workflows_per_s),
+            jobs_per_s=_divide(numerator.jobs_per_s, denominator.jobs_per_s),
+            latency_p50=_divide(above.p50, below.p50) if above and below else None,
+            latency_p99=_divide(above.p99, below.p99) if above and below else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several arms on the same load."""
+
+    scenario: str
+    """What a workflow did."""
+    rounds: int
+    """How many runs each arm had."""
+    runs: Mapping[str, Sequence[RunResult]]
+    """The runs of each arm, in the order of the rounds; the first arm is the baseline."""
+
+    @property
+    def baseline(self) -> str:
+        """The arm that the others are compared with."""
+        return next(iter(self.runs))
+
+    @property
+    def arms(self) -> dict[str, RunResult]:
+        """Medians of each arm over the rounds; of `completed` and `failed` the worst round."""
+        return {arm: median_run(results) for arm, results in self.runs.items()}
+
+    @property
+    def failed(self) -> int:
+        """Failed workflows of the worst rounds."""
+        return sum(max(result.failed for result in results) for results in self.runs.values())
+
+    def ratio(self, numerator: str, denominator: str) -> Ratio:
+        """Divide one arm's medians by another's."""
+        return Ratio.of(median_run(self.runs[numerator]), median_run(self.runs[denominator]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as a JSON object, stable keys: medians, their spread, all ratios, all runs."""
+        arms = self.arms
+        return {
+            "scenario": self.scenario,
+            "rounds": self.rounds,
+            "baseline": self.baseline,
+            "arms": {name: result.to_json() for name, result in arms.items()},
+            "spread": {name: spread(results) for name, results in self.runs.items()},
+            "ratios": {f"{a}/{b}": rounded(asdict(Ratio.of(arms[a], arms[b]))) for a in arms for b in arms if a != b},
+            "runs": [result.to_json() for results in self.runs.values() for result in results],
+        }
+
+
+def median_run(runs: Sequence[RunResult]) -> RunResult:
+    """Return the medians of one arm's runs; of what is no number, the run's with the median throughput.
+
+    Args:
+        runs: at least one; the same load each.
+    """
+    middle = sorted(runs, key=lambda run: run.workflows_per_s)[len(runs) // 2]
+    histories = [run.history_events for run in runs if run.history_events]
+    quantiles = [run.latency_quantiles_ms for run in runs if run.latency_quantiles_ms]
+    shares = [run.inline_share for run in runs if run.inline_share is not None]
+    return RunResult(
+        arm=middle.arm,
+        scenario=middle.scenario,
+        workflows=middle.workflows,
+        jobs=middle.jobs,
+        concurrency=middle.concurrency,
+        completed=min(run.completed for run in runs),
+        failed=max(run.failed for run in runs),
+        duration_s=statistics.median(run.duration_s for run in runs),
+        workflows_per_s=statistics.median(run.workflows_per_s for run in runs),
+        jobs_per_s=statistics.median(run.jobs_per_s for run in runs),
+        latency_ms=_median_latency([run.latency_ms for run in runs]),
+        history_events=HistoryEvents(
+            avg=statistics.median(history.avg for history in histories),
+            max=max(history.max for history in histories),
+        )
+        if histories
+        else None,
+        payload_bytes=middle.payload_bytes,
+        settings=middle.settings,
+        versions=middle.versions,
+        job_start_ms=_median_latency([run.job_start_ms for run in runs]),
+        job_end_ms=_median_latency([run.job_end_ms for run in runs]),
+        start_lag_ms=_median_latency([run.start_lag_ms for run in runs]),
+        inline_share=statistics.median(shares) if shares else None,
+        latency_quantiles_ms=[statistics.median(values) for values in zip(*quantiles, strict=True)],
+        series=middle.series,
+        costs=Costs.median([run.costs for run in runs if run.costs]),
+    )
+
+
+def spread(runs: Sequence[RunResult]) -> dict[str, Any]:
+    """Return the least and the greatest value of each number of a run, nested like the run's JSON object.
+
+    Args:
+        runs: at least one; the same load each.
+    """
+    extremes = _extremes([run.to_json() for run in runs])
+    return {name: value for name, value in extremes.items() if name not in _ALIKE}
+
+
+def _extremes(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in dict.fromkeys(name for one in objects for name in one):
+        values = [one[name] for one in objects if one.get(name) is not None]
+        if values and all(isinstance(value, int | float) for value in values):
+            result[name] = [min(values), max(values)]
+        elif values and all(isinstance(value, Mapping) for value in values) and name not in ("settings", "versions"):
+            result[name] = _extremes(values)
+    return result
+
+
+def _median_latency(latencies: Sequence[Latency | None]) -> Latency | None:
+    known = [latency for latency in latencies if latency is not None]
+    if not known:
+        return None
+    return Latency(
+        **{part.name: statistics.median(getattr(latency, part.name) for latency in known) for part in fields(Latency)}
+    )
+
+
+def _divide(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None

@@ -1,0 +1,73 @@
+"""Keeps a run away from servers that have other work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from delegator.errors import ConfigurationError
+from loadtest.stack import Servers, connect
+from schema.queues import DEFAULT_QUEUE, queue_table
+
+_PATIENCE: Final = 5.0  # seconds: Temporal's list of open workflows lags behind what was closed just now
+_PAUSE: Final = 0.25
+_TABLE: Final = queue_table(DEFAULT_QUEUE)
+
+_ROWS: Final = f"SELECT count(*) FROM (SELECT FROM {_TABLE} WHERE outcome IS NULL LIMIT 1000) AS some"
+_HOLDERS: Final = """
+SELECT kind || ' ' || holder FROM custom_task_lease
+WHERE expires_at > now() AND (queue = %s OR kind = 'delegator') ORDER BY 1
+"""
+
+
+async def refuse_other_work(servers: Servers) -> None:
+    """Make sure that a deployment has nothing else to do; one of our own has not.
+
+    Raises:
+        ConfigurationError: it has; the message says what was found.
+        DependencyError: a server does not answer.
+    """
+    if not servers.are_shared:
+        return
+    client = await connect(servers.environment)
+    deadline = time.monotonic() + _PATIENCE
+    found = await _other_work(client, servers.database_url)
+    while found and time.monotonic() < deadline:
+        await asyncio.sleep(_PAUSE)
+        found = await _other_work(client, servers.database_url)
+    if found:
+        raise ConfigurationError(
+            f"these servers have other work ({'; '.join(found)}): it would spoil the numbers, and its workers would "
+            "take our jobs; use others, or say --shared if you mean it"
+        )
+
+
+async def _other_work(client: Client, database_url: str | None) -> Sequence[str]:
+    found = []
+    if workflows := await _open_workflows(client):
+        found.append(f"{workflows} open workflows in namespace {client.namespace}")
+    if database_url is not None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            row = await (await connection.execute(_ROWS)).fetchone()
+            if row and row[0]:
+                found.append(f"{row[0]}{' or more' if row[0] == 1000 else ''} unfinished jobs in {_TABLE}")
+            holders = [row[0] for row in await (await connection.execute(_HOLDERS, (DEFAULT_QUEUE,))).fetchall()]
+            if holders:
+                found.append(f"live leases of {', '.join(holders[:3])}{' and others' if len(holders) > 3 else ''}")
+    return found
+
+
+async def _open_workflows(client: Client) -> int:
+    try:
+        return (await client.count_workflows("ExecutionStatus = 'Running'")).count
+    except RPCError as error:
+        raise ConfigurationError(
+            f"Temporal does not say whether namespace {client.namespace} has open workflows ({error.message}): "
+            "say --shared to run without knowing"
+        ) from None

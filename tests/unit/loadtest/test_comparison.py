@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from loadtest.comparison import Comparison, Ratio, median_run, spread
+from loadtest.costs.model import Costs, ProcessCost
+from loadtest.measure import HistoryEvents, Latency, RunResult
+
+RATIO_KEYS = {"workflows_per_s", "jobs_per_s", "latency_p50", "latency_p99"}
+
+
+def result(arm: str = "classic", *, speed: float = 10.0, p50: float = 100.0, failed: int = 0) -> RunResult:
+    return RunResult(
+        arm=arm,
+        scenario="fanout",
+        workflows=20,
+        jobs=4,
+        concurrency=5,
+        completed=20 - failed,
+        failed=failed,
+        duration_s=20 / speed,
+        workflows_per_s=speed,
+        jobs_per_s=speed * 4,
+        latency_ms=Latency(p50=p50, p90=p50 * 2, p95=p50 * 3, p99=p50 * 4, avg=p50, max=p50 * 5),
+        history_events=HistoryEvents(avg=11.0, max=12),
+    )
+
+
+def test_medians_of_rounds_but_the_worst_of_the_counts() -> None:
+    median = median_run([result(speed=10, p50=300), result(speed=30, p50=100, failed=2), result(speed=20, p50=200)])
+    assert (median.workflows_per_s, median.jobs_per_s, median.duration_s) == (20, 80, 1)
+    assert median.latency_ms is not None
+    assert (median.latency_ms.p50, median.latency_ms.p99) == (200, 800)
+    assert (median.completed, median.failed) == (18, 2)
+
+
+def test_medians_of_runs_in_which_nothing_completed() -> None:
+    nothing = replace(result(failed=20), latency_ms=None, history_events=None)
+    median = median_run([nothing, nothing])
+    assert (median.latency_ms, median.history_events, median.failed) == (None, None, 20)
+
+
+def test_ratios_divide_medians() -> None:
+    assert Ratio.of(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
+        workflows_per_s=3, jobs_per_s=3, latency_p50=0.5, latency_p99=0.5
+    )
+
+
+def test_no_ratio_to_nothing() -> None:
+    floor = replace(result("floor"), jobs_per_s=0.0)
+    failed = replace(result(failed=20), workflows_per_s=0.0, jobs_per_s=0.0, latency_ms=None)
+    assert Ratio.of(result(), floor).jobs_per_s is None
+    assert Ratio.of(result(), failed) == Ratio(None, None, None, None)
+
+
+def test_medians_of_what_not_every_round_has() -> None:
+    start = Latency(p50=1, p90=2, p95=3, p99=4, avg=5, max=6)
+    costs = Costs(10, {"CreateWorkflowExecution": 10}, 100, 1, 0, {"relay": ProcessCost(1.5, 1_000)})
+    median = median_run(
+        [
+            replace(result(speed=1), inline_share=0.5, latency_quantiles_ms=[1.0] * 101),
+            replace(result(speed=2), inline_share=0.7, job_start_ms=start, versions={"cores": 2}, costs=costs),
+            replace(result(speed=3), latency_quantiles_ms=[3.0] * 101),
+        ]
+    )
+    assert median.inline_share == pytest.approx(0.6)
+    assert median.latency_quantiles_ms == [2.0] * 101
+    assert (median.job_start_ms, median.job_end_ms) == (start, None)
+    assert (median.versions, median.costs) == ({"cores": 2}, costs)
+
+
+def test_spread_is_the_least_and_the_greatest() -> None:
+    costs = Costs(10, {}, None, 1, 0, {"relay": ProcessCost(1.5, 1_000)})
+    more = replace(costs, persistence_operations=30)
+    extremes = spread([replace(result(speed=10), costs=more), replace(result(speed=30, p50=50), costs=costs)])
+    assert extremes["workflows_per_s"] == [10, 30]
+    assert extremes["latency_ms"]["p50"] == [50, 100]
+    assert extremes["costs"]["persistence_operations"] == [10, 30]
+    assert extremes["costs"]["processes"]["relay"]["cpu_s"] == [1.5, 1.5]
+    assert not {"workflows", "arm", "settings", "series", "inline_share"} & set(extremes)
+
+
+def test_comparison_json_has_the_stable_keys() -> None:
+    runs = {"classic": [result(), result(speed=12)], "delegated": [result("delegated", speed=22, failed=1)] * 2}
+    comparison = Comparison("fanout", 2, runs)
+    numbers = comparison.to_json()
+    assert set(numbers) == {"scenario", "rounds", "baseline", "arms", "spread", "ratios", "runs"}
+    assert (numbers["baseline"], comparison.failed) == ("classic", 1)
+    assert set(numbers["arms"]) == set(numbers["spread"]) == {"classic", "delegated"}
+    assert numbers["arms"]["classic"]["workflows_per_s"] == 11
+    assert [run["arm"] for run in numbers["runs"]] == ["classic", "classic", "delegated", "delegated"]
+    assert set(numbers["ratios"]) == {"delegated/classic", "classic/delegated"}
+    assert set(numbers["ratios"]["delegated/classic"]) == RATIO_KEYS
+    assert numbers["ratios"]["delegated/classic"]["jobs_per_s"] == 2
