@@ -2,10 +2,12 @@
 
     DelegatorError
     ├── ConfigurationError        a setting, argument or declaration is wrong; the message names it
-    │   └── SchemaError           the database is not what the declarations say; `delegator migrate` mends it
+    │   ├── SchemaError           the database is not what the declarations say; `delegator migrate` mends it
+    │   └── WorkerRefusedError    a supervised worker process found something of that kind (`http_workers`)
     ├── DependencyError           PostgreSQL, the stream or Temporal can't be reached or refuses us
     │   ├── DatabaseError
     │   ├── StreamError
+    │   │   └── StreamRefusedError  what only a person can mend: a wrong token, a stream nobody made (`http_workers`)
     │   └── TemporalError
     └── WireError                 bytes from a peer are not what the protocol says
 

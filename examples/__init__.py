@@ -1,1 +1,1 @@
-"""TODO."""
+"""Systems that users build, each with one command on the embedded stack."""

@@ -1,0 +1,74 @@
+"""What the packages offer: the errors drawn in `delegator.errors`, and every name exported on purpose."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from types import ModuleType
+
+import pytest
+
+import delegator
+import delegator.dead_letters
+import delegator.migrate
+import delegator.relay
+import http_workers
+from delegator import errors
+
+EXPORTS = {
+    delegator: (
+        "DelegatorPlugin", "JobContext", "JobOptions", "PluginOptions", "Settings", "contract", "current_job",
+        "delegate", "delegate_map", "delegate_starmap", "delegated", "heartbeat", "implements",
+    ),
+    delegator.dead_letters: (
+        "REASONS", "Content", "DeadLetter", "Replayed", "Selection", "content", "describe", "find", "parse_moment",
+        "purge", "replay", "summary",
+    ),
+    delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
+    delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", EXPORTS, ids=lambda package: package.__name__)
+def test_exports_are_deliberate(package: ModuleType):
+    exported = package.__all__
+    assert sorted(exported) == sorted(EXPORTS[package]), "on purpose? then name it here, too"
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    ours = {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and (name in exported or name not in modules)
+    }
+    assert ours - {"unsafe"} == set(exported)
+
+
+def drawn() -> dict[str, str]:
+    """Return the tree at the top of `delegator.errors`: each error's parent."""
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r" {4}([ │├└─]*)([A-Z]\w+)", line):
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            parents[found[2]] = path[depth - 1] if depth else "Exception"
+    return parents
+
+
+def real() -> dict[str, str]:
+    for package in (delegator, http_workers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.rpartition(".")[2].startswith("_"):  # scripts
+                importlib.import_module(module.name)
+    parents = {"DelegatorError": "Exception"}
+    queue = [errors.DelegatorError]
+    while queue:
+        for error in queue.pop().__subclasses__():
+            if error.__module__.partition(".")[0] in ("delegator", "http_workers"):
+                parents[error.__name__] = error.__base__.__name__ if error.__base__ else ""
+                queue.append(error)
+    return parents
+
+
+def test_the_drawn_tree_of_errors_is_the_real_one():
+    assert drawn() == real()
