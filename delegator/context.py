@@ -42,7 +42,29 @@ class JobContext:
     """Says whether the workflow asked the job to stop."""
 
 
-_current: ContextVar[JobContext] = ContextVar("delegator_job")
+class CurrentJob:
+    """The job of the running task. Its context is made when it is asked for: most handlers never do."""
+
+    __slots__ = ("_context", "_make")
+
+    def __init__(self, make: Callable[[], JobContext]) -> None:
+        """Describe the job.
+
+        Args:
+            make: returns its context; called at most once.
+        """
+        self._make = make
+        self._context: JobContext | None = None
+
+    @property
+    def context(self) -> JobContext:
+        """What the handler can know and say."""
+        if self._context is None:
+            self._context = self._make()
+        return self._context
+
+
+_current: ContextVar[CurrentJob] = ContextVar("delegator_job")
 
 
 def current_job() -> JobContext:
@@ -51,10 +73,10 @@ def current_job() -> JobContext:
     Raises:
         ConfigurationError: no delegated job runs here.
     """
-    context = _current.get(None)
-    if context is None:
+    current = _current.get(None)
+    if current is None:
         raise ConfigurationError("current_job() works only within the handler of a delegated job")
-    return context
+    return current.context
 
 
 def heartbeat(*details: Any) -> None:
@@ -71,6 +93,6 @@ def heartbeat(*details: Any) -> None:
     current_job().beat(*details)
 
 
-def set_current_job(context: JobContext) -> None:
-    """Make `context` the one of the running task. For workers."""
-    _current.set(context)
+def set_current_job(current: CurrentJob) -> None:
+    """Make this job the one of the running task. For workers."""
+    _current.set(current)

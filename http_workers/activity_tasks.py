@@ -101,6 +101,13 @@ class ActivityTasks:
                 beats.append((*job.held, await self._encoded(job)))
         return beats
 
+    async def last_details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
+        """Return every attempt's last heartbeat details, stored or not, in the same form.
+
+        For the end of an attempt: a heartbeat that is being stored at this moment may come too late for its fence.
+        """
+        return [(*job.held, await self._encoded(job)) for job in jobs if job.details is not None]
+
     async def _encoded(self, job: Job) -> bytes:
         if not job.details:
             return b""

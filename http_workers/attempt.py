@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_limit
 from delegator.completion.sealing import decode_input
-from delegator.context import JobContext, set_current_job
+from delegator.context import CurrentJob, JobContext, set_current_job
 from delegator.contracts import Handler
 from http_workers.activity_context import run_as_activity
 from http_workers.job import Job
@@ -102,20 +102,23 @@ class AttemptRunner:
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
         limit, kind = _limit(job)
+        current = CurrentJob(lambda: self._context(job, limit))
+        # Not `asyncio.timeout`, which costs as much as the rest of a short attempt.
+        timer = (
+            None
+            if limit is None
+            else asyncio.get_running_loop().call_later(limit, _time_out, job, kind, asyncio.current_task())
+        )
         try:
-            context = self._context(job, limit)
-            set_current_job(context)
-            if limit is None:
-                result = await self._invoke(handler, args, job, context)
-            else:
-                async with asyncio.timeout(limit) as scope:
-                    result = await self._invoke(handler, args, job, context)
+            set_current_job(current)
+            result = await self._invoke(handler, args, job, current)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
-            if isinstance(error, asyncio.TimeoutError) and limit is not None and scope.expired():
-                return Ended(job, failure=self._timeout(job, kind))
             return Ended(job, failure=self._failure(error))
+        finally:
+            if timer is not None:
+                timer.cancel()
         try:
             payloads = self._converter.payload_converter.to_payloads([result])
             encoded = Payloads(payloads=payloads).SerializeToString()
@@ -130,9 +133,9 @@ class AttemptRunner:
             return Ended(job, failure=self._failure(error))
         return Ended(job, result=encoded)
 
-    async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, context: JobContext) -> Any:
+    async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
         if handler.type.is_activity:
-            return await run_as_activity(handler, args, job, context, self._converter.payload_converter)
+            return await run_as_activity(handler, args, job, current.context, self._converter.payload_converter)
         if handler.is_async:
             return await handler.function(*args)
         return await asyncio.to_thread(handler.function, *args)
@@ -173,7 +176,7 @@ class AttemptRunner:
             job.details_changed = True
             job.beat_at = time.monotonic()
 
-        now = datetime.now(UTC)
+        left = None if limit is None else timedelta(seconds=job.started_at + limit - time.monotonic())
         return JobContext(
             job_id=job.job_id,
             job_type=job.job_type,
@@ -182,7 +185,7 @@ class AttemptRunner:
             workflow_id=job.workflow_id,
             run_id=job.run_id,
             enqueued_at=job.enqueued_time(),
-            deadline=None if limit is None else now + timedelta(seconds=limit),
+            deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.previous_details,
             logger=logging.LoggerAdapter(
                 _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
@@ -217,6 +220,12 @@ class AttemptRunner:
         error = ApplicationError(message, type=types[reason], non_retryable=True)
         self._metrics.finished.labels(job.job_type if reason != "unknown_type" else "", reason).inc()
         return Ended(job, failure=self._failure(error), dead=reason)
+
+
+def _time_out(job: Job, kind: TimeoutType, task: asyncio.Task[Any] | None) -> None:
+    if job.timed_out is None and task is not None:
+        job.timed_out = kind
+        task.cancel()
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

@@ -15,6 +15,7 @@ from delegator.cli.main import run
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.logs import LogFormat, configure_logging
+from delegator.memory import collect_rarely
 from delegator.modules import load_handlers
 from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
@@ -96,6 +97,8 @@ def _work(options: WorkerOptions, settings: Settings) -> None:
     handlers = load_handlers(options.modules, options.queue)
     # Imported late: a mistake in the options should be told before a second of imports.
     from http_workers.pool import run_worker
+
+    collect_rarely()
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

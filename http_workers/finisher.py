@@ -305,7 +305,7 @@ class Finisher:
         await self._delete([ended.job for ended in tasks])
 
     async def _retry(self, retries: Sequence[tuple[Ended, timedelta, Failure]]) -> None:
-        beats = await self._activity_tasks.details([ended.job for ended, _, _ in retries])
+        beats = await self._activity_tasks.last_details([ended.job for ended, _, _ in retries])
         if beats:
             await self._write(lambda db: self._table.heartbeat(db, beats))
         rows = []

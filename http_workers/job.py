@@ -81,7 +81,8 @@ class Job:
         self.started_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.beat_at = 0.0
-        self.details: Sequence[Payload] = ()
+        self.details: Sequence[Payload] | None = None
+        """Of this attempt's last heartbeat; None: it has not sent one."""
         self.details_changed = False
         self.lost = False
         """The lease is lost: another worker may run the job, its outcome here counts for nothing."""

@@ -62,7 +62,7 @@ class JobPool:
         self._runner = runner
         self._limits = limits
         self._slots = slots
-        self._metrics = metrics
+        metrics.running.set_function(lambda: len(self.running))
         self._overdue = 0
         self.held: dict[str, Job] = {}
         """Jobs that are this worker's concern: running, or ended and not finished."""
@@ -78,7 +78,6 @@ class JobPool:
                 older.task.cancel()
         self.held[job.job_id] = job
         self.running.add(job)
-        self._metrics.running.inc()
         job.task = asyncio.create_task(self._run(job, finisher), name="job")
 
     async def _run(self, job: Job, finisher: Finisher) -> None:
@@ -93,7 +92,6 @@ class JobPool:
             finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
-            self._metrics.running.dec()
             # A database that is slower than the handlers must slow down the taking of more jobs.
             if finisher.backlog > self._slots.total:
                 self._overdue += 1

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -57,11 +56,33 @@ class Delivery(StrEnum):
     """Nobody waits any more: the chain of runs is closed."""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Parcel:
+    """What one caller of `deliver` waits for."""
+
+    __slots__ = ("_left", "_orphaned", "future")
+
+    def __init__(self, count: int) -> None:
+        self.future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        self._left = count
+        self._orphaned = False
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Take note of one outcome."""
+        self._left -= 1
+        self._orphaned = self._orphaned or delivery is Delivery.ORPHANED
+        if not self._left and not self.future.done():
+            self.future.set_result(Delivery.ORPHANED if self._orphaned else Delivery.DELIVERED)
+
+    def failed(self, error: Exception) -> None:
+        """Let the caller see what went wrong; what was delivered before may be delivered again."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Entry(NamedTuple):
     job_id: str
     outcome: Outcome
-    future: asyncio.Future[Delivery]
+    parcel: _Parcel
 
 
 class _Mailbox:
@@ -125,8 +146,10 @@ class SignalSender:
         Raises:
             Exception: what the payload codec raises; nothing was sent of the outcomes beside which it did.
         """
-        loop = asyncio.get_running_loop()
-        entries = [_Entry(job_id, outcome, loop.create_future()) for job_id, outcome in outcomes]
+        if not outcomes:
+            return Delivery.DELIVERED
+        parcel = _Parcel(len(outcomes))
+        entries = [_Entry(job_id, outcome, parcel) for job_id, outcome in outcomes]
         mailbox = self._mailboxes.get(key)
         if mailbox is None:
             mailbox = self._mailboxes[key] = _Mailbox()
@@ -135,8 +158,7 @@ class SignalSender:
             sender.add_done_callback(self._senders.discard)
         mailbox.entries += entries
         mailbox.arrived.set()
-        deliveries = await asyncio.gather(*(entry.future for entry in entries))
-        return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
+        return await parcel.future
 
     async def close(self) -> None:
         """Give up what is still to be sent."""
@@ -163,19 +185,17 @@ class SignalSender:
         finally:
             self._mailboxes.pop(key, None)
             for entry in (*batch, *mailbox.entries):
-                entry.future.cancel()
+                entry.parcel.future.cancel()
 
     async def _settle(self, key: RunKey, batch: Sequence[_Entry]) -> None:
         try:
             delivery = await self._send(key, [(entry.job_id, entry.outcome) for entry in batch])
         except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery
             for entry in batch:
-                if not entry.future.done():
-                    entry.future.set_exception(error)
+                entry.parcel.failed(error)
         else:
             for entry in batch:
-                if not entry.future.done():
-                    entry.future.set_result(delivery)
+                entry.parcel.delivered(delivery)
 
     async def _send(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
         payloads = [to_payload(pack_signal(outcomes))]

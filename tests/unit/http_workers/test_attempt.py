@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import TimeoutType
+from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator import current_job, delegated
-from delegator.contracts import collect_handlers
+from delegator.connection_state import ConnectionMetrics, ConnectionState
+from delegator.contracts import JobOptions, collect_handlers
+from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
@@ -37,6 +42,12 @@ def legacy_sync(number: int) -> list[Any]:
 @delegated
 async def waits() -> None:
     await asyncio.Event().wait()
+
+
+@delegated
+async def waits_briefly() -> str:
+    await asyncio.sleep(0)
+    return "in time"
 
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
@@ -81,6 +92,35 @@ async def test_a_heartbeat_of_an_activity_function_is_the_jobs() -> None:
     await _run(legacy, 7, change=seen.append)
     assert _CONVERTER.payload_converter.from_payloads(seen[0].details) == ["half"]
     assert seen[0].details_changed
+
+
+async def test_the_end_of_an_attempt_stores_a_heartbeat_that_may_be_on_its_way() -> None:
+    client = await Client.connect("127.0.0.1:1", lazy=True)
+    tasks = ActivityTasks(
+        client, identity="", state=ConnectionState("temporal", ConnectionMetrics(CollectorRegistry()))
+    )
+    seen: list[Job] = []
+    await _run(legacy, 7, change=seen.append)
+    taken = await tasks.details(seen)
+    assert taken
+    assert await tasks.details(seen) == []
+    assert await tasks.last_details(seen) == taken
+    silent: list[Job] = []
+    await _run(waits_briefly, change=silent.append)
+    assert await tasks.last_details(silent) == []
+
+
+async def test_an_attempt_that_takes_too_long_times_out() -> None:
+    def hurry(job: Job) -> None:
+        job.options = JobOptions(start_to_close_timeout=timedelta(milliseconds=10))
+
+    async def late(change: Callable[[Job], None]) -> Ended:
+        return await asyncio.create_task(_run(waits, change=change))
+
+    ended = await late(hurry)
+    assert ended.failure is not None
+    assert ended.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+    assert _result(await _run(waits_briefly, change=hurry)) == "in time"
 
 
 async def test_a_broken_off_attempt_is_released_unless_it_was_asked_to_stop() -> None:
