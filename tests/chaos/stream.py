@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 
-from tests.chaos.arena import INLINE, SIGNALLED, Arena, eventually
+from tests.chaos.arena import INLINE, QUEUES, SIGNALLED, Arena, eventually
 from tests.chaos.load import LONG, SCALE, Finish, Load
 from tests.chaos.shim import Shim, shim
 
@@ -48,6 +48,37 @@ async def test_drop_the_slot(field: Arena, finish: Finish) -> None:
         await load.add(3 * SCALE, 5)
         load.fault_over()
     await finish(load)
+
+
+async def test_kill_the_relay_between_a_new_slot_and_the_re_emission(field: Arena, finish: Finish) -> None:
+    """What was enqueued before the slot was made is not in it, and the next relay finds nothing wrong with it."""
+    load = Load(field, "kill -9 the relay between new slot and re-emission", INLINE)
+    await field.relay.kill()
+    slots = await field.query("SELECT slot_name FROM pg_replication_slots")
+    assert len(slots) == len(QUEUES)
+
+    async def dropped() -> bool:
+        try:
+            await field.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+        except psycopg.errors.ObjectInUse:
+            return False
+        return True
+
+    await eventually(dropped, what="the dead relay's slots to be free")
+    await load.add(6 * SCALE, 10, one_by_one=0)
+
+    async def enqueued() -> bool:
+        return len(await field.rows("outcome IS NULL")) >= 60 * SCALE
+
+    await eventually(enqueued, what="the jobs to be enqueued")
+    for (slot,) in slots:
+        await field.query("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", slot)
+    undelivered = await field.rescued("undelivered")
+    await field.relay.start()
+    load.fault_over()
+    outcome = await finish(load)
+    assert not outcome.doubles
+    assert await field.rescued("undelivered") > undelivered
 
 
 async def test_replay_every_message(field: Arena, finish: Finish) -> None:
