@@ -96,6 +96,20 @@ def test_the_default_policy_doubles_from_a_second_to_a_hundred():
     assert intervals == [1, 2, 4, 64, 100, 100, 100]
 
 
+@pytest.mark.parametrize(
+    ("policy", "attempt", "seconds"),
+    [
+        (RetryPolicy(initial_interval=timedelta(seconds=3)), 2, 6),
+        (RetryPolicy(backoff_coefficient=3), 3, 9),
+        (RetryPolicy(backoff_coefficient=1), 50, 1),
+        (RetryPolicy(maximum_interval=timedelta(seconds=5)), 9, 5),
+        (RetryPolicy(initial_interval=timedelta(milliseconds=20)), 9, 2),
+    ],
+)
+def test_each_field_of_the_intervals(policy: RetryPolicy, attempt: int, seconds: float):
+    assert backoff_interval(policy, attempt).total_seconds() == seconds
+
+
 def test_no_policy_means_the_default_one():
     failure = Failure(message="m")
     failure.application_failure_info.type = "A"
