@@ -1,0 +1,141 @@
+"""What the files hold that `run --json`, `compare --json` and this report write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
+
+from delegator.errors import ConfigurationError
+from loadtest.comparison import Comparison
+from loadtest.measure import RunResult
+from loadtest.report.page_text import clean
+
+RESULTS: Final = "results"
+"""The key of the file beside a page: a list of what the files held."""
+_LARGEST: Final = 1e15
+_DEEPEST: Final = 20
+_RUN: Final = TypeAdapter(RunResult)
+# Runs of the same load, whatever file they are in, stand side by side.
+_LOAD: Final = ("scenario", "workflows", "jobs", "concurrency", "payload_bytes")
+
+
+class UnreadableError(ConfigurationError):
+    """A file is not what `loadtest` writes."""
+
+
+def read(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read files: each holds a run, a comparison, or the results of several.
+
+    Args:
+        paths: the files.
+
+    Returns:
+        The JSON objects of the results, in order.
+
+    Raises:
+        UnreadableError: a file can't be read or holds something else.
+    """
+    return [result for path in paths for result in _results(path)]
+
+
+def comparisons(results: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Understand results; single runs of the same load become one comparison.
+
+    Args:
+        results: from `read`.
+
+    Raises:
+        UnreadableError: one is not what `loadtest` writes.
+    """
+    singles: dict[tuple[Any, ...], list[RunResult]] = {}
+    places: list[Comparison | tuple[Any, ...]] = []
+    for result in results:
+        if "arms" in result:
+            places.append(_comparison(result))
+            continue
+        run = _run(result)
+        load = tuple(getattr(run, name) for name in _LOAD)
+        if load not in singles:
+            places.append(load)
+        singles.setdefault(load, []).append(run)
+    return [place if isinstance(place, Comparison) else _of_runs(singles[place]) for place in places]
+
+
+def _results(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_number)
+    except OSError as error:
+        raise UnreadableError(f"can't read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableError(f"{path} is not JSON: is it a file that --json wrote?") from None
+    results = content.get(RESULTS, [content]) if isinstance(content, dict) else content
+    if not isinstance(results, list) or not results or not all(isinstance(result, dict) for result in results):
+        raise UnreadableError(f"{path} holds no results of `loadtest run --json` or `loadtest compare --json`")
+    try:
+        cleaned = [_clean(result) for result in results]
+        comparisons(cleaned)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from None
+    return cleaned
+
+
+def _comparison(result: Mapping[str, Any]) -> Comparison:
+    medians, runs = result["arms"], result.get("runs")
+    if not isinstance(medians, dict) or not medians:
+        raise UnreadableError("arms is not an object that names at least one")
+    if runs is not None and not isinstance(runs, list):
+        raise UnreadableError("runs is not a list")
+    by_arm: dict[str, list[RunResult]] = {name: [] for name in medians}
+    for number, run in enumerate(runs or []):
+        if (read_run := _run(run, f"runs.{number}.")).arm in by_arm:
+            by_arm[read_run.arm].append(read_run)
+    # Files of before the runs were kept have the medians alone.
+    complete = {name: found or [_run(medians[name], f"arms.{name}.")] for name, found in by_arm.items()}
+    scenario, rounds = result.get("scenario"), result.get("rounds", 1)
+    if not isinstance(scenario, str) or not isinstance(rounds, int) or rounds < 1:
+        raise UnreadableError("scenario or rounds is missing or of another type")
+    return Comparison(scenario, rounds, complete)
+
+
+def _of_runs(runs: Sequence[RunResult]) -> Comparison:
+    by_arm: dict[str, list[RunResult]] = {}
+    for run in runs:
+        by_arm.setdefault(run.arm, []).append(run)
+    return Comparison(runs[0].scenario, max(map(len, by_arm.values())), by_arm)
+
+
+def _run(content: Any, where: str = "") -> RunResult:
+    try:
+        return _RUN.validate_python(content)
+    except ValidationError as errors:
+        error = errors.errors(include_url=False, include_input=False)[0]
+        place = where + ".".join(map(str, error["loc"]))
+        reason = f"{place or 'the result'}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+        raise UnreadableError(f"{reason}; is it a result of `loadtest run --json` or `compare --json`?") from None
+
+
+def _clean(content: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise UnreadableError("it is nested too deeply for a result")
+    if isinstance(content, str):
+        return clean(content)
+    if isinstance(content, list):
+        return [_clean(item, depth + 1) for item in content]
+    if isinstance(content, dict):
+        return {clean(key): _clean(value, depth + 1) for key, value in content.items()}
+    if isinstance(content, int | float) and abs(content) > _LARGEST:
+        raise UnreadableError(f"a number is larger than {_LARGEST:g}")
+    return content
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if abs(value) <= _LARGEST else _refuse(text)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

@@ -1,0 +1,149 @@
+"""What the page says about each comparison."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtest.comparison import Comparison
+from loadtest.report.page_bars import BarPlot
+from loadtest.report.page_costs import cost_plots
+from loadtest.report.page_lines import Plot, latency_plot, throughput_plot
+from loadtest.report.page_style import arm_classes
+from loadtest.report.page_table import Line, table
+from loadtest.report.page_text import DASH, clean, times
+
+_FLOOR: Final = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """How an arm compares with the first one."""
+
+    arm: str
+    """Which."""
+    kind: str
+    """Its CSS class."""
+    facts: Sequence[tuple[str, str]]
+    """What is compared, and the ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One comparison."""
+
+    name: str
+    """Its id in the page."""
+    title: str
+    """Its heading."""
+    load: str
+    """How much was done."""
+    baseline: str
+    """The arm of the ratios."""
+    arms: Mapping[str, str]
+    """The arms and their CSS classes."""
+    headlines: Sequence[Headline]
+    """What matters most."""
+    lines: Sequence[Line]
+    """Its table."""
+    plots: Sequence[Plot]
+    """Its plots of lines."""
+    costs: Sequence[BarPlot]
+    """Its plots of bars."""
+    settings: Mapping[str, str]
+    """What shaped the runs."""
+    versions: Mapping[str, str]
+    """What they ran on."""
+    command: str
+    """Repeats them."""
+
+
+def sections(comparisons: Sequence[Comparison]) -> list[Section]:
+    """Describe comparisons."""
+    return [_section(comparison, f"s{number}") for number, comparison in enumerate(comparisons, 1)]
+
+
+def command(comparison: Comparison) -> str:
+    """Return the command that does it again; a file that does not know its settings gives the load alone."""
+    run = next(iter(comparison.runs.values()))[0]
+    settings = run.settings or {name: getattr(run, name) for name in ("workflows", "jobs", "concurrency")}
+    arms = list(comparison.runs)
+    if len(arms) == 1 and comparison.rounds == 1:
+        words = ["run", "--arm", arms[0], "--scenario", comparison.scenario]
+    else:
+        words = ["compare", "--arms", ",".join(arms), "--scenario", comparison.scenario]
+        words += ["--rounds", str(comparison.rounds)]
+    for option, value in settings.items():
+        flag = f"--{option.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, str | int | float) and value is not False:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(["python", "-m", "loadtest", *words])
+
+
+def load(comparison: Comparison) -> str:
+    """Say how much was done, in a few words."""
+    run = next(iter(comparison.runs.values()))[0]
+    words = [f"{run.workflows:,} workflow{'s' * (run.workflows != 1)} of {run.jobs:,} job{'s' * (run.jobs != 1)}"]
+    if run.concurrency is not None:
+        words.append(f"{run.concurrency:,} in flight")
+    if isinstance(rate := run.settings.get("rate"), int | float):
+        words.append(f"{rate:,g} jobs/s asked for")
+    if run.payload_bytes:
+        words.append(f"{run.payload_bytes:,} bytes of payload")
+    rounds = comparison.rounds
+    words.append("one round" if rounds == 1 else f"medians of {rounds} rounds")
+    return " · ".join(words)
+
+
+def _section(comparison: Comparison, name: str) -> Section:
+    arms = arm_classes(comparison.runs)
+    first = next(iter(comparison.runs.values()))[0]
+    plots = (latency_plot(comparison, arms, f"{name}-latency"), throughput_plot(comparison, arms, f"{name}-rate"))
+    return Section(
+        name=name,
+        title=comparison.scenario,
+        load=load(comparison),
+        baseline=comparison.baseline,
+        arms=arms,
+        headlines=_headlines(comparison, arms),
+        lines=table(comparison),
+        plots=[plot for plot in plots if plot is not None],
+        costs=cost_plots(comparison, arms, name),
+        settings=_facts(first.settings),
+        versions=_facts(first.versions),
+        command=command(comparison),
+    )
+
+
+def _headlines(comparison: Comparison, arms: Mapping[str, str]) -> list[Headline]:
+    found = []
+    several = any(run.jobs > 1 for runs in comparison.runs.values() for run in runs)
+    for arm in comparison.runs:
+        if arm in (comparison.baseline, _FLOOR):
+            continue
+        ratio = comparison.ratio(arm, comparison.baseline)
+        rate = ratio.jobs_per_s if several else ratio.workflows_per_s
+        facts = (
+            ("throughput", times(rate or ratio.workflows_per_s or ratio.jobs_per_s)),
+            ("p50", times(ratio.latency_p50)),
+            ("p99", times(ratio.latency_p99)),
+        )
+        if shown := [(what, value) for what, value in facts if value != DASH]:
+            found.append(Headline(arm, arms[arm], shown))
+    return found
+
+
+def _facts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _fact(value) for name, value in values.items() if value is not None}
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_fact(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_fact, value))
+    return clean(f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,0 +1,169 @@
+"""The table of a comparison: medians with their spread, and ratios to the first arm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from loadtest.comparison import Comparison, median_run
+from loadtest.costs.model import UnitCosts
+from loadtest.measure import Latency, RunResult
+from loadtest.report.page_text import DASH, number, percent, size, times
+
+Value = Callable[[RunResult], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of one arm."""
+
+    text: str
+    """The median."""
+    spread: str | None = None
+    """The least and the greatest of the rounds; None: there is but one."""
+    ratio: str | None = None
+    """To the baseline; None: it is the baseline, or has nothing to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A line of the table."""
+
+    group: str
+    """What it belongs to."""
+    label: str
+    """What is measured."""
+    unit: str
+    """What it is in."""
+    value: Value
+    """Finds it in a run."""
+    written: Callable[[float | None], str] = number
+    """Writes it."""
+    compared: bool = True
+    """Whether a ratio means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line with the numbers of every arm."""
+
+    group: str | None
+    """The group that begins here."""
+    label: str
+    """What is measured."""
+    unit: str
+    """What it is in."""
+    cells: Sequence[Cell]
+    """One for each arm."""
+
+
+def jobs_of(run: RunResult) -> int:
+    """Return the jobs that the costs of a run are shared out to; of the floor, what the other arms had."""
+    return run.completed * run.jobs
+
+
+def unit_costs(run: RunResult) -> UnitCosts | None:
+    """Return what a job cost; None: not measured."""
+    return run.costs.per(jobs_of(run)) if run.costs else None
+
+
+def table(comparison: Comparison) -> list[Line]:
+    """Build the lines that at least one arm has a number for."""
+    lines: list[Line] = []
+    group = None
+    for measure in _MEASURES:
+        values = {arm: measure.value(median_run(runs)) for arm, runs in comparison.runs.items()}
+        if all(value is None for value in values.values()):
+            continue
+        base = values[comparison.baseline]
+        cells = [
+            Cell(
+                text=measure.written(values[arm]),
+                spread=_spread(measure, runs),
+                ratio=_ratio(values[arm], base) if measure.compared and arm != comparison.baseline else None,
+            )
+            for arm, runs in comparison.runs.items()
+        ]
+        lines.append(Line(measure.group if measure.group != group else None, measure.label, measure.unit, cells))
+        group = measure.group
+    return lines
+
+
+def _spread(measure: Measure, runs: Sequence[RunResult]) -> str | None:
+    values = [value for run in runs if (value := measure.value(run)) is not None]
+    if len(values) < 2:
+        return None
+    least, most = measure.written(min(values)), measure.written(max(values))
+    return None if least == most else f"{least}\N{EN DASH}{most}"
+
+
+def _ratio(value: float | None, base: float | None) -> str | None:
+    if value is None or not base:
+        return None
+    shown = times(value / base)
+    return None if shown == DASH else shown
+
+
+def _latency(which: str, part: str) -> Value:
+    def value(run: RunResult) -> float | None:
+        latency: Latency | None = getattr(run, which)
+        return None if latency is None else float(getattr(latency, part))
+
+    return value
+
+
+def _cost(part: str) -> Value:
+    def value(run: RunResult) -> float | None:
+        costs = unit_costs(run)
+        return None if costs is None else getattr(costs, part)
+
+    return value
+
+
+def _cpu(run: RunResult) -> float | None:
+    costs = unit_costs(run)
+    return sum(costs.cpu_ms.values()) if costs and costs.cpu_ms else None
+
+
+def _memory(run: RunResult) -> float | None:
+    processes = run.costs.processes.values() if run.costs else ()
+    return sum(process.peak_rss_bytes for process in processes) or None
+
+
+def _share(run: RunResult) -> float | None:
+    whole = run.completed + run.failed
+    return run.completed / whole if whole else None
+
+
+_WORKFLOWS, _JOBS = "Workflows", "Jobs"
+_TEMPORAL, _POSTGRES, _MACHINE = "Taken from Temporal", "Taken from PostgreSQL", "Taken from the machine"
+
+_MEASURES: Final = (
+    Measure(_WORKFLOWS, "right answers", "", _share, percent, compared=False),
+    Measure(_WORKFLOWS, "throughput", "workflows/s", lambda run: run.workflows_per_s or None),
+    *(
+        Measure(_WORKFLOWS, f"latency {part}", "ms", _latency("latency_ms", part))
+        for part in ("p50", "p90", "p99", "max")
+    ),
+    Measure(_WORKFLOWS, "started late, p99", "ms", _latency("start_lag_ms", "p99"), compared=False),
+    Measure(_JOBS, "throughput", "jobs/s", lambda run: run.jobs_per_s or None),
+    *(
+        Measure(_JOBS, f"{said} {part}", "ms", _latency(which, part))
+        for which, said in (("job_start_ms", "enqueue to start"), ("job_end_ms", "enqueue to result"))
+        for part in ("p50", "p99")
+    ),
+    Measure(_JOBS, "completed inline", "", lambda run: run.inline_share, percent, compared=False),
+    Measure(_TEMPORAL, "persistence operations", "per job", _cost("persistence_operations")),
+    Measure(
+        _TEMPORAL,
+        "history events",
+        "per workflow",
+        lambda run: run.history_events.avg if run.history_events else None,
+    ),
+    Measure(_POSTGRES, "write-ahead log", "per job", _cost("wal_bytes"), size),
+    Measure(_POSTGRES, "commits", "per job", _cost("commits")),
+    Measure(_POSTGRES, "dead tuples", "per job", _cost("dead_tuples")),
+    Measure(_MACHINE, "processor time", "ms per job", _cpu),
+    Measure(_MACHINE, "memory, sum of peaks", "", _memory, size),
+)
