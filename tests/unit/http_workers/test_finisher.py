@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.converter import PayloadCodec
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from delegator.completion.failures import failure_of
 from delegator.store.queue_table import Settled
 from http_workers.attempt import Ended
 from http_workers.finisher import Finisher
@@ -88,3 +92,14 @@ async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
     assert sorted(table.settled) == ["a", "c"]
     assert [(job[0], job[3]) for job in table.put_off] == [("b", None)]
     assert sorted(finished) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("category", "level"), [("UNSPECIFIED", logging.WARNING), ("BENIGN", logging.DEBUG)])
+def test_an_expected_failure_is_no_warning(category: str, level: int, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    error = ApplicationError("a secret", type="Busy", category=ApplicationErrorCategory[category])
+    failure = failure_of(error, DataConverter.default)
+    Finisher._log_failure(ended("a", b"1").job, failure)
+    (record,) = caplog.records
+    assert (record.levelno, vars(record)["error"]) == (level, "Busy")
+    assert "a secret" not in caplog.text
