@@ -46,7 +46,7 @@ def policies(draw: st.DrawFn) -> RetryPolicy:
         initial_interval=draw(st.timedeltas(timedelta(0), timedelta(hours=1))),
         backoff_coefficient=draw(st.floats(1, 10)),
         maximum_interval=draw(st.none() | st.timedeltas(timedelta(milliseconds=1), timedelta(hours=2))),
-        maximum_attempts=draw(st.integers(0, 5)),
+        maximum_attempts=draw(st.just(0) | st.integers(0, 5)),
         non_retryable_error_types=draw(st.none() | st.lists(st.sampled_from(TYPES), max_size=2)),
     )
 
@@ -59,7 +59,12 @@ def model_interval(policy: RetryPolicy, attempt: int) -> float:
     return longest if exponent > 12 else min(longest, initial * policy.backoff_coefficient ** (attempt - 1))
 
 
-@given(failures(), policies(), st.integers(1, 100_000), st.none() | st.timedeltas(timedelta(-1), timedelta(days=2)))
+@given(
+    failures(),
+    policies(),
+    st.integers(1, 6) | st.integers(1, 100_000),
+    st.none() | st.timedeltas(timedelta(-1), timedelta(minutes=1)) | st.timedeltas(timedelta(0), timedelta(days=2)),
+)
 def test_decisions(failure: Failure, policy: RetryPolicy, attempt: int, left: timedelta | None):
     decision = decide(failure, policy, attempt, left)
     excluded = policy.non_retryable_error_types or []
