@@ -184,7 +184,7 @@ class RescueStatements:
                 "lease_token": [token for _, token, _ in ordered],
                 "result": [result for _, _, result in ordered],
             },
-            prepare=False,  # see QueueTable
+            prepare=False,  # see WorkerStatements
         )
         return len(await cursor.fetchall())
 

@@ -171,7 +171,7 @@ async def bury(connection: Connection, table: QueueTable, dead: Sequence[Dead]) 
             "reason": [job.reason for job in ordered],
             "error": [job.error for job in ordered],
         },
-        prepare=False,  # see QueueTable
+        prepare=False,  # see WorkerStatements
     )
     return dict(await cursor.fetchall())
 

@@ -1,0 +1,226 @@
+"""What delegators do to a queue's table: enqueue, wait inline, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from delegator.store.database import Connection
+from delegator.store.queue_statements import QueueStatements
+
+_INSERT = """
+INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
+                     deadline, waiter_id, heartbeat_details, attempt)
+SELECT job_id, job_type, input, header, options::jsonb, %(namespace)s, workflow_id, run_id::uuid, task_token,
+       now() + due_ms * interval '1 millisecond', waiter_id, heartbeat_details, attempt
+FROM unnest(%(job_id)b::text[], %(job_type)b::text[], %(input)b::bytea[], %(header)b::bytea[], %(options)b::text[],
+            %(workflow_id)b::text[], %(run_id)b::text[], %(task_token)b::bytea[], %(due_ms)b::int8[],
+            %(waiter_id)b::int8[], %(heartbeat_details)b::bytea[], %(attempt)b::int4[])
+     AS new (job_id, job_type, input, header, options, workflow_id, run_id, task_token, due_ms, waiter_id,
+             heartbeat_details, attempt)
+ON CONFLICT (job_id) DO NOTHING
+RETURNING job_id
+"""
+
+# Who finds nobody named may not put his name there: a workflow may count on the signal already, and would never hear
+# of an outcome that is stored for a delegator which nobody listens to any more.
+_ADOPT = """
+UPDATE {table} SET waiter_id = %(waiter_id)s
+WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
+RETURNING job_id
+"""
+
+# As above: a settled row that names nobody is the sweeper's to tell.
+_TAKE_OVER = """
+UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+RETURNING job_id, outcome, result
+"""
+
+_READ = """
+SELECT job_id, outcome, result FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+"""
+
+_RELEASE_WAITER = """
+UPDATE {table} SET waiter_id = NULL
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+RETURNING job_id
+"""
+
+_UNFINISHED = """
+SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+"""
+
+_HAND_OVER = """
+WITH handed AS (
+    UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL RETURNING job_id
+)
+SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
+"""
+
+# Only while the reader is the one who is named: whoever came after it may have the outcome still to read.
+_DELETE_READ = """
+DELETE FROM {table}
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s
+"""
+
+# A row that a dead worker still holds counts as waiting: nobody would hear the request.
+_CANCEL_WAITING = """
+DELETE FROM {table} AS q
+WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
+  AND (q.lease_id IS NULL
+       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
+          AND pg_visible_in_snapshot(q.lease_token::text::xid8, pg_current_snapshot()))
+RETURNING q.job_id
+"""
+
+# One that has failed since the statement above waits for a retry: the next attempt, which will be told, is due now.
+_CANCEL_RUNNING = """
+UPDATE {table}
+SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+RETURNING job_id
+"""
+
+
+@dataclass(slots=True)
+class NewJob:
+    """A job to insert."""
+
+    job_id: str
+    """Its unique id."""
+    job_type: str
+    """The delegated activity type."""
+    input: bytes | None
+    """Serialized `Payloads`, through the codec."""
+    header: bytes | None
+    """Serialized `Header`."""
+    options: str | None
+    """JSON of the `options` column."""
+    workflow_id: str | None
+    """Workflow to signal."""
+    run_id: str | None
+    """Its run."""
+    task_token: bytes | None
+    """Activity task to complete."""
+    due_ms: int | None
+    """Milliseconds from now until the job times out, unless it is finished (or started) by then."""
+    waiter_id: int | None
+    """Lease of the delegator that waits inline."""
+    heartbeat_details: bytes | None = None
+    """Serialized `Payloads` of an earlier attempt's last heartbeat."""
+    attempt: int = 0
+    """Attempts made before, where Temporal counts them."""
+
+
+class StoredOutcome(NamedTuple):
+    """An outcome that waits in its row."""
+
+    job_id: str
+    outcome: str
+    result: bytes
+
+
+class EnqueueStatements(QueueStatements):
+    """The delegators' side of one queue's table. Every method but `cancel` is one statement, atomic by itself."""
+
+    def __init__(self, queue: str) -> None:
+        """Prepare the statements for `queue`.
+
+        Raises:
+            ValueError: it is not a queue name.
+        """
+        super().__init__(queue)
+        self._insert = self.statement(_INSERT)
+        self._adopt = self.statement(_ADOPT)
+        self._read = self.statement(_READ)
+        self._take_over = self.statement(_TAKE_OVER)
+        self._release_waiter = self.statement(_RELEASE_WAITER)
+        self._unfinished = self.statement(_UNFINISHED)
+        self._hand_over = self.statement(_HAND_OVER)
+        self._delete_read = self.statement(_DELETE_READ)
+        self._cancel_waiting = self.statement(_CANCEL_WAITING)
+        self._cancel_running = self.statement(_CANCEL_RUNNING)
+
+    async def insert(self, connection: Connection, namespace: str | None, jobs: Sequence[NewJob]) -> set[str]:
+        """Insert the jobs that are not there yet and return the ids of those."""
+        cursor = await connection.execute(
+            self._insert,
+            {
+                "namespace": namespace,
+                "job_id": [job.job_id for job in jobs],
+                "job_type": [job.job_type for job in jobs],
+                "input": [job.input for job in jobs],
+                "header": [job.header for job in jobs],
+                "options": [job.options for job in jobs],
+                "workflow_id": [job.workflow_id for job in jobs],
+                "run_id": [job.run_id for job in jobs],
+                "task_token": [job.task_token for job in jobs],
+                "due_ms": [job.due_ms for job in jobs],
+                "waiter_id": [job.waiter_id for job in jobs],
+                "heartbeat_details": [job.heartbeat_details for job in jobs],
+                "attempt": [job.attempt for job in jobs],
+            },
+        )
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
+        """Name a new waiter in rows that name another, settled ones too; return the ids of those."""
+        cursor = await connection.execute(self._adopt, {"job_id": sorted(job_ids), "waiter_id": waiter_id})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def take_over(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> list[StoredOutcome]:
+        """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
+        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._take_over, parameters, binary=True)
+        return [StoredOutcome(*row) for row in await cursor.fetchall()]
+
+    async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
+        """Return the outcomes stored so far."""
+        cursor = await connection.execute(self._read, {"job_id": job_ids}, binary=True)
+        return [StoredOutcome(*row) for row in await cursor.fetchall()]
+
+    async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.
+
+        An update waits for a concurrent re-emission and then misses the row that it has inserted: ask `unfinished`.
+        """
+        cursor = await connection.execute(self._release_waiter, {"job_id": sorted(job_ids)})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def unfinished(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Return the ids of the rows that have no outcome yet."""
+        cursor = await connection.execute(self._unfinished, {"job_id": sorted(job_ids)})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Name no waiter in settled rows, so that the sweeper signals their outcomes."""
+        await connection.execute(self._hand_over, {"job_id": sorted(job_ids)})
+
+    async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
+        """Delete settled rows whose outcome was read by the waiter that they still name; return how many."""
+        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._delete_read, parameters)
+        return cursor.rowcount
+
+    async def cancel(self, connection: Connection, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Remove waiting rows and mark running ones.
+
+        Returns:
+            The ids of the removed, and of those whose running handler will be asked to stop.
+        """
+        removed: set[str] = set()
+        marked: set[str] = set()
+        rest = set(job_ids)
+        while rest:
+            cursor = await connection.execute(self._cancel_waiting, {"job_id": sorted(rest)})
+            removed |= {row[0] for row in await cursor.fetchall()}
+            rest -= removed
+            if rest:
+                cursor = await connection.execute(self._cancel_running, {"job_id": sorted(rest)})
+                marked |= {row[0] for row in await cursor.fetchall()}
+                rest -= marked
+            if rest:  # settled, gone, or re-emitted at that moment
+                rest = await self.unfinished(connection, sorted(rest))
+        return removed, marked

@@ -1,0 +1,266 @@
+"""What workers do to a queue's table: claim, beat, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from delegator.store.database import Connection
+from delegator.store.queue_statements import QueueStatements
+
+# The array's order is the order in which the index is read and rows are locked, so that two claims of
+# overlapping batches wait for each other instead of deadlocking: callers sort it.
+# A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed
+# yet; that it is not simply gone must be judged by the very snapshot that misses it. Nor can any by a lease that has
+# run out: it may be renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost.
+# A fence beyond this transaction's own id is of no transaction: it came with the dump of another database.
+# A row that had to be waited for is read as it is now, leases as they were when the statement began: a lease that this
+# does not know to live may be younger. But then the claim that named it, of which the fence tells, is younger, too.
+_CLAIM = """
+WITH claimed AS (
+    UPDATE {table} AS q
+    SET lease_id = %(lease_id)s,
+        lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8),
+        attempt = q.attempt + 1,
+        deadline = CASE WHEN q.options ? 'schedule_to_start_ms'
+                        THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
+                        ELSE q.deadline END
+    WHERE q.job_id = ANY(%(job_id)b::text[])
+      AND q.outcome IS NULL
+      AND q.retry_at IS NULL
+      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.lease_token <> ALL(%(running)b::int8[]))
+           OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
+              AND pg_visible_in_snapshot(q.lease_token::text::xid8, pg_current_snapshot()))
+      AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
+    RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested,
+              (extract(epoch FROM q.deadline - now()) * 1000)::int8,
+              (extract(epoch FROM now() - q.emitted_at))::float8
+)
+SELECT * FROM claimed
+UNION ALL
+SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
+           ELSE token < pg_current_xact_id()::text::int8 END
+   OR NOT EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
+"""
+
+_SETTLE = """
+WITH done AS MATERIALIZED (
+    SELECT * FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[])
+             AS done (job_id, lease_token, outcome, result)
+), stored AS (
+    UPDATE {table} AS q
+    SET outcome = done.outcome, result = done.result, settled_at = now(), lease_id = NULL
+    FROM done
+    WHERE q.job_id = done.job_id AND q.lease_token = done.lease_token AND q.outcome IS NULL
+      AND q.waiter_id IS NOT NULL
+    RETURNING q.job_id, q.waiter_id
+), told AS (
+    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
+    FROM (SELECT waiter_id, job_id,
+                 sum(octet_length(job_id) + 1) OVER (PARTITION BY waiter_id ORDER BY job_id) / 7000 AS part
+          FROM stored) AS parts
+    GROUP BY waiter_id, part
+)
+SELECT job_id, true FROM stored
+UNION ALL
+SELECT q.job_id, false FROM {table} AS q JOIN done USING (job_id, lease_token)
+WHERE q.outcome IS NULL AND q.waiter_id IS NULL
+UNION ALL
+SELECT NULL, true WHERE (SELECT count(*) FROM told) < 0  -- never a row, but a CTE nobody reads is not run
+"""
+
+_DELETE_HELD = """
+DELETE FROM {table} AS q
+USING unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS done (job_id, lease_token)
+WHERE q.job_id = done.job_id AND q.lease_token = done.lease_token
+RETURNING q.job_id
+"""
+
+_RETRY = """
+UPDATE {table} AS q
+SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
+    lease_id = NULL, last_failure = failed.failure, attempt = failed.attempt,
+    lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
+            %(attempt)b::int4[])
+     AS failed (job_id, lease_token, delay_ms, failure, attempt)
+WHERE q.job_id = failed.job_id AND q.lease_token = failed.lease_token AND q.outcome IS NULL
+RETURNING q.job_id, pg_notify('{rescue}', '')
+"""
+
+_HELD = """
+SELECT q.job_id, q.cancel_requested
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS held (job_id, lease_token)
+JOIN {table} AS q ON q.job_id = held.job_id AND q.lease_token = held.lease_token AND q.outcome IS NULL
+"""
+
+_HEARTBEAT = """
+UPDATE {table} AS q SET heartbeat_details = beat.details
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(details)b::bytea[]) AS beat (job_id, lease_token, details)
+WHERE q.job_id = beat.job_id AND q.lease_token = beat.lease_token AND q.outcome IS NULL
+"""
+
+
+class Claimed(NamedTuple):
+    """A row that this worker holds from now on."""
+
+    job_id: str
+    lease_token: int
+    attempt: int
+    heartbeat_details: bytes | None
+    cancel_requested: bool
+    deadline_ms: int | None
+    """Milliseconds left until the job's deadline; None: it has none."""
+    waited: float
+    """Seconds since the row was emitted."""
+
+
+class Settled(NamedTuple):
+    """An attempt's outcome, to be stored or signalled."""
+
+    job_id: str
+    lease_token: int
+    outcome: str
+    result: bytes
+
+
+class WorkerStatements(QueueStatements):
+    """The workers' side of one queue's table. Every method is one statement, atomic by itself.
+
+    Those that join the table with their parameters are planned each time, for a third of a millisecond a batch. A
+    prepared statement's generic plan is made while the queue is short, reads the whole table, and is kept while a
+    backlog grows, until somebody analyzes the table: 300 outcomes among 100,000 jobs then took seconds.
+    """
+
+    def __init__(self, queue: str) -> None:
+        """Prepare the statements for `queue`.
+
+        Raises:
+            ValueError: it is not a queue name.
+        """
+        super().__init__(queue)
+        self._claim = self.statement(_CLAIM)
+        self._settle = self.statement(_SETTLE)
+        self._delete_held = self.statement(_DELETE_HELD)
+        self._retry = self.statement(_RETRY)
+        self._held = self.statement(_HELD)
+        self._heartbeat = self.statement(_HEARTBEAT)
+
+    async def claim(
+        self,
+        connection: Connection,
+        streamed: Sequence[tuple[str, int]],
+        lease_id: int,
+        running: Sequence[int] = (),
+    ) -> tuple[list[Claimed], set[str]]:
+        """Take the rows that nobody live holds under a lease, each with a new fence.
+
+        A row that is gone, settled, waiting for a retry or held by a live worker is not returned.
+
+        Args:
+            connection: where to.
+            streamed: the rows, as (job id, lease token as streamed).
+            lease_id: this worker's lease.
+            running: fences of rows that this worker runs. Others that it holds may be claimed again: their claim was
+                committed without its hearing of it.
+
+        Returns:
+            The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
+            run out and will be renewed or replaced.
+        """
+        ordered = sorted(streamed)
+        cursor = await connection.execute(
+            self._claim,
+            {
+                "job_id": [job_id for job_id, _ in ordered],
+                "streamed_token": [token for _, token in ordered],
+                "lease_id": lease_id,
+                "running": list(running),
+            },
+            binary=True,
+        )
+        claimed: list[Claimed] = []
+        again: set[str] = set()
+        for row in await cursor.fetchall():
+            if row[1] is None:
+                again.add(row[0])
+            else:
+                claimed.append(Claimed(*row))
+        return claimed, again
+
+    async def settle(self, connection: Connection, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
+        """Store outcomes that somebody waits for inline, and tell them.
+
+        Returns:
+            The ids of the stored ones, and of those that are held but have no waiter: signal them, then delete them.
+            An id in neither was raced or is fenced off: ask once more to know.
+        """
+        ordered = sorted(settled)
+        cursor = await connection.execute(
+            self._settle,
+            {
+                "job_id": [job.job_id for job in ordered],
+                "lease_token": [job.lease_token for job in ordered],
+                "outcome": [job.outcome for job in ordered],
+                "result": [job.result for job in ordered],
+            },
+            binary=True,
+            prepare=False,
+        )
+        stored: set[str] = set()
+        unwaited: set[str] = set()
+        for job_id, was_stored in await cursor.fetchall():
+            (stored if was_stored else unwaited).add(job_id)
+        return stored, unwaited
+
+    async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
+        """Delete rows given as (job id, lease token), if the token still holds; return the ids of the deleted."""
+        ordered = sorted(held)
+        cursor = await connection.execute(
+            self._delete_held,
+            {"job_id": [job_id for job_id, _ in ordered], "lease_token": [token for _, token in ordered]},
+            prepare=False,
+        )
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def retry(
+        self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes | None, int]]
+    ) -> set[str]:
+        """Schedule next attempts, given as (job id, fence, delay in ms, failure, failed attempt); return the ids."""
+        ordered = sorted(failed)
+        cursor = await connection.execute(
+            self._retry,
+            {
+                "job_id": [job[0] for job in ordered],
+                "lease_token": [job[1] for job in ordered],
+                "delay_ms": [job[2] for job in ordered],
+                "failure": [job[3] for job in ordered],
+                "attempt": [job[4] for job in ordered],
+            },
+            prepare=False,
+        )
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:
+        """Return which of the (job id, lease token) pairs still hold, and whether a stop was asked for."""
+        cursor = await connection.execute(
+            self._held,
+            {"job_id": [job_id for job_id, _ in held], "lease_token": [token for _, token in held]},
+            prepare=False,
+        )
+        return dict(await cursor.fetchall())
+
+    async def heartbeat(self, connection: Connection, beats: Sequence[tuple[str, int, bytes]]) -> None:
+        """Store heartbeat details, given as (job id, lease token, details)."""
+        ordered = sorted(beats)
+        await connection.execute(
+            self._heartbeat,
+            {
+                "job_id": [job_id for job_id, _, _ in ordered],
+                "lease_token": [token for _, token, _ in ordered],
+                "details": [details for _, _, details in ordered],
+            },
+            prepare=False,
+        )
