@@ -26,6 +26,7 @@ from delegator.startup import wait_for
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
 from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
+from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner
 from http_workers.finisher import Finisher
@@ -202,8 +203,10 @@ async def _serve(
             state=states["postgresql"],
             on_finished=jobs.finished,
         )
+        acks = Acknowledger(source, states["stream"])
         receiver = Receiver(
             source=source,
+            acknowledge=acks.add,
             pool=pool,
             table=table,
             lease=lease,
@@ -223,12 +226,13 @@ async def _serve(
             running=jobs.running,
             fenced=options.claim is ClaimMode.LEASE,
         )
-        async with _background(finisher.run(), monitor.run(), watch_temporal(client, states["temporal"])):
+        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})
                     await stop.wait()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
+            await acks.flush()
             await _wind_down(jobs, finisher, lease, options.grace)
         _log.info("worker_stopped")
 

@@ -36,6 +36,7 @@ class Receiver:
         self,
         *,
         source: StreamSource,
+        acknowledge: Callable[[Sequence[str]], None],
         pool: Pool,
         table: QueueTable,
         lease: LeaseKeeper,
@@ -52,6 +53,7 @@ class Receiver:
 
         Args:
             source: the stream.
+            acknowledge: has messages acknowledged soon.
             pool: connections for claims.
             table: the queue's table.
             lease: this process's lease.
@@ -66,6 +68,7 @@ class Receiver:
             start: takes a claimed job; its slot is the receiver's to give, the job's to release.
         """
         self._source = source
+        self._acknowledge = acknowledge
         self._pool = pool
         self._table = table
         self._lease = lease
@@ -146,7 +149,7 @@ class Receiver:
             self._metrics.dropped.inc(unused)
             self._slots.release(unused)
         # From here on the lease is the truth: the stream may forget.
-        await self._acknowledge([message.ack_id for message in messages])
+        self._acknowledge([message.ack_id for message in messages])
 
     async def _claim(self, jobs: Mapping[str, Job]) -> list[Claimed]:
         claimed: list[Claimed] = []
@@ -182,13 +185,6 @@ class Receiver:
     def _running(self, wanted: Sequence[tuple[str, int]]) -> list[int]:
         """Return the fences of rows that this worker holds already: not to be claimed from itself."""
         return [token for job_id, _ in wanted if (token := self._fence(job_id)) is not None]
-
-    async def _acknowledge(self, ack_ids: Sequence[str]) -> None:
-        try:
-            await self._source.ack(ack_ids)
-        except (StreamError, WireError) as error:
-            # They come again, and the claim drops them.
-            self._stream_state.lost(str(error))
 
 
 def _as_streamed(job: Job) -> Claimed:

@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from delegator.config import Settings
+from delegator.memory import collect_rarely
 from delegator.relay.embed import serve
 from delegator.relay.options import RelayOptions
 
@@ -32,6 +33,7 @@ def relay(
     """Stream the queues over Sequin's pull API: the stream for one machine, tests and CI."""
     settings = Settings.load(database_url=database_url, stream_token=token, queues=tuple(queue) if queue else None)
     options = RelayOptions.from_settings(settings, host=host, port=port)
+    collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_signalled(options))
 

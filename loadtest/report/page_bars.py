@@ -80,7 +80,8 @@ def bar_plot(
     if not any(bar.total > 0 for bar in bars):
         return None
     height = _TOP + _ROW * len(bars) + _FOOT
-    box = Box(left=_LEFT, top=_TOP, right=WIDTH - 16, bottom=height - _FOOT)
+    box = Box(left=_LEFT, top=_TOP, right=WIDTH - 22, bottom=height - _FOOT)
+    legend = {part: kind for part, kind in legend.items() if any(part in bar.parts for bar in bars)}
     scale = Linear(max(bar.total for bar in bars))
     svg = drawing(
         WIDTH,

@@ -11,7 +11,7 @@ from loadtest.costs.model import UnitCosts
 from loadtest.measure import RunResult
 from loadtest.report.page_bars import Bar, BarPlot, bar_plot
 from loadtest.report.page_style import component_classes, ranked_classes
-from loadtest.report.page_table import jobs_of, unit_costs
+from loadtest.report.page_table import counts_jobs, jobs_of, unit_costs
 
 _MOST_OPERATIONS: Final = 7
 _OTHERS: Final = "all others"
@@ -61,7 +61,14 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
         ),
         bar_plot(
             [
-                Bar(arm, {part: found[part].peak_rss_bytes / _MIB for part in order if part in found})
+                Bar(
+                    arm,
+                    {
+                        part: found[part].peak_rss_bytes / _MIB
+                        for part in order
+                        if part in found and found[part].peak_rss_bytes
+                    },
+                )
                 for arm, run in runs.items()
                 if run.costs and (found := run.costs.processes)
             ],
@@ -74,6 +81,27 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
         ),
     )
     return [plot for plot in plots if plot is not None]
+
+
+def throughput_bars(comparison: Comparison, arms: Mapping[str, str], name: str) -> BarPlot | None:
+    """Draw throughput on the whole, for runs that were not watched second by second.
+
+    Args:
+        comparison: what is drawn.
+        arms: CSS class of each arm.
+        name: of the drawing, unique within the page.
+    """
+    jobs = counts_jobs(comparison)
+    runs = {arm: median_run(found) for arm, found in comparison.runs.items()}
+    return bar_plot(
+        [Bar(arm, {"": run.jobs_per_s if jobs else run.workflows_per_s}) for arm, run in runs.items()],
+        name=f"{name}-throughput",
+        title="Throughput",
+        note="Higher is better.",
+        unit="jobs/s" if jobs else "workflows/s",
+        legend={},
+        arms=arms,
+    )
 
 
 def _plain(

@@ -15,7 +15,7 @@ from loadtest.report.page_text import number
 
 WIDTH: Final = 420.0
 _HEIGHT: Final = 270.0
-_BOX: Final = Box(left=46, top=30, right=WIDTH - 14, bottom=_HEIGHT - 42)
+_BOX: Final = Box(left=46, top=30, right=WIDTH - 20, bottom=_HEIGHT - 42)
 _APART: Final = 8.0  # medians that differ by more share a logarithmic axis
 _PARTIAL: Final = 0.25  # of its last second a run must have lasted so much for a rate
 

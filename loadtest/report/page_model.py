@@ -1,24 +1,32 @@
-"""What the files hold that `run --json`, `compare --json` and this report write."""
+"""What the files hold that the `--json` of `run`, `compare`, `bulk` and `peers` and this report write."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from delegator.errors import ConfigurationError
+from loadtest.bulk.results import BulkResult
 from loadtest.comparison import Comparison
 from loadtest.measure import RunResult
+from loadtest.report.page_bulk import as_comparison
 from loadtest.report.page_text import clean
+
+R = TypeVar("R")
 
 RESULTS: Final = "results"
 """The key of the file beside a page: a list of what the files held."""
 _LARGEST: Final = 1e15
 _DEEPEST: Final = 20
+_MODE: Final = "mode"
+"""The key that tells a comparison of queues from one of arms."""
 _RUN: Final = TypeAdapter(RunResult)
+_BULK: Final = TypeAdapter(BulkResult)
+_WHAT: Final = "a result that --json of `loadtest run`, `compare`, `bulk` or `peers` wrote"
 # Runs of the same load, whatever file they are in, stand side by side.
 _LOAD: Final = ("scenario", "workflows", "jobs", "concurrency", "payload_bytes")
 
@@ -57,7 +65,7 @@ def comparisons(results: Sequence[Mapping[str, Any]]) -> list[Comparison]:
         if "arms" in result:
             places.append(_comparison(result))
             continue
-        run = _run(result)
+        run = _validated(result, _RUN)
         load = tuple(getattr(run, name) for name in _LOAD)
         if load not in singles:
             places.append(load)
@@ -72,9 +80,9 @@ def _results(path: Path) -> list[dict[str, Any]]:
         raise UnreadableError(f"can't read {path}: {error.strerror}") from None
     except (ValueError, RecursionError):
         raise UnreadableError(f"{path} is not JSON: is it a file that --json wrote?") from None
-    results = content.get(RESULTS, [content]) if isinstance(content, dict) else content
-    if not isinstance(results, list) or not results or not all(isinstance(result, dict) for result in results):
-        raise UnreadableError(f"{path} holds no results of `loadtest run --json` or `loadtest compare --json`")
+    results = _list(content)
+    if not results or not all(isinstance(result, dict) for result in results):
+        raise UnreadableError(f"{path} does not hold {_WHAT}")
     try:
         cleaned = [_clean(result) for result in results]
         comparisons(cleaned)
@@ -83,22 +91,47 @@ def _results(path: Path) -> list[dict[str, Any]]:
     return cleaned
 
 
+def _list(content: Any) -> list[Any]:
+    if not isinstance(content, dict):
+        return content if isinstance(content, list) else []
+    if isinstance(found := content.get(RESULTS), list):
+        return found
+    if "arms" not in content and content and all(isinstance(part, dict) and _MODE in part for part in content.values()):
+        return list(content.values())
+    return [content]
+
+
 def _comparison(result: Mapping[str, Any]) -> Comparison:
-    medians, runs = result["arms"], result.get("runs")
+    scenario, rounds = result.get("scenario"), result.get("rounds", 1)
+    if not isinstance(rounds, int) or rounds < 1:
+        raise UnreadableError("rounds is not a number above 0")
+    if _MODE in result:
+        runs = _runs(result, _BULK, "contender")
+        settings, versions = result.get("settings"), result.get("versions")
+        return as_comparison(
+            runs,
+            rounds,
+            settings if isinstance(settings, dict) else {},
+            versions if isinstance(versions, dict) else {},
+        )
+    if not isinstance(scenario, str):
+        raise UnreadableError("scenario is not a text")
+    return Comparison(scenario, rounds, _runs(result, _RUN, "arm"))
+
+
+def _runs(result: Mapping[str, Any], kind: TypeAdapter[R], key: str) -> dict[str, list[R]]:
+    medians, runs = result["arms"], result.get("runs", [])
     if not isinstance(medians, dict) or not medians:
         raise UnreadableError("arms is not an object that names at least one")
-    if runs is not None and not isinstance(runs, list):
+    if not isinstance(runs, list):
         raise UnreadableError("runs is not a list")
-    by_arm: dict[str, list[RunResult]] = {name: [] for name in medians}
-    for number, run in enumerate(runs or []):
-        if (read_run := _run(run, f"runs.{number}.")).arm in by_arm:
-            by_arm[read_run.arm].append(read_run)
+    by_arm: dict[str, list[R]] = {name: [] for name in medians}
+    for number, content in enumerate(runs):
+        run = _validated(content, kind, f"runs.{number}.")
+        if (name := getattr(run, key)) in by_arm:
+            by_arm[name].append(run)
     # Files of before the runs were kept have the medians alone.
-    complete = {name: found or [_run(medians[name], f"arms.{name}.")] for name, found in by_arm.items()}
-    scenario, rounds = result.get("scenario"), result.get("rounds", 1)
-    if not isinstance(scenario, str) or not isinstance(rounds, int) or rounds < 1:
-        raise UnreadableError("scenario or rounds is missing or of another type")
-    return Comparison(scenario, rounds, complete)
+    return {name: found or [_validated(medians[name], kind, f"arms.{name}.")] for name, found in by_arm.items()}
 
 
 def _of_runs(runs: Sequence[RunResult]) -> Comparison:
@@ -108,14 +141,14 @@ def _of_runs(runs: Sequence[RunResult]) -> Comparison:
     return Comparison(runs[0].scenario, max(map(len, by_arm.values())), by_arm)
 
 
-def _run(content: Any, where: str = "") -> RunResult:
+def _validated(content: Any, kind: TypeAdapter[R], where: str = "") -> R:
     try:
-        return _RUN.validate_python(content)
+        return kind.validate_python(content)
     except ValidationError as errors:
         error = errors.errors(include_url=False, include_input=False)[0]
         place = where + ".".join(map(str, error["loc"]))
         reason = f"{place or 'the result'}: {error['msg'][:1].lower()}{error['msg'][1:]}"
-        raise UnreadableError(f"{reason}; is it a result of `loadtest run --json` or `compare --json`?") from None
+        raise UnreadableError(f"{reason}; is it {_WHAT}?") from None
 
 
 def _clean(content: Any, depth: int = 0) -> Any:

@@ -13,7 +13,7 @@ from loadtest.report.page_scale import Linear
 from loadtest.report.page_sections import load
 from loadtest.report.page_style import arm_classes, stylesheet
 from loadtest.report.page_svg import Box, drawing, element, label, line, text_of
-from loadtest.report.page_table import unit_costs
+from loadtest.report.page_table import counts_jobs, unit_costs
 from loadtest.report.page_text import number, shortened, times
 
 _MARGIN: Final = 24.0
@@ -25,7 +25,8 @@ _ROW: Final = 24.0
 _BAR: Final = 13.0
 _GAP: Final = 26.0
 _LONGEST_NAME: Final = 16
-_LONGEST_LOAD: Final = 90
+_LETTER: Final = 6.8  # about the width of one in a note
+_MOST_COLUMNS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +41,16 @@ def plot(comparisons: Sequence[Comparison]) -> str:
     Args:
         comparisons: a block of bars each.
     """
-    columns = [
+    known = [
         column
         for column in _COLUMNS
         if any(
-            column.value(median_run(runs), _several(comparison)) is not None
+            column.value(median_run(runs), counts_jobs(comparison)) is not None
             for comparison in comparisons
             for runs in comparison.runs.values()
         )
     ]
+    columns = known[:_MOST_COLUMNS]
     width = 2 * _MARGIN + _NAMES + _COLUMN * max(len(columns), 2)
     heights = [_HEAD + _ROW * len(comparison.runs) for comparison in comparisons]
     height = sum(heights) + _GAP * (len(heights) - 1) + 1.5 * _MARGIN
@@ -62,30 +64,31 @@ def plot(comparisons: Sequence[Comparison]) -> str:
     )
     top = _MARGIN / 2
     for comparison, size in zip(comparisons, heights, strict=True):
-        svg.append(_block(comparison, columns, top))
+        svg.append(_block(comparison, columns, top, width))
         top += size + _GAP
     return text_of(svg) + "\n"
 
 
-def _block(comparison: Comparison, columns: Sequence[_Column], top: float) -> Element:
+def _block(comparison: Comparison, columns: Sequence[_Column], top: float, width: float) -> Element:
     group = element("g")
     classes = arm_classes(comparison.runs)
     group.append(label(_MARGIN, top + 20, shortened(comparison.scenario, 30), kind="head"))
     beside = _MARGIN + 9.5 * min(len(comparison.scenario), 30) + 12
-    group.append(label(beside, top + 20, shortened(load(comparison), _LONGEST_LOAD), kind="note"))
+    room = int((width - _MARGIN - beside) / _LETTER)
+    group.append(label(beside, top + 20, shortened(load(comparison), room), kind="note"))
     for row, arm in enumerate(comparison.runs):
         y = top + _HEAD + _ROW * row
         group.append(label(_MARGIN, y + _BAR - 1, shortened(arm, _LONGEST_NAME)))
     for at, column in enumerate(columns):
         left = _MARGIN + _NAMES + _COLUMN * at
-        group.append(label(left, top + 48, column.title(_several(comparison)), kind="note"))
+        group.append(label(left, top + 48, column.title(counts_jobs(comparison)), kind="note"))
         box = Box(left=left, top=top + _HEAD, right=left + _BARS, bottom=top + _HEAD + _ROW * len(comparison.runs))
         _bars(group, comparison, column, box, classes)
     return group
 
 
 def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, classes: dict[str, str]) -> None:
-    several = _several(comparison)
+    several = counts_jobs(comparison)
     rounds = {
         arm: [value for run in runs if (value := column.value(run, several)) is not None]
         for arm, runs in comparison.runs.items()
@@ -115,15 +118,11 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
             group.append(label(aside, y + _BAR - 1.5, times(median / base), kind="note"))
 
 
-def _several(comparison: Comparison) -> bool:
-    return any(run.jobs > 1 for runs in comparison.runs.values() for run in runs)
-
-
 def _said(comparison: Comparison) -> str:
     parts = []
     for arm, runs in comparison.runs.items():
-        rate = _rate(median_run(runs), _several(comparison))
-        parts.append(f"{arm} {number(rate)} {_unit(_several(comparison))}")
+        rate = _rate(median_run(runs), counts_jobs(comparison))
+        parts.append(f"{arm} {number(rate)} {_unit(counts_jobs(comparison))}")
     return f"{comparison.scenario}: {', '.join(parts)}."
 
 
@@ -144,4 +143,8 @@ _COLUMNS: Final = (
     _Column(_unit, _rate),
     _Column(lambda several: "latency p50, ms", lambda run, several: run.latency_ms.p50 if run.latency_ms else None),
     _Column(lambda several: "Temporal persistence operations/job", _persistence),
+    _Column(
+        lambda several: "enqueue to start p50, ms",
+        lambda run, several: run.job_start_ms.p50 if run.job_start_ms else None,
+    ),
 )

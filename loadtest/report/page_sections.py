@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from loadtest.comparison import Comparison
 from loadtest.report.page_bars import BarPlot
-from loadtest.report.page_costs import cost_plots
+from loadtest.report.page_bulk import bulk_words
+from loadtest.report.page_costs import cost_plots, throughput_bars
 from loadtest.report.page_lines import Plot, latency_plot, throughput_plot
 from loadtest.report.page_style import arm_classes
-from loadtest.report.page_table import Line, table
+from loadtest.report.page_table import Line, counts_jobs, table
 from loadtest.report.page_text import DASH, clean, times
 
 _FLOOR: Final = "floor"
@@ -50,7 +51,7 @@ class Section:
     """Its table."""
     plots: Sequence[Plot]
     """Its plots of lines."""
-    costs: Sequence[BarPlot]
+    bars: Sequence[BarPlot]
     """Its plots of bars."""
     settings: Mapping[str, str]
     """What shaped the runs."""
@@ -68,6 +69,8 @@ def sections(comparisons: Sequence[Comparison]) -> list[Section]:
 def command(comparison: Comparison) -> str:
     """Return the command that does it again; a file that does not know its settings gives the load alone."""
     run = next(iter(comparison.runs.values()))[0]
+    if not run.workflows:
+        return _python(bulk_words(run, list(comparison.runs), comparison.rounds))
     settings = run.settings or {name: getattr(run, name) for name in ("workflows", "jobs", "concurrency")}
     arms = list(comparison.runs)
     if len(arms) == 1 and comparison.rounds == 1:
@@ -81,13 +84,15 @@ def command(comparison: Comparison) -> str:
             words.append(flag)
         elif isinstance(value, str | int | float) and value is not False:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-    return shlex.join(["python", "-m", "loadtest", *words])
+    return _python(words)
 
 
 def load(comparison: Comparison) -> str:
     """Say how much was done, in a few words."""
     run = next(iter(comparison.runs.values()))[0]
-    words = [f"{run.workflows:,} workflow{'s' * (run.workflows != 1)} of {run.jobs:,} job{'s' * (run.jobs != 1)}"]
+    words = [f"{run.jobs:,} job{'s' * (run.jobs != 1)}"]
+    if run.workflows:
+        words[0] = f"{run.workflows:,} workflow{'s' * (run.workflows != 1)} of {words[0]}"
     if run.concurrency is not None:
         words.append(f"{run.concurrency:,} in flight")
     if isinstance(rate := run.settings.get("rate"), int | float):
@@ -99,10 +104,16 @@ def load(comparison: Comparison) -> str:
     return " · ".join(words)
 
 
+def _python(words: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "loadtest", *words])
+
+
 def _section(comparison: Comparison, name: str) -> Section:
     arms = arm_classes(comparison.runs)
     first = next(iter(comparison.runs.values()))[0]
-    plots = (latency_plot(comparison, arms, f"{name}-latency"), throughput_plot(comparison, arms, f"{name}-rate"))
+    latency = latency_plot(comparison, arms, f"{name}-latency")
+    throughput = throughput_plot(comparison, arms, f"{name}-rate")
+    bars = None if throughput else throughput_bars(comparison, arms, name)
     return Section(
         name=name,
         title=comparison.scenario,
@@ -111,8 +122,8 @@ def _section(comparison: Comparison, name: str) -> Section:
         arms=arms,
         headlines=_headlines(comparison, arms),
         lines=table(comparison),
-        plots=[plot for plot in plots if plot is not None],
-        costs=cost_plots(comparison, arms, name),
+        plots=[plot for plot in (latency, throughput) if plot is not None],
+        bars=[*([bars] if bars else []), *cost_plots(comparison, arms, name)],
         settings=_facts(first.settings),
         versions=_facts(first.versions),
         command=command(comparison),
@@ -121,12 +132,12 @@ def _section(comparison: Comparison, name: str) -> Section:
 
 def _headlines(comparison: Comparison, arms: Mapping[str, str]) -> list[Headline]:
     found = []
-    several = any(run.jobs > 1 for runs in comparison.runs.values() for run in runs)
+    jobs = counts_jobs(comparison)
     for arm in comparison.runs:
         if arm in (comparison.baseline, _FLOOR):
             continue
         ratio = comparison.ratio(arm, comparison.baseline)
-        rate = ratio.jobs_per_s if several else ratio.workflows_per_s
+        rate = ratio.jobs_per_s if jobs else ratio.workflows_per_s
         facts = (
             ("throughput", times(rate or ratio.workflows_per_s or ratio.jobs_per_s)),
             ("p50", times(ratio.latency_p50)),

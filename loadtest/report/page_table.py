@@ -60,7 +60,12 @@ class Line:
 
 def jobs_of(run: RunResult) -> int:
     """Return the jobs that the costs of a run are shared out to; of the floor, what the other arms had."""
-    return run.completed * run.jobs
+    return run.completed * run.jobs if run.workflows else run.completed
+
+
+def counts_jobs(comparison: Comparison) -> bool:
+    """Say whether throughput is best told in jobs: where a workflow has several, or there are no workflows."""
+    return any(run.jobs > 1 for runs in comparison.runs.values() for run in runs)
 
 
 def unit_costs(run: RunResult) -> UnitCosts | None:
@@ -127,8 +132,13 @@ def _cpu(run: RunResult) -> float | None:
 
 
 def _memory(run: RunResult) -> float | None:
-    processes = run.costs.processes.values() if run.costs else ()
-    return sum(process.peak_rss_bytes for process in processes) or None
+    peaks = [process.peak_rss_bytes for process in run.costs.processes.values()] if run.costs else []
+    return sum(peaks) if peaks and all(peaks) else None
+
+
+def _relay(run: RunResult) -> float | None:
+    relay = run.costs.processes.get("relay") if run.costs else None
+    return relay.peak_rss_bytes or None if relay else None
 
 
 def _share(run: RunResult) -> float | None:
@@ -136,11 +146,11 @@ def _share(run: RunResult) -> float | None:
     return run.completed / whole if whole else None
 
 
-_WORKFLOWS, _JOBS = "Workflows", "Jobs"
+_OUTCOME, _WORKFLOWS, _JOBS = "Outcome", "Workflows", "Jobs"
 _TEMPORAL, _POSTGRES, _MACHINE = "Taken from Temporal", "Taken from PostgreSQL", "Taken from the machine"
 
 _MEASURES: Final = (
-    Measure(_WORKFLOWS, "right answers", "", _share, percent, compared=False),
+    Measure(_OUTCOME, "right answers", "", _share, percent, compared=False),
     Measure(_WORKFLOWS, "throughput", "workflows/s", lambda run: run.workflows_per_s or None),
     *(
         Measure(_WORKFLOWS, f"latency {part}", "ms", _latency("latency_ms", part))
@@ -165,5 +175,6 @@ _MEASURES: Final = (
     Measure(_POSTGRES, "commits", "per job", _cost("commits")),
     Measure(_POSTGRES, "dead tuples", "per job", _cost("dead_tuples")),
     Measure(_MACHINE, "processor time", "ms per job", _cpu),
-    Measure(_MACHINE, "memory, sum of peaks", "", _memory, size),
+    Measure(_MACHINE, "relay's peak memory", "", _relay, size),
+    Measure(_MACHINE, "all peaks of memory", "", _memory, size),
 )

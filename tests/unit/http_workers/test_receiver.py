@@ -35,14 +35,6 @@ class Pool:
         yield None
 
 
-class Source:
-    def __init__(self) -> None:
-        self.acked: list[str] = []
-
-    async def ack(self, ack_ids: Sequence[str]) -> None:
-        self.acked += ack_ids
-
-
 def message(job_id: str, ack_id: str) -> Message:
     names = ["namespace", "workflow_id", "run_id", "task_token", "input", "header", "options", "enqueued_at"]
     record = dict.fromkeys(names) | {"job_id": job_id, "job_type": "t", "lease_token": 1, "attempt": 0}
@@ -50,10 +42,12 @@ def message(job_id: str, ack_id: str) -> Message:
 
 
 async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
-    table, source, slots = Table(), Source(), Slots(10)
+    table, slots = Table(), Slots(10)
+    acked: list[str] = []
     started: dict[str, Job] = {}
     receiver = Receiver(
-        source=source,  # type: ignore[arg-type]
+        source=Mock(),
+        acknowledge=acked.extend,
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
         lease=Mock(lease_id=7),
@@ -78,5 +72,5 @@ async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
     await asyncio.gather(*takes)
     assert table.claims == [["a", "b"], ["c"]]
     assert sorted(started) == ["a", "b", "c"] and started["a"].lease_token == started["b"].lease_token
-    assert sorted(source.acked) == ["1", "2", "3", "4"]
+    assert sorted(acked) == ["1", "2", "3", "4"]
     assert await slots.reserve(10) == 7

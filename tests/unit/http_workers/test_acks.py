@@ -1,0 +1,56 @@
+"""Acknowledging: at once while messages are rare, together while they pour in, never given up for one refusal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from unittest.mock import Mock
+
+from delegator.errors import StreamError
+from http_workers.acks import Acknowledger
+
+
+class Source:
+    def __init__(self) -> None:
+        self.requests: list[list[str]] = []
+        self.down = False
+
+    async def ack(self, ack_ids: Sequence[str]) -> None:
+        if self.down:
+            raise StreamError("it is away")
+        self.requests.append(list(ack_ids))
+
+
+async def _settled(source: Source, requests: int) -> None:
+    async with asyncio.timeout(5):
+        while len(source.requests) < requests:
+            await asyncio.sleep(0.001)
+
+
+async def test_the_first_goes_at_once_and_those_behind_it_together() -> None:
+    source = Source()
+    acks = Acknowledger(source, Mock())  # type: ignore[arg-type]
+    running = asyncio.create_task(acks.run())
+    try:
+        acks.add(["a"])
+        await _settled(source, 1)
+        for ack_id in "bcd":
+            acks.add([ack_id])
+            await asyncio.sleep(0)
+        await _settled(source, 2)
+    finally:
+        running.cancel()
+    assert source.requests == [["a"], ["b", "c", "d"]]
+
+
+async def test_an_outage_is_told_and_outlived() -> None:
+    source, state = Source(), Mock()
+    acks = Acknowledger(source, state)  # type: ignore[arg-type]
+    source.down = True
+    acks.add(["a"])
+    await acks.flush()
+    state.lost.assert_called_once()
+    source.down = False
+    acks.add([str(number) for number in range(5_000)])
+    await acks.flush()
+    assert [len(request) for request in source.requests] == [2_000, 2_000, 1_000]
