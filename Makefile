@@ -5,10 +5,10 @@ INSTALLED := .venv/.installed
 # pytest arguments, for example: make test ARGS="-k relay -x"
 ARGS ?=
 
-.PHONY: help install demo test check format chaos bench atlas clean
+.PHONY: help install demo test check format chaos bench atlas temporal-postgres clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 install: $(INSTALLED) ## create .venv and install everything
 
@@ -44,6 +44,9 @@ bench: $(INSTALLED) ## all arms in turn, one scenario after the other
 
 atlas: $(INSTALLED) ## build the Atlas CLI (needs Go; about two minutes, once)
 	@.ci/build-atlas
+
+temporal-postgres: ## build Temporal's own server, for `--temporal postgres` (needs Go; about four minutes, once)
+	@.ci/build-temporal
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from delegator.config import Settings
-from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator.dev import RunningStack, StackOptions, TemporalKind, embedded_stack
 from delegator.errors import DependencyError
 
 _KEPT_BY_DEFAULT = Path(".delegator") / "stack"
@@ -39,6 +39,13 @@ def dev(
     ] = None,
     queues: Annotated[str | None, typer.Option(help="Declared queues, comma-separated.")] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Without Temporal's web UI.")] = False,
+    temporal: Annotated[
+        TemporalKind,
+        typer.Option(
+            help="dev: the dev server. postgres: Temporal's own server on a PostgreSQL of its own, "
+            "without UI (make temporal-postgres builds it)."
+        ),
+    ] = "dev",
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Start PostgreSQL, Temporal, the schema and the relay on this machine; stop them on Ctrl-C."""
@@ -48,6 +55,7 @@ def dev(
         keep=kept,
         queues=Settings.load(queues=queues).queues,
         headless=headless,
+        temporal=temporal,
     )
     logging.getLogger("delegator.dev").addHandler(logging.NullHandler())
     raise typer.Exit(asyncio.run(_serve(options, as_json=as_json)))
@@ -96,7 +104,7 @@ def _as_text(stack: RunningStack, options: StackOptions) -> str:
     exports = [f"  export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
     rows = {
         "Temporal": stack.temporal_address,
-        "Temporal UI": stack.temporal_ui_url or "off (--headless)",
+        "Temporal UI": stack.temporal_ui_url or ("off (--headless)" if options.temporal == "dev" else "none"),
         "Temporal metrics": stack.temporal_metrics_url,
         "Stream": stack.environment.get("DELEGATOR_STREAM_URL", "off"),
         "Data and logs": f"{stack.directory} ({'kept' if options.keep else 'removed at the end'})",

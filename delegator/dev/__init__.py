@@ -1,5 +1,5 @@
 """The embedded stack: everything the engine needs, on one machine, from PyPI wheels."""
 
-from delegator.dev.stack import RunningStack, StackOptions, embedded_stack
+from delegator.dev.stack import RunningStack, StackOptions, TemporalKind, embedded_stack
 
-__all__ = ["RunningStack", "StackOptions", "embedded_stack"]
+__all__ = ["RunningStack", "StackOptions", "TemporalKind", "embedded_stack"]

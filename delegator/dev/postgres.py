@@ -7,7 +7,9 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
@@ -52,7 +54,16 @@ StopMode = Literal["fast", "immediate"]
 class Postgres(Component):
     """One PostgreSQL server with a data directory of its own."""
 
-    def __init__(self, directory: Path, log: Path, *, durable: bool, preferred_port: int | None = USUAL_PORT) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        log: Path,
+        *,
+        durable: bool,
+        preferred_port: int | None = USUAL_PORT,
+        name: str = "postgres",
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Describe the server.
 
         Args:
@@ -60,14 +71,22 @@ class Postgres(Component):
             log: its log file.
             durable: the data is kept, so a new database is flushed to disk before use.
             preferred_port: the usual port; None takes any.
+            name: the component's name.
+            settings: PostgreSQL settings that differ from the usual ones of the stack.
         """
-        super().__init__("postgres", log, (preferred_port,))
+        super().__init__(name, log, (preferred_port,))
+        self._settings = {**_SETTINGS, **settings}
         self._directory = directory
         self._data = directory / "data"
         self._durable = durable
         self._account: Account | None = None
         self._bin: Path | None = None
         self._password = ""
+
+    @property
+    def password(self) -> str:
+        """The superuser's password; empty before the first start."""
+        return self._password
 
     def url(self, database: str = DATABASE) -> str:
         """Return the URL of one of its databases, for the superuser, with the password."""
@@ -94,7 +113,7 @@ class Postgres(Component):
 
     def command(self) -> Command:
         """Return the server's command."""
-        settings = _SETTINGS | {"port": str(self.ports[0])}
+        settings = self._settings | {"port": str(self.ports[0])}
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         # SIGQUIT: stops at once and recovers from the WAL, as after our own sudden death; a fast stop could wait.
         return self._run("postgres", "-D", str(self._data), *arguments, death_signal=signal.SIGQUIT)
@@ -157,7 +176,7 @@ class Postgres(Component):
         child = await Child.spawn(self._run("initdb", "-D", str(self._data), *arguments))
         try:
             if await child.wait() != 0:
-                raise DependencyError(self.obituary(child).replace("postgres", "initdb", 1))
+                raise DependencyError(self.obituary(child).replace(self.name, "initdb", 1))
         except BaseException:
             await child.kill()
             raise

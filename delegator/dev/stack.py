@@ -1,4 +1,4 @@
-"""The embedded stack: PostgreSQL, Temporal's dev server, the schema, the relay and the sweeper on one machine."""
+"""The embedded stack: PostgreSQL, Temporal, the schema, the relay and the sweeper on one machine."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from delegator.dev import postgres, temporal
+from delegator.dev import postgres, temporal, temporal_postgres
 from delegator.dev.component import Component
 from delegator.dev.directory import StackDirectory
 from delegator.dev.migrations import migrate_database
 from delegator.dev.postgres import Postgres, StopMode
 from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
-from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.dev.temporal import NAMESPACE, Temporal, TemporalServer
+from delegator.dev.temporal_postgres import TemporalOnPostgres, TemporalPrograms
 from delegator.errors import ConfigurationError, DependencyError
 from schema.queues import DEFAULT_QUEUE
 
 _log = logging.getLogger(__name__)
+
+TemporalKind = Literal["dev", "postgres"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class StackOptions:
     """Take the usual ports where they are free (54320, 7233, 8233, 7376); False: any free ones."""
     temporal_file: bool = False
     """Keep Temporal's workflows in a file even when the data is thrown away, so that it can be restarted."""
+    temporal: TemporalKind = "dev"
+    """`dev`: the dev server; `postgres`: Temporal's own, on a second PostgreSQL (component `temporal-postgres`)."""
     programs: tuple[ProgramSpec, ...] = PROGRAMS
     """The engine's processes to run."""
 
@@ -61,13 +67,35 @@ class RunningStack:
             durable=options.keep,
             preferred_port=postgres.USUAL_PORT if usual else None,
         )
-        self.temporal = TemporalServer(
-            directory.log("temporal"),
-            database=directory.path / "temporal.db" if durable_temporal else None,
-            headless=options.headless,
-            preferred_port=temporal.USUAL_PORT if usual else None,
-            preferred_ui_port=temporal.USUAL_UI_PORT if usual else None,
-        )
+        self.temporal_postgres: Postgres | None = None
+        """The PostgreSQL that Temporal has for itself; None: it is the dev server."""
+        self.temporal: Temporal
+        """The Temporal server."""
+        if options.temporal == "postgres":
+            self.temporal_postgres = Postgres(
+                directory.path / "temporal-postgres",
+                directory.log("temporal-postgres"),
+                durable=durable_temporal,
+                preferred_port=None,
+                name="temporal-postgres",
+                settings=temporal_postgres.SETTINGS,
+            )
+            self.temporal = TemporalOnPostgres(
+                directory.path / "temporal",
+                directory.log("temporal"),
+                self.temporal_postgres,
+                TemporalPrograms.find(),
+                durable=durable_temporal,
+                preferred_port=temporal.USUAL_PORT if usual else None,
+            )
+        else:
+            self.temporal = TemporalServer(
+                directory.log("temporal"),
+                database=directory.path / "temporal.db" if durable_temporal else None,
+                headless=options.headless,
+                preferred_port=temporal.USUAL_PORT if usual else None,
+                preferred_ui_port=temporal.USUAL_UI_PORT if usual else None,
+            )
         self._environment: dict[str, str] = {}
         self._programs = [
             Program(
@@ -76,8 +104,9 @@ class RunningStack:
             for spec in options.programs
             if spec.available
         ]
+        servers = (self.postgres, self.temporal_postgres, self.temporal)
         self._components: dict[str, Component] = {
-            component.name: component for component in (self.postgres, self.temporal, *self._programs)
+            component.name: component for component in (*servers, *self._programs) if component is not None
         }
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._death: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -94,7 +123,7 @@ class RunningStack:
 
     @property
     def temporal_ui_url(self) -> str | None:
-        """URL of Temporal's web UI; None: headless."""
+        """URL of Temporal's web UI; None: headless, or not the dev server."""
         return self.temporal.ui_url
 
     @property
@@ -187,7 +216,7 @@ class RunningStack:
         """Start everything."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._open_database())
-            group.create_task(self.start(self.temporal.name))
+            group.create_task(self._open_temporal())
         self._environment |= {
             "DELEGATOR_DATABASE_URL": self.database_url,
             "DELEGATOR_STREAM_TOKEN": self.stream_token,
@@ -210,7 +239,7 @@ class RunningStack:
             for program in reversed(self._programs):
                 await program.stop()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.temporal.stop())
+                group.create_task(self._close_temporal())
                 group.create_task(self.postgres.stop())
         finally:
             for component in self._components.values():
@@ -221,6 +250,16 @@ class RunningStack:
     async def _open_database(self) -> None:
         await self.start(self.postgres.name)
         await migrate_database(await self.postgres.ensure_database(), self.queues)
+
+    async def _open_temporal(self) -> None:
+        if self.temporal_postgres is not None:
+            await self.start(self.temporal_postgres.name)
+        await self.start(self.temporal.name)
+
+    async def _close_temporal(self) -> None:
+        await self.temporal.stop()
+        if self.temporal_postgres is not None:
+            await self.temporal_postgres.stop()
 
     def _set_stream_url(self) -> None:
         if RELAY.name in self._components:
@@ -265,6 +304,8 @@ async def embedded_stack(options: StackOptions | None = None) -> AsyncIterator[R
         DependencyError: a server did not start or died; the message quotes its log.
     """
     options = options or StackOptions()
+    if options.temporal == "postgres":
+        TemporalPrograms.find()  # before anything is made
     directory = StackDirectory.open(options.data_dir, keep=options.keep)
     try:
         stack = RunningStack(options, directory)

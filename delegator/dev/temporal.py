@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
+from abc import abstractmethod
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -21,11 +24,33 @@ USUAL_PORT = 7233
 USUAL_UI_PORT = 8233
 NAMESPACE = "default"
 # With the default of four partitions, a burst of starts leaves some first workflow tasks waiting for seconds.
-_DYNAMIC_CONFIG = ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1")
+DYNAMIC_CONFIG: Mapping[str, int] = MappingProxyType(
+    {"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1}
+)
+"""Server settings that both kinds of server run with."""
 _PROBE_TIMEOUT = timedelta(seconds=2)
 
 
-class TemporalServer(Component):
+class Temporal(Component):
+    """A Temporal server, whatever keeps its data."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """`host:port` of its gRPC frontend."""
+
+    @property
+    @abstractmethod
+    def metrics_url(self) -> str:
+        """URL of its Prometheus metrics."""
+
+    @property
+    def ui_url(self) -> str | None:
+        """URL of the web UI; None: it has none."""
+        return None
+
+
+class TemporalServer(Temporal):
     """One Temporal dev server: gRPC, HTTP API, metrics and, unless headless, the web UI."""
 
     def __init__(
@@ -73,8 +98,8 @@ class TemporalServer(Component):
         arguments += ["--headless"] if self._headless else ["--ui-port", str(ui), "--ui-disable-news-fetch"]
         if self._database is not None:
             arguments += ["--db-filename", str(self._database)]
-        for value in _DYNAMIC_CONFIG:
-            arguments += ["--dynamic-config-value", value]
+        for name, value in DYNAMIC_CONFIG.items():
+            arguments += ["--dynamic-config-value", f"{name}={value}"]
         # TEMPORAL_* variables of the caller's shell may be meant for another server, with TLS and keys.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
         return Command((str(_program()), *arguments), self.log, environment)
