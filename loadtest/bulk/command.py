@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,14 +10,16 @@ from delegator.errors import ConfigurationError
 from loadtest.bulk.bare import BATCH, CONNECTIONS, create_table, run_bare
 from loadtest.bulk.bare import NAME as BARE
 from loadtest.bulk.compare import Run, compare
+from loadtest.bulk.database import scratch_database
 from loadtest.bulk.delegator_queue import DelegatorQueue
 from loadtest.bulk.load import BulkLoad
-from loadtest.bulk.place import Place, place, scratch_database
 from loadtest.bulk.results import BulkComparison
 from loadtest.bulk.runner import run_contender
 from loadtest.bulk.table import bulk_table
-from loadtest.commands.common import JsonOption, check_writable, run_loop, show
+from loadtest.commands.common import JsonOption, SharedOption, check_writable, run_loop, show
+from loadtest.guard import refuse_other_work
 from loadtest.report.progress import progress_bar
+from loadtest.stack import Servers, servers
 
 JobsOption = Annotated[int | None, typer.Option(help="Jobs. Default: 50,000.")]
 PayloadOption = Annotated[int, typer.Option(help="Bytes that each job carries.")]
@@ -25,6 +27,8 @@ BacklogOption = Annotated[bool, typer.Option("--backlog", help="Enqueue all jobs
 RateOption = Annotated[float | None, typer.Option(help="Enqueue so many jobs a second, whatever the worker does.")]
 DurationOption = Annotated[float, typer.Option(help="Seconds for which --rate goes on.")]
 RoundsOption = Annotated[int, typer.Option(help="Runs of each queue.")]
+
+_USED: Final = ("postgres", "relay")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +46,7 @@ def bulk(
         bool, typer.Option(help="Run a plain psycopg loop of insert, claim and delete beside it, as the yardstick.")
     ] = True,
     rounds: RoundsOption = 3,
+    shared: SharedOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Measure the path without workflows: enqueue, stream, claim, run, delete."""
@@ -51,9 +56,12 @@ def bulk(
 
     async def work() -> BulkComparison:
         with progress_bar() as progress:
-            async with place() as where:
-                queue = DelegatorQueue(where.environment)
-                arms = {queue.name: runs_of(queue, where)}
+            async with servers(delegates=True) as available:
+                if not shared:
+                    await refuse_other_work(available)
+                queue = DelegatorQueue(available.environment)
+                pids = pids_of(available)
+                arms: dict[str, Run] = {queue.name: lambda load, advance: run_contender(queue, load, pids, advance)}
                 settings: dict[str, Any] = {queue.name: dict(queue.settings)}
                 if not bare or load.rate is not None:
                     return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
@@ -69,9 +77,9 @@ def bulk(
         raise typer.Exit(1)
 
 
-def runs_of(queue: DelegatorQueue, where: Place) -> Run:
-    """Return what runs a load on our queue."""
-    return lambda load, advance: run_contender(queue, load, where.pids, advance)
+def pids_of(available: Servers) -> dict[str, int]:
+    """Return the servers' processes that the path without workflows uses."""
+    return {name: pid for name, pid in available.processes.items() if name in _USED}
 
 
 def check_rounds(rounds: int) -> None:

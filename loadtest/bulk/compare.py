@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from loadtest.bulk.database import server_settings
 from loadtest.bulk.load import BulkLoad
-from loadtest.bulk.place import server_settings
 from loadtest.bulk.results import BulkComparison, BulkResult, median_result
 from loadtest.progress import Progress
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
+from loadtest.bulk.database import SAFETY
 from loadtest.bulk.load import Mode
-from loadtest.bulk.place import SAFETY
 from loadtest.bulk.results import BulkComparison, BulkResult
 
 _MIB = 1 << 20

@@ -1,52 +1,21 @@
-"""Where the bulk path is measured: the servers, and a database beside the queue's for what is compared with it."""
+"""The PostgreSQL of a measurement: how safe it is, and a database in it for what is compared with the queue."""
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import conninfo, sql
 
-from delegator.dev import StackOptions, embedded_stack
 from delegator.errors import DatabaseError
 from delegator.store.database import connect, first_line
-from loadtest.stack import DATABASE_VARIABLE, TEMPORAL_VARIABLE, servers
 
 SAFETY: Final = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 """PostgreSQL's settings that decide what a commit is worth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The servers of a measurement."""
-
-    environment: Mapping[str, str]
-    """What reaches them; added to this process's own."""
-    pids: Mapping[str, int] = field(default_factory=dict)
-    """Their processes, where they are ours."""
-
-
-@asynccontextmanager
-async def place() -> AsyncIterator[Place]:
-    """Provide the servers that the environment names, else an embedded stack.
-
-    Raises:
-        ConfigurationError: the environment names half of what is needed.
-        DependencyError: a server can't be reached or does not start.
-    """
-    if os.environ.get(TEMPORAL_VARIABLE) or os.environ.get(DATABASE_VARIABLE):
-        async with servers(delegates=True) as available:
-            yield Place(available.environment)
-        return
-    async with embedded_stack(StackOptions(headless=True)) as stack:
-        pids = {name: pid for name, pid in stack.pids.items() if name in ("postgres", "relay")}
-        yield Place(stack.environment, pids)
 
 
 @asynccontextmanager

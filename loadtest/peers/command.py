@@ -1,0 +1,120 @@
+"""`loadtest peers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Group
+
+from delegator.errors import ConfigurationError
+from loadtest.bulk.command import DurationOption, PayloadOption, RoundsOption, check_rounds, pids_of
+from loadtest.bulk.compare import Run, compare
+from loadtest.bulk.contender import Contender
+from loadtest.bulk.database import scratch_database
+from loadtest.bulk.delegator_queue import DelegatorQueue
+from loadtest.bulk.load import BulkLoad, Mode
+from loadtest.bulk.results import BulkComparison
+from loadtest.bulk.runner import run_contender
+from loadtest.bulk.table import bulk_table
+from loadtest.commands.common import JsonOption, SharedOption, check_writable, run_loop, show
+from loadtest.guard import refuse_other_work
+from loadtest.peers.pgqueuer_queue import PgQueuerQueue
+from loadtest.peers.procrastinate_queue import ProcrastinateQueue
+from loadtest.report.progress import progress_bar
+from loadtest.stack import servers
+
+_PEERS: Final[Mapping[str, type[PgQueuerQueue] | type[ProcrastinateQueue]]] = {
+    queue.name: queue for queue in (PgQueuerQueue, ProcrastinateQueue)
+}
+_MODULES: Final = {PgQueuerQueue.name: ("pgqueuer", "asyncpg"), ProcrastinateQueue.name: ("procrastinate",)}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("peers")(peers)
+
+
+def peers(
+    queues: Annotated[str, typer.Option(help="Peers, comma-separated.")] = ",".join(_PEERS),
+    scenarios: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(Mode)}.")] = "bulk,steady",
+    jobs: Annotated[int, typer.Option(help="Jobs of bulk and backlog.")] = 20_000,
+    payload_bytes: PayloadOption = 100,
+    rate: Annotated[float, typer.Option(help="Jobs enqueued in a second by steady.")] = 100,
+    duration: DurationOption = 20,
+    rounds: RoundsOption = 3,
+    shared: SharedOption = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Run other queues in PostgreSQL, pgqueuer and procrastinate, beside ours: one worker process each."""
+    names = _listed("--queues", queues, tuple(_PEERS))
+    modes = _listed("--scenarios", scenarios, tuple(Mode))
+    missing = [module for name in names for module in _MODULES[name] if find_spec(module) is None]
+    if missing:
+        raise ConfigurationError(
+            f"not installed: {', '.join(missing)}; pip install 'temporal-delegator[peers]', or leave it out (--queues)"
+        )
+    loads = {mode: _load(Mode(mode), jobs, payload_bytes, rate, duration) for mode in modes}
+    check_rounds(rounds)
+    check_writable(json_file)
+
+    async def work() -> dict[str, BulkComparison]:
+        with progress_bar() as progress:
+            async with servers(delegates=True) as available:
+                if not shared:
+                    await refuse_other_work(available)
+                ours = DelegatorQueue(available.environment)
+                async with scratch_database(ours.database_url) as scratch:
+                    others = [_PEERS[name](scratch) for name in names]
+                    for other in others:
+                        await other.install()
+                    contenders: list[Contender] = [ours, *others]
+                    pids = {queue.name: _without_relay(pids_of(available)) for queue in others}
+                    pids[ours.name] = pids_of(available)
+                    settings: dict[str, Any] = {queue.name: dict(queue.settings) for queue in contenders}
+                    return {
+                        mode: await compare(
+                            {queue.name: _runs_of(queue, pids[queue.name]) for queue in contenders},
+                            load,
+                            rounds,
+                            progress,
+                            url=ours.database_url,
+                            settings=settings,
+                            packages=tuple(module for name in names for module in _MODULES[name]),
+                        )
+                        for mode, load in loads.items()
+                    }
+
+    comparisons = run_loop(work())
+    shown = Group(*(bulk_table(comparison, DelegatorQueue.name) for comparison in comparisons.values()))
+    show(shown, {mode: comparison.to_json() for mode, comparison in comparisons.items()}, json_file)
+    if any(comparison.failed for comparison in comparisons.values()):
+        raise typer.Exit(1)
+
+
+def _listed(option: str, text: str, known: tuple[str, ...]) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names) or not set(names) <= set(known):
+        raise ConfigurationError(f"{option} {text}: name one or more of {', '.join(known)}, each once")
+    return names
+
+
+def _load(mode: Mode, jobs: int, payload_bytes: int, rate: float, duration: float) -> BulkLoad:
+    steady = mode is Mode.STEADY
+    return BulkLoad.of(
+        jobs=None if steady else jobs,
+        payload_bytes=payload_bytes,
+        backlog=mode is Mode.BACKLOG,
+        rate=rate if steady else None,
+        duration=duration,
+    )
+
+
+def _without_relay(pids: Mapping[str, int]) -> dict[str, int]:
+    return {name: pid for name, pid in pids.items() if name != "relay"}
+
+
+def _runs_of(queue: Contender, pids: Mapping[str, int]) -> Run:
+    return lambda load, advance: run_contender(queue, load, pids, advance)

@@ -1,0 +1,105 @@
+"""procrastinate: batches are deferred together, the worker runs many jobs at a time and deletes those that are done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from delegator.store.database import Connection
+from loadtest.bulk.contender import Contender, Enqueue
+from loadtest.bulk.ledger import record
+from loadtest.peers.scratch import URL_VARIABLE, truncate
+from loadtest.processes import WorkerProcess
+
+if TYPE_CHECKING:
+    from procrastinate import App
+
+TASK = "loadtest_bulk"
+CONCURRENCY = 30
+"""Jobs that the worker runs at once."""
+CONNECTIONS = 10
+"""Most connections of a process."""
+
+
+def build_app(url: str) -> App:
+    """Return an app with the one task; not yet open.
+
+    Args:
+        url: of the database that holds its tables.
+    """
+    from procrastinate import App, PsycopgConnector
+
+    app = App(connector=PsycopgConnector(conninfo=url, min_size=2, max_size=CONNECTIONS))
+
+    @app.task(name=TASK)
+    async def swallow(payload: str) -> None:
+        record(payload.encode())
+
+    return app
+
+
+class ProcrastinateQueue(Contender):
+    """procrastinate, with LISTEN and NOTIFY as by default."""
+
+    name = "procrastinate"
+    batch = 1_000
+    producers = 2
+    tables = ("procrastinate_jobs", "procrastinate_events")
+    settings = MappingProxyType(
+        {
+            "driver": "psycopg",
+            "delete_jobs": "always",
+            "concurrency": CONCURRENCY,
+            "connections": CONNECTIONS,
+            "batch": batch,
+            "producers": producers,
+        }
+    )
+
+    def __init__(self, url: str) -> None:
+        """Prepare.
+
+        Args:
+            url: of the database that holds its tables.
+        """
+        self._url = url
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database that holds its tables."""
+        return self._url
+
+    @property
+    def worker(self) -> WorkerProcess:
+        """One worker process."""
+        argv = (sys.executable, "-m", "loadtest.peers.procrastinate_worker")
+        return WorkerProcess(name="procrastinate worker", argv=argv)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Where its tables are."""
+        return {URL_VARIABLE: self._url}
+
+    async def install(self) -> None:
+        """Create its tables."""
+        async with build_app(self._url).open_async() as app:
+            await app.schema_manager.apply_schema_async()
+
+    @asynccontextmanager
+    async def producer(self) -> AsyncIterator[Enqueue]:
+        """Open the app."""
+        async with build_app(self._url).open_async() as app:
+            task = app.tasks[TASK]
+
+            async def enqueue(payloads: Sequence[bytes]) -> None:
+                arguments: list[dict[str, Any]] = [{"payload": payload.decode()} for payload in payloads]
+                await task.batch_defer_async(*arguments)
+
+            yield enqueue
+
+    async def tidy(self, connection: Connection) -> None:
+        """Empty its tables."""
+        await truncate(connection, self.tables)
