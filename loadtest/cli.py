@@ -11,13 +11,14 @@ import typer
 
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 from loadtest.bulk import command as bulk
-from loadtest.commands import compare, demo, run
+from loadtest.commands import compare, demo, report, run
 from loadtest.peers import command as peers
 
 _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     run.register,
     compare.register,
     demo.register,
+    report.register,
     bulk.register,
     peers.register,
 )

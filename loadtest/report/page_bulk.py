@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.bulk.bare import NAME as BARE
+from loadtest.bulk.bare import YARDSTICKS
 from loadtest.bulk.delegator_queue import DelegatorQueue
 from loadtest.bulk.load import Mode
 from loadtest.bulk.results import BulkResult
@@ -47,13 +47,13 @@ def bulk_words(run: RunResult, arms: Sequence[str], rounds: int) -> list[str]:
     mode, rate = run.settings["mode"], run.settings["rate"]
     amount = ["--rate", f"{rate:g}", "--duration", f"{run.jobs / rate:g}"] if rate else ["--jobs", str(run.jobs)]
     amount += ["--payload-bytes", str(run.payload_bytes), "--rounds", str(rounds)]
-    peers = [arm for arm in arms if arm not in (BARE, DelegatorQueue.name)]
+    peers = [arm for arm in arms if arm not in (*YARDSTICKS, DelegatorQueue.name)]
     if peers:
         return ["peers", "--queues", ",".join(peers), "--scenarios", mode, *amount]
     words = ["bulk", *amount]
     if mode == Mode.BACKLOG:
         words.append("--backlog")
-    if BARE not in arms and not rate:
+    if not set(YARDSTICKS) & set(arms) and not rate:
         words.append("--no-bare")
     return words
 
