@@ -97,7 +97,7 @@ class DelegatedType:
     return_type: Any = None
     """Type of the result, for the data converter; None: not known."""
     max_concurrent: int | None = None
-    """Most jobs of this type that one worker process runs at once; None: the worker's limit."""
+    """Most jobs of this type that one worker process runs at once; None: the worker's limit. Others are put off."""
     max_per_second: float | None = None
     """Most jobs of this type that one worker process starts in a second; None: no limit."""
     implemented: bool = field(default=True, compare=False)

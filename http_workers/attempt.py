@@ -39,13 +39,16 @@ class Ended:
     dead: str | None = None
     """Why no attempt can ever succeed, as dead letters name it; None: another one might."""
 
+    put_off: timedelta | None = None
+    """The attempt was not begun: its type's limits let it start later only, say in so long; None: it was."""
+
     forgotten: bool = False
     """The worker holds the job no more."""
 
     @property
     def released(self) -> bool:
         """The attempt was broken off by this worker's stop: the job belongs to others now."""
-        return self.result is None and self.failure is None
+        return self.result is None and self.failure is None and self.put_off is None
 
 
 class AttemptRunner:

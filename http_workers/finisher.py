@@ -161,9 +161,14 @@ class Finisher:
         dead: list[tuple[Ended, Outcome]] = []
         retries: list[tuple[Ended, timedelta, Failure]] = []
         tasks: list[Ended] = []
+        put_off: list[tuple[Job, timedelta]] = []
         for ended in batch:
             job = ended.job
             if job.lost or ended.released:
+                continue
+            if ended.put_off is not None:
+                self._forget(ended)
+                put_off.append((job, ended.put_off))
                 continue
             if job.task_token is not None:
                 tasks.append(ended)
@@ -176,6 +181,9 @@ class Finisher:
                 self._sort_failed(ended, ended.failure, waited, dead, retries)
         released = False
         try:
+            if put_off:
+                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in put_off]
+                await self._write(lambda db: self._table.retry(db, rows))
             if retries:
                 await self._retry(retries)
             to_signal = await self._settle(waited) if waited else []

@@ -22,6 +22,7 @@ class Job:
     __slots__ = (
         "attempt",
         "beat_at",
+        "begun",
         "broken",
         "cancel_requested",
         "deadline",
@@ -80,6 +81,8 @@ class Job:
         self.deadline: float | None = None
         self.started_at = 0.0
         self.task: asyncio.Task[None] | None = None
+        self.begun = False
+        """The task has run: one that is cancelled before it has would never come to its end."""
         self.beat_at = 0.0
         self.details: Sequence[Payload] | None = None
         """Of this attempt's last heartbeat; None: it has not sent one."""
@@ -99,6 +102,16 @@ class Job:
         self.cancel_requested = claim.cancel_requested
         if claim.deadline_ms is not None:
             self.deadline = time.monotonic() + claim.deadline_ms / 1000
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this worker is to run the job, or go on running it."""
+        return not (self.lost or self.given_back)
+
+    def stop(self) -> None:
+        """Break the attempt off; one that has not begun will see why it must not."""
+        if self.task is not None and self.begun:
+            self.task.cancel()
 
     @property
     def held(self) -> tuple[str, int]:

@@ -5,62 +5,117 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
-from delegator.contracts import Handler
+from delegator.contracts import DelegatedType, Handler
+
+_FIRST_GUESS = 1.0
+_WEIGHT = 0.2
+_LEAST_PUT_OFF = 1.0
+_LONGEST_PUT_OFF = 60.0
 
 
-class _Rate:
-    """Spaces starts evenly."""
+class _Limit:
+    """What one type may do."""
 
-    def __init__(self, per_second: float) -> None:
-        self._interval = 1.0 / per_second
-        self._next = 0.0
+    def __init__(self, declared: DelegatedType) -> None:
+        self.most = declared.max_concurrent
+        self.permits = None if self.most is None else asyncio.Semaphore(self.most)
+        self._interval = 0.0 if declared.max_per_second is None else 1.0 / declared.max_per_second
+        self._run_seconds = _FIRST_GUESS
+        self._next_start = 0.0
+        self._next_turn = 0.0
+        self.in_hand = 0
+        """Jobs that run, or wait in a slot."""
+        self.unstarted = 0
+        """Of these, those that have not started yet."""
 
-    async def wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        start = max(now, self._next)
-        self._next = start + self._interval
-        if start > now:
-            await asyncio.sleep(start - now)
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait in a slot."""
+        return self.unstarted if self.most is None else max(0, self.in_hand - self.most)
+
+    def is_free(self, now: float) -> bool:
+        """Say whether another job could start at once."""
+        if self.most is not None and self.in_hand >= self.most:
+            return False
+        return not self._interval or (not self.unstarted and self._next_start <= now)
+
+    def pause(self, now: float) -> float:
+        """Take the next start that the rate allows; return how long it is until then."""
+        start = max(now, self._next_start)
+        self._next_start = start + self._interval
+        return start - now
+
+    def ran(self, seconds: float) -> None:
+        """Learn how long jobs run."""
+        self._run_seconds += _WEIGHT * (seconds - self._run_seconds)
+
+    def turn(self, now: float) -> float:
+        """Return in how many seconds the turn of one more job that is put off may come."""
+        spacing = max(self._interval, self._run_seconds / self.most if self.most else 0.0)
+        first = now + (self.in_hand * spacing)
+        self._next_turn = max(first, self._next_turn + spacing)
+        if self._next_turn - now > _LONGEST_PUT_OFF:  # begin again: they are spread over the time until then
+            self._next_turn = first
+        return max(_LEAST_PUT_OFF, min(self._next_turn - now, _LONGEST_PUT_OFF))
 
 
 class TypeLimits:
     """Holds attempts back as their type's declaration says; types without limits pass at no cost."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], most_waiting: int = 0) -> None:
         """Read the limits.
 
         Args:
             handlers: by delegated activity type.
+            most_waiting: jobs of all types that may wait in a slot until their type's limits let them start; more are
+                put off, so that a backlog of a limited type does not take the slots of the others.
         """
-        self._concurrency = {
-            name: asyncio.Semaphore(handler.type.max_concurrent)
+        self._limits = {
+            name: _Limit(handler.type)
             for name, handler in handlers.items()
-            if handler.type.max_concurrent is not None
+            if handler.type.max_concurrent is not None or handler.type.max_per_second is not None
         }
-        self._rates = {
-            name: _Rate(handler.type.max_per_second)
-            for name, handler in handlers.items()
-            if handler.type.max_per_second is not None
-        }
-        self._limited = self._concurrency.keys() | self._rates.keys()
+        self._most_waiting = most_waiting
 
     def limited(self, job_type: str) -> bool:
         """Say whether a type has limits."""
-        return job_type in self._limited
+        return job_type in self._limits
+
+    def admit(self, job_type: str) -> timedelta | None:
+        """Let a job of a limited type have a slot, to start there when `permit` lets it.
+
+        Returns:
+            None if it may; else how long to put it off.
+        """
+        limit = self._limits[job_type]
+        now = asyncio.get_running_loop().time()
+        if not limit.is_free(now) and sum(each.waiting for each in self._limits.values()) >= self._most_waiting:
+            return timedelta(seconds=limit.turn(now))
+        limit.in_hand += 1
+        limit.unstarted += 1
+        return None
 
     @asynccontextmanager
     async def permit(self, job_type: str) -> AsyncIterator[None]:
-        """Wait until a job of a type may start, and count it as running until the context ends."""
-        semaphore = self._concurrency.get(job_type)
-        rate = self._rates.get(job_type)
-        if semaphore is not None:
-            await semaphore.acquire()
+        """Wait until a job that was admitted may start, and count it as running until the context ends."""
+        limit = self._limits[job_type]
+        loop = asyncio.get_running_loop()
+        has_permit = False
         try:
-            if rate is not None:
-                await rate.wait()
+            try:
+                if limit.permits is not None:
+                    await limit.permits.acquire()
+                    has_permit = True
+                if pause := limit.pause(loop.time()):
+                    await asyncio.sleep(pause)
+            finally:
+                limit.unstarted -= 1
+            began = loop.time()
             yield
+            limit.ran(loop.time() - began)
         finally:
-            if semaphore is not None:
-                semaphore.release()
+            limit.in_hand -= 1
+            if limit.permits is not None and has_permit:
+                limit.permits.release()

@@ -31,6 +31,12 @@ class WorkerMetrics:
         self.finished = Counter(
             "delegator_worker_attempts_total", "Attempts that ended, by how", ["job_type", "result"], registry=registry
         )
+        self.put_off = Counter(
+            "delegator_worker_jobs_put_off_total",
+            "Jobs that were given back for a while because of their type's limits",
+            ["job_type"],
+            registry=registry,
+        )
         self.run_seconds = Histogram(
             "delegator_worker_run_seconds", "How long handlers ran", ["job_type"], buckets=_SECONDS, registry=registry
         )

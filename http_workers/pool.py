@@ -28,7 +28,7 @@ from delegator.store.queue_table import QueueTable
 from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.attempt import AttemptRunner
+from http_workers.attempt import AttemptRunner, Ended
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from http_workers.limits import TypeLimits
@@ -63,6 +63,7 @@ class JobPool:
         self._runner = runner
         self._limits = limits
         self._slots = slots
+        self._metrics = metrics
         metrics.running.set_function(lambda: len(self.running))
         self._overdue = 0
         self.held: dict[str, Job] = {}
@@ -75,29 +76,39 @@ class JobPool:
         older = self.held.get(job.job_id)
         if older is not None:  # the row was claimed again, so its lease had run out
             older.lost = True
-            if older.task is not None:
-                older.task.cancel()
+            older.stop()
         self.held[job.job_id] = job
+        if self._limits.limited(job.job_type):
+            put_off = self._limits.admit(job.job_type)
+            if put_off is not None:
+                self._metrics.put_off.labels(job.job_type).inc()
+                finisher.add(Ended(job, put_off=put_off))
+                self._free_slot(finisher)
+                return
         self.running.add(job)
         job.task = asyncio.create_task(self._run(job, finisher), name="job")
 
     async def _run(self, job: Job, finisher: Finisher) -> None:
+        job.begun = True
         try:
             if self._limits.limited(job.job_type):
                 async with self._limits.permit(job.job_type):
-                    ended = await self._runner.run(job)
+                    ended = await self._runner.run(job) if job.is_ours else Ended(job)
             else:
-                ended = await self._runner.run(job)
+                ended = await self._runner.run(job) if job.is_ours else Ended(job)
             finisher.add(ended)
         except asyncio.CancelledError as error:  # while it waited for a permit
             finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
-            # A database that is slower than the handlers must slow down the taking of more jobs.
-            if finisher.backlog > self._slots.total:
-                self._overdue += 1
-            else:
-                self._slots.release()
+            self._free_slot(finisher)
+
+    def _free_slot(self, finisher: Finisher) -> None:
+        # A database that is slower than the handlers must slow down the taking of more jobs.
+        if finisher.backlog > self._slots.total:
+            self._overdue += 1
+        else:
+            self._slots.release()
 
     def fence(self, job_id: str) -> int | None:
         """Return the fence under which this worker holds a job; None: it does not."""
@@ -116,8 +127,7 @@ class JobPool:
         """Stop every job: others may run them now."""
         for job in self.running:
             job.lost = True
-            if job.task is not None:
-                job.task.cancel()
+            job.stop()
 
 
 async def run_worker(options: WorkerOptions, settings: Settings, handlers: Mapping[str, Handler]) -> None:
@@ -157,7 +167,12 @@ async def _serve(
     identity = f"http-worker {holder_name()}"
     table = QueueTable(options.queue)
     slots = Slots(options.concurrency)
-    jobs = JobPool(AttemptRunner(handlers, converter, options.queue, metrics), TypeLimits(handlers), slots, metrics)
+    jobs = JobPool(
+        AttemptRunner(handlers, converter, options.queue, metrics),
+        TypeLimits(handlers, options.concurrency // 4),
+        slots,
+        metrics,
+    )
     async with AsyncExitStack() as stack:
         client = await connect_temporal(converter, identity=identity)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
@@ -278,8 +293,7 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
     rest = list(jobs.running)
     for job in rest:
         job.given_back = True
-        if job.task is not None:
-            job.task.cancel()
+        job.stop()
     tasks = [job.task for job in rest if job.task is not None]
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_GRACE)

@@ -88,7 +88,7 @@ RETURNING q.job_id
 _RETRY = """
 UPDATE {table} AS q
 SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
-    lease_id = NULL, last_failure = failed.failure, attempt = failed.attempt,
+    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
     lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8)
 FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
             %(attempt)b::int4[])

@@ -98,6 +98,12 @@ async def noted(number: int) -> int:
     return number
 
 
+@delegated(max_concurrent=1)
+async def one_at_a_time(number: int) -> int:
+    await begin()
+    return number
+
+
 @delegated(retry_policy=QUICK)
 async def fail(type_: str, non_retryable: bool) -> None:
     note("started")

@@ -33,9 +33,9 @@ async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIt
         yield engine
 
 
-async def enqueue(engine: Environment, *job_ids: str) -> None:
+async def enqueue(engine: Environment, *job_ids: str, job_type: str = "noted") -> None:
     """Enqueue plain jobs, which are held back with the name of the workflow that they do not have."""
-    jobs = [NewJob(job_id, "noted", ONE, None, None, None, None, None, None, None) for job_id in job_ids]
+    jobs = [NewJob(job_id, job_type, ONE, None, None, None, None, None, None, None) for job_id in job_ids]
     async with await connect(engine.settings.database_url.get_secret_value(), application_name="test") as db:
         await QueueTable("default").insert(db, None, jobs)
 
@@ -123,6 +123,18 @@ async def test_no_more_jobs_are_claimed_than_can_run(idle_engine: Environment) -
             assert sum(row["lease_id"] is not None for row in (await rows(idle_engine)).values()) == 2
             assert await two_run()
         await idle_engine.nothing_left()
+
+
+async def test_a_backlog_of_a_limited_type_leaves_the_slots_to_others(idle_engine: Environment) -> None:
+    async with idle_engine.http_worker("--concurrency", "4"):
+        with idle_engine.held("None"):
+            await enqueue(idle_engine, *(f"limited {number}" for number in range(6)), job_type="one_at_a_time")
+            await enqueue(idle_engine, *(f"other {number}" for number in range(6)), job_type="in_thread")
+            for number in range(6):
+                await is_running(idle_engine, f"other {number}")
+        await idle_engine.nothing_left()
+    limited = [(job, attempt) for job, attempt in started(idle_engine) if job.startswith("limited")]
+    assert sorted(limited) == [(f"limited {number}", 1) for number in range(6)]
 
 
 async def test_serve_gives_up_the_leadership(database: Database, temporal: TemporalServer) -> None:

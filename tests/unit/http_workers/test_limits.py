@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from delegator.contracts import DelegatedType, Handler
 from http_workers.limits import TypeLimits
 
 
-def limits(**declared: Any) -> TypeLimits:
+def limits(most_waiting: int = 99, **declared: Any) -> TypeLimits:
     async def function() -> None: ...
 
     types = (DelegatedType(name="limited", **declared), DelegatedType(name="free"))
-    return TypeLimits({type_.name: Handler(type=type_, function=function, is_async=True) for type_ in types})
+    handlers = {type_.name: Handler(type=type_, function=function, is_async=True) for type_ in types}
+    return TypeLimits(handlers, most_waiting)
 
 
 async def test_no_more_of_a_type_run_at_once_than_declared():
@@ -22,6 +24,7 @@ async def test_no_more_of_a_type_run_at_once_than_declared():
 
     async def run() -> None:
         nonlocal running, most
+        assert held.admit("limited") is None
         async with held.permit("limited"):
             running += 1
             most = max(most, running)
@@ -34,12 +37,17 @@ async def test_no_more_of_a_type_run_at_once_than_declared():
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_takes_no_permit():
-    held = limits(max_concurrent=1)
+    held = limits(most_waiting=0, max_concurrent=1)
+    assert held.admit("limited") is None
     async with held.permit("limited"):
+        held._most_waiting = 1
+        assert held.admit("limited") is None
         waiting = asyncio.create_task(held.permit("limited").__aenter__())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+        held._most_waiting = 0
+    assert held.admit("limited") is None
     async with asyncio.timeout(1), held.permit("limited"):
         pass
 
@@ -49,13 +57,29 @@ async def test_starts_are_spaced_evenly():
     loop = asyncio.get_running_loop()
     starts = []
     for _ in range(5):
+        assert held.admit("limited") is None
         async with held.permit("limited"):
             starts.append(loop.time())
     assert starts[-1] - starts[0] >= 4 / 50 - 0.005
 
 
-async def test_other_types_do_not_wait():
-    held = limits(max_concurrent=1, max_per_second=0.001)
+def test_other_types_have_none():
+    held = limits(max_concurrent=1)
     assert (held.limited("limited"), held.limited("free")) == (True, False)
-    async with held.permit("limited"), asyncio.timeout(1), held.permit("free"):
-        pass
+
+
+async def test_what_may_not_wait_in_a_slot_is_put_off_one_turn_after_the_other():
+    held = limits(most_waiting=2, max_concurrent=2)
+    assert [held.admit("limited") for _ in range(4)] == [None] * 4
+    turns = [held.admit("limited") for _ in range(400)]
+    seconds = [turn.total_seconds() for turn in turns if turn is not None]
+    assert len(seconds) == 400
+    assert seconds[:10] == sorted(seconds[:10]) and seconds[9] - seconds[0] >= 4
+    assert timedelta(seconds=1) <= timedelta(seconds=min(seconds)) <= timedelta(seconds=max(seconds)) <= timedelta(60)
+
+
+async def test_a_rate_puts_off_too():
+    held = limits(most_waiting=0, max_per_second=0.5)
+    assert held.admit("limited") is None
+    put_off = held.admit("limited")
+    assert put_off is not None and put_off >= timedelta(seconds=1)
