@@ -11,6 +11,8 @@ from typing import Final
 import psycopg
 from temporalio.service import RPCError, RPCStatusCode
 
+from delegator.errors import DatabaseError
+from delegator.store.database import connect as connect_database
 from loadtest.arms.base import Arm, Session
 from schema.queues import DEFAULT_QUEUE, queue_table
 
@@ -69,13 +71,13 @@ async def deleting(session: Session, pids: Iterable[int], complain: Callable[[st
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await _delete(session.database_url, session.prefix, pids)
-            except (psycopg.Error, TimeoutError) as error:
+            except (DatabaseError, psycopg.Error, TimeoutError) as error:
                 complain(f"rows of workflows named {session.prefix}* may be left in the database: {error}")
 
 
 async def _delete(database_url: str, prefix: str, pids: Iterable[int]) -> None:
     host = socket.gethostname()
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+    async with await connect_database(database_url, application_name="loadtest") as connection:
         await connection.execute(_DELETE_ROWS, (prefix,))
         await connection.execute(_DELETE_DEAD_LETTERS, (prefix,))
         await connection.execute(_DELETE_LEASES, ([f"{pid}@{host}" for pid in pids],))

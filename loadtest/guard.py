@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import psycopg
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from delegator.errors import ConfigurationError
+from delegator.store.database import connect as connect_database
 from loadtest.stack import Servers, connect
 from schema.queues import DEFAULT_QUEUE, queue_table
 
@@ -19,15 +19,19 @@ _PATIENCE: Final = 5.0  # seconds: Temporal's list of open workflows lags behind
 _PAUSE: Final = 0.25
 _TABLE: Final = queue_table(DEFAULT_QUEUE)
 
-_ROWS: Final = f"SELECT count(*) FROM (SELECT FROM {_TABLE} WHERE outcome IS NULL LIMIT 1000) AS some"
+_ROWS: Final = f"SELECT count(*) FROM (SELECT FROM {_TABLE} WHERE outcome IS NULL LIMIT 1000) AS unfinished"
 _HOLDERS: Final = """
 SELECT kind || ' ' || holder FROM custom_task_lease
 WHERE expires_at > now() AND (queue = %s OR kind = 'delegator') ORDER BY 1
 """
 
 
-async def refuse_other_work(servers: Servers) -> None:
+async def refuse_other_work(servers: Servers, patience: float = _PATIENCE) -> None:
     """Make sure that a deployment has nothing else to do; one of our own has not.
+
+    Args:
+        servers: the deployment.
+        patience: seconds in which the last of it may end.
 
     Raises:
         ConfigurationError: it has; the message says what was found.
@@ -36,7 +40,7 @@ async def refuse_other_work(servers: Servers) -> None:
     if not servers.are_shared:
         return
     client = await connect(servers.environment)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     found = await _other_work(client, servers.database_url)
     while found and time.monotonic() < deadline:
         await asyncio.sleep(_PAUSE)
@@ -53,7 +57,7 @@ async def _other_work(client: Client, database_url: str | None) -> Sequence[str]
     if workflows := await _open_workflows(client):
         found.append(f"{workflows} open workflows in namespace {client.namespace}")
     if database_url is not None:
-        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        async with await connect_database(database_url, application_name="loadtest") as connection:
             row = await (await connection.execute(_ROWS)).fetchone()
             if row and row[0]:
                 found.append(f"{row[0]}{' or more' if row[0] == 1000 else ''} unfinished jobs in {_TABLE}")

@@ -48,11 +48,13 @@ class Crew:
         return Crew((*self.members, *other.members))
 
     async def watch(self) -> NoReturn:
-        """Wait for the first process to end.
+        """Wait for the first process to end; without any, for ever.
 
         Raises:
             WorkerDiedError: it did.
         """
+        if not self.members:
+            await asyncio.Event().wait()
         waits = {asyncio.ensure_future(child.wait()): (worker, child) for worker, child in self.members}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

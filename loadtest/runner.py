@@ -145,7 +145,7 @@ class _Run:
     async def _warm_up(self, workers: Crew) -> None:
         load, arm = self.plan.load, self.arm
         works = self.plan.works(
-            min(load.concurrency or load.workflows, _WARM_UP.workflows),
+            min(load.concurrency or load.workflows, load.workflows, _WARM_UP.workflows),
             min(load.jobs, _WARM_UP.jobs),
             start=load.workflows,
         )

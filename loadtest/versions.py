@@ -7,11 +7,11 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-import psycopg
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 
 from delegator.cli.main import DISTRIBUTION
+from delegator.store.database import connect as connect_database
 
 
 async def versions(client: Client, database_url: str | None) -> dict[str, Any]:
@@ -34,6 +34,6 @@ async def versions(client: Client, database_url: str | None) -> dict[str, Any]:
 
 
 async def _postgres(database_url: str) -> str | None:
-    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+    async with await connect_database(database_url, application_name="loadtest") as connection:
         row = await (await connection.execute("SHOW server_version")).fetchone()
         return row[0] if row else None

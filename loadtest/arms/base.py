@@ -161,6 +161,7 @@ def http_worker() -> WorkerProcess:
         name="HTTP worker",
         argv=(
             *(sys.executable, "-m", "http_workers"),
-            *("--import", "loadtest.tasks", "--concurrency", str(HTTP_CONCURRENCY)),
+            # Jobs that run when it is stopped are those of a run that failed or was interrupted.
+            *("--import", "loadtest.tasks", "--concurrency", str(HTTP_CONCURRENCY), "--grace", "2"),
         ),
     )

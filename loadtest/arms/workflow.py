@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import psycopg
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import ConfigurationError
+from delegator.store.database import connect as connect_database
 from loadtest.arms.base import Arm, Processes, Role, Session, http_worker
 from loadtest.options import Options
 from loadtest.processes import WorkerProcess
@@ -74,7 +74,7 @@ class WorkflowArm(Arm):
     async def waiting(self, session: Session, works: Sequence[Work]) -> int:
         """Ask the queue's table, or Temporal for pending activities."""
         if session.database_url is not None:
-            async with await psycopg.AsyncConnection.connect(session.database_url, autocommit=True) as connection:
+            async with await connect_database(session.database_url, application_name="loadtest") as connection:
                 row = await (await connection.execute(_WAITING, (session.prefix,))).fetchone()
                 return row[0] if row else 0
         return sum(await asyncio.gather(*(_pending_activities(session, work) for work in works)))

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import psycopg
+import pytest
+from temporalio.client import Client
+
+from delegator.dev import RunningStack
+from delegator.errors import ConfigurationError
+from loadtest.guard import refuse_other_work
+from loadtest.stack import Servers
+
+
+@pytest.fixture
+def deployed(stack: RunningStack) -> Servers:
+    return Servers(stack.environment, "deployed", database_url=stack.database_url)
+
+
+@pytest.fixture
+async def database(stack: RunningStack) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(stack.database_url, autocommit=True) as connection:
+        yield connection
+
+
+async def open_workflows(client: Client) -> int:
+    return (await client.count_workflows("ExecutionStatus = 'Running'")).count
+
+
+async def test_a_quiet_deployment_is_taken(deployed: Servers) -> None:
+    await refuse_other_work(deployed)
+
+
+async def test_unfinished_jobs_are_other_work(deployed: Servers, database: psycopg.AsyncConnection) -> None:
+    await database.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('other', 'other')")
+    try:
+        with pytest.raises(ConfigurationError, match=r"1 unfinished jobs in custom_task_queue\).*--shared"):
+            await refuse_other_work(deployed, patience=0)
+    finally:
+        await database.execute("DELETE FROM custom_task_queue")
+
+
+@pytest.mark.parametrize(("kind", "queue"), [("worker", "default"), ("delegator", None)])
+async def test_live_leases_are_other_work(
+    deployed: Servers, database: psycopg.AsyncConnection, kind: str, queue: str | None
+) -> None:
+    await database.execute(
+        "INSERT INTO custom_task_lease (kind, holder, queue, expires_at) VALUES (%s, '7@there', %s, now() + '1 hour')",
+        (kind, queue),
+    )
+    try:
+        with pytest.raises(ConfigurationError, match=f"live leases of {kind} 7@there"):
+            await refuse_other_work(deployed, patience=0)
+        # Without the database, as for arms that do not delegate, they are nobody's business.
+        await refuse_other_work(Servers(deployed.environment, "deployed"))
+    finally:
+        await database.execute("DELETE FROM custom_task_lease WHERE holder = '7@there'")
+    await refuse_other_work(deployed)
+
+
+async def test_open_workflows_are_other_work(deployed: Servers, temporal_of_stack: Client) -> None:
+    handle = await temporal_of_stack.start_workflow("Other", id="other", task_queue="other")
+    try:
+        async with asyncio.timeout(10):
+            while not await open_workflows(temporal_of_stack):
+                await asyncio.sleep(0.05)
+        with pytest.raises(ConfigurationError, match="1 open workflows in namespace default"):
+            await refuse_other_work(deployed, patience=0)
+    finally:
+        await handle.terminate()
+    await refuse_other_work(deployed)
+
+
+async def test_our_own_servers_are_not_asked(stack: RunningStack) -> None:
+    await refuse_other_work(Servers({"TEMPORAL_ADDRESS": "127.0.0.1:1"}, "dev"))
+
+
+@asynccontextmanager
+async def busy_run(stack: RunningStack, database: psycopg.AsyncConnection) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A run whose jobs take long, in the middle of them."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest", "run", "--arm", "delegated", "--scenario", "sleep"),
+        *("--workflows", "3", "--jobs", "5", "--sleep-ms", "30000"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **stack.environment},
+    )
+    try:
+        async with asyncio.timeout(30):
+            held = "SELECT count(*) FROM custom_task_queue WHERE lease_id IS NOT NULL"
+            while await (await database.execute(held)).fetchone() != (15,):
+                assert process.returncode is None
+                await asyncio.sleep(0.1)
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def assert_clean(database: psycopg.AsyncConnection, client: Client, pids: list[int]) -> None:
+    for table in ("custom_task_queue", "custom_task_dead_letter"):
+        assert await (await database.execute(f"SELECT count(*) FROM {table}")).fetchone() == (0,)
+    holders = [row[0] for row in await (await database.execute("SELECT holder FROM custom_task_lease")).fetchall()]
+    assert not [holder for holder in holders if int(holder.partition("@")[0]) in pids]
+    async with asyncio.timeout(10):  # until the list has caught up
+        while await open_workflows(client):
+            await asyncio.sleep(0.1)
+
+
+async def test_an_interrupted_run_cleans_up(
+    stack: RunningStack, database: psycopg.AsyncConnection, temporal_of_stack: Client
+) -> None:
+    async with busy_run(stack, database) as process:
+        pids = [child.pid for child in psutil.Process(process.pid).children()]
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    assert (process.returncode, errors.decode()) == (130, "")
+    await assert_clean(database, temporal_of_stack, pids)
+
+
+async def test_a_failed_run_cleans_up(
+    stack: RunningStack, database: psycopg.AsyncConnection, temporal_of_stack: Client
+) -> None:
+    async with busy_run(stack, database) as process:
+        children = psutil.Process(process.pid).children()
+        worker = next(child for child in children if "http_workers" in child.cmdline())
+        worker.kill()
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "the HTTP worker ended (exit code -9)" in errors.decode()
+    assert errors.decode().count("\n") == 1
+    await assert_clean(database, temporal_of_stack, [child.pid for child in children])
