@@ -36,7 +36,11 @@ def http_worker(
     port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
     grace: Annotated[float, typer.Option(help="Seconds that running jobs may go on after a request to stop.")] = 30.0,
     claim: Annotated[
-        ClaimMode, typer.Option(help="lease: safe; none: faster, a redelivery is a second execution.")
+        ClaimMode,
+        typer.Option(
+            help="lease: safe; none: faster, but a redelivery is a second execution, and so is a run longer than a "
+            "third of DELEGATOR_LEASE; heartbeats are not kept, and running jobs don't hear of cancellations."
+        ),
     ] = ClaimMode.LEASE,
     stall_limit: Annotated[
         float, typer.Option(help="Seconds without progress of a loop after which /livez answers 503.")

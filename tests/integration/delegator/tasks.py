@@ -47,6 +47,10 @@ def note(event: str) -> None:
 async def begin() -> None:
     """Note the start; then wait while the test holds this workflow's jobs back."""
     note("started")
+    await let_through()
+
+
+async def let_through() -> None:
     gate = Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
     while gate.exists():
         await asyncio.sleep(0.01)
@@ -184,6 +188,7 @@ async def until_cancelled(clean_up: bool) -> str:
     except asyncio.CancelledError:
         if clean_up:
             await asyncio.sleep(0.01)
+            await let_through()
             note("cleaned up")
         note("cancelled")
         raise

@@ -94,12 +94,17 @@ async def test_an_abandoned_job_stays(engine: Environment, signal_queue: str, wa
 
 @pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
 async def test_trying_to_cancel_does_not_wait_for_the_handler(engine: Environment, signal_queue: str, way: str):
-    handle = await engine.start(
-        flows.Cancellable.run, way, "until_cancelled", [True], "TRY_CANCEL", task_queue=signal_queue
-    )
-    await engine.noted(handle.id, "started")
-    await handle.signal(flows.Cancellable.cancel)
-    assert await engine.result(handle) == "activity cancelled"
+    workflow_id = f"tries to cancel {way}"
+    with engine.held(workflow_id):
+        handle = await engine.start(
+            *(flows.Cancellable.run, way, "until_cancelled", [True], "TRY_CANCEL"),
+            id=workflow_id,
+            task_queue=signal_queue,
+        )
+        await engine.noted(handle.id, "started")
+        await handle.signal(flows.Cancellable.cancel)
+        assert await engine.result(handle) == "activity cancelled"
+        assert engine.ledger(handle.id) == [("started", 1)], "its handler still cleans up"
     await engine.noted(handle.id, "cancelled")
     await engine.nothing_left()
     assert engine.ledger(handle.id) == [("started", 1), ("cleaned up", 1), ("cancelled", 1)]

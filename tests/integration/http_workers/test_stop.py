@@ -33,9 +33,9 @@ async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIt
         yield engine
 
 
-async def enqueue(engine: Environment, *job_ids: str, job_type: str = "noted") -> None:
+async def enqueue(engine: Environment, *job_ids: str, job_type: str = "noted", input: bytes | None = ONE) -> None:
     """Enqueue plain jobs, which are held back with the name of the workflow that they do not have."""
-    jobs = [NewJob(job_id, job_type, ONE, None, None, None, None, None, None, None) for job_id in job_ids]
+    jobs = [NewJob(job_id, job_type, input, None, None, None, None, None, None, None) for job_id in job_ids]
     async with await connect(engine.settings.database_url.get_secret_value(), application_name="test") as db:
         await QueueTable("default").insert(db, None, jobs)
 
@@ -107,6 +107,21 @@ async def test_a_worker_that_is_asked_twice_does_not_wait(idle_engine: Environme
                 assert await worker.process.wait() == 128 + signal.SIGTERM
     async with idle_engine.http_worker():
         await is_running(idle_engine, "left behind", times=2)
+        await idle_engine.nothing_left()
+
+
+async def test_heartbeat_details_are_kept_while_the_handler_runs(idle_engine: Environment) -> None:
+    async with idle_engine.http_worker() as worker:
+        await enqueue(idle_engine, "beats", job_type="silent_once", input=None)
+
+        async def kept() -> bool:
+            row = (await rows(idle_engine)).get("beats")
+            return row is not None and row["heartbeat_details"] is not None
+
+        await eventually(kept)
+        worker.kill()
+    async with idle_engine.http_worker():
+        await is_running(idle_engine, "beats", times=2)
         await idle_engine.nothing_left()
 
 
