@@ -77,8 +77,8 @@ class Costs:
         if not costs:
             return None
         names = dict.fromkeys(name for run in costs for name in run.processes)
-        operations = dict.fromkeys(name for run in costs for name in run.persistence_by_operation)
         counted = [run.persistence_by_operation for run in costs if run.persistence_operations is not None]
+        operations = dict.fromkeys(name for run in counted for name in run)
         return cls(
             persistence_operations=_median(run.persistence_operations for run in costs),
             persistence_by_operation={name: _whole(run.get(name, 0) for run in counted) for name in operations},

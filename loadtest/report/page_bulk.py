@@ -44,7 +44,8 @@ def bulk_words(run: RunResult, arms: Sequence[str], rounds: int) -> list[str]:
         arms: the queues.
         rounds: how many each had.
     """
-    mode, rate = run.settings["mode"], run.settings["rate"]
+    mode, rate = str(run.settings.get("mode")), run.settings.get("rate")
+    rate = rate if isinstance(rate, int | float) and rate > 0 else None
     amount = ["--rate", f"{rate:g}", "--duration", f"{run.jobs / rate:g}"] if rate else ["--jobs", str(run.jobs)]
     amount += ["--payload-bytes", str(run.payload_bytes), "--rounds", str(rounds)]
     peers = [arm for arm in arms if arm not in (*YARDSTICKS, DelegatorQueue.name)]

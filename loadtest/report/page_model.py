@@ -22,6 +22,8 @@ RESULTS: Final = "results"
 """The key of the file beside a page: a list of what the files held."""
 _LARGEST: Final = 1e15
 _DEEPEST: Final = 20
+_QUANTILES: Final = 101
+_LONGEST: Final = 1_000_000  # seconds
 _MODE: Final = "mode"
 """The key that tells a comparison of queues from one of arms."""
 _RUN: Final = TypeAdapter(RunResult)
@@ -143,12 +145,18 @@ def _of_runs(runs: Sequence[RunResult]) -> Comparison:
 
 def _validated(content: Any, kind: TypeAdapter[R], where: str = "") -> R:
     try:
-        return kind.validate_python(content)
+        found = kind.validate_python(content)
     except ValidationError as errors:
         error = errors.errors(include_url=False, include_input=False)[0]
         place = where + ".".join(map(str, error["loc"]))
         reason = f"{place or 'the result'}: {error['msg'][:1].lower()}{error['msg'][1:]}"
         raise UnreadableError(f"{reason}; is it {_WHAT}?") from None
+    if isinstance(found, RunResult):
+        if len(found.latency_quantiles_ms) not in (0, _QUANTILES):
+            raise UnreadableError(f"{where}latency_quantiles_ms has not {_QUANTILES} values")
+        if any(not 0 <= second.s <= _LONGEST for second in found.series):
+            raise UnreadableError(f"{where}series has a second that no run has: it is below 0 or above {_LONGEST}")
+    return found
 
 
 def _clean(content: Any, depth: int = 0) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadtest.comparison import Comparison, median_run
+from loadtest.comparison import Comparison
 from loadtest.costs.model import UnitCosts
 from loadtest.measure import Latency, RunResult
 from loadtest.report.page_text import DASH, number, percent, size, times
@@ -77,8 +77,9 @@ def table(comparison: Comparison) -> list[Line]:
     """Build the lines that at least one arm has a number for."""
     lines: list[Line] = []
     group = None
+    medians = comparison.arms
     for measure in _MEASURES:
-        values = {arm: measure.value(median_run(runs)) for arm, runs in comparison.runs.items()}
+        values = {arm: measure.value(median) for arm, median in medians.items()}
         if all(value is None for value in values.values()):
             continue
         base = values[comparison.baseline]
