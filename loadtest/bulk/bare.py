@@ -1,9 +1,9 @@
-"""The yardstick: what PostgreSQL and psycopg can do with our rows when nothing else is done.
+"""The yardsticks: what PostgreSQL, psycopg and one Python process can do with our rows when little else is done.
 
-One process inserts, claims and deletes rows of a table like ours, in batches, over a few connections; every statement
-is a transaction of its own, as safe as the queue's. It knows the ids of what it has inserted, so it needs no stream, no
-search for work and no locks; it runs no handler, decodes no payload, renews no lease. Batch size and connections are
-those with which it was fastest on two cores.
+`bare` inserts, claims and deletes rows of a table like ours, in batches, over a few connections; every statement is a
+transaction of its own, as safe as the queue's. It knows the ids of what it has inserted, so it needs no stream, no
+search for work and no locks; it runs nothing, renews no lease. `bare-run` also decodes each job's payload and runs the
+handler. Batch size and connections are those with which they were fastest on two cores.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ from typing import Any, Final
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
+from temporalio.api.common.v1 import Payloads
+from temporalio.converter import DataConverter
 
 from delegator.store.database import Connection, connect
 from loadtest.bulk.load import NUMBER_DIGITS, BulkLoad, Mode
 from loadtest.bulk.results import BulkResult
+from loadtest.bulk.tasks import swallow
 from schema.models import QueuedJob
 from schema.storage import storage_of
 
-NAME: Final = "bare"
-BATCH: Final = 1_000
-CONNECTIONS: Final = 2
+BARE: Final = "bare"
+"""Inserts, claims and deletes."""
+BARE_RUN: Final = "bare-run"
+"""Runs the handler too."""
+YARDSTICKS: Final = (BARE, BARE_RUN)
+BATCH: Final = 2_000
+CONNECTIONS: Final = 3
 
 _TYPE: Final = "loadtest_bulk"
 _TABLE: Final = QueuedJob.__tablename__
@@ -59,14 +66,16 @@ async def create_table(url: str) -> None:
         await connection.execute(f"ALTER TABLE {_TABLE} SET ({settings})".encode())
 
 
-async def run_bare(url: str, load: BulkLoad, advance: Callable[[int], None]) -> BulkResult:
+async def run_bare(name: str, url: str, load: BulkLoad, advance: Callable[[int], None]) -> BulkResult:
     """Run the load once.
 
     Args:
+        name: which yardstick.
         url: of the database that has the table.
         load: bulk or backlog.
         advance: told of jobs that are done.
     """
+    handle = _run if name == BARE_RUN else _ignore
     async with await connect(url, application_name="loadtest bare") as connection:
         await connection.execute(f"VACUUM (TRUNCATE) {_TABLE}".encode())
     run = uuid.uuid4().hex[:12]
@@ -86,10 +95,11 @@ async def run_bare(url: str, load: BulkLoad, advance: Callable[[int], None]) -> 
                 payloads = load.payloads(first, min(first + BATCH, load.jobs))
                 ids = _ids(run, payloads)
                 if load.mode is not Mode.BACKLOG:
-                    await connection.execute(_INSERT, (ids, payloads), prepare=True)
+                    await connection.execute(_INSERT, (ids, _encoded(payloads)), prepare=True)
                 cursor = await connection.execute(_CLAIM, (ids,), prepare=True, binary=True)
-                claimed = [row[0] for row in await cursor.fetchall()]
-                deleted = await connection.execute(_DELETE, (claimed,), prepare=True)
+                claimed = await cursor.fetchall()
+                await handle([row[2] for row in claimed])
+                deleted = await connection.execute(_DELETE, ([row[0] for row in claimed],), prepare=True)
                 done += deleted.rowcount
                 advance(deleted.rowcount)
 
@@ -102,7 +112,7 @@ async def run_bare(url: str, load: BulkLoad, advance: Callable[[int], None]) -> 
         for connection in connections:
             await connection.close()
     return BulkResult(
-        contender=NAME,
+        contender=name,
         mode=load.mode,
         jobs=load.jobs,
         payload_bytes=load.payload_bytes,
@@ -123,7 +133,7 @@ async def _fill(connections: list[Connection], load: BulkLoad, run: str) -> None
         while chunks:
             first = chunks.pop()
             payloads = load.payloads(first, min(first + BATCH, load.jobs))
-            await connection.execute(_INSERT, (_ids(run, payloads), payloads), prepare=True)
+            await connection.execute(_INSERT, (_ids(run, payloads), _encoded(payloads)), prepare=True)
 
     await _share(connections, load, insert)
 
@@ -140,3 +150,19 @@ async def _share(
 
 def _ids(run: str, payloads: list[bytes]) -> list[str]:
     return [f"bulk-{run}-{payload[:NUMBER_DIGITS].decode()}" for payload in payloads]
+
+
+def _encoded(payloads: list[bytes]) -> list[bytes]:
+    to_payloads = DataConverter.default.payload_converter.to_payloads
+    return [Payloads(payloads=to_payloads([payload])).SerializeToString() for payload in payloads]
+
+
+async def _run(inputs: list[bytes]) -> None:
+    from_payloads = DataConverter.default.payload_converter.from_payloads
+    for data in inputs:
+        (payload,) = from_payloads(Payloads.FromString(data).payloads, [bytes])
+        await swallow(payload)
+
+
+async def _ignore(inputs: list[bytes]) -> None:
+    """Run nothing."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
 
 from delegator.errors import ConfigurationError
-from loadtest.bulk.bare import BATCH, CONNECTIONS, create_table, run_bare
-from loadtest.bulk.bare import NAME as BARE
+from loadtest.bulk.bare import BATCH, CONNECTIONS, YARDSTICKS, create_table, run_bare
 from loadtest.bulk.compare import Run, compare
 from loadtest.bulk.database import scratch_database
 from loadtest.bulk.delegator_queue import DelegatorQueue
@@ -43,7 +43,7 @@ def bulk(
     rate: RateOption = None,
     duration: DurationOption = 30,
     bare: Annotated[
-        bool, typer.Option(help="Run a plain psycopg loop of insert, claim and delete beside it, as the yardstick.")
+        bool, typer.Option(help="Run plain psycopg loops of insert, claim and delete beside it, as yardsticks.")
     ] = True,
     rounds: RoundsOption = 3,
     shared: SharedOption = False,
@@ -67,8 +67,9 @@ def bulk(
                     return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
                 async with scratch_database(queue.database_url) as scratch:
                     await create_table(scratch)
-                    arms[BARE] = lambda load, advance: run_bare(scratch, load, advance)
-                    settings[BARE] = {"batch": BATCH, "connections": CONNECTIONS}
+                    for name in YARDSTICKS:
+                        arms[name] = partial(run_bare, name, scratch)
+                        settings[name] = {"batch": BATCH, "connections": CONNECTIONS}
                     return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
 
     comparison = run_loop(work())

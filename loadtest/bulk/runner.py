@@ -32,7 +32,7 @@ _LEAD: Final = 0.2  # seconds between the end of the warm-up and the first enque
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class Window:
     """What was seen of the measured part."""
 
     begin: float
@@ -80,7 +80,7 @@ async def run_contender(
                 window = await (run.backlog if load.mode is Mode.BACKLOG else run.beside)(connection, enqueue)
             except ExceptionGroup as errors:
                 raise first(errors) from None
-        return _judge(contender, load, window, Executions(Path(ledger)))
+        return judge(contender.name, load, window, Executions(Path(ledger)))
 
 
 class _Run:
@@ -102,7 +102,7 @@ class _Run:
         self._logs = logs
         self._advance = advance
 
-    async def beside(self, connection: Connection, enqueue: Enqueue) -> _Window:
+    async def beside(self, connection: Connection, enqueue: Enqueue) -> Window:
         """Enqueue while the worker runs."""
         async with self._crew() as workers:
             await _alive(workers, self._warm_up(connection, enqueue))
@@ -120,9 +120,9 @@ class _Run:
                     enqueued = time.time()
                 end = drained.result()
             left = await self._contender.rows(connection, self._load.jobs)
-        return _Window(begin, enqueued, end, meter.costs, left)
+        return Window(begin, enqueued, end, meter.costs, left)
 
-    async def backlog(self, connection: Connection, enqueue: Enqueue) -> _Window:
+    async def backlog(self, connection: Connection, enqueue: Enqueue) -> Window:
         """Enqueue, then start the worker."""
         async with CostMeter(CostSources(processes=self._pids)) as filling:
             begin = time.time()
@@ -131,7 +131,7 @@ class _Run:
         async with self._crew() as workers, CostMeter(self._sources(workers)) as meter:
             end = await _alive(workers, self._drained(connection, self._load.jobs, self._advance))
         left = await self._contender.rows(connection, self._load.jobs)
-        return _Window(begin, enqueued, end, meter.costs, left, filling.costs)
+        return Window(begin, enqueued, end, meter.costs, left, filling.costs)
 
     def _crew(self) -> AbstractAsyncContextManager[Crew]:
         environment = {**self._contender.environment, DIRECTORY_VARIABLE: str(self._ledger)}
@@ -191,7 +191,15 @@ class _Run:
             await asyncio.sleep(_LOOK)
 
 
-def _judge(contender: Contender, load: BulkLoad, window: _Window, executions: Executions) -> BulkResult:
+def judge(contender: str, load: BulkLoad, window: Window, executions: Executions) -> BulkResult:
+    """Check every job, and turn what was seen into numbers.
+
+    Args:
+        contender: name of the queue.
+        load: what was put through it.
+        window: the measured part.
+        executions: what ran.
+    """
     once = [number for number in range(load.jobs) if executions.times(number) == 1]
     completed = max(len(once) - window.left, 0)
     begin = window.begin
@@ -206,7 +214,7 @@ def _judge(contender: Contender, load: BulkLoad, window: _Window, executions: Ex
         if costs is not None and "relay" in costs.processes
     ]
     return BulkResult(
-        contender=contender.name,
+        contender=contender,
         mode=load.mode,
         jobs=load.jobs,
         payload_bytes=load.payload_bytes,

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def peers(
     queues: Annotated[str, typer.Option(help="Peers, comma-separated.")] = ",".join(_PEERS),
     scenarios: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(Mode)}.")] = "bulk,steady",
-    jobs: Annotated[int, typer.Option(help="Jobs of bulk and backlog.")] = 20_000,
+    jobs: Annotated[int, typer.Option(help="Jobs of bulk and backlog.")] = 10_000,
     payload_bytes: PayloadOption = 100,
     rate: Annotated[float, typer.Option(help="Jobs enqueued in a second by steady.")] = 100,
     duration: DurationOption = 20,

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from procrastinate import App
 
 TASK = "loadtest_bulk"
-CONCURRENCY = 30
+CONCURRENCY = 10
 """Jobs that the worker runs at once."""
-CONNECTIONS = 10
+CONNECTIONS = 4
 """Most connections of a process."""
 
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delegator.errors import ConfigurationError
+from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count, record
+from loadtest.bulk.load import BulkLoad, Mode, number_of
+from loadtest.bulk.results import BulkComparison, BulkResult, median_result
+from loadtest.bulk.runner import Window, judge
+from loadtest.costs.model import Costs
+
+COSTS = Costs(None, {}, None, None, None, {})
+GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None, "duration": 10.0}
+
+
+@given(begin=st.integers(0, 2**31), more=st.integers(0, 20), size=st.integers(8, 2_000))
+def test_payloads_carry_their_number_in_the_size_asked_for(begin: int, more: int, size: int) -> None:
+    payloads = BulkLoad(mode=Mode.BULK, jobs=1, payload_bytes=size).payloads(begin, begin + more)
+    assert [number_of(payload) for payload in payloads] == list(range(begin, begin + more))
+    assert {len(payload) for payload in payloads} <= {size}
+    assert all(payload.isascii() for payload in payloads)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"payload_bytes": 7}, "--payload-bytes 7"),
+        ({"jobs": 0}, "--jobs 0"),
+        ({"rate": 10.0, "jobs": 5}, "--jobs and --rate"),
+        ({"rate": 10.0, "backlog": True}, "--backlog and --rate"),
+        ({"rate": -1.0}, "--rate -1"),
+        ({"rate": 0.01}, "make a job"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        BulkLoad.of(**GIVEN | changed)
+
+
+def test_a_rate_decides_how_many_jobs() -> None:
+    load = BulkLoad.of(**GIVEN | {"rate": 2.5})
+    assert (load.mode, load.jobs) == (Mode.STEADY, 25)
+
+
+def _judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], *, left: int = 0) -> BulkResult:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
+    load = BulkLoad(mode=Mode.STEADY, jobs=4, rate=2.0)
+    for number in ran:
+        record(load.payloads(number, number + 1)[0])
+    assert count(tmp_path) == len(ran)
+    executions = Executions(tmp_path)
+    begin = executions.start(ran[0]) - 1
+    return judge("queue", load, Window(begin, begin + 2, begin + 4, COSTS, left), executions)
+
+
+def test_jobs_count_that_ran_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _judged(tmp_path, monkeypatch, [0, 1, 2, 3, 4])
+    assert (result.completed, result.failed, result.jobs_per_s, result.enqueued_per_s) == (4, 0, 1.0, 2.0)
+    # All started a second after the first was due; the others were due half a second apart.
+    assert result.job_start_ms is not None
+    assert result.job_start_ms.max == pytest.approx(1000, abs=20)
+    assert result.job_start_ms.p50 == pytest.approx(0, abs=20)
+
+
+@pytest.mark.parametrize(("ran", "left"), [([0, 1, 2], 0), ([0, 1, 2, 2, 3], 0), ([0, 1, 2, 3], 1)])
+def test_a_lost_a_repeated_or_a_left_job_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], left: int
+) -> None:
+    result = _judged(tmp_path, monkeypatch, ran, left=left)
+    assert (result.completed, result.failed) == (3, 1)
+
+
+def test_medians_ratios_and_spread() -> None:
+    def run(contender: str, rate: float, failed: int = 0) -> BulkResult:
+        return BulkResult(
+            contender=contender,
+            mode="bulk",
+            jobs=10,
+            payload_bytes=100,
+            rate=None,
+            completed=10 - failed,
+            failed=failed,
+            duration_s=1.0,
+            jobs_per_s=rate,
+            enqueued_per_s=rate,
+            job_start_ms=None,
+            relay_peak_rss_bytes=int(rate),
+            cpu_ms_per_job={"worker": rate},
+        )
+
+    runs = [run("a", 10), run("b", 5), run("a", 30, failed=1), run("b", 6), run("a", 20), run("b", 4)]
+    arms = {name: median_result([one for one in runs if one.contender == name]) for name in "ab"}
+    comparison = BulkComparison("bulk", 3, arms, runs, {"postgres": {}}, {})
+    assert (arms["a"].jobs_per_s, arms["a"].failed, arms["a"].relay_peak_rss_bytes) == (20, 1, 30)
+    assert comparison.failed == 1
+    numbers = comparison.to_json()
+    assert numbers["ratios"]["a/b"] == {"jobs_per_s": 4.0}
+    assert numbers["spread"]["a"] == {"jobs_per_s": [10, 30]}
+    assert len(numbers["runs"]) == 6
