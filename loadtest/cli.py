@@ -10,6 +10,8 @@ from typing import Final
 import typer
 
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
+from loadtest.bench import command as bench
+from loadtest.bench import idle
 from loadtest.bulk import command as bulk
 from loadtest.commands import compare, demo, report, run
 from loadtest.peers import command as peers
@@ -20,6 +22,8 @@ _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     demo.register,
     report.register,
     bulk.register,
+    bench.register,
+    idle.register,
     peers.register,
 )
 

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 import uvloop
@@ -72,6 +74,8 @@ def plugins(arm_name: str) -> Sequence[Plugin]:
 
     # No run was begun without the interceptor, so none needs the marker that tells such runs apart.
     options = PluginOptions(intercept=arm.intercepts, patch=False)
+    if not arm.waits_inline:
+        options = replace(options, inline_wait=timedelta(0))
     return [DelegatorPlugin(delegated=[crunch, toil], settings=Settings.load(), options=options)]
 
 

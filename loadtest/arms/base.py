@@ -83,6 +83,8 @@ class Arm(ABC):
     """Whether its Temporal worker has the delegator's plugin."""
     intercepts: bool = False
     """Whether the plugin takes unchanged `execute_activity` calls."""
+    waits_inline: bool = True
+    """Whether the plugin waits for outcomes within the workflow task; False: signals bring them all."""
     runs_jobs: bool = True
     """False for the floor, which does nothing."""
 

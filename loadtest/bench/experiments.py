@@ -1,0 +1,99 @@
+"""The measurements behind the figures: each one a command of the load test that anybody can repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+
+from delegator.dev.temporal_postgres import TemporalPrograms
+from delegator.errors import ConfigurationError
+
+ROUNDS = "{rounds}"
+"""Stands in a command for the number of rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One command and what it is for."""
+
+    name: str
+    """As given to `--only`; its numbers are in `<name>.json`."""
+    command: str
+    """Arguments of `python -m loadtest`, but for `--json`."""
+    lacking: Callable[[], str | None] = lambda: None
+    """What this machine lacks for it; None: nothing."""
+
+    def arguments(self, rounds: int) -> list[str]:
+        """Return the command's arguments.
+
+        Args:
+            rounds: runs of each arm.
+        """
+        return self.command.replace(ROUNDS, str(rounds)).split()
+
+
+def _lacks_peers() -> str | None:
+    return None if find_spec("pgqueuer") and find_spec("procrastinate") else "pip install 'temporal-delegator[peers]'"
+
+
+def _lacks_temporal() -> str | None:
+    try:
+        TemporalPrograms.find()
+    except ConfigurationError:
+        return "make temporal-postgres"
+    return None
+
+
+_ARMS = "--arms classic,floor,drop-in,delegated --rounds {rounds}"
+_PAIR = "--arms classic,delegated --rounds {rounds}"
+
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
+    {
+        experiment.name: experiment
+        for experiment in (
+            Experiment("single", f"compare --scenario single --workflows 900 --concurrency 150 {_ARMS}"),
+            Experiment(
+                "one", "compare --scenario single --workflows 60 --concurrency 1 --arms classic,drop-in,delegated"
+            ),
+            Experiment(
+                "sequence",
+                "compare --scenario sequence --workflows 250 --jobs 5 --concurrency 50"
+                " --arms classic,drop-in,delegated --rounds {rounds}",
+            ),
+            Experiment(
+                "fanout",
+                "compare --scenario fanout --workflows 10 --jobs 200 --concurrency 10"
+                " --arms classic,drop-in,delegated --rounds {rounds}",
+            ),
+            Experiment(
+                "ten-thousand",
+                "compare --scenario fanout --workflows 1 --jobs 10000 --concurrency 1"
+                " --arms delegated,drop-in --rounds {rounds}",
+            ),
+            Experiment(
+                "single-postgres",
+                f"compare --temporal postgres --scenario single --workflows 600 --concurrency 150 {_PAIR}",
+                _lacks_temporal,
+            ),
+            Experiment(
+                "fanout-postgres",
+                f"compare --temporal postgres --scenario fanout --workflows 10 --jobs 200 --concurrency 10 {_PAIR}",
+                _lacks_temporal,
+            ),
+            Experiment("bulk", "bulk --jobs 50000 --rounds {rounds}"),
+            Experiment("peers", "peers --queues pgqueuer --scenarios bulk,steady --rounds {rounds}", _lacks_peers),
+            Experiment("steady", "bulk --rate 100 --duration 20 --rounds {rounds}"),
+            Experiment("backlog-small", "bulk --backlog --jobs 10000 --no-bare --rounds {rounds}"),
+            Experiment("backlog", "bulk --backlog --jobs 1000000 --no-bare --rounds 1"),
+            Experiment(
+                "signal",
+                "compare --scenario fanout --workflows 10 --jobs 500 --concurrency 10 --payload-bytes 100"
+                " --arms signalled --rounds {rounds}",
+            ),
+            Experiment("idle", "idle --seconds 30"),
+        )
+    }
+)
+"""All of them, in the order in which they run."""

@@ -1,0 +1,43 @@
+"""The figures as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from loadtest.bench.lines import Line, Results, Verdict
+
+_STYLES = {Verdict.STRETCH: "green", Verdict.REACHED: "green", Verdict.MISSED: "red", Verdict.NOT_RUN: "dim"}
+
+
+def bench_table(lines: Sequence[Line], results: Results) -> Table:
+    """Show each figure beside what it must reach.
+
+    Args:
+        lines: the figures.
+        results: what the experiments said.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), title_justify="left", caption_justify="left")
+    table.add_column("measure")
+    for column in ("figure", "must", "stretch"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for line in lines:
+        figure, verdict = line.judge(results)
+        sign = "≥" if line.at_least else "≤"
+        shown = "-" if figure is None else f"{_number(figure)} {line.unit}".rstrip()
+        style = _STYLES[verdict]
+        table.add_row(
+            line.measure,
+            shown,
+            f"{sign} {_number(line.must)}",
+            f"{sign} {_number(line.stretch)}",
+            f"[{style}]{verdict}[/{style}]",
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
