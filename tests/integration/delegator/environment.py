@@ -182,7 +182,9 @@ class Environment:
         return not await self.rows(UNFINISHED)
 
     @asynccontextmanager
-    async def http_worker(self, *arguments: str, modules: Sequence[str] = (TASKS,)) -> AsyncIterator[HttpWorker]:
+    async def http_worker(
+        self, *arguments: str, modules: Sequence[str] = (TASKS,), **variables: str
+    ) -> AsyncIterator[HttpWorker]:
         """Run an HTTP worker's process, ready when the block begins."""
         log = Path(tempfile.mkstemp(prefix="http-worker-", suffix=".log", dir=self.directory)[1])
         imports = [part for module in modules for part in ("--import", module)]
@@ -190,7 +192,7 @@ class Environment:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "http_workers", *imports, "--grace", "5", *arguments),
                 cwd=ROOT,
-                env=self.variables,
+                env={**self.variables, **variables},
                 stdout=output,
                 stderr=output,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -100,6 +101,15 @@ def in_thread(number: int) -> int:
 async def noted(number: int) -> int:
     await begin()
     return number
+
+
+@delegated
+async def blocks(number: int) -> None:
+    """Blocks the worker's event loop, as no handler should, while the test holds it."""
+    note("started")
+    gate = Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
+    while gate.exists():
+        time.sleep(0.05)  # noqa: ASYNC251
 
 
 @delegated(max_concurrent=1)
