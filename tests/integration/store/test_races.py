@@ -258,6 +258,16 @@ async def test_a_claim_leaves_a_row_to_a_lease_too_young_for_it_to_see(pair: Pai
     assert await claiming == ({"a": 1, "c": 1}, set())
 
 
+async def test_a_cancellation_tells_a_worker_whose_lease_is_too_young_for_it_to_see(pair: Pair) -> None:
+    await steps.insert(pair.observer, ["a", "b"], None)
+    async with pair.one.transaction():
+        await pair.one.execute("SELECT FROM custom_task_queue WHERE job_id = 'a' FOR UPDATE")
+        cancelling = asyncio.ensure_future(TABLE.cancel(pair.other, ["a", "b"]))
+        await pair.blocked(pair.other)
+        await steps.claim(pair.observer, ["b"], await pair.lease())
+    assert await cancelling == ({"a"}, {"b"})
+
+
 async def test_a_fence_from_another_database_is_no_claim_to_come(pair: Pair) -> None:
     """Restored from a dump, rows have fences that no transaction of this database has reached."""
     mine = await pair.lease()
