@@ -172,6 +172,11 @@ class Follower:
         self._ingest.new_slot(state.confirmed)
 
     async def _fill_gap(self, before: datetime) -> None:
+        """Re-emit what a new slot does not hold, while it is streamed already.
+
+        A relay that dies before the end of this leaves a sound slot, and the rest of the gap to the sweeper: workers
+        that find the stream empty tell it so.
+        """
         condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
         statement = reemit_statement(self._feed.table, condition)
         parameters = {"before": before, "limit": self._options.reemit_batch}
