@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
@@ -122,7 +122,7 @@ class Job:
         """Return when the job was first enqueued."""
         if self.enqueued_at is None:
             return None
-        return datetime.fromisoformat(self.enqueued_at.replace("Z", "+00:00")).astimezone(UTC)
+        return datetime.fromisoformat(self.enqueued_at)
 
 
 def _bytes(value: str | None) -> bytes | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
@@ -26,8 +26,7 @@ _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 _PENDING = "."
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended."""
 
     kind: OutcomeKind

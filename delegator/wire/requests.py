@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
@@ -27,8 +27,7 @@ class JobKind:
     """In the form of the `options` column."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(NamedTuple):
     """One job to enqueue."""
 
     kind: JobKind
