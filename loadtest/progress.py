@@ -11,11 +11,11 @@ class Progress:
 
         Args:
             title: what to show.
-            total: workflows in its measured window.
+            total: workflows in its measured window, or jobs.
         """
 
-    def advance(self) -> None:
-        """A workflow is done."""
+    def advance(self, count: int = 1) -> None:
+        """So many workflows (or jobs, where there are none) are done."""
 
     def complain(self, message: str) -> None:
         """Something went wrong that the numbers do not explain."""

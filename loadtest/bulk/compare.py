@@ -51,12 +51,7 @@ async def compare(
         names = list(arms)
         for name in [*names[shift:], *names[:shift]]:
             progress.begin(f"{name} · {load.mode}", load.jobs)
-
-            def advance(jobs: int) -> None:
-                for _ in range(jobs):
-                    progress.advance()
-
-            result = await arms[name](load, advance)
+            result = await arms[name](load, progress.advance)
             if result.failed:
                 progress.complain(
                     f"{name}: {result.failed} of {result.jobs} jobs did not run exactly once, or are left"

@@ -65,3 +65,10 @@ class Contender(ABC):
         """Clear away what the run before left in the tables: each begins with the same."""
         for table in self.tables:
             await connection.execute(sql.SQL("VACUUM (TRUNCATE) {}").format(sql.Identifier(table)))
+
+    async def clear(self, connection: Connection) -> None:  # noqa: B027  (most have a database of their own, which goes)
+        """Remove what a run that failed or was broken off has left; its worker has ended.
+
+        Args:
+            connection: to `database_url`.
+        """

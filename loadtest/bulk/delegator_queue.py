@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
+from psycopg import sql
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payloads
 
@@ -15,13 +16,14 @@ from delegator.completion.sealing import encode_input
 from delegator.config import Settings
 from delegator.contracts import delegated_type
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.store.database import connection_pool
+from delegator.store.database import Connection, connection_pool
 from delegator.store.queue_table import NewJob, QueueTable
 from delegator.temporal import load_data_converter
 from loadtest.bulk.contender import Contender, Enqueue
 from loadtest.bulk.load import NUMBER_DIGITS
 from loadtest.bulk.tasks import swallow
 from loadtest.processes import WorkerProcess
+from schema.models import DeadLetter
 from schema.queues import queue_table
 
 _TYPE = delegated_type(swallow)
@@ -49,6 +51,7 @@ class DelegatorQueue(Contender):
         """
         url = environment.get("DELEGATOR_DATABASE_URL")
         self._environment = environment
+        self._prefix = ""
         self._settings = Settings.load(database_url=None if url is None else SecretStr(url))
 
     @property
@@ -71,12 +74,12 @@ class DelegatorQueue(Contender):
     async def producer(self) -> AsyncIterator[Enqueue]:
         """Open the Enqueuer."""
         converter = load_data_converter(self._settings.data_converter)
-        run = uuid.uuid4().hex[:12]
+        self._prefix = f"bulk-{uuid.uuid4().hex[:12]}-"
 
         async def job(payload: bytes) -> NewJob:
             data = Payloads(payloads=converter.payload_converter.to_payloads([payload])).SerializeToString()
             return NewJob(
-                job_id=f"bulk-{run}-{payload[:NUMBER_DIGITS].decode()}",
+                job_id=self._prefix + payload[:NUMBER_DIGITS].decode(),
                 job_type=_TYPE.name,
                 input=await encode_input(data, converter.payload_codec),
                 header=None,
@@ -97,3 +100,9 @@ class DelegatorQueue(Contender):
                 await enqueuer.enqueue(_TYPE.queue, [await job(payload) for payload in payloads])
 
             yield enqueue
+
+    async def clear(self, connection: Connection) -> None:
+        """Delete the run's rows from the queue and from the dead letters."""
+        for table in (queue_table(_TYPE.queue), DeadLetter.__tablename__):
+            delete = sql.SQL("DELETE FROM {} WHERE starts_with(job_id, %s)").format(sql.Identifier(table))
+            await connection.execute(delete, (self._prefix,))

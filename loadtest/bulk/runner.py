@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,20 +66,21 @@ async def run_contender(
     """
     with TemporaryDirectory(prefix="loadtest-logs-") as logs, TemporaryDirectory(prefix="loadtest-ledger-") as ledger:
         run = _Run(contender, load, pids, Path(ledger), Path(logs), advance)
-        async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(
-                await connect(contender.database_url, application_name="loadtest")
-            )
+        async with await connect(contender.database_url, application_name="loadtest") as connection:
             if await contender.rows(connection, 1):
                 raise ConfigurationError(
                     f"{contender.tables[0]} has jobs that are not ours: the load test needs an empty queue"
                 )
             await contender.tidy(connection)
-            enqueue = await stack.enter_async_context(contender.producer())
+            window = None
             try:
-                window = await (run.backlog if load.mode is Mode.BACKLOG else run.beside)(connection, enqueue)
+                async with contender.producer() as enqueue:
+                    window = await (run.backlog if load.mode is Mode.BACKLOG else run.beside)(connection, enqueue)
             except ExceptionGroup as errors:
                 raise first(errors) from None
+            finally:
+                if window is None or window.left:
+                    await contender.clear(connection)
         return judge(contender.name, load, window, Executions(Path(ledger)))
 
 

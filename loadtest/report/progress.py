@@ -26,10 +26,10 @@ class BarProgress(Progress):
             self._bars.remove_task(self._current)
         self._current = self._bars.add_task(title, total=total)
 
-    def advance(self) -> None:
+    def advance(self, count: int = 1) -> None:
         """Move the bar."""
         if self._current is not None:
-            self._bars.advance(self._current)
+            self._bars.advance(self._current, count)
 
     def complain(self, message: str) -> None:
         """Print a line above the bar."""

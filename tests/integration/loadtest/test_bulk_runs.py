@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,6 +69,28 @@ async def test_a_queue_with_other_work_is_left_alone(stack: RunningStack) -> Non
             await connection.execute("DELETE FROM custom_task_queue WHERE job_id = 'theirs'")
     assert (code, errors.count("\n")) == (2, 1)
     assert "jobs that are not ours" in errors
+
+
+async def test_an_interrupted_run_leaves_no_rows(stack: RunningStack) -> None:
+    async with await psycopg.AsyncConnection.connect(stack.database_url, autocommit=True) as connection:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "loadtest", "bulk", "--backlog", "--no-bare", "--jobs", "1000000"),
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **stack.environment},
+        )
+        async with asyncio.timeout(30):
+            while not await _queued(connection):
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, errors = await process.communicate()
+        assert (process.returncode, errors.decode()) == (130, "")
+        assert not await _queued(connection)
+
+
+async def _queued(connection: psycopg.AsyncConnection[Any]) -> int:
+    row = await (await connection.execute("SELECT count(*) FROM custom_task_queue")).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @pytest.mark.skipif(
