@@ -115,6 +115,23 @@ def test_each_field_of_the_intervals(policy: RetryPolicy, attempt: int, seconds:
     assert backoff_interval(policy, attempt).total_seconds() == seconds
 
 
+@pytest.mark.parametrize("excluded", TYPES)
+def test_errors_that_are_not_retried_by_type(excluded: str):
+    policy = RetryPolicy(non_retryable_error_types=[excluded])
+    decisions = {}
+    for type_ in ("A", "B"):
+        failure = Failure(message="m")
+        failure.application_failure_info.type = type_
+        decisions[type_] = decide(failure, policy, 1, None)
+    for timeout in (TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE, TimeoutType.TIMEOUT_TYPE_HEARTBEAT):
+        failure = Failure(message="m")
+        failure.timeout_failure_info.timeout_type = timeout
+        decisions[f"TemporalTimeout:{TIMEOUTS[timeout]}"] = decide(failure, policy, 1, None)
+    given_up = [type_ for type_, decision in decisions.items() if isinstance(decision, GiveUp)]
+    assert given_up == [excluded]
+    assert decisions[excluded] == GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
+
+
 def test_no_policy_means_the_default_one():
     failure = Failure(message="m")
     failure.application_failure_info.type = "A"
