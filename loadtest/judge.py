@@ -135,12 +135,15 @@ class _Jobs:
             for job in range(outcome.work.jobs):
                 key = job_key(outcome.work.workflow, job)
                 execution = executions[key]
-                jobs.start.append((execution.started - execution.enqueued) / 1e6)
                 had = results.get(key)
+                if had is not None:
+                    jobs.moments.append(had / 1e6 - observed.wall)
+                if execution.enqueued is None:
+                    continue
+                jobs.start.append((execution.started - execution.enqueued) / 1e6)
                 if had is not None:
                     base = intended if arrival is Arrival.OPEN else execution.enqueued
                     jobs.end.append((had - base) / 1e6)
-                    jobs.moments.append(had / 1e6 - observed.wall)
         return jobs
 
 

@@ -21,7 +21,9 @@ from temporalio import activity
 from delegator.context import current_job
 
 DIRECTORY_VARIABLE: Final = "LOADTEST_LEDGER"
-_START: Final = struct.Struct("<IIqq")  # workflow, job, enqueued, started
+SAMPLED: Final = 16
+"""Of so many jobs of a workflow the first has its enqueue noted: to ask for it costs more than such a job itself."""
+_START: Final = struct.Struct("<IIqq")  # workflow, job, enqueued or 0, started
 _RESULT: Final = struct.Struct("<IIq")  # workflow, job, had
 _WAIT: Final = struct.Struct("<qII")  # when, jobs, finished
 
@@ -32,8 +34,8 @@ class Execution:
 
     times: int
     """How often its handler was started."""
-    enqueued: int
-    """When it was enqueued (a delegated job) or scheduled (an activity)."""
+    enqueued: int | None
+    """When it was enqueued (a delegated job) or scheduled (an activity); None: it is none of the sample."""
     started: int
     """When its handler was started first."""
 
@@ -72,8 +74,7 @@ def record_start(workflow: int, job: int) -> None:
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if directory:
         now = time.time_ns() // 1000
-        moment = activity.info().scheduled_time if activity.in_activity() else current_job().enqueued_at
-        enqueued = round(moment.timestamp() * 1_000_000) if moment else now
+        enqueued = 0 if job % SAMPLED else _enqueued()
         os.write(_open(directory, "starts", os.getpid()), _START.pack(workflow, job, enqueued, now))
 
 
@@ -106,14 +107,21 @@ def read(directory: Path) -> Entries:
         key = job_key(workflow, job)
         seen = executions.get(key)
         if seen is None:
-            executions[key] = Execution(1, enqueued, started)
+            executions[key] = Execution(1, enqueued or None, started)
         else:
-            executions[key] = Execution(seen.times + 1, min(seen.enqueued, enqueued), min(seen.started, started))
+            # Attempts of an activity may name another time each; of all, the first counts.
+            first = min(enqueued, seen.enqueued) if seen.enqueued else None
+            executions[key] = Execution(seen.times + 1, first, min(seen.started, started))
     results: dict[int, int] = {}
     for workflow, job, had in _entries(directory, "results", _RESULT):
         # A workflow task that failed is run again: its last run counts.
         results[job_key(workflow, job)] = max(results.get(job_key(workflow, job), 0), had)
     return Entries(executions, results, [InlineWait(*entry) for entry in _entries(directory, "waits", _WAIT)])
+
+
+def _enqueued() -> int:
+    moment = activity.info().scheduled_time if activity.in_activity() else current_job().enqueued_at
+    return round(moment.timestamp() * 1_000_000) if moment else 0
 
 
 def _entries(directory: Path, kind: str, entry: struct.Struct) -> Iterable[tuple[int, ...]]:

@@ -106,7 +106,11 @@ class RunResult:
     versions: dict[str, Any] = field(default_factory=dict)
     """What it ran on."""
     job_start_ms: Latency | None = None
-    """Enqueue of a job (scheduling, of an activity) to the first start of its handler; None: no jobs."""
+    """Enqueue of a job (scheduling, of an activity) to the first start of its handler; None: no jobs.
+
+    Of every 16th job of a workflow, like `job_end_ms`; of drop-in by activity worker from the row's insert on, after
+    Temporal has dispatched the activity.
+    """
     job_end_ms: Latency | None = None
     """Enqueue of a job (of an open loop: its workflow's intended start) to its workflow's going on with the result."""
     start_lag_ms: Latency | None = None

@@ -73,7 +73,7 @@ async def run(plan: Plan, servers: Servers, progress: Progress) -> RunResult:
             good,
             await _histories(arm, session, good),
             settings=_settings(plan, servers),
-            versions=await versions(client, session.database_url),
+            versions=await versions(client, servers.database_url),
         )
 
 

@@ -37,8 +37,10 @@ def entries(jobs: dict[tuple[int, int], tuple[float, float, float]], waits: tupl
 
 # Two workflows of two jobs: enqueued, started, had.
 JOBS = {
-    (0, 0): (10.1, 10.3, 10.8), (0, 1): (10.1, 10.4, 10.8),
-    (1, 0): (11.1, 11.2, 13.5), (1, 1): (11.1, 12.1, 13.5),
+    (0, 0): (10.1, 10.3, 10.8),
+    (0, 1): (10.1, 10.4, 10.8),
+    (1, 0): (11.1, 11.2, 13.5),
+    (1, 1): (11.1, 12.1, 13.5),
 }
 OBSERVED = Observed([outcome(0, 10, 10, 11), outcome(1, 10.5, 11, 14)], entries(JOBS), WALL, None)
 
@@ -65,6 +67,18 @@ def test_a_closed_loop() -> None:
     assert result.series == [Second(0, 0, 2), Second(1, 1, 0), Second(2, 0, 0), Second(3, 0, 2), Second(4, 1, 0)]
     assert result.history_events is not None
     assert result.history_events.avg == 7
+
+
+def test_jobs_beyond_the_sample_are_counted_all_the_same() -> None:
+    found = entries(JOBS)
+    executions = {
+        key: replace(execution, enqueued=None) if key == job_key(1, 1) else execution
+        for key, execution in found.executions.items()
+    }
+    result = judged("fanout", replace(OBSERVED, entries=replace(found, executions=executions)))
+    assert result.job_start_ms is not None
+    assert result.job_start_ms.max == pytest.approx(300)
+    assert sum(second.jobs for second in result.series) == 4
 
 
 def test_an_open_loop_counts_from_the_intended_start() -> None:

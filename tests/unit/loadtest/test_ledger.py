@@ -37,19 +37,28 @@ def ledger(monkeypatch, tmp_path: Path) -> Path:
 
 def test_counts_executions_over_processes(ledger: Path) -> None:
     before = time.time_ns() // 1000
-    run_job(1, 2, SCHEDULED + timedelta(seconds=5))
+    run_job(1, 32, SCHEDULED + timedelta(seconds=5))
     after = time.time_ns() // 1000
     time.sleep(0.001)
-    run_job(1, 2)
+    run_job(1, 32)
     other = multiprocessing.get_context("spawn").Process(target=run_job, args=(2**32 - 1, 0))
     other.start()
     other.join()
     executions = read(ledger).executions
-    assert set(executions) == {job_key(1, 2), job_key(2**32 - 1, 0)}
+    assert set(executions) == {job_key(1, 32), job_key(2**32 - 1, 0)}
     assert executions[job_key(2**32 - 1, 0)].times == 1
-    twice = executions[job_key(1, 2)]
+    twice = executions[job_key(1, 32)]
     assert twice == Execution(2, round(SCHEDULED.timestamp() * 1e6), twice.started)
     assert before <= twice.started <= after
+
+
+def test_the_enqueue_of_a_sample_is_noted(ledger: Path) -> None:
+    for job in range(40):
+        run_job(1, job)
+    run_job(1, 5)
+    executions = read(ledger).executions
+    assert [job for job in range(40) if executions[job_key(1, job)].enqueued] == [0, 16, 32]
+    assert executions[job_key(1, 5)].times == 2
 
 
 def test_results_and_waits(ledger: Path) -> None:
