@@ -33,12 +33,13 @@ def build_app(url: str) -> App:
     from procrastinate import App, PsycopgConnector
 
     app = App(connector=PsycopgConnector(conninfo=url, min_size=2, max_size=CONNECTIONS))
-
-    @app.task(name=TASK)
-    async def swallow(payload: str) -> None:
-        record(payload.encode())
-
+    app.task(name=TASK)(swallow)
     return app
+
+
+async def swallow(payload: str) -> None:
+    """Take a job."""
+    record(payload.encode())
 
 
 class ProcrastinateQueue(Contender):
