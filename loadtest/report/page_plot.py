@@ -27,6 +27,7 @@ _GAP: Final = 26.0
 _LONGEST_NAME: Final = 16
 _LETTER: Final = 6.8  # about the width of one in a note
 _MOST_COLUMNS: Final = 3
+_SHORTEST_WHISKER: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,10 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
         )
         if len(rounds[arm]) > 1:
             least, most = (box.x(scale.place(pick(rounds[arm])) * stretch) for pick in (min, max))
-            spread = [(least, y + _BAR / 2), (most, y + _BAR / 2)]
-            group.extend((line(spread, "line whisker-edge"), line(spread, "line whisker")))
             end = max(end, most)
+            spread = [(least, y + _BAR / 2), (most, y + _BAR / 2)]
+            if most - least > _SHORTEST_WHISKER:
+                group.extend((line(spread, "line whisker-edge"), line(spread, "line whisker")))
         group.append(label(end + 7, y + _BAR - 1.5, number(median), kind="value"))
         if base and arm != comparison.baseline:
             aside = end + 7 + 7.8 * len(number(median)) + 6

@@ -142,6 +142,11 @@ def _relay(run: RunResult) -> float | None:
     return relay.peak_rss_bytes or None if relay else None
 
 
+def _jobs_per_s(run: RunResult) -> float | None:
+    """Return nothing where workflows per second say the same."""
+    return run.jobs_per_s or None if run.jobs > 1 else None
+
+
 def _share(run: RunResult) -> float | None:
     whole = run.completed + run.failed
     return run.completed / whole if whole else None
@@ -158,7 +163,7 @@ _MEASURES: Final = (
         for part in ("p50", "p90", "p99", "max")
     ),
     Measure(_WORKFLOWS, "started late, p99", "ms", _latency("start_lag_ms", "p99"), compared=False),
-    Measure(_JOBS, "throughput", "jobs/s", lambda run: run.jobs_per_s or None),
+    Measure(_JOBS, "throughput", "jobs/s", _jobs_per_s),
     *(
         Measure(_JOBS, f"{said} {part}", "ms", _latency(which, part))
         for which, said in (("job_start_ms", "enqueue to start"), ("job_end_ms", "enqueue to result"))

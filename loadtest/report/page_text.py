@@ -46,7 +46,9 @@ def size(value: float | None) -> str:
 
 def times(ratio: float | None) -> str:
     """Write a ratio; None is a dash."""
-    return DASH if ratio is None else f"\N{MULTIPLICATION SIGN}{number(ratio)}"
+    if ratio is None:
+        return DASH
+    return f"\N{MULTIPLICATION SIGN}{f'{ratio:.2f}' if 0.1 <= ratio < 100 else number(ratio)}"
 
 
 def percent(share: float | None) -> str:

@@ -143,7 +143,7 @@ def test_queues_without_workflows() -> None:
     shown = Page(page(comparisons([bulk()]))).text
     assert "5,000 jobs" in shown
     assert "workflows/s" not in shown
-    assert "4,000 \N{MULTIPLICATION SIGN}0.8" in shown
+    assert "4,000 \N{MULTIPLICATION SIGN}0.80" in shown
     assert "relay's peak memory 100 MiB" in shown
 
 
