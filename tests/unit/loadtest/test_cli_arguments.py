@@ -23,6 +23,15 @@ from loadtest import cli
         ("compare --arms delegated,classic --scenario fanout --jobs 2001", "2000 pending activities"),
         ("compare --scenario single --rounds 0", "--rounds must be at least 1"),
         ("compare --bogus", "--bogus"),
+        ("run --arm classic --scenario single --rate 5", "--rate does not fit the scenario single"),
+        ("run --arm classic --scenario steady --concurrency 5", "--concurrency does not fit the scenario steady"),
+        ("run --arm classic --scenario steady --rate 0", "--rate must be positive"),
+        ("run --arm classic --scenario sleep --bursts 2", "--bursts does not fit the scenario sleep, but burst"),
+        ("run --arm classic --scenario burst --workflows 2 --bursts 3", "there are only 2 --workflows"),
+        ("run --arm classic --scenario fanout --payload-bytes 50000", "do not fit into a message to Temporal"),
+        ("run --arm drop-in-worker --scenario backlog --jobs 2001", "2000 pending activities"),
+        ("compare --arms delegated,floor --scenario backlog", "the arm floor has no jobs"),
+        ("run --arm classic --scenario single --temporal mysql", "--temporal"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, arguments: str, words: str) -> None:
@@ -34,3 +43,13 @@ def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, argumen
     assert output.out == ""
     assert words in output.err
     assert output.err.count("\n") == 1
+
+
+def test_a_deployment_brings_its_own_temporal(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    arguments = ["run", "--arm", "classic", "--scenario", "single", "--temporal", "postgres"]
+    monkeypatch.setattr("sys.argv", ["loadtest", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "--temporal is for the embedded stack: unset TEMPORAL_ADDRESS" in capsys.readouterr().err
