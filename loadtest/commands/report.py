@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Files that --json wrote, of runs or comparisons.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.json...", help="Files that --json wrote, of runs or comparisons.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Write the page here, and the numbers beside it.")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="Write one SVG plot of all scenarios here.")] = None,
 ) -> None:
