@@ -148,7 +148,7 @@ async def test_a_thousand_calls_at_once_are_a_few_events(
     assert await engine.result(handle)
     counts = await counted(handle)
     assert (counts["local"], counts[ACTIVITY]) == (1, 0)
-    # Tens where it takes a second (the load test looks at that); the signals to a fan-out grow slowly with its duration.
+    # Tens where it takes a second, as the load test sees; the signals to a fan-out grow slowly with its duration.
     assert (await handle.describe()).history_length <= 250
 
 
