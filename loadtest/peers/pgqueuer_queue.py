@@ -13,9 +13,9 @@ from loadtest.peers.scratch import URL_VARIABLE, truncate
 from loadtest.processes import WorkerProcess
 
 ENTRYPOINT = "loadtest_bulk"
-BATCH_SIZE = 1_000
+BATCH_SIZE = 300
 """Jobs taken by a manager at once."""
-MANAGERS = 1
+MANAGERS = 2
 """Managers in the worker process, each with a connection of its own."""
 
 
