@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 from delegator import delegated
 from delegator.context import current_job
 from loadtest.ledger import record_start
-from loadtest.work import Chore, Piece, answer, answer_of
+from loadtest.work import Chore, answer, answer_of, place
 
 START_TO_CLOSE: Final = timedelta(seconds=60)
 """The same in every arm."""
@@ -22,10 +22,10 @@ RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100))
 
 
 @delegated(name="loadtest_crunch", start_to_close_timeout=START_TO_CLOSE)
-async def crunch(piece: Piece) -> int:
+async def crunch(number: int) -> int:
     """Answer for one job."""
-    record_start(piece.workflow, piece.job)
-    return answer(piece)
+    record_start(*place(number))
+    return answer(number)
 
 
 @delegated(name="loadtest_toil", start_to_close_timeout=START_TO_CLOSE, retry_policy=RETRY)

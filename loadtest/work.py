@@ -13,16 +13,7 @@ from loadtest.scenarios import Pattern
 
 _MODULUS = (1 << 53) - 111  # below 2**53: every JSON reader holds it exactly
 _SHIFTS = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The input of one job that does nothing but answer."""
-
-    workflow: int
-    """Number of the workflow within its run."""
-    job: int
-    """Number of the job within its workflow."""
+_JOB_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +21,9 @@ class Chore:
     """The input of one job that has a payload, takes its time or fails."""
 
     workflow: int
-    """As in `Piece`."""
+    """Number of the workflow within its run."""
     job: int
-    """As in `Piece`."""
+    """Number of the job within its workflow."""
     sleep_ms: int
     """How long it waits before it answers."""
     failures: int
@@ -54,9 +45,9 @@ class Work:
     shape: Shape | None = None
     """What its jobs do besides answering; None: nothing."""
 
-    def pieces(self) -> Sequence[Piece]:
-        """Return the inputs of jobs that do nothing but answer, in order."""
-        return [Piece(self.workflow, job) for job in range(self.jobs)]
+    def numbers(self) -> Sequence[int]:
+        """Return the inputs of jobs that do nothing but answer, in order: see `place`."""
+        return [_number(self.workflow, job) for job in range(self.jobs)]
 
     def chores(self) -> Sequence[Chore]:
         """Return the inputs of jobs that do more, in order."""
@@ -75,14 +66,19 @@ def work_of(workflow: int, jobs: int, pattern: Pattern, shape: Shape) -> Work:
     return Work(workflow, jobs, pattern, None if shape == PLAIN else shape)
 
 
-def answer(piece: Piece) -> int:
+def place(number: int) -> tuple[int, int]:
+    """Return the numbers of a job's workflow and of the job within it."""
+    return number >> _JOB_BITS, number & (1 << _JOB_BITS) - 1
+
+
+def answer(number: int) -> int:
     """Return what the job must return; no two jobs of a run share it."""
-    return _answer(piece.workflow, piece.job)
+    return (number * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % _MODULUS
 
 
 def answer_of(chore: Chore) -> int:
     """Return what the job must return; it depends on every byte of its payload."""
-    return (_answer(chore.workflow, chore.job) + crc32(chore.payload.encode())) % _MODULUS
+    return (answer(_number(chore.workflow, chore.job)) + crc32(chore.payload.encode())) % _MODULUS
 
 
 def fold(answers: Iterable[int]) -> int:
@@ -95,11 +91,11 @@ def fold(answers: Iterable[int]) -> int:
 
 def expected(work: Work) -> int:
     """Return the right answer of a workflow."""
-    return fold(map(answer, work.pieces()) if work.shape is None else map(answer_of, work.chores()))
+    return fold(map(answer, work.numbers()) if work.shape is None else map(answer_of, work.chores()))
 
 
-def _answer(workflow: int, job: int) -> int:
-    return ((workflow << 20 | job) * 6_364_136_223_846_793_005 + 1_442_695_040_888_963_407) % _MODULUS
+def _number(workflow: int, job: int) -> int:
+    return workflow << _JOB_BITS | job
 
 
 def _chore(workflow: int, job: int, shape: Shape) -> Chore:
@@ -122,7 +118,7 @@ def _failures(workflow: int, job: int, shape: Shape) -> int:
 
 def _lot(workflow: int, job: int) -> int:
     """Draw a number below 100: the same in every process, and spread evenly over the jobs."""
-    return _answer(workflow, job) // 65_536 % 100
+    return answer(_number(workflow, job)) // 65_536 % 100
 
 
 def _payload(workflow: int, job: int, size: int) -> str:

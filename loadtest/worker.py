@@ -32,7 +32,7 @@ from loadtest.workflows import ActivityWork, DelegatedWork, FloorWork
 
 # The same for every arm; chosen for `classic`, which suffers most from what is too small.
 WORKFLOW_SLOTS: Final = 200
-ACTIVITY_SLOTS: Final = 500
+ACTIVITY_SLOTS: Final = 1_000
 POLLERS: Final = 10
 
 

@@ -57,14 +57,14 @@ class DelegatedWork:
 
 
 def _jobs(work: Work) -> tuple[Callable[[Any], Awaitable[int]], Sequence[Any]]:
-    return (crunch, work.pieces()) if work.shape is None else (toil, work.chores())
+    return (crunch, work.numbers()) if work.shape is None else (toil, work.chores())
 
 
 async def _in_turn(work: Work, inputs: Sequence[Any], call: Callable[[Any], Awaitable[int]]) -> int:
     answers = []
-    for task in inputs:
+    for job, task in enumerate(inputs):
         answers.append(await call(task))
-        _note(work, (task.job,))
+        _note(work, (job,))
     return fold(answers)
 
 

@@ -19,7 +19,7 @@ from loadtest.processes import WorkerProcess
 from loadtest.scenarios import Arrival, Load, Scenario
 from loadtest.work import Work
 
-HTTP_CONCURRENCY: Final = 500
+HTTP_CONCURRENCY: Final = 1_000
 """Jobs in flight in the HTTP worker; the Temporal worker of classic has as many activity slots."""
 
 

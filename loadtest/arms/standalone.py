@@ -15,7 +15,7 @@ from loadtest.arms.base import Arm, Processes, Role, Session
 from loadtest.ledger import record_results
 from loadtest.scenarios import Pattern
 from loadtest.tasks import RETRY, START_TO_CLOSE, crunch, toil
-from loadtest.work import Chore, Piece, Work, expected, fold
+from loadtest.work import Chore, Work, expected, fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +24,15 @@ class StandaloneArm(Arm):
 
     async def execute(self, session: Session, work: Work) -> int:
         """Start the batch's activities and wait for all results."""
-        tasks: Sequence[Piece | Chore] = work.pieces() if work.shape is None else work.chores()
+        tasks: Sequence[int | Chore] = work.numbers() if work.shape is None else work.chores()
         if work.pattern is Pattern.IN_TURN:
             answers = []
-            for task in tasks:
-                answers.append(await self._call(session, work, task))
-                record_results(work.workflow, (task.job,), str(session.ledger))
+            for job, task in enumerate(tasks):
+                answers.append(await self._call(session, work, job, task))
+                record_results(work.workflow, (job,), str(session.ledger))
             return fold(answers)
         async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(self._call(session, work, task)) for task in tasks]
+            calls = [group.create_task(self._call(session, work, job, task)) for job, task in enumerate(tasks)]
         record_results(work.workflow, range(work.jobs), str(session.ledger))
         return fold(call.result() for call in calls)
 
@@ -59,12 +59,12 @@ class StandaloneArm(Arm):
             return Processes((), (self.temporal_worker(task_queue, Role.ACTIVITIES),))
         return Processes((self.temporal_worker(task_queue, Role.ALL),), ())
 
-    async def _call(self, session: Session, work: Work, task: Piece | Chore) -> int:
-        execution = f"{session.workflow_id(work)}-{task.job}"
+    async def _call(self, session: Session, work: Work, job: int, task: int | Chore) -> int:
+        execution = f"{session.workflow_id(work)}-{job}"
         session.open.add(execution)
         try:
             handle = await session.client.start_activity(
-                delegated_type(crunch if isinstance(task, Piece) else toil).name,
+                delegated_type(toil if isinstance(task, Chore) else crunch).name,
                 task,
                 id=execution,
                 result_type=int,

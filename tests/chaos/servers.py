@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from contextlib import AsyncExitStack
 
@@ -39,8 +40,11 @@ async def test_postgresql_away_for_longer_than_leases(field: Arena, finish: Fini
     for worker in field.http:
         worker.signal(signal.SIGSTOP)
     await field.postgres.start()
-    await field.leader()
-    await asyncio.sleep(LEASE / 3)
+    ((since,),) = await field.query("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LEASE / 2 - since):  # then nobody has any excuse for his silence
+            await field.leader()
+            await asyncio.sleep(LEASE)
     for worker in field.http:
         worker.signal(signal.SIGCONT)
     load.fault_over()

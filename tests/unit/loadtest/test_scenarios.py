@@ -9,7 +9,7 @@ from loadtest.arms import ARMS, arm_named
 from loadtest.compare import arms_listed
 from loadtest.options import Options, Shape
 from loadtest.scenarios import SCENARIOS, Load, Pattern, scenario_named
-from loadtest.work import Work, answer, answer_of, expected, fold, work_of
+from loadtest.work import Work, answer, answer_of, expected, fold, place, work_of
 
 
 def test_the_reference_runs_are_the_defaults() -> None:
@@ -73,14 +73,16 @@ def test_arms_listed() -> None:
 
 
 def test_every_job_has_an_answer_of_its_own() -> None:
-    pieces = [piece for workflow in range(50) for piece in Work(workflow, 50, Pattern.AT_ONCE).pieces()]
-    assert len({answer(piece) for piece in pieces}) == len(pieces) == 2_500
-    assert all(answer(piece) < 2**53 for piece in pieces)
+    works = [Work(workflow, 50, Pattern.AT_ONCE) for workflow in range(50)]
+    numbers = [number for work in works for number in work.numbers()]
+    assert len({answer(number) for number in numbers}) == len(numbers) == 2_500
+    assert all(answer(number) < 2**53 for number in numbers)
+    assert [place(number) for number in works[7].numbers()] == [(7, job) for job in range(50)]
 
 
 def test_the_fold_sees_order_loss_and_repetition() -> None:
     work = Work(3, 4, Pattern.AT_ONCE)
-    answers = [answer(piece) for piece in work.pieces()]
+    answers = [answer(number) for number in work.numbers()]
     assert fold(answers) == expected(work)
     assert len({fold(answers), fold(answers[::-1]), fold(answers[:-1]), fold([*answers, answers[-1]])}) == 4
 
