@@ -145,6 +145,8 @@ async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> N
     assert seen == set(expected)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
+    again = await execute(database, "SELECT count(*) FROM custom_task_queue WHERE emitted_at > enqueued_at")
+    assert again == [(0,)], "it did not go on where the slot was, but had rows inserted anew"
 
 
 async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) -> None:
