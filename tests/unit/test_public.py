@@ -11,6 +11,7 @@ import pytest
 
 import delegator
 import delegator.dead_letters
+import delegator.dev
 import delegator.migrate
 import delegator.relay
 import http_workers
@@ -25,6 +26,7 @@ EXPORTS = {
         "REASONS", "Content", "DeadLetter", "Replayed", "Selection", "content", "describe", "find", "parse_moment",
         "purge", "replay", "summary",
     ),
+    delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
 }  # fmt: skip
