@@ -20,6 +20,7 @@ from loadtest.bench.lines import LINES, Verdict
 from loadtest.bench.table import bench_table
 from loadtest.bulk.command import check_rounds
 
+_WIDTH: Final = 120
 _FAILED: Final = 1  # some job or workflow went wrong; the numbers of the others stand
 
 
@@ -43,6 +44,7 @@ def bench(
     except OSError as error:
         raise ConfigurationError(f"--out: can't make the directory {out}: {error.strerror}") from None
     console = Console()
+    console = Console(width=max(console.width, _WIDTH))
     for name in names:
         _run(EXPERIMENTS[name], out, rounds, console)
     results = _read(out)

@@ -87,9 +87,10 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             Experiment("steady", "bulk --rate 100 --duration 20 --rounds {rounds}"),
             Experiment("backlog-small", "bulk --backlog --jobs 10000 --no-bare --rounds {rounds}"),
             Experiment("backlog", "bulk --backlog --jobs 1000000 --no-bare --rounds 1"),
+            # The JSON around 38 bytes makes a payload of 100.
             Experiment(
                 "signal",
-                "compare --scenario fanout --workflows 10 --jobs 500 --concurrency 10 --payload-bytes 100"
+                "compare --scenario fanout --workflows 10 --jobs 500 --concurrency 10 --payload-bytes 38"
                 " --arms signalled --rounds {rounds}",
             ),
             Experiment("idle", "idle --seconds 30"),
