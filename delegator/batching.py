@@ -24,6 +24,8 @@ class Batcher(Generic[Item, Result]):
         *,
         max_items: int,
         parallel: int = 1,
+        gather: Callable[[], float] = lambda: 0.0,
+        enough: int = 64,
     ) -> None:
         """Prepare a batcher.
 
@@ -31,10 +33,16 @@ class Batcher(Generic[Item, Result]):
             flush: writes a batch; returns one result for each item. What it raises, every submitter of the batch gets.
             max_items: most items in a batch; a single larger submission still travels whole.
             parallel: most batches being written at a time.
+            gather: says how many seconds a small batch may wait for more; asked anew for each.
+            enough: items with which a batch waits no longer.
         """
         self._flush = flush
         self._max_items = max_items
         self._parallel = parallel
+        self._gather = gather
+        self._enough = enough
+        self._waiting = 0
+        self._gathering: asyncio.Future[None] | None = None
         self._queue: deque[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
         self._awaited: set[asyncio.Future[Sequence[Result]]] = set()
@@ -64,18 +72,41 @@ class Batcher(Generic[Item, Result]):
         self._awaited.add(future)
         future.add_done_callback(self._awaited.discard)
         self._queue.append((items, future))
-        if len(self._writers) < self._parallel:
-            writer = asyncio.create_task(self._write())
+        self._waiting += len(items)
+        if self._gathering is not None:
+            if self._waiting >= self._enough and not self._gathering.done():
+                self._gathering.set_result(None)
+        elif len(self._writers) < self._parallel:
+            writer = asyncio.create_task(self._write_all())
             self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
         return await future
+
+    async def _more(self, pause: float) -> None:
+        """Wait for more items, until there are enough or the time is over."""
+        self._gathering = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((self._gathering,), timeout=pause)
+        finally:
+            self._gathering = None
+
+    async def _write_all(self) -> None:
+        try:
+            await self._write()
+        finally:
+            # Not by a callback: who is woken by this writer's last result may submit before callbacks run.
+            self._writers.difference_update((asyncio.current_task(),))
 
     async def _write(self) -> None:
         while self._queue:
+            if self._gathering is not None:
+                return  # another writer gathers, and will take it
+            if self._waiting < self._enough and (pause := self._gather()):
+                await self._more(pause)
             batch: list[Item] = []
             parts: list[tuple[int, asyncio.Future[Sequence[Result]]]] = []
             while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):
                 items, future = self._queue.popleft()
+                self._waiting -= len(items)
                 if not future.cancelled():
                     batch.extend(items)
                     parts.append((len(items), future))

@@ -14,10 +14,11 @@ from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
+from delegator.busyness import Busyness
 from delegator.config import Settings
 from delegator.contracts import collect_types
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
-from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.lease import LeaseKeeper
@@ -41,6 +42,8 @@ class PluginOptions:
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True
     """With `intercept`: leave workflow runs that began before alone, at the cost of one marker per run."""
+    gather: timedelta = GATHER
+    """How long a worker that is short of processor time may gather jobs to enqueue them together; zero: never."""
     connections: int = 4
     """Most connections to PostgreSQL, besides one that listens and one that renews the lease."""
 
@@ -132,7 +135,9 @@ class DelegatorPlugin(SimplePlugin):
             waiter = await stack.enter_async_context(
                 InlineWaiter(pool, url, lease, linger=options.linger.total_seconds())
             )
-            enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace))
+            enqueuer = await stack.enter_async_context(
+                Enqueuer(pool, tables, namespace, gather=Busyness(options.gather).pause)
+            )
             policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
             self._activities.start(EnqueueParts(pool, enqueuer, waiter, policy, lease, converter))
             stack.callback(self._activities.stop)

@@ -28,7 +28,7 @@ from loadtest.arms import arm_named
 from loadtest.arms.base import Role
 from loadtest.ledger import record_wait
 from loadtest.tasks import crunch, toil
-from loadtest.workflows import ActivityWork, DelegatedWork, FloorWork
+from loadtest.workflows import ActivityWork, DelegatedWork, FloorWork, GatheredWork
 
 # The same for every arm; chosen for `classic`, which suffers most from what is too small.
 WORKFLOW_SLOTS: Final = 200
@@ -52,7 +52,7 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
     worker = Worker(
         client,
         task_queue=task_queue,
-        workflows=[] if role is Role.ACTIVITIES else [FloorWork, ActivityWork, DelegatedWork],
+        workflows=[] if role is Role.ACTIVITIES else [FloorWork, ActivityWork, DelegatedWork, GatheredWork],
         activities=[] if role is Role.WORKFLOWS else [crunch, toil],
         interceptors=[_CountInline()] if arm_named(arm_name).plugin else [],
         max_concurrent_workflow_tasks=WORKFLOW_SLOTS,

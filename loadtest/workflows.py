@@ -56,6 +56,21 @@ class DelegatedWork:
         return fold(answers)
 
 
+@workflow.defn(name="loadtest_gathered")
+class GatheredWork:
+    """Delegated jobs, called one by one as activities are."""
+
+    @workflow.run
+    async def run(self, work: Work) -> int:
+        """Run the jobs and fold their answers."""
+        handler, inputs = _jobs(work)
+        if work.pattern is Pattern.IN_TURN:
+            return await _in_turn(work, inputs, lambda task: delegate(handler, task))
+        answers = await asyncio.gather(*(delegate(handler, task) for task in inputs))
+        _note(work, range(work.jobs))
+        return fold(answers)
+
+
 def _jobs(work: Work) -> tuple[Callable[[Any], Awaitable[int]], Sequence[Any]]:
     return (crunch, work.numbers()) if work.shape is None else (toil, work.chores())
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,9 @@ from delegator.connection_state import ConnectionState
 from delegator.store.database import TRANSIENT, Pool, first_line
 from delegator.store.queue_table import NewJob, QueueTable
 
+GATHER = timedelta(milliseconds=50)
+"""How long jobs may gather in a process that has no time to spare, unless told otherwise."""
+
 _MAX_BATCH = 4_000
 _PARALLEL = 2
 
@@ -24,7 +28,12 @@ class Enqueuer:
     """Inserts jobs of all queues, those of concurrent calls with one commit. Use as an async context manager."""
 
     def __init__(
-        self, pool: Pool, tables: Sequence[QueueTable], namespace: str | None, state: ConnectionState | None = None
+        self,
+        pool: Pool,
+        tables: Sequence[QueueTable],
+        namespace: str | None,
+        state: ConnectionState | None = None,
+        gather: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Prepare the enqueuer.
 
@@ -33,10 +42,12 @@ class Enqueuer:
             tables: the declared queues' tables.
             namespace: the Temporal namespace whose workflows wait for the outcomes.
             state: told about the database's health.
+            gather: how many seconds a few jobs may wait for others, to be inserted with them.
         """
         self._pool = pool
         self._namespace = namespace
         self._state = state
+        self._gather = gather
         self._tables = {table.queue: table for table in tables}
         self._batchers: dict[str, Batcher[NewJob, bool]] = {}
         self._exits = AsyncExitStack()
@@ -47,6 +58,7 @@ class Enqueuer:
                 lambda jobs, table=table: self._insert(table, jobs),  # type: ignore[misc]
                 max_items=_MAX_BATCH,
                 parallel=_PARALLEL,
+                gather=self._gather,
             )
             self._batchers[table.queue] = await self._exits.enter_async_context(batcher)
         return self

@@ -12,12 +12,13 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
+from delegator.busyness import Busyness
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activity_worker import activity_worker
-from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.health.liveness import Liveness
 from delegator.health.server import HealthServer, LocalHealth
 from delegator.lease import holder_name
@@ -136,7 +137,7 @@ async def _delegate_tasks(
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
     async with (
-        Enqueuer(pool, tables, client.namespace, state) as enqueuer,
+        Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),
     ):
         _log.info("activity_worker_started", extra={"task_queue": task_queue, "types": len(options.types)})

@@ -22,6 +22,7 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
                 name="drop-in", workflow_type="loadtest_activities", delegates=True, plugin=True, intercepts=True
             ),
             WorkflowArm(name="drop-in-worker", workflow_type="loadtest_activities", delegates=True),
+            WorkflowArm(name="gathered", workflow_type="loadtest_gathered", delegates=True, plugin=True),
             WorkflowArm(
                 name="signalled", workflow_type="loadtest_delegated", delegates=True, plugin=True, waits_inline=False
             ),

@@ -65,12 +65,12 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             Experiment(
                 "fanout",
                 "compare --scenario fanout --workflows 10 --jobs 200 --concurrency 10"
-                " --arms classic,drop-in,delegated --rounds {rounds}",
+                " --arms classic,drop-in,gathered,delegated --rounds {rounds}",
             ),
             Experiment(
                 "ten-thousand",
                 "compare --scenario fanout --workflows 1 --jobs 10000 --concurrency 1"
-                " --arms delegated,drop-in --rounds {rounds}",
+                " --arms delegated,drop-in,gathered --rounds {rounds}",
             ),
             Experiment(
                 "single-postgres",

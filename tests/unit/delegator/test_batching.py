@@ -40,6 +40,12 @@ async def test_an_idle_batcher_writes_at_once():
     assert writer.batches == [[1, 2]]
 
 
+async def test_who_submits_when_he_has_his_result_is_served():
+    writer = Writer()
+    async with Batcher(writer, max_items=10) as batcher, asyncio.timeout(5):
+        assert [await batcher.submit([number]) for number in range(3)] == [[0], [2], [4]]
+
+
 async def test_what_comes_while_one_is_written_goes_with_the_next():
     writer = Writer()
     async with Batcher(writer, max_items=4) as batcher:
@@ -126,3 +132,28 @@ async def test_leaving_does_not_wait_for_what_nobody_awaits():
             await settle()
             task.cancel()
     assert task.cancelled()
+
+
+async def test_what_gathers_goes_together_and_waits_no_longer_than_it_is_told():
+    writer = Writer()
+    async with Batcher(writer, max_items=10, parallel=2, gather=lambda: 0.05) as batcher:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        calls = [asyncio.create_task(batcher.submit([number])) for number in (1, 2)]
+        await settle()
+        calls.append(asyncio.create_task(batcher.submit([3])))
+        await asyncio.gather(*calls)
+        assert loop.time() - began >= 0.04
+    assert writer.batches == [[1, 2, 3]]
+
+
+async def test_enough_items_gather_no_longer():
+    writer = Writer()
+    async with Batcher(writer, max_items=10, gather=lambda: 60.0, enough=3) as batcher:
+        few = asyncio.create_task(batcher.submit([1]))
+        await settle()
+        async with asyncio.timeout(5):
+            assert await batcher.submit([2, 3]) == [4, 6]
+            assert await few == [2]
+            assert await batcher.submit([4, 5, 6]) == [8, 10, 12]
+    assert writer.batches == [[1, 2, 3], [4, 5, 6]]
