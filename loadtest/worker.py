@@ -28,7 +28,10 @@ from loadtest.arms import arm_named
 from loadtest.arms.base import Role
 from loadtest.ledger import record_wait
 from loadtest.tasks import crunch, toil
-from loadtest.workflows import ActivityWork, DelegatedWork, FloorWork, GatheredWork
+from loadtest.workflows.activities import ActivityWork
+from loadtest.workflows.delegated import DelegatedWork
+from loadtest.workflows.floor import FloorWork
+from loadtest.workflows.gathered import GatheredWork
 
 # The same for every arm; chosen for `classic`, which suffers most from what is too small.
 WORKFLOW_SLOTS: Final = 200
