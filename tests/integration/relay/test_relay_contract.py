@@ -66,6 +66,7 @@ async def test_both_prefixes_serve_receive_by_get_and_post_and_ack_and_nack_by_p
 async def test_the_shape_of_a_message(running: Puller, module_database: Database) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
     await enqueue(module_database, 10, 11)
+    await running.has(2)
     batch = await running.receive(2)
     await running.ack(batch)
     assert names(batch) == ["j10", "j11"]
@@ -100,6 +101,7 @@ async def test_by_default_one_message_and_no_wait(running: Puller, module_databa
     assert await running.post("receive", {}) == (200, {"data": []})
     assert time.monotonic() - began < 0.4
     await enqueue(module_database, 20, 22)
+    await running.has(3)
     first = await running.receive(1)
     status, body = await running.post("receive", {})
     assert status == 200 and names(body["data"]) == ["j21"]
@@ -112,6 +114,7 @@ async def test_the_older_name_of_the_batch_size_wins(
     running: Puller, module_database: Database, body: dict[str, object]
 ) -> None:
     await enqueue(module_database, 30, 33)
+    await running.has(4)
     first = await running.receive(1)
     _, answer = await running.post("receive", body)
     await running.ack(first + answer["data"])
