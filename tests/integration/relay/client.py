@@ -38,13 +38,13 @@ class Puller:
             ids = [message["ack_id"] for message in messages]
             assert await self.post("ack", {"ack_ids": ids}, stream) == (200, {"success": True})
 
-    async def has(self, count: int) -> None:
+    async def has(self, count: int, stream: str = STREAM) -> None:
         """Wait until so many messages can be received at once: a transaction's rows may come one by one."""
         taken: list[Any] = []
         while len(taken) < count:
-            taken += await self.receive(count - len(taken))
+            taken += await self.receive(count - len(taken), stream=stream)
         ids = [message["ack_id"] for message in taken]
-        assert await self.post("nack", {"ack_ids": ids}) == (200, {"success": True})
+        assert await self.post("nack", {"ack_ids": ids}, stream) == (200, {"success": True})
 
     async def drain(self, quiet: int = 500) -> list[str]:
         """Receive and ack until nothing comes for `quiet` ms; return the jobs in the order of their arrival."""

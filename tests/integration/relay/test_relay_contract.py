@@ -307,6 +307,7 @@ async def test_an_ack_between_hand_over_and_answer_leaves_the_answer_whole(datab
     async with relay(database) as (handle, puller):
         stream = handle.relay.streams[STREAM]
         await enqueue(database, 1, 2)
+        await puller.has(2)
         first = await puller.receive()
         waiting = asyncio.create_task(puller.receive())
         while not stream.pollers:

@@ -112,6 +112,8 @@ async def test_a_dropped_slot_is_made_anew_without_touching_the_other_queue(both
     async with relay(both) as (handle, puller):
         await enqueue(both, 1, 20, table=VIDEO)
         await enqueue(both, 1, 20)
+        await puller.has(20, VIDEO)
+        await puller.has(20)
         assert len(await puller.receive(stream=VIDEO)) == 20
         assert len(await puller.receive()) == 20
         tokens = f"SELECT job_id, lease_token, emitted_at FROM {STREAM} ORDER BY job_id"
