@@ -128,7 +128,11 @@ class DelegatorPlugin(SimplePlugin):
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(
                 connection_pool(
-                    url, application_name="delegator plugin", size=options.connections, silence=settings.lease
+                    url,
+                    application_name="delegator plugin",
+                    size=options.connections,
+                    silence=settings.lease,
+                    by_key=True,
                 )
             )
             lease = await stack.enter_async_context(LeaseKeeper(url, "delegator", duration=settings.lease))

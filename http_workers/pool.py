@@ -191,7 +191,7 @@ async def _serve(
         await _refuse_wrong_stream(source, states["stream"])
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
-            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease)
+            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(

@@ -23,6 +23,11 @@ SILENCE: Final = timedelta(seconds=15)
 """How long a network may swallow packets before a connection is given up, unless the caller says otherwise."""
 
 
+_BY_KEY: Final = b"""
+SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost', '1', false)
+"""
+
+
 async def connect(database_url: str, *, application_name: str, silence: timedelta = SILENCE) -> Connection:
     """Open one connection in autocommit mode.
 
@@ -44,7 +49,12 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
 
 @asynccontextmanager
 async def connection_pool(
-    database_url: str, *, application_name: str, size: int, silence: timedelta = SILENCE
+    database_url: str,
+    *,
+    application_name: str,
+    size: int,
+    silence: timedelta = SILENCE,
+    by_key: bool = False,
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections in autocommit mode.
 
@@ -54,6 +64,8 @@ async def connection_pool(
         size: most connections.
         silence: how long packets may stay unacknowledged before a connection counts as lost; a free connection is
             waited for half as long.
+        by_key: its statements name the rows they want. PostgreSQL's costs are those of a disk with moving parts, by
+            which a batch had better read the whole table where that has a few hundred pages, full or not.
 
     Raises:
         DatabaseError: the server can't be reached at the start.
@@ -72,6 +84,7 @@ async def connection_pool(
         min_size=1,
         max_size=size,
         timeout=wait,
+        configure=_read_by_key if by_key else None,
         # The pool's own pauses between attempts double without a cap: whoever needs a connection tries again instead.
         reconnect_timeout=wait,
         open=False,
@@ -82,6 +95,10 @@ async def connection_pool(
         yield pool
     finally:
         await pool.close()
+
+
+async def _read_by_key(connection: Connection) -> None:
+    await connection.execute(_BY_KEY)
 
 
 def _patience(silence: timedelta) -> dict[str, Any]:

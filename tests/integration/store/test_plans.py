@@ -17,7 +17,7 @@ from psycopg.errors import Diagnostic
 
 from delegator.rescue.statements import RescueStatements
 from delegator.store import lease_table
-from delegator.store.database import Connection, connect
+from delegator.store.database import Connection, connect, connection_pool
 from delegator.store.queue_table import QueueTable, Settled
 from tests.support import Databases
 
@@ -178,6 +178,28 @@ async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Datab
             for node in read:
                 assert node["Node Type"] != "Seq Scan", (name, node)
                 assert looked_at(node) <= 2 * BATCH, (name, node)
+
+
+async def test_a_table_of_emptied_pages_is_not_read_for_a_batch(databases: Databases) -> None:
+    """A burst has come and gone, and nothing has been vacuumed."""
+    async with (
+        databases.fresh() as database,
+        connection_pool(database.url, application_name="plans", size=1, by_key=True) as pool,
+        pool.connection() as connection,
+    ):
+        await connection.execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)".encode())
+        plans = Plans(connection, await lease_table.grant(connection, "worker", "test", "default", GRACE))
+        await connection.execute(
+            f"INSERT INTO {TABLE} (job_id, job_type, input, waiter_id) "
+            "SELECT 'run-' || n % 997 || ':' || n, 't', repeat('x', 300)::bytea, 1 "
+            f"FROM generate_series(1, {ROWS // 100}) AS n ORDER BY random()".encode()
+        )
+        await connection.execute(f"ANALYZE {TABLE}".encode())
+        await connection.execute(f"DELETE FROM {TABLE} WHERE right(job_id, 1) <> '1'".encode())
+        await plans.listen()
+        for name in ("claim", "settle", "delete_held", "held"):
+            for node in await plans.of(lambda db, name=name: BY_ID[name](db, plans.lease_id)):  # type: ignore[misc]
+                assert node["Node Type"] != "Seq Scan", (name, node)
 
 
 BY_TIME: dict[str, tuple[str, Callable[[Connection], Awaitable[object]]]] = {
