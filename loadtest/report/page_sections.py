@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.comparison import Comparison
+from loadtest.options import OPTION_NAMES
 from loadtest.report.page_bars import BarPlot
 from loadtest.report.page_bulk import bulk_words
 from loadtest.report.page_costs import cost_plots, throughput_bars
@@ -17,6 +18,9 @@ from loadtest.report.page_table import Line, counts_jobs, table
 from loadtest.report.page_text import DASH, clean, times
 
 _FLOOR: Final = "floor"
+_OPTIONS: Final = frozenset(
+    {"workflows", "jobs", "concurrency", "rate", "duration", "timeout", "temporal", *OPTION_NAMES}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ def command(comparison: Comparison) -> str:
         words = ["compare", "--arms", ",".join(arms), "--scenario", comparison.scenario]
         words += ["--rounds", str(comparison.rounds)]
     for option, value in settings.items():
+        if option not in _OPTIONS:
+            continue  # what is the same for every run
         flag = f"--{option.replace('_', '-')}"
         if value is True:
             words.append(flag)
@@ -99,6 +105,8 @@ def load(comparison: Comparison) -> str:
         words.append(f"{rate:,g} jobs/s asked for")
     if run.payload_bytes:
         words.append(f"{run.payload_bytes:,} bytes of payload")
+    if run.settings.get("temporal") == "postgres":
+        words.append("Temporal on PostgreSQL")
     rounds = comparison.rounds
     words.append("one round" if rounds == 1 else f"medians of {rounds} rounds")
     return " · ".join(words)

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from tests.chaos.arena import Arena, arena
-from tests.chaos.load import RECOVERY, Finish, Load, Outcome, check
+from tests.chaos.load import LONG, RECOVERY, Finish, Load, Outcome, check
 
 _PROPERTY = "chaos"
 
@@ -37,6 +37,8 @@ def finish(request: pytest.FixtureRequest) -> Finish:
     async def finish(load: Load, *, recovery: float = RECOVERY) -> Outcome:
         outcome = await load.outcome()
         request.node.user_properties.append((_PROPERTY, asdict(outcome)))
+        if LONG and not outcome.stuck and outcome.recovery > recovery:
+            recovery += await load.undisturbed()  # so much work may be left when the fault ends
         check(outcome, recovery=recovery)
         return outcome
 

@@ -73,12 +73,17 @@ class Load:
     handles: dict[str, WorkflowHandle[Any, Any]] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[tuple[Any, float]]] = field(default_factory=dict)
     fault_ended: float = 0.0
+    added: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
+    """The arguments of `add`."""
 
     async def add(
         self, workflows: int, jobs: int, *, ms: Callable[[int], int] = lambda number: 20 + number * 37 % 180,
         handler: str = "work", kind: str = "good", ways: Sequence[str] = flows.WAYS, one_by_one: int = 2,
     ) -> None:  # fmt: skip
         """Start workflows, the ways in turn."""
+        self.added.append(
+            (workflows, jobs, {"ms": ms, "handler": handler, "kind": kind, "ways": ways, "one_by_one": one_by_one})
+        )
         starts = []
         for number in range(workflows):
             name = f"{self.scenario}-{next(_numbers)}".replace(" ", "-")
@@ -144,6 +149,15 @@ class Load:
             self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
             len(stuck), len(wrong), doubles, excused, len(unfinished), max(0.0, recovery),
         )  # fmt: skip
+
+    async def undisturbed(self) -> float:
+        """Return how many seconds the same workflows take while nothing happens to anybody."""
+        twin = Load(self.arena, f"{self.scenario}, undisturbed", self.task_queue)
+        began = time.monotonic()
+        for workflows, jobs, options in self.added:
+            await twin.add(workflows, jobs, **options)
+        ended = [(await task)[1] for task in twin.tasks.values()]
+        return max(ended, default=began) - began
 
     def unnoted(self) -> int:
         """Jobs whose handler is never called, rightly."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.chaos.arena import INLINE, LEASE, SIGNALLED, Arena, eventually
+from tests.chaos.arena import INLINE, LEASE, SIGNALLED, Arena, Process, eventually
 from tests.chaos.load import LONG, SCALE, Finish, Load
 
 
@@ -45,16 +45,17 @@ async def test_kill_the_relay(field: Arena, finish: Finish) -> None:
 
 async def test_kill_the_leader_and_a_worker(field: Arena, finish: Finish) -> None:
     load = Load(field, "kill -9 the sweeper's leader and a worker", SIGNALLED)
+    dead: list[Process] = []
     for turn in range(5 if LONG else 1):
+        for process in dead:
+            await process.start()
         await load.add(6 * SCALE, 15)
         victim = field.http[turn % 2]
         await load.noted("start", 5, pid=victim.pid)
         leader = await field.leader()
         await leader.kill()
         load.fault_ended = await field.kill(victim)
-        if turn:
-            await leader.start()
-            await victim.start()
+        dead = [leader, victim]
     await finish(load)
 
 
