@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from loadtest.costs.model import Costs
@@ -103,7 +103,7 @@ def median_run(runs: Sequence[RunResult]) -> RunResult:
         duration_s=statistics.median(run.duration_s for run in runs),
         workflows_per_s=statistics.median(run.workflows_per_s for run in runs),
         jobs_per_s=statistics.median(run.jobs_per_s for run in runs),
-        latency_ms=_median_latency([run.latency_ms for run in runs]),
+        latency_ms=Latency.median(run.latency_ms for run in runs),
         history_events=HistoryEvents(
             avg=statistics.median(history.avg for history in histories),
             max=max(history.max for history in histories),
@@ -113,9 +113,9 @@ def median_run(runs: Sequence[RunResult]) -> RunResult:
         payload_bytes=middle.payload_bytes,
         settings=middle.settings,
         versions=middle.versions,
-        job_start_ms=_median_latency([run.job_start_ms for run in runs]),
-        job_end_ms=_median_latency([run.job_end_ms for run in runs]),
-        start_lag_ms=_median_latency([run.start_lag_ms for run in runs]),
+        job_start_ms=Latency.median(run.job_start_ms for run in runs),
+        job_end_ms=Latency.median(run.job_end_ms for run in runs),
+        start_lag_ms=Latency.median(run.start_lag_ms for run in runs),
         inline_share=statistics.median(shares) if shares else None,
         latency_quantiles_ms=[statistics.median(values) for values in zip(*quantiles, strict=True)],
         series=middle.series,
@@ -142,15 +142,6 @@ def _extremes(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif values and all(isinstance(value, Mapping) for value in values) and name not in ("settings", "versions"):
             result[name] = _extremes(values)
     return result
-
-
-def _median_latency(latencies: Sequence[Latency | None]) -> Latency | None:
-    known = [latency for latency in latencies if latency is not None]
-    if not known:
-        return None
-    return Latency(
-        **{part.name: statistics.median(getattr(latency, part.name) for latency in known) for part in fields(Latency)}
-    )
 
 
 def _divide(numerator: float, denominator: float) -> float | None:

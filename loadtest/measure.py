@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from loadtest.costs.model import Costs
@@ -41,6 +41,16 @@ class Latency:
             p99=percentile(ordered, 99),
             avg=statistics.fmean(ordered),
             max=ordered[-1],
+        )
+
+    @classmethod
+    def median(cls, runs: Iterable[Latency | None]) -> Latency | None:
+        """Return the median of each number over several runs; None when no run has any."""
+        known = [latency for latency in runs if latency is not None]
+        if not known:
+            return None
+        return cls(
+            **{part.name: statistics.median(getattr(latency, part.name) for latency in known) for part in fields(cls)}
         )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from delegator.dev.processes import Child, Command
 from delegator.errors import DelegatorError
+from loadtest.generator import first
+
+T = TypeVar("T")
 
 _GRACE: Final = 10.0  # seconds from SIGTERM to SIGKILL
 
@@ -63,6 +66,25 @@ class Crew:
                 wait.cancel()
         worker, child = waits[done.pop()]
         raise WorkerDiedError(f"the {worker.name} ended (exit code {child.returncode}): {child.tail(1) or 'no output'}")
+
+    async def during(self, work: Awaitable[T]) -> T:
+        """Wait for `work`, no longer than the processes live.
+
+        Raises:
+            WorkerDiedError: one ended first.
+        """
+
+        async def only() -> T:
+            return await work
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self.watch())
+                result = await group.create_task(only())
+                watch.cancel()
+        except ExceptionGroup as errors:
+            raise first(errors) from None
+        return result
 
     def last_words(self) -> str:
         """Return the last line each process wrote."""

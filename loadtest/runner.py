@@ -19,7 +19,7 @@ from loadtest.arms import arm_named
 from loadtest.arms.base import HTTP_CONCURRENCY, Arm, Session
 from loadtest.cleanup import deleting, terminating
 from loadtest.costs.meter import CostMeter, CostSources
-from loadtest.generator import Outcome, bursts, closed_loop, first, open_loop
+from loadtest.generator import Outcome, bursts, closed_loop, open_loop
 from loadtest.judge import Observed, judge, sort_out
 from loadtest.ledger import DIRECTORY_VARIABLE, read
 from loadtest.measure import RunResult
@@ -105,24 +105,24 @@ class _Run:
     ) -> tuple[Sequence[Outcome], CostMeter]:
         async with self._crew(job_workers) as helpers:
             workers = standing.beside(helpers)
-            await _alive(workers, self._warm_up(workers))
+            await workers.during(self._warm_up(workers))
             self._begin()
             async with self._meter(workers) as meter:
-                return await _alive(workers, self._drive()), meter
+                return await workers.during(self._drive()), meter
 
     async def _backlog(
         self, standing: Crew, job_workers: Sequence[WorkerProcess]
     ) -> tuple[Sequence[Outcome], CostMeter]:
         async with self._crew(job_workers) as helpers:
             workers = standing.beside(helpers)
-            await _alive(workers, self._warm_up(workers))
+            await workers.during(self._warm_up(workers))
         self._begin()
         async with _background(self._drive()) as filling:
-            await _alive(standing, self._piled_up(filling))
+            await standing.during(self._piled_up(filling))
             async with self._crew(job_workers) as helpers:
                 workers = standing.beside(helpers)
                 async with self._meter(workers) as meter:
-                    return await _alive(workers, filling), meter
+                    return await workers.during(filling), meter
 
     def _begin(self) -> None:
         self.progress.begin(f"{self.plan.arm} · {self.plan.scenario}", self.plan.load.workflows)
@@ -220,19 +220,3 @@ def _settings(plan: Plan, servers: Servers) -> dict[str, Any]:
         "temporal": servers.temporal,
         "http_concurrency": HTTP_CONCURRENCY,
     }
-
-
-async def _alive(workers: Crew, work: Awaitable[T]) -> T:
-    """Wait for `work`, no longer than the worker processes live."""
-
-    async def only() -> T:
-        return await work
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(workers.watch())
-            result = await group.create_task(only())
-            watch.cancel()
-    except ExceptionGroup as errors:
-        raise first(errors) from None
-    return result

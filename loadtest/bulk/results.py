@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtest.measure import Latency
+from loadtest.measure import Latency, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class BulkComparison:
             "spread": {name: {"jobs_per_s": list(self.spread(name))} for name in self.arms},
             "ratios": {f"{a}/{b}": {"jobs_per_s": self.ratio(a, b)} for a, b in pairs},
         }
-        rounded: dict[str, Any] = _rounded(numbers)
-        return rounded
+        json: dict[str, Any] = rounded(numbers)
+        return json
 
 
 def median_result(runs: Sequence[BulkResult]) -> BulkResult:
@@ -93,7 +93,6 @@ def median_result(runs: Sequence[BulkResult]) -> BulkResult:
         runs: at least one; the same load each.
     """
     first = runs[0]
-    latencies = [run.job_start_ms for run in runs if run.job_start_ms is not None]
     peaks = [run.relay_peak_rss_bytes for run in runs if run.relay_peak_rss_bytes is not None]
     return BulkResult(
         contender=first.contender,
@@ -106,7 +105,7 @@ def median_result(runs: Sequence[BulkResult]) -> BulkResult:
         duration_s=statistics.median(run.duration_s for run in runs),
         jobs_per_s=statistics.median(run.jobs_per_s for run in runs),
         enqueued_per_s=statistics.median(run.enqueued_per_s for run in runs),
-        job_start_ms=Latency(**_medians([asdict(latency) for latency in latencies])) if latencies else None,
+        job_start_ms=Latency.median(run.job_start_ms for run in runs),
         relay_peak_rss_bytes=max(peaks, default=None),
         cpu_ms_per_job=_medians([run.cpu_ms_per_job for run in runs]),
     )
@@ -114,11 +113,3 @@ def median_result(runs: Sequence[BulkResult]) -> BulkResult:
 
 def _medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: statistics.median(row[key] for row in rows if key in row) for key in rows[0]}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return round(value, 3) if isinstance(value, float) else value

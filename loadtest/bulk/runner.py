@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, TypeVar
+from typing import Final
 
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.store.database import Connection, connect
@@ -23,8 +23,6 @@ from loadtest.costs.model import Costs
 from loadtest.generator import first
 from loadtest.measure import Latency
 from loadtest.processes import Crew, crew
-
-T = TypeVar("T")
 
 _LOOK: Final = 0.005  # seconds between looks at the ledger, and then at the table
 _STALL: Final = 60.0  # seconds without progress; it includes the start of the worker
@@ -106,13 +104,13 @@ class _Run:
     async def beside(self, connection: Connection, enqueue: Enqueue) -> Window:
         """Enqueue while the worker runs."""
         async with self._crew() as workers:
-            await _alive(workers, self._warm_up(connection, enqueue))
+            await workers.during(self._warm_up(connection, enqueue))
             async with CostMeter(self._sources(workers)) as meter:
                 begin = time.time() + _LEAD
                 await asyncio.sleep(_LEAD)
                 async with asyncio.TaskGroup() as group:
                     drained = group.create_task(
-                        _alive(workers, self._drained(connection, WARM_UP_JOBS + self._load.jobs, self._advance))
+                        workers.during(self._drained(connection, WARM_UP_JOBS + self._load.jobs, self._advance))
                     )
                     if self._load.rate is None:
                         await self._as_fast_as_possible(enqueue)
@@ -130,7 +128,7 @@ class _Run:
             await self._as_fast_as_possible(enqueue)
             enqueued = time.time()
         async with self._crew() as workers, CostMeter(self._sources(workers)) as meter:
-            end = await _alive(workers, self._drained(connection, self._load.jobs, self._advance))
+            end = await workers.during(self._drained(connection, self._load.jobs, self._advance))
         left = await self._contender.rows(connection, self._load.jobs)
         return Window(begin, enqueued, end, meter.costs, left, filling.costs)
 
@@ -229,19 +227,3 @@ def judge(contender: str, load: BulkLoad, window: Window, executions: Executions
         relay_peak_rss_bytes=max(relays, default=None),
         cpu_ms_per_job={name: cost.cpu_s * 1000 / load.jobs for name, cost in window.costs.processes.items()},
     )
-
-
-async def _alive(workers: Crew, work: Awaitable[T]) -> T:
-    """Wait for `work`, no longer than the worker process lives."""
-
-    async def only() -> T:
-        return await work
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(workers.watch())
-            result = await group.create_task(only())
-            watch.cancel()
-    except ExceptionGroup as errors:
-        raise first(errors) from None
-    return result

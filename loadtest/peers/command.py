@@ -23,12 +23,11 @@ from loadtest.commands.common import JsonOption, SharedOption, check_writable, r
 from loadtest.guard import refuse_other_work
 from loadtest.peers.pgqueuer_queue import PgQueuerQueue
 from loadtest.peers.procrastinate_queue import ProcrastinateQueue
+from loadtest.peers.scratch import PeerQueue
 from loadtest.report.progress import progress_bar
 from loadtest.stack import servers
 
-_PEERS: Final[Mapping[str, type[PgQueuerQueue] | type[ProcrastinateQueue]]] = {
-    queue.name: queue for queue in (PgQueuerQueue, ProcrastinateQueue)
-}
+_PEERS: Final[Mapping[str, type[PeerQueue]]] = {queue.name: queue for queue in (PgQueuerQueue, ProcrastinateQueue)}
 _MODULES: Final = {PgQueuerQueue.name: ("pgqueuer", "asyncpg"), ProcrastinateQueue.name: ("procrastinate",)}
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from delegator.store.database import Connection
-from loadtest.bulk.contender import Contender, Enqueue
-from loadtest.peers.scratch import URL_VARIABLE, truncate
+from loadtest.bulk.contender import Enqueue
+from loadtest.peers.scratch import PeerQueue
 from loadtest.processes import WorkerProcess
 
 ENTRYPOINT = "loadtest_bulk"
@@ -19,7 +18,7 @@ MANAGERS = 2
 """Managers in the worker process, each with a connection of its own."""
 
 
-class PgQueuerQueue(Contender):
+class PgQueuerQueue(PeerQueue):
     """pgqueuer, durable as by default."""
 
     name = "pgqueuer"
@@ -37,28 +36,10 @@ class PgQueuerQueue(Contender):
         }
     )
 
-    def __init__(self, url: str) -> None:
-        """Prepare.
-
-        Args:
-            url: of the database that holds its tables.
-        """
-        self._url = url
-
-    @property
-    def database_url(self) -> str:
-        """URL of the database that holds its tables."""
-        return self._url
-
     @property
     def worker(self) -> WorkerProcess:
         """One process with its managers."""
         return WorkerProcess(name="pgqueuer worker", argv=(sys.executable, "-m", "loadtest.peers.pgqueuer_worker"))
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Where its tables are."""
-        return {URL_VARIABLE: self._url}
 
     async def install(self) -> None:
         """Create its tables."""
@@ -89,7 +70,3 @@ class PgQueuerQueue(Contender):
                 await queries.enqueue([ENTRYPOINT] * count, list(payloads), [0] * count)
 
             yield enqueue
-
-    async def tidy(self, connection: Connection) -> None:
-        """Empty its tables."""
-        await truncate(connection, self.tables)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from delegator.store.database import Connection
-from loadtest.bulk.contender import Contender, Enqueue
+from loadtest.bulk.contender import Enqueue
 from loadtest.bulk.ledger import record
-from loadtest.peers.scratch import URL_VARIABLE, truncate
+from loadtest.peers.scratch import PeerQueue
 from loadtest.processes import WorkerProcess
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ async def swallow(payload: str) -> None:
     record(payload.encode())
 
 
-class ProcrastinateQueue(Contender):
+class ProcrastinateQueue(PeerQueue):
     """procrastinate, with LISTEN and NOTIFY as by default."""
 
     name = "procrastinate"
@@ -60,29 +59,11 @@ class ProcrastinateQueue(Contender):
         }
     )
 
-    def __init__(self, url: str) -> None:
-        """Prepare.
-
-        Args:
-            url: of the database that holds its tables.
-        """
-        self._url = url
-
-    @property
-    def database_url(self) -> str:
-        """URL of the database that holds its tables."""
-        return self._url
-
     @property
     def worker(self) -> WorkerProcess:
         """One worker process."""
         argv = (sys.executable, "-m", "loadtest.peers.procrastinate_worker")
         return WorkerProcess(name="procrastinate worker", argv=argv)
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Where its tables are."""
-        return {URL_VARIABLE: self._url}
 
     async def install(self) -> None:
         """Create its tables."""
@@ -100,7 +81,3 @@ class ProcrastinateQueue(Contender):
                 await task.batch_defer_async(*arguments)
 
             yield enqueue
-
-    async def tidy(self, connection: Connection) -> None:
-        """Empty its tables."""
-        await truncate(connection, self.tables)
