@@ -90,11 +90,13 @@ class Batcher(Generic[Item, Result]):
             self._gathering = None
 
     async def _write_all(self) -> None:
+        writer = asyncio.current_task()
+        assert writer is not None
         try:
             await self._write()
         finally:
             # Not by a callback: who is woken by this writer's last result may submit before callbacks run.
-            self._writers.difference_update((asyncio.current_task(),))
+            self._writers.discard(writer)
 
     async def _write(self) -> None:
         while self._queue:

@@ -93,15 +93,18 @@ class JobPool:
         try:
             if self._limits.limited(job.job_type):
                 async with self._limits.permit(job.job_type):
-                    ended = await self._runner.run(job) if job.is_ours else Ended(job)
+                    ended = await self._attempt(job)
             else:
-                ended = await self._runner.run(job) if job.is_ours else Ended(job)
+                ended = await self._attempt(job)
             finisher.add(ended)
         except asyncio.CancelledError as error:  # while it waited for a permit
             finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
             self._free_slot(finisher)
+
+    async def _attempt(self, job: Job) -> Ended:
+        return await self._runner.run(job) if job.is_ours else Ended(job)
 
     def _free_slot(self, finisher: Finisher) -> None:
         # A database that is slower than the handlers must slow down the taking of more jobs.
@@ -247,8 +250,8 @@ async def _serve(
                     _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})
                     await stop.wait()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
-            await acks.flush()
             await _wind_down(jobs, finisher, lease, options.grace)
+            await acks.flush()
         _log.info("worker_stopped")
 
 

@@ -108,10 +108,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            def on_change(leads: bool) -> None:
-                metrics.leader.set(leads)
-
-            leadership = Leadership(url, on_change, silence=settings.lease)
+            leadership = Leadership(url, metrics.leader.set, silence=settings.lease)
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
