@@ -37,7 +37,8 @@ class PluginOptions:
     inline_slots: int = 1_000
     """Local activities at a time; while half of them wait, no other one does."""
     linger: timedelta = timedelta(seconds=15)
-    """How long a row that was read inline is kept, for a workflow task that is run again. Above the task timeout."""
+    """How long a row that was read inline is kept, for a workflow task that is run again; eight times as long while
+    tasks are seen to be run again, as in an overload. Above the task timeout."""
     intercept: bool = False
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True

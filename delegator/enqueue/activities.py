@@ -191,6 +191,7 @@ class DelegatorActivities:
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
+            parts.waiter.tasks_are_run_again()
             async with parts.pool.connection() as connection:
                 taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
             adopted |= taken.adopted

@@ -22,6 +22,7 @@ from delegator.store.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutco
 _log = logging.getLogger(__name__)
 _POLL_LISTENING = 0.5
 _POLL_DEAF = 0.02
+_PATIENCE = 8
 
 
 class _Wait:
@@ -47,8 +48,9 @@ class InlineWaiter:
             pool: connections for statements.
             database_url: where to LISTEN, on a connection of its own.
             lease: this process's lease; rows name it.
-            linger: seconds for which a row that was read is kept, for the workflow task that may be run again. Those
-                during which this process was stopped do not count: nobody could run the task again for it.
+            linger: seconds for which a row that was read is kept, for the workflow task that may be run again; eight
+                times as many while tasks are seen to be run again. Those during which this process was stopped do not
+                count: nobody could run the task again for it.
         """
         self._pool = pool
         self._database_url = database_url
@@ -61,6 +63,7 @@ class InlineWaiter:
         self._listening = False
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
         self._awake = 0.0
+        self._patient_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.waiting = 0
         """How many callers wait now."""
@@ -118,7 +121,11 @@ class InlineWaiter:
     def keep_a_while(self, table: QueueTable, job_ids: list[str]) -> None:
         """Delete settled rows that were read, once no workflow task will ask for them again."""
         if job_ids:
-            self._read_rows.append((self._awake + self._linger, table, self._lease.lease_id, job_ids))
+            self._read_rows.append((self._awake, table, self._lease.lease_id, job_ids))
+
+    def tasks_are_run_again(self) -> None:
+        """Keep read rows longer for a while: workflow tasks that time out, or whose worker dies, come back late."""
+        self._patient_until = self._awake + self._linger * _PATIENCE
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Leave settled rows to the sweeper, to be signalled."""
@@ -205,7 +212,8 @@ class InlineWaiter:
             await asyncio.sleep(pause)
             self._awake += min(time.monotonic() - began, pause * 2)
             due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
-            while self._read_rows and self._read_rows[0][0] <= self._awake:
+            linger = self._linger * (_PATIENCE if self._awake < self._patient_until else 1)
+            while self._read_rows and self._read_rows[0][0] + linger <= self._awake:
                 _, table, waiter_id, job_ids = self._read_rows.popleft()
                 due[table, waiter_id].extend(job_ids)
             for (table, waiter_id), job_ids in due.items():

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
+from temporalio.converter import DataConverter
+from temporalio.testing import ActivityEnvironment
+
+from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
+from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter
+from delegator.enqueue.policy import InlinePolicy
 from delegator.lease import LeaseKeeper
-from delegator.store.database import connect, connection_pool
+from delegator.store.database import Connection, Pool, connect, connection_pool
+from delegator.wire.frames import to_raw_value
+from delegator.wire.requests import EnqueueRequest, JobKind, JobRequest, pack_enqueue
 from tests.integration.store import database as steps
 from tests.integration.store.database import TABLE
 from tests.support import Database
@@ -18,6 +31,44 @@ LINGER = 0.4
 
 async def test_a_row_lingers_for_a_process_that_was_stopped(database: Database) -> None:
     """Its workflow task may have timed out meanwhile: whoever runs it again must find the outcome."""
+    async with read_row(database) as (db, _, waiter):
+        waiter.keep_a_while(TABLE, ["a"])
+        await asyncio.sleep(0)
+        time.sleep(LINGER * 2)  # noqa: ASYNC251  # as SIGSTOP would
+        await asyncio.sleep(LINGER / 8)
+        assert await steps.read(db, ["a"]) == {"a": "completed"}
+        await vanished(db)
+
+
+async def test_rows_linger_longer_while_tasks_are_run_again(database: Database) -> None:
+    """An overloaded worker's task comes back late: one that is run again foretells others."""
+    async with (
+        read_row(database) as (db, parts, waiter),
+        Enqueuer(parts.pool, [TABLE], "default") as enqueuer,
+    ):
+        waiter.keep_a_while(TABLE, ["a"])
+        activities = DelegatorActivities()
+        policy = InlinePolicy(0.1, 100)
+        activities.start(EnqueueParts(parts.pool, enqueuer, waiter, policy, parts.lease, DataConverter.default))
+        job = JobRequest(JobKind("t", TABLE.queue, None), b"", b"", "a")
+        enqueue = to_raw_value(pack_enqueue(EnqueueRequest([job], [1], 1_000)))
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, workflow_run_id=str(uuid.uuid4()))
+        await environment.run(activities.enqueue, enqueue)
+
+        await asyncio.sleep(LINGER * 4)
+        assert await steps.read(db, ["a"]) == {"a": "completed"}
+        await vanished(db)
+
+
+class Parts(NamedTuple):
+    pool: Pool
+    lease: LeaseKeeper
+
+
+@asynccontextmanager
+async def read_row(database: Database) -> AsyncIterator[tuple[Connection, Parts, InlineWaiter]]:
+    """A waiter that has read the outcome of row `a`."""
     async with (
         await connect(database.url, application_name="test") as db,
         connection_pool(database.url, application_name="test", size=2) as pool,
@@ -29,13 +80,10 @@ async def test_a_row_lingers_for_a_process_that_was_stopped(database: Database) 
         ((claimed,), _) = await TABLE.claim(db, [("a", 0)], worker)
         await steps.settle(db, {"a": claimed.lease_token})
         assert [found.job_id for found in await waiter.wait(TABLE, ["a"], 5.0, ["a"])] == ["a"]
+        yield db, Parts(pool, lease), waiter
 
-        waiter.keep_a_while(TABLE, ["a"])
-        await asyncio.sleep(0)
-        time.sleep(LINGER * 2)  # noqa: ASYNC251  # as SIGSTOP would
-        await asyncio.sleep(LINGER / 8)
-        assert await steps.read(db, ["a"]) == {"a": "completed"}
 
-        async with asyncio.timeout(10):
-            while await steps.read(db, ["a"]):
-                await asyncio.sleep(0.02)
+async def vanished(db: Connection) -> None:
+    async with asyncio.timeout(15):
+        while await steps.read(db, ["a"]):
+            await asyncio.sleep(0.02)
