@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -208,7 +209,8 @@ class SignalSender:
             signal_name=SIGNAL_NAME,
             input=Payloads(payloads=payloads),
             identity=self._identity,
-            request_id=f"{key.run_id}/{outcomes[0][0]}/{len(outcomes)}",
+            # Temporal drops a signal whose id it has seen: nothing less than all that it carries may make two the same.
+            request_id=str(uuid.uuid4()),
         )
         backoff = Backoff()
         while True:

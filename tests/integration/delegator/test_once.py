@@ -15,6 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.converter import DataConverter
 
+from delegator.completion.signals import Delivery, RunKey, SignalSender
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, OutcomeKind, pack_signal
 from tests.integration.delegator import flows
@@ -96,6 +97,21 @@ async def test_settled_rows_linger_and_vanish(engine: Environment, inline_queue:
         return not await engine.rows("workflow_id = 'lingers'")
 
     await eventually(gone)
+
+
+async def test_signals_that_look_alike_are_both_heard(engine: Environment, signal_queue: str):
+    """A worker dies with its rows signalled but not deleted; others run those jobs again, beside different ones."""
+    ids = ["alike a", "alike b", "alike c"]
+    with engine.held("alike"):
+        handle = await engine.start(flows.OwnIds.run, ids, id="alike", task_queue=signal_queue)
+        await engine.noted("alike", "started", 3)
+        run = RunKey(engine.client.namespace, "alike", handle.first_execution_run_id or "")
+        outcomes = [(job_id, completed(number)) for job_id, number in zip(ids, (7, 8, 9), strict=True)]
+        for second in (1, 2):
+            sender = SignalSender(engine.client, identity=f"worker {second}")
+            assert await sender.deliver(run, [outcomes[0], outcomes[second]]) is Delivery.DELIVERED
+            await sender.close()
+        assert await engine.result(handle) == [7, 8, 9]
 
 
 async def test_a_dynamic_signal_handler_does_not_swallow_outcomes(engine: Environment, signal_queue: str):
