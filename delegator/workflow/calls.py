@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.failure.v1 import Failure
@@ -15,6 +15,8 @@ from temporalio.workflow import ActivityCancellationType
 
 from delegator.wire.outcomes import Outcome, OutcomeKind
 from delegator.wire.requests import JobKind, JobRequest
+
+_CANCELED = Outcome(OutcomeKind.CANCELED, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +31,42 @@ class CallSpec:
     """What a cancellation of the caller means for the job."""
 
 
+class Caller(Protocol):
+    """Who waits for calls."""
+
+    def add(self, call: Call) -> None:
+        """Take a call that is not settled."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """Take note that one more call has its outcome."""
+
+    def fail(self, failure: BaseException) -> None:
+        """Take note that the calls could not be enqueued at all."""
+
+
 class Call:
     """One delegated call."""
 
-    __slots__ = ("group", "job_id", "outcome", "request", "sent", "sequence", "spec")
+    __slots__ = ("caller", "job_id", "outcome", "request", "sent", "sequence", "spec")
 
-    def __init__(self, spec: CallSpec, request: JobRequest, group: CallGroup) -> None:
+    def __init__(self, spec: CallSpec, request: JobRequest, caller: Caller) -> None:
         self.spec = spec
         self.request = request
-        self.group = group
+        self.caller = caller
         self.job_id = ""
         self.sequence = -1
         self.outcome: Outcome | None = None
         self.sent: asyncio.Future[None] | None = None
         """Done when the enqueueing local activity has ended; None: not handed to one yet."""
 
+    def withdraw(self) -> None:
+        """Settle as canceled a call that was not handed to a local activity: it never will be."""
+        self.settle(_CANCELED)
+
     def settle(self, outcome: Outcome) -> None:
         """Store the outcome and wake the caller. A call is settled once."""
         self.outcome = outcome
-        self.group.settled(outcome)
+        self.caller.settled(outcome)
 
 
 class CallGroup:
@@ -131,17 +150,13 @@ class Converter:
             results = self._payloads.from_payloads(Payloads.FromString(outcome.body).payloads, hints)
             return results[0] if results else None
         if not outcome.body:
-            raise_canceled(call)
+            raise canceled_error(call)
         raise self._failures.from_failure(Failure.FromString(outcome.body), self._payloads)
 
 
-def raise_canceled(call: Call) -> NoReturn:
-    """Raise the error of a call whose caller was canceled, shaped as Temporal shapes it.
-
-    Raises:
-        ActivityError: always; its cause is Temporal's CancelledError.
-    """
-    raise ActivityError(
+def canceled_error(call: Call) -> ActivityError:
+    """Return the error of a call whose caller was canceled, shaped as Temporal shapes it."""
+    error = ActivityError(
         "Activity cancelled",
         scheduled_event_id=0,
         started_event_id=0,
@@ -149,4 +164,6 @@ def raise_canceled(call: Call) -> NoReturn:
         activity_type=call.spec.kind.type,
         activity_id=call.job_id,
         retry_state=RetryState.CANCEL_REQUESTED,
-    ) from CancelledError("Cancelled")
+    )
+    error.__cause__ = CancelledError("Cancelled")
+    return error

@@ -18,7 +18,7 @@ from delegator.contracts import DelegatedType, JobOptions
 from delegator.errors import ConfigurationError
 from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
-from delegator.wire.outcomes import SIGNAL_NAME, Outcome, OutcomeKind, unpack_reply, unpack_signal
+from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_reply, unpack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -29,7 +29,7 @@ from delegator.wire.requests import (
     pack_cancel,
     pack_enqueue,
 )
-from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, raise_canceled
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
@@ -37,7 +37,6 @@ _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, we
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
-_CANCELED = Outcome(OutcomeKind.CANCELED, b"")
 # Enqueueing is idempotent, and a database that is away will come back: retry for ever.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
@@ -57,6 +56,8 @@ class Delegations:
         self._pending: dict[str, Call] = {}
         self._early: dict[str, Outcome] = {}
         self._own_ids: set[str] = set()
+        self._unwanted: list[Call] = []
+        self._asked: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._task_started_at = -1
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
@@ -110,7 +111,7 @@ class Delegations:
         if not self._buffer:
             asyncio.get_running_loop().call_soon(self._flush)
         self._buffer.append(call)
-        call.group.add(call)
+        call.caller.add(call)
 
     async def wait(self, group: CallGroup, cancellation_type: ActivityCancellationType) -> None:
         """Wait for a group's outcomes, honouring a cancellation of the caller as Temporal's activities do.
@@ -126,48 +127,78 @@ class Delegations:
                 unsettled = [call for call in group.calls if call.outcome is None]
                 if not unsettled:
                     raise
-                if cancellation_type is ActivityCancellationType.ABANDON:
-                    raise_canceled(unsettled[0])
-                await asyncio.shield(self._spawn(self.cancel(unsettled)))
-                if cancellation_type is ActivityCancellationType.TRY_CANCEL:
-                    raise_canceled(unsettled[0])
+            if cancellation_type is not ActivityCancellationType.ABANDON:
+                await self.cancel(unsettled)
+            if cancellation_type is not ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
+                raise canceled_error(unsettled[0])
         if group.failure is not None:
             raise group.failure
 
-    def give_up(self, call: Call) -> None:
-        """Cancel a call that nobody will wait for."""
-        if call.outcome is not None:
-            return
-        if call.sent is None:
-            self._buffer.remove(call)
-            call.settle(_CANCELED)
-        elif call.spec.cancellation_type is not ActivityCancellationType.ABANDON:
-            self._spawn(self.cancel((call,)))
-
     async def cancel(self, calls: Iterable[Call]) -> None:
         """Remove waiting jobs and ask running ones to stop. Afterwards a removed job's call is settled."""
-        calls = [call for call in calls if call.outcome is None]
-        never_sent = {id(call) for call in calls if call.sent is None}
-        if never_sent:
-            self._buffer = [call for call in self._buffer if id(call) not in never_sent]
+        asked = None
         for call in calls:
-            if call.sent is None:
-                call.settle(_CANCELED)
-            elif not call.sent.done():
-                await asyncio.wait([call.sent])
-        sent = [call for call in calls if call.outcome is None and call.job_id in self._pending]
-        if not sent:
+            if call.outcome is None:
+                if call.sent is None:
+                    call.withdraw()
+                else:
+                    asked = self.ask_to_cancel(call, call.sent.get_loop())
+        if asked is not None:
+            await asyncio.shield(asked)
+
+    def ask_to_cancel(self, call: Call, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Cancel a call together with all others canceled before the event loop's next turn.
+
+        Args:
+            call: is with a local activity, or was.
+            loop: the workflow's; it does not run while tasks are canceled to evict the workflow.
+
+        Returns:
+            Done when the jobs are removed or asked to stop; shared by all these calls.
+        """
+        if self._asked is None:
+            self._asked = loop.create_future()
+            loop.call_soon(self._flush_unwanted)
+        self._unwanted.append(call)
+        return self._asked
+
+    def _flush_unwanted(self) -> None:
+        calls, self._unwanted = self._unwanted, []
+        asked, self._asked = self._asked, None
+        assert asked is not None
+        cancel = self._cancel(calls, asked)
+        try:
+            self._spawn(cancel)
+        except BaseException:  # no task begins while the workflow is being evicted
+            cancel.close()
+            asked.cancel()
+            raise
+
+    async def _cancel(self, calls: Sequence[Call], asked: asyncio.Future[None]) -> None:
+        try:
+            await self._request_cancel(calls)
+        except BaseException:  # the workflow is being evicted
+            asked.cancel()
+            raise
+        asked.set_result(None)
+
+    async def _request_cancel(self, calls: Sequence[Call]) -> None:
+        for sent in {id(call.sent): call.sent for call in calls}.values():
+            if sent is not None and not sent.done():
+                await asyncio.wait([sent])
+        waiting = [call for call in calls if call.outcome is None and call.job_id in self._pending]
+        if not waiting:
             return
         try:
             reply: RawValue = await workflow.execute_local_activity(
                 CANCEL_ACTIVITY,
-                to_raw_value(pack_cancel([(call.spec.kind.queue, call.job_id) for call in sent])),
+                to_raw_value(pack_cancel([(call.spec.kind.queue, call.job_id) for call in waiting])),
                 result_type=RawValue,
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
             )
         except ActivityError:
-            workflow.logger.warning("cancel_request_failed jobs=%d", len(sent))
+            workflow.logger.warning("cancel_request_failed jobs=%d", len(waiting))
             return
         for job_id, outcome in unpack_signal(reply.payload.data):
             self._settle(job_id, outcome)
@@ -193,7 +224,7 @@ class Delegations:
         return job_id in self._own_ids and job_id not in self._pending
 
     def _flush(self) -> None:
-        buffer, self._buffer = self._buffer, []
+        buffer, self._buffer = [call for call in self._buffer if call.outcome is None], []
         for call in buffer:
             call.sequence = self._next
             call.job_id = call.request.job_id or generated_job_id(self._run_id, self._next)
@@ -232,7 +263,7 @@ class Delegations:
         except ActivityError as error:
             for call in calls:
                 self._pending.pop(call.job_id, None)
-                call.group.fail(error)
+                call.caller.fail(error)
             sent.set_result(None)
             return
         frame = raw.payload.data

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -179,6 +180,11 @@ class Load:
 
     async def tell(self, stuck: Sequence[str] = (), unfinished: Sequence[tuple[Any, ...]] = ()) -> None:
         print(f"STUCK {stuck}\nUNFINISHED {unfinished}")
+        for name in stuck:
+            print(name, *[
+                f"{event.event_id} {EventType.Name(event.event_type).removeprefix('EVENT_TYPE_')}"
+                for event in (await self.handles[name].fetch_history()).events
+            ])  # fmt: skip
         print(*self.lines(), sep="\n")
         for table in ("custom_task_queue", "custom_task_queue_slow"):
             print(await self.arena.query(

@@ -161,8 +161,19 @@ async def test_a_workflow_is_evicted_and_goes_on(engine: Environment):
         # One after the other: the SDK drops a local activity whose workflow is evicted, with its workflow task.
         for way in ("delegate", "execute_activity"):
             assert await engine.execute(flows.Sequence_.run, way, 3, task_queue=task_queue) == [0, 1, 2]
-        assert await engine.execute(flows.Many.run, "delegate_map", 50, task_queue=task_queue)
+        for way in ("delegate_map", "execute_activity"):
+            assert await engine.execute(flows.Many.run, way, 50, task_queue=task_queue)
         assert await engine.execute(flows.Mixed.run, task_queue=task_queue) == [2, 4, [6, 8], "a 1 1/1", 2, None]
+
+
+@pytest.mark.parametrize("way", ["delegate", "delegate_map", "execute_activity"])
+async def test_a_workflow_is_evicted_while_it_waits_for_a_cancellation(engine: Environment, way: str):
+    kind = "WAIT_CANCELLATION_COMPLETED"
+    async with engine.worker(SIGNALLED, intercept=True, max_cached_workflows=0) as task_queue:
+        handle = await engine.start(flows.Cancellable.run, way, "until_cancelled", [True], kind, task_queue=task_queue)
+        await engine.noted(handle.id, "started")
+        await handle.signal(flows.Cancellable.cancel)
+        assert await engine.result(handle) == "activity cancelled"
 
 
 @pytest.mark.parametrize("finishes", ["before", "after"])
