@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _POLL_LISTENING = 0.5
 _POLL_DEAF = 0.02
 _PATIENCE = 8
+_MOST_EARLY = 10_000
 
 
 class _Wait:
@@ -57,16 +58,18 @@ class InlineWaiter:
         self._lease = lease
         self._linger = linger
         self._waits: dict[str, _Wait] = {}
+        self._early: dict[str, None] = {}
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
         self._hinted = asyncio.Event()
         self._someone_waits = asyncio.Event()
-        self._listening = False
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
         self._awake = 0.0
         self._patient_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.waiting = 0
         """How many callers wait now."""
+        self.listening = False
+        """Whether notifications are heard; rows are polled often while they are not."""
 
     async def __aenter__(self) -> Self:
         loops = {"listen": self._listen(), "read": self._read(), "poll": self._poll(), "linger": self._delete_read()}
@@ -102,8 +105,11 @@ class InlineWaiter:
         self._waits.update(dict.fromkeys(job_ids, wait))
         self.waiting += 1
         self._someone_waits.set()
-        if settled:
-            self._hint(table, settled)
+        early = [job_id for job_id in job_ids if job_id in self._early] if self._early else []
+        for job_id in early:
+            del self._early[job_id]
+        if settled or early:
+            self._hint(table, (*settled, *early))
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -174,7 +180,7 @@ class InlineWaiter:
     async def _poll(self) -> None:
         while True:
             await self._someone_waits.wait()
-            await asyncio.sleep(_POLL_LISTENING if self._listening else _POLL_DEAF)
+            await asyncio.sleep(_POLL_LISTENING if self.listening else _POLL_DEAF)
             for wait in set(self._waits.values()):
                 self._hint(wait.table, wait.missing)
 
@@ -188,15 +194,15 @@ class InlineWaiter:
                 finally:
                     await connection.close()
             except (DatabaseError, *TRANSIENT) as error:
-                if self._listening:
+                if self.listening:
                     _log.warning("listen_lost", extra={"reason": first_line(error)})
-                self._listening = False
+                self.listening = False
                 await backoff.sleep()
 
     async def _hear(self, connection: Connection, backoff: Backoff) -> None:
         lease_id = self._lease.lease_id
         await connection.execute(f"LISTEN {OUTCOME_CHANNEL}{lease_id}".encode())
-        self._listening = True
+        self.listening = True
         backoff.reset()
         while self._lease.lease_id == lease_id:
             async for notify in connection.notifies(timeout=5.0):
@@ -204,6 +210,14 @@ class InlineWaiter:
                     wait = self._waits.get(job_id)
                     if wait is not None:
                         self._hint(wait.table, (job_id,))
+                    else:
+                        self._remember(job_id)
+
+    def _remember(self, job_id: str) -> None:
+        """Keep what is heard of a job before its caller waits: it may be done before the insert's answer is read."""
+        self._early[job_id] = None
+        if len(self._early) > _MOST_EARLY:
+            del self._early[next(iter(self._early))]
 
     async def _delete_read(self) -> None:
         pause = min(1.0, self._linger / 4 + 0.05)
