@@ -1,7 +1,7 @@
 """What happened to each job, written down where it happened: each process appends to files of its own.
 
-An entry is one `write` to the operating system, which keeps it when the process is killed. Moments are microseconds of
-this machine's wall clock; that of an enqueue is the server's, which in a real deployment may be another machine.
+The operating system has an entry at once, and keeps it when the process is killed. Moments are microseconds of this
+machine's wall clock; that of an enqueue is the server's, which in a real deployment may be another machine.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Final
 from temporalio import activity
 
 from delegator.context import current_job
+from loadtest.entries import entries_in, entry_writer
 
 DIRECTORY_VARIABLE: Final = "LOADTEST_LEDGER"
 SAMPLED: Final = 16
@@ -75,7 +76,7 @@ def record_start(workflow: int, job: int) -> None:
     if directory:
         now = time.time_ns() // 1000
         enqueued = 0 if job % SAMPLED else _enqueued()
-        os.write(_open(directory, "starts", os.getpid()), _START.pack(workflow, job, enqueued, now))
+        entry_writer(directory, "starts-", _START, os.getpid()).append(workflow, job, enqueued, now)
 
 
 def record_results(workflow: int, jobs: Iterable[int], directory: str | None = None) -> None:
@@ -126,8 +127,7 @@ def _enqueued() -> int:
 
 def _entries(directory: Path, kind: str, entry: struct.Struct) -> Iterable[tuple[int, ...]]:
     for path in directory.glob(f"{kind}-*"):
-        data = path.read_bytes()
-        yield from entry.iter_unpack(data[: len(data) // entry.size * entry.size])
+        yield from entries_in(path, entry)
 
 
 @cache

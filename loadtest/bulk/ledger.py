@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import time
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from loadtest.bulk.load import number_of
+from loadtest.entries import count_entries, entries_in, entry_writer
 
 DIRECTORY_VARIABLE: Final = "LOADTEST_BULK_LEDGER"
 """Where the files are."""
@@ -22,12 +21,12 @@ def record(payload: bytes) -> None:
     """Write down that a handler starts; nothing when the process was not started by the load test."""
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if directory:
-        os.write(_open(directory, os.getpid()), _ENTRY.pack(number_of(payload), time.time()))
+        entry_writer(directory, "", _ENTRY, os.getpid()).append(number_of(payload), time.time())
 
 
 def count(directory: Path) -> int:
     """Return how many executions have begun: cheap, for waiting."""
-    return sum(path.stat().st_size for path in directory.iterdir()) // _ENTRY.size
+    return sum(count_entries(path, _ENTRY) for path in directory.iterdir())
 
 
 class Executions:
@@ -38,7 +37,7 @@ class Executions:
         self._counts: Counter[int] = Counter()
         self._starts: dict[int, float] = {}
         for path in directory.iterdir():
-            for number, when in _ENTRY.iter_unpack(path.read_bytes()):
+            for number, when in entries_in(path, _ENTRY):
                 self._counts[number] += 1
                 self._starts.setdefault(number, when)
 
@@ -49,10 +48,3 @@ class Executions:
     def start(self, number: int) -> float:
         """Return when a job that ran started first: seconds of the wall clock."""
         return self._starts[number]
-
-
-@cache
-def _open(directory: str, pid: int) -> int:
-    """Open this process's file; by `pid`, because a forked worker must not write through its parent's."""
-    descriptor, _ = tempfile.mkstemp(prefix=f"{pid}-", dir=directory)
-    return descriptor

@@ -1,0 +1,85 @@
+"""Files of fixed-size entries, written into memory that the operating system keeps when the process is killed.
+
+A handler that does nothing else would spend a third of its time on a `write` for each of its entries.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+_PAGES: Final = 16
+
+
+class EntryWriter:
+    """Appends entries to a file of its own. For one thread."""
+
+    def __init__(self, directory: str, prefix: str, entry: struct.Struct) -> None:
+        """Create the file.
+
+        Args:
+            directory: where.
+            prefix: how its name begins.
+            entry: an entry's form; one of zeroes alone is none.
+        """
+        self._file, _ = tempfile.mkstemp(prefix=prefix, dir=directory)
+        self._entry = entry
+        self._part = entry.size * mmap.ALLOCATIONGRANULARITY * _PAGES
+        self._size = 0
+        self._at = self._part
+        self._memory: mmap.mmap | None = None
+
+    def append(self, *values: Any) -> None:
+        """Append an entry."""
+        if self._memory is None or self._at == self._part:
+            self._memory = self._grow()
+        self._entry.pack_into(self._memory, self._at, *values)
+        self._at += self._entry.size
+
+    def _grow(self) -> mmap.mmap:
+        os.ftruncate(self._file, self._size + self._part)
+        memory = mmap.mmap(self._file, self._part, offset=self._size)
+        self._size += self._part
+        self._at = 0
+        return memory
+
+
+@cache
+def entry_writer(directory: str, prefix: str, entry: struct.Struct, pid: int) -> EntryWriter:
+    """Return a process's writer.
+
+    Args:
+        directory: where its file is.
+        prefix: how the file's name begins.
+        entry: an entry's form.
+        pid: the process: a forked one must not write through its parent's.
+    """
+    return EntryWriter(directory, f"{prefix}{pid}-", entry)
+
+
+def entries_in(path: Path, entry: struct.Struct) -> Iterator[tuple[Any, ...]]:
+    """Return the entries of a file, whoever wrote it and whether it still does."""
+    data = path.read_bytes()
+    return entry.iter_unpack(data[: _written(data, entry) * entry.size])
+
+
+def count_entries(path: Path, entry: struct.Struct) -> int:
+    """Return how many entries a file has, without reading them all."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+            return _written(memory, entry)
+
+
+def _written(data: bytes | mmap.mmap, entry: struct.Struct) -> int:
+    nothing = bytes(entry.size)
+    places = range(len(data) // entry.size)
+    return bisect_left(places, True, key=lambda place: data[place * entry.size : (place + 1) * entry.size] == nothing)
