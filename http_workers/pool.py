@@ -101,6 +101,7 @@ class JobPool:
             finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
+            job.task = None  # whose context holds the job: a cycle, left to the garbage collector
             self._free_slot(finisher)
 
     async def _attempt(self, job: Job) -> Ended:
