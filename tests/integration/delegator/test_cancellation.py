@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 
@@ -156,4 +157,18 @@ async def test_a_terminated_workflow_leaves_nothing(engine: Environment, signal_
         )
         await engine.noted("terminated", "started")
         await handle.terminate()
+    await engine.nothing_left()
+
+
+async def test_jobs_canceled_together_are_canceled_by_one_local_activity(engine: Environment, signal_queue: str):
+    ids = [f"together {number}" for number in range(20)]
+    with engine.held("together"):
+        handle = await engine.start(flows.OwnIds.run, ids, id="together", task_queue=signal_queue)
+        await engine.noted("together", "started", 20)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await engine.result(handle)
+    events = (await handle.fetch_history()).events
+    markers = [event for event in events if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED]
+    assert len(markers) == 2, "the enqueueing and the cancellation"
     await engine.nothing_left()
