@@ -1,6 +1,6 @@
 """Files of fixed-size entries, written into memory that the operating system keeps when the process is killed.
 
-A handler that does nothing else would spend a third of its time on a `write` for each of its entries.
+A `write` for each entry took a seventh of the time of a worker whose handlers do nothing else.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ class EntryWriter:
         self._entry = entry
         self._part = entry.size * mmap.ALLOCATIONGRANULARITY * _PAGES
         self._size = 0
-        self._at = self._part
-        self._memory: mmap.mmap | None = None
+        self._memory = self._grow()
 
     def append(self, *values: Any) -> None:
         """Append an entry."""
-        if self._memory is None or self._at == self._part:
+        if self._at == self._part:
             self._memory = self._grow()
         self._entry.pack_into(self._memory, self._at, *values)
         self._at += self._entry.size
