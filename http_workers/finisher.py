@@ -256,16 +256,13 @@ class Finisher:
             Settled(job.job_id, job.lease_token, outcome.kind.value, await seal(outcome, self._codec))
             for job, outcome in by_id.values()
         ]
+        stored: set[str] = set()
+        if told := [row for row in settled if by_id[row.job_id][0].has_waiter]:
+            stored = await self._write(lambda db: self._table.settle(db, told))
         unwaited: set[str] = set()
-        for _ in range(2):
-            # An id in neither set was released by its waiter at that moment, or is fenced off: the second look tells.
-            stored, more = await self._write(lambda db, rows=settled: self._table.settle(db, rows))  # type: ignore[misc]
-            unwaited |= more
-            settled = [row for row in settled if row.job_id not in stored and row.job_id not in more]
-            if not settled:
-                break
-        if settled:
-            self._fenced(len(settled))
+        if rest := [(row.job_id, row.lease_token) for row in settled if row.job_id not in stored]:
+            unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
+            self._fenced(len(rest) - len(unwaited))
         return [by_id[job_id] for job_id in by_id if job_id in unwaited]
 
     async def _bury(self, dead: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:

@@ -30,6 +30,7 @@ class Job:
         "details_changed",
         "enqueued_at",
         "given_back",
+        "has_waiter",
         "header",
         "heartbeat_details",
         "input",
@@ -62,6 +63,7 @@ class Job:
             self.run_id: str | None = record["run_id"]
             self.task_token = _bytes(record["task_token"])
             self.enqueued_at: str | None = record.get("enqueued_at")
+            self.has_waiter = record["waiter_id"] is not None
             self.lease_token: int = record["lease_token"]
             self.attempt: int = record["attempt"] + 1
         except (KeyError, TypeError, ValueError) as error:
@@ -100,6 +102,7 @@ class Job:
         self.attempt = claim.attempt
         self.heartbeat_details = claim.heartbeat_details
         self.cancel_requested = claim.cancel_requested
+        self.has_waiter = claim.has_waiter
         if claim.deadline_ms is not None:
             self.deadline = time.monotonic() + claim.deadline_ms / 1000
 

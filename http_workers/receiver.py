@@ -189,4 +189,4 @@ class Receiver:
 
 def _as_streamed(job: Job) -> Claimed:
     """Return what a claim would, for a job that is run unclaimed: the fence still tells whether it was re-emitted."""
-    return Claimed(job.job_id, job.lease_token, job.attempt, None, False, None, 0.0)
+    return Claimed(job.job_id, job.lease_token, job.attempt, None, False, job.has_waiter, None, 0.0)

@@ -172,18 +172,10 @@ async def claim(db: Connection, jobs: Sequence[str], lease: int) -> tuple[dict[s
 
 
 async def settle(db: Connection, tokens: Mapping[str, int]) -> tuple[set[str], set[str]]:
-    """As the finisher does: what is in neither set is asked for once more."""
-    stored: set[str] = set()
-    unwaited: set[str] = set()
-    rest = [Settled(job, token, "completed", b"x") for job, token in tokens.items()]
-    for _ in range(2):
-        some, others = await TABLE.settle(db, rest)
-        stored |= some
-        unwaited |= others
-        rest = [job for job in rest if job.job_id not in some | others]
-        if not rest:
-            break
-    return stored, unwaited
+    """As the finisher does."""
+    stored = await TABLE.settle(db, [Settled(job, token, "completed", b"x") for job, token in tokens.items()])
+    rest = [(job, token) for job, token in tokens.items() if job not in stored]
+    return stored, await TABLE.unwaited(db, rest) if rest else set()
 
 
 async def retry(db: Connection, held: Mapping[str, tuple[int, int]], when: str) -> set[str]:

@@ -133,6 +133,7 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "hand_over": lambda db, _: QUEUE.hand_over(db, IDS),
     "delete_held": lambda db, _: QUEUE.delete_held(db, HELD),
     "delete_read": lambda db, _: QUEUE.delete_read(db, IDS, 1),
+    "unwaited": lambda db, _: QUEUE.unwaited(db, HELD),
     "held": lambda db, _: QUEUE.held(db, HELD),
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
     "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),
@@ -155,7 +156,7 @@ async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None
         assert looked_at(node) <= 2 * BATCH or name == "delete_late", node
 
 
-NAMED_AND_JOINED = ("claim", "settle", "read", "adopt", "release_waiter", "delete_held", "held", "heartbeat", "retry")
+NAMED_AND_JOINED = ("claim", "settle", "unwaited", "read", "adopt", "release_waiter", "delete_held", "held", "heartbeat", "retry")
 
 
 async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Databases) -> None:

@@ -67,6 +67,7 @@ def _record(job_type: str, *args: Any) -> dict[str, Any]:
         "job_type": job_type,
         "namespace": "default",
         "workflow_id": "workflow",
+        "waiter_id": None,
         "run_id": "run",
         "task_token": None,
         "lease_token": 7,

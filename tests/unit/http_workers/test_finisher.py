@@ -47,10 +47,10 @@ class Table:
         self.settled: list[str] = []
         self.put_off: list[tuple[Any, ...]] = []
 
-    async def settle(self, connection: Any, settled: Sequence[Settled]) -> tuple[set[str], set[str]]:
+    async def settle(self, connection: Any, settled: Sequence[Settled]) -> set[str]:
         ids = [job.job_id for job in settled]
         self.settled += ids
-        return set(ids), set()
+        return set(ids)
 
     async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
         self.put_off += failed
@@ -64,6 +64,7 @@ def ended(job_id: str, data: bytes) -> Ended:
         "job_type": "t",
         "lease_token": 1,
         "attempt": 0,
+        "waiter_id": 1,
         "workflow_id": "w",
     }
     return Ended(Job(record), result=Payloads(payloads=[Payload(data=data)]).SerializeToString())

@@ -20,7 +20,7 @@ from http_workers.metrics import WorkerMetrics
 from http_workers.pool import JobPool
 from http_workers.slots import Slots
 
-NAMES = ("namespace", "workflow_id", "run_id", "task_token", "input", "header", "options", "enqueued_at")
+NAMES = ("namespace", "workflow_id", "run_id", "task_token", "waiter_id", "input", "header", "options", "enqueued_at")
 
 
 class Finisher:

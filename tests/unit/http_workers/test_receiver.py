@@ -26,7 +26,7 @@ class Table:
         ids = [job_id for job_id, _ in wanted]
         self.claims.append(ids)
         await self.gate.wait()
-        return [Claimed(job_id, len(self.claims), 1, None, False, None, 0.0) for job_id in ids], set()
+        return [Claimed(job_id, len(self.claims), 1, None, False, False, None, 0.0) for job_id in ids], set()
 
 
 class Pool:
@@ -36,7 +36,7 @@ class Pool:
 
 
 def message(job_id: str, ack_id: str) -> Message:
-    names = ["namespace", "workflow_id", "run_id", "task_token", "input", "header", "options", "enqueued_at"]
+    names = ["namespace", "workflow_id", "run_id", "task_token", "waiter_id", "input", "header", "options", "enqueued_at"]
     record = dict.fromkeys(names) | {"job_id": job_id, "job_type": "t", "lease_token": 1, "attempt": 0}
     return Message(ack_id, record)
 
