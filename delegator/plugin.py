@@ -117,7 +117,7 @@ class DelegatorPlugin(SimplePlugin):
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
         return DelegationInterceptor(
             self._types if self._options.intercept else {},
-            converter.failure_converter_class,
+            converter,
             patch=self._options.patch,
         )
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
@@ -19,6 +18,7 @@ from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_
 from delegator.completion.sealing import decode_input
 from delegator.context import CurrentJob, JobContext, set_current_job
 from delegator.contracts import Handler
+from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import run_as_activity
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
@@ -67,6 +67,7 @@ class AttemptRunner:
         """
         self._handlers = handlers
         self._converter = converter
+        self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
         self._queue = queue
         self._metrics = metrics
         self._series = {
@@ -123,8 +124,7 @@ class AttemptRunner:
             if timer is not None:
                 timer.cancel()
         try:
-            payloads = self._converter.payload_converter.to_payloads([result])
-            encoded = Payloads(payloads=payloads).SerializeToString()
+            encoded = self._values.encode((result,))
             if len(encoded) > MAX_OUTCOME_BYTES:
                 raise ApplicationError(
                     f"the result of {job.job_type} takes {len(encoded)} bytes, over the limit of {MAX_OUTCOME_BYTES}: "
@@ -161,16 +161,13 @@ class AttemptRunner:
     async def _arguments(self, job: Job, handler: Handler) -> Sequence[Any]:
         if job.input is None:
             return ()
-        payloads = Payloads.FromString(await decode_input(job.input, self._converter.payload_codec)).payloads
-        hints = handler.type.arg_types
-        usable = list(hints[: len(payloads)]) if hints is not None and len(hints) >= len(payloads) else None
-        return self._converter.payload_converter.from_payloads(payloads, usable)
+        return self._values.decode(await decode_input(job.input, self._converter.payload_codec), handler.type.arg_types)
 
     async def _previous_details(self, job: Job) -> Sequence[Any]:
         if job.heartbeat_details is None:
             return ()
         details = await decode_input(job.heartbeat_details, self._converter.payload_codec)
-        return self._converter.payload_converter.from_payloads(Payloads.FromString(details).payloads)
+        return self._values.decode(details, None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def beat(*details: Any) -> None:

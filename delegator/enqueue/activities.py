@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from temporalio import activity
@@ -56,6 +55,20 @@ class EnqueueParts:
     """This process's lease, named by rows whose outcomes it waits for."""
     converter: DataConverter
     """The client's data converter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the jobs of one kind have in common, in one request."""
+
+    wait: float
+    """Seconds to wait for the outcome; 0: not at all."""
+    waiter_id: int | None
+    """The lease that the row is to name."""
+    options: str | None
+    """The `options` column: what the worker needs, without what only the enqueueing side does."""
+    due_ms: int | None
+    """Milliseconds until the job times out, unless it is finished (or started) by then."""
 
 
 @dataclass(slots=True)
@@ -147,15 +160,13 @@ class DelegatorActivities:
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
     ) -> list[_Prepared]:
-        waits: dict[int, float] = {}
-        options: dict[int, str | None] = {}
+        terms: dict[int, _Terms] = {}
         prepared = []
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             kind = job.kind
-            if id(kind) not in waits:
-                asked = (kind.options or {}).get("inline_wait_ms")
-                waits[id(kind)] = parts.policy.wait_for(kind.type, asked, parts.waiter.waiting)
-                options[id(kind)] = _column(kind.options)
+            agreed = terms.get(id(kind))
+            if agreed is None:
+                agreed = terms[id(kind)] = _terms(kind, parts)
             job_id = job.job_id or generated_job_id(run_id, sequence)
             data = await encode_input(job.input, parts.converter.payload_codec)
             if len(data) > MAX_INPUT_BYTES:
@@ -166,14 +177,14 @@ class DelegatorActivities:
                 job_type=kind.type,
                 input=data or None,
                 header=job.header or None,
-                options=options[id(kind)],
+                options=agreed.options,
                 workflow_id=workflow_id,
                 run_id=run_id,
                 task_token=None,
-                due_ms=_due_ms(kind.options),
-                waiter_id=parts.lease.lease_id if waits[id(kind)] else None,
+                due_ms=agreed.due_ms,
+                waiter_id=agreed.waiter_id,
             )
-            prepared.append(_Prepared(position, kind, row, waits[id(kind)]))
+            prepared.append(_Prepared(position, kind, row, agreed.wait))
         return prepared
 
     async def _enqueue_in(
@@ -257,12 +268,14 @@ class DelegatorActivities:
         )
 
 
-def _column(options: dict[str, Any] | None) -> str | None:
-    """Return the `options` column: what the worker needs, without what only the enqueueing side does."""
-    kept = {key: value for key, value in (options or {}).items() if key != "inline_wait_ms"}
-    return orjson.dumps(kept).decode() if kept else None
-
-
-def _due_ms(options: dict[str, Any] | None) -> int | None:
-    due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := (options or {}).get(key))]
-    return min(due, default=None)
+def _terms(kind: JobKind, parts: EnqueueParts) -> _Terms:
+    options = kind.options or {}
+    wait = parts.policy.wait_for(kind.type, options.get("inline_wait_ms"), parts.waiter.waiting)
+    kept = {key: value for key, value in options.items() if key != "inline_wait_ms"}
+    due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := options.get(key))]
+    return _Terms(
+        wait=wait,
+        waiter_id=parts.lease.lease_id if wait else None,
+        options=orjson.dumps(kept).decode() if kept else None,
+        due_ms=min(due, default=None),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from temporalio.api.common.v1 import Header, Payload, Payloads
+from temporalio.api.common.v1 import Header, Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import FailureConverter, PayloadConverter
 from temporalio.exceptions import ActivityError, CancelledError, RetryState
@@ -15,6 +15,7 @@ from temporalio.workflow import ActivityCancellationType
 
 from delegator.wire.outcomes import Outcome, OutcomeKind
 from delegator.wire.requests import JobKind, JobRequest
+from delegator.wire.values import ValueConverter
 
 _CANCELED = Outcome(OutcomeKind.CANCELED, b"")
 
@@ -121,15 +122,16 @@ class CallGroup:
 class Converter:
     """Turns arguments into job inputs, and outcomes into results or exceptions."""
 
-    __slots__ = ("_failures", "_payloads")
+    __slots__ = ("_failures", "_payloads", "_values")
 
-    def __init__(self, payloads: PayloadConverter, failures: FailureConverter) -> None:
+    def __init__(self, payloads: PayloadConverter, failures: FailureConverter, *, is_default: bool) -> None:
         self._payloads = payloads
+        self._values = ValueConverter(payloads, is_default=is_default)
         self._failures = failures
 
     def input(self, args: Sequence[Any]) -> bytes:
         """Return the arguments as a serialized `Payloads`."""
-        return Payloads(payloads=self._payloads.to_payloads(args)).SerializeToString() if args else b""
+        return self._values.encode(args)
 
     @staticmethod
     def header(header: Mapping[str, Payload]) -> bytes:
@@ -147,7 +149,7 @@ class Converter:
             raise RuntimeError("the call is not settled")
         if outcome.kind is OutcomeKind.COMPLETED:
             hints = None if call.spec.return_type is None else [call.spec.return_type]
-            results = self._payloads.from_payloads(Payloads.FromString(outcome.body).payloads, hints)
+            results = self._values.decode(outcome.body, hints)
             return results[0] if results else None
         if not outcome.body:
             raise canceled_error(call)

@@ -47,8 +47,8 @@ class Delegations:
     The bound `on_outcomes` is the run's signal handler, by which the object is found again.
     """
 
-    def __init__(self, run_id: str, failure_converter: FailureConverter) -> None:
-        self.converter = Converter(workflow.payload_converter(), failure_converter)
+    def __init__(self, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> None:
+        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
         self._run_id = run_id
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next = 0
@@ -63,9 +63,15 @@ class Delegations:
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
 
     @classmethod
-    def install(cls, run_id: str, failure_converter: FailureConverter) -> Delegations:
-        """Make this run able to receive outcomes, before its first line of code runs."""
-        delegations = cls(run_id, failure_converter)
+    def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
+        """Make this run able to receive outcomes, before its first line of code runs.
+
+        Args:
+            run_id: the run.
+            failure_converter: of the worker.
+            is_default: its payload converter is the SDK's default one.
+        """
+        delegations = cls(run_id, failure_converter, is_default=is_default)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         return delegations
 

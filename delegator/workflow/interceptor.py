@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.converter import FailureConverter
+from temporalio.converter import DataConverter
 from temporalio.worker import (
     Interceptor,
     StartActivityInput,
@@ -24,6 +24,7 @@ from temporalio.workflow import ActivityCancellationType
 from delegator.contracts import DelegatedType, JobOptions
 from delegator.wire.outcomes import Outcome
 from delegator.wire.requests import JobRequest
+from delegator.wire.values import is_default
 from delegator.workflow.calls import Call, CallSpec, canceled_error
 from delegator.workflow.delegations import Delegations
 
@@ -37,7 +38,7 @@ class DelegationInterceptor(Interceptor):
     def __init__(
         self,
         intercepted: Mapping[str, DelegatedType],
-        failure_converter: type[FailureConverter],
+        converter: DataConverter,
         *,
         patch: bool,
     ) -> None:
@@ -45,22 +46,23 @@ class DelegationInterceptor(Interceptor):
 
         Args:
             intercepted: the types whose `execute_activity` calls are delegated, by name.
-            failure_converter: the client's failure converter class.
+            converter: the client's data converter.
             patch: ask `workflow.patched` once per workflow, so that runs in flight stay as they began.
         """
         self._intercepted = intercepted
-        self._failure_converter = failure_converter
+        self._converter = converter
         self._patch = patch
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
     ) -> type[WorkflowInboundInterceptor] | None:
         """Return the interceptor class for a workflow; see the base class."""
-        intercepted, failure_converter, patch = self._intercepted, self._failure_converter, self._patch
+        intercepted, patch = self._intercepted, self._patch
+        failure_converter, default = self._converter.failure_converter_class, is_default(self._converter)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                delegations = Delegations.install(outbound.info().run_id, failure_converter())
+                delegations = Delegations.install(outbound.info().run_id, failure_converter(), is_default=default)
                 if intercepted:
                     outbound = _Outbound(outbound, delegations, intercepted, patch=patch)
                 super().init(outbound)

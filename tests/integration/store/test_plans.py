@@ -156,7 +156,18 @@ async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None
         assert looked_at(node) <= 2 * BATCH or name == "delete_late", node
 
 
-NAMED_AND_JOINED = ("claim", "settle", "unwaited", "read", "adopt", "release_waiter", "delete_held", "held", "heartbeat", "retry")
+NAMED_AND_JOINED = (
+    "claim",
+    "settle",
+    "unwaited",
+    "read",
+    "adopt",
+    "release_waiter",
+    "delete_held",
+    "held",
+    "heartbeat",
+    "retry",
+)
 
 
 async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Databases) -> None:

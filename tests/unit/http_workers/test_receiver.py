@@ -36,7 +36,17 @@ class Pool:
 
 
 def message(job_id: str, ack_id: str) -> Message:
-    names = ["namespace", "workflow_id", "run_id", "task_token", "waiter_id", "input", "header", "options", "enqueued_at"]
+    names = [
+        "namespace",
+        "workflow_id",
+        "run_id",
+        "task_token",
+        "waiter_id",
+        "input",
+        "header",
+        "options",
+        "enqueued_at",
+    ]
     record = dict.fromkeys(names) | {"job_id": job_id, "job_type": "t", "lease_token": 1, "attempt": 0}
     return Message(ack_id, record)
 
