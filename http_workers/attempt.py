@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -22,6 +22,10 @@ from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import run_as_activity
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+
+LEAST_WATCHED: Final = 1.0
+"""Seconds: a shorter limit has a timer of its own, which costs as much as the rest of a short attempt. Those of the
+others are seen to by the monitor, which looks ten times a second."""
 
 _job_log = logging.getLogger("delegator.job")
 
@@ -105,14 +109,13 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        limit, kind = _limit(job)
+        limit, job.due_kind = _limit(job)
         current = CurrentJob(lambda: self._context(job, limit))
-        # Not `asyncio.timeout`, which costs as much as the rest of a short attempt.
-        timer = (
-            None
-            if limit is None
-            else asyncio.get_running_loop().call_later(limit, _time_out, job, kind, asyncio.current_task())
-        )
+        timer = None
+        if limit is not None:
+            job.due_at = job.started_at + limit
+            if limit < LEAST_WATCHED:
+                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
         try:
             set_current_job(current)
             result = await self._invoke(handler, args, job, current)
@@ -121,6 +124,7 @@ class AttemptRunner:
         except BaseException as error:  # a handler must not end the worker
             return Ended(job, failure=self._failure(error))
         finally:
+            job.due_at = None
             if timer is not None:
                 timer.cancel()
         try:
@@ -220,12 +224,6 @@ class AttemptRunner:
         error = ApplicationError(message, type=types[reason], non_retryable=True)
         self._metrics.finished.labels(job.job_type if reason != "unknown_type" else "", reason).inc()
         return Ended(job, failure=self._failure(error), dead=reason)
-
-
-def _time_out(job: Job, kind: TimeoutType, task: asyncio.Task[Any] | None) -> None:
-    if job.timed_out is None and task is not None:
-        job.timed_out = kind
-        task.cancel()
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

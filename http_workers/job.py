@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
+from temporalio.exceptions import TimeoutType
 
 from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
@@ -28,6 +29,8 @@ class Job:
         "deadline",
         "details",
         "details_changed",
+        "due_at",
+        "due_kind",
         "enqueued_at",
         "given_back",
         "has_waiter",
@@ -82,6 +85,9 @@ class Job:
         self.cancel_requested = False
         self.deadline: float | None = None
         self.started_at = 0.0
+        self.due_at: float | None = None
+        """When the running handler has taken too long, monotonic; None: never, or none runs."""
+        self.due_kind = TimeoutType.START_TO_CLOSE
         self.task: asyncio.Task[None] | None = None
         self.begun = False
         """The task has run: one that is cancelled before it has would never come to its end."""
@@ -93,8 +99,8 @@ class Job:
         """The lease is lost: another worker may run the job, its outcome here counts for nothing."""
         self.given_back = False
         """This worker stops, and leaves the job to others."""
-        self.timed_out: Any = None
-        """The kind of timeout (`temporalio.exceptions.TimeoutType`) that ended the attempt; None: none did."""
+        self.timed_out: TimeoutType | None = None
+        """The timeout that ended the attempt; None: none did."""
 
     def claimed(self, claim: Claimed) -> None:
         """Take over what the claim returned."""
@@ -115,6 +121,12 @@ class Job:
         """Break the attempt off; one that has not begun will see why it must not."""
         if self.task is not None and self.begun:
             self.task.cancel()
+
+    def time_out(self, kind: TimeoutType) -> None:
+        """Break the attempt off because it has taken too long."""
+        if self.timed_out is None:
+            self.timed_out = kind
+            self.stop()
 
     @property
     def held(self) -> tuple[str, int]:

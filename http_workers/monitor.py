@@ -1,4 +1,4 @@
-"""Watching running jobs: cancellations, lost leases, heartbeats."""
+"""Watching running jobs: timeouts, cancellations, lost leases, heartbeats."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from http_workers.activity_tasks import ActivityTasks
 from http_workers.job import Job
 
 _log = logging.getLogger(__name__)
+_TICK = 0.1
 _INTERVAL = 0.5
 _YOUNG = 0.5
 _TEMPORALS_LEAD = 1.0
 
 
 class Monitor:
-    """Looks at the jobs that run for longer than a moment, all in one statement."""
+    """Ends attempts that take too long, and looks at the rows of those that run for more than a moment, all at once."""
 
     def __init__(
         self, *, pool: Pool, table: QueueTable, activity_tasks: ActivityTasks, running: Iterable[Job], fenced: bool
@@ -44,31 +45,31 @@ class Monitor:
 
     async def run(self) -> None:
         """Watch for ever, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_clock())
+            group.create_task(self._watch_rows())
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            for job in self._running:
+                if job.started_at and job.timed_out is None:
+                    _time_out(job, now)
+
+    async def _watch_rows(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
             now = time.monotonic()
             jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG]
             if not jobs:
                 continue
-            self._time_out(jobs, now)
             try:
                 await self._look(jobs)
             except TRANSIENT:
                 continue  # the lease keeper reports and outlasts it
             except RPCError:
                 continue
-
-    @staticmethod
-    def _time_out(jobs: Iterable[Job], now: float) -> None:
-        for job in jobs:
-            limit = job.options.heartbeat_timeout
-            if limit is None or job.timed_out is not None:
-                continue
-            # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
-            grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
-            if now - job.beat_at > limit.total_seconds() + grace:
-                job.timed_out = TimeoutType.HEARTBEAT
-                _stop(job)
 
     async def _look(self, jobs: Sequence[Job]) -> None:
         if self._fenced:
@@ -94,6 +95,17 @@ class Monitor:
                     job.cancel_requested = True  # settled without us: nobody waits for the outcome
                 if job.cancel_requested and not was_requested:
                     _stop(job)
+
+
+def _time_out(job: Job, now: float) -> None:
+    if job.due_at is not None and now >= job.due_at:
+        job.time_out(job.due_kind)
+    limit = job.options.heartbeat_timeout
+    if limit is not None:
+        # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
+        grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
+        if now - job.beat_at > limit.total_seconds() + grace:
+            job.time_out(TimeoutType.HEARTBEAT)
 
 
 def _stop(job: Job) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 from prometheus_client import CollectorRegistry
 from temporalio import activity
@@ -18,9 +19,10 @@ from delegator import current_job, delegated
 from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.contracts import JobOptions, collect_handlers
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.attempt import AttemptRunner, Ended
+from http_workers.attempt import LEAST_WATCHED, AttemptRunner, Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+from http_workers.monitor import Monitor
 
 _CONVERTER = DataConverter.default
 
@@ -57,6 +59,7 @@ async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], 
     if change is not None:
         change(job)
     job.task = asyncio.current_task()  # type: ignore[assignment]
+    job.begun = True
     return await runner.run(job)
 
 
@@ -122,6 +125,23 @@ async def test_an_attempt_that_takes_too_long_times_out() -> None:
     assert ended.failure is not None
     assert ended.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
     assert _result(await _run(waits_briefly, change=hurry)) == "in time"
+
+
+async def test_longer_limits_are_seen_to_by_the_monitor() -> None:
+    running: set[Job] = set()
+
+    def watch(job: Job) -> None:
+        job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED))
+        running.add(job)
+
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, fenced=False)
+    watching = asyncio.create_task(monitor.run())
+    async with asyncio.timeout(LEAST_WATCHED * 5):
+        ended = await asyncio.create_task(_run(waits, change=watch))
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert ended.failure is not None
+    assert ended.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 
 
 async def test_a_broken_off_attempt_is_released_unless_it_was_asked_to_stop() -> None:
