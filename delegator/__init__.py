@@ -11,6 +11,7 @@ if unsafe.in_sandbox():
 from delegator.config import Settings
 from delegator.context import JobContext, current_job, heartbeat
 from delegator.contracts import JobOptions, contract, delegated, implements
+from delegator.memory import collect_rarely
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.workflow.api import delegate, delegate_map, delegate_starmap
 
@@ -20,6 +21,7 @@ __all__ = [
     "JobOptions",
     "PluginOptions",
     "Settings",
+    "collect_rarely",
     "contract",
     "current_job",
     "delegate",

@@ -22,6 +22,7 @@ from temporalio.worker import (
     Worker,
 )
 
+from delegator.memory import collect_rarely
 from delegator.wire.outcomes import unpack_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
@@ -40,7 +41,7 @@ POLLERS: Final = 10
 
 
 async def serve(arm_name: str, task_queue: str, role: Role) -> None:
-    """Run the worker until SIGTERM.
+    """Run the worker until SIGTERM, as one would in production: Python's collector is told to look rarely, in any arm.
 
     Args:
         arm_name: decides about the delegator's plugin.
@@ -63,6 +64,7 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(POLLERS),
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(POLLERS),
     )
+    collect_rarely()
     async with worker:
         await stop.wait()
 

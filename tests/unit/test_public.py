@@ -19,8 +19,8 @@ from delegator import errors
 
 EXPORTS = {
     delegator: (
-        "DelegatorPlugin", "JobContext", "JobOptions", "PluginOptions", "Settings", "contract", "current_job",
-        "delegate", "delegate_map", "delegate_starmap", "delegated", "heartbeat", "implements",
+        "DelegatorPlugin", "JobContext", "JobOptions", "PluginOptions", "Settings", "collect_rarely", "contract",
+        "current_job", "delegate", "delegate_map", "delegate_starmap", "delegated", "heartbeat", "implements",
     ),
     delegator.dead_letters: (
         "REASONS", "Content", "DeadLetter", "Replayed", "Selection", "content", "describe", "find", "parse_moment",
