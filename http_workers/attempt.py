@@ -91,7 +91,8 @@ class AttemptRunner:
             return self._refused(job, "undecodable", job.broken)
         try:
             args = await self._arguments(job, handler)
-            job.previous_details = await self._previous_details(job)
+            if job.heartbeat_details is not None:
+                job.previous_details = await self._previous_details(job.heartbeat_details)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
@@ -118,7 +119,10 @@ class AttemptRunner:
                 timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
         try:
             set_current_job(current)
-            result = await self._invoke(handler, args, job, current)
+            if handler.is_async and not handler.type.is_activity:
+                result = await handler.function(*args)
+            else:
+                result = await self._invoke(handler, args, job, current)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
@@ -143,8 +147,6 @@ class AttemptRunner:
     async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
         if handler.type.is_activity:
             return await run_as_activity(handler, args, job, current.context, self._converter.payload_converter)
-        if handler.is_async:
-            return await handler.function(*args)
         return await asyncio.to_thread(handler.function, *args)
 
     def broken_off(self, job: Job, error: BaseException) -> Ended:
@@ -165,13 +167,12 @@ class AttemptRunner:
     async def _arguments(self, job: Job, handler: Handler) -> Sequence[Any]:
         if job.input is None:
             return ()
-        return self._values.decode(await decode_input(job.input, self._converter.payload_codec), handler.type.arg_types)
+        codec = self._converter.payload_codec
+        data = job.input if codec is None else await decode_input(job.input, codec)
+        return self._values.decode(data, handler.type.arg_types)
 
-    async def _previous_details(self, job: Job) -> Sequence[Any]:
-        if job.heartbeat_details is None:
-            return ()
-        details = await decode_input(job.heartbeat_details, self._converter.payload_codec)
-        return self._values.decode(details, None)
+    async def _previous_details(self, details: bytes) -> Sequence[Any]:
+        return self._values.decode(await decode_input(details, self._converter.payload_codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def beat(*details: Any) -> None:

@@ -17,7 +17,7 @@ from temporalio.converter import PayloadCodec
 from delegator.backoff import Backoff
 from delegator.completion.failures import failed_outcome
 from delegator.completion.retry import GiveUp, decide
-from delegator.completion.sealing import seal
+from delegator.completion.sealing import seal, seal_all
 from delegator.completion.signals import Delivery, RunKey, SignalSender
 from delegator.connection_state import ConnectionState
 from delegator.store import dead_letter_table
@@ -252,9 +252,10 @@ class Finisher:
 
     async def _settle(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
+        sealed = await seal_all([outcome for _, outcome in by_id.values()], self._codec)
         settled = [
-            Settled(job.job_id, job.lease_token, outcome.kind.value, await seal(outcome, self._codec))
-            for job, outcome in by_id.values()
+            Settled(job.job_id, job.lease_token, outcome.kind.value, result)
+            for (job, outcome), result in zip(by_id.values(), sealed, strict=True)
         ]
         stored: set[str] = set()
         if told := [row for row in settled if by_id[row.job_id][0].has_waiter]:

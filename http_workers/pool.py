@@ -93,9 +93,9 @@ class JobPool:
         try:
             if self._limits.limited(job.job_type):
                 async with self._limits.permit(job.job_type):
-                    ended = await self._attempt(job)
+                    ended = await self._runner.run(job) if job.is_ours else Ended(job)
             else:
-                ended = await self._attempt(job)
+                ended = await self._runner.run(job) if job.is_ours else Ended(job)
             finisher.add(ended)
         except asyncio.CancelledError as error:  # while it waited for a permit
             finisher.add(self._runner.broken_off(job, error))
@@ -103,9 +103,6 @@ class JobPool:
             self.running.discard(job)
             job.task = None  # whose context holds the job: a cycle, left to the garbage collector
             self._free_slot(finisher)
-
-    async def _attempt(self, job: Job) -> Ended:
-        return await self._runner.run(job) if job.is_ours else Ended(job)
 
     def _free_slot(self, finisher: Finisher) -> None:
         # A database that is slower than the handlers must slow down the taking of more jobs.

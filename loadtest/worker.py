@@ -23,7 +23,7 @@ from temporalio.worker import (
 )
 
 from delegator.memory import collect_rarely
-from delegator.wire.outcomes import unpack_reply
+from delegator.wire.outcomes import count_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
 from loadtest.arms.base import Role
@@ -95,8 +95,7 @@ class _Counting(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         result = await super().execute_activity(input)
         if activity.info().activity_type == ENQUEUE_ACTIVITY:
-            _, outcomes = unpack_reply(result.payload.data)
-            record_wait(len(outcomes), sum(outcome is not None for outcome in outcomes))
+            record_wait(*count_reply(result.payload.data))
         return result
 
 

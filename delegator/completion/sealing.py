@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
@@ -26,6 +28,14 @@ async def seal(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
     return Payloads(payloads=payloads).SerializeToString()
 
 
+async def seal_all(outcomes: Sequence[Outcome], codec: PayloadCodec | None) -> list[bytes]:
+    """Return what `seal` makes of each."""
+    return [
+        outcome.body if codec is None and outcome.kind is OutcomeKind.COMPLETED else await seal(outcome, codec)
+        for outcome in outcomes
+    ]
+
+
 async def unseal(kind: str, result: bytes, codec: PayloadCodec | None) -> Outcome:
     """Return the outcome that `seal` made these bytes of.
 
@@ -42,6 +52,20 @@ async def unseal(kind: str, result: bytes, codec: PayloadCodec | None) -> Outcom
     if dict(payload.metadata) != _FAILURE_METADATA:
         raise WireError("a stored outcome is still encoded: DELEGATOR_DATA_CONVERTER is not the one that stored it")
     return Outcome(outcome_kind, payload.data)
+
+
+async def unseal_all(stored: Sequence[tuple[str, bytes]], codec: PayloadCodec | None) -> list[Outcome]:
+    """Return what `unseal` makes of each, given as (kind, result).
+
+    Raises:
+        WireError: as there.
+    """
+    return [
+        Outcome(OutcomeKind.COMPLETED, result)
+        if codec is None and kind == OutcomeKind.COMPLETED.value
+        else await unseal(kind, result, codec)
+        for kind, result in stored
+    ]
 
 
 async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:

@@ -14,7 +14,7 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from delegator.completion.failures import failed_outcome, failure_of
-from delegator.completion.sealing import encode_input, unseal
+from delegator.completion.sealing import encode_input, unseal_all
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
@@ -160,6 +160,7 @@ class DelegatorActivities:
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
     ) -> list[_Prepared]:
+        codec = parts.converter.payload_codec
         terms: dict[int, _Terms] = {}
         prepared = []
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
@@ -168,7 +169,7 @@ class DelegatorActivities:
             if agreed is None:
                 agreed = terms[id(kind)] = _terms(kind, parts)
             job_id = job.job_id or generated_job_id(run_id, sequence)
-            data = await encode_input(job.input, parts.converter.payload_codec)
+            data = job.input if codec is None else await encode_input(job.input, codec)
             if len(data) > MAX_INPUT_BYTES:
                 refused[position] = self._too_large(parts, kind.type, job_id, len(data))
                 continue
@@ -214,9 +215,9 @@ class DelegatorActivities:
             found += await parts.waiter.wait(table, sorted(waiting), longest, sorted(adopted))
             waited = [job for job in jobs if job.row.job_id in waiting]
             self._learn(parts, waited, {outcome.job_id for outcome in found})
-        for stored in found:
-            outcome = await unseal(stored.outcome, stored.result, parts.converter.payload_codec)
-            outcomes[by_id[stored.job_id].position] = outcome
+        unsealed = await unseal_all([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
+        for row, outcome in zip(found, unsealed, strict=True):
+            outcomes[by_id[row.job_id].position] = outcome
 
     @staticmethod
     def _learn(parts: EnqueueParts, jobs: Sequence[_Prepared], found: set[str]) -> None:

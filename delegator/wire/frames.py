@@ -32,22 +32,39 @@ def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
     return b"".join((len(encoded).to_bytes(_LENGTH, "big"), encoded, *bodies))
 
 
+def head(frame: bytes) -> dict[str, Any]:
+    """Return the header of a frame, without a look at its bodies.
+
+    Raises:
+        WireError: it is no frame.
+    """
+    return _head(frame)[0]
+
+
 def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Return the header (without `sizes`) and the bodies of a frame.
 
     Raises:
         WireError: it is no frame.
     """
-    start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
+    header, sizes, start = _head(frame)
     try:
-        header = orjson.loads(frame[_LENGTH:start])
-        sizes = header.pop(_SIZES)
         ends = list(accumulate(sizes, initial=start))
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except TypeError:
         raise WireError("not a delegator frame") from None
     if ends[-1] != len(frame) or any(type(size) is not int or size < 0 for size in sizes):
         raise WireError("a delegator frame was cut short")
     return header, [frame[begin:end] for begin, end in pairwise(ends)]
+
+
+def _head(frame: bytes) -> tuple[dict[str, Any], Any, int]:
+    """Return the header, the bodies' sizes (unchecked), and where the bodies begin."""
+    start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
+    try:
+        header = orjson.loads(frame[_LENGTH:start])
+        return header, header.pop(_SIZES), start
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        raise WireError("not a delegator frame") from None
 
 
 def to_payload(frame: bytes) -> Payload:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from delegator.errors import WireError
-from delegator.wire.frames import pack, unpack
+from delegator.wire.frames import head, pack, unpack
 
 SIGNAL_NAME = "delegator.outcomes"
 """The signal that carries outcomes to a workflow run."""
@@ -76,6 +76,18 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], count: int) -> b
         {"prefix": id_prefix, "kinds": "".join(kinds)},
         [outcomes[position].body for position in sorted(outcomes)],
     )
+
+
+def count_reply(frame: bytes) -> tuple[int, int]:
+    """Return for how many jobs a reply was asked, and how many outcomes it brings.
+
+    Raises:
+        WireError: it is not a reply to an enqueue request.
+    """
+    kinds = head(frame).get("kinds")
+    if not isinstance(kinds, str):
+        raise WireError("not a reply to an enqueue request")
+    return len(kinds), len(kinds) - kinds.count(_PENDING)
 
 
 def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:

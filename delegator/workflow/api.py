@@ -205,7 +205,7 @@ async def _map(
     delegations = Delegations.current()
     spec = delegations.spec(declared, options or DEFAULT_OPTIONS, cancellation_type)
     encode = delegations.converter.input
-    group = CallGroup(stop_early=not return_exceptions)
+    group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
     for args in items:
         delegations.submit(Call(spec, JobRequest(spec.kind, encode(args), b"", None), group))
     await delegations.wait(group, cancellation_type)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.api.failure.v1 import Failure
@@ -17,6 +18,7 @@ from delegator.wire.outcomes import Outcome, OutcomeKind
 from delegator.wire.requests import JobKind, JobRequest
 from delegator.wire.values import ValueConverter
 
+_UNREAD: Final = object()
 _CANCELED = Outcome(OutcomeKind.CANCELED, b"")
 
 
@@ -38,8 +40,8 @@ class Caller(Protocol):
     def add(self, call: Call) -> None:
         """Take a call that is not settled."""
 
-    def settled(self, outcome: Outcome) -> None:
-        """Take note that one more call has its outcome."""
+    def settled(self, call: Call) -> None:
+        """Take note that a call has its outcome."""
 
     def fail(self, failure: BaseException) -> None:
         """Take note that the calls could not be enqueued at all."""
@@ -48,7 +50,7 @@ class Caller(Protocol):
 class Call:
     """One delegated call."""
 
-    __slots__ = ("caller", "job_id", "outcome", "request", "sent", "sequence", "spec")
+    __slots__ = ("caller", "job_id", "outcome", "request", "result", "sent", "sequence", "spec")
 
     def __init__(self, spec: CallSpec, request: JobRequest, caller: Caller) -> None:
         self.spec = spec
@@ -57,6 +59,7 @@ class Call:
         self.job_id = ""
         self.sequence = -1
         self.outcome: Outcome | None = None
+        self.result: Any = _UNREAD
         self.sent: asyncio.Future[None] | None = None
         """Done when the enqueueing local activity has ended; None: not handed to one yet."""
 
@@ -67,15 +70,22 @@ class Call:
     def settle(self, outcome: Outcome) -> None:
         """Store the outcome and wake the caller. A call is settled once."""
         self.outcome = outcome
-        self.caller.settled(outcome)
+        self.caller.settled(self)
 
 
 class CallGroup:
     """Calls that one caller waits for together."""
 
-    __slots__ = ("_future", "_stop_early", "_unsettled", "calls", "failure")
+    __slots__ = ("_converter", "_future", "_stop_early", "_unsettled", "calls", "failure")
 
-    def __init__(self, *, stop_early: bool) -> None:
+    def __init__(self, *, stop_early: bool, converter: Converter | None = None) -> None:
+        """Start without calls.
+
+        Args:
+            stop_early: wake the caller when a call fails.
+            converter: reads results as they come, while other jobs still run, rather than thousands at the end.
+        """
+        self._converter = converter
         self.calls: list[Call] = []
         self.failure: BaseException | None = None
         """Set when the jobs could not be enqueued at all."""
@@ -88,10 +98,13 @@ class CallGroup:
         self.calls.append(call)
         self._unsettled += 1
 
-    def settled(self, outcome: Outcome) -> None:
-        """Take note that one more call has its outcome."""
+    def settled(self, call: Call) -> None:
+        """Take note that a call has its outcome."""
         self._unsettled -= 1
-        if self._unsettled == 0 or (self._stop_early and outcome.kind is not OutcomeKind.COMPLETED):
+        completed = call.outcome is not None and call.outcome.kind is OutcomeKind.COMPLETED
+        if completed and self._converter is not None:
+            self._converter.read(call)
+        if self._unsettled == 0 or (self._stop_early and not completed):
             self._wake()
 
     def fail(self, failure: BaseException) -> None:
@@ -138,12 +151,19 @@ class Converter:
         """Return a call's header as a serialized `Header`; empty if there is none."""
         return Header(fields=header).SerializeToString() if header else b""
 
+    def read(self, call: Call) -> None:
+        """Read the result of a completed call; if it can't be, whoever asks for the result will hear why."""
+        with suppress(Exception):
+            call.result = self.result(call)
+
     def result(self, call: Call) -> Any:
         """Return the result of a settled call.
 
         Raises:
             ActivityError: the job failed or was canceled; its cause says why.
         """
+        if call.result is not _UNREAD:
+            return call.result
         outcome = call.outcome
         if outcome is None:
             raise RuntimeError("the call is not settled")

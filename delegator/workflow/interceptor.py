@@ -22,7 +22,6 @@ from temporalio.worker import (
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions
-from delegator.wire.outcomes import Outcome
 from delegator.wire.requests import JobRequest
 from delegator.wire.values import is_default
 from delegator.workflow.calls import Call, CallSpec, canceled_error
@@ -146,11 +145,11 @@ class _DelegatedHandle(asyncio.Future[Any]):
     def add(self, call: Call) -> None:
         """See `Caller`."""
 
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, call: Call) -> None:
         """See `Caller`."""
         if not self.done():
             try:
-                self.set_result(self._delegations.converter.result(self._call))
+                self.set_result(self._delegations.converter.result(call))
             except Exception as error:
                 self.set_exception(error)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from google.protobuf.message import DecodeError
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.wire.outcomes import Outcome, OutcomeKind
 from delegator.wire.requests import JobKind, JobRequest
-from delegator.workflow.calls import Call, CallGroup, CallSpec
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter
 
 DONE = Outcome(OutcomeKind.COMPLETED, b"")
 FAILED = Outcome(OutcomeKind.FAILED, b"")
 
 
-def group_of(count: int, *, stop_early: bool) -> CallGroup:
-    group = CallGroup(stop_early=stop_early)
+def group_of(count: int, *, stop_early: bool, converter: Converter | None = None) -> CallGroup:
+    group = CallGroup(stop_early=stop_early, converter=converter)
     kind = JobKind("t", "default", None)
     spec = CallSpec(kind, None, ActivityCancellationType.TRY_CANCEL)
     for _ in range(count):
@@ -60,6 +63,22 @@ async def test_a_failure_does_not_end_the_wait_of_one_that_does_not():
     assert not task.done()
     group.calls[0].settle(DONE)
     await asyncio.wait_for(task, 1)
+
+
+def test_results_are_read_as_they_come_and_what_cannot_be_read_is_told_when_it_is_asked_for():
+    default = DataConverter.default
+    converter = Converter(default.payload_converter, default.failure_converter, is_default=True)
+    group = group_of(3, stop_early=False, converter=converter)
+    read, unreadable, failed = group.calls
+    read.settle(Outcome(OutcomeKind.COMPLETED, converter.input([7])))
+    unreadable.settle(Outcome(OutcomeKind.COMPLETED, b"no payloads"))
+    failed.settle(FAILED)
+    assert read.result == 7
+    assert converter.result(read) == 7
+    with pytest.raises(DecodeError):
+        converter.result(unreadable)
+    with pytest.raises(ActivityError):
+        converter.result(failed)
 
 
 async def test_a_group_that_could_not_be_enqueued_is_ready():

@@ -16,7 +16,15 @@ from delegator.contracts import JobOptions
 from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
 from delegator.wire.options import decode_options, encode_options
-from delegator.wire.outcomes import Outcome, OutcomeKind, pack_reply, pack_signal, unpack_reply, unpack_signal
+from delegator.wire.outcomes import (
+    Outcome,
+    OutcomeKind,
+    count_reply,
+    pack_reply,
+    pack_signal,
+    unpack_reply,
+    unpack_signal,
+)
 from delegator.wire.requests import (
     EnqueueRequest,
     JobKind,
@@ -37,7 +45,14 @@ bodies = st.lists(st.binary(max_size=40), max_size=6)
 outcomes = st.builds(Outcome, st.sampled_from(OutcomeKind), st.binary(max_size=40))
 durations = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=5000))
 
-UNPACKERS: list[Callable[[bytes], Any]] = [unpack, unpack_enqueue, unpack_cancel, unpack_signal, unpack_reply]
+UNPACKERS: list[Callable[[bytes], Any]] = [
+    unpack,
+    unpack_enqueue,
+    unpack_cancel,
+    unpack_signal,
+    unpack_reply,
+    count_reply,
+]
 
 
 @given(headers, bodies)
@@ -120,7 +135,9 @@ def test_signals(settled: list[tuple[str, Outcome]]):
 @given(texts, st.lists(st.none() | outcomes, max_size=8))
 def test_replies(prefix: str, settled: list[Outcome | None]):
     known = {position: outcome for position, outcome in enumerate(settled) if outcome is not None}
-    assert unpack_reply(pack_reply(prefix, known, len(settled))) == (prefix, settled)
+    reply = pack_reply(prefix, known, len(settled))
+    assert unpack_reply(reply) == (prefix, settled)
+    assert count_reply(reply) == (len(settled), len(known))
 
 
 @st.composite
