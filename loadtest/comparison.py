@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from loadtest.costs.model import Costs
@@ -15,7 +15,7 @@ _ALIKE: Final = frozenset({"workflows", "jobs", "concurrency", "payload_bytes"})
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One arm's numbers divided by another's; None where the divisor is zero or missing."""
+    """One arm's numbers divided by another's, in the same round; None where the divisor is zero or missing."""
 
     workflows_per_s: float | None
     """Above 1: more throughput."""
@@ -36,6 +36,15 @@ class Ratio:
             latency_p50=_divide(above.p50, below.p50) if above and below else None,
             latency_p99=_divide(above.p99, below.p99) if above and below else None,
         )
+
+    @classmethod
+    def median(cls, rounds: Sequence[Ratio]) -> Ratio:
+        """Return the medians of several rounds' ratios.
+
+        The speed of a shared machine drifts. Runs of the same round are the closest together, so what is divided first
+        is what was measured under the same conditions.
+        """
+        return cls(*(median_of(getattr(one, field.name) for one in rounds) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +74,9 @@ class Comparison:
         return sum(max(result.failed for result in results) for results in self.runs.values())
 
     def ratio(self, numerator: str, denominator: str) -> Ratio:
-        """Divide one arm's medians by another's."""
-        return Ratio.of(median_run(self.runs[numerator]), median_run(self.runs[denominator]))
+        """Divide one arm's numbers by another's, round by round, and return the medians."""
+        rounds = zip(self.runs[numerator], self.runs[denominator], strict=True)
+        return Ratio.median([Ratio.of(above, below) for above, below in rounds])
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as a JSON object, stable keys: medians, their spread, all ratios, all runs."""
@@ -77,7 +87,7 @@ class Comparison:
             "baseline": self.baseline,
             "arms": {name: result.to_json() for name, result in arms.items()},
             "spread": {name: spread(results) for name, results in self.runs.items()},
-            "ratios": {f"{a}/{b}": rounded(asdict(Ratio.of(arms[a], arms[b]))) for a in arms for b in arms if a != b},
+            "ratios": {f"{a}/{b}": rounded(asdict(self.ratio(a, b))) for a in arms for b in arms if a != b},
             "runs": [result.to_json() for results in self.runs.values() for result in results],
         }
 
@@ -142,6 +152,12 @@ def _extremes(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         elif values and all(isinstance(value, Mapping) for value in values) and name not in ("settings", "versions"):
             result[name] = _extremes(values)
     return result
+
+
+def median_of(values: Iterable[float | None]) -> float | None:
+    """Return the median of the values that are there; None: there are none."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _divide(numerator: float, denominator: float) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from loadtest.comparison import median_of
 from loadtest.measure import Latency, rounded
 
 
@@ -65,14 +66,19 @@ class BulkComparison:
         return sum(result.failed for result in self.arms.values())
 
     def ratio(self, numerator: str, denominator: str) -> float | None:
-        """Divide throughputs; a steady load has none worth dividing."""
-        above, below = self.arms[numerator], self.arms[denominator]
-        return above.jobs_per_s / below.jobs_per_s if below.jobs_per_s and self.mode != "steady" else None
+        """Divide throughputs, round by round, and return the median; a steady load has none worth dividing."""
+        if self.mode == "steady":
+            return None
+        rounds = zip(self._rates(numerator), self._rates(denominator), strict=True)
+        return median_of(above / below if below else None for above, below in rounds)
 
     def spread(self, name: str) -> tuple[float, float]:
         """Return the least and the greatest throughput of a contender."""
-        rates = [run.jobs_per_s for run in self.runs if run.contender == name]
+        rates = self._rates(name)
         return min(rates), max(rates)
+
+    def _rates(self, name: str) -> list[float]:
+        return [run.jobs_per_s for run in self.runs if run.contender == name]
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as a JSON object, with the ratios of all ordered pairs."""

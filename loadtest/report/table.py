@@ -36,7 +36,7 @@ def comparison_table(comparisons: Sequence[Comparison], baseline: str, *, title:
     table = _table("scenario", "arm", numbers=("ok", *_NUMBERS, *spread, "wf/s\nratio", "p50\nratio"))
     table.title = title
     table.caption = f"Ratios are to {baseline}" + (
-        f"; medians of {rounds} rounds, ± half their spread." if rounds > 1 else "."
+        f"; medians of {rounds} rounds (a ratio: of the rounds' own), ± half their spread." if rounds > 1 else "."
     )
     for comparison in comparisons:
         lines = [

@@ -99,6 +99,6 @@ def test_medians_ratios_and_spread() -> None:
     assert (arms["a"].jobs_per_s, arms["a"].failed, arms["a"].relay_peak_rss_bytes) == (20, 1, 30)
     assert comparison.failed == 1
     numbers = comparison.to_json()
-    assert numbers["ratios"]["a/b"] == {"jobs_per_s": 4.0}
+    assert numbers["ratios"]["a/b"] == {"jobs_per_s": 5.0}, "the median of 2, 5 and 5"
     assert numbers["spread"]["a"] == {"jobs_per_s": [10, 30]}
     assert len(numbers["runs"]) == 6

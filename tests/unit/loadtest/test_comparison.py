@@ -26,7 +26,16 @@ def test_medians_of_runs_in_which_nothing_completed() -> None:
     assert (median.latency_ms, median.history_events, median.failed) == (None, None, 20)
 
 
-def test_ratios_divide_medians() -> None:
+def test_ratios_are_of_a_round_and_then_their_median() -> None:
+    """The machine halved its speed twice: the medians, 40 and 40, were not measured under the same conditions."""
+    slow, fast = [result(speed=speed) for speed in (45, 40, 20)], [result(speed=speed) for speed in (90, 20, 40)]
+    comparison = Comparison("single", 3, {"classic": fast, "delegated": slow})
+    assert comparison.ratio("delegated", "classic").workflows_per_s == 0.5
+    floor = [replace(run, jobs_per_s=0.0) for run in fast]
+    assert Comparison("single", 3, {"floor": floor, "delegated": slow}).ratio("delegated", "floor").jobs_per_s is None
+
+
+def test_ratios_divide() -> None:
     assert Ratio.of(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
         workflows_per_s=3, jobs_per_s=3, latency_p50=0.5, latency_p99=0.5
     )
@@ -77,4 +86,4 @@ def test_comparison_json_has_the_stable_keys() -> None:
     assert [run["arm"] for run in numbers["runs"]] == ["classic", "classic", "delegated", "delegated"]
     assert set(numbers["ratios"]) == {"delegated/classic", "classic/delegated"}
     assert set(numbers["ratios"]["delegated/classic"]) == RATIO_KEYS
-    assert numbers["ratios"]["delegated/classic"]["jobs_per_s"] == 2
+    assert numbers["ratios"]["delegated/classic"]["jobs_per_s"] == pytest.approx((22 / 10 + 22 / 12) / 2, abs=1e-3)
