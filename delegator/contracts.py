@@ -28,7 +28,7 @@ class JobOptions:
     """What a call asks of the execution of its job; None means: what the type says, else the default."""
 
     start_to_close_timeout: timedelta | None = None
-    """Longest run of one attempt; enforced by the worker. Default: none."""
+    """Longest run of one attempt; enforced by the worker, from a second on to a tenth of a second. Default: none."""
     schedule_to_close_timeout: timedelta | None = None
     """Longest time from enqueue to the final outcome, retries included. Default: none."""
     schedule_to_start_timeout: timedelta | None = None
