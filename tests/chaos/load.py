@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import time
 from collections import defaultdict
@@ -19,6 +18,7 @@ from temporalio.service import RPCError
 from tests.chaos import flows
 from tests.chaos.arena import LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
 from tests.chaos.tasks import Item, answer
+from tests.support import read_ledger
 
 LONG = os.environ.get("DELEGATOR_CHAOS") == "long"
 SCALE = 5 if LONG else 1
@@ -112,8 +112,7 @@ class Load:
 
     def lines(self) -> list[dict[str, Any]]:
         """What the handlers noted of this load."""
-        lines = (json.loads(line) for line in self.arena.ledger.read_text().splitlines())
-        return [line for line in lines if line["workflow"] in self.expected]
+        return [line for line in read_ledger(self.arena.ledger) if line["workflow"] in self.expected]
 
     async def noted(self, event: str, count: int = 1, *, pid: int | None = None) -> None:
         """Wait until handlers noted an event so many times."""

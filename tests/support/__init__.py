@@ -1,5 +1,6 @@
-"""What tests share: `from tests.support import Database, Databases`."""
+"""What tests share: `from tests.support import Database, Databases, read_ledger`."""
 
 from tests.support.databases import Database, Databases
+from tests.support.ledgers import read_ledger
 
-__all__ = ["Database", "Databases"]
+__all__ = ["Database", "Databases", "read_ledger"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -41,7 +40,7 @@ from delegator.store.queue_table import QueueTable
 from delegator.temporal import load_data_converter
 from schema.queues import DEFAULT_QUEUE, queue_table
 from tests.integration.delegator import flows, tasks
-from tests.support import Databases
+from tests.support import Databases, read_ledger
 
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"
@@ -88,8 +87,7 @@ class Environment:
         return [(line["event"], line["attempt"]) for line in self.ledger_lines() if line["workflow"] == workflow_id]
 
     def ledger_lines(self) -> list[dict[str, Any]]:
-        path = self.directory / "ledger"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_ledger(self.directory / "ledger")
 
     def logs(self) -> str:
         """Return what the HTTP workers logged."""
