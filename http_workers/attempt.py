@@ -71,6 +71,7 @@ class AttemptRunner:
         """
         self._handlers = handlers
         self._converter = converter
+        self._codec = converter.payload_codec
         self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
         self._queue = queue
         self._metrics = metrics
@@ -90,7 +91,7 @@ class AttemptRunner:
         if job.broken is not None:
             return self._refused(job, "undecodable", job.broken)
         try:
-            args = await self._arguments(job, handler)
+            args = () if job.input is None else await self._arguments(job.input, handler)
             if job.heartbeat_details is not None:
                 job.previous_details = await self._previous_details(job.heartbeat_details)
         except asyncio.CancelledError as error:
@@ -111,12 +112,12 @@ class AttemptRunner:
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
         limit, job.due_kind = _limit(job)
-        current = CurrentJob(lambda: self._context(job, limit))
         timer = None
         if limit is not None:
             job.due_at = job.started_at + limit
             if limit < LEAST_WATCHED:
                 timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
+        current = CurrentJob(lambda: self._context(job, limit))
         try:
             set_current_job(current)
             if handler.is_async and not handler.type.is_activity:
@@ -164,15 +165,13 @@ class AttemptRunner:
             return Ended(job)
         return Ended(job, failure=self._failure(error))
 
-    async def _arguments(self, job: Job, handler: Handler) -> Sequence[Any]:
-        if job.input is None:
-            return ()
-        codec = self._converter.payload_codec
-        data = job.input if codec is None else await decode_input(job.input, codec)
+    async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
+        if self._codec is not None:
+            data = await decode_input(data, self._codec)
         return self._values.decode(data, handler.type.arg_types)
 
     async def _previous_details(self, details: bytes) -> Sequence[Any]:
-        return self._values.decode(await decode_input(details, self._converter.payload_codec), None)
+        return self._values.decode(await decode_input(details, self._codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def beat(*details: Any) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+from http_workers.series import Counts, DurationHistogram
 
 
 class WorkerMetrics:
@@ -28,8 +26,8 @@ class WorkerMetrics:
         )
         self.running = Gauge("delegator_worker_jobs_running", "Jobs whose handler runs now", registry=registry)
         self.slots = Gauge("delegator_worker_slots", "Jobs that may run at once", registry=registry)
-        self.finished = Counter(
-            "delegator_worker_attempts_total", "Attempts that ended, by how", ["job_type", "result"], registry=registry
+        self.finished = Counts(
+            "delegator_worker_attempts", "Attempts that ended, by how", ["job_type", "result"], registry
         )
         self.put_off = Counter(
             "delegator_worker_jobs_put_off_total",
@@ -37,15 +35,15 @@ class WorkerMetrics:
             ["job_type"],
             registry=registry,
         )
-        self.run_seconds = Histogram(
-            "delegator_worker_run_seconds", "How long handlers ran", ["job_type"], buckets=_SECONDS, registry=registry
+        self.run_seconds = DurationHistogram(
+            "delegator_worker_run_seconds", "How long handlers ran", ["job_type"], registry
         )
-        self.start_delay = Histogram(
+        self.start_delay = DurationHistogram(
             "delegator_worker_start_delay_seconds",
             "From the row's insert to its claim, by the database's clock",
-            buckets=_SECONDS,
-            registry=registry,
-        )
+            [],
+            registry,
+        ).labels()
         self.orphaned = Counter(
             "delegator_worker_outcomes_orphaned_total",
             "Outcomes of jobs whose workflow had closed",

@@ -86,7 +86,7 @@ class JobPool:
                 self._free_slot(finisher)
                 return
         self.running.add(job)
-        job.task = asyncio.create_task(self._run(job, finisher), name="job")
+        job.task = asyncio.get_running_loop().create_task(self._run(job, finisher))
 
     async def _run(self, job: Job, finisher: Finisher) -> None:
         job.begun = True
@@ -110,11 +110,6 @@ class JobPool:
             self._overdue += 1
         else:
             self._slots.release()
-
-    def fence(self, job_id: str) -> int | None:
-        """Return the fence under which this worker holds a job; None: it does not."""
-        job = self.held.get(job_id)
-        return None if job is None else job.lease_token
 
     def finished(self, job: Job) -> None:
         """Forget a job; called by the finisher."""
@@ -232,7 +227,7 @@ async def _serve(
             stream_state=states["stream"],
             database_state=states["postgresql"],
             wait=wait,
-            fence=jobs.fence,
+            held=jobs.held,
             start=lambda job: jobs.start(job, finisher),
         )
         monitor = Monitor(

@@ -30,7 +30,7 @@ _VISIBLE_WITHIN = 20.0
 
 
 class Receiver:
-    """Pulls messages for free slots, claims their rows and hands the jobs over."""
+    """Pulls messages for free slots, claims the rows that they name and hands the jobs over."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Receiver:
         stream_state: ConnectionState,
         database_state: ConnectionState,
         wait: timedelta,
-        fence: Callable[[str], int | None],
+        held: Mapping[str, Job],
         start: Callable[[Job], None],
     ) -> None:
         """Prepare the receiver.
@@ -64,7 +64,7 @@ class Receiver:
             database_state: told about the database's health.
             wait: how long the stream may wait for a message. Less than a lease: what is waiting for this worker when it
                 is stopped must not get the messages of the jobs that others are to take from it.
-            fence: the fence under which this process holds a job; None: it does not.
+            held: the jobs that this process holds.
             start: takes a claimed job; its slot is the receiver's to give, the job's to release.
         """
         self._source = source
@@ -78,7 +78,7 @@ class Receiver:
         self._stream_state = stream_state
         self._database_state = database_state
         self._wait = wait
-        self._fence = fence
+        self._held = held
         self._start = start
         self._claiming: set[str] = set()
 
@@ -121,48 +121,48 @@ class Receiver:
                     await asyncio.sleep(pause)
 
     async def _take(self, messages: Sequence[Message]) -> None:
-        jobs: dict[str, Job] = {}
-        for message in messages:
-            try:
-                job = Job(message.record)
-            except WireError as error:
-                _log.error("message_unreadable", extra={"reason": str(error)})
+        wanted: dict[str, int] = {}
+        for _, record in messages:
+            job_id, token = record.get("job_id"), record.get("lease_token")
+            if type(job_id) is not str or type(token) is not int:
+                _log.error("message_unreadable", extra={"reason": "the record lacks job_id or lease_token"})
                 continue
             # A second claim of the same row, beside the first, would fence off the attempt that the first one starts.
-            if job.job_id not in self._claiming and (self._is_claimed or self._fence(job.job_id) is None):
-                jobs[job.job_id] = job
-        self._claiming.update(jobs)
+            if job_id not in self._claiming and (self._is_claimed or job_id not in self._held):
+                wanted[job_id] = token
+        self._claiming.update(wanted)
         try:
-            if self._is_claimed:
-                claimed = await self._claim(jobs) if jobs else []
-            else:
-                claimed = [_as_streamed(job) for job in jobs.values()]
-            for claim in claimed:
-                job = jobs[claim.job_id]
-                job.claimed(claim)
-                self._metrics.start_delay.observe(claim.waited)
-                self._start(job)
+            taken = await self._read_rows(wanted) if wanted else []
+            for claimed in taken:
+                self._metrics.start_delay.observe(claimed.waited)
+                self._start(Job(claimed))
         finally:
-            self._claiming.difference_update(jobs)
-        unused = len(messages) - len(claimed)
+            self._claiming.difference_update(wanted)
+        unused = len(messages) - len(taken)
         if unused:
             self._metrics.dropped.inc(unused)
             self._slots.release(unused)
         # From here on the lease is the truth: the stream may forget.
         self._acknowledge([message.ack_id for message in messages])
 
-    async def _claim(self, jobs: Mapping[str, Job]) -> list[Claimed]:
+    async def _read_rows(self, wanted: Mapping[str, int]) -> list[Claimed]:
+        """Claim rows, or only read them if this worker does not claim."""
         claimed: list[Claimed] = []
-        wanted = [job.held for job in jobs.values()]
+        rest = list(wanted.items())
         backoff = Backoff()
         give_up_at = time.monotonic() + _VISIBLE_WITHIN
         pause = _FIRST_LOOK_AGAIN
-        while wanted:
+        while rest:
+            expired = False
             try:
                 async with self._pool.connection() as connection:
-                    lease_id = self._lease.lease_id
-                    taken, again = await self._table.claim(connection, wanted, lease_id, self._running(wanted))
-                    expired = again and not taken and not await lease_table.is_live(connection, lease_id)
+                    if self._is_claimed:
+                        lease_id = self._lease.lease_id
+                        taken, again = await self._table.claim(connection, rest, lease_id, self._running(wanted))
+                        if again and not taken:
+                            expired = not await lease_table.is_live(connection, lease_id)
+                    else:
+                        taken, again = await self._table.look(connection, rest)
                 if expired:
                     await self._lease.renew()
                     continue
@@ -173,20 +173,15 @@ class Receiver:
                 continue
             self._database_state.restored()
             claimed += taken
-            wanted = [jobs[job_id].held for job_id in again]
-            if wanted:
+            rest = [(job_id, wanted[job_id]) for job_id in again]
+            if rest:
                 if time.monotonic() > give_up_at:
-                    _log.warning("rows_invisible", extra={"rows": len(wanted)})  # the sweeper will find them
+                    _log.warning("rows_invisible", extra={"rows": len(rest)})  # the sweeper will find them
                     break
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LAST_LOOK_AGAIN)
         return claimed
 
-    def _running(self, wanted: Sequence[tuple[str, int]]) -> list[int]:
+    def _running(self, wanted: Mapping[str, int]) -> list[int]:
         """Return the fences of rows that this worker holds already: not to be claimed from itself."""
-        return [token for job_id, _ in wanted if (token := self._fence(job_id)) is not None]
-
-
-def _as_streamed(job: Job) -> Claimed:
-    """Return what a claim would, for a job that is run unclaimed: the fence still tells whether it was re-emitted."""
-    return Claimed(job.job_id, job.lease_token, job.attempt, None, False, job.has_waiter, None, 0.0)
+        return [self._held[job_id].lease_token for job_id in self._held.keys() & wanted.keys()]

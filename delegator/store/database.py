@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from delegator.errors import DatabaseError
+from delegator.store.arrays import with_arrays
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -41,7 +42,11 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
     """
     try:
         return await psycopg.AsyncConnection.connect(
-            database_url, autocommit=True, application_name=application_name, **_patience(silence)
+            database_url,
+            autocommit=True,
+            application_name=application_name,
+            context=with_arrays(),
+            **_patience(silence),
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
@@ -78,6 +83,7 @@ async def connection_pool(
         kwargs={
             "autocommit": True,
             "application_name": application_name,
+            "context": with_arrays(),
             "prepare_threshold": 0,
             **_patience(silence),
         },

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
+from psycopg.types.numeric import Int8
+
+from delegator.store.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.store.database import Connection
 from delegator.store.queue_statements import QueueStatements
 
 _INSERT = """
 INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
                      deadline, waiter_id, heartbeat_details, attempt)
-SELECT job_id, job_type, input, header, options::jsonb, %(namespace)s, workflow_id, run_id::uuid, task_token,
-       now() + due_ms * interval '1 millisecond', waiter_id, heartbeat_details, attempt
-FROM unnest(%(job_id)b::text[], %(job_type)b::text[], %(input)b::bytea[], %(header)b::bytea[], %(options)b::text[],
-            %(workflow_id)b::text[], %(run_id)b::text[], %(task_token)b::bytea[], %(due_ms)b::int8[],
-            %(waiter_id)b::int8[], %(heartbeat_details)b::bytea[], %(attempt)b::int4[])
-     AS new (job_id, job_type, input, header, options, workflow_id, run_id, task_token, due_ms, waiter_id,
-             heartbeat_details, attempt)
+SELECT new.job_id, {job_type}, {input}, {header}, {options}::jsonb, %(namespace)s, {workflow_id}, {run_id}::uuid,
+       {task_token}, now() + {due_ms} * interval '1 millisecond', {waiter_id}, {heartbeat_details}, {attempt}
+FROM unnest({arrays}) AS new ({columns})
 ON CONFLICT (job_id) DO NOTHING
 RETURNING job_id
 """
+
+_TYPES: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], object]]]] = MappingProxyType(
+    {
+        "job_id": ("text", text_array),
+        "job_type": ("text", text_array),
+        "input": ("bytea", bytea_array),
+        "header": ("bytea", bytea_array),
+        "options": ("text", text_array),
+        "workflow_id": ("text", text_array),
+        "run_id": ("text", text_array),
+        "task_token": ("bytea", bytea_array),
+        "due_ms": ("int8", int8_array),
+        "waiter_id": ("int8", int8_array),
+        "heartbeat_details": ("bytea", bytea_array),
+        "attempt": ("int4", int4_array),
+    }
+)
+"""The fields of `NewJob`: their type in SQL, and what packs many of them."""
 
 # Who finds nobody named may not put his name there: a workflow may count on the signal already, and would never hear
 # of an outcome that is stored for a delegator which nobody listens to any more.
@@ -84,8 +101,7 @@ RETURNING job_id
 """
 
 
-@dataclass(slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job to insert."""
 
     job_id: str
@@ -132,7 +148,7 @@ class EnqueueStatements(QueueStatements):
             ValueError: it is not a queue name.
         """
         super().__init__(queue)
-        self._insert = self.statement(_INSERT)
+        self._inserts: dict[tuple[str, ...], bytes] = {}
         self._adopt = self.statement(_ADOPT)
         self._read = self.statement(_READ)
         self._take_over = self.statement(_TAKE_OVER)
@@ -144,41 +160,52 @@ class EnqueueStatements(QueueStatements):
         self._cancel_running = self.statement(_CANCEL_RUNNING)
 
     async def insert(self, connection: Connection, namespace: str | None, jobs: Sequence[NewJob]) -> set[str]:
-        """Insert the jobs that are not there yet and return the ids of those."""
-        cursor = await connection.execute(
-            self._insert,
-            {
-                "namespace": namespace,
-                "job_id": [job.job_id for job in jobs],
-                "job_type": [job.job_type for job in jobs],
-                "input": [job.input for job in jobs],
-                "header": [job.header for job in jobs],
-                "options": [job.options for job in jobs],
-                "workflow_id": [job.workflow_id for job in jobs],
-                "run_id": [job.run_id for job in jobs],
-                "task_token": [job.task_token for job in jobs],
-                "due_ms": [job.due_ms for job in jobs],
-                "waiter_id": [job.waiter_id for job in jobs],
-                "heartbeat_details": [job.heartbeat_details for job in jobs],
-                "attempt": [job.attempt for job in jobs],
-            },
-        )
+        """Insert the jobs that are not there yet and return the ids of those.
+
+        What all have in common travels once: most of a batch's columns hold one value.
+        """
+        varying = ["job_id"]
+        parameters: dict[str, object] = {"namespace": namespace}
+        for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
+            pg_type, packed = _TYPES[name]
+            if name == "job_id":
+                parameters[name] = packed(values)
+            elif values.count(values[0]) < len(values):
+                varying.append(name)
+                parameters[name] = packed(values)
+            else:
+                parameters[name] = Int8(values[0]) if pg_type == "int8" and values[0] is not None else values[0]
+        cursor = await connection.execute(self._insert_with(tuple(varying)), parameters)
+        if cursor.rowcount == len(jobs):
+            return {job.job_id for job in jobs}
         return {row[0] for row in await cursor.fetchall()}
+
+    def _insert_with(self, varying: tuple[str, ...]) -> bytes:
+        statement = self._inserts.get(varying)
+        if statement is None:
+            sources = {
+                name: f"new.{name}" if name in varying else f"%({name})b::{pg_type}"
+                for name, (pg_type, _) in _TYPES.items()
+            }
+            arrays = ", ".join(f"%({name})b::{_TYPES[name][0]}[]" for name in varying)
+            text = _INSERT.format(table=self.name, arrays=arrays, columns=", ".join(varying), **sources)
+            statement = self._inserts[varying] = text.encode()
+        return statement
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
         """Name a new waiter in rows that name another, settled ones too; return the ids of those."""
-        cursor = await connection.execute(self._adopt, {"job_id": sorted(job_ids), "waiter_id": waiter_id})
+        cursor = await connection.execute(self._adopt, {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id})
         return {row[0] for row in await cursor.fetchall()}
 
     async def take_over(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> list[StoredOutcome]:
         """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
-        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._take_over, parameters, binary=True)
         return [StoredOutcome(*row) for row in await cursor.fetchall()]
 
     async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
         """Return the outcomes stored so far."""
-        cursor = await connection.execute(self._read, {"job_id": job_ids}, binary=True)
+        cursor = await connection.execute(self._read, {"job_id": text_array(job_ids)}, binary=True)
         return [StoredOutcome(*row) for row in await cursor.fetchall()]
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
@@ -186,21 +213,21 @@ class EnqueueStatements(QueueStatements):
 
         An update waits for a concurrent re-emission and then misses the row that it has inserted: ask `unfinished`.
         """
-        cursor = await connection.execute(self._release_waiter, {"job_id": sorted(job_ids)})
+        cursor = await connection.execute(self._release_waiter, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
 
     async def unfinished(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Return the ids of the rows that have no outcome yet."""
-        cursor = await connection.execute(self._unfinished, {"job_id": sorted(job_ids)})
+        cursor = await connection.execute(self._unfinished, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Name no waiter in settled rows, so that the sweeper signals their outcomes."""
-        await connection.execute(self._hand_over, {"job_id": sorted(job_ids)})
+        await connection.execute(self._hand_over, {"job_id": text_array(sorted(job_ids))})
 
     async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
         """Delete settled rows whose outcome was read by the waiter that they still name; return how many."""
-        parameters = {"job_id": sorted(job_ids), "waiter_id": waiter_id}
+        parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._delete_read, parameters)
         return cursor.rowcount
 
@@ -214,11 +241,11 @@ class EnqueueStatements(QueueStatements):
         marked: set[str] = set()
         rest = set(job_ids)
         while rest:
-            cursor = await connection.execute(self._cancel_waiting, {"job_id": sorted(rest)})
+            cursor = await connection.execute(self._cancel_waiting, {"job_id": text_array(sorted(rest))})
             removed |= {row[0] for row in await cursor.fetchall()}
             rest -= removed
             if rest:
-                cursor = await connection.execute(self._cancel_running, {"job_id": sorted(rest)})
+                cursor = await connection.execute(self._cancel_running, {"job_id": text_array(sorted(rest))})
                 marked |= {row[0] for row in await cursor.fetchall()}
                 rest -= marked
             if rest:  # settled, gone, or re-emitted at that moment

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
+
+from delegator.store.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.store.database import Connection
 from delegator.store.queue_statements import QueueStatements
+
+# Columns in the order of `Claimed`.
+_JOB: Final = """q.job_id, q.lease_token, {attempt}, q.job_type, q.input, q.header, q.options::text,
+              q.namespace, q.workflow_id, q.run_id::text, q.task_token, extract(epoch FROM q.enqueued_at)::float8,
+              q.heartbeat_details, q.cancel_requested, q.waiter_id IS NOT NULL,
+              (extract(epoch FROM {deadline} - now()) * 1000)::int8, extract(epoch FROM now() - q.emitted_at)::float8"""
+_STARTED_DEADLINE: Final = """CASE WHEN q.options ? 'schedule_to_start_ms'
+                        THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
+                        ELSE q.deadline END"""
+_INVISIBLE: Final = """
+SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
+           ELSE token < pg_current_xact_id()::text::int8 END"""
 
 # The array's order is the order in which the index is read and rows are locked, so that two claims of
 # overlapping batches wait for each other instead of deadlocking: callers sort it.
@@ -17,15 +35,13 @@ from delegator.store.queue_statements import QueueStatements
 # A fence beyond this transaction's own id is of no transaction: it came with the dump of another database.
 # A row that had to be waited for is read as it is now, leases as they were when the statement began: a lease that this
 # does not know to live may be younger. But then the claim that named it, of which the fence tells, is younger, too.
-_CLAIM = """
+_CLAIM = f"""
 WITH claimed AS (
-    UPDATE {table} AS q
+    UPDATE {{table}} AS q
     SET lease_id = %(lease_id)s,
         lease_token = greatest(q.lease_token + 1, pg_current_xact_id()::text::int8),
         attempt = q.attempt + 1,
-        deadline = CASE WHEN q.options ? 'schedule_to_start_ms'
-                        THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
-                        ELSE q.deadline END
+        deadline = {_STARTED_DEADLINE}
     WHERE q.job_id = ANY(%(job_id)b::text[])
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
@@ -33,17 +49,22 @@ WITH claimed AS (
            OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
               AND pg_visible_in_snapshot(q.lease_token::text::xid8, pg_current_snapshot()))
       AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
-    RETURNING q.job_id, q.lease_token, q.attempt, q.heartbeat_details, q.cancel_requested, q.waiter_id IS NOT NULL,
-              (extract(epoch FROM q.deadline - now()) * 1000)::int8,
-              (extract(epoch FROM now() - q.emitted_at))::float8
+    RETURNING {_JOB.format(attempt="q.attempt", deadline="q.deadline")}
 )
 SELECT * FROM claimed
 UNION ALL
-SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
-WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
-           ELSE token < pg_current_xact_id()::text::int8 END
+{_INVISIBLE}
    OR NOT EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
+"""
+
+# A row whose fence has grown was emitted again, or is held by somebody: another message stands for it.
+_LOOK = f"""
+SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
+FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+JOIN {{table}} AS q ON q.job_id = streamed.job_id AND q.lease_token = streamed.token
+WHERE q.outcome IS NULL AND q.retry_at IS NULL
+UNION ALL
+{_INVISIBLE}
 """
 
 _SETTLE = """
@@ -116,6 +137,17 @@ class Claimed(NamedTuple):
     job_id: str
     lease_token: int
     attempt: int
+    job_type: str
+    input: bytes | None
+    header: bytes | None
+    options: str | None
+    """JSON."""
+    namespace: str | None
+    workflow_id: str | None
+    run_id: str | None
+    task_token: bytes | None
+    enqueued_at: float
+    """When the job was first enqueued, in seconds since 1970."""
     heartbeat_details: bytes | None
     cancel_requested: bool
     has_waiter: bool
@@ -151,6 +183,7 @@ class WorkerStatements(QueueStatements):
         """
         super().__init__(queue)
         self._claim = self.statement(_CLAIM)
+        self._look = self.statement(_LOOK)
         self._settle = self.statement(_SETTLE)
         self._settle_one = self.statement(_SETTLE_ONE)
         self._unwaited = self.statement(_UNWAITED)
@@ -181,25 +214,25 @@ class WorkerStatements(QueueStatements):
             The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
             run out and will be renewed or replaced.
         """
-        ordered = sorted(streamed)
-        cursor = await connection.execute(
-            self._claim,
-            {
-                "job_id": [job_id for job_id, _ in ordered],
-                "streamed_token": [token for _, token in ordered],
-                "lease_id": lease_id,
-                "running": list(running),
-            },
-            binary=True,
+        return await _sorted_out(
+            await connection.execute(
+                self._claim,
+                {**_streamed(streamed), "lease_id": lease_id, "running": int8_array(running)},
+                binary=True,
+            )
         )
-        claimed: list[Claimed] = []
-        again: set[str] = set()
-        for row in await cursor.fetchall():
-            if row[1] is None:
-                again.add(row[0])
-            else:
-                claimed.append(Claimed(*row))
-        return claimed, again
+
+    async def look(self, connection: Connection, streamed: Sequence[tuple[str, int]]) -> tuple[list[Claimed], set[str]]:
+        """Read rows without claiming them, for a worker that does not.
+
+        Args:
+            connection: where to.
+            streamed: the rows, as (job id, lease token as streamed).
+
+        Returns:
+            The rows that are as they were streamed, and the ids of those to read again: not visible yet.
+        """
+        return await _sorted_out(await connection.execute(self._look, _streamed(streamed), binary=True, prepare=False))
 
     async def settle(self, connection: Connection, settled: Sequence[Settled]) -> set[str]:
         """Store outcomes that somebody waits for inline, and tell them; return the ids of the stored ones."""
@@ -211,11 +244,11 @@ class WorkerStatements(QueueStatements):
         cursor = await connection.execute(
             self._settle,
             {
-                "job_id": [job.job_id for job in ordered],
-                "lease_token": [job.lease_token for job in ordered],
-                "outcome": [job.outcome for job in ordered],
-                "result": [job.result for job in ordered],
-                "part": [size // _NOTIFICATION for size in sizes],
+                "job_id": text_array([job.job_id for job in ordered]),
+                "lease_token": int8_array([job.lease_token for job in ordered]),
+                "outcome": text_array([job.outcome for job in ordered]),
+                "result": bytea_array([job.result for job in ordered]),
+                "part": int4_array([size // _NOTIFICATION for size in sizes]),
             },
             binary=True,
             prepare=False,
@@ -227,21 +260,12 @@ class WorkerStatements(QueueStatements):
 
         They never will again: a row that `settle` has left alone and that this does not name is fenced off.
         """
-        cursor = await connection.execute(
-            self._unwaited,
-            {"job_id": [job_id for job_id, _ in held], "lease_token": [token for _, token in held]},
-            prepare=False,
-        )
+        cursor = await connection.execute(self._unwaited, _fences(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Delete rows given as (job id, lease token), if the token still holds; return the ids of the deleted."""
-        ordered = sorted(held)
-        cursor = await connection.execute(
-            self._delete_held,
-            {"job_id": [job_id for job_id, _ in ordered], "lease_token": [token for _, token in ordered]},
-            prepare=False,
-        )
+        cursor = await connection.execute(self._delete_held, _fences(sorted(held)), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
     async def retry(
@@ -252,11 +276,10 @@ class WorkerStatements(QueueStatements):
         cursor = await connection.execute(
             self._retry,
             {
-                "job_id": [job[0] for job in ordered],
-                "lease_token": [job[1] for job in ordered],
-                "delay_ms": [job[2] for job in ordered],
-                "failure": [job[3] for job in ordered],
-                "attempt": [job[4] for job in ordered],
+                **_fences([job[:2] for job in ordered]),
+                "delay_ms": int8_array([job[2] for job in ordered]),
+                "failure": bytea_array([job[3] for job in ordered]),
+                "attempt": int4_array([job[4] for job in ordered]),
             },
             prepare=False,
         )
@@ -264,11 +287,7 @@ class WorkerStatements(QueueStatements):
 
     async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:
         """Return which of the (job id, lease token) pairs still hold, and whether a stop was asked for."""
-        cursor = await connection.execute(
-            self._held,
-            {"job_id": [job_id for job_id, _ in held], "lease_token": [token for _, token in held]},
-            prepare=False,
-        )
+        cursor = await connection.execute(self._held, _fences(held), prepare=False)
         return dict(await cursor.fetchall())
 
     async def heartbeat(self, connection: Connection, beats: Sequence[tuple[str, int, bytes]]) -> None:
@@ -277,9 +296,35 @@ class WorkerStatements(QueueStatements):
         await connection.execute(
             self._heartbeat,
             {
-                "job_id": [job_id for job_id, _, _ in ordered],
-                "lease_token": [token for _, token, _ in ordered],
-                "details": [details for _, _, details in ordered],
+                **_fences([beat[:2] for beat in ordered]),
+                "details": bytea_array([details for _, _, details in ordered]),
             },
             prepare=False,
         )
+
+
+def _fences(held: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    return {
+        "job_id": text_array([job_id for job_id, _ in held]),
+        "lease_token": int8_array([token for _, token in held]),
+    }
+
+
+def _streamed(rows: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    ordered = sorted(rows)
+    return {
+        "job_id": text_array([job_id for job_id, _ in ordered]),
+        "streamed_token": int8_array([token for _, token in ordered]),
+    }
+
+
+async def _sorted_out(cursor: AsyncCursor[TupleRow]) -> tuple[list[Claimed], set[str]]:
+    """Return what a statement read, and the ids of the rows that it could not see."""
+    claimed: list[Claimed] = []
+    again: set[str] = set()
+    for row in await cursor.fetchall():
+        if row[1] is None:
+            again.add(row[0])
+        else:
+            claimed.append(Claimed._make(row))
+    return claimed, again

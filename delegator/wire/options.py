@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -53,25 +52,20 @@ def _milliseconds(duration: timedelta) -> int:
     return -(-min(duration, _LONGEST) // _MILLISECOND)
 
 
-def decode_options(encoded: Mapping[str, Any] | None) -> JobOptions:
-    """Return the options of an `options` column.
+def decode_options(text: str | None) -> JobOptions:
+    """Return the options in the text of an `options` column.
 
     Raises:
-        WireError: a value has the wrong type.
+        WireError: it is no JSON, or a value has the wrong type.
     """
-    if not encoded:
-        return DEFAULT_OPTIONS
-    try:
-        return _decode(orjson.dumps(encoded))
-    except orjson.JSONEncodeError:
-        raise WireError("the job's options have a value of the wrong type") from None
+    return DEFAULT_OPTIONS if text is None else _decode(text)
 
 
 @lru_cache(maxsize=1024)
-def _decode(text: bytes) -> JobOptions:
-    """Return the options of a column's text: of thousands of jobs the same few."""
-    encoded = orjson.loads(text)
+def _decode(text: str) -> JobOptions:
+    """Return the options of a column: of thousands of jobs the same few."""
     try:
+        encoded = orjson.loads(text)
         values: dict[str, Any] = {
             name: timedelta(milliseconds=encoded[key])
             for key, name in _DURATIONS.items()

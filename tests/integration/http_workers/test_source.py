@@ -62,7 +62,7 @@ async def test_rows_arrive_and_acked_ones_stay_away(database: Database, source: 
     while len(messages) < 2:
         messages += await source.receive(10, SOON)
     assert [message.record["job_id"] for message in messages] == ["a", "b"]
-    assert (first.record["job_type"], first.record["input"], first.record["lease_id"]) == ("t", "\\x00ff", None)
+    assert (set(first.record), type(first.record["lease_token"])) == ({"job_id", "lease_token"}, int)
     await source.ack([message.ack_id for message in messages])
     await source.ack([first.ack_id])
     assert await source.receive(10, NOW) == []

@@ -134,6 +134,7 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "delete_held": lambda db, _: QUEUE.delete_held(db, HELD),
     "delete_read": lambda db, _: QUEUE.delete_read(db, IDS, 1),
     "unwaited": lambda db, _: QUEUE.unwaited(db, HELD),
+    "look": lambda db, _: QUEUE.look(db, HELD),
     "held": lambda db, _: QUEUE.held(db, HELD),
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
     "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),

@@ -23,6 +23,7 @@ from http_workers.attempt import LEAST_WATCHED, AttemptRunner, Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
+from tests.support.claims import claimed
 
 _CONVERTER = DataConverter.default
 
@@ -55,7 +56,7 @@ async def waits_briefly() -> str:
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
     handlers = collect_handlers([handler])
     runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
-    job = Job(_record(next(iter(handlers)), *args))
+    job = _job(next(iter(handlers)), *args)
     if change is not None:
         change(job)
     job.task = asyncio.current_task()  # type: ignore[assignment]
@@ -63,22 +64,9 @@ async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], 
     return await runner.run(job)
 
 
-def _record(job_type: str, *args: Any) -> dict[str, Any]:
+def _job(job_type: str, *args: Any) -> Job:
     payloads = Payloads(payloads=_CONVERTER.payload_converter.to_payloads(args))
-    return {
-        "job_id": "job",
-        "job_type": job_type,
-        "namespace": "default",
-        "workflow_id": "workflow",
-        "waiter_id": None,
-        "run_id": "run",
-        "task_token": None,
-        "lease_token": 7,
-        "attempt": 0,
-        "input": "\\x" + payloads.SerializeToString().hex(),
-        "header": None,
-        "options": None,
-    }
+    return Job(claimed("job", job_type=job_type, workflow_id="workflow", input=payloads.SerializeToString()))
 
 
 def _result(ended: Ended) -> Any:

@@ -19,6 +19,7 @@ from delegator.store.queue_table import Settled
 from http_workers.attempt import Ended
 from http_workers.finisher import Finisher
 from http_workers.job import Job
+from tests.support.claims import claimed
 
 POISON = b"poison"
 
@@ -58,16 +59,8 @@ class Table:
 
 
 def ended(job_id: str, data: bytes) -> Ended:
-    names = ["namespace", "run_id", "task_token", "input", "header", "options", "enqueued_at"]
-    record = dict.fromkeys(names) | {
-        "job_id": job_id,
-        "job_type": "t",
-        "lease_token": 1,
-        "attempt": 0,
-        "waiter_id": 1,
-        "workflow_id": "w",
-    }
-    return Ended(Job(record), result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
+    job = Job(claimed(job_id, has_waiter=True, workflow_id="w"))
+    return Ended(job, result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
 
 
 async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():

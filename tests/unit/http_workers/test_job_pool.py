@@ -19,8 +19,7 @@ from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.pool import JobPool
 from http_workers.slots import Slots
-
-NAMES = ("namespace", "workflow_id", "run_id", "task_token", "waiter_id", "input", "header", "options", "enqueued_at")
+from tests.support.claims import claimed
 
 
 class Finisher:
@@ -53,8 +52,7 @@ async def test_a_job_whose_lease_is_lost_frees_its_slot(begun: bool) -> None:
     slots, finisher = Slots(1), Finisher()
     jobs = JobPool(runner, TypeLimits({}), slots, metrics)
     assert await slots.reserve(1) == 1
-    record = dict.fromkeys(NAMES) | {"job_id": "a", "job_type": "t", "lease_token": 1, "attempt": 0}
-    jobs.start(Job(record), finisher)  # type: ignore[arg-type]
+    jobs.start(Job(claimed()), finisher)  # type: ignore[arg-type]
     if begun:
         await asyncio.sleep(0)
     jobs.lease_lost(1)
@@ -75,8 +73,7 @@ async def test_a_finished_job_is_no_garbage() -> None:
     jobs = JobPool(runner, TypeLimits({}), slots, metrics)
     for number in range(3):
         assert await slots.reserve(1) == 1
-        record = dict.fromkeys(NAMES) | {"job_type": "nothing", "lease_token": 1, "attempt": 0}
-        jobs.start(Job(record | {"job_id": str(number)}), finisher)  # type: ignore[arg-type]
+        jobs.start(Job(claimed(str(number), job_type="nothing")), finisher)  # type: ignore[arg-type]
     gc.disable()
     try:
         await asyncio.sleep(0.1)

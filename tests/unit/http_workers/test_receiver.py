@@ -15,6 +15,7 @@ from http_workers.options import ClaimMode
 from http_workers.receiver import Receiver
 from http_workers.slots import Slots
 from http_workers.source import Message
+from tests.support.claims import claimed
 
 
 class Table:
@@ -26,7 +27,7 @@ class Table:
         ids = [job_id for job_id, _ in wanted]
         self.claims.append(ids)
         await self.gate.wait()
-        return [Claimed(job_id, len(self.claims), 1, None, False, False, None, 0.0) for job_id in ids], set()
+        return [claimed(job_id, lease_token=len(self.claims)) for job_id in ids], set()
 
 
 class Pool:
@@ -36,19 +37,7 @@ class Pool:
 
 
 def message(job_id: str, ack_id: str) -> Message:
-    names = [
-        "namespace",
-        "workflow_id",
-        "run_id",
-        "task_token",
-        "waiter_id",
-        "input",
-        "header",
-        "options",
-        "enqueued_at",
-    ]
-    record = dict.fromkeys(names) | {"job_id": job_id, "job_type": "t", "lease_token": 1, "attempt": 0}
-    return Message(ack_id, record)
+    return Message(ack_id, {"job_id": job_id, "lease_token": 1})
 
 
 async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
@@ -67,7 +56,7 @@ async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
         stream_state=Mock(),
         database_state=Mock(),
         wait=timedelta(seconds=1),
-        fence=lambda job_id: started[job_id].lease_token if job_id in started else None,
+        held=started,
         start=lambda job: started.update({job.job_id: job}),
     )
     reserved = await slots.reserve(4)
