@@ -122,8 +122,9 @@ class Receiver:
 
     async def _take(self, messages: Sequence[Message]) -> None:
         wanted: dict[str, int] = {}
-        for _, record in messages:
-            job_id, token = record.get("job_id"), record.get("lease_token")
+        for message in messages:
+            record = message.data.record
+            job_id, token = record.job_id, record.lease_token
             if type(job_id) is not str or type(token) is not int:
                 _log.error("message_unreadable", extra={"reason": "the record lacks job_id or lease_token"})
                 continue

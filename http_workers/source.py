@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, NoReturn, Self
+from typing import Any, Final, Self
 
 import aiohttp
+import msgspec
 import orjson
 from pydantic import SecretStr
 from yarl import URL
@@ -30,13 +31,36 @@ class StreamRefusedError(StreamError):
     """The stream answered, and will answer the same to the same request: only a person can mend it."""
 
 
-class Message(NamedTuple):
-    """One inserted row, as the stream delivered it."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What a worker needs to know of an inserted row: the rest it reads when it claims the row."""
+
+    job_id: object = None
+    """A string, unless the stream is of some other table."""
+    lease_token: object = None
+    """An integer, likewise."""
+
+
+class Data(msgspec.Struct, frozen=True, gc=False):
+    """What happened to a row; of all that the stream says of it, the row."""
+
+    record: Record
+    """The row."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One inserted row, as the stream delivered it. What is not declared here is not even decoded."""
 
     ack_id: str
     """Names the message (not this delivery of it) in `ack` and `nack`."""
-    record: dict[str, Any]
-    """The row: column name to value, rendered as JSON."""
+    data: Data
+    """What it says."""
+
+
+class _Received(msgspec.Struct, frozen=True, gc=False):
+    data: list[Message]
+
+
+_RECEIVED: Final = msgspec.json.Decoder(_Received)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,18 +158,12 @@ class StreamSource:
             request["wait_for"] = wait // timedelta(milliseconds=1)
         timeout = self._timeout(wait + self._timeouts.margin)
         body = await self._post(self._receive_url, request, timeout)
-        reply = self._decode(body, "receive")
-        items = reply.get("data")
-        if not isinstance(items, list):
-            raise self._malformed("receive", '"data" is not a list')
         try:
-            messages = [Message(item["ack_id"], item["data"]["record"]) for item in items]
-        except (KeyError, TypeError):
-            self._blame(items)
-        for ack_id, record in messages:
-            if type(ack_id) is not str or type(record) is not dict:
-                self._blame(items)
-        return messages
+            return _RECEIVED.decode(body).data
+        except msgspec.ValidationError as error:  # names the place and the type, not the value
+            raise self._malformed("receive", str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._malformed("receive", f"{len(body)} bytes that are not JSON") from None
 
     async def ack(self, ack_ids: Sequence[str]) -> None:
         """Tell the stream to forget these messages; ids it does not know are ignored by it.
@@ -220,19 +238,6 @@ class StreamSource:
         if not isinstance(reply, dict):
             raise self._malformed(route, "not a JSON object")
         return reply
-
-    def _blame(self, items: list[Any]) -> NoReturn:
-        for index, item in enumerate(items):
-            place = f"data[{index}]"
-            if not isinstance(item, dict):
-                raise self._malformed("receive", f"{place} is not an object")
-            if not isinstance(item.get("ack_id"), str):
-                raise self._malformed("receive", f"{place}.ack_id is missing or not a string")
-            if not isinstance(item.get("data"), dict):
-                raise self._malformed("receive", f"{place}.data is missing or not an object")
-            if not isinstance(item["data"].get("record"), dict):
-                raise self._malformed("receive", f"{place}.data.record is missing or not an object")
-        raise self._malformed("receive", "data holds something that is not a message")
 
     def _malformed(self, route: str, what: str) -> WireError:
         return WireError(f"the stream at {self._origin} answered {route!r} with a malformed reply: {what}")

@@ -174,16 +174,16 @@ class DelegatorActivities:
                 refused[position] = self._too_large(parts, kind.type, job_id, len(data))
                 continue
             row = NewJob(
-                job_id=job_id,
-                job_type=kind.type,
-                input=data or None,
-                header=job.header or None,
-                options=agreed.options,
-                workflow_id=workflow_id,
-                run_id=run_id,
-                task_token=None,
-                due_ms=agreed.due_ms,
-                waiter_id=agreed.waiter_id,
+                job_id,
+                kind.type,
+                data or None,
+                job.header or None,
+                agreed.options,
+                workflow_id,
+                run_id,
+                None,
+                agreed.due_ms,
+                agreed.waiter_id,
             )
             prepared.append(_Prepared(position, kind, row, agreed.wait))
         return prepared

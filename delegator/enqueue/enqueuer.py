@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -22,6 +23,7 @@ GATHER = timedelta(milliseconds=50)
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2
+_MORE_REPEATS = 60.0  # seconds; where one job was there already, others will be
 
 
 class Enqueuer:
@@ -49,6 +51,7 @@ class Enqueuer:
         self._state = state
         self._gather = gather
         self._tables = {table.queue: table for table in tables}
+        self._repeats_until = 0.0
         self._batchers: dict[str, Batcher[NewJob, bool]] = {}
         self._exits = AsyncExitStack()
 
@@ -97,9 +100,12 @@ class Enqueuer:
         while True:
             try:
                 async with self._pool.connection() as connection:
-                    new = await table.insert(connection, self._namespace, jobs)
+                    repeats = time.monotonic() < self._repeats_until
+                    new = await table.insert(connection, self._namespace, jobs, repeats=repeats)
                 if self._state is not None:
                     self._state.restored()
+                if len(new) < len(jobs):
+                    self._repeats_until = time.monotonic() + _MORE_REPEATS
                 return [job.job_id in new for job in jobs]
             except TRANSIENT as error:
                 if self._state is not None:

@@ -13,11 +13,12 @@ from delegator.store.arrays import bytea_array, int4_array, int8_array, text_arr
 from delegator.store.database import Connection
 from delegator.store.queue_statements import QueueStatements
 
-# Columns in the order of `Claimed`.
+# Columns in the order of `Claimed`. `date_part` says in floating point what `extract` says in decimal, at a third of
+# the cost.
 _JOB: Final = """q.job_id, q.lease_token, {attempt}, q.job_type, q.input, q.header, q.options::text,
-              q.namespace, q.workflow_id, q.run_id::text, q.task_token, extract(epoch FROM q.enqueued_at)::float8,
+              q.namespace, q.workflow_id, q.run_id::text, q.task_token, date_part('epoch', q.enqueued_at),
               q.heartbeat_details, q.cancel_requested, q.waiter_id IS NOT NULL,
-              (extract(epoch FROM {deadline} - now()) * 1000)::int8, extract(epoch FROM now() - q.emitted_at)::float8"""
+              (date_part('epoch', {deadline} - now()) * 1000)::int8, date_part('epoch', now() - q.emitted_at)"""
 _STARTED_DEADLINE: Final = """CASE WHEN q.options ? 'schedule_to_start_ms'
                         THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
                         ELSE q.deadline END"""

@@ -14,7 +14,7 @@ from http_workers.job import Job
 from http_workers.options import ClaimMode
 from http_workers.receiver import Receiver
 from http_workers.slots import Slots
-from http_workers.source import Message
+from http_workers.source import Data, Message, Record
 from tests.support.claims import claimed
 
 
@@ -37,7 +37,7 @@ class Pool:
 
 
 def message(job_id: str, ack_id: str) -> Message:
-    return Message(ack_id, {"job_id": job_id, "lease_token": 1})
+    return Message(ack_id, Data(Record(job_id, 1)))
 
 
 async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():

@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from delegator.errors import ConfigurationError, StreamError, WireError
-from http_workers.source import Message, StreamRefusedError, StreamSource, StreamTimeouts
+from http_workers.source import Data, Message, Record, StreamRefusedError, StreamSource, StreamTimeouts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECRET = "s3cr3t-payload"
@@ -65,7 +65,8 @@ async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
                 request.headers.get("Authorization"),
             )
         )
-        item = {"ack_id": "a", "data": {"record": {"job_id": "j"}, "changes": None, "action": "insert"}}
+        record = {"job_id": "j", "lease_token": 7, "more": [1]}
+        item = {"ack_id": "a", "data": {"record": record, "changes": None, "action": "insert"}}
         return web.json_response({"data": [item, item | {"ack_id": "b"}]})
 
     async with answering(handler, queue="video", token=SecretStr("tok")) as source:
@@ -73,7 +74,7 @@ async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
         await source.receive(7, timedelta(0))
         await source.receive(7, timedelta(milliseconds=1))
         await source.receive(7, timedelta(hours=1))
-    assert messages == [Message("a", {"job_id": "j"}), Message("b", {"job_id": "j"})]
+    assert messages == [Message(ack_id, Data(Record("j", 7))) for ack_id in "ab"]
     path = "/api/sequin_streams/custom_task_queue_video/receive"
     assert asked[0] == ("POST", path, {"batch_size": 1000, "wait_for": 2000}, "application/json", "Bearer tok")
     assert [body for _, _, body, _, _ in asked[1:]] == [
@@ -102,18 +103,20 @@ async def test_ack_and_nack_send_the_ids_and_nothing_for_none():
     [
         (f"<html>{SECRET}".encode(), "not JSON"),
         (b"", "not JSON"),
-        ([SECRET], "not a JSON object"),
-        ({"data": {"x": SECRET}}, '"data" is not a list'),
-        ({"messages": [SECRET]}, '"data" is not a list'),
-        ({"data": [SECRET]}, "data[0] is not an object"),
-        ({"data": [None]}, "data[0] is not an object"),
-        ({"data": [{"data": {"record": {"a": SECRET}}}]}, "data[0].ack_id"),
-        ({"data": [{"ack_id": 7, "data": {"record": {"a": SECRET}}}]}, "data[0].ack_id"),
-        ({"data": [{"ack_id": "a", "data": SECRET}]}, "data[0].data is"),
-        ({"data": [{"ack_id": "a", "data": {"record": SECRET}}]}, "data[0].data.record"),
+        (b"{" + SECRET.encode(), "not JSON"),
+        (b'{"data": [{"ack_id": "\xff", "data": {"record": {}}}]}', "not JSON"),
+        ([SECRET], "Expected `object`"),
+        ({"data": {"x": SECRET}}, "Expected `array`, got `object` - at `$.data`"),
+        ({"messages": [SECRET]}, "missing required field `data`"),
+        ({"data": [SECRET]}, "at `$.data[0]`"),
+        ({"data": [None]}, "at `$.data[0]`"),
+        ({"data": [{"data": {"record": {"a": SECRET}}}]}, "missing required field `ack_id` - at `$.data[0]`"),
+        ({"data": [{"ack_id": 7, "data": {"record": {"a": SECRET}}}]}, "at `$.data[0].ack_id`"),
+        ({"data": [{"ack_id": "a", "data": SECRET}]}, "at `$.data[0].data`"),
+        ({"data": [{"ack_id": "a", "data": {"record": SECRET}}]}, "at `$.data[0].data.record`"),
         (
             {"data": [{"ack_id": "a", "data": {"record": {}}}, {"ack_id": "b", "data": {"recrd": SECRET}}]},
-            "data[1].data.record",
+            "missing required field `record` - at `$.data[1].data`",
         ),
     ],
 )
