@@ -11,7 +11,6 @@ import struct
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,18 +18,21 @@ _PAGES: Final = 16
 
 
 class EntryWriter:
-    """Appends entries to a file of its own. For one thread."""
+    """Appends entries to a file of its own. For one thread of one process: a forked one needs another."""
+
+    __slots__ = ("_at", "_entry_size", "_file", "_memory", "_pack_into", "_part", "_size")
 
     def __init__(self, directory: str, prefix: str, entry: struct.Struct) -> None:
         """Create the file.
 
         Args:
             directory: where.
-            prefix: how its name begins.
+            prefix: how its name begins; the process's id follows.
             entry: an entry's form; one of zeroes alone is none.
         """
-        self._file, _ = tempfile.mkstemp(prefix=prefix, dir=directory)
-        self._entry = entry
+        self._file = create_file(directory, prefix)
+        self._pack_into = entry.pack_into
+        self._entry_size = entry.size
         self._part = entry.size * mmap.ALLOCATIONGRANULARITY * _PAGES
         self._size = 0
         self._memory = self._grow()
@@ -39,8 +41,8 @@ class EntryWriter:
         """Append an entry."""
         if self._at == self._part:
             self._memory = self._grow()
-        self._entry.pack_into(self._memory, self._at, *values)
-        self._at += self._entry.size
+        self._pack_into(self._memory, self._at, *values)
+        self._at += self._entry_size
 
     def _grow(self) -> mmap.mmap:
         os.ftruncate(self._file, self._size + self._part)
@@ -50,17 +52,15 @@ class EntryWriter:
         return memory
 
 
-@cache
-def entry_writer(directory: str, prefix: str, entry: struct.Struct, pid: int) -> EntryWriter:
-    """Return a process's writer.
+def create_file(directory: str, prefix: str) -> int:
+    """Create a file for this process alone and return its descriptor.
 
     Args:
-        directory: where its file is.
-        prefix: how the file's name begins.
-        entry: an entry's form.
-        pid: the process: a forked one must not write through its parent's.
+        directory: where.
+        prefix: how its name begins; the process's id follows.
     """
-    return EntryWriter(directory, f"{prefix}{pid}-", entry)
+    descriptor, _ = tempfile.mkstemp(prefix=f"{prefix}{os.getpid()}-", dir=directory)
+    return descriptor
 
 
 def entries_in(path: Path, entry: struct.Struct) -> Iterator[tuple[Any, ...]]:

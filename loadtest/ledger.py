@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from typing import Final
 from temporalio import activity
 
 from delegator.context import current_job
-from loadtest.entries import entries_in, entry_writer
+from loadtest.entries import EntryWriter, create_file, entries_in
 
 DIRECTORY_VARIABLE: Final = "LOADTEST_LEDGER"
+"""Where the files are; read once by each process."""
 SAMPLED: Final = 16
 """Of so many jobs of a workflow the first has its enqueue noted: to ask for it costs more than such a job itself."""
 _START: Final = struct.Struct("<IIqq")  # workflow, job, enqueued or 0, started
@@ -72,11 +72,10 @@ def job_key(workflow: int, job: int) -> int:
 
 def record_start(workflow: int, job: int) -> None:
     """Write down that a handler starts. For handlers."""
-    directory = os.environ.get(DIRECTORY_VARIABLE)
-    if directory:
+    writer = _start_writer()
+    if writer is not None:
         now = time.time_ns() // 1000
-        enqueued = 0 if job % SAMPLED else _enqueued()
-        entry_writer(directory, "starts-", _START, os.getpid()).append(workflow, job, enqueued, now)
+        writer.append(workflow, job, 0 if job % SAMPLED else _enqueued(), now)
 
 
 def record_results(workflow: int, jobs: Iterable[int], directory: str | None = None) -> None:
@@ -87,18 +86,23 @@ def record_results(workflow: int, jobs: Iterable[int], directory: str | None = N
         jobs: numbers of the jobs.
         directory: of the ledger; None: the one that the environment names.
     """
-    directory = directory or os.environ.get(DIRECTORY_VARIABLE)
-    if directory:
+    file = _file("results-", directory)
+    if file is not None:
         now = time.time_ns() // 1000
-        entries = b"".join(_RESULT.pack(workflow, job, now) for job in jobs)
-        os.write(_open(directory, "results", os.getpid()), entries)
+        os.write(file, b"".join([_RESULT.pack(workflow, job, now) for job in jobs]))
 
 
 def record_wait(jobs: int, finished: int) -> None:
     """Write down how many of the jobs that were enqueued together finished inline."""
-    directory = os.environ.get(DIRECTORY_VARIABLE)
-    if directory:
-        os.write(_open(directory, "waits", os.getpid()), _WAIT.pack(time.time_ns() // 1000, jobs, finished))
+    file = _file("waits-", None)
+    if file is not None:
+        os.write(file, _WAIT.pack(time.time_ns() // 1000, jobs, finished))
+
+
+def forget_files() -> None:
+    """Let this process begin files of its own, where the environment says now: a forked one must not share any."""
+    _start_writer.cache_clear()
+    _file.cache_clear()
 
 
 def read(directory: Path) -> Entries:
@@ -131,7 +135,15 @@ def _entries(directory: Path, kind: str, entry: struct.Struct) -> Iterable[tuple
 
 
 @cache
-def _open(directory: str, kind: str, pid: int) -> int:
-    """Open this process's file; by `pid`, because a forked worker must not write through its parent's."""
-    descriptor, _ = tempfile.mkstemp(prefix=f"{kind}-{pid}-", dir=directory)
-    return descriptor
+def _start_writer() -> EntryWriter | None:
+    directory = os.environ.get(DIRECTORY_VARIABLE)
+    return EntryWriter(directory, "starts-", _START) if directory else None
+
+
+@cache
+def _file(prefix: str, directory: str | None) -> int | None:
+    directory = directory or os.environ.get(DIRECTORY_VARIABLE)
+    return create_file(directory, prefix) if directory else None
+
+
+os.register_at_fork(after_in_child=forget_files)

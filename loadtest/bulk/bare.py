@@ -17,10 +17,10 @@ from typing import Any, Final
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
-from temporalio.api.common.v1 import Payloads
 from temporalio.converter import DataConverter
 
 from delegator.store.database import Connection, connect
+from delegator.wire.values import ValueConverter, is_default
 from loadtest.bulk.load import NUMBER_DIGITS, BulkLoad, Mode
 from loadtest.bulk.results import BulkResult
 from loadtest.bulk.tasks import swallow
@@ -35,6 +35,8 @@ YARDSTICKS: Final = (BARE, BARE_RUN)
 BATCH: Final = 2_000
 CONNECTIONS: Final = 3
 
+_CONVERTER: Final = DataConverter.default
+_VALUES: Final = ValueConverter(_CONVERTER.payload_converter, is_default=is_default(_CONVERTER))
 _TYPE: Final = "loadtest_bulk"
 _TABLE: Final = QueuedJob.__tablename__
 _INSERT: Final = f"""
@@ -153,14 +155,14 @@ def _ids(run: str, payloads: list[bytes]) -> list[str]:
 
 
 def _encoded(payloads: list[bytes]) -> list[bytes]:
-    to_payloads = DataConverter.default.payload_converter.to_payloads
-    return [Payloads(payloads=to_payloads([payload])).SerializeToString() for payload in payloads]
+    encode = _VALUES.encode
+    return [encode((payload,)) for payload in payloads]
 
 
 async def _run(inputs: list[bytes]) -> None:
-    from_payloads = DataConverter.default.payload_converter.from_payloads
+    decode = _VALUES.decode
     for data in inputs:
-        (payload,) = from_payloads(Payloads.FromString(data).payloads, [bytes])
+        (payload,) = decode(data, (bytes,))
         await swallow(payload)
 
 

@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 from psycopg import sql
 from pydantic import SecretStr
-from temporalio.api.common.v1 import Payloads
 
 from delegator.completion.sealing import encode_input
 from delegator.config import Settings
@@ -19,6 +18,7 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.store.database import Connection, connection_pool
 from delegator.store.queue_table import NewJob, QueueTable
 from delegator.temporal import load_data_converter
+from delegator.wire.values import ValueConverter, is_default
 from loadtest.bulk.contender import Contender, Enqueue
 from loadtest.bulk.load import NUMBER_DIGITS
 from loadtest.bulk.tasks import swallow
@@ -74,14 +74,15 @@ class DelegatorQueue(Contender):
     async def producer(self) -> AsyncIterator[Enqueue]:
         """Open the Enqueuer."""
         converter = load_data_converter(self._settings.data_converter)
+        codec = converter.payload_codec
+        encode = ValueConverter(converter.payload_converter, is_default=is_default(converter)).encode
         self._prefix = f"bulk-{uuid.uuid4().hex[:12]}-"
 
-        async def job(payload: bytes) -> NewJob:
-            data = Payloads(payloads=converter.payload_converter.to_payloads([payload])).SerializeToString()
+        def job(payload: bytes, data: bytes) -> NewJob:
             return NewJob(
                 job_id=self._prefix + payload[:NUMBER_DIGITS].decode(),
                 job_type=_TYPE.name,
-                input=await encode_input(data, converter.payload_codec),
+                input=data,
                 header=None,
                 options=None,
                 workflow_id=None,
@@ -97,7 +98,10 @@ class DelegatorQueue(Contender):
         ):
 
             async def enqueue(payloads: Sequence[bytes]) -> None:
-                await enqueuer.enqueue(_TYPE.queue, [await job(payload) for payload in payloads])
+                inputs = [encode((payload,)) for payload in payloads]
+                if codec is not None:
+                    inputs = [await encode_input(data, codec) for data in inputs]
+                await enqueuer.enqueue(_TYPE.queue, list(map(job, payloads, inputs)))
 
             yield enqueue
 

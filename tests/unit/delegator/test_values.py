@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Dict, List, Literal, Optional, TypeVar, Union  # noqa: UP035
 from uuid import UUID
 
 from hypothesis import given
@@ -47,6 +47,10 @@ OTHERS = st.sampled_from(
 HINTS = st.sampled_from(
     (
         *(None, Any, str, int, float, bool, bytes, list, dict, list[int], dict[str, Any], dict[str, Size]),
+        *(list[list[float]], dict[str, bool], dict[int, str], dict[Any, Any], list[int | None], list[Any]),
+        *(Optional[str], Union[float, str], List, Dict, List[int]),  # noqa: UP006, UP007, UP045
+        *(str | int | None, None | dict[str, list[int]], list[Size]),
+        *(Annotated[int, "unit"], Literal["a", 1, None], tuple[int, ...], set[str], object, TypeVar("T"), Callable),
         *(int | None, Size, Colour, datetime, UUID, RawValue, type(None), Payload),
     )
 )
@@ -116,5 +120,9 @@ def test_plain_values_take_the_short_cut():
             raise AssertionError("asked")
 
     quick = ValueConverter(Never(), is_default=True)
-    plain = [None, True, 7, 0.5, "text", [1, "two"], {"three": 4}]
-    assert quick.decode(quick.encode(plain), (str, bool, int, float, str, list, dict[str, int])) == plain
+    plain = [None, True, 7, 0.5, "text", [1, "two"], {"three": 4}, b"bytes"]
+    hints = (str, bool, int, float, str, list, dict[str, int], bytes)
+    assert quick.decode(quick.encode(plain), hints) == plain
+    assert quick.decode(quick.encode(plain), None) == plain
+    for value, hint in zip(plain, hints, strict=True):
+        assert quick.decode(quick.encode([value]), [hint]) == [value]

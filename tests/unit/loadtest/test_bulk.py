@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delegator.errors import ConfigurationError
-from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count, record
+from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count, process_writer, record
 from loadtest.bulk.load import BulkLoad, Mode, number_of
 from loadtest.bulk.results import BulkComparison, BulkResult, median_result
 from loadtest.bulk.runner import Window, judge
@@ -16,6 +20,13 @@ from loadtest.costs.model import Costs
 
 COSTS = Costs(None, {}, None, None, None, {})
 GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None, "duration": 10.0}
+
+
+@pytest.fixture(autouse=True)
+def own_file() -> Iterator[None]:
+    process_writer.cache_clear()
+    yield
+    process_writer.cache_clear()
 
 
 @given(begin=st.integers(0, 2**31), more=st.integers(0, 20), size=st.integers(8, 2_000))
@@ -45,6 +56,27 @@ def test_options_that_do_not_fit_are_refused(changed: dict[str, Any], words: str
 def test_a_rate_decides_how_many_jobs() -> None:
     load = BulkLoad.of(**GIVEN | {"rate": 2.5})
     assert (load.mode, load.jobs) == (Mode.STEADY, 25)
+
+
+def test_a_forked_process_has_a_file_of_its_own(tmp_path: Path) -> None:
+    program = (
+        "import os; from loadtest.bulk.ledger import record\n"
+        "record(b'00000001')\n"
+        "child = not os.fork() or os.wait() and 0\n"
+        "record(b'00000003' if child else b'00000002')"
+    )
+    environment = os.environ | {DIRECTORY_VARIABLE: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    executions = Executions(tmp_path)
+    assert [executions.times(number) for number in (1, 2, 3)] == [1, 1, 1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_written_without_a_load_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    record(b"00000001")
+    assert not list(tmp_path.iterdir())
 
 
 def _judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], *, left: int = 0) -> BulkResult:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +17,7 @@ from loadtest.ledger import (
     DIRECTORY_VARIABLE,
     Execution,
     InlineWait,
+    forget_files,
     job_key,
     read,
     record_results,
@@ -27,6 +32,13 @@ def run_job(workflow: int, job: int, scheduled: datetime = SCHEDULED) -> None:
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, scheduled_time=scheduled)
     environment.run(lambda: record_start(workflow, job))
+
+
+@pytest.fixture(autouse=True)
+def own_files() -> Iterator[None]:
+    forget_files()
+    yield
+    forget_files()
 
 
 @pytest.fixture
@@ -70,6 +82,24 @@ def test_results_and_waits(ledger: Path) -> None:
     assert all(before <= had <= time.time_ns() // 1000 for had in entries.results.values())
     (wait,) = entries.waits
     assert wait == InlineWait(wait.when, 5, 4)
+
+
+def test_a_forked_process_has_files_of_its_own(tmp_path: Path) -> None:
+    program = (
+        "import os; from loadtest.ledger import record_results, record_start, record_wait\n"
+        "for job in (1, 2):\n"
+        "    record_start(7, job); record_results(7, (job,)); record_wait(job, job)\n"
+        "    if job == 1 and os.fork(): os.wait()"
+    )
+    environment = os.environ | {DIRECTORY_VARIABLE: str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    entries = read(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+    assert {key: execution.times for key, execution in entries.executions.items()} == {
+        job_key(7, 1): 1,
+        job_key(7, 2): 2,
+    }
+    assert sorted(wait.jobs for wait in entries.waits) == [1, 2, 2]
 
 
 def test_a_directory_can_be_named(tmp_path: Path) -> None:
