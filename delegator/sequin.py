@@ -87,7 +87,7 @@ def _database(settings: Settings, queue: str) -> Mapping[str, object]:
         "ssl": str(target.get("sslmode")) in ("require", "verify-ca", "verify-full"),
         "pool_size": _POOL_SIZE,
         "slot": {"name": queue_slot(queue, settings.slot), "create_if_not_exists": True},
-        # `delegator migrate` makes it; one that Sequin made would publish every table, and updates too.
+        # `delegator migrate` makes it; one that Sequin made would publish every table and column, and updates too.
         "publication": {"name": queue_publication(queue, settings.publication), "create_if_not_exists": False},
         "await_database": {"timeout_ms": 60_000, "interval_ms": 1_000},
     }

@@ -97,13 +97,15 @@ class Finisher:
 
         Outcomes for a busy run wait to be signalled together: that is no reason to run fewer jobs.
         """
-        return len(self._queue) + self._busy - self._telling + max(0, self._telling - _MAX_TELLING)
+        telling = self._telling
+        return len(self._queue) + self._busy - (telling if telling < _MAX_TELLING else _MAX_TELLING)
 
     def add(self, ended: Ended) -> None:
         """Take an ended attempt."""
+        if not self._queue:
+            self._idle.clear()
+            self._arrived.set()
         self._queue.append(ended)
-        self._idle.clear()
-        self._arrived.set()
 
     async def run(self) -> None:
         """Finish what is added, until cancelled."""

@@ -28,8 +28,8 @@ class ClaimMode(StrEnum):
     LEASE = "lease"
     """A fenced lease on the row: safe whatever the stream does."""
     NONE = "none"
-    """Run what the stream delivers: faster, and a redelivery is a second execution, as is a run longer than a third of
-    a lease, because the sweeper takes the unclaimed row for lost."""
+    """Run what the stream names: less is written, and a redelivery is a second execution, as is a run longer than a
+    third of a lease, because the sweeper takes the unclaimed row for lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

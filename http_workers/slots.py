@@ -46,5 +46,5 @@ class Slots:
     def release(self, count: int = 1) -> None:
         """Give slots back."""
         self._free += count
-        if self._free > 0:
+        if 0 < self._free <= count:
             self._freed.set()

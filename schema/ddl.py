@@ -68,21 +68,36 @@ def storage_sql(table: str) -> str:
 
 
 def publication_sql(table: str, name: str = PUBLICATION.name) -> str:
-    """Render the publication `name`, with `table` in it; tables that it has besides stay."""
+    """Render the publication `name`, with the declared columns of `table` in it; tables that it has besides stay.
+
+    Where it has the table already with other columns, it is taken out and put in again, in one transaction: no row
+    that is inserted meanwhile is left out.
+    """
     operations = literal(", ".join(PUBLICATION.publish))
+    columns = ", ".join(map(quote, PUBLICATION.columns))
+    wanted = f"ARRAY[{', '.join(map(literal, sorted(PUBLICATION.columns)))}]"
     return f"""DO $$
+DECLARE
+  present text[];
 BEGIN
   IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {literal(name)}) THEN
     ALTER PUBLICATION {quote(name)} SET (publish = {operations});
   ELSE
     CREATE PUBLICATION {quote(name)} WITH (publish = {operations});
   END IF;
-  IF NOT EXISTS (
-    SELECT FROM pg_catalog.pg_publication_rel AS published
-    JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
-    WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass
-  ) THEN
-    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)};
+  SELECT ARRAY(
+    SELECT attribute.attname::text FROM pg_catalog.pg_attribute AS attribute
+    WHERE attribute.attrelid = published.prrelid AND attribute.attnum = ANY (published.prattrs)
+    ORDER BY attribute.attname
+  ) INTO present
+  FROM pg_catalog.pg_publication_rel AS published
+  JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
+  WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass;
+  IF present <> {wanted} THEN
+    ALTER PUBLICATION {quote(name)} DROP TABLE {quote(table)};
+  END IF;
+  IF present IS DISTINCT FROM {wanted} THEN
+    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)} ({columns});
   END IF;
 END
 $$;

@@ -12,6 +12,11 @@ class Publication:
     `DELEGATOR_PUBLICATION` may ask for another."""
     publish: tuple[str, ...]
     """Operations published, of insert, update, delete and truncate."""
+    columns: tuple[str, ...] = ("job_id", "lease_token")
+    """Columns of a queue's table that are published, of every new row: which job there is, and which insert of it is
+    meant. A worker reads the rest from the row, which is the truth, when it claims it. So payloads never leave the
+    database through the stream: decoding, the stream's store and HTTP carry two short values whatever a job's size,
+    and no message ever comes near the 5,000,000 bytes above which Sequin drops it."""
 
 
 PUBLICATION = Publication("delegator_publication", ("insert",))

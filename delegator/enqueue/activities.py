@@ -34,7 +34,7 @@ from delegator.wire.requests import (
 )
 
 MAX_INPUT_BYTES = 2 * 1024 * 1024
-"""Temporal's own limit of a payload; twice that, as hexadecimal text, still fits a stream message of 5 MB."""
+"""Temporal's own limit of a payload."""
 
 _SMALLEST_REPLY = 64 * 1024
 

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from delegator.errors import SchemaError
 from delegator.migrate.revisions import REVISIONS_SCHEMA
 from schema.ddl import publication_sql, queue_sql, quote
+from schema.publications import PUBLICATION
 from schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, queue_publication, queue_table
 
 _QUEUE_TABLES = """
@@ -32,6 +33,15 @@ _MISSING_COLUMNS = """
 _INDEXES = """
     SELECT indisunique, substring(pg_get_indexdef(indexrelid) FROM ' USING .*')
     FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisvalid ORDER BY 2"""
+
+# A publication of whole schemas or of everything takes no columns: the comparison reports it.
+_PUBLISHED = """
+    SELECT FROM pg_catalog.pg_publication AS publication
+    JOIN pg_catalog.pg_publication_tables AS published USING (pubname),
+        (SELECT %s::text[] AS columns) AS declared
+    WHERE pubname = %s AND tablename = %s AND schemaname = current_schema() AND (puballtables
+        OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = publication.oid)
+        OR attnames::text[] @> columns AND attnames::text[] <@ columns)"""
 
 
 async def existing_queues(connection: AsyncConnection) -> tuple[str, ...]:
@@ -91,9 +101,5 @@ async def _follow(connection: AsyncConnection, table: str) -> None:
 
 
 async def _is_published(connection: AsyncConnection, table: str, publication: str) -> bool:
-    found = await connection.execute(
-        "SELECT 1 FROM pg_catalog.pg_publication_tables"
-        " WHERE pubname = %s AND tablename = %s AND schemaname = current_schema()",
-        [publication, table],
-    )
+    found = await connection.execute(_PUBLISHED, [list(PUBLICATION.columns), publication, table])
     return await found.fetchone() is not None

@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from delegator.relay.message import answer
 from delegator.relay.params import (
     BadRequestError,
     accepts_json,
@@ -121,8 +122,8 @@ class PullApi:
             return _error(500, "The message store is not up yet")
         # Cut off from the WAL there is nothing to wait for: a long wait in vain would say that the stream is empty.
         batch = await stream.receive(limit, wait if state.connected else 0.0)
-        # An ack for an earlier delivery may have come between the hand-over and now: then there is no body.
-        response = _json(b'{"data":[%b]}' % b",".join([message.body for message in batch if message.body]))
+        # An ack for an earlier delivery may have come between the hand-over and now: then it is left out.
+        response = _json(answer(batch))
         if not batch:
             return response
         # Written here and not by aiohttp after we return: what a broken connection did not take is free again.

@@ -23,7 +23,7 @@ _COUNTERS: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
 )
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
     ("buffered_messages", "Messages read and not acknowledged", lambda stream: len(stream)),
-    ("buffered_bytes", "Memory taken by them", lambda stream: stream.bytes),
+    ("buffered_bytes", "Memory taken by them", lambda stream: stream.size),
     ("waiting_pollers", "Requests that wait for a message", lambda stream: stream.pollers),
 )
 _STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (

@@ -65,7 +65,7 @@ def parse_ack_ids(params: Mapping[str, object]) -> list[str]:
         BadRequestError: it is not a list with at least one string.
     """
     ids = params.get("ack_ids")
-    if not isinstance(ids, list) or not ids or not all(type(item) is str for item in ids):
+    if not isinstance(ids, list) or set(map(type, ids)) != {str}:
         raise _bad_ids()
     return ids
 

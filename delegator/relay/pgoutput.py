@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from struct import Struct
 from struct import error as StructError
 from typing import Final
@@ -45,30 +45,33 @@ class Relation:
     """In the order of the values of a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """The start of a committed transaction."""
-
-    commit_lsn: int
-    """Where its commit record begins in the WAL."""
-    committed_at: datetime
-    """When it was committed."""
-
-
 def _string(data: bytes, at: int) -> tuple[str, int]:
     end = data.index(0, at)
     return str(data[at:end], "utf-8"), end + 1
 
 
-def parse_begin(data: bytes, at: int) -> Begin:
-    """Parse a Begin message whose type byte stands before `at`."""
-    lsn, micros, _xid = _unpack(_BEGIN, data, at)
-    return Begin(lsn, EPOCH + timedelta(microseconds=micros))
+def parse_begin(data: bytes, at: int) -> tuple[int, int]:
+    """Read a Begin message whose type byte stands before `at`.
+
+    Returns:
+        Where the transaction's commit record begins in the WAL, and when it was committed, in microseconds since
+        PostgreSQL's epoch.
+
+    Raises:
+        struct.error: it is cut short.
+    """
+    lsn, micros, _xid = _BEGIN.unpack_from(data, at)
+    return lsn, micros
 
 
 def parse_commit(data: bytes, at: int) -> int:
-    """Return the position behind the commit, from a Commit message whose type byte stands before `at`."""
-    return int(_unpack(_COMMIT, data, at)[2])
+    """Return the position behind the commit, from a Commit message whose type byte stands before `at`.
+
+    Raises:
+        struct.error: it is cut short.
+    """
+    _flags, _lsn, end_lsn, _micros = _COMMIT.unpack_from(data, at)
+    return int(end_lsn)
 
 
 def parse_type(data: bytes, at: int) -> tuple[int, str]:
@@ -99,13 +102,6 @@ def parse_relation(data: bytes, at: int) -> Relation:
     except (StructError, ValueError, IndexError) as error:
         raise WireError(f"pgoutput Relation message is cut short: {type(error).__name__}") from None
     return Relation(oid, schema or "pg_catalog", table, tuple(columns))
-
-
-def _unpack(form: Struct, data: bytes, at: int) -> tuple[int, ...]:
-    try:
-        return form.unpack_from(data, at)
-    except StructError:
-        raise WireError("pgoutput message is cut short") from None
 
 
 def format_lsn(lsn: int) -> str:

@@ -8,10 +8,17 @@ from collections import deque
 class Transaction:
     """A transaction with messages of ours; `pending` counts those not acked yet."""
 
-    __slots__ = ("commit_lsn", "end_lsn", "pending")
+    __slots__ = ("commit_lsn", "end_lsn", "micros", "pending")
 
-    def __init__(self, commit_lsn: int) -> None:
+    def __init__(self, commit_lsn: int, micros: int = 0) -> None:
+        """Begin with no messages.
+
+        Args:
+            commit_lsn: where its commit record begins in the WAL.
+            micros: when it was committed, in microseconds since PostgreSQL's epoch.
+        """
         self.commit_lsn = commit_lsn
+        self.micros = micros
         self.end_lsn = 0
         self.pending = 0
 
@@ -49,7 +56,8 @@ class Progress:
 
     def reached(self, lsn: int) -> None:
         """Every transaction that ends at or before `lsn` was received, and no other is under way."""
-        self._idle_at = max(self._idle_at, lsn)
+        if lsn > self._idle_at:
+            self._idle_at = lsn
 
     def reset(self, confirmed: int) -> None:
         """Forget everything: the slot is a new one, and what is buffered no longer holds anything back.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from struct import Struct
+from struct import error as StructError
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -16,7 +15,16 @@ from delegator.errors import WireError
 from delegator.relay import values
 from delegator.relay.pgoutput import NULL, TEXT, Column, Relation
 
+_TUPLE: Final = 31
+"""Where the values of a row begin: behind the walsender's header, the message's type, the table's oid and `N`."""
+_FIRST: Final = Struct(">HBI").unpack_from
+_FIRST_VALUE: Final = _TUPLE + 7
+_SECOND: Final = Struct(">BI").unpack_from
 _LENGTH: Final = Struct(">I").unpack_from
+_TEMPLATE: Final = (
+    b'{"ack_id":"%%b","data":{"record":{%b},"changes":null,"action":"insert","metadata":%b,"commit_timestamp":%%b%%b",'
+    b'"commit_idx":%%b,"record_pks":[%b]}}}'
+)
 _VERBATIM, _STRING, _OTHER, _KEY = range(4)
 _VERBATIM_TYPES: Final = frozenset({values.INT2, values.INT4, values.INT8, values.OID, values.JSON, values.JSONB})
 _STRING_TYPES: Final = frozenset({values.TEXT, values.UUID, values.VARCHAR, values.BPCHAR, values.NUMERIC, values.DATE})
@@ -47,48 +55,70 @@ class Renderer:
         """
         key = source.keys.get((relation.schema, relation.table), frozenset())
         self.relation = relation
-        names = [dumps(column.name) + b":" for column in relation.columns]
+        names = [(b"," if at else b"") + dumps(column.name) + b":" for at, column in enumerate(relation.columns)]
         self._columns = [
             (
-                (b"," if at else b"") + name,
-                (b"," if at else b"") + name + b"null",
+                name,
+                name + b"null",
                 _KEY if column.name in key else _kind(column),
                 values.renderer(column.type_oid, types.get(column.type_oid, "")),
             )
-            for at, (name, column) in enumerate(zip(names, relation.columns, strict=True))
+            for name, column in zip(names, relation.columns, strict=True)
         ]
-        self._static = dumps(_metadata(relation, source))[:-1]
-        self._transaction = b""
+        self._is_reference = _is_reference(relation, key)
+        if self._is_reference:
+            members, keys = b'%b"%%b"%b%%b' % tuple(map(_escaped, names)), b'"%b"'
+        else:
+            # A precision of 0 leaves the key out of a record that has it among its members.
+            members, keys = b"%.0b%b", b"%b"
+        self.fixed = 2 + (sum(map(len, names)) + 2 if self._is_reference else 0)
+        """Bytes of a record, as JSON, that stand in the template."""
+        self.template = _TEMPLATE % (members, _escaped(dumps(_metadata(relation, source))[:-1]), keys)
+        """The JSON of a message, with places for its ack_id, the two parts of its row, its transaction, the rest of the
+        idempotency key, its index within the transaction, and the first part of its row again."""
 
-    def start_transaction(self, commit_lsn: int, committed_at: datetime) -> None:
-        """Encode what all messages of a transaction share."""
-        moment = dumps(committed_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-        self._transaction = (
-            b'},"changes":null,"action":"insert","metadata":%b,"commit_timestamp":%b,"commit_lsn":%d'
-            % (
-                self._static,
-                moment,
-                commit_lsn,
-            )
-        )
-
-    def record(self, data: bytes, at: int) -> tuple[bytes, list[str]]:
+    def record(self, data: bytes) -> tuple[bytes, bytes]:
         """Render a row.
 
         Args:
-            data: a pgoutput message.
-            at: where its TupleData begins.
+            data: an Insert message as the walsender sends it.
 
         Returns:
-            The members of the record, without braces, and the values of its key.
+            What fills the template's places for the row: of a reference (a text key and one more value that is JSON as
+            it is) the key without its quotes, and the other value; else the values of the key, separated by commas,
+            and all members of the record.
 
         Raises:
             WireError: the row does not fit the relation.
+            struct.error: it is cut short; so is IndexError.
         """
+        if not self._is_reference:
+            return self._members(data)
+        try:
+            columns, first, length = _FIRST(data, _TUPLE)
+            end = _FIRST_VALUE + length
+            second, size = _SECOND(data, end)
+            start = end + 5
+            if columns == 2 and first == second == TEXT and start + size == len(data):
+                # The slice gives back most of the kilobyte that each of orjson's results occupies.
+                return dumps(data[_FIRST_VALUE:end].decode())[1:-1], data[start:]
+        except (StructError, UnicodeDecodeError):
+            pass
+        keys, members = self._members(data)
+        if keys == b"null":
+            raise WireError(f"pgoutput row of {self.relation.table} has no key")
+        key = keys[1:-1]
+        return key, members[self.fixed - 2 + len(key) :]
+
+    def length(self, key: bytes, rest: bytes) -> int:
+        """Return the length of a record as JSON, in bytes, from what `record` returned."""
+        return self.fixed + len(rest) + (len(key) if self._is_reference else 0)
+
+    def _members(self, data: bytes) -> tuple[bytes, bytes]:
         parts: list[bytes] = []
         add = parts.append
-        keys: list[str] = []
-        at += 2
+        keys: list[str | None] = []
+        at = _TUPLE + 2
         for prefix, null, kind, render in self._columns:
             mark = data[at]
             if mark == TEXT:
@@ -107,22 +137,25 @@ class Renderer:
             elif mark == NULL:
                 add(null)
                 at += 1
+                if kind == _KEY:
+                    keys.append(None)
             else:
                 raise WireError(f"pgoutput row of {self.relation.table} has a value of unknown kind {mark}")
         if at != len(data):
             raise WireError(f"pgoutput row of {self.relation.table} does not fit its table")
-        return b"".join(parts), keys
+        return dumps(keys)[1:-1], b"".join(parts)
 
-    def message(self, ack_id: bytes, record: bytes, keys: list[str], commit_lsn: int, index: int) -> bytes:
-        """Assemble the JSON of a message, as `receive` answers it."""
-        return b'{"ack_id":"%b","data":{"record":{%b%b,"commit_idx":%d,"idempotency_key":"%b","record_pks":%b}}}' % (
-            ack_id,
-            record,
-            self._transaction,
-            index,
-            b64encode(b"%d:%d" % (commit_lsn, index)),
-            dumps(keys),
-        )
+
+def _escaped(text: bytes) -> bytes:
+    return text.replace(b"%", b"%%")
+
+
+def _is_reference(relation: Relation, key: frozenset[str]) -> bool:
+    """Say whether rows have the form that is published of a queue: a text key, then one value that is JSON as it is."""
+    if len(relation.columns) != 2:
+        return False
+    first, second = relation.columns
+    return key == {first.name} and first.type_oid in _STRING_TYPES and second.type_oid in _VERBATIM_TYPES
 
 
 def _kind(column: Column) -> int:

@@ -4,58 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from secrets import randbits
+from typing import Final
 
+from delegator.relay.message import Delivery, Message
 from delegator.relay.progress import Transaction
 
-OVERHEAD = 320
-"""Bytes of memory that a buffered message takes beside its body."""
+OVERHEAD = 400
+"""Bytes of memory that a buffered message takes beside the text of its row."""
+_TAILS: Final = [b"%03x" % number for number in range(4096)]
 
 
-class AckIds:
-    """Makes version 4 UUIDs: random bits drawn once for a process, and a counter that starts at random."""
-
-    def __init__(self) -> None:
-        head = randbits(74)
-        text = f"{head:019x}"
-        self._prefix = f"{text[:8]}-{text[8:12]}-4{text[12:15]}-{8 + (head & 3):x}{text[15:18]}-".encode()
-        self._numbers = count(randbits(40))
-
-    def __call__(self) -> bytes:
-        """Return the next id, in canonical form."""
-        return b"%b%012x" % (self._prefix, next(self._numbers))
-
-
-class Delivery:
-    """Messages handed out together, hidden until `deadline`; `left` counts those it still hides."""
-
-    __slots__ = ("deadline", "left", "messages")
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.messages: list[Message] = []
-        self.left = 0
-
-
-class Message:
-    """A message with its whole JSON; `delivery` is None while it is visible. An acked one has no body."""
-
-    __slots__ = ("ack_id", "body", "delivery", "transaction")
-
-    def __init__(self, ack_id: bytes, body: bytes, transaction: Transaction) -> None:
-        self.ack_id = ack_id
-        self.body = body
-        self.transaction = transaction
-        self.delivery: Delivery | None = None
+def ack_ids() -> Iterator[bytes]:
+    """Make version 4 UUIDs, in canonical form: random bits drawn once, and a counter that starts at random."""
+    head = randbits(74)
+    text = f"{head:019x}"
+    prefix = f"{text[:8]}-{text[8:12]}-4{text[12:15]}-{8 + (head & 3):x}{text[15:18]}-".encode()
+    for number in count(randbits(32)):
+        block = b"%b%09x" % (prefix, number)
+        for tail in _TAILS:
+            yield block + tail
 
 
 class Budget:
     """Bounds what is buffered of one queue."""
 
     def __init__(self, max_messages: int, max_bytes: int, low_water: float) -> None:
-        self._max = max_messages, max_bytes
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
         self._low = int(max_messages * low_water), int(max_bytes * low_water)
         self.messages = 0
         self.bytes = 0
@@ -64,7 +42,7 @@ class Budget:
     @property
     def full(self) -> bool:
         """No further message may be read."""
-        return self.messages >= self._max[0] or self.bytes >= self._max[1]
+        return self.messages >= self._max_messages or self.bytes >= self._max_bytes
 
     def release(self, messages: int, size: int) -> None:
         """Give back room; tells a reader that waits when the low-water mark is passed."""
@@ -88,11 +66,11 @@ class Stream:
 
     def __init__(self, name: str, budget: Budget, visibility_timeout: float) -> None:
         self.name = name
-        self.received = self.delivered = self.redelivered = self.acked = self.nacked = self.dropped = 0
-        self.bytes = 0
+        self.delivered = self.redelivered = self.acked = self.nacked = self.dropped = 0
         self._budget = budget
         self._timeout = visibility_timeout
-        self._messages: dict[str, Message] = {}
+        self._ack_ids = ack_ids()
+        self._messages: dict[bytes, Message] = {}
         self._ready: deque[Message] = deque()
         self._inflight: deque[Delivery] = deque()
         self._pollers: deque[_Poller] = deque()
@@ -102,20 +80,36 @@ class Stream:
         return len(self._messages)
 
     @property
+    def received(self) -> int:
+        """Messages put in so far."""
+        return self.acked + len(self._messages)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the buffered messages take."""
+        return self._budget.bytes
+
+    @property
     def pollers(self) -> int:
         """Requests that wait for a message."""
         return len(self._pollers)
 
-    def put(self, message: Message) -> None:
-        """Add a message; `flush` hands it to a poller that waits."""
-        self._messages[str(message.ack_id, "ascii")] = message
+    def put(self, transaction: Transaction, index: int, template: bytes, key: bytes, rest: bytes) -> None:
+        """Add a message, of which `Message` says what the arguments are; `flush` hands it to a poller that waits."""
+        message = Message()
+        message.ack_id = ack_id = next(self._ack_ids)
+        message.transaction = transaction
+        message.index = index
+        message.template = template
+        message.key = key
+        message.rest = rest
+        message.delivery = None
+        transaction.pending += 1
+        self._messages[ack_id] = message
         self._ready.append(message)
-        size = len(message.body) + OVERHEAD
-        self.received += 1
-        self.bytes += size
         budget = self._budget
         budget.messages += 1
-        budget.bytes += size
+        budget.bytes += len(key) + len(rest) + OVERHEAD
 
     def flush(self) -> None:
         """Hand visible messages to waiting pollers, first come, first served."""
@@ -140,7 +134,7 @@ class Stream:
         batch = delivery.messages
         while ready and len(batch) < limit:
             message = ready.popleft()
-            if message.body:
+            if message.ack_id:
                 message.delivery = delivery
                 batch.append(message)
         if batch:
@@ -186,34 +180,30 @@ class Stream:
         self._show(batch)
 
     def find(self, ack_ids: Iterable[str]) -> list[Message | None]:
-        """Look up messages; None for an id that is unknown or acked.
-
-        Raises:
-            TypeError: an id can't be a dictionary's key.
-        """
+        """Look up messages; None for an id that is unknown or acked."""
         get = self._messages.get
-        return [get(ack_id) for ack_id in ack_ids]
+        return [get(ack_id.encode()) for ack_id in ack_ids]
 
     def ack(self, found: Iterable[Message | None]) -> None:
         """Forget messages; what is unknown or repeated is ignored."""
         messages = self._messages
         freed = number = 0
         for message in found:
-            if message is None or not message.body:
+            if message is None or not (ack_id := message.ack_id):
                 continue
             if (delivery := message.delivery) is not None:
                 delivery.left -= 1
             message.transaction.pending -= 1
-            del messages[str(message.ack_id, "ascii")]
-            freed += len(message.body) + OVERHEAD
-            message.body = b""
+            del messages[ack_id]
+            freed += len(message.key) + len(message.rest)
+            message.ack_id = message.key = message.rest = b""
+            message.delivery = None
             number += 1
         self.acked += number
-        self.bytes -= freed
         inflight = self._inflight
         while inflight and not inflight[0].left:
             inflight.popleft()
-        self._budget.release(number, freed)
+        self._budget.release(number, freed + number * OVERHEAD)
 
     def nack(self, found: Iterable[Message | None]) -> None:
         """Make delivered messages visible at once."""
@@ -232,7 +222,7 @@ class Stream:
     def _show(self, batch: Iterable[Message]) -> int:
         visible = []
         for message in batch:
-            if message.delivery is not None and message.body:
+            if message.delivery is not None and message.ack_id:
                 message.delivery.left -= 1
                 message.delivery = None
                 visible.append(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from psycopg import AsyncConnection
 
@@ -15,12 +16,16 @@ _SERVER = """
     SELECT name, setting FROM pg_catalog.pg_settings
     WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders') ORDER BY name"""
 _PUBLICATION = """
-    SELECT puballtables, pubinsert, pubupdate, pubdelete, pubtruncate
-    FROM pg_catalog.pg_publication WHERE pubname = %s"""
+    SELECT CASE WHEN puballtables THEN 'ALL TABLES'
+            WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = publication.oid)
+            THEN 'TABLES IN SCHEMA' END,
+        pubinsert, pubupdate, pubdelete, pubtruncate
+    FROM pg_catalog.pg_publication AS publication WHERE pubname = %s"""
 _PUBLISHED = """
     SELECT schemaname = current_schema(), schemaname, tablename, rowfilter,
-        cardinality(attnames) < (SELECT count(*) FROM pg_catalog.pg_attribute
-            WHERE attrelid = format('%%I.%%I', schemaname, tablename)::regclass AND attnum > 0 AND NOT attisdropped)
+        cardinality(attnames) = (SELECT count(*) FROM pg_catalog.pg_attribute
+            WHERE attrelid = format('%%I.%%I', schemaname, tablename)::regclass AND attnum > 0 AND NOT attisdropped),
+        attnames::text[]
     FROM pg_catalog.pg_publication_tables WHERE pubname = %s ORDER BY schemaname, tablename"""
 _SLOTS = """
     SELECT slot_name, active, wal_status, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
@@ -67,33 +72,34 @@ async def check_publications(
 
 
 async def _check_publication(
-    connection: AsyncConnection, name: str, table: str, found: tuple[bool, ...]
+    connection: AsyncConnection, name: str, table: str, found: tuple[Any, ...]
 ) -> list[Finding]:
     findings = []
-    all_tables, *flags = found
+    whole, *flags = found
     operations = [op for op, on in zip(("insert", "update", "delete", "truncate"), flags, strict=True) if on]
     if tuple(operations) != PUBLICATION.publish:
         wanted = ", ".join(PUBLICATION.publish)
         fix = f"ALTER PUBLICATION {quote(name)} SET (publish = {literal(wanted)})"
         problem = f"publication {name} publishes {', '.join(operations) or 'nothing'} instead of {wanted}"
         findings.append(Finding("publication", problem, fix))
-    if all_tables:
+    if whole:
         fix = f"DROP PUBLICATION {quote(name)}, then run `delegator migrate`"
-        findings.append(Finding("publication", f"publication {name} is FOR ALL TABLES", fix))
+        findings.append(Finding("publication", f"publication {name} is FOR {whole}", fix))
         return findings
     rows = await (await connection.execute(_PUBLISHED, [name])).fetchall()
-    if not any(here and other == table for here, _, other, _, _ in rows):
-        fix = f"ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)}"
-        findings.append(Finding("publication", f"publication {name} lacks {table}", fix))
-    for here, schema, other, row_filter, some_columns in rows:
-        qualified = f"{quote(schema)}.{quote(other)}"
+    add = f"ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)} ({', '.join(map(quote, PUBLICATION.columns))})"
+    if not any(here and other == table for here, _, other, *_ in rows):
+        findings.append(Finding("publication", f"publication {name} lacks {table}", add))
+    for here, schema, other, row_filter, every, columns in rows:
+        drop = f"ALTER PUBLICATION {quote(name)} DROP TABLE {quote(schema)}.{quote(other)}"
         if not here or other != table:
-            fix = f"ALTER PUBLICATION {quote(name)} DROP TABLE {qualified}"
-            findings.append(Finding("publication", f"publication {name} has {schema}.{other}, undeclared", fix))
-        elif row_filter or some_columns:
-            fix = f"ALTER PUBLICATION {quote(name)} DROP TABLE {qualified}, then run `delegator migrate`"
-            problem = f"publication {name} filters {'rows' if row_filter else 'columns'} of {table}"
-            findings.append(Finding("publication", problem, fix))
+            findings.append(Finding("publication", f"publication {name} has {schema}.{other}, undeclared", drop))
+        elif row_filter:
+            findings.append(Finding("publication", f"publication {name} filters rows of {table}", f"{drop}; {add}"))
+        elif set(columns) != set(PUBLICATION.columns):
+            problem = f"publication {name} publishes {'every column' if every else ', '.join(columns)} of {table}"
+            problem += f" instead of {', '.join(PUBLICATION.columns)}"
+            findings.append(Finding("publication", problem, f"{drop}; {add}"))
     return findings
 
 

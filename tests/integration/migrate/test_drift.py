@@ -46,6 +46,21 @@ CASES = [
     ("publication", "ALTER PUBLICATION delegator_publication ADD TABLE custom_task_lease", "custom_task_lease, undec"),
     ("grant", "REVOKE UPDATE, DELETE ON custom_task_queue FROM delegator_app", "lacks UPDATE, DELETE on custom_task_"),
     (
+        "publication",
+        "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue",
+        "delegator_publication publishes every column of custom_task_queue instead of job_id, lease_token",
+    ),
+    (
+        "publication",
+        "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue (job_id, job_type)",
+        "delegator_publication publishes job_id, job_type of custom_task_queue instead of job_id, lease_token",
+    ),
+    (
+        "publication",
+        "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue (job_id, lease_token) WHERE (attempt = 0)",
+        "delegator_publication filters rows of custom_task_queue",
+    ),
+    (
         "grant",
         "GRANT INSERT ON custom_task_queue TO delegator_stream",
         "delegator_stream has INSERT on custom_",
@@ -87,7 +102,7 @@ async def test_migrate_reports_it(database: Database) -> None:
 async def test_an_additional_queue_is_compared_too(make_database: MakeDatabase) -> None:
     database = await make_database(queues=("default", "video"))
     await execute(database, "ALTER TABLE custom_task_queue_video REPLICA IDENTITY FULL")
-    await execute(database, "ALTER TABLE custom_task_queue_video ALTER lease_token TYPE integer")
+    await execute(database, "ALTER TABLE custom_task_queue_video ALTER attempt TYPE bigint")
     await execute(database, "REVOKE SELECT ON custom_task_queue_video FROM delegator_stream")
 
     findings = (await inspect(database.settings)).errors
@@ -155,18 +170,23 @@ async def test_a_publication_of_everything(database: Database) -> None:
     assert [f.problem for f in await errors(database)] == ["publication delegator_publication is missing"]
     await execute(database, "CREATE PUBLICATION delegator_publication FOR ALL TABLES WITH (publish = 'insert')")
     assert [f.problem for f in await errors(database)] == ["publication delegator_publication is FOR ALL TABLES"]
+    with pytest.raises(SchemaError, match="is FOR ALL TABLES"):
+        await migrate(database.settings)
 
     await execute(database, "DROP PUBLICATION delegator_publication")
     await migrate(database.settings)
 
 
-@pytest.mark.parametrize(("what", "how"), [("rows", " WHERE (job_id > 'a')"), ("columns", " (job_id, job_type)")])
-async def test_a_publication_that_filters(database: Database, what: str, how: str) -> None:
-    await execute(database, f"ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue{how}")
-
+async def test_a_publication_of_a_schema(database: Database) -> None:
+    await execute(
+        database,
+        "DROP PUBLICATION delegator_publication;"
+        " CREATE PUBLICATION delegator_publication FOR TABLES IN SCHEMA public WITH (publish = 'insert')",
+    )
     (finding,) = await errors(database)
-
-    assert finding.problem == f"publication delegator_publication filters {what} of custom_task_queue"
+    assert finding.problem == "publication delegator_publication is FOR TABLES IN SCHEMA"
+    with pytest.raises(SchemaError, match=finding.problem):
+        await migrate(database.settings)
 
 
 async def test_an_undeclared_index_is_a_note(database: Database) -> None:

@@ -16,6 +16,7 @@ from delegator.migrate.atlas_cli import database_url, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import SUM_FILE, migrations_directory, read_migrations, render_sum
 from delegator.migrate.revisions import OPERATOR
+from schema.publications import PUBLICATION
 from tests.conftest import MakeDatabase
 from tests.support import Database
 
@@ -45,6 +46,11 @@ def add(directory: Path, name: str, text: str) -> None:
 async def rows(database: Database, query: str) -> list[tuple[object, ...]]:
     async with await psycopg.AsyncConnection.connect(database.url) as connection:
         return list(await (await connection.execute(query.encode())).fetchall())
+
+
+async def execute(database: Database, query: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute(query.encode())
 
 
 async def test_a_fresh_database_then_again(empty: Database) -> None:
@@ -236,6 +242,40 @@ async def test_inspect_changes_nothing(empty: Database) -> None:
     assert report.applied == FILES
     assert report.created_queues == ("video",)
     assert await rows(empty, "SELECT FROM pg_class WHERE relname LIKE '%custom_task%' OR relname LIKE 'atlas%'") == []
+
+
+async def test_a_release_that_published_every_column_is_followed(make_database: MakeDatabase) -> None:
+    database = await make_database(queues=("default", "video"))
+    for name, table in (("", ""), ("_video", "_video")):
+        await execute(database, f"ALTER PUBLICATION delegator_publication{name} SET TABLE custom_task_queue{table}")
+    await execute(database, "ALTER PUBLICATION delegator_publication ADD TABLE custom_task_lease")
+
+    with pytest.raises(SchemaError, match="custom_task_lease, undeclared"):
+        await migrate(database.settings)
+
+    assert await rows(
+        database,
+        "SELECT pubname, tablename, attnames::text[] FROM pg_publication_tables"
+        " WHERE tablename <> 'custom_task_lease' ORDER BY 1",
+    ) == [
+        ("delegator_publication", "custom_task_queue", list(PUBLICATION.columns)),
+        ("delegator_publication_video", "custom_task_queue_video", list(PUBLICATION.columns)),
+    ]
+
+
+async def test_the_order_of_a_tables_columns_does_not_matter(make_database: MakeDatabase) -> None:
+    database = await make_database(queues=("default", "video"))
+    await execute(
+        database,
+        "ALTER TABLE custom_task_queue_video DROP COLUMN job_id CASCADE, ADD COLUMN job_id text PRIMARY KEY",
+    )
+
+    for _ in range(2):
+        assert (await migrate(database.settings)).findings == ()
+
+    assert await rows(
+        database, "SELECT attnames::text[] FROM pg_publication_tables WHERE tablename = 'custom_task_queue_video'"
+    ) == [(["lease_token", "job_id"],)]
 
 
 async def test_another_publication(database: Database) -> None:

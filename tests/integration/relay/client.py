@@ -98,6 +98,12 @@ async def enqueue(database: Database, first: int, last: int, size: int = 0, tabl
     return [f"j{number}" for number in range(first, last + 1)]
 
 
+async def publish_every_column(database: Database) -> str:
+    """Make a publication of the whole rows of the default queue, and return its name."""
+    await execute(database, f"CREATE PUBLICATION whole_rows FOR TABLE {STREAM} WITH (publish = 'insert')")
+    return "whole_rows"
+
+
 async def until(condition: Callable[[], Awaitable[bool]], limit: float = 15.0) -> None:
     async with asyncio.timeout(limit):
         while not await condition():

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import Database
 
-from .client import STREAM, Puller, enqueue, execute, names, relay
+from .client import STREAM, Puller, enqueue, execute, names, publish_every_column, relay
 
 TOKEN = "s3cret"
 PREFIXES = ("sequin_streams", "http_pull_consumers")
@@ -287,7 +287,7 @@ async def test_every_queue_has_its_own_stream_in_one_relay(databases: object, ma
 
 
 async def test_a_payload_of_one_megabyte_passes_through(database: Database) -> None:
-    async with relay(database) as (_, puller):
+    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
         await enqueue(database, 1, 3, size=1_000_000)
         batch = await puller.receive(3)
         while len(batch) < 3:
@@ -296,11 +296,22 @@ async def test_a_payload_of_one_megabyte_passes_through(database: Database) -> N
 
 
 async def test_a_record_over_the_limit_is_dropped_and_counted(database: Database) -> None:
-    async with relay(database) as (_, puller):
+    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
         await enqueue(database, 1, 1, size=2_500_001)
         await enqueue(database, 2, 2)
         assert await puller.drain() == ["j2"]
         assert await puller.metric("delegator_relay_dropped_total") == 1
+
+
+async def test_the_stream_carries_references_whatever_the_size_of_the_payload(database: Database) -> None:
+    async with relay(database) as (_, puller):
+        await enqueue(database, 1, 1, size=3_000_000)
+        (message,) = await puller.receive()
+        tokens = await execute(database, f"SELECT job_id, lease_token FROM {STREAM}")
+    record = message["data"]["record"]
+    assert set(record) == {"job_id", "lease_token"}
+    assert (record["job_id"], record["lease_token"]) == tokens[0]
+    assert message["data"]["metadata"]["record_pks"] == ["j1"]
 
 
 async def test_an_ack_between_hand_over_and_answer_leaves_the_answer_whole(database: Database) -> None:

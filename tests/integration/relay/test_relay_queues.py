@@ -51,7 +51,7 @@ async def drop_slot(database: Database, name: str) -> None:
                 continue
 
 
-@pytest.mark.parametrize("bound", [{"max_messages": 400}, {"max_bytes": 400_000}])
+@pytest.mark.parametrize("bound", [{"max_messages": 400}, {"max_bytes": 120_000}])
 async def test_a_backlog_that_nobody_takes_does_not_delay_another_queue(both: Database, bound: dict[str, int]) -> None:
     async with relay(both, **bound) as (handle, puller):
         backlog = await enqueue(both, 1, 5000, size=500, table=VIDEO)

@@ -20,7 +20,7 @@ from delegator.dev.postgres import Postgres
 from delegator.relay import RelayHandle, running_relay
 from tests.support import Database, Databases
 
-from .client import STREAM, Puller, enqueue, execute, names, options, relay, until
+from .client import STREAM, Puller, enqueue, execute, names, options, publish_every_column, relay, until
 
 LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
 
@@ -173,11 +173,12 @@ async def test_a_full_store_outlives_the_walsenders_patience(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("delegator.relay.follower.SESSION", b"SET wal_sender_timeout = '1s'")
-    async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
+    whole = await publish_every_column(database)
+    async with relay(database, publication=whole, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
         expected = await enqueue(database, 1, 3000, size=10_000)
         await asyncio.sleep(3)
         assert handle.relay.state.stalled
-        assert handle.relay.streams[STREAM].bytes < 2_100_000
+        assert handle.relay.streams[STREAM].size < 2_100_000
         assert await puller.drain() == expected
         assert handle.relay.state.reconnects == 0
 
@@ -214,7 +215,8 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
     await server.start()
     try:
         database = await Databases(server).create()
-        async with relay(database, max_messages=limit, low_water=0.4) as (handle, puller):
+        whole = await publish_every_column(database)
+        async with relay(database, publication=whole, max_messages=limit, low_water=0.4) as (handle, puller):
             await enqueue(database, 1, 5, size=1_000_000)
             held = await puller.receive()
             while len(held) < 5:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support import Database
 
-from .client import execute, relay
+from .client import execute, publish_every_column, relay
 
 COLUMNS: dict[str, tuple[str, str, object]] = {
     "small": ("int2", "-7", -7),
@@ -58,7 +58,7 @@ async def test_values_are_rendered_as_sequin_does(database: Database) -> None:
     for setting in ("bytea_output = 'escape'", "datestyle = 'German'", "timezone = 'Asia/Tokyo'",
                     "intervalstyle = 'iso_8601'", "extra_float_digits = 0"):  # fmt: skip
         await execute(database, f"ALTER DATABASE {database.name} SET {setting}")
-    async with relay(database) as (_, puller):
+    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
         names = ", ".join(f"v_{name}" for name in COLUMNS)
         values = ", ".join(f"({value})::{kind}" for kind, value, _ in COLUMNS.values())
         await execute(
@@ -72,10 +72,33 @@ async def test_values_are_rendered_as_sequin_does(database: Database) -> None:
 
 
 async def test_a_new_column_appears_with_the_next_row(database: Database) -> None:
-    async with relay(database) as (_, puller):
+    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
         await execute(database, "INSERT INTO custom_task_queue (job_id, job_type) VALUES ('a', 't')")
         await puller.drain()
         await execute(database, "ALTER TABLE custom_task_queue ADD COLUMN fresh int DEFAULT 7")
         await execute(database, "INSERT INTO custom_task_queue (job_id, job_type) VALUES ('b', 't')")
         (message,) = await puller.receive()
         assert message["data"]["record"]["fresh"] == 7
+
+
+async def test_a_change_of_the_published_columns_is_followed(database: Database) -> None:
+    async with relay(database) as (_, puller):
+        for job, columns, expected in (
+            ("a", " (job_id, lease_token)", {"job_id", "lease_token"}),
+            ("b", "", None),
+            ("c", " (lease_token, job_type, job_id)", {"job_id", "lease_token", "job_type"}),
+            ("d", " (lease_token)", {"lease_token"}),
+        ):
+            await execute(database, f"ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue{columns}")
+            await execute(database, "INSERT INTO custom_task_queue (job_id, job_type) VALUES (%s, 't')", job)
+            (message,) = await puller.receive()
+            await puller.ack([message])
+            record = message["data"]["record"]
+            ((token,),) = await execute(database, "SELECT lease_token FROM custom_task_queue WHERE job_id = %s", job)
+            assert record["lease_token"] == token
+            assert message["data"]["metadata"]["record_pks"] == ([] if job == "d" else [job])
+            assert record.get("job_id", job) == job
+            if expected is not None:
+                assert set(record) == expected
+            else:
+                assert record["job_type"] == "t" and len(record) > 20

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delegator.relay.ingest import Ingest
+from delegator.relay.message import Message, answer
 from delegator.relay.store import Stream
 
 from .walsender import begin, commit, connect, ingest, insert, keepalive
@@ -21,8 +22,12 @@ def send(target: Ingest, lsn: int, *jobs: str, upto: int | None = None) -> None:
         target.handle(commit(lsn, lsn + 5))
 
 
+def jobs_of(batch: list[Message]) -> list[str]:
+    return [json["data"]["record"]["job_id"] for json in orjson.loads(answer(batch))["data"]]
+
+
 async def names(stream: Stream) -> list[str]:
-    return [orjson.loads(m.body)["data"]["record"]["job_id"] for m in await stream.receive(1000, 0)]
+    return jobs_of(await stream.receive(1000, 0))
 
 
 async def test_a_transaction_is_confirmed_when_it_and_all_before_are_acked() -> None:
@@ -155,9 +160,9 @@ def test_over_any_number_of_cuts_each_row_is_buffered_once_and_none_is_confirmed
         async def consume(share: int) -> None:
             nonlocal confirmed
             batch = await stream.receive(share or 1, 0)
-            seen.extend(orjson.loads(m.body)["data"]["record"]["job_id"] for m in batch)
+            seen.extend(jobs_of(batch))
             keep = [m for m in batch if random.random() < 0.7]  # type: ignore[attr-defined]
-            acked.update(orjson.loads(m.body)["data"]["record"]["job_id"] for m in keep)
+            acked.update(jobs_of(keep))
             stream.ack(keep)
             confirmed = max(confirmed, target.progress.confirmed)
             for _, end, _, jobs in history:

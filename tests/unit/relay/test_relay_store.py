@@ -1,51 +1,51 @@
 import asyncio
+import gc
 import re
+from itertools import islice
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delegator.relay.message import Delivery, Message
 from delegator.relay.progress import Transaction
-from delegator.relay.store import OVERHEAD, AckIds, Budget, Message, Stream
+from delegator.relay.store import OVERHEAD, Budget, Stream, ack_ids
 
 
 def make(timeout: float = 30.0, budget: Budget | None = None) -> Stream:
     return Stream("s", budget or Budget(1000, 1 << 20, 0.5), timeout)
 
 
-def put(stream: Stream, *bodies: str) -> list[Message]:
-    ids = AckIds()
-    messages = [Message(ids(), body.encode(), Transaction(1)) for body in bodies]
-    for message in messages:
-        message.transaction.pending += 1
-        stream.put(message)
+def put(stream: Stream, *rows: str) -> list[Message]:
+    for row in rows:
+        stream.put(Transaction(1), 0, b"", b"", row.encode())
+    messages = list(stream._ready)[len(stream._ready) - len(rows) :]
     stream.flush()
     return messages
 
 
-def bodies(batch: list[Message]) -> list[str]:
-    return [message.body.decode() for message in batch]
+def rows(batch: list[Message]) -> list[str]:
+    return [message.rest.decode() for message in batch]
 
 
-def ack_ids(batch: list[Message]) -> list[str]:
+def ids(batch: list[Message]) -> list[str]:
     return [message.ack_id.decode() for message in batch]
 
 
 def test_ack_ids_are_distinct_version_4_uuids() -> None:
-    make_id = AckIds()
-    made = [make_id().decode() for _ in range(1000)]
-    assert len(set(made)) == 1000
+    made = [ack_id.decode() for ack_id in islice(ack_ids(), 10_000)]
+    assert len(set(made)) == 10_000
     assert all(str(UUID(text)) == text and UUID(text).version == 4 for text in made)
     assert all(re.match(r".{19}[89ab]", text) for text in made)
-    assert AckIds()()[:23] != AckIds()()[:23]
+    assert next(ack_ids())[:23] != next(ack_ids())[:23]
 
 
 async def test_messages_are_delivered_in_order_and_once() -> None:
     stream = make()
     put(stream, "a", "b", "c")
-    assert bodies(await stream.receive(2, 0)) == ["a", "b"]
-    assert bodies(await stream.receive(2, 0)) == ["c"]
+    assert rows(await stream.receive(2, 0)) == ["a", "b"]
+    assert rows(await stream.receive(2, 0)) == ["c"]
     assert await stream.receive(2, 0) == []
 
 
@@ -53,31 +53,32 @@ async def test_an_acked_message_is_gone_and_unknown_or_repeated_ids_are_ignored(
     budget = Budget(10, 1 << 20, 0.5)
     stream = make(budget=budget)
     (message,) = put(stream, "abc")
-    assert stream.bytes == budget.bytes == 3 + OVERHEAD
+    assert stream.size == budget.bytes == 3 + OVERHEAD
     transaction = message.transaction
-    found = stream.find(ack_ids([message]) * 2)
+    (ack_id,) = ids([message])
+    found = stream.find([ack_id] * 2)
     stream.ack([*found, None])
     stream.ack(found)
-    assert (stream.acked, len(stream), stream.bytes, budget.messages, budget.bytes) == (1, 0, 0, 0, 0)
+    assert (stream.acked, len(stream), stream.size, budget.messages, budget.bytes) == (1, 0, 0, 0, 0)
     assert transaction.pending == 0
-    assert stream.find(ack_ids([message])) == [None]
+    assert stream.find([ack_id]) == stream.find(["é"]) == [None]
 
 
 async def test_a_message_acked_before_it_was_delivered_is_not_delivered() -> None:
     stream = make()
     a, _b = put(stream, "a", "b")
     stream.ack([a])
-    assert bodies(await stream.receive(10, 0)) == ["b"]
+    assert rows(await stream.receive(10, 0)) == ["b"]
 
 
 async def test_nack_makes_visible_at_once_with_the_same_ack_id() -> None:
     stream = make()
     put(stream, "a", "b")
     batch = await stream.receive(10, 0)
-    before = ack_ids(batch)
+    before = ids(batch)
     stream.nack(batch)
     again = await stream.receive(10, 0)
-    assert bodies(again) == ["a", "b"] and ack_ids(again) == before
+    assert rows(again) == ["a", "b"] and ids(again) == before
     assert (stream.nacked, stream.redelivered, stream.delivered) == (2, 2, 4)
 
 
@@ -85,7 +86,7 @@ async def test_nack_of_a_visible_message_changes_nothing() -> None:
     stream = make()
     messages = put(stream, "a")
     stream.nack(messages)
-    assert bodies(await stream.receive(10, 0)) == ["a"]
+    assert rows(await stream.receive(10, 0)) == ["a"]
     assert await stream.receive(10, 0) == []
 
 
@@ -96,7 +97,7 @@ async def test_an_unacked_message_returns_after_its_timeout_before_newer_ones() 
     stream.ack([b])
     put(stream, "c")
     await asyncio.sleep(0.08)
-    assert bodies(await stream.receive(10, 0)) == ["a", "c"]
+    assert rows(await stream.receive(10, 0)) == ["a", "c"]
     assert stream.redelivered == 1
     assert a.delivery is not None
 
@@ -108,10 +109,10 @@ async def test_a_poller_is_woken_at_once_and_one_gets_the_message() -> None:
     assert stream.pollers == 3
     put(stream, "a")
     async with asyncio.timeout(0.5):
-        assert bodies(await pollers[0]) == ["a"]
+        assert rows(await pollers[0]) == ["a"]
     put(stream, "b", "c")
     async with asyncio.timeout(0.5):
-        assert bodies(await pollers[1]) == ["b", "c"]
+        assert rows(await pollers[1]) == ["b", "c"]
     stream.stop()
     assert await pollers[2] == []
 
@@ -121,7 +122,7 @@ async def test_several_pollers_share_what_is_more_than_one_can_take() -> None:
     pollers = [asyncio.create_task(stream.receive(2, 5)) for _ in range(2)]
     await asyncio.sleep(0)
     put(stream, "a", "b", "c")
-    assert [bodies(await poller) for poller in pollers] == [["a", "b"], ["c"]]
+    assert [rows(await poller) for poller in pollers] == [["a", "b"], ["c"]]
 
 
 async def test_a_newcomer_does_not_overtake_who_waits() -> None:
@@ -130,7 +131,7 @@ async def test_a_newcomer_does_not_overtake_who_waits() -> None:
     await asyncio.sleep(0)
     stream._ready.extend(put(make(), "a"))
     assert await stream.receive(1, 0.01) == []
-    assert bodies(await first) == ["a"]
+    assert rows(await first) == ["a"]
 
 
 async def test_a_wait_ends_empty_after_its_time() -> None:
@@ -147,7 +148,7 @@ async def test_what_a_cancelled_poller_was_handed_is_visible_again() -> None:
     poller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await poller
-    assert bodies(await stream.receive(1, 0)) == ["a"]
+    assert rows(await stream.receive(1, 0)) == ["a"]
 
 
 async def test_a_cancelled_poller_takes_no_message() -> None:
@@ -158,7 +159,7 @@ async def test_a_cancelled_poller_takes_no_message() -> None:
     with pytest.raises(asyncio.CancelledError):
         await poller
     put(stream, "a")
-    assert bodies(await stream.receive(1, 0)) == ["a"]
+    assert rows(await stream.receive(1, 0)) == ["a"]
 
 
 async def test_what_is_acked_does_not_stay_in_memory_until_its_timeout() -> None:
@@ -168,6 +169,27 @@ async def test_what_is_acked_does_not_stay_in_memory_until_its_timeout() -> None
         stream.ack(await stream.receive(10, 0))
     assert len(stream._inflight) <= 1
     assert not stream._ready
+
+
+async def test_what_is_acked_is_freed_without_the_collector() -> None:
+    def alive() -> int:
+        return sum(isinstance(item, Message | Delivery) for item in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        stream = make()
+        put(stream, "a", "b", "c")
+        batch = await stream.receive(3, 0)
+        stream.ack(batch[:2])
+        assert not any(message.key or message.rest for message in batch[:2])
+        stream.nack(batch[2:])
+        stream.ack(await stream.receive(1, 0))
+        del batch
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 async def test_room_is_told_at_the_low_water_mark() -> None:
@@ -201,12 +223,12 @@ def test_nothing_is_lost_or_delivered_to_two_at_a_time(steps: list[tuple[str, in
                 alive.update(names)
             elif action == "take":
                 batch = await stream.receive(n + 1, 0)
-                assert not {m.body for m in batch} & {m.body for m in hidden}
+                assert not {m.rest for m in batch} & {m.rest for m in hidden}
                 hidden += batch
             else:
                 batch, hidden = hidden[:n], hidden[n:]
                 if action == "ack":
-                    alive.difference_update(bodies(batch))
+                    alive.difference_update(rows(batch))
                     stream.ack(batch)
                 elif action == "nack":
                     stream.nack(batch)
@@ -214,7 +236,7 @@ def test_nothing_is_lost_or_delivered_to_two_at_a_time(steps: list[tuple[str, in
                     stream.give_back(batch)
         assert len(stream) == len(alive)
         stream.nack(hidden)
-        assert sorted(bodies(await stream.receive(1000, 0))) == sorted(alive)
+        assert sorted(rows(await stream.receive(1000, 0))) == sorted(alive)
         assert stream._budget.messages == len(alive)
         stream.stop()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from delegator.migrate.directory import migrations_directory, read_migrations
-from schema.ddl import literal, queue_sql, quote, sections
-from schema.models import Base
+from schema.ddl import literal, publication_sql, queue_sql, quote, sections
+from schema.models import Base, QueuedJob
 from schema.publications import PUBLICATION
 from schema.queues import queue_publication, queue_slot, queue_table
 from schema.roles import APP, STREAM
@@ -38,8 +38,13 @@ def test_the_newest_migration_of_a_section_is_what_is_declared(section: str) -> 
     assert newest.text.endswith(sections()[section]), f"add a migration: .ci/migration declared {section}"
 
 
-def test_only_inserts_are_published() -> None:
+def test_only_inserts_are_published_and_of_them_only_what_names_the_job() -> None:
     assert PUBLICATION.publish == ("insert",)
+    assert PUBLICATION.columns == ("job_id", "lease_token")
+    assert set(PUBLICATION.columns) <= set(QueuedJob.__table__.columns.keys())
+    assert 'ADD TABLE "custom_task_queue_video" ("job_id", "lease_token");' in publication_sql(
+        "custom_task_queue_video"
+    )
 
 
 def test_the_stream_role_only_reads_queues() -> None:
