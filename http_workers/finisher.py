@@ -255,15 +255,18 @@ class Finisher:
     async def _settle(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
         sealed = await seal_all([outcome for _, outcome in by_id.values()], self._codec)
-        settled = [
-            Settled(job.job_id, job.lease_token, outcome.kind.value, result)
-            for (job, outcome), result in zip(by_id.values(), sealed, strict=True)
-        ]
-        stored: set[str] = set()
-        if told := [row for row in settled if by_id[row.job_id][0].has_waiter]:
+        told: list[Settled] = []
+        rest: list[tuple[str, int]] = []
+        for (job, outcome), result in zip(by_id.values(), sealed, strict=True):
+            if job.has_waiter:
+                told.append(Settled._make((job.job_id, job.lease_token, outcome.kind, result)))
+            else:
+                rest.append(job.held)
+        if told:
             stored = await self._write(lambda db: self._table.settle(db, told))
+            rest += [(row.job_id, row.lease_token) for row in told if row.job_id not in stored]
         unwaited: set[str] = set()
-        if rest := [(row.job_id, row.lease_token) for row in settled if row.job_id not in stored]:
+        if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
             self._fenced(len(rest) - len(unwaited))
         return [by_id[job_id] for job_id in by_id if job_id in unwaited]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 import orjson
 from temporalio import activity
@@ -72,11 +72,15 @@ class _Terms:
 
 
 @dataclass(slots=True)
-class _Prepared:
-    position: int
-    kind: JobKind
-    row: NewJob
-    wait: float
+class _Batch:
+    """The jobs of one queue, in one request."""
+
+    rows: list[NewJob] = field(default_factory=list)
+    """In the request's order."""
+    positions: dict[str, int] = field(default_factory=dict)
+    """Places in the request, by job id."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Seconds to wait inline, by job id; only of those that are waited for."""
 
 
 class DelegatorActivities:
@@ -120,13 +124,11 @@ class DelegatorActivities:
         run_id = info.workflow_run_id or ""
         wanted = unpack_enqueue(request.payload.data)
         outcomes: dict[int, Outcome] = {}
-        prepared = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
-        by_queue: dict[str, list[_Prepared]] = defaultdict(list)
-        for job in prepared:
-            by_queue[job.kind.queue].append(job)
-        for queue, jobs in by_queue.items():
-            await self._enqueue_in(parts, queue, jobs, outcomes)
-        await self._fit(parts, outcomes, wanted, run_id)
+        batches = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
+        refused = set(outcomes)
+        for queue, batch in batches.items():
+            await self._enqueue_in(parts, queue, batch, outcomes)
+        await self._fit(parts, outcomes, max(wanted.reply_bytes, _SMALLEST_REPLY), batches, refused)
         return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -159,47 +161,55 @@ class DelegatorActivities:
 
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
-    ) -> list[_Prepared]:
+    ) -> dict[str, _Batch]:
         codec = parts.converter.payload_codec
         terms: dict[int, _Terms] = {}
-        prepared = []
+        batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
-            kind = job.kind
+            kind, data, header, own_id = job
             agreed = terms.get(id(kind))
             if agreed is None:
                 agreed = terms[id(kind)] = _terms(kind, parts)
-            job_id = job.job_id or generated_job_id(run_id, sequence)
-            data = job.input if codec is None else await encode_input(job.input, codec)
+            job_id = own_id or generated_job_id(run_id, sequence)
+            if codec is not None:
+                data = await encode_input(data, codec)
             if len(data) > MAX_INPUT_BYTES:
                 refused[position] = self._too_large(parts, kind.type, job_id, len(data))
                 continue
-            row = NewJob(
-                job_id,
-                kind.type,
-                data or None,
-                job.header or None,
-                agreed.options,
-                workflow_id,
-                run_id,
-                None,
-                agreed.due_ms,
-                agreed.waiter_id,
+            batch = batches[kind.queue]
+            batch.positions[job_id] = position
+            if agreed.wait:
+                batch.waits[job_id] = agreed.wait
+            # By `_make`: a named tuple's own constructor is written in Python, and takes three times as long.
+            batch.rows.append(
+                NewJob._make(
+                    (
+                        job_id,
+                        kind.type,
+                        data or None,
+                        header or None,
+                        agreed.options,
+                        workflow_id,
+                        run_id,
+                        None,
+                        agreed.due_ms,
+                        agreed.waiter_id,
+                        None,
+                        0,
+                    )
+                )
             )
-            prepared.append(_Prepared(position, kind, row, agreed.wait))
-        return prepared
+        return batches
 
-    async def _enqueue_in(
-        self, parts: EnqueueParts, queue: str, jobs: Sequence[_Prepared], outcomes: dict[int, Outcome]
-    ) -> None:
+    async def _enqueue_in(self, parts: EnqueueParts, queue: str, batch: _Batch, outcomes: dict[int, Outcome]) -> None:
         table = parts.enqueuer.table(queue)
-        by_id = {job.row.job_id: job for job in jobs}
-        waiting = {job.row.job_id for job in jobs if job.wait}
+        waiting = set(batch.waits)
         adopted: set[str] = set()
         found: list[StoredOutcome] = []
-        rest: Sequence[_Prepared] = jobs
+        rest = batch.rows
         while rest:
-            fresh = await parts.enqueuer.enqueue(queue, [job.row for job in rest])
-            known = {job.row.job_id for job, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
+            fresh = await parts.enqueuer.enqueue(queue, rest)
+            known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
@@ -209,48 +219,52 @@ class DelegatorActivities:
             adopted |= taken.adopted
             found += taken.found
             waiting -= known - taken.adopted - taken.gone
-            rest = [by_id[job_id] for job_id in sorted(taken.gone)]
+            rest = [row for row in batch.rows if row.job_id in taken.gone]
         if waiting:
-            longest = max(job.wait for job in jobs)
-            found += await parts.waiter.wait(table, sorted(waiting), longest, sorted(adopted))
-            waited = [job for job in jobs if job.row.job_id in waiting]
-            self._learn(parts, waited, {outcome.job_id for outcome in found})
+            found += await parts.waiter.wait(table, sorted(waiting), max(batch.waits.values()), sorted(adopted))
+            self._learn(parts, batch, waiting, found)
+        positions = batch.positions
         unsealed = await unseal_all([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, unsealed, strict=True):
-            outcomes[by_id[row.job_id].position] = outcome
+            outcomes[positions[row.job_id]] = outcome
 
     @staticmethod
-    def _learn(parts: EnqueueParts, jobs: Sequence[_Prepared], found: set[str]) -> None:
-        totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for job in jobs:
-            if job.wait:
-                count = totals[job.kind.type]
-                count[0] += 1
-                count[1] += job.row.job_id in found
-        for job_type, (asked, in_time) in totals.items():
-            parts.policy.learn(job_type, in_time / asked)
+    def _learn(parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome]) -> None:
+        """Take note of which types finish in time."""
+        types = {row.job_id: row.job_type for row in batch.rows}
+        asked = Counter(map(types.__getitem__, waiting))
+        in_time = Counter(types[outcome.job_id] for outcome in found if outcome.job_id in waiting)
+        for job_type, count in asked.items():
+            parts.policy.learn(job_type, in_time[job_type] / count)
 
     async def _fit(
-        self, parts: EnqueueParts, outcomes: dict[int, Outcome], wanted: EnqueueRequest, run_id: str
+        self,
+        parts: EnqueueParts,
+        outcomes: dict[int, Outcome],
+        limit: int,
+        batches: Mapping[str, _Batch],
+        refused: Set[int],
     ) -> None:
-        """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal."""
-        size = 0
-        left: dict[str, list[str]] = defaultdict(list)
-        brought: dict[str, list[str]] = defaultdict(list)
-        for position in sorted(outcomes):
-            job = wanted.jobs[position]
-            job_id = job.job_id or generated_job_id(run_id, wanted.sequences[position])
-            body = len(outcomes[position].body)
-            if size + body <= max(wanted.reply_bytes, _SMALLEST_REPLY):
-                size += body
-                brought[job.kind.queue].append(job_id)
-            else:
-                del outcomes[position]
-                left[job.kind.queue].append(job_id)
-        for queue, job_ids in left.items():
-            await parts.waiter.hand_over(parts.enqueuer.table(queue), job_ids)
-        for queue, job_ids in brought.items():
-            parts.waiter.keep_a_while(parts.enqueuer.table(queue), job_ids)
+        """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal.
+
+        Those of refused jobs have no rows, and are always told.
+        """
+        left: set[int] = set()
+        if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
+            size = sum(len(outcomes[position].body) for position in refused)
+            for position in sorted(outcomes.keys() - refused):
+                body = len(outcomes[position].body)
+                if size + body <= limit:
+                    size += body
+                else:
+                    left.add(position)
+                    del outcomes[position]
+        for queue, batch in batches.items():
+            table = parts.enqueuer.table(queue)
+            if beyond := [job_id for job_id, position in batch.positions.items() if position in left]:
+                await parts.waiter.hand_over(table, beyond)
+            brought = [job_id for job_id, position in batch.positions.items() if position in outcomes]
+            parts.waiter.keep_a_while(table, brought)
 
     @staticmethod
     def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:

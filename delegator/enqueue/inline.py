@@ -172,10 +172,13 @@ class InlineWaiter:
                     await backoff.sleep()
                     continue
                 backoff.reset()
+                by_wait: dict[_Wait, list[StoredOutcome]] = defaultdict(list)
                 for outcome in outcomes:
                     wait = self._waits.get(outcome.job_id)
                     if wait is not None:
-                        self._found(wait, (outcome,))
+                        by_wait[wait].append(outcome)
+                for wait, read in by_wait.items():
+                    self._found(wait, read)
 
     async def _poll(self) -> None:
         while True:
@@ -209,9 +212,10 @@ class InlineWaiter:
                 for job_id in notify.payload.split("\n"):
                     wait = self._waits.get(job_id)
                     if wait is not None:
-                        self._hint(wait.table, (job_id,))
+                        self._hints[wait.table].add(job_id)
                     else:
                         self._remember(job_id)
+                self._hinted.set()
 
     def _remember(self, job_id: str) -> None:
         """Keep what is heard of a job before its caller waits: it may be done before the insert's answer is read."""

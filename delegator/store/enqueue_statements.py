@@ -218,12 +218,12 @@ class EnqueueStatements(QueueStatements):
         """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
         parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._take_over, parameters, binary=True)
-        return [StoredOutcome(*row) for row in await cursor.fetchall()]
+        return list(map(StoredOutcome._make, await cursor.fetchall()))
 
     async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
         """Return the outcomes stored so far."""
         cursor = await connection.execute(self._read, {"job_id": text_array(job_ids)}, binary=True)
-        return [StoredOutcome(*row) for row in await cursor.fetchall()]
+        return list(map(StoredOutcome._make, await cursor.fetchall()))
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.

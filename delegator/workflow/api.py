@@ -206,8 +206,8 @@ async def _map(
     spec = delegations.spec(declared, options or DEFAULT_OPTIONS, cancellation_type)
     encode = delegations.converter.input
     group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
-    for args in items:
-        delegations.submit(Call(spec, JobRequest(spec.kind, encode(args), b"", None), group))
+    kind, request = spec.kind, JobRequest._make
+    delegations.submit_all([Call(spec, request((kind, encode(args), b"", None)), group) for args in items])
     await delegations.wait(group, cancellation_type)
     unsettled = [call for call in group.calls if call.outcome is None]
     if unsettled:

@@ -119,6 +119,14 @@ class Delegations:
         self._buffer.append(call)
         call.caller.add(call)
 
+    def submit_all(self, calls: Sequence[Call]) -> None:
+        """Like `submit`, for calls without a job id of their own."""
+        if not self._buffer and calls:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._buffer += calls
+        for call in calls:
+            call.caller.add(call)
+
     async def wait(self, group: CallGroup, cancellation_type: ActivityCancellationType) -> None:
         """Wait for a group's outcomes, honouring a cancellation of the caller as Temporal's activities do.
 
@@ -231,15 +239,18 @@ class Delegations:
 
     def _flush(self) -> None:
         buffer, self._buffer = [call for call in self._buffer if call.outcome is None], []
-        for call in buffer:
-            call.sequence = self._next
-            call.job_id = call.request.job_id or generated_job_id(self._run_id, self._next)
-            self._next += 1
-            self._pending[call.job_id] = call
-            # A workflow task that is run again sees the outcomes that arrived meanwhile before its code runs.
-            early = self._early.pop(call.job_id, None)
-            if early is not None:
-                self._settle(call.job_id, early)
+        run_id, pending = self._run_id, self._pending
+        for sequence, call in enumerate(buffer, self._next):
+            call.sequence = sequence
+            call.job_id = job_id = call.request.job_id or generated_job_id(run_id, sequence)
+            pending[job_id] = call
+        self._next += len(buffer)
+        # A workflow task that is run again sees the outcomes that arrived meanwhile before its code runs.
+        if self._early:
+            for call in buffer:
+                early = self._early.pop(call.job_id, None)
+                if early is not None:
+                    self._settle(call.job_id, early)
         chunks = list(_chunks([call for call in buffer if call.outcome is None]))
         for chunk in chunks:
             sent = asyncio.get_running_loop().create_future()
@@ -275,8 +286,9 @@ class Delegations:
         frame = raw.payload.data
         self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
         prefix, outcomes = unpack_reply(frame)
+        was_reset = prefix != self._run_id
         for call, outcome in zip(calls, outcomes, strict=True):
-            if prefix != self._run_id and call.request.job_id is None:
+            if was_reset and call.request.job_id is None:
                 self._adopt_id(call, generated_job_id(prefix, call.sequence))
             if outcome is not None:
                 self._settle(call.job_id, outcome)
