@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from temporalio.client import WorkflowHandle
 
 from delegator.dev.temporal import TemporalServer
 from delegator.relay import RelayOptions, running_relay
-from http_workers.source import StreamSource
 from tests.integration.delegator import flows
 from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment, eventually
 from tests.support import Databases
@@ -30,15 +29,12 @@ async def encrypted_engine(databases: Databases, temporal: TemporalServer) -> As
 
 
 @pytest.fixture(scope="module")
-async def spy(encrypted_engine: Environment) -> AsyncIterator[StreamSource]:
-    """Reads the same stream from a relay of its own."""
+async def spy(encrypted_engine: Environment) -> AsyncIterator[str]:
+    """Where a relay of its own answers for the same stream."""
     settings = encrypted_engine.settings
     options = RelayOptions.from_settings(settings, port=0)
-    async with (
-        running_relay(dataclasses.replace(options, slot=f"{settings.slot}_spy")) as relay,
-        StreamSource(url=relay.url, queue="default", token=None) as source,
-    ):
-        yield source
+    async with running_relay(dataclasses.replace(options, slot=f"{settings.slot}_spy", token=None)) as relay:
+        yield f"{relay.url}/api/sequin_streams/custom_task_queue/receive"
 
 
 @pytest.fixture(scope="module", params=["inline", "signal", "activity worker"])
@@ -76,7 +72,7 @@ async def test_the_spy_would_see_a_secret():
 
 
 async def test_results_heartbeats_and_retries(
-    encrypted_engine: Environment, encrypted_queue: str, spy: StreamSource, request: pytest.FixtureRequest
+    encrypted_engine: Environment, encrypted_queue: str, spy: str, request: pytest.FixtureRequest
 ):
     engine = encrypted_engine
     for way in ways(request.node.callspec.params["encrypted_queue"]):
@@ -93,9 +89,9 @@ async def test_results_heartbeats_and_retries(
         assert await engine.result(handle) == f"{SECRET} and ['{SECRET}']"
         assert_unreadable(await engine.rows())
         await assert_history_unreadable(handle)
-    records = await streamed(spy)
-    assert records
-    assert_unreadable(records)
+    messages = await streamed(spy)
+    assert all(set(message["data"]["record"]) == {"job_id", "lease_token"} for message in messages)
+    assert_unreadable(messages)
     assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
 
 
@@ -120,13 +116,15 @@ async def test_fan_out(encrypted_engine: Environment, encrypted_queue: str, requ
         assert await encrypted_engine.execute(flows.Many.run, way, 200, task_queue=encrypted_queue)
 
 
-async def streamed(source: StreamSource) -> list[Any]:
+async def streamed(url: str) -> list[Any]:
     """Everything the stream holds by now."""
-    records: list[Any] = []
+    messages: list[Any] = []
 
     async def some() -> bool:
-        records.extend(message.record for message in await source.receive(1000, timedelta(seconds=1)))
-        return bool(records)
+        async with session.post(url, json={"max_batch_size": 1000, "wait_for": 1000}) as response:
+            messages.extend((await response.json())["data"])
+        return bool(messages)
 
-    await eventually(some)
-    return records
+    async with aiohttp.ClientSession() as session:
+        await eventually(some)
+    return messages
