@@ -7,12 +7,12 @@ everything. These belong to the event loop alone and are read by the health serv
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -33,39 +33,6 @@ class Count:
         self.value += 1
 
 
-class Counts(Collector):
-    """A counter with labels."""
-
-    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        """Register it.
-
-        Args:
-            name: without `_total`.
-            documentation: for people.
-            labels: their names.
-            registry: where it is exposed.
-        """
-        self._family = name, documentation, labels
-        self._series: dict[tuple[str, ...], Count] = {}
-        registry.register(self)
-
-    def labels(self, *values: str) -> Count:
-        """Return the series with these values of the labels."""
-        return self._series.setdefault(values, Count())
-
-    def describe(self) -> Iterable[CounterMetricFamily]:
-        """See the base class."""
-        name, documentation, labels = self._family
-        return [CounterMetricFamily(name, documentation, labels=labels)]
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """See the base class."""
-        (family,) = self.describe()
-        for values, count in list(self._series.items()):
-            family.add_metric(values, count.value)
-        return [family]
-
-
 class Durations:
     """One series of a histogram."""
 
@@ -81,7 +48,58 @@ class Durations:
         self.total += seconds
 
 
-class DurationHistogram(Collector):
+One = TypeVar("One")
+Family = TypeVar("Family", bound=Metric)
+
+
+class _Labelled(Collector, Generic[One, Family]):
+    """Series that differ in the values of their labels."""
+
+    def __init__(
+        self,
+        family: Callable[[], Family],
+        one: Callable[[], One],
+        add: Callable[[Family, Sequence[str], One], None],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._family = family
+        self._one = one
+        self._add = add
+        self._series: dict[tuple[str, ...], One] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> One:
+        """Return the series with these values of the labels."""
+        return self._series.setdefault(values, self._one())
+
+    def describe(self) -> Iterable[Metric]:
+        """See the base class."""
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        """See the base class."""
+        family = self._family()
+        for values, one in list(self._series.items()):
+            self._add(family, values, one)
+        return [family]
+
+
+class Counts(_Labelled[Count, CounterMetricFamily]):
+    """A counter with labels."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        """Register it.
+
+        Args:
+            name: without `_total`.
+            documentation: for people.
+            labels: their names.
+            registry: where it is exposed.
+        """
+        super().__init__(lambda: CounterMetricFamily(name, documentation, labels=labels), Count, _add_count, registry)
+
+
+class DurationHistogram(_Labelled[Durations, HistogramMetricFamily]):
     """A histogram of seconds, with labels or without."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
@@ -93,25 +111,16 @@ class DurationHistogram(Collector):
             labels: their names.
             registry: where it is exposed.
         """
-        self._family = name, documentation, labels
-        self._series: dict[tuple[str, ...], Durations] = {}
-        registry.register(self)
+        super().__init__(
+            lambda: HistogramMetricFamily(name, documentation, labels=labels), Durations, _add_durations, registry
+        )
 
-    def labels(self, *values: str) -> Durations:
-        """Return the series with these values of the labels."""
-        return self._series.setdefault(values, Durations())
 
-    def describe(self) -> Iterable[HistogramMetricFamily]:
-        """See the base class."""
-        name, documentation, labels = self._family
-        return [HistogramMetricFamily(name, documentation, labels=labels)]
+def _add_count(family: CounterMetricFamily, labels: Sequence[str], count: Count) -> None:
+    family.add_metric(labels, count.value)
 
-    def collect(self) -> Iterable[HistogramMetricFamily]:
-        """See the base class."""
-        (family,) = self.describe()
-        for values, durations in list(self._series.items()):
-            bounds = [*map(floatToGoString, SECONDS), "+Inf"]
-            family.add_metric(
-                values, list(zip(bounds, accumulate(durations.counts), strict=True)), sum_value=durations.total
-            )
-        return [family]
+
+def _add_durations(family: HistogramMetricFamily, labels: Sequence[str], durations: Durations) -> None:
+    bounds = [*map(floatToGoString, SECONDS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
+    family.add_metric(labels, buckets, sum_value=durations.total)
