@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from psycopg.errors import UniqueViolation
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
 from delegator.store.arrays import bytea_array, int4_array, int8_array, text_array
@@ -166,11 +167,11 @@ class EnqueueStatements(QueueStatements):
     async def insert(
         self, connection: Connection, namespace: str | None, jobs: Sequence[NewJob], *, repeats: bool = False
     ) -> set[str]:
-        """Insert the jobs that are not there yet and return the ids of those. In autocommit mode.
+        """Insert the jobs that are not there yet and return the ids of those.
 
         What all have in common travels once: most of a batch's columns hold one value. That none is there yet is the
         rule: an insert which counts on it needs no speculative insertion (PostgreSQL manual, "INSERT"), which costs a
-        quarter more and another WAL record for each row.
+        quarter more and another WAL record for each row. Within a transaction it would leave that one aborted.
 
         Args:
             connection: where to.
@@ -190,7 +191,7 @@ class EnqueueStatements(QueueStatements):
             else:
                 parameters[name] = Int8(values[0]) if pg_type == "int8" and values[0] is not None else values[0]
         plain, unless_there = self._insert_with(tuple(varying))
-        if not repeats:
+        if not repeats and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             with suppress(UniqueViolation):
                 await connection.execute(plain, parameters)
                 return {job.job_id for job in jobs}

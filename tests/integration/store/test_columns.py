@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 from datetime import timedelta
 
 import orjson
@@ -79,11 +80,13 @@ async def test_every_column_arrives(database: Database, jobs: list[NewJob], is_c
 
 
 @pytest.mark.parametrize("repeats", [True, False])
-async def test_jobs_that_are_there_stay_as_they_are(database: Database, repeats: bool) -> None:
+@pytest.mark.parametrize("in_transaction", [True, False])
+async def test_jobs_that_are_there_stay_as_they_are(database: Database, repeats: bool, in_transaction: bool) -> None:
     there, new = PLAIN._replace(job_id="there", input=b"first"), PLAIN._replace(job_id="new", input=b"second")
     async with await connect(database.url, application_name="test") as db:
-        assert await TABLE.insert(db, "ns", [there], repeats=repeats) == {"there"}
-        again = [new, there._replace(input=b"second"), new._replace(input=b"third")]
-        assert await TABLE.insert(db, "ns", again, repeats=repeats) == {"new"}
+        async with db.transaction() if in_transaction else nullcontext():
+            assert await TABLE.insert(db, "ns", [there], repeats=repeats) == {"there"}
+            again = [new, there._replace(input=b"second"), new._replace(input=b"third")]
+            assert await TABLE.insert(db, "ns", again, repeats=repeats) == {"new"}
         cursor = await db.execute("SELECT job_id, input FROM custom_task_queue")
         assert dict(await cursor.fetchall()) == {"there": b"first", "new": b"second"}
