@@ -112,12 +112,12 @@ class AttemptRunner:
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
         limit, job.due_kind = _limit(job)
+        current = CurrentJob(lambda: self._context(job, limit))
         timer = None
         if limit is not None:
             job.due_at = job.started_at + limit
             if limit < LEAST_WATCHED:
                 timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
-        current = CurrentJob(lambda: self._context(job, limit))
         try:
             set_current_job(current)
             if handler.is_async and not handler.type.is_activity:

@@ -97,8 +97,7 @@ class Finisher:
 
         Outcomes for a busy run wait to be signalled together: that is no reason to run fewer jobs.
         """
-        telling = self._telling
-        return len(self._queue) + self._busy - (telling if telling < _MAX_TELLING else _MAX_TELLING)
+        return len(self._queue) + self._busy - min(self._telling, _MAX_TELLING)
 
     def add(self, ended: Ended) -> None:
         """Take an ended attempt."""

@@ -65,7 +65,6 @@ class JobPool:
         self._slots = slots
         self._metrics = metrics
         metrics.running.set_function(lambda: len(self.running))
-        self._most_ended = slots.total
         self._overdue = 0
         self.held: dict[str, Job] = {}
         """Jobs that are this worker's concern: running, or ended and not finished."""
@@ -107,7 +106,7 @@ class JobPool:
 
     def _free_slot(self, finisher: Finisher) -> None:
         # A database that is slower than the handlers must slow down the taking of more jobs.
-        if finisher.backlog > self._most_ended:
+        if finisher.backlog > self._slots.total:
             self._overdue += 1
         else:
             self._slots.release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload, Payloads
@@ -61,10 +60,12 @@ async def unseal_all(stored: Sequence[tuple[str, bytes]], codec: PayloadCodec | 
     Raises:
         WireError: as there.
     """
-    completed = OutcomeKind.COMPLETED.value
-    if codec is None and all(kind == completed for kind, _ in stored):
-        return list(map(Outcome._make, zip(repeat(OutcomeKind.COMPLETED), (result for _, result in stored))))
-    return [await unseal(kind, result, codec) for kind, result in stored]
+    return [
+        Outcome(OutcomeKind.COMPLETED, result)
+        if codec is None and kind == OutcomeKind.COMPLETED.value
+        else await unseal(kind, result, codec)
+        for kind, result in stored
+    ]
 
 
 async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:

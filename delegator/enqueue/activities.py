@@ -223,10 +223,9 @@ class DelegatorActivities:
         if waiting:
             found += await parts.waiter.wait(table, sorted(waiting), max(batch.waits.values()), sorted(adopted))
             self._learn(parts, batch, waiting, found)
-        positions = batch.positions
         unsealed = await unseal_all([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, unsealed, strict=True):
-            outcomes[positions[row.job_id]] = outcome
+            outcomes[batch.positions[row.job_id]] = outcome
 
     @staticmethod
     def _learn(parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome]) -> None:

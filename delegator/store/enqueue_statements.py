@@ -179,16 +179,15 @@ class EnqueueStatements(QueueStatements):
             jobs: what to insert.
             repeats: some are probably there.
         """
-        varying = ["job_id"]
+        varying: list[str] = []
         parameters: dict[str, object] = {"namespace": namespace}
         for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
             pg_type, packed = _TYPES[name]
-            if name == "job_id":
-                parameters[name] = packed(values)
-            elif values.count(values[0]) < len(values):
+            if name == "job_id" or values.count(values[0]) < len(values):
                 varying.append(name)
                 parameters[name] = packed(values)
             else:
+                # Of a plain integer psycopg takes the size for its type, and prepares a statement for each.
                 parameters[name] = Int8(values[0]) if pg_type == "int8" and values[0] is not None else values[0]
         plain, unless_there = self._insert_with(tuple(varying))
         if not repeats and connection.pgconn.transaction_status == TransactionStatus.IDLE:

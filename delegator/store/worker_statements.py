@@ -24,7 +24,7 @@ _STARTED_DEADLINE: Final = """CASE WHEN q.options ? 'schedule_to_start_ms'
                         ELSE q.deadline END"""
 _INVISIBLE: Final = """
 SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS streamed (job_id, token)
 WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
            ELSE token < pg_current_xact_id()::text::int8 END"""
 
@@ -61,7 +61,7 @@ UNION ALL
 # A row whose fence has grown was emitted again, or is held by somebody: another message stands for it.
 _LOOK = f"""
 SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
-FROM unnest(%(job_id)b::text[], %(streamed_token)b::int8[]) AS streamed (job_id, token)
+FROM unnest(%(job_id)b::text[], %(lease_token)b::int8[]) AS streamed (job_id, token)
 JOIN {{table}} AS q ON q.job_id = streamed.job_id AND q.lease_token = streamed.token
 WHERE q.outcome IS NULL AND q.retry_at IS NULL
 UNION ALL
@@ -218,7 +218,7 @@ class WorkerStatements(QueueStatements):
         return await _sorted_out(
             await connection.execute(
                 self._claim,
-                {**_streamed(streamed), "lease_id": lease_id, "running": int8_array(running)},
+                {**_fences(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)},
                 binary=True,
             )
         )
@@ -233,7 +233,7 @@ class WorkerStatements(QueueStatements):
         Returns:
             The rows that are as they were streamed, and the ids of those to read again: not visible yet.
         """
-        return await _sorted_out(await connection.execute(self._look, _streamed(streamed), binary=True, prepare=False))
+        return await _sorted_out(await connection.execute(self._look, _fences(streamed), binary=True, prepare=False))
 
     async def settle(self, connection: Connection, settled: Sequence[Settled]) -> set[str]:
         """Store outcomes that somebody waits for inline, and tell them; return the ids of the stored ones."""
@@ -308,14 +308,6 @@ def _fences(held: Sequence[tuple[str, int]]) -> dict[str, Any]:
     return {
         "job_id": text_array([job_id for job_id, _ in held]),
         "lease_token": int8_array([token for _, token in held]),
-    }
-
-
-def _streamed(rows: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    ordered = sorted(rows)
-    return {
-        "job_id": text_array([job_id for job_id, _ in ordered]),
-        "streamed_token": int8_array([token for _, token in ordered]),
     }
 
 

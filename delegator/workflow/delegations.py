@@ -114,10 +114,7 @@ class Delegations:
             if call.request.job_id in self._own_ids:
                 raise ValueError(f"job id {call.request.job_id!r} was already used in this workflow run")
             self._own_ids.add(call.request.job_id)
-        if not self._buffer:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._buffer.append(call)
-        call.caller.add(call)
+        self.submit_all((call,))
 
     def submit_all(self, calls: Sequence[Call]) -> None:
         """Like `submit`, for calls without a job id of their own."""
