@@ -92,7 +92,7 @@ class RunResult:
     workflows: int
     """Workflows asked for."""
     jobs: int
-    """Jobs of a workflow (of the floor: what the others had)."""
+    """Jobs of a workflow (of an arm without jobs: what the others had)."""
     concurrency: int | None
     """Workflows in flight; None: the scenario does not limit them."""
     completed: int
@@ -104,7 +104,7 @@ class RunResult:
     workflows_per_s: float
     """Completed workflows in a second."""
     jobs_per_s: float
-    """Jobs of completed workflows in a second; 0 for the floor."""
+    """Jobs of completed workflows in a second; 0 for an arm without jobs."""
     latency_ms: Latency | None
     """Start (of an open loop: intended start) to result, completed workflows; None when none completed."""
     history_events: HistoryEvents | None

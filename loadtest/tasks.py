@@ -43,5 +43,10 @@ async def toil(chore: Chore) -> int:
     return answer_of(chore)
 
 
+@activity.defn(name="loadtest_nothing")
+async def nothing() -> None:
+    """Do nothing: no job, but what a delegated workflow needs before it has one."""
+
+
 def _attempt() -> int:
     return activity.info().attempt if activity.in_activity() else current_job().attempt

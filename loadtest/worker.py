@@ -28,16 +28,18 @@ from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
 from loadtest.arms.base import Role
 from loadtest.ledger import record_wait
-from loadtest.tasks import crunch, toil
+from loadtest.tasks import crunch, nothing, toil
 from loadtest.workflows.activities import ActivityWork
 from loadtest.workflows.delegated import DelegatedWork
 from loadtest.workflows.floor import FloorWork
 from loadtest.workflows.gathered import GatheredWork
+from loadtest.workflows.local import LocalWork
 
 # The same for every arm; chosen for `classic`, which suffers most from what is too small.
 WORKFLOW_SLOTS: Final = 200
 ACTIVITY_SLOTS: Final = 1_000
 POLLERS: Final = 10
+_WORKFLOWS: Final = (FloorWork, LocalWork, ActivityWork, DelegatedWork, GatheredWork)
 
 
 async def serve(arm_name: str, task_queue: str, role: Role) -> None:
@@ -56,8 +58,8 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
     worker = Worker(
         client,
         task_queue=task_queue,
-        workflows=[] if role is Role.ACTIVITIES else [FloorWork, ActivityWork, DelegatedWork, GatheredWork],
-        activities=[] if role is Role.WORKFLOWS else [crunch, toil],
+        workflows=[] if role is Role.ACTIVITIES else _WORKFLOWS,
+        activities=[] if role is Role.WORKFLOWS else [crunch, toil, nothing],
         interceptors=[_CountInline()] if arm_named(arm_name).plugin else [],
         max_concurrent_workflow_tasks=WORKFLOW_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,

@@ -15,6 +15,7 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         arm.name: arm
         for arm in (
             WorkflowArm(name="floor", workflow_type="loadtest_floor", runs_jobs=False),
+            WorkflowArm(name="local", workflow_type="loadtest_local", runs_jobs=False),
             WorkflowArm(name="classic", workflow_type="loadtest_activities"),
             StandaloneArm(name="standalone"),
             WorkflowArm(name="delegated", workflow_type="loadtest_delegated", delegates=True, plugin=True),

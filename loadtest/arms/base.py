@@ -86,7 +86,7 @@ class Arm(ABC):
     waits_inline: bool = True
     """Whether the plugin waits for outcomes within the workflow task; False: signals bring them all."""
     runs_jobs: bool = True
-    """False for the floor, which does nothing."""
+    """False for the yardsticks, which do nothing (`floor`) or run empty local activities (`local`)."""
 
     def check(self, scenario: Scenario, load: Load, options: Options) -> None:
         """Refuse a load that the arm can't carry.

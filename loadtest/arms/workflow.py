@@ -88,7 +88,7 @@ class WorkflowArm(Arm):
         return (await session.client.get_workflow_handle(session.workflow_id(work)).describe()).history_length
 
     def expected(self, work: Work) -> int:
-        """Return the fold of the jobs' answers; the floor returns its number."""
+        """Return the fold of the jobs' answers; where there are none, its number."""
         return expected(work) if self.runs_jobs else work.workflow
 
     def processes(self, task_queue: str, *, split: bool = False) -> Processes:

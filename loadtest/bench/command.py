@@ -34,7 +34,7 @@ def bench(
     only: Annotated[
         str, typer.Option(help=f"Experiments to run, of {', '.join(EXPERIMENTS)}; others' files are read if there.")
     ] = ",".join(EXPERIMENTS),
-    rounds: Annotated[int, typer.Option(help="Runs of each arm.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Runs of each arm.")] = 5,
 ) -> None:
     """Measure all that this project promises, and say for each figure whether it is reached."""
     names = _listed(only)

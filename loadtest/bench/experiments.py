@@ -46,21 +46,21 @@ def _lacks_temporal() -> str | None:
     return None
 
 
-_ARMS = "--arms classic,floor,drop-in,delegated --rounds {rounds}"
+_ARMS = "--arms classic,floor,local,drop-in,delegated --rounds {rounds}"
 _PAIR = "--arms classic,delegated --rounds {rounds}"
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
         experiment.name: experiment
         for experiment in (
-            Experiment("single", f"compare --scenario single --workflows 900 --concurrency 150 {_ARMS}"),
+            Experiment("single", f"compare --scenario single --workflows 450 --concurrency 150 {_ARMS}"),
             Experiment(
                 "one", "compare --scenario single --workflows 60 --concurrency 1 --arms classic,drop-in,delegated"
             ),
             Experiment(
                 "sequence",
-                "compare --scenario sequence --workflows 250 --jobs 5 --concurrency 50"
-                " --arms classic,drop-in,delegated --rounds {rounds}",
+                "compare --scenario sequence --workflows 150 --jobs 5 --concurrency 50"
+                " --arms classic,local,drop-in,delegated --rounds {rounds}",
             ),
             Experiment(
                 "fanout",
@@ -74,7 +74,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             ),
             Experiment(
                 "single-postgres",
-                f"compare --temporal postgres --scenario single --workflows 600 --concurrency 150 {_PAIR}",
+                f"compare --temporal postgres --scenario single --workflows 400 --concurrency 150 {_PAIR}",
                 _lacks_temporal,
             ),
             Experiment(

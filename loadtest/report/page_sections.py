@@ -17,7 +17,7 @@ from loadtest.report.page_style import arm_classes
 from loadtest.report.page_table import Line, counts_jobs, table
 from loadtest.report.page_text import DASH, clean, times
 
-_FLOOR: Final = "floor"
+_YARDSTICKS: Final = frozenset({"floor", "local"})
 _OPTIONS: Final = frozenset(
     {"workflows", "jobs", "concurrency", "rate", "duration", "timeout", "temporal", *OPTION_NAMES}
 )
@@ -142,7 +142,7 @@ def _headlines(comparison: Comparison, arms: Mapping[str, str]) -> list[Headline
     found = []
     jobs = counts_jobs(comparison)
     for arm in comparison.runs:
-        if arm in (comparison.baseline, _FLOOR):
+        if arm in {comparison.baseline, *_YARDSTICKS}:
             continue
         ratio = comparison.ratio(arm, comparison.baseline)
         rate = ratio.jobs_per_s if jobs else ratio.workflows_per_s

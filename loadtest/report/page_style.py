@@ -13,6 +13,7 @@ _ARMS: Final[Mapping[str, int]] = {
     "delegated": 3,
     "drop-in": 4,
     "drop-in-worker": 5,
+    "local": 7,
     "bare": 0,
     "delegator": 3,
     "pgqueuer": 1,

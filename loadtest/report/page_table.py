@@ -59,7 +59,7 @@ class Line:
 
 
 def jobs_of(run: RunResult) -> int:
-    """Return the jobs that the costs of a run are shared out to; of the floor, what the other arms had."""
+    """Return the jobs that the costs of a run are shared out to; of those without jobs, what the other arms had."""
     return run.completed * run.jobs if run.workflows else run.completed
 
 

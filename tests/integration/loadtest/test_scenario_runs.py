@@ -39,7 +39,7 @@ async def small_run(stack: RunningStack, arm: str, scenario: str, load: dict[str
 
 @pytest.mark.parametrize("arm", ARMS)
 async def test_every_arm_does_the_same_work(stack: RunningStack, arm: str) -> None:
-    if arm == "floor":
+    if not ARMS[arm].runs_jobs:
         plan = Plan(arm, "fanout", scenario_named("fanout").load(workflows=2, jobs=30, concurrency=2))
         result = await run(plan, Servers.of(stack), Progress())
         assert (result.completed, result.failed, result.jobs_per_s) == (2, 0, 0)
@@ -51,6 +51,13 @@ async def test_every_arm_does_the_same_work(stack: RunningStack, arm: str) -> No
     assert result.costs is not None
     assert result.costs.persistence_operations
     assert set(result.costs.processes) >= {"postgres", "temporal", "relay", "Temporal worker", "load generator"}
+
+
+async def test_local_has_the_history_of_jobs_completed_inline(stack: RunningStack) -> None:
+    plan = Plan("local", "sequence", scenario_named("sequence").load(workflows=2, jobs=3, concurrency=2))
+    result = await run(plan, Servers.of(stack), Progress())
+    assert result.history_events is not None
+    assert result.history_events.max == result.history_events.avg == 5 + 3  # one marker for each job
 
 
 async def test_sequence(stack: RunningStack) -> None:

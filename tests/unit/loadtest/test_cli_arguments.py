@@ -11,7 +11,7 @@ from loadtest import cli
         ("", "Missing command"),
         ("walk", "No such command 'walk'"),
         ("run --arm classic", "--scenario"),
-        ("run --arm modern --scenario single", "--arm: 'modern' is none of floor, classic"),
+        ("run --arm modern --scenario single", "--arm: 'modern' is none of floor, local, classic"),
         ("run --arm classic --scenario double", "--scenario: 'double' is none of single"),
         ("run --arm classic --scenario single --workflows many", "--workflows"),
         ("run --arm classic --scenario single --concurrency 0", "--concurrency must be at least 1"),

@@ -61,7 +61,7 @@ def test_payloads_that_travel_together_must_fit_a_message() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ConfigurationError, match="single, fanout, sequence, sleep, burst, steady, backlog, mixed"):
         scenario_named("double")
-    with pytest.raises(ConfigurationError, match="floor, classic, standalone, delegated, drop-in, drop-in-worker"):
+    with pytest.raises(ConfigurationError, match="floor, local, classic, standalone, delegated, drop-in, "):
         arm_named("modern")
 
 
@@ -88,16 +88,17 @@ def test_the_fold_sees_order_loss_and_repetition() -> None:
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS)
-def test_the_floor_alone_runs_no_jobs(arm) -> None:
+def test_the_yardsticks_alone_run_no_jobs(arm) -> None:
     work = Work(3, 4, Pattern.AT_ONCE)
     assert arm.expected(work) == (expected(work) if arm.runs_jobs else 3)
-    assert arm.runs_jobs is (arm.name != "floor")
+    assert arm.runs_jobs is (arm.name not in ("floor", "local"))
 
 
 @pytest.mark.parametrize(
     ("arm", "standing", "job_workers"),
     [
         ("floor", ["Temporal worker"], []),
+        ("local", ["Temporal worker"], []),
         ("classic", ["Temporal worker"], []),
         ("standalone", ["Temporal worker"], []),
         ("delegated", ["Temporal worker"], ["HTTP worker"]),
