@@ -103,6 +103,8 @@ WHERE q.job_id = done.job_id AND q.lease_token = done.lease_token
 RETURNING q.job_id
 """
 
+_DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND lease_token = %(lease_token)b::int8"
+
 _RETRY = """
 UPDATE {table} AS q
 SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
@@ -189,6 +191,7 @@ class WorkerStatements(QueueStatements):
         self._settle_one = self.statement(_SETTLE_ONE)
         self._unwaited = self.statement(_UNWAITED)
         self._delete_held = self.statement(_DELETE_HELD)
+        self._delete_one = self.statement(_DELETE_ONE)
         self._retry = self.statement(_RETRY)
         self._held = self.statement(_HELD)
         self._heartbeat = self.statement(_HEARTBEAT)
@@ -266,6 +269,10 @@ class WorkerStatements(QueueStatements):
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Delete rows given as (job id, lease token), if the token still holds; return the ids of the deleted."""
+        if len(held) == 1:
+            ((job_id, token),) = held
+            one = await connection.execute(self._delete_one, {"job_id": job_id, "lease_token": token})
+            return {job_id} if one.rowcount else set()
         cursor = await connection.execute(self._delete_held, _fences(sorted(held)), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
