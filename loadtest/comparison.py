@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -77,6 +77,17 @@ class Comparison:
         """Divide one arm's numbers by another's, round by round, and return the medians."""
         rounds = zip(self.runs[numerator], self.runs[denominator], strict=True)
         return Ratio.median([Ratio.of(above, below) for above, below in rounds])
+
+    def ratio_of(self, value: Callable[[RunResult], float | None], numerator: str, denominator: str) -> float | None:
+        """Divide any number of one arm's runs by another's as `ratio` does; None: no round has both.
+
+        Args:
+            value: finds it in a run.
+            numerator: an arm.
+            denominator: another.
+        """
+        rounds = zip(map(value, self.runs[numerator]), map(value, self.runs[denominator]), strict=True)
+        return median_of(above / below for above, below in rounds if above is not None and below)
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as a JSON object, stable keys: medians, their spread, all ratios, all runs."""

@@ -97,7 +97,6 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
     medians = {arm: column.value(median_run(runs), several) for arm, runs in comparison.runs.items()}
     scale = Linear(max((value for values in rounds.values() for value in values), default=0.0))
     longest = max(scale.place(value) for value in (0.0, *(value for values in rounds.values() for value in values)))
-    base = medians[comparison.baseline]
     for row, (arm, median) in enumerate(medians.items()):
         y = box.top + _ROW * row
         if median is None:
@@ -115,9 +114,10 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
             if most - least > _SHORTEST_WHISKER:
                 group.extend((line(spread, "line whisker-edge"), line(spread, "line whisker")))
         group.append(label(end + 7, y + _BAR - 1.5, number(median), kind="value"))
-        if base and arm != comparison.baseline:
+        ratio = comparison.ratio_of(lambda run: column.value(run, several), arm, comparison.baseline)
+        if ratio is not None and arm != comparison.baseline:
             aside = end + 7 + 7.8 * len(number(median)) + 6
-            group.append(label(aside, y + _BAR - 1.5, times(median / base), kind="note"))
+            group.append(label(aside, y + _BAR - 1.5, times(ratio), kind="note"))
 
 
 def _said(comparison: Comparison) -> str:

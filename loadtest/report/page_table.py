@@ -82,12 +82,11 @@ def table(comparison: Comparison) -> list[Line]:
         values = {arm: measure.value(median) for arm, median in medians.items()}
         if all(value is None for value in values.values()):
             continue
-        base = values[comparison.baseline]
         cells = [
             Cell(
                 text=measure.written(values[arm]),
                 spread=_spread(measure, runs),
-                ratio=_ratio(values[arm], base) if measure.compared and arm != comparison.baseline else None,
+                ratio=_ratio(comparison, measure, arm),
             )
             for arm, runs in comparison.runs.items()
         ]
@@ -104,10 +103,10 @@ def _spread(measure: Measure, runs: Sequence[RunResult]) -> str | None:
     return None if least == most else f"{least}\N{EN DASH}{most}"
 
 
-def _ratio(value: float | None, base: float | None) -> str | None:
-    if value is None or not base:
+def _ratio(comparison: Comparison, measure: Measure, arm: str) -> str | None:
+    if not measure.compared or arm == comparison.baseline:
         return None
-    shown = times(value / base)
+    shown = times(comparison.ratio_of(measure.value, arm, comparison.baseline))
     return None if shown == DASH else shown
 
 

@@ -104,6 +104,17 @@ def test_medians_with_spread_and_ratios() -> None:
     assert "1.17 KiB" in shown  # 120,000 bytes of WAL for 100 jobs
 
 
+def test_a_ratio_is_the_median_of_the_rounds_own_everywhere() -> None:
+    """The machine halved its speed twice: both medians are 40, and in each round but one an arm was half as fast."""
+    speeds = {"classic": (90, 20, 40), "delegated": (45, 40, 20)}
+    runs = {arm: [run(arm, speed=speed) for speed in of_arm] for arm, of_arm in speeds.items()}
+    drifted = Comparison("single", 3, runs)
+    half, no = "\N{MULTIPLICATION SIGN}0.50", "\N{MULTIPLICATION SIGN}1.00"
+    assert f"40.0 {half} 20.0\N{EN DASH}45.0" in Page(page([drifted])).text
+    workflows_per_s, latency, operations = re.findall("\N{MULTIPLICATION SIGN}[0-9.]+", plot([drifted]))
+    assert (workflows_per_s, latency, operations) == (half, "\N{MULTIPLICATION SIGN}2.00", no)
+
+
 def test_how_to_repeat_it() -> None:
     found = comparison("classic", "delegated")
     words = "--arms classic,delegated --scenario single --rounds 3 --workflows 100 --jobs 1 --concurrency 10"
