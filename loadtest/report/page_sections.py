@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from loadtest.arms import ARMS
 from loadtest.comparison import Comparison
 from loadtest.options import OPTION_NAMES
 from loadtest.report.page_bars import BarPlot
@@ -17,7 +18,7 @@ from loadtest.report.page_style import arm_classes
 from loadtest.report.page_table import Line, counts_jobs, table
 from loadtest.report.page_text import DASH, clean, times
 
-_YARDSTICKS: Final = frozenset({"floor", "local"})
+_YARDSTICKS: Final = frozenset(name for name, arm in ARMS.items() if not arm.runs_jobs)
 _OPTIONS: Final = frozenset(
     {"workflows", "jobs", "concurrency", "rate", "duration", "timeout", "temporal", *OPTION_NAMES}
 )
@@ -142,7 +143,7 @@ def _headlines(comparison: Comparison, arms: Mapping[str, str]) -> list[Headline
     found = []
     jobs = counts_jobs(comparison)
     for arm in comparison.runs:
-        if arm in {comparison.baseline, *_YARDSTICKS}:
+        if arm == comparison.baseline or arm in _YARDSTICKS:
             continue
         ratio = comparison.ratio(arm, comparison.baseline)
         rate = ratio.jobs_per_s if jobs else ratio.workflows_per_s

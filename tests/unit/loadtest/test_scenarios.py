@@ -61,7 +61,8 @@ def test_payloads_that_travel_together_must_fit_a_message() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ConfigurationError, match="single, fanout, sequence, sleep, burst, steady, backlog, mixed"):
         scenario_named("double")
-    with pytest.raises(ConfigurationError, match="floor, local, classic, standalone, delegated, drop-in, "):
+    arms = "floor, local, classic, standalone, delegated, drop-in, drop-in-worker"
+    with pytest.raises(ConfigurationError, match=arms):
         arm_named("modern")
 
 
