@@ -44,7 +44,8 @@ class PluginOptions:
     patch: bool = True
     """With `intercept`: leave workflow runs that began before alone, at the cost of one marker per run."""
     gather: timedelta = GATHER
-    """How long a worker that is short of processor time may gather jobs to enqueue them together; zero: never."""
+    """How long a worker may gather jobs to enqueue them together while it is short of processor time, or workflows wait
+    for their first task; zero: never. A start delay looks like such a wait."""
     connections: int = 4
     """Most connections to PostgreSQL, besides one that listens and one that renews the lease."""
 
@@ -82,6 +83,7 @@ class DelegatorPlugin(SimplePlugin):
         self._settings = settings or Settings.load()
         self._types = collect_types(delegated)
         self._activities = DelegatorActivities()
+        self._busyness = Busyness(options.gather)
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
@@ -119,6 +121,7 @@ class DelegatorPlugin(SimplePlugin):
             self._types if self._options.intercept else {},
             converter,
             patch=self._options.patch,
+            first_task_waited=self._busyness.workflow_waited,
         )
 
     @asynccontextmanager
@@ -140,9 +143,7 @@ class DelegatorPlugin(SimplePlugin):
             waiter = await stack.enter_async_context(
                 InlineWaiter(pool, url, lease, linger=options.linger.total_seconds())
             )
-            enqueuer = await stack.enter_async_context(
-                Enqueuer(pool, tables, namespace, gather=Busyness(options.gather).pause)
-            )
+            enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
             policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
             self._activities.start(EnqueueParts(pool, enqueuer, waiter, policy, lease, converter))
             stack.callback(self._activities.stop)

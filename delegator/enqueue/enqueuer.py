@@ -18,8 +18,8 @@ from delegator.connection_state import ConnectionState
 from delegator.store.database import TRANSIENT, Pool, first_line
 from delegator.store.queue_table import NewJob, QueueTable
 
-GATHER = timedelta(milliseconds=50)
-"""How long jobs may gather in a process that has no time to spare, unless told otherwise."""
+GATHER = timedelta(milliseconds=100)
+"""How long jobs may gather where time is short, unless told otherwise."""
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import FrameType
@@ -40,6 +40,7 @@ class DelegationInterceptor(Interceptor):
         converter: DataConverter,
         *,
         patch: bool,
+        first_task_waited: Callable[[float], None],
     ) -> None:
         """Prepare the interceptor.
 
@@ -47,26 +48,36 @@ class DelegationInterceptor(Interceptor):
             intercepted: the types whose `execute_activity` calls are delegated, by name.
             converter: the client's data converter.
             patch: ask `workflow.patched` once per workflow, so that runs in flight stay as they began.
+            first_task_waited: told, from the workflows' threads, for how many seconds a workflow's first task waited.
         """
         self._intercepted = intercepted
         self._converter = converter
         self._patch = patch
+        self._first_task_waited = first_task_waited
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
     ) -> type[WorkflowInboundInterceptor] | None:
         """Return the interceptor class for a workflow; see the base class."""
-        intercepted, patch = self._intercepted, self._patch
+        intercepted, patch, first_task_waited = self._intercepted, self._patch, self._first_task_waited
         failure_converter, default = self._converter.failure_converter_class, is_default(self._converter)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                delegations = Delegations.install(outbound.info().run_id, failure_converter(), is_default=default)
+                info = outbound.info()
+                if _began_at_once(info) and not workflow.unsafe.is_replaying():
+                    first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
+                delegations = Delegations.install(info.run_id, failure_converter(), is_default=default)
                 if intercepted:
                     outbound = _Outbound(outbound, delegations, intercepted, patch=patch)
                 super().init(outbound)
 
         return Inbound
+
+
+def _began_at_once(info: workflow.Info) -> bool:
+    """Return whether the first task was due when the run began, and not after a cron schedule's or a retry's delay."""
+    return info.attempt == 1 and info.cron_schedule is None and info.continued_run_id is None
 
 
 class _Outbound(WorkflowOutboundInterceptor):

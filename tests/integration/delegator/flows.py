@@ -450,4 +450,22 @@ class LargeResults:
         return [len(result) for result in await delegate_map(tasks.large_result, sizes)]
 
 
+@workflow.defn
+class BeginsAgain:
+    """Fails, is retried, and goes on as a new run: three runs, of which only the first begins at once."""
+
+    @workflow.run
+    async def run(self, runs: int = 0) -> int:
+        if workflow.info().attempt == 1 and not runs:
+            raise ApplicationError("to be retried")
+        if not runs:
+            workflow.continue_as_new(1)
+        return runs
+
+    @workflow.query
+    def answers(self) -> bool:
+        """Make a worker that forgot this run replay it."""
+        return True
+
+
 ALL = [value for value in list(globals().values()) if hasattr(value, "__temporal_workflow_definition")]
