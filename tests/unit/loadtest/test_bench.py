@@ -50,6 +50,13 @@ def test_less_is_better_for_costs(percent: float, verdict: Verdict) -> None:
     assert _line("idle worker").judge({"idle": {"worker_percent": percent}}) == (percent, verdict)
 
 
+def test_a_large_backlog_is_compared_with_small_ones_before_and_after_it() -> None:
+    rates = {"backlog-before": 30_000.0, "backlog": 18_000.0, "backlog-after": 10_000.0}
+    results = {name: {"arms": {"delegator": {"jobs_per_s": rate}}} for name, rate in rates.items()}
+    line = _line("backlog of 1,000,000: drain rate / that of 10,000")
+    assert line.judge(results) == (0.9, Verdict.STRETCH)
+
+
 def test_what_can_not_be_divided_has_not_run() -> None:
     line = _line("single, 150 in flight: delegated / classic, workflows/s")
     assert line.judge(_single(None)) == (None, Verdict.NOT_RUN)
