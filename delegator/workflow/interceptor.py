@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.converter import DataConverter
 from temporalio.worker import (
+    ExecuteWorkflowInput,
     Interceptor,
     StartActivityInput,
     WorkflowInboundInterceptor,
@@ -64,20 +65,27 @@ class DelegationInterceptor(Interceptor):
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                info = outbound.info()
-                if _began_at_once(info) and not workflow.unsafe.is_replaying():
-                    first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
-                delegations = Delegations.install(info.run_id, failure_converter(), is_default=default)
+                delegations = Delegations.install(outbound.info().run_id, failure_converter(), is_default=default)
                 if intercepted:
                     outbound = _Outbound(outbound, delegations, intercepted, patch=patch)
                 super().init(outbound)
+
+            async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+                # Not in `init`: there a replay can't be told from a first run yet.
+                info = workflow.info()
+                if _began_at_once(info) and not workflow.unsafe.is_replaying():
+                    first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
+                return await super().execute_workflow(input)
 
         return Inbound
 
 
 def _began_at_once(info: workflow.Info) -> bool:
-    """Return whether the first task was due when the run began, and not after a cron schedule's or a retry's delay."""
-    return info.attempt == 1 and info.cron_schedule is None and info.continued_run_id is None
+    """Return whether the first task was due when the run began, and not after the delay of a cron schedule or a retry.
+
+    A retry continues the run that failed.
+    """
+    return info.cron_schedule is None and info.continued_run_id is None
 
 
 class _Outbound(WorkflowOutboundInterceptor):

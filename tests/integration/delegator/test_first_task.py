@@ -4,37 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
+import pytest
+from temporalio.client import WorkflowContinuedAsNewError
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
 from delegator.sandbox import delegating_runner
 from delegator.workflow.interceptor import DelegationInterceptor
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import Environment
+from tests.integration.delegator.environment import PATIENT, Environment
 
 
-async def test_the_wait_for_a_worker_is_told_once(engine: Environment):
-    waits: list[float] = []
+def listening_worker(engine: Environment, waits: list[float], task_queue: str) -> Worker:
+    """A worker that notes the waits it is told, and forgets every workflow."""
     converter = engine.client.data_converter
-    config: Any = {
-        "task_queue": f"first task {uuid.uuid4()}",
-        "workflows": [flows.BeginsAgain],
-        "interceptors": [DelegationInterceptor({}, converter, patch=False, first_task_waited=waits.append)],
-        "workflow_runner": delegating_runner(None, converter),
-        "max_cached_workflows": 0,
-    }
+    return Worker(
+        engine.client,
+        task_queue=task_queue,
+        workflows=[flows.BeginsAgain],
+        interceptors=[DelegationInterceptor({}, converter, patch=False, first_task_waited=waits.append)],
+        workflow_runner=delegating_runner(None, converter),
+        max_cached_workflows=0,
+    )
+
+
+async def test_the_wait_for_a_worker_is_told(engine: Environment):
+    waits: list[float] = []
+    task_queue = f"first task {uuid.uuid4()}"
     begun = asyncio.get_running_loop().time()
     handle = await engine.start(
         flows.BeginsAgain.run,
-        task_queue=config["task_queue"],
+        task_queue=task_queue,
         retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100)),
     )
     await asyncio.sleep(0.5)
-    async with Worker(engine.client, **config):
+    async with listening_worker(engine, waits, task_queue):
+        assert await engine.result(handle) == 1
+        assert len(waits) == 1, "retries and later runs do not begin when they are due"
+        assert 0.5 <= waits[0] < asyncio.get_running_loop().time() - begun
+
+
+async def test_a_replay_is_no_wait(engine: Environment):
+    waits: list[float] = []
+    task_queue = f"first task {uuid.uuid4()}"
+    async with listening_worker(engine, waits, task_queue):
+        handle = await engine.start(flows.BeginsAgain.run, 1, task_queue=task_queue)
         assert await engine.result(handle) == 1
         assert await handle.query(flows.BeginsAgain.answers)
-    assert len(waits) == 1, "retries, later runs and replays do not begin when they are due"
-    assert 0.5 <= waits[0] < asyncio.get_running_loop().time() - begun
+    assert len(waits) == 1
+
+
+async def test_a_schedule_is_no_wait(engine: Environment):
+    waits: list[float] = []
+    task_queue = f"first task {uuid.uuid4()}"
+    async with listening_worker(engine, waits, task_queue):
+        handle = await engine.start(flows.BeginsAgain.run, 1, task_queue=task_queue, cron_schedule="@every 1s")
+        first = engine.client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        with pytest.raises(WorkflowContinuedAsNewError):  # it is over, and the next one has been scheduled
+            await first.result(follow_runs=False)
+        await engine.client.get_workflow_handle(handle.id).terminate()
+    assert waits == []
+
+
+async def test_a_worker_gathers_after_workflows_waited_for_it(engine: Environment):
+    task_queue = f"backlog {uuid.uuid4()}"
+    options = replace(PATIENT, gather=timedelta(seconds=10))
+    late = [await engine.start(flows.Sequence_.run, "delegate", 1, task_queue=task_queue) for _ in range(20)]
+    await asyncio.sleep(2)
+    async with engine.worker(options, task_queue=task_queue, workflows=[flows.Sequence_]):
+        for handle in late:
+            assert await engine.result(handle) == [0]
+        begun = asyncio.get_running_loop().time()
+        assert await engine.execute(flows.Sequence_.run, "delegate", 1, task_queue=task_queue) == [0]
+        # A tenth of the average wait, in which one that did not have to wait counts for a fifth.
+        assert asyncio.get_running_loop().time() - begun >= 0.1 * (0.8 * 1.9 - 0.1)
