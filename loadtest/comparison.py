@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from loadtest.costs.model import Costs
@@ -15,7 +15,7 @@ _ALIKE: Final = frozenset({"workflows", "jobs", "concurrency", "payload_bytes"})
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One arm's numbers divided by another's, in the same round; None where the divisor is zero or missing."""
+    """One arm's numbers divided by another's; None where no round has a number and a divisor."""
 
     workflows_per_s: float | None
     """Above 1: more throughput."""
@@ -25,26 +25,6 @@ class Ratio:
     """Below 1: faster."""
     latency_p99: float | None
     """Below 1: faster."""
-
-    @classmethod
-    def of(cls, numerator: RunResult, denominator: RunResult) -> Ratio:
-        """Divide."""
-        above, below = numerator.latency_ms, denominator.latency_ms
-        return cls(
-            workflows_per_s=_divide(numerator.workflows_per_s, denominator.workflows_per_s),
-            jobs_per_s=_divide(numerator.jobs_per_s, denominator.jobs_per_s),
-            latency_p50=_divide(above.p50, below.p50) if above and below else None,
-            latency_p99=_divide(above.p99, below.p99) if above and below else None,
-        )
-
-    @classmethod
-    def median(cls, rounds: Sequence[Ratio]) -> Ratio:
-        """Return the medians of several rounds' ratios.
-
-        The speed of a shared machine drifts. Runs of the same round are the closest together, so what is divided first
-        is what was measured under the same conditions.
-        """
-        return cls(*(median_of(getattr(one, field.name) for one in rounds) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +54,26 @@ class Comparison:
         return sum(max(result.failed for result in results) for results in self.runs.values())
 
     def ratio(self, numerator: str, denominator: str) -> Ratio:
-        """Divide one arm's numbers by another's, round by round, and return the medians."""
-        rounds = zip(self.runs[numerator], self.runs[denominator], strict=True)
-        return Ratio.median([Ratio.of(above, below) for above, below in rounds])
+        """Divide one arm's numbers by another's; see `ratio_of`."""
+
+        def divided(value: Callable[[RunResult], float | None]) -> float | None:
+            return self.ratio_of(value, numerator, denominator)
+
+        return Ratio(
+            workflows_per_s=divided(lambda run: run.workflows_per_s),
+            jobs_per_s=divided(lambda run: run.jobs_per_s),
+            latency_p50=divided(lambda run: run.latency_ms.p50 if run.latency_ms else None),
+            latency_p99=divided(lambda run: run.latency_ms.p99 if run.latency_ms else None),
+        )
 
     def ratio_of(self, value: Callable[[RunResult], float | None], numerator: str, denominator: str) -> float | None:
-        """Divide any number of one arm's runs by another's as `ratio` does; None: no round has both.
+        """Divide a number of one arm's runs by another's, round by round, and return the median; None: there is none.
+
+        The speed of a shared machine drifts. Runs of the same round are the closest together, so what is divided first
+        is what was measured under the same conditions.
 
         Args:
-            value: finds it in a run.
+            value: finds the number in a run.
             numerator: an arm.
             denominator: another.
         """
@@ -169,7 +160,3 @@ def median_of(values: Iterable[float | None]) -> float | None:
     """Return the median of the values that are there; None: there are none."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
-
-
-def _divide(numerator: float, denominator: float) -> float | None:
-    return numerator / denominator if denominator else None

@@ -114,8 +114,10 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
             if most - least > _SHORTEST_WHISKER:
                 group.extend((line(spread, "line whisker-edge"), line(spread, "line whisker")))
         group.append(label(end + 7, y + _BAR - 1.5, number(median), kind="value"))
+        if arm == comparison.baseline:
+            continue
         ratio = comparison.ratio_of(lambda run: column.value(run, several), arm, comparison.baseline)
-        if ratio is not None and arm != comparison.baseline:
+        if ratio is not None:
             aside = end + 7 + 7.8 * len(number(median)) + 6
             group.append(label(aside, y + _BAR - 1.5, times(ratio), kind="note"))
 

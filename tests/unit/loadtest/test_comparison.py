@@ -6,10 +6,14 @@ import pytest
 
 from loadtest.comparison import Comparison, Ratio, median_run, spread
 from loadtest.costs.model import Costs, ProcessCost
-from loadtest.measure import Latency
+from loadtest.measure import Latency, RunResult
 from tests.unit.loadtest.results import result
 
 RATIO_KEYS = {"workflows_per_s", "jobs_per_s", "latency_p50", "latency_p99"}
+
+
+def divided(above: RunResult, below: RunResult) -> Ratio:
+    return Comparison("single", 1, {"below": [below], "above": [above]}).ratio("above", "below")
 
 
 def test_medians_of_rounds_but_the_worst_of_the_counts() -> None:
@@ -36,7 +40,7 @@ def test_ratios_are_of_a_round_and_then_their_median() -> None:
 
 
 def test_ratios_divide() -> None:
-    assert Ratio.of(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
+    assert divided(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
         workflows_per_s=3, jobs_per_s=3, latency_p50=0.5, latency_p99=0.5
     )
 
@@ -44,8 +48,8 @@ def test_ratios_divide() -> None:
 def test_no_ratio_to_nothing() -> None:
     floor = replace(result("floor"), jobs_per_s=0.0)
     failed = replace(result(failed=20), workflows_per_s=0.0, jobs_per_s=0.0, latency_ms=None)
-    assert Ratio.of(result(), floor).jobs_per_s is None
-    assert Ratio.of(result(), failed) == Ratio(None, None, None, None)
+    assert divided(result(), floor).jobs_per_s is None
+    assert divided(result(), failed) == Ratio(None, None, None, None)
 
 
 def test_medians_of_what_not_every_round_has() -> None:
