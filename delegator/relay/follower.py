@@ -107,6 +107,7 @@ class Follower:
             ) as copy:
                 await copy.start()
                 self._walsender = connection.pgconn.backend_pid
+                await self._see_that_it_stayed()
                 await self._stream(copy, source)
 
     async def _stream(self, copy: CopyStream, source: Source) -> None:
@@ -170,6 +171,17 @@ class Follower:
         fresh = await catalog.find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
+
+    async def _see_that_it_stayed(self) -> None:
+        """See that nobody moved the slot between the look at it and its being ours, when it can't be moved any more.
+
+        Raises:
+            DatabaseError: somebody did; the next session finds it so, and has the gap filled.
+        """
+        async with self._connect() as connection:
+            slot = await catalog.find_slot(connection, self._feed)
+        if slot is None or slot.confirmed > self._state.confirmed:
+            raise DatabaseError(f"slot {self._feed.slot} was moved while it was being taken")
 
     async def _fill_gap(self, before: datetime) -> None:
         """Re-emit what a new slot does not hold, while it is streamed already.

@@ -18,6 +18,7 @@ import pytest
 
 from delegator.dev.postgres import Postgres
 from delegator.relay import RelayHandle, running_relay
+from delegator.relay.replication import CopyStream
 from tests.support import Database, Databases
 
 from .client import STREAM, Puller, enqueue, execute, names, options, publish_every_column, relay, until
@@ -70,6 +71,11 @@ async def started(handle: RelayHandle, reconnects: int) -> None:
         return handle.relay.state.reconnects >= reconnects and handle.relay.state.connected
 
     await until(again)
+
+
+async def recreated(handle: RelayHandle) -> bool:
+    """The relay has found that its slot was lost, and streams from a new one."""
+    return handle.relay.state.slot_recreated == 1 and handle.relay.state.connected
 
 
 async def test_an_idle_slot_moves(database: Database) -> None:
@@ -277,7 +283,7 @@ async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
             "WHERE job_id IN ('j1', 'j2', 'j3')",
         )
         await drop_slot(database)
-        await started(handle, 1)
+        await until(lambda: recreated(handle))
         await enqueue(database, 1001, 1010)
 
         async def done() -> bool:
@@ -324,6 +330,15 @@ async def test_an_invalidated_slot_is_made_anew(server_directory: Any) -> None:
         server.release()
 
 
+async def move_slot(database: Database) -> None:
+    await execute(
+        database,
+        "SELECT pg_replication_slot_advance(%s, pg_current_wal_insert_lsn()) FROM ("
+        "SELECT pg_logical_emit_message(false, 'x', 'y', true) FROM pg_sleep(0)) moved",
+        database.settings.slot,
+    )
+
+
 async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -> None:
     async with relay(database) as (handle, puller):
         await enqueue(database, 1, 3)
@@ -332,16 +347,33 @@ async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -
             while True:
                 await terminate(database)
                 try:
-                    await execute(
-                        database,
-                        "SELECT pg_replication_slot_advance(%s, pg_current_wal_insert_lsn()) FROM ("
-                        "SELECT pg_logical_emit_message(false, 'x', 'y', true) FROM pg_sleep(0)) moved",
-                        database.settings.slot,
-                    )
+                    await move_slot(database)
                     break
                 except psycopg.errors.ObjectInUse:
                     continue
-        await started(handle, 1)
+        await until(lambda: recreated(handle))
+        assert set(await puller.drain()) == {"j1", "j2", "j3"}
+
+
+async def test_a_slot_moved_while_it_is_being_taken_counts_as_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = CopyStream.start
+    moves = 0
+
+    async def move_and_start(stream: CopyStream) -> None:
+        nonlocal moves
+        moves += 1
+        if moves == 1:
+            await move_slot(database)
+        await start(stream)
+
+    async with relay(database) as (handle, puller):
+        await enqueue(database, 1, 3)
+        assert await puller.drain() == ["j1", "j2", "j3"]
+        monkeypatch.setattr(CopyStream, "start", move_and_start)
+        await terminate(database)
+        await until(lambda: recreated(handle))
         assert set(await puller.drain()) == {"j1", "j2", "j3"}
 
 
