@@ -20,11 +20,11 @@ from delegator.errors import StreamError
 from delegator.health.liveness import Liveness
 from delegator.health.server import LocalHealth
 from delegator.lease import LeaseKeeper, holder_name
-from delegator.migrate.check import check
 from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
 from delegator.store.database import connection_pool
 from delegator.store.queue_table import QueueTable
+from delegator.store.schema_check import check
 from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks

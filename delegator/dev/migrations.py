@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from delegator.config import Settings
-from delegator.migrate import migrate
 
 
 async def migrate_database(url: str, queues: tuple[str, ...]) -> None:
@@ -18,4 +17,7 @@ async def migrate_database(url: str, queues: tuple[str, ...]) -> None:
     Raises:
         DelegatorError: the database refuses.
     """
+    # Here, so that whoever needs something else of `delegator.dev` does not load SQLAlchemy for it.
+    from delegator.migrate import migrate
+
     await migrate(Settings.load(database_url=SecretStr(url), queues=queues))

@@ -5,8 +5,8 @@ the drift check; `inspect` does the same without changing anything; `check` is t
 process runs when it starts.
 """
 
-from delegator.migrate.check import check
 from delegator.migrate.drift import Finding
 from delegator.migrate.runner import MigrationReport, describe, inspect, migrate
+from delegator.store.schema_check import check
 
 __all__ = ["Finding", "MigrationReport", "check", "describe", "inspect", "migrate"]

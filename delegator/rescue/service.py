@@ -22,7 +22,6 @@ from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.health.liveness import Liveness
 from delegator.health.server import HealthServer, LocalHealth
 from delegator.lease import holder_name
-from delegator.migrate.check import check
 from delegator.rescue.leader import Leadership
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
@@ -31,6 +30,7 @@ from delegator.shutdown import shutdown_signals
 from delegator.startup import wait_for
 from delegator.store.database import Pool, connection_pool
 from delegator.store.queue_table import QueueTable
+from delegator.store.schema_check import check
 from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from typing import Final
 
 from psycopg import sql
 
-from schema.models import QueuedJob
+from schema.columns import COLUMNS
+from schema.queues import BASE_TABLE
 
 UNCLAIMED: Final = sql.SQL("lease_id IS NULL AND outcome IS NULL AND retry_at IS NULL")
 """Jobs that nobody holds and that wait for nothing but their delivery."""
@@ -50,7 +51,7 @@ def reemit_statement(
         number of jobs re-emitted.
     """
     changed = {**_CHANGED, **(changes or {})}
-    names = [column.name for column in QueuedJob.__table__.columns]
+    names = COLUMNS[BASE_TABLE]
     return _STATEMENT.format(
         table=sql.Identifier(table),
         condition=condition,

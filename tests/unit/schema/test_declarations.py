@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from delegator.migrate.directory import migrations_directory, read_migrations
+from schema.columns import COLUMNS
 from schema.ddl import literal, publication_sql, queue_sql, quote, sections
 from schema.models import Base, QueuedJob
 from schema.publications import PUBLICATION
@@ -29,6 +30,10 @@ def test_the_provider_loads_the_models_as_atlas_hcl_asks_it_to() -> None:
         assert done.stdout.count(f"CREATE TABLE {table} ") == 1
     for argument in ("atlas-provider-sqlalchemy", "--path", "schema", "--dialect", "postgresql"):
         assert f'"{argument}"' in (ROOT / "atlas" / "atlas.hcl").read_text()
+
+
+def test_the_columns_are_those_of_the_models() -> None:
+    assert {name: tuple(table.columns.keys()) for name, table in Base.metadata.tables.items()} == COLUMNS
 
 
 @pytest.mark.parametrize("section", ["storage", "roles", "publication"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psycopg
+from psycopg.rows import TupleRow
+
 from delegator.config import Settings
-from delegator.errors import SchemaError
-from delegator.migrate.database import connect
+from delegator.errors import ConfigurationError, DatabaseError, SchemaError
+from delegator.store.database import connect, first_line
+from schema.columns import COLUMNS
 from schema.ddl import STATE_TABLES, quote
-from schema.models import Base, QueuedJob
-from schema.queues import queue_publication, queue_table
+from schema.queues import BASE_TABLE, queue_publication, queue_table
 
 # A column too many does no harm: that is what an older release sees while a newer one is rolled out.
 _CHECK = """
@@ -33,6 +36,7 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
 
     Raises:
         SchemaError: something is missing; one line says what, and what to run.
+        ConfigurationError: the database URL is not one.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
     used = settings.queues if queues is None else tuple(queues)
@@ -41,15 +45,28 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
     publications = [*(queue_publication(queue, settings.publication) for queue in used), *[None] * len(STATE_TABLES)]
     parameters = {"publications": publications, "names": tables, "quoted": [quote(name) for name in tables]}
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
-    async with connect(settings) as connection:
-        rows = await (await connection.execute(_CHECK, parameters)).fetchall()
-    for table, exists, columns, publication, has_publication, published in rows:
+    for table, exists, columns, publication, has_publication, published in await _read(settings, parameters):
         if not exists:
             raise SchemaError(f"table {table} is missing: {fix}")
-        model = Base.metadata.tables.get(table, Base.metadata.tables[QueuedJob.__tablename__])
-        if lacking := [column.name for column in model.columns if column.name not in columns]:
+        if lacking := [name for name in COLUMNS.get(table, COLUMNS[BASE_TABLE]) if name not in columns]:
             raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
         if publication is not None and not has_publication:
             raise SchemaError(f"publication {publication} is missing: {fix}")
         if publication is not None and not published:
             raise SchemaError(f"table {table} is not in publication {publication}: {fix}")
+
+
+async def _read(settings: Settings, parameters: dict[str, object]) -> list[TupleRow]:
+    try:
+        connection = await connect(settings.database_url.get_secret_value(), application_name="delegator-check")
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+        ) from None
+    try:
+        async with connection:
+            return await (await connection.execute(_CHECK, parameters)).fetchall()
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
+    except psycopg.Error as error:
+        raise DatabaseError(f"the database refused: {first_line(error)}") from None

@@ -1,0 +1,16 @@
+"""What processes load when they start: every worker pays for it, in seconds and in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "module", ["http_workers.pool", "http_workers.cli", "delegator.cli.serve", "delegator.cli.relay", "loadtest.worker"]
+)
+def test_a_process_that_plans_no_migrations_does_not_load_sqlalchemy(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
