@@ -42,7 +42,9 @@ def parse(text: str) -> dict[str, int] | None:
         ValueError: it is in another format.
     """
     calls: Counter[str] = Counter()
-    for family in text_string_to_metric_families(text):
+    # A server has thousands of series, of which parsing takes a third of a second.
+    ours = "".join(line for line in text.splitlines(keepends=True) if _METRIC in line)
+    for family in text_string_to_metric_families(ours):
         for sample in family.samples:
             # The server's metrics framework decides about the ending.
             if sample.name.removesuffix("_total") == _METRIC and "operation" in sample.labels:
