@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
@@ -76,6 +77,8 @@ class Load:
     fault_ended: float = 0.0
     added: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
     """The arguments of `add`."""
+    task_timeout: timedelta = TASK_TIMEOUT
+    """Of workflow tasks."""
 
     async def add(
         self, workflows: int, jobs: int, *, ms: Callable[[int], int] = lambda number: 20 + number * 37 % 180,
@@ -102,7 +105,7 @@ class Load:
         while True:
             try:
                 handle: WorkflowHandle[Any, Any] = await client.start_workflow(
-                    workflow, args=args, id=name, task_queue=self.task_queue, task_timeout=TASK_TIMEOUT
+                    workflow, args=args, id=name, task_queue=self.task_queue, task_timeout=self.task_timeout
                 )
                 break
             except RPCError:
@@ -120,7 +123,11 @@ class Load:
         async def look() -> bool:
             return sum(line["event"] == event and pid in (None, line["pid"]) for line in self.lines()) >= count
 
-        await eventually(look, what=f"{count} times {event!r}")
+        try:
+            await eventually(look, what=f"{count} times {event!r}")
+        except AssertionError:
+            await self.tell([name for name, task in self.tasks.items() if not task.done()])
+            raise
 
     def fault_over(self) -> None:
         """The recovery begins."""
@@ -152,7 +159,7 @@ class Load:
 
     async def undisturbed(self) -> float:
         """Return how many seconds the same workflows take while nothing happens to anybody."""
-        twin = Load(self.arena, f"{self.scenario}, undisturbed", self.task_queue)
+        twin = Load(self.arena, f"{self.scenario}, undisturbed", self.task_queue, task_timeout=self.task_timeout)
         began = time.monotonic()
         for workflows, jobs, options in self.added:
             await twin.add(workflows, jobs, **options)
