@@ -104,12 +104,7 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Connection]:
-    try:
-        connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
-    except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
-        ) from None
+    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
     try:
         async with connection:
             yield connection

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from delegator.errors import DatabaseError
+from delegator.errors import ConfigurationError, DatabaseError
 from delegator.store.arrays import with_arrays
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -38,6 +38,7 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
         silence: how long packets may stay unacknowledged before the connection counts as lost.
 
     Raises:
+        ConfigurationError: `database_url` is not one.
         DatabaseError: the server can't be reached or refuses us.
     """
     try:
@@ -50,6 +51,10 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+        ) from None
 
 
 @asynccontextmanager
@@ -73,6 +78,7 @@ async def connection_pool(
             which a batch had better read the whole table where that has a few hundred pages, full or not.
 
     Raises:
+        ConfigurationError: `database_url` is not one.
         DatabaseError: the server can't be reached at the start.
     """
     await (await connect(database_url, application_name=application_name, silence=silence)).close()

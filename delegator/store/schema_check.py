@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DatabaseError, SchemaError
+from delegator.errors import DatabaseError, SchemaError
 from delegator.store.database import connect, first_line
 from schema.columns import COLUMNS
 from schema.ddl import STATE_TABLES, quote
@@ -57,12 +57,7 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
 
 
 async def _read(settings: Settings, parameters: dict[str, object]) -> list[TupleRow]:
-    try:
-        connection = await connect(settings.database_url.get_secret_value(), application_name="delegator-check")
-    except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
-        ) from None
+    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator-check")
     try:
         async with connection:
             return await (await connection.execute(_CHECK, parameters)).fetchall()
