@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from typing import Final
 
@@ -10,6 +11,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 _METRIC: Final = "persistence_requests"
+_SERIES: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*[{ ]").match
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)  # seconds
 _LAG: Final = 1.2  # seconds; the server's metrics framework (tally) publishes once a second what it has counted
 
@@ -42,8 +44,8 @@ def parse(text: str) -> dict[str, int] | None:
         ValueError: it is in another format.
     """
     calls: Counter[str] = Counter()
-    # A server has thousands of series, of which parsing takes a third of a second.
-    ours = "".join(line for line in text.splitlines(keepends=True) if _METRIC in line)
+    # Parsing takes a third of a second for a server's thousands of series; what is none is for the parser to refuse.
+    ours = "".join(line for line in text.splitlines(keepends=True) if _METRIC in line or not _SERIES(line))
     for family in text_string_to_metric_families(ours):
         for sample in family.samples:
             # The server's metrics framework decides about the ending.

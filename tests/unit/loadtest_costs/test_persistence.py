@@ -26,11 +26,11 @@ def test_the_ending_that_other_frameworks_add() -> None:
     assert parse(text) == {"GetTask": 4}
 
 
-@pytest.mark.parametrize("text", ["# TYPE up gauge\nup 1\n", "<html>no metrics here</html>"])
-def test_another_programs_answer(text: str) -> None:
-    assert parse(text) is None
+def test_another_programs_metrics() -> None:
+    assert parse("# TYPE up gauge\nup 1\n") is None
 
 
-def test_another_format_is_a_value_error() -> None:
+@pytest.mark.parametrize("text", ["<html>no metrics here</html>", '{"persistence_requests": 1}'])
+def test_other_formats_are_value_errors(text: str) -> None:
     with pytest.raises(ValueError):
-        parse('{"persistence_requests": 1}')
+        parse(text)
