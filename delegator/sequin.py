@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
+from delegator.store.database import no_database_url
 from schema.publications import PUBLICATION
 from schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
 
@@ -73,9 +74,7 @@ def _database(settings: Settings, queue: str) -> Mapping[str, object]:
     try:
         target = conninfo_to_dict(settings.database_url.get_secret_value())
     except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
-        ) from None
+        raise no_database_url() from None
     user = str(target.get("user") or "postgres")
     return {
         "name": _database_name(queue),

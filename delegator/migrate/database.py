@@ -10,7 +10,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DatabaseError
+from delegator.errors import DatabaseError
+from delegator.store.database import no_database_url
 
 LOCK_TIMEOUT_S = 60
 """How long a migration waits for a lock, another migration's included."""
@@ -40,9 +41,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to the database: {first_line(error)}; set DELEGATOR_DATABASE_URL") from None
     except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
-        ) from None
+        raise no_database_url() from None
     try:
         async with connection:
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")

@@ -52,9 +52,7 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
     except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
-        ) from None
+        raise no_database_url() from None
 
 
 @asynccontextmanager
@@ -107,6 +105,13 @@ async def connection_pool(
         yield pool
     finally:
         await pool.close()
+
+
+def no_database_url() -> ConfigurationError:
+    """Return the error for a database URL that libpq can't read, which psycopg calls a ProgrammingError."""
+    return ConfigurationError(
+        "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+    )
 
 
 async def _read_by_key(connection: Connection) -> None:
