@@ -16,9 +16,11 @@ from temporalio.converter import PayloadCodec
 
 from delegator.backoff import Backoff
 from delegator.completion.failures import failed_outcome
+from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import GiveUp, decide
+from delegator.completion.runs import RunKey
 from delegator.completion.sealing import seal, seal_all
-from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.completion.signals import SignalSender
 from delegator.connection_state import ConnectionState
 from delegator.store import dead_letter_table
 from delegator.store.database import TRANSIENT, Connection, Pool, first_line

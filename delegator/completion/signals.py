@@ -7,18 +7,18 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from enum import StrEnum
-from typing import NamedTuple
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import RetryState, WorkflowExecutionStatus
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, SignalWorkflowExecutionRequest
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.backoff import Backoff
 from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
+from delegator.completion.runs import RunKey, Runs
 from delegator.connection_state import ConnectionState
 from delegator.store.database import first_line
 from delegator.wire.frames import to_payload
@@ -26,104 +26,15 @@ from delegator.wire.outcomes import SIGNAL_NAME, Outcome, pack_signal
 
 _log = logging.getLogger(__name__)
 
-_MOST_OUTCOMES = 2_000
-_MOST_BYTES = 1024 * 1024
-_BUSY_BATCH = 4
-_FIRST_PAUSE = 0.01
-_SHORT_PAUSE = 0.25
-_LONGEST_PAUSE = 2.0
-_PAUSE_SHARE = 0.25
-_FREE_SIGNALS = 200
-_PAUSE_PER_SIGNAL = 0.001
-_LONGEST_SPARING_PAUSE = 2.0
 _FORGOTTEN_AFTER = 5.0
 _SMALL = 16 * 1024
-
-
-class RunKey(NamedTuple):
-    """The workflow run that enqueued a job."""
-
-    namespace: str
-    workflow_id: str
-    run_id: str
-
-
-class Delivery(StrEnum):
-    """What became of outcomes."""
-
-    DELIVERED = "delivered"
-    """They stand in the history of the run, or of the one that follows it."""
-    ORPHANED = "orphaned"
-    """Nobody waits any more: the chain of runs is closed."""
-
-
-class _Parcel:
-    """What one caller of `deliver` waits for."""
-
-    __slots__ = ("_left", "_orphaned", "future")
-
-    def __init__(self, count: int) -> None:
-        self.future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        self._left = count
-        self._orphaned = False
-
-    def delivered(self, delivery: Delivery) -> None:
-        """Take note of one outcome."""
-        self._left -= 1
-        self._orphaned = self._orphaned or delivery is Delivery.ORPHANED
-        if not self._left and not self.future.done():
-            self.future.set_result(Delivery.ORPHANED if self._orphaned else Delivery.DELIVERED)
-
-    def failed(self, error: Exception) -> None:
-        """Let the caller see what went wrong; what was delivered before may be delivered again."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Entry(NamedTuple):
-    job_id: str
-    outcome: Outcome
-    parcel: _Parcel
-
-
-class _Mailbox:
-    __slots__ = ("arrived", "busy_since", "entries", "pause", "sent")
-
-    def __init__(self) -> None:
-        self.entries: list[_Entry] = []
-        self.arrived = asyncio.Event()
-        self.busy_since: float | None = None
-        self.pause = 0.0
-        self.sent = 0
-
-    def pause_after(self, batch: int, now: float) -> float:
-        """Return the pause before the next signal: none while outcomes come one by one, growing while they pour in.
-
-        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out grow with
-        the logarithm of its length, and their delay stays in proportion to it. A run that has got many signals is
-        spared more of them: Temporal allows 10,000 a run.
-
-        Args:
-            batch: outcomes in the signal just sent.
-            now: monotonic, in seconds.
-        """
-        self.sent += 1
-        if batch > _BUSY_BATCH:
-            if self.busy_since is None:
-                self.busy_since = now
-            longest = max(_SHORT_PAUSE, min(_LONGEST_PAUSE, (now - self.busy_since) * _PAUSE_SHARE))
-            self.pause = min(longest, self.pause * 2 or _FIRST_PAUSE)
-        else:
-            self.busy_since, self.pause = None, 0.0
-        sparing = min(_LONGEST_SPARING_PAUSE, (self.sent - _FREE_SIGNALS) * _PAUSE_PER_SIGNAL)
-        return max(self.pause, sparing)
 
 
 class SignalSender:
     """Sends outcomes to workflow runs: at once to a quiet run, coalesced to a busy one.
 
-    At most one signal to a run is under way, and the pause between two grows while more keep coming, because each
-    costs the run an event and perhaps a workflow task.
+    At most one signal to a run is under way, and the pause between two that are not full grows while more keep coming,
+    because each costs the run an event and perhaps a workflow task. Few are sent while a workflow task is under way.
     """
 
     def __init__(self, client: Client, *, identity: str, state: ConnectionState | None = None) -> None:
@@ -137,9 +48,10 @@ class SignalSender:
         self._client = client
         self._identity = identity
         self._state = state
-        self._mailboxes: dict[RunKey, _Mailbox] = {}
+        self._mailboxes: dict[RunKey, Mailbox] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self._limit = asyncio.Semaphore(64)
+        self._runs = Runs(client, self._pause)
 
     async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
         """Bring outcomes to a run and say what became of them. Waits for as long as Temporal is away.
@@ -149,16 +61,15 @@ class SignalSender:
         """
         if not outcomes:
             return Delivery.DELIVERED
-        parcel = _Parcel(len(outcomes))
-        entries = [_Entry(job_id, outcome, parcel) for job_id, outcome in outcomes]
+        parcel = Parcel(len(outcomes))
+        entries = [Entry(job_id, outcome, parcel) for job_id, outcome in outcomes]
         mailbox = self._mailboxes.get(key)
         if mailbox is None:
-            mailbox = self._mailboxes[key] = _Mailbox()
+            mailbox = self._mailboxes[key] = Mailbox()
             sender = asyncio.create_task(self._serve(key, mailbox), name="signals")
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
-        mailbox.entries += entries
-        mailbox.arrived.set()
+        mailbox.add(entries)
         return await parcel.future
 
     async def close(self) -> None:
@@ -167,18 +78,20 @@ class SignalSender:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
 
-    async def _serve(self, key: RunKey, mailbox: _Mailbox) -> None:
-        batch: list[_Entry] = []
+    async def _serve(self, key: RunKey, mailbox: Mailbox) -> None:
+        batch: list[Entry] = []
         try:
             while mailbox.entries:
-                batch, mailbox.entries = _cut(mailbox.entries)
-                mailbox.arrived.clear()
+                if mailbox.may_overflow:
+                    await self._runs.workflow_task_ended(key)
+                    mailbox.was_seen()
+                batch = mailbox.take()
                 async with self._limit:
                     await self._settle(key, batch)
                 pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
-                    await asyncio.sleep(pause)
+                    await mailbox.gather(pause)
                 if not mailbox.entries:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_FORGOTTEN_AFTER):
@@ -188,7 +101,7 @@ class SignalSender:
             for entry in (*batch, *mailbox.entries):
                 entry.parcel.future.cancel()
 
-    async def _settle(self, key: RunKey, batch: Sequence[_Entry]) -> None:
+    async def _settle(self, key: RunKey, batch: Sequence[Entry]) -> None:
         try:
             delivery = await self._send(key, [(entry.job_id, entry.outcome) for entry in batch])
         except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery
@@ -218,7 +131,7 @@ class SignalSender:
                 await self._client.workflow_service.signal_workflow_execution(request)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    successor = await self._successor(key, backoff)
+                    successor = await self._runs.successor(key)
                     if successor is None or successor == request.workflow_execution.run_id:
                         return Delivery.ORPHANED
                     request.workflow_execution.run_id = successor
@@ -257,45 +170,7 @@ class SignalSender:
         )
         return await self._send(key, [(job_id, told)])
 
-    async def _successor(self, key: RunKey, backoff: Backoff) -> str | None:
-        """Return the open run that continues the closed one (reset, continue-as-new, retry); None: there is none."""
-        first = await self._describe(key, key.run_id, backoff)
-        current = await self._describe(key, "", backoff)
-        if first is None or current is None or first[1] != current[1]:
-            return None
-        return current[0] if current[2] else None
-
-    async def _describe(self, key: RunKey, run_id: str, backoff: Backoff) -> tuple[str, str, bool] | None:
-        request = DescribeWorkflowExecutionRequest(
-            namespace=key.namespace, execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=run_id)
-        )
-        while True:
-            try:
-                reply = await self._client.workflow_service.describe_workflow_execution(request)
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                await self._pause(error, backoff)
-            except RuntimeError as error:
-                await self._pause(error, backoff)
-            else:
-                info = reply.workflow_execution_info
-                running = info.status in (
-                    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
-                    WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
-                )
-                return info.execution.run_id, info.first_run_id, running
-
     async def _pause(self, error: Exception, backoff: Backoff) -> None:
         if self._state is not None:
             self._state.lost(first_line(error))
         await backoff.sleep()
-
-
-def _cut(entries: list[_Entry]) -> tuple[list[_Entry], list[_Entry]]:
-    size = 0
-    for position, entry in enumerate(entries):
-        size += len(entry.outcome.body)
-        if position and (position >= _MOST_OUTCOMES or size > _MOST_BYTES):
-            return entries[:position], entries[position:]
-    return entries, []

@@ -11,8 +11,10 @@ from datetime import timedelta
 from temporalio.converter import PayloadCodec
 
 from delegator.backoff import Backoff
+from delegator.completion.mailbox import Delivery
+from delegator.completion.runs import RunKey
 from delegator.completion.sealing import unseal
-from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.completion.signals import SignalSender
 from delegator.errors import WireError
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.postponed import Postponed

@@ -15,7 +15,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.converter import DataConverter
 
-from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.completion.mailbox import Delivery
+from delegator.completion.runs import RunKey
+from delegator.completion.signals import SignalSender
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, OutcomeKind, pack_signal
 from tests.integration.delegator import flows
@@ -112,6 +114,25 @@ async def test_signals_that_look_alike_are_both_heard(engine: Environment, signa
             assert await sender.deliver(run, [outcomes[0], outcomes[second]]) is Delivery.DELIVERED
             await sender.close()
         assert await engine.result(handle) == [7, 8, 9]
+
+
+async def test_outcomes_wait_for_the_end_of_a_workflow_task(engine: Environment, inline_queue: str):
+    """Temporal fails a workflow task beside which more than 100 signals or 2 MB of them arrive."""
+    sender = SignalSender(engine.client, identity="test")
+    many = [(f"nobody's {number}", completed("x" * 10_000)) for number in range(500)]
+    with engine.held("fills"):
+        handle = await engine.start(flows.Settled.run, id="fills", task_queue=inline_queue)
+        await engine.noted("fills", "started")
+        run = RunKey(engine.client.namespace, "fills", handle.first_execution_run_id or "")
+        delivering = asyncio.create_task(sender.deliver(run, many))
+        done, _ = await asyncio.wait([delivering], timeout=1.5)
+        assert not done
+    assert await delivering is Delivery.DELIVERED
+    await sender.close()
+    await handle.signal(flows.Settled.finish)
+    assert await engine.result(handle) == [5, 6]
+    kinds = [event.event_type for event in (await handle.fetch_history()).events]
+    assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in kinds
 
 
 async def test_a_dynamic_signal_handler_does_not_swallow_outcomes(engine: Environment, signal_queue: str):

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import DataConverter, PayloadCodec
 
+from delegator.completion.mailbox import Delivery
+from delegator.completion.runs import RunKey
 from delegator.completion.sealing import seal
-from delegator.completion.signals import Delivery, RunKey, SignalSender
+from delegator.completion.signals import SignalSender
 from delegator.rescue.metrics import RescueMetrics
 from delegator.rescue.sweeper import Sweeper, SweepOptions
 from delegator.rescue.teller import Teller

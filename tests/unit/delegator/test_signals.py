@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.enums.v1 import PendingWorkflowTaskState, WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse, SignalWorkflowExecutionRequest
 from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.signals import Delivery, RunKey, SignalSender, _Mailbox
+from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
+from delegator.completion.runs import RunKey
+from delegator.completion.signals import SignalSender
 from delegator.wire.outcomes import Outcome, OutcomeKind, unpack_signal
 
 KEY = RunKey("default", "w", "r1")
@@ -38,6 +40,7 @@ class Temporal:
         self.answer = answer
         self.signals: list[tuple[str, list[tuple[str, Outcome]]]] = []
         self.runs: dict[str, tuple[str, str, int]] = {}
+        self.task: Callable[[], int | RPCError | None] = lambda: None
         self.workflow_service = self
         self.data_converter = DataConverter.default
 
@@ -50,10 +53,17 @@ class Temporal:
         self.signals.append((request.workflow_execution.run_id, outcomes))
 
     async def describe_workflow_execution(self, request: Any) -> DescribeWorkflowExecutionResponse:
+        reply = DescribeWorkflowExecutionResponse()
+        task = self.task()
+        if isinstance(task, RPCError):
+            raise task
+        if task is not None:
+            reply.pending_workflow_task.state = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+            reply.pending_workflow_task.started_time.FromSeconds(task)
+            return reply
         found = self.runs.get(request.execution.run_id)
         if found is None:
             raise error(RPCStatusCode.NOT_FOUND)
-        reply = DescribeWorkflowExecutionResponse()
         info = reply.workflow_execution_info
         info.execution.run_id, info.first_run_id, info.status = found  # type: ignore[assignment]
         return reply
@@ -88,6 +98,52 @@ async def test_while_temporal_is_away_outcomes_are_kept():
     problems = [error(RPCStatusCode.UNAVAILABLE), error(RPCStatusCode.PERMISSION_DENIED), RuntimeError("not connected")]
     temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
     assert await deliver(temporal, [("a", outcome())]) is Delivery.DELIVERED
+
+
+@pytest.mark.parametrize("ends", ["the task ends", "another begins", "Temporal does not say"])
+async def test_while_a_workflow_task_runs_little_is_sent(ends: str):
+    """What comes beside it fills a buffer that Temporal limits, and nobody can see it before the task ends."""
+    sent = []
+
+    def task() -> int | RPCError | None:
+        sent.append(sum(len(outcomes) for _, outcomes in temporal.signals))
+        if len(sent) < 4:
+            return 1
+        answers = {"the task ends": None, "another begins": len(sent)}
+        return answers.get(ends, error(RPCStatusCode.PERMISSION_DENIED))
+
+    temporal = Temporal(lambda request, ids: None)
+    temporal.task = task
+    await deliver(temporal, [(str(n), outcome(bytes(50_000))) for n in range(20)])
+    assert sent[:4] == [0] * 4
+    assert sum(len(outcomes) for _, outcomes in temporal.signals) == 20
+
+
+async def test_of_signals_that_come_one_by_one_few_are_sent_beside_a_workflow_task():
+    temporal = Temporal(lambda request, ids: None)
+    temporal.task = lambda: 1
+    sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
+    for number in range(16):
+        await sender.deliver(KEY, [(str(number), outcome())])
+    held = asyncio.create_task(sender.deliver(KEY, [("held", outcome())]))
+    await asyncio.wait([held], timeout=0.2)
+    assert not held.done() and len(temporal.signals) == 16
+    temporal.task = lambda: 2
+    await held
+    await sender.close()
+
+
+async def test_what_fills_a_signal_waits_for_no_more():
+    parcel = Parcel(1)
+    for entries in ([Entry("a", outcome(), parcel)] * 2_000, [Entry("a", outcome(bytes(1_000_000)), parcel)]):
+        mailbox = Mailbox()
+        mailbox.add([Entry("first", outcome(), parcel)])
+        gathering = asyncio.create_task(mailbox.gather(60))
+        await asyncio.sleep(0)
+        assert not gathering.done()
+        mailbox.add(entries)
+        async with asyncio.timeout(10):
+            await gathering
 
 
 class NoKey(PayloadCodec):
@@ -152,7 +208,7 @@ async def test_a_closed_run(runs: dict[str, tuple[str, str, int]], delivery: Del
 
 def pace(batch: int, rate: float, seconds: float) -> list[float]:
     """Return when signals leave, if each finds `batch` outcomes."""
-    mailbox, now, times = _Mailbox(), 0.0, []
+    mailbox, now, times = Mailbox(), 0.0, []
     while now < seconds:
         times.append(now)
         now += rate + mailbox.pause_after(batch, now)
@@ -160,7 +216,7 @@ def pace(batch: int, rate: float, seconds: float) -> list[float]:
 
 
 def test_outcomes_that_come_one_by_one_are_signalled_at_once():
-    mailbox = _Mailbox()
+    mailbox = Mailbox()
     assert [mailbox.pause_after(1, now / 10) for now in range(100)] == [0.0] * 100
 
 
@@ -179,7 +235,7 @@ def test_a_pause_stays_in_proportion():
 
 
 def test_a_run_that_got_many_signals_is_spared():
-    mailbox = _Mailbox()
+    mailbox = Mailbox()
     pauses = [mailbox.pause_after(1, 0.0) for _ in range(10_000)]
     assert pauses[199] == 0.0 and pauses[1_200] == pytest.approx(1.0, abs=0.01) and pauses[-1] == 2.0
     assert sum(pauses) > 10_000

@@ -1,0 +1,152 @@
+"""The outcomes that wait to be signalled to one workflow run, and when its next signal is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import StrEnum
+from typing import NamedTuple
+
+from delegator.wire.outcomes import Outcome
+
+_MOST_OUTCOMES = 2_000
+_MOST_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
+_BUSY_BATCH = 4
+_FIRST_PAUSE = 0.01
+_SHORT_PAUSE = 0.25
+_LONGEST_PAUSE = 2.0
+_PAUSE_SHARE = 0.25
+_FREE_SIGNALS = 200
+_PAUSE_PER_SIGNAL = 0.001
+_LONGEST_SPARING_PAUSE = 2.0
+# Of what a workflow task leaves in the server's buffer, 100 events or 2 MB, which all workers share.
+_UNSEEN_SIGNALS = 16
+_UNSEEN_BYTES = 256 * 1024
+
+
+class Delivery(StrEnum):
+    """What became of outcomes."""
+
+    DELIVERED = "delivered"
+    """They stand in the history of the run, or of the one that follows it."""
+    ORPHANED = "orphaned"
+    """Nobody waits any more: the chain of runs is closed."""
+
+
+class Parcel:
+    """What one caller of `SignalSender.deliver` waits for."""
+
+    __slots__ = ("_left", "_orphaned", "future")
+
+    def __init__(self, count: int) -> None:
+        """Wait for `count` outcomes."""
+        self.future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        """What became of them all."""
+        self._left = count
+        self._orphaned = False
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Take note of one outcome."""
+        self._left -= 1
+        self._orphaned = self._orphaned or delivery is Delivery.ORPHANED
+        if not self._left and not self.future.done():
+            self.future.set_result(Delivery.ORPHANED if self._orphaned else Delivery.DELIVERED)
+
+    def failed(self, error: Exception) -> None:
+        """Let the caller see what went wrong; what was delivered before may be delivered again."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Entry(NamedTuple):
+    """One outcome on its way."""
+
+    job_id: str
+    outcome: Outcome
+    parcel: Parcel
+
+
+class Mailbox:
+    """One run's outcomes, until a signal takes them along."""
+
+    __slots__ = ("_bytes", "_pause", "_pouring_since", "_sent", "_unseen", "_unseen_bytes", "arrived", "entries")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.entries: list[Entry] = []
+        self.arrived = asyncio.Event()
+        """Set when outcomes come."""
+        self._bytes = 0
+        self._pouring_since: float | None = None
+        self._pause = 0.0
+        self._sent = 0
+        self._unseen = self._unseen_bytes = 0
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take outcomes that are to be sent."""
+        self.entries += entries
+        self._bytes += _size(entries)
+        self.arrived.set()
+
+    def take(self) -> list[Entry]:
+        """Return what the next signal carries."""
+        batch, self.entries = _cut(self.entries)
+        size = _size(batch)
+        self._bytes -= size
+        self._unseen += 1
+        self._unseen_bytes += size
+        self.arrived.clear()
+        return batch
+
+    @property
+    def may_overflow(self) -> bool:
+        """Whether another signal, beside those sent since `was_seen`, could be too much for one workflow task."""
+        return self._unseen >= _UNSEEN_SIGNALS or self._unseen_bytes + min(self._bytes, _MOST_BYTES) > _UNSEEN_BYTES
+
+    def was_seen(self) -> None:
+        """Take note that what was sent so far stands in history, or that no workflow task kept it from that."""
+        self._unseen = self._unseen_bytes = 0
+
+    async def gather(self, pause: float) -> None:
+        """Let outcomes gather for `pause` seconds, or until they fill a signal: from then on waiting saves none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                while len(self.entries) < _MOST_OUTCOMES and self._bytes < _MOST_BYTES:
+                    self.arrived.clear()
+                    await self.arrived.wait()
+
+    def pause_after(self, batch: int, now: float) -> float:
+        """Return the pause before the next signal: none while outcomes come one by one, growing while they pour in.
+
+        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out grow with
+        the logarithm of its length, and their delay stays in proportion to it. A run that has got many signals is
+        spared more of them: Temporal allows 10,000 a run.
+
+        Args:
+            batch: outcomes in the signal just sent.
+            now: monotonic, in seconds.
+        """
+        self._sent += 1
+        if batch > _BUSY_BATCH:
+            if self._pouring_since is None:
+                self._pouring_since = now
+            longest = max(_SHORT_PAUSE, min(_LONGEST_PAUSE, (now - self._pouring_since) * _PAUSE_SHARE))
+            self._pause = min(longest, self._pause * 2 or _FIRST_PAUSE)
+        else:
+            self._pouring_since, self._pause = None, 0.0
+        sparing = min(_LONGEST_SPARING_PAUSE, (self._sent - _FREE_SIGNALS) * _PAUSE_PER_SIGNAL)
+        return max(self._pause, sparing)
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum([len(entry.outcome.body) for entry in entries])
+
+
+def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    size = 0
+    for position, entry in enumerate(entries):
+        size += len(entry.outcome.body)
+        if position and (position >= _MOST_OUTCOMES or size > _MOST_BYTES):
+            return entries[:position], entries[position:]
+    return entries, []
