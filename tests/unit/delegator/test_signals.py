@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import PendingWorkflowTaskState, WorkflowExecutionStatus
 from temporalio.api.failure.v1 import Failure
@@ -144,6 +147,30 @@ async def test_what_fills_a_signal_waits_for_no_more():
         mailbox.add(entries)
         async with asyncio.timeout(10):
             await gathering
+
+
+@given(st.lists(st.lists(st.integers(0, 300_000), max_size=6), max_size=6), st.integers(1, 3))
+async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every: int):
+    mailbox, parcel, names = Mailbox(), Parcel(1), itertools.count()
+    arrived: list[str] = []
+    taken: list[str] = []
+
+    def take() -> None:
+        batch = mailbox.take()
+        assert batch and (len(batch) == 1 or sum(len(entry.outcome.body) for entry in batch) <= 448 * 1024)
+        taken.extend(entry.job_id for entry in batch)
+
+    for turn, sizes in enumerate(arrivals):
+        entries = [Entry(str(next(names)), outcome(bytes(size)), parcel) for size in sizes]
+        arrived += [entry.job_id for entry in entries]
+        mailbox.add(entries)
+        if turn % every == 0 and mailbox.entries:
+            take()
+    while mailbox.entries:
+        take()
+    assert taken == arrived
+    mailbox.was_seen()
+    assert not mailbox.may_overflow
 
 
 class NoKey(PayloadCodec):
