@@ -125,7 +125,8 @@ class Finisher:
                 tasks.create_task(self._finish(batch, slots), name="finish")
 
     async def drained(self) -> None:
-        """Wait until everything added is finished."""
+        """Wait until everything added is finished, without letting outcomes gather any more."""
+        self._signals.hurry()
         await self._idle.wait()
 
     async def _finish(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:

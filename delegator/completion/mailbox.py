@@ -11,7 +11,8 @@ from typing import NamedTuple
 from delegator.wire.outcomes import Outcome
 
 _MOST_OUTCOMES = 2_000
-_MOST_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
+_MOST_BYTES = 256 * 1024
+_FRAMING = 12  # bytes of an outcome beside its id and its body, at most
 _BUSY_BATCH = 4
 _FIRST_PAUSE = 0.01
 _SHORT_PAUSE = 0.25
@@ -20,7 +21,8 @@ _PAUSE_SHARE = 0.25
 _FREE_SIGNALS = 200
 _PAUSE_PER_SIGNAL = 0.001
 _LONGEST_SPARING_PAUSE = 2.0
-# Of what a workflow task leaves in the server's buffer, 100 events or 2 MB, which all workers share.
+# The server's buffer has room for 100 signals or 2 MB beside a workflow task: for those of six or seven workers, if all
+# have outcomes for one run at once.
 _UNSEEN_SIGNALS = 16
 _UNSEEN_BYTES = 256 * 1024
 
@@ -70,13 +72,32 @@ class Entry(NamedTuple):
 class Mailbox:
     """One run's outcomes, until a signal takes them along."""
 
-    __slots__ = ("_bytes", "_pause", "_pouring_since", "_sent", "_unseen", "_unseen_bytes", "arrived", "entries")
+    __slots__ = (
+        "_bytes",
+        "_pause",
+        "_pouring_since",
+        "_sent",
+        "_unseen",
+        "_unseen_bytes",
+        "arrived",
+        "entries",
+        "hurried",
+        "run_id",
+    )
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, run_id: str) -> None:
+        """Start empty.
+
+        Args:
+            run_id: the run.
+        """
+        self.run_id = run_id
+        """The run that is open, as far as we know: the one that enqueued the jobs, or one that continues it."""
         self.entries: list[Entry] = []
         self.arrived = asyncio.Event()
         """Set when outcomes come."""
+        self.hurried = False
+        """Nothing is to be waited for any more."""
         self._bytes = 0
         self._pouring_since: float | None = None
         self._pause = 0.0
@@ -99,10 +120,16 @@ class Mailbox:
         self.arrived.clear()
         return batch
 
+    def hurry(self) -> None:
+        """Wait for nothing any more: this process ends."""
+        self.hurried = True
+        self.arrived.set()
+
     @property
     def may_overflow(self) -> bool:
         """Whether another signal, beside those sent since `was_seen`, could be too much for one workflow task."""
-        return self._unseen >= _UNSEEN_SIGNALS or self._unseen_bytes + min(self._bytes, _MOST_BYTES) > _UNSEEN_BYTES
+        following = max(min(self._bytes, _MOST_BYTES), _weight(self.entries[0])) if self.entries else 0
+        return self._unseen >= _UNSEEN_SIGNALS or self._unseen_bytes + following > _UNSEEN_BYTES
 
     def was_seen(self) -> None:
         """Take note that what was sent so far stands in history, or that no workflow task kept it from that."""
@@ -112,16 +139,16 @@ class Mailbox:
         """Let outcomes gather for `pause` seconds, or until they fill a signal: from then on waiting saves none."""
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                while len(self.entries) < _MOST_OUTCOMES and self._bytes < _MOST_BYTES:
+                while len(self.entries) < _MOST_OUTCOMES and self._bytes < _MOST_BYTES and not self.hurried:
                     self.arrived.clear()
                     await self.arrived.wait()
 
     def pause_after(self, batch: int, now: float) -> float:
         """Return the pause before the next signal: none while outcomes come one by one, growing while they pour in.
 
-        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out grow with
-        the logarithm of its length, and their delay stays in proportion to it. A run that has got many signals is
-        spared more of them: Temporal allows 10,000 a run.
+        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out, as far as
+        they are not full, grow with the logarithm of its length, and their delay stays in proportion to it. A run that
+        has got many signals is spared more of those: Temporal allows 10,000 a run.
 
         Args:
             batch: outcomes in the signal just sent.
@@ -140,13 +167,17 @@ class Mailbox:
 
 
 def _size(entries: Sequence[Entry]) -> int:
-    return sum([len(entry.outcome.body) for entry in entries])
+    return sum([_weight(entry) for entry in entries])
+
+
+def _weight(entry: Entry) -> int:
+    return len(entry.outcome.body) + len(entry.job_id.encode()) + _FRAMING
 
 
 def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
     size = 0
     for position, entry in enumerate(entries):
-        size += len(entry.outcome.body)
+        size += _weight(entry)
         if position and (position >= _MOST_OUTCOMES or size > _MOST_BYTES):
             return entries[:position], entries[position:]
     return entries, []

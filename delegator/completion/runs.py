@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -16,6 +17,15 @@ from delegator.backoff import Backoff
 
 _FIRST_LOOK_AFTER = 0.01
 _LONGEST_BETWEEN_LOOKS = 0.1
+_LONGEST_HOLD = 3.0  # Within the sweeper's patience with a job past its deadline, of whose outcome nobody has heard
+_PASSING = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,
+)
 _OPEN = (
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
@@ -55,29 +65,40 @@ class Runs:
         info, now = first.workflow_execution_info, current.workflow_execution_info
         return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in _OPEN else None
 
-    async def workflow_task_ended(self, key: RunKey) -> None:
-        """Wait until no workflow task of the run is under way that was when this was called.
+    async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Wait until no workflow task of the run is under way that was when this was called; for 3 s at most.
 
         Until then signals can't be seen by the workflow, only fill the server's buffer; one that holds more than 100
         events or 2 MB makes it fail the task (`history.maximumBufferedEventsBatch` and `...SizeInBytes` of Temporal's
-        dynamic configuration). A task that local activities keep open ends with its next heartbeat. Where Temporal
-        does not say, nothing is waited for.
+        dynamic configuration). Where Temporal will not say, nothing is waited for.
+
+        Args:
+            key: the run.
+            give_up: asked now and then whether to wait no longer.
         """
-        first = await self._workflow_task(key)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LONGEST_HOLD
+        first: tuple[int, int] | None = None
         pause = _FIRST_LOOK_AFTER
-        while first is not None:
-            await asyncio.sleep(pause)
+        while not give_up() and loop.time() < until:
+            try:
+                task = await self._workflow_task(key)
+            except RPCError as error:
+                if error.status not in _PASSING:
+                    return
+            except RuntimeError:  # a lazy client that could not connect
+                pass
+            else:
+                if task is None or (first is not None and task != first):
+                    return
+                first = task
+            # No two workers look at the same moments, or what each sends then would come together.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 1.5, _LONGEST_BETWEEN_LOOKS)
-            if await self._workflow_task(key) != first:
-                return
 
     async def _workflow_task(self, key: RunKey) -> tuple[int, int] | None:
         """Return what tells the started workflow task from others: when it was started, and its attempt."""
-        try:
-            reply = await self._ask(key)
-        except (RPCError, RuntimeError):
-            return None
-        task = reply.pending_workflow_task
+        task = (await self._ask(key)).pending_workflow_task
         if task.state != PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED:
             return None
         return task.started_time.ToNanoseconds(), task.attempt

@@ -52,9 +52,12 @@ class SignalSender:
         self._senders: set[asyncio.Task[None]] = set()
         self._limit = asyncio.Semaphore(64)
         self._runs = Runs(client, self._pause)
+        self._hurried = False
 
     async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
-        """Bring outcomes to a run and say what became of them. Waits for as long as Temporal is away.
+        """Bring outcomes to a run and say what became of them.
+
+        Waits for as long as Temporal is away, and with many for the end of a workflow task.
 
         Raises:
             Exception: what the payload codec raises; nothing was sent of the outcomes beside which it did.
@@ -65,12 +68,20 @@ class SignalSender:
         entries = [Entry(job_id, outcome, parcel) for job_id, outcome in outcomes]
         mailbox = self._mailboxes.get(key)
         if mailbox is None:
-            mailbox = self._mailboxes[key] = Mailbox()
+            mailbox = self._mailboxes[key] = Mailbox(key.run_id)
+            if self._hurried:
+                mailbox.hurry()
             sender = asyncio.create_task(self._serve(key, mailbox), name="signals")
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         mailbox.add(entries)
         return await parcel.future
+
+    def hurry(self) -> None:
+        """Gather and hold back nothing any more: what is not delivered soon never will be."""
+        self._hurried = True
+        for mailbox in self._mailboxes.values():
+            mailbox.hurry()
 
     async def close(self) -> None:
         """Give up what is still to be sent."""
@@ -83,11 +94,12 @@ class SignalSender:
         try:
             while mailbox.entries:
                 if mailbox.may_overflow:
-                    await self._runs.workflow_task_ended(key)
+                    open_run = key._replace(run_id=mailbox.run_id)
+                    await self._runs.workflow_task_ended(open_run, lambda: mailbox.hurried)
                     mailbox.was_seen()
                 batch = mailbox.take()
                 async with self._limit:
-                    await self._settle(key, batch)
+                    await self._settle(key, mailbox, batch)
                 pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
@@ -101,9 +113,9 @@ class SignalSender:
             for entry in (*batch, *mailbox.entries):
                 entry.parcel.future.cancel()
 
-    async def _settle(self, key: RunKey, batch: Sequence[Entry]) -> None:
+    async def _settle(self, key: RunKey, mailbox: Mailbox, batch: Sequence[Entry]) -> None:
         try:
-            delivery = await self._send(key, [(entry.job_id, entry.outcome) for entry in batch])
+            delivery = await self._send(key, mailbox, [(entry.job_id, entry.outcome) for entry in batch])
         except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery
             for entry in batch:
                 entry.parcel.failed(error)
@@ -111,14 +123,14 @@ class SignalSender:
             for entry in batch:
                 entry.parcel.delivered(delivery)
 
-    async def _send(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
+    async def _send(self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
         payloads = [to_payload(pack_signal(outcomes))]
         codec = self._client.data_converter.payload_codec
         if codec is not None:
             payloads = await codec.encode(payloads)
         request = SignalWorkflowExecutionRequest(
             namespace=key.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
+            workflow_execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=mailbox.run_id),
             signal_name=SIGNAL_NAME,
             input=Payloads(payloads=payloads),
             identity=self._identity,
@@ -134,10 +146,10 @@ class SignalSender:
                     successor = await self._runs.successor(key)
                     if successor is None or successor == request.workflow_execution.run_id:
                         return Delivery.ORPHANED
-                    request.workflow_execution.run_id = successor
+                    request.workflow_execution.run_id = mailbox.run_id = successor
                     continue
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
-                    return await self._refused(key, outcomes, error)
+                    return await self._refused(key, mailbox, outcomes, error)
                 await self._pause(error, backoff)
             except RuntimeError as error:  # a lazy client that could not connect
                 await self._pause(error, backoff)
@@ -146,10 +158,12 @@ class SignalSender:
                     self._state.restored()
                 return Delivery.DELIVERED
 
-    async def _refused(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], error: RPCError) -> Delivery:
+    async def _refused(
+        self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
+    ) -> Delivery:
         """Send one by one what Temporal refuses together, and tell the workflow of an outcome that it refuses."""
         if len(outcomes) > 1:
-            deliveries = [await self._send(key, [outcome]) for outcome in outcomes]
+            deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
             return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
         ((job_id, outcome),) = outcomes
         _log.error("signal_refused", extra={"job_id": job_id, "bytes": len(outcome.body), "reason": first_line(error)})
@@ -168,7 +182,7 @@ class SignalSender:
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
         )
-        return await self._send(key, [(job_id, told)])
+        return await self._send(key, mailbox, [(job_id, told)])
 
     async def _pause(self, error: Exception, backoff: Backoff) -> None:
         if self._state is not None:

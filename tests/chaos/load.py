@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -150,7 +150,8 @@ class Load:
         lines = self.lines()
         finished = {(line["workflow"], line["number"]) for line in lines if line["event"] in ("end", "failed")}
         jobs = sum(len(answers) for answers in self.expected.values())
-        doubles, excused = self._doubles(lines)
+        doubles, excused, twice = self._doubles(lines)
+        await self._tell_histories(twice)
         recovery = max([end - self.fault_ended for end in ended], default=0.0) if not stuck else float("inf")
         return Outcome(
             self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
@@ -186,11 +187,7 @@ class Load:
 
     async def tell(self, stuck: Sequence[str] = (), unfinished: Sequence[tuple[Any, ...]] = ()) -> None:
         print(f"STUCK {stuck}\nUNFINISHED {unfinished}")
-        for name in stuck:
-            print(name, *[
-                f"{event.event_id} {EventType.Name(event.event_type).removeprefix('EVENT_TYPE_')}"
-                for event in (await self.handles[name].fetch_history()).events
-            ])  # fmt: skip
+        await self._tell_histories(stuck)
         print(*self.lines(), sep="\n")
         for table in ("custom_task_queue", "custom_task_queue_slow"):
             print(await self.arena.query(
@@ -202,7 +199,15 @@ class Load:
             if process.child is not None:
                 print(f"--- {process.name} {process.child.pid}\n{process.child.tail(15)}")
 
-    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int]:
+    async def _tell_histories(self, names: Iterable[str]) -> None:
+        for name in names:
+            print(name, *[
+                f"{event.event_id} {EventType.Name(event.event_type).removeprefix('EVENT_TYPE_')} "
+                f"{event.event_time.ToMilliseconds() / 1000:.2f}"
+                for event in (await self.handles[name].fetch_history()).events
+            ])  # fmt: skip
+
+    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int, set[str]]:
         runs: dict[tuple[str, int], int] = defaultdict(int)
         jobs: dict[tuple[str, int], set[str]] = defaultdict(set)
         for line in lines:
@@ -210,14 +215,16 @@ class Load:
             runs[key] += {"start": 1, "failed": -1}.get(line["event"], 0)
             jobs[key].add(line["job"])
         doubles = excused = 0
+        twice: set[str] = set()
         for key, count in runs.items():
             if count > 1:
                 doubles += count - 1
                 if jobs[key] <= self.arena.held:
                     excused += count - 1
                 else:
+                    twice.add(key[0])
                     print("TWICE", [line for line in lines if (line["workflow"], line["number"]) == key])
-        return doubles, excused
+        return doubles, excused, twice
 
 
 async def _result(client: Client, name: str) -> tuple[Any, float]:

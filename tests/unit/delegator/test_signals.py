@@ -44,6 +44,7 @@ class Temporal:
         self.signals: list[tuple[str, list[tuple[str, Outcome]]]] = []
         self.runs: dict[str, tuple[str, str, int]] = {}
         self.task: Callable[[], int | RPCError | None] = lambda: None
+        self.asked: list[str] = []
         self.workflow_service = self
         self.data_converter = DataConverter.default
 
@@ -57,7 +58,8 @@ class Temporal:
 
     async def describe_workflow_execution(self, request: Any) -> DescribeWorkflowExecutionResponse:
         reply = DescribeWorkflowExecutionResponse()
-        task = self.task()
+        self.asked.append(request.execution.run_id)
+        task = self.task() if request.execution.run_id not in self.runs else None
         if isinstance(task, RPCError):
             raise task
         if task is not None:
@@ -118,7 +120,7 @@ async def test_while_a_workflow_task_runs_little_is_sent(ends: str):
     temporal = Temporal(lambda request, ids: None)
     temporal.task = task
     await deliver(temporal, [(str(n), outcome(bytes(50_000))) for n in range(20)])
-    assert sent[:4] == [0] * 4
+    assert sent[:4] == [5] * 4
     assert sum(len(outcomes) for _, outcomes in temporal.signals) == 20
 
 
@@ -139,7 +141,7 @@ async def test_of_signals_that_come_one_by_one_few_are_sent_beside_a_workflow_ta
 async def test_what_fills_a_signal_waits_for_no_more():
     parcel = Parcel(1)
     for entries in ([Entry("a", outcome(), parcel)] * 2_000, [Entry("a", outcome(bytes(1_000_000)), parcel)]):
-        mailbox = Mailbox()
+        mailbox = Mailbox("r1")
         mailbox.add([Entry("first", outcome(), parcel)])
         gathering = asyncio.create_task(mailbox.gather(60))
         await asyncio.sleep(0)
@@ -149,15 +151,66 @@ async def test_what_fills_a_signal_waits_for_no_more():
             await gathering
 
 
+async def test_a_look_that_can_not_be_answered_now_is_taken_again():
+    temporal = Temporal(lambda request, ids: None)
+    answers: list[int | RPCError | None] = [error(RPCStatusCode.RESOURCE_EXHAUSTED), 1, 1, None]
+    sent = []
+
+    def task() -> int | RPCError | None:
+        sent.append(len(temporal.signals))
+        return answers.pop(0)
+
+    temporal.task = task
+    await deliver(temporal, [("a", outcome(bytes(300_000)))])
+    assert sent == [0] * 4 and not answers
+
+
+async def test_ids_count_too():
+    """Temporal limits what a signal takes, not what is in it for us."""
+    temporal = Temporal(lambda request, ids: None)
+    sizes = []
+
+    def measure(request: SignalWorkflowExecutionRequest, ids: list[str]) -> None:
+        sizes.append(request.ByteSize())
+
+    temporal.answer = measure
+    await deliver(temporal, [(f"{n:0>500}", outcome()) for n in range(2_000)])
+    assert len(sizes) == 4 and max(sizes) < 300_000
+
+
+async def test_the_run_that_continues_a_closed_one_is_not_flooded_either():
+    temporal = Temporal(
+        lambda request, ids: error(RPCStatusCode.NOT_FOUND) if request.workflow_execution.run_id == "r1" else None
+    )
+    temporal.runs = {"r1": ("r1", "r1", COMPLETED), "": ("r2", "r1", RUNNING)}
+    await deliver(temporal, [(str(n), outcome(bytes(200_000))) for n in range(4)])
+    assert [run_id for run_id, _ in temporal.signals] == ["r2"] * 4
+    assert temporal.asked.count("r2") >= 3
+
+
+async def test_a_process_that_ends_holds_nothing_back():
+    temporal = Temporal(lambda request, ids: None)
+    temporal.task = lambda: 1
+    sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
+    delivering = asyncio.create_task(sender.deliver(KEY, [(str(n), outcome(bytes(200_000))) for n in range(20)]))
+    await asyncio.wait([delivering], timeout=0.1)
+    assert len(temporal.signals) < 20
+    sender.hurry()
+    async with asyncio.timeout(2.5):
+        await delivering
+        await sender.deliver(KEY._replace(workflow_id="other"), [("a", outcome(bytes(300_000)))])
+    await sender.close()
+
+
 @given(st.lists(st.lists(st.integers(0, 300_000), max_size=6), max_size=6), st.integers(1, 3))
 async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every: int):
-    mailbox, parcel, names = Mailbox(), Parcel(1), itertools.count()
+    mailbox, parcel, names = Mailbox("r1"), Parcel(1), itertools.count()
     arrived: list[str] = []
     taken: list[str] = []
 
     def take() -> None:
         batch = mailbox.take()
-        assert batch and (len(batch) == 1 or sum(len(entry.outcome.body) for entry in batch) <= 448 * 1024)
+        assert batch and (len(batch) == 1 or sum(len(entry.outcome.body) for entry in batch) <= 256 * 1024)
         taken.extend(entry.job_id for entry in batch)
 
     for turn, sizes in enumerate(arrivals):
@@ -235,7 +288,7 @@ async def test_a_closed_run(runs: dict[str, tuple[str, str, int]], delivery: Del
 
 def pace(batch: int, rate: float, seconds: float) -> list[float]:
     """Return when signals leave, if each finds `batch` outcomes."""
-    mailbox, now, times = Mailbox(), 0.0, []
+    mailbox, now, times = Mailbox("r1"), 0.0, []
     while now < seconds:
         times.append(now)
         now += rate + mailbox.pause_after(batch, now)
@@ -243,7 +296,7 @@ def pace(batch: int, rate: float, seconds: float) -> list[float]:
 
 
 def test_outcomes_that_come_one_by_one_are_signalled_at_once():
-    mailbox = Mailbox()
+    mailbox = Mailbox("r1")
     assert [mailbox.pause_after(1, now / 10) for now in range(100)] == [0.0] * 100
 
 
@@ -262,7 +315,7 @@ def test_a_pause_stays_in_proportion():
 
 
 def test_a_run_that_got_many_signals_is_spared():
-    mailbox = Mailbox()
+    mailbox = Mailbox("r1")
     pauses = [mailbox.pause_after(1, 0.0) for _ in range(10_000)]
     assert pauses[199] == 0.0 and pauses[1_200] == pytest.approx(1.0, abs=0.01) and pauses[-1] == 2.0
     assert sum(pauses) > 10_000
