@@ -226,6 +226,13 @@ async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every:
     assert not mailbox.may_overflow
 
 
+async def test_a_full_signal_leaves_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Mailbox, "pause_after", lambda mailbox, batch, now: 60.0)
+    temporal = Temporal(lambda request, ids: None)
+    await deliver(temporal, [(str(n), outcome()) for n in range(6_000)])
+    assert [len(outcomes) for _, outcomes in temporal.signals] == [2_000] * 3
+
+
 class NoKey(PayloadCodec):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         raise LookupError("no key")
