@@ -52,10 +52,7 @@ class Outcome:
     doubles: int
     """Executions beyond the first of a job; attempts that failed by design are none."""
     excused: int
-    """Those of jobs whose lease or unfinished enqueue was held by what the fault hit, or whose workflow task timed out,
-
-    as those of 3 s do on a slow machine: see README, "How it works".
-    """
+    """Those of jobs whose lease or unfinished enqueue was held by what the fault hit."""
     unfinished: int
     """Rows left without an outcome."""
     recovery: float
@@ -154,11 +151,7 @@ class Load:
         finished = {(line["workflow"], line["number"]) for line in lines if line["event"] in ("end", "failed")}
         jobs = sum(len(answers) for answers in self.expected.values())
         doubles, excused, twice = self._doubles(lines)
-        for name, count in twice.items():
-            if await self._had_to_be_run_again(name):
-                excused += count
-            else:
-                await self._tell_histories([name])
+        await self._tell_histories(twice)
         recovery = max([end - self.fault_ended for end in ended], default=0.0) if not stuck else float("inf")
         return Outcome(
             self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
@@ -206,11 +199,6 @@ class Load:
             if process.child is not None:
                 print(f"--- {process.name} {process.child.pid}\n{process.child.tail(15)}")
 
-    async def _had_to_be_run_again(self, name: str) -> bool:
-        """Say whether a workflow task of a workflow timed out: its second run may enqueue anew what is done by then."""
-        events = (await self.handles[name].fetch_history()).events
-        return any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT for event in events)
-
     async def _tell_histories(self, names: Iterable[str]) -> None:
         for name in names:
             print(name, *[
@@ -219,7 +207,7 @@ class Load:
                 for event in (await self.handles[name].fetch_history()).events
             ])  # fmt: skip
 
-    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int, dict[str, int]]:
+    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int, set[str]]:
         runs: dict[tuple[str, int], int] = defaultdict(int)
         jobs: dict[tuple[str, int], set[str]] = defaultdict(set)
         for line in lines:
@@ -227,14 +215,14 @@ class Load:
             runs[key] += {"start": 1, "failed": -1}.get(line["event"], 0)
             jobs[key].add(line["job"])
         doubles = excused = 0
-        twice: dict[str, int] = defaultdict(int)
+        twice: set[str] = set()
         for key, count in runs.items():
             if count > 1:
                 doubles += count - 1
                 if jobs[key] <= self.arena.held:
                     excused += count - 1
                 else:
-                    twice[key[0]] += count - 1
+                    twice.add(key[0])
                     print("TWICE", [line for line in lines if (line["workflow"], line["number"]) == key])
         return doubles, excused, twice
 
