@@ -107,13 +107,19 @@ class Mailbox:
     def add(self, entries: Sequence[Entry]) -> None:
         """Take outcomes that are to be sent."""
         self.entries += entries
-        self._bytes += _size(entries)
+        self._bytes += sum([_weight(entry) for entry in entries])
         self.arrived.set()
 
     def take(self) -> list[Entry]:
         """Return what the next signal carries."""
-        batch, self.entries = _cut(self.entries)
-        size = _size(batch)
+        count = size = 0
+        for entry in self.entries:
+            weight = _weight(entry)
+            if count and (count >= _MOST_OUTCOMES or size + weight > _MOST_BYTES):
+                break
+            count += 1
+            size += weight
+        batch, self.entries = self.entries[:count], self.entries[count:]
         self._bytes -= size
         self._unseen += 1
         self._unseen_bytes += size
@@ -166,18 +172,5 @@ class Mailbox:
         return max(self._pause, sparing)
 
 
-def _size(entries: Sequence[Entry]) -> int:
-    return sum([_weight(entry) for entry in entries])
-
-
 def _weight(entry: Entry) -> int:
     return len(entry.outcome.body) + len(entry.job_id.encode()) + _FRAMING
-
-
-def _cut(entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    size = 0
-    for position, entry in enumerate(entries):
-        size += _weight(entry)
-        if position and (position >= _MOST_OUTCOMES or size > _MOST_BYTES):
-            return entries[:position], entries[position:]
-    return entries, []

@@ -65,7 +65,7 @@ class Runs:
         info, now = first.workflow_execution_info, current.workflow_execution_info
         return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in _OPEN else None
 
-    async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool] = lambda: False) -> None:
+    async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool]) -> None:
         """Wait until no workflow task of the run is under way that was when this was called; for 3 s at most.
 
         Until then signals can't be seen by the workflow, only fill the server's buffer; one that holds more than 100

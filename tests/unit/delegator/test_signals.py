@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -204,7 +203,7 @@ async def test_a_process_that_ends_holds_nothing_back():
 
 @given(st.lists(st.lists(st.integers(0, 300_000), max_size=6), max_size=6), st.integers(1, 3))
 async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every: int):
-    mailbox, parcel, names = Mailbox("r1"), Parcel(1), itertools.count()
+    mailbox, parcel, names = Mailbox("r1"), Parcel(1), count()
     arrived: list[str] = []
     taken: list[str] = []
 
