@@ -312,3 +312,6 @@ async def _end(components: Sequence[Component]) -> None:
 
 TASK_TIMEOUT = timedelta(seconds=3)
 """Of workflow tasks: how long Temporal waits for a dead delegator. (Its default is 10 s.)"""
+NOBODY_DIES = timedelta(seconds=30)
+"""The same where no delegator dies: a task that times out because the machine is busy, and is run again just while a
+signal comes, would enqueue anew what the signal says is done."""

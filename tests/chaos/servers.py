@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from delegator.dev.postgres import StopMode
-from tests.chaos.arena import INLINE, LEASE, SIGNALLED, Arena
+from tests.chaos.arena import INLINE, LEASE, NOBODY_DIES, SIGNALLED, Arena
 from tests.chaos.load import LONG, SCALE, Finish, Load
 
 TURNS = 5 if LONG else 1
@@ -19,7 +19,7 @@ TURNS = 5 if LONG else 1
 
 @pytest.mark.parametrize(("mode", "task_queue"), [("fast", SIGNALLED), ("immediate", INLINE)])
 async def test_restart_postgresql(field: Arena, finish: Finish, mode: StopMode, task_queue: str) -> None:
-    load = Load(field, f"restart PostgreSQL, {mode}", task_queue)
+    load = Load(field, f"restart PostgreSQL, {mode}", task_queue, task_timeout=NOBODY_DIES)
     for turn in range(TURNS):
         await load.add(6 * SCALE, 15)
         await load.noted("start", 10 * (turn + 1))
@@ -53,7 +53,7 @@ async def test_postgresql_away_for_longer_than_leases(field: Arena, finish: Fini
 
 
 async def test_terminate_all_backends(field: Arena, finish: Finish) -> None:
-    load = Load(field, "terminate all backends", INLINE)
+    load = Load(field, "terminate all backends", INLINE, task_timeout=NOBODY_DIES)
     await load.add(6 * SCALE, 15)
     for turn in range(3 * TURNS):
         await load.noted("start", 5 + 3 * turn)

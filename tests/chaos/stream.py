@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import psycopg
 
-from tests.chaos.arena import INLINE, QUEUES, SIGNALLED, Arena, eventually
+from tests.chaos.arena import INLINE, NOBODY_DIES, QUEUES, SIGNALLED, Arena, eventually
 from tests.chaos.load import LONG, SCALE, Finish, Load
 from tests.chaos.shim import Shim, shim
 
@@ -83,9 +82,7 @@ async def test_kill_the_relay_between_a_new_slot_and_the_re_emission(field: Aren
 
 
 async def test_replay_every_message(field: Arena, finish: Finish) -> None:
-    # Nobody dies here: a workflow task that times out because the machine is busy, and is run again just while a signal
-    # comes, would enqueue anew what the signal says is done.
-    load = Load(field, "replay of every message since the start", INLINE, task_timeout=timedelta(seconds=30))
+    load = Load(field, "replay of every message since the start", INLINE, task_timeout=NOBODY_DIES)
     async with shimmed(field) as made:
         await load.add(9 * SCALE, 15, ms=lambda number: 50 + number * 71 % 500)
         for turn in range(3 * TURNS):
