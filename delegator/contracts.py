@@ -64,9 +64,33 @@ class JobOptions:
         mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
         return replace(base, **mine)
 
+    def key(self) -> tuple[Any, ...]:
+        """Return what tells these options from others: unlike them, since a retry policy is no key, fit for a dict."""
+        return (
+            self.start_to_close_timeout,
+            self.schedule_to_close_timeout,
+            self.schedule_to_start_timeout,
+            self.heartbeat_timeout,
+            retry_key(self.retry_policy),
+            self.inline_wait,
+        )
+
 
 _OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
 DEFAULT_OPTIONS = JobOptions()
+
+
+def retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
+    """Return what tells a retry policy from others; see `JobOptions.key`."""
+    if policy is None:
+        return None
+    return (
+        policy.initial_interval,
+        policy.backoff_coefficient,
+        policy.maximum_interval,
+        policy.maximum_attempts,
+        tuple(policy.non_retryable_error_types or ()),
+    )
 
 
 def _retry_problem(policy: RetryPolicy) -> str | None:

@@ -137,7 +137,9 @@ async def delegate_map(
 ) -> Any:
     """Run one delegated job for each item and return the results in the order of the items. For workflow code.
 
-    Tens of thousands of items are fine: they are enqueued, and their outcomes come back, in large batches.
+    Tens of thousands of items are fine: they are enqueued, and their outcomes come back, in large batches. As many
+    calls of `delegate` in a `gather` keep the workflow's thread busy for twice as long, and Temporal's SDK gives it two
+    seconds at a time (its error TMPRL1101): beyond some ten thousand, use this.
 
     Args:
         function: a function declared with `@delegated` or `@contract`, of one argument.

@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.converter import FailureConverter
@@ -94,12 +93,18 @@ class Delegations:
         self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
     ) -> CallSpec:
         """Return what calls of a type with these options share: one object, however many calls there are."""
-        options.validate(declared.name)
-        encoded = encode_options(options.over(declared.options))
-        key = (declared.name, declared.queue, orjson.dumps(encoded), cancellation_type, declared.return_type)
+        key = (
+            declared.name,
+            declared.queue,
+            declared.options.key(),
+            declared.return_type,
+            options.key(),
+            cancellation_type,
+        )
         known = self._specs.get(key)
         if known is None:
-            kind = JobKind(declared.name, declared.queue, encoded)
+            options.validate(declared.name)
+            kind = JobKind(declared.name, declared.queue, encode_options(options.over(declared.options)))
             known = self._specs[key] = CallSpec(kind, declared.return_type, cancellation_type)
         return known
 

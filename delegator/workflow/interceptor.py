@@ -10,7 +10,6 @@ from types import FrameType
 from typing import Any, cast
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.converter import DataConverter
 from temporalio.worker import (
     ExecuteWorkflowInput,
@@ -22,7 +21,7 @@ from temporalio.worker import (
 )
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.contracts import DelegatedType, JobOptions
+from delegator.contracts import DelegatedType, JobOptions, retry_key
 from delegator.wire.requests import JobRequest
 from delegator.wire.values import is_default
 from delegator.workflow.calls import Call, CallSpec, canceled_error
@@ -128,7 +127,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             input.schedule_to_close_timeout,
             input.schedule_to_start_timeout,
             input.heartbeat_timeout,
-            _retry_key(input.retry_policy),
+            retry_key(input.retry_policy),
             input.cancellation_type,
             input.ret_type,
         )
@@ -153,6 +152,8 @@ class _DelegatedHandle(asyncio.Future[Any]):
     Temporal's own handles are tasks. This one is the future that the outcome resolves, with a task's other methods: the
     coroutine of a task would take turns of the event loop that cost a `gather` of thousands as much as the rest of it.
     """
+
+    __slots__ = ("_call", "_cancels", "_delegations")
 
     def __init__(self, delegations: Delegations, spec: CallSpec, request: JobRequest) -> None:
         super().__init__(loop=asyncio.get_running_loop())
@@ -219,15 +220,3 @@ class _DelegatedHandle(asyncio.Future[Any]):
 
 def _positive(timeout: timedelta | None) -> timedelta | None:
     return timeout or None
-
-
-def _retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
-    if policy is None:
-        return None
-    return (
-        policy.initial_interval,
-        policy.backoff_coefficient,
-        policy.maximum_interval,
-        policy.maximum_attempts,
-        tuple(policy.non_retryable_error_types or ()),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -118,3 +119,26 @@ def test_options_of_a_call_come_before_those_of_the_type():
     assert call.over(base) == JobOptions(
         start_to_close_timeout=timedelta(3), heartbeat_timeout=timedelta(2), inline_wait=timedelta(0)
     )
+
+
+def test_options_that_differ_in_anything_have_different_keys():
+    options = JobOptions(start_to_close_timeout=timedelta(seconds=1), retry_policy=RetryPolicy(maximum_attempts=2))
+    policy = options.retry_policy
+    assert policy is not None
+    changed = [
+        replace(options, **{field.name: timedelta(seconds=7)})
+        for field in fields(JobOptions)
+        if field.name != "retry_policy"
+    ]
+    others: dict[str, Any] = {"backoff_coefficient": 3.0, "non_retryable_error_types": ["Fatal"]}
+    for field in fields(RetryPolicy):
+        other = others.get(field.name, 9 if field.type == "int" else timedelta(seconds=9))
+        changed.append(replace(options, retry_policy=replace(policy, **{field.name: other})))
+    assert len({options.key(), JobOptions().key(), *(other.key() for other in changed)}) == len(changed) + 2
+
+
+def test_equal_options_have_one_key():
+    def options() -> JobOptions:
+        return JobOptions(inline_wait=timedelta(0), retry_policy=RetryPolicy(non_retryable_error_types=["a", "b"]))
+
+    assert len({options().key(), options().key()}) == 1
