@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,9 +20,9 @@ from loadtest.bench.experiments import EXPERIMENTS, Experiment
 from loadtest.bench.lines import LINES, Verdict
 from loadtest.bench.table import bench_table
 from loadtest.bulk.command import check_rounds
+from loadtest.commands.common import run_loop
 
 _WIDTH: Final = 120
-_FAILED: Final = 1  # some job or workflow went wrong; the numbers of the others stand
 
 
 def register(app: typer.Typer) -> None:
@@ -45,42 +46,84 @@ def bench(
         raise ConfigurationError(f"--out: can't make the directory {out}: {error.strerror}") from None
     console = Console()
     console = Console(width=max(console.width, _WIDTH))
-    for name in names:
-        _run(EXPERIMENTS[name], out, rounds, console)
-    results = _read(out)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    problems = run_loop(_run_all([EXPERIMENTS[name] for name in names], out, rounds, say))
+    results, spoiled = read_results(out)
     console.print(bench_table(LINES, results))
-    if any(line.judge(results)[1] is Verdict.MISSED for line in LINES):
+    problems += [f"{name}: jobs failed, so its numbers don't count; they are in {out / name}.json" for name in spoiled]
+    for problem in problems:
+        say(problem)
+    if problems or any(line.judge(results)[1] is Verdict.MISSED for line in LINES):
         raise typer.Exit(1)
 
 
-def _run(experiment: Experiment, out: Path, rounds: int, console: Console) -> None:
-    lacking = experiment.lacking()
-    if lacking is not None:
-        console.print(f"{experiment.name}: left out; it needs: {lacking}", markup=False)
-        return
-    arguments = experiment.arguments(rounds)
-    console.print(f"loadtest {' '.join(arguments)}   (load average {os.getloadavg()[0]:.1f})", markup=False)
-    target = out / f"{experiment.name}.json"
-    target.unlink(missing_ok=True)
-    began = time.monotonic()
-    command = [sys.executable, "-m", "loadtest", *arguments, "--json", str(target)]
-    outcome = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
-    console.print(f"{experiment.name}: {time.monotonic() - began:.0f} s", markup=False)
-    if outcome.returncode not in (0, _FAILED):
-        console.print(f"{experiment.name}: gave no numbers (exit code {outcome.returncode})", markup=False)
-
-
-def _read(out: Path) -> Mapping[str, Any]:
-    results = {}
-    for name in EXPERIMENTS:
-        path = out / f"{name}.json"
-        try:
-            results[name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+async def _run_all(experiments: Sequence[Experiment], out: Path, rounds: int, say: Callable[[str], None]) -> list[str]:
+    """Run experiments in turn and return what went wrong."""
+    problems = []
+    for experiment in experiments:
+        target = out / f"{experiment.name}.json"
+        target.unlink(missing_ok=True)
+        lacking = experiment.lacking()
+        if lacking is not None:
+            say(f"{experiment.name}: left out; it needs: {lacking}")
             continue
-        except ValueError:
-            continue  # an experiment that was broken off before it wrote its numbers
-    return results
+        arguments = experiment.arguments(rounds)
+        say(f"loadtest {' '.join(arguments)}   (load average {os.getloadavg()[0]:.1f})")
+        began = time.monotonic()
+        code = await run_child([sys.executable, "-m", "loadtest", *arguments, "--json", str(target)])
+        say(f"{experiment.name}: {time.monotonic() - began:.0f} s")
+        if not target.exists():
+            problems.append(f"{experiment.name}: gave no numbers (exit code {code})")
+    return problems
+
+
+async def run_child(argv: Sequence[str]) -> int:
+    """Run a program to its end and return its exit code; cancelled, let it end in good order first.
+
+    Args:
+        argv: the program and its arguments; its output is ours.
+    """
+    # In a session of its own: a terminal's Ctrl-C would reach it beside our signal, and a second one breaks off
+    # the cleaning up that the first began.
+    child = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
+    try:
+        return await child.wait()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            child.terminate()
+        await child.wait()
+        raise
+
+
+def read_results(out: Path) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """Return the numbers that are there, by experiment, and the experiments whose numbers don't count.
+
+    Args:
+        out: the directory.
+    """
+    results: dict[str, Any] = {}
+    spoiled = []
+    for name in EXPERIMENTS:
+        try:
+            numbers = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            continue  # left out, or broken off before it wrote its numbers
+        if _failures(numbers):
+            spoiled.append(name)
+        else:
+            results[name] = numbers
+    return results, spoiled
+
+
+def _failures(numbers: Any) -> bool:
+    """Return whether any run in an experiment's numbers had work that failed."""
+    if isinstance(numbers, dict):
+        failed = numbers.get("failed")  # a count; in the spread, a pair of them
+        return (isinstance(failed, int) and failed > 0) or any(map(_failures, numbers.values()))
+    return isinstance(numbers, list) and any(map(_failures, numbers))
 
 
 def _listed(only: str) -> list[str]:

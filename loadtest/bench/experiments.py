@@ -57,7 +57,9 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         for experiment in (
             Experiment("single", f"compare --scenario single --workflows 450 --concurrency 150 {_ARMS}"),
             Experiment(
-                "one", "compare --scenario single --workflows 60 --concurrency 1 --arms classic,drop-in,delegated"
+                "one",
+                "compare --scenario single --workflows 60 --concurrency 1"
+                " --arms classic,drop-in,delegated --rounds {rounds}",
             ),
             Experiment(
                 "sequence",
@@ -67,14 +69,14 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             Experiment(
                 "fanout",
                 "compare --scenario fanout --workflows 10 --jobs 200 --concurrency 10"
-                " --arms classic,delegated --rounds {rounds}",
+                " --arms classic,floor,delegated --rounds {rounds}",
             ),
             # Ten workflows are over in half a second: what differs little, or what the server does by itself every
-            # now and then, is measured over more of them.
+            # now and then, is measured over more of them, too.
             Experiment(
                 "fanout-long",
                 "compare --scenario fanout --workflows 40 --jobs 200 --concurrency 10"
-                " --arms classic,drop-in,gathered,delegated --rounds 3",
+                " --arms classic,drop-in,gathered,delegated --rounds {rounds}",
             ),
             Experiment(
                 "ten-thousand",
@@ -92,7 +94,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
                 _lacks_temporal,
             ),
             Experiment("bulk", "bulk --jobs 50000 --rounds {rounds}"),
-            Experiment("peers", "peers --queues pgqueuer --scenarios bulk,steady --rounds {rounds}", _lacks_peers),
+            Experiment("peers", "peers --queues pgqueuer --scenarios bulk --rounds {rounds}", _lacks_peers),
             Experiment("steady", "bulk --rate 100 --duration 20 --rounds {rounds}"),
             Experiment("backlog-before", _SMALL_BACKLOG),
             Experiment("backlog", "bulk --backlog --jobs 1000000 --no-bare --rounds 1"),

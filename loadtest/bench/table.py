@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from loadtest.bench.lines import Line, Results, Verdict
+from loadtest.bench.lines import Figure, Line, Results, Verdict
 
 _STYLES = {Verdict.STRETCH: "green", Verdict.REACHED: "green", Verdict.MISSED: "red", Verdict.NOT_RUN: "dim"}
 
@@ -21,23 +21,32 @@ def bench_table(lines: Sequence[Line], results: Results) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), title_justify="left", caption_justify="left")
     table.add_column("measure")
-    for column in ("figure", "must", "stretch"):
+    for column in ("figure", "rounds", "must", "stretch"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for line in lines:
         figure, verdict = line.judge(results)
         sign = "≥" if line.at_least else "≤"
-        shown = "-" if figure is None else f"{_number(figure)} {line.unit}".rstrip()
+        shown = "-" if figure is None else f"{number(figure.median)} {line.unit}".rstrip()
         style = _STYLES[verdict]
         table.add_row(
             line.measure,
             shown,
-            f"{sign} {_number(line.must)}",
-            f"{sign} {_number(line.stretch)}",
+            rounds(figure),
+            f"{sign} {number(line.must)}",
+            f"{sign} {number(line.stretch)}",
             f"[{style}]{verdict}[/{style}]",
         )
     return table
 
 
-def _number(value: float) -> str:
+def rounds(figure: Figure | None) -> str:
+    """Say how far the rounds of a figure lie apart; nothing if there was one."""
+    if figure is None or figure.least == figure.most:
+        return ""
+    return f"{number(figure.least)}..{number(figure.most)}"
+
+
+def number(value: float) -> str:
+    """Write a number as short as it makes sense."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

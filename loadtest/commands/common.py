@@ -75,7 +75,13 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     async def guarded() -> T:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            loop.add_signal_handler(signal.SIGTERM, lambda: None)  # another must not break off the cleaning up
+            task.cancel()
+
+        loop.add_signal_handler(signal.SIGTERM, end)
         return await work
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
-from loadtest.bench.experiments import EXPERIMENTS
-from loadtest.bench.lines import LINES, Line, Results, Verdict
+from loadtest.bench import command
+from loadtest.bench.command import read_results
+from loadtest.bench.experiments import EXPERIMENTS, Experiment
+from loadtest.bench.lines import LINES, Figure, Line, Results, Verdict
 from loadtest.bench.table import bench_table
 from loadtest.cli import build_app
 
@@ -27,8 +35,19 @@ class _Asked(dict[str, Any]):
         raise KeyError(name)
 
 
+def _runs(path: Sequence[str], **arms: Sequence[float | None]) -> Any:
+    """Return an experiment's numbers: of each arm, one for each round."""
+
+    def run(arm: str, value: Any) -> dict[str, Any]:
+        for key in reversed(path):
+            value = {key: value}
+        return {"arm": arm, **value}
+
+    return {"runs": [run(arm, value) for arm, values in arms.items() for value in values]}
+
+
 def _single(ratio: float | None) -> Results:
-    return {"single": {"ratios": {"delegated/classic": {"workflows_per_s": ratio}}}}
+    return {"single": _runs(["workflows_per_s"], classic=[50.0], delegated=[ratio and ratio * 50])}
 
 
 def test_every_line_rests_on_an_experiment() -> None:
@@ -40,21 +59,91 @@ def test_every_line_rests_on_an_experiment() -> None:
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.19, Verdict.MISSED), (1.2, Verdict.REACHED), (1.4, Verdict.STRETCH)])
 def test_more_is_better_for_throughput(ratio: float, verdict: Verdict) -> None:
     line = _line("single, 150 in flight: delegated / classic, workflows/s")
-    assert line.judge(_single(ratio)) == (ratio, verdict)
+    assert line.judge(_single(ratio)) == (Figure(ratio, ratio, ratio), verdict)
 
 
 @pytest.mark.parametrize(
     ("percent", "verdict"), [(1.1, Verdict.MISSED), (1.0, Verdict.REACHED), (0.4, Verdict.STRETCH)]
 )
 def test_less_is_better_for_costs(percent: float, verdict: Verdict) -> None:
-    assert _line("idle worker").judge({"idle": {"worker_percent": percent}}) == (percent, verdict)
+    assert _line("idle worker").judge({"idle": {"worker_percent": percent}}) == (
+        Figure(percent, percent, percent),
+        verdict,
+    )
 
 
 def test_a_large_backlog_is_compared_with_small_ones_before_and_after_it() -> None:
     rates = {"backlog-before": 30_000.0, "backlog": 18_000.0, "backlog-after": 10_000.0}
-    results = {name: {"arms": {"delegator": {"jobs_per_s": rate}}} for name, rate in rates.items()}
+    results = {name: _runs(["jobs_per_s"], delegator=[rate]) for name, rate in rates.items()}
     line = _line("backlog of 1,000,000: drain rate / that of 10,000")
-    assert line.judge(results) == (0.9, Verdict.STRETCH)
+    assert line.judge(results) == (Figure(0.9, 0.9, 0.9), Verdict.STRETCH)
+
+
+def test_what_is_divided_is_divided_round_by_round() -> None:
+    path = ["costs", "persistence_operations"]
+    runs = _runs(path, classic=[1_000, 1_000, 4_000], floor=[1, 1, 1], delegated=[30, 90, 40])
+    line = _line("Temporal persistence operations, delegated / classic: fanout 10 x 200")
+    assert line.judge({"fanout": runs}) == (Figure(0.03, 0.01, 0.09), Verdict.REACHED)
+    assert line.judge({"fanout": {"runs": []}}) == (None, Verdict.NOT_RUN)
+
+
+def test_the_worst_of_several_is_the_one_whose_median_is() -> None:
+    results = {
+        name: _runs(["workflows_per_s"], delegated=[50.0] * 3, **{"drop-in": rates})
+        for name, rates in (("single", [20.0, 49.0, 50.0]), ("sequence", [40.0, 45.0, 50.0]))
+    }
+    results |= {
+        name: _runs(["jobs_per_s"], gathered=[50.0], **{"drop-in": [60.0]}) for name in ("fanout-long", "ten-thousand")
+    }
+    results["one"] = _runs(["latency_ms", "p50"], delegated=[10.0], **{"drop-in": [10.0]})
+    line = _line("drop-in by interceptor / delegate: the worst of single, sequence, fanout")
+    assert line.judge(results) == (Figure(0.9, 0.8, 1.0), Verdict.REACHED)
+
+
+def test_numbers_of_an_experiment_with_failed_work_do_not_count(tmp_path: Path) -> None:
+    good = {"arms": {"a": {"failed": 0}}, "spread": {"a": {"failed": [0, 0]}}, "runs": [{"failed": 0}]}
+    bad = good | {"runs": [{"failed": 0}, {"failed": 2}]}
+    for name, numbers in (("single", good), ("one", bad), ("peers", {"bulk": bad})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(numbers), encoding="utf-8")
+    (tmp_path / "idle.json").write_text("{", encoding="utf-8")
+    assert read_results(tmp_path) == ({"single": good}, ["one", "peers"])
+
+
+def test_an_experiment_without_numbers_is_a_failure_and_old_ones_do_not_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Experiment("single", "compare --scenario nonsense")
+    lacking = Experiment("one", "compare --scenario nonsense", lambda: "a thing")
+    monkeypatch.setattr(command, "EXPERIMENTS", {"single": broken, "one": lacking})
+    for name in ("single", "one"):
+        (tmp_path / f"{name}.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(typer.Exit) as end:
+        command.bench(out=tmp_path, only="single,one", rounds=1)
+    assert end.value.exit_code == 1
+    shown = capsys.readouterr().out
+    assert "single: gave no numbers (exit code 2)" in shown
+    assert "one: left out; it needs: a thing" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_experiment_that_is_interrupted_may_clean_up(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "def clean(*_):\n"
+        "    time.sleep(0.3)\n"
+        "    pathlib.Path(sys.argv[1], 'cleaned').touch()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, clean)\n"
+        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
+        "time.sleep(30)\n"
+    )
+    child = asyncio.create_task(command.run_child([sys.executable, "-c", program, str(tmp_path)]))
+    while not (tmp_path / "ready").exists():
+        await asyncio.sleep(0.01)
+    child.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await child
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_what_can_not_be_divided_has_not_run() -> None:
@@ -68,6 +157,15 @@ def test_the_table_says_so() -> None:
     lines = shown.getvalue().splitlines()
     assert any("idle worker" in line and "7 %" in line and "not reached" in line for line in lines)
     assert sum("not run" in line for line in lines) == len(LINES) - 1
+
+
+def test_the_table_says_how_far_the_rounds_lie_apart() -> None:
+    shown = io.StringIO()
+    runs = _runs(["jobs_per_s"], delegated=[9_000.0, 16_000.0, 12_000.0])
+    Console(file=shown, width=160).print(bench_table(LINES, {"ten-thousand": runs}))
+    (line,) = [line for line in shown.getvalue().splitlines() if "10,000 jobs " in line and "jobs/s" in line]
+    assert "12,000 jobs/s" in line
+    assert "9,000..16,000" in line
 
 
 def test_every_experiment_is_a_command_of_the_load_test(capsys: pytest.CaptureFixture[str]) -> None:
