@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -19,6 +19,15 @@ from schema.queues import DEFAULT_QUEUE, queue_table
 _AT_ONCE: Final = 50  # requests in flight
 _PATIENCE: Final = 30.0  # seconds
 
+_LAST_SIGNALS: Final = 5.0  # seconds
+_LOOK: Final = 0.02
+
+_UNFINISHED: Final = f"""
+SELECT EXISTS (SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL)
+"""
+_DELETE_READ: Final = f"""
+DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NOT NULL
+"""
 _DELETE_ROWS: Final = f"DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
 _DELETE_DEAD_LETTERS: Final = "DELETE FROM custom_task_dead_letter WHERE starts_with(workflow_id, %s)"
 _DELETE_LEASES: Final = "DELETE FROM custom_task_lease WHERE holder = ANY(%s)"
@@ -53,6 +62,28 @@ async def terminating(arm: Arm, session: Session, complain: Callable[[str], None
             results = [TimeoutError("no answer")]
         if failures := [result for result in results if isinstance(result, BaseException)]:
             complain(f"workflows named {session.prefix}* may still be open: {failures[0]}")
+
+
+async def finish_rows(session: Session) -> None:
+    """Delete the rows that outlive their workflows, once these have ended: what that costs belongs to the run.
+
+    A signalled job's row goes just after its signal. One whose outcome was read inline is kept for the workflow task
+    that may be run again, for longer than most runs take: without this they would never pay for its deletion.
+
+    Args:
+        session: the run.
+    """
+    if session.database_url is None:
+        return
+    async with await connect_database(session.database_url, application_name="loadtest") as connection:
+        with suppress(TimeoutError):  # a failed workflow's jobs
+            async with asyncio.timeout(_LAST_SIGNALS):
+                while True:
+                    row = await (await connection.execute(_UNFINISHED, (session.prefix,))).fetchone()
+                    if row is None or not row[0]:
+                        break
+                    await asyncio.sleep(_LOOK)
+        await connection.execute(_DELETE_READ, (session.prefix,))
 
 
 @asynccontextmanager

@@ -92,11 +92,21 @@ async def bursts(
         DelegatorError: `execute` can't work at all.
     """
     outcomes: list[Outcome] = []
+
+    async def client(work: Work, intended: float) -> None:
+        outcomes.append(await _one(execute, work, time.perf_counter, intended))
+        progress()
+
     for number in range(count):
         if number:
             await asyncio.sleep(pause)
-        burst = works[len(works) * number // count : len(works) * (number + 1) // count]
-        outcomes += await closed_loop(execute, burst, concurrency=len(burst), progress=progress)
+        try:
+            async with asyncio.TaskGroup() as group:
+                begin = time.perf_counter()
+                for work in works[len(works) * number // count : len(works) * (number + 1) // count]:
+                    group.create_task(client(work, begin))
+        except ExceptionGroup as errors:
+            raise first(errors) from None
     return outcomes
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from delegator.errors import DelegatorError
 from loadtest.arms import arm_named
 from loadtest.arms.base import HTTP_CONCURRENCY, Arm, Session
-from loadtest.cleanup import deleting, terminating
+from loadtest.cleanup import deleting, finish_rows, terminating
 from loadtest.costs.meter import CostMeter, CostSources
 from loadtest.generator import Outcome, bursts, closed_loop, open_loop
 from loadtest.judge import Observed, judge, sort_out
@@ -108,7 +108,9 @@ class _Run:
             await workers.during(self._warm_up(workers))
             self._begin()
             async with self._meter(workers) as meter:
-                return await workers.during(self._drive()), meter
+                outcomes = await workers.during(self._drive())
+                await finish_rows(self.session)
+            return outcomes, meter
 
     async def _backlog(
         self, standing: Crew, job_workers: Sequence[WorkerProcess]
@@ -119,10 +121,12 @@ class _Run:
         self._begin()
         async with _background(self._drive()) as filling:
             await standing.during(self._piled_up(filling))
-            async with self._crew(job_workers) as helpers:
-                workers = standing.beside(helpers)
-                async with self._meter(workers) as meter:
-                    return await workers.during(filling), meter
+            async with self._meter(standing) as meter, self._crew(job_workers) as helpers:
+                meter.watch(helpers.pids)
+                outcomes = await standing.beside(helpers).during(filling)
+                await finish_rows(self.session)
+                meter.look()
+            return outcomes, meter
 
     def _begin(self) -> None:
         self.progress.begin(f"{self.plan.arm} · {self.plan.scenario}", self.plan.load.workflows)
@@ -161,6 +165,7 @@ class _Run:
         for outcome in outcomes:
             if outcome.answer != arm.expected(outcome.work):
                 raise DelegatorError(f"the warm-up of the arm {arm.name} failed: {outcome.error or 'wrong answer'}")
+        await finish_rows(self.session)
         await asyncio.sleep(_PAUSE)
 
     async def _piled_up(self, filling: asyncio.Task[Any]) -> None:

@@ -53,6 +53,20 @@ class CostMeter:
         self._stack = AsyncExitStack()
         self._costs: Costs | None = None
 
+    def watch(self, processes: Mapping[str, int]) -> None:
+        """Watch more processes, which were started within the block.
+
+        Args:
+            processes: as in `CostSources`, of which there were some.
+        """
+        assert self._processes is not None
+        self._processes.add(processes)
+
+    def look(self) -> None:
+        """Look at the processes: they are about to end, and what they used since the last look would be lost."""
+        if self._processes is not None:
+            self._processes.sample()
+
     @property
     def costs(self) -> Costs:
         """What the block cost.

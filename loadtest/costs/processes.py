@@ -44,6 +44,14 @@ class ProcessMeter:
         self._cpu: dict[str, float] = {}
         self._peak: dict[str, int] = {}
 
+    def add(self, roots: Mapping[str, int]) -> None:
+        """Look at more trees, which began within the window: all that they use counts.
+
+        Args:
+            roots: as at the start.
+        """
+        self._roots.update(roots)
+
     def begin(self) -> None:
         """Begin the window: what was used before does not count."""
         self._cpu.clear()

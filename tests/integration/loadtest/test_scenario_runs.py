@@ -53,6 +53,15 @@ async def test_every_arm_does_the_same_work(stack: RunningStack, arm: str) -> No
     assert set(result.costs.processes) >= {"postgres", "temporal", "relay", "Temporal worker", "load generator"}
 
 
+@pytest.mark.parametrize(("arm", "versions"), [("delegated", 3), ("signalled", 2)])
+async def test_a_run_pays_for_the_end_of_its_rows(stack: RunningStack, arm: str, versions: int) -> None:
+    """Each row is claimed and deleted, and between them settled if it was waited for inline."""
+    result = await small_run(stack, arm, "fanout", {"workflows": 2, "jobs": 30, "concurrency": 2})
+    assert result.costs is not None
+    assert result.costs.dead_tuples is not None
+    assert versions * 60 <= result.costs.dead_tuples < versions * 60 + 30
+
+
 async def test_local_has_the_history_of_jobs_completed_inline(stack: RunningStack) -> None:
     plan = Plan("local", "sequence", scenario_named("sequence").load(workflows=2, jobs=3, concurrency=2))
     result = await run(plan, Servers.of(stack), Progress())
@@ -105,3 +114,8 @@ async def test_backlog(stack: RunningStack, arm: str) -> None:
     # The job workers had not even begun to start when everything was enqueued.
     assert result.job_start_ms is not None
     assert result.duration_s * 1000 < result.latency_ms.max
+    assert result.costs is not None
+    assert result.costs.processes["HTTP worker" if arm == "delegated" else "Temporal activity worker"].cpu_s > 0.1
+    if arm == "delegated":  # what it did first belongs to the drain, too
+        assert result.costs.dead_tuples is not None
+        assert result.costs.dead_tuples >= 2 * 40

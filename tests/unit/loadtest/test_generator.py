@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -145,6 +146,8 @@ async def test_bursts_share_out_all_workflows(count: int, sizes: list[int]) -> N
     outcomes = await bursts(execute, WORKS, count=count, pause=0.001, progress=lambda: None)
     assert seen == sizes
     assert [outcome.work.workflow for outcome in outcomes] == list(range(20))
+    # A burst has one moment: who is started after the others is late.
+    assert [len(list(alike)) for _, alike in groupby(outcomes, lambda outcome: outcome.intended)] == sizes
 
 
 def test_busy_is_the_time_with_anything_in_flight() -> None:
