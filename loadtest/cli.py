@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+import psycopg
 import typer
+from temporalio.service import RPCError
 
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
+from delegator.store.database import first_line
 from loadtest.bench import command as bench
 from loadtest.bench import idle
 from loadtest.bulk import command as bulk
@@ -54,6 +57,10 @@ def _outcome() -> int:
         return _complain(error, 2 if isinstance(error, ConfigurationError | DependencyError) else 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
+    except RPCError as error:
+        return _complain(f"Temporal answered with an error: {error.status.name}: {error.message}", 1)
+    except psycopg.Error as error:
+        return _complain(f"PostgreSQL answered with an error: {first_line(error)}", 1)
     except Exception as error:
         if isinstance(error, typer.BadParameter.__bases__):  # the parser's errors; typer has no public name for all
             return _complain(error, 2)

@@ -47,8 +47,8 @@ async def refuse_other_work(servers: Servers, patience: float = _PATIENCE) -> No
         found = await _other_work(client, servers.database_url)
     if found:
         raise ConfigurationError(
-            f"these servers have other work ({'; '.join(found)}): it would spoil the numbers, and its workers would "
-            "take our jobs; use others, or say --shared if you mean it"
+            f"these servers have other work ({'; '.join(found)}): it would spoil the numbers, its workers would take "
+            "our jobs, and ours would take its jobs and make dead letters of them; use others, or say --shared to do so"
         )
 
 

@@ -13,8 +13,9 @@ from rich import box
 from rich.table import Table
 
 from loadtest.arms.base import HTTP_CONCURRENCY, http_worker
-from loadtest.commands.common import JsonOption, check_writable, positive_seconds, run_loop, show
+from loadtest.commands.common import JsonOption, SharedOption, check_writable, positive_seconds, run_loop, show
 from loadtest.costs.meter import CostMeter, CostSources
+from loadtest.guard import refuse_other_work
 from loadtest.processes import crew
 from loadtest.stack import servers
 
@@ -29,17 +30,20 @@ def register(app: typer.Typer) -> None:
 
 def idle(
     seconds: Annotated[float, typer.Option(help="How long to look.")] = 30,
+    shared: SharedOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Measure the processor time of a worker with nothing to do."""
     length = positive_seconds("--seconds", seconds).total_seconds()
     check_writable(json_file)
-    numbers = run_loop(_measure(length))
+    numbers = run_loop(_measure(length, shared=shared))
     show(_table(numbers), numbers, json_file)
 
 
-async def _measure(seconds: float) -> dict[str, Any]:
+async def _measure(seconds: float, *, shared: bool) -> dict[str, Any]:
     async with servers(delegates=True) as available:
+        if not shared:
+            await refuse_other_work(available)
         with TemporaryDirectory(prefix="loadtest-logs-") as logs:
             async with crew([http_worker()], environment=available.environment, directory=Path(logs)) as workers:
                 await asyncio.sleep(_SETTLING)

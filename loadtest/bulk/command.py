@@ -25,7 +25,7 @@ JobsOption = Annotated[int | None, typer.Option(help="Jobs. Default: 50,000.")]
 PayloadOption = Annotated[int, typer.Option(help="Bytes that each job carries.")]
 BacklogOption = Annotated[bool, typer.Option("--backlog", help="Enqueue all jobs, then start the worker.")]
 RateOption = Annotated[float | None, typer.Option(help="Enqueue so many jobs a second, whatever the worker does.")]
-DurationOption = Annotated[float, typer.Option(help="Seconds for which --rate goes on.")]
+DurationOption = Annotated[float | None, typer.Option(help="Seconds for which --rate goes on. Default: 30.")]
 RoundsOption = Annotated[int, typer.Option(help="Runs of each queue.")]
 
 _USED: Final = ("postgres", "relay")
@@ -41,16 +41,21 @@ def bulk(
     payload_bytes: PayloadOption = 100,
     backlog: BacklogOption = False,
     rate: RateOption = None,
-    duration: DurationOption = 30,
+    duration: DurationOption = None,
     bare: Annotated[
-        bool, typer.Option(help="Run plain psycopg loops of insert, claim and delete beside it, as yardsticks.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Run plain psycopg loops of insert, claim and delete beside it, as yardsticks. Default: unless --rate."
+        ),
+    ] = None,
     rounds: RoundsOption = 3,
     shared: SharedOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Measure the path without workflows: enqueue, stream, claim, run, delete."""
     load = BulkLoad.of(jobs=jobs, payload_bytes=payload_bytes, backlog=backlog, rate=rate, duration=duration)
+    if bare and load.rate is not None:
+        raise ConfigurationError("--bare and --rate: the plain loops have no rate, leave one out")
     check_rounds(rounds)
     check_writable(json_file)
 
@@ -63,7 +68,7 @@ def bulk(
                 pids = pids_of(available)
                 arms: dict[str, Run] = {queue.name: lambda load, advance: run_contender(queue, load, pids, advance)}
                 settings: dict[str, Any] = {queue.name: dict(queue.settings)}
-                if not bare or load.rate is not None:
+                if bare is False or load.rate is not None:
                     return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
                 async with scratch_database(queue.database_url) as scratch:
                     await create_table(scratch)

@@ -15,6 +15,7 @@ NUMBER_DIGITS: Final = 8
 WARM_UP_JOBS: Final = 500
 """Jobs, numbered after the others, that are run before the measured ones."""
 _DEFAULT_JOBS: Final = 50_000
+_DEFAULT_SECONDS: Final = 30.0
 _MOST_JOBS: Final = 100_000_000
 _MOST_PAYLOAD: Final = 1_000_000
 
@@ -45,7 +46,7 @@ class BulkLoad:
 
     @classmethod
     def of(
-        cls, *, jobs: int | None, payload_bytes: int, backlog: bool, rate: float | None, duration: float
+        cls, *, jobs: int | None, payload_bytes: int, backlog: bool, rate: float | None, duration: float | None = None
     ) -> BulkLoad:
         """Read the command's options.
 
@@ -54,7 +55,7 @@ class BulkLoad:
             payload_bytes: `--payload-bytes`.
             backlog: `--backlog`.
             rate: `--rate`, jobs per second; None: as fast as possible.
-            duration: `--duration`, in seconds.
+            duration: `--duration`, in seconds; None: the default.
 
         Raises:
             ConfigurationError: they do not fit together.
@@ -66,6 +67,8 @@ class BulkLoad:
         if jobs is not None and not 1 <= jobs <= _MOST_JOBS:
             raise ConfigurationError(f"--jobs {jobs}: must be from 1 to {_MOST_JOBS}")
         if rate is None:
+            if duration is not None:
+                raise ConfigurationError("--duration is for how long --rate goes on: say --rate too, or --jobs instead")
             mode = Mode.BACKLOG if backlog else Mode.BULK
             return cls(mode=mode, jobs=jobs or _DEFAULT_JOBS, payload_bytes=payload_bytes)
         if backlog:
@@ -74,6 +77,7 @@ class BulkLoad:
             raise ConfigurationError(
                 "--jobs and --rate: the number of jobs is --rate times --duration, leave --jobs out"
             )
+        duration = _DEFAULT_SECONDS if duration is None else duration
         if rate <= 0 or duration <= 0 or not 1 <= round(rate * duration) <= _MOST_JOBS:
             raise ConfigurationError(f"--rate {rate:g} and --duration {duration:g} must be positive, and make a job")
         return cls(mode=Mode.STEADY, jobs=round(rate * duration), payload_bytes=payload_bytes, rate=rate)

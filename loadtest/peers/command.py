@@ -10,7 +10,7 @@ import typer
 from rich.console import Group
 
 from delegator.errors import ConfigurationError
-from loadtest.bulk.command import DurationOption, PayloadOption, RoundsOption, check_rounds, pids_of
+from loadtest.bulk.command import PayloadOption, RoundsOption, check_rounds, pids_of
 from loadtest.bulk.compare import Run, compare
 from loadtest.bulk.contender import Contender
 from loadtest.bulk.database import scratch_database
@@ -28,6 +28,9 @@ from loadtest.report.progress import progress_bar
 from loadtest.stack import servers
 
 _PEERS: Final[Mapping[str, type[PeerQueue]]] = {queue.name: queue for queue in (PgQueuerQueue, ProcrastinateQueue)}
+_JOBS: Final = 10_000
+_RATE: Final = 100.0  # jobs a second
+_SECONDS: Final = 20.0
 _MODULES: Final = {PgQueuerQueue.name: ("pgqueuer", "asyncpg"), ProcrastinateQueue.name: ("procrastinate",)}
 
 
@@ -39,10 +42,10 @@ def register(app: typer.Typer) -> None:
 def peers(
     queues: Annotated[str, typer.Option(help="Peers, comma-separated.")] = ",".join(_PEERS),
     scenarios: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(Mode)}.")] = "bulk,steady",
-    jobs: Annotated[int, typer.Option(help="Jobs of bulk and backlog.")] = 10_000,
+    jobs: Annotated[int | None, typer.Option(help="Jobs of bulk and backlog. Default: 10,000.")] = None,
     payload_bytes: PayloadOption = 100,
-    rate: Annotated[float, typer.Option(help="Jobs enqueued in a second by steady.")] = 100,
-    duration: DurationOption = 20,
+    rate: Annotated[float | None, typer.Option(help="Jobs enqueued in a second by steady. Default: 100.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds of steady. Default: 20.")] = None,
     rounds: RoundsOption = 3,
     shared: SharedOption = False,
     json_file: JsonOption = None,
@@ -50,6 +53,10 @@ def peers(
     """Run other queues in PostgreSQL, pgqueuer and procrastinate, beside ours: one worker process each."""
     names = _listed("--queues", queues, tuple(_PEERS))
     modes = _listed("--scenarios", scenarios, tuple(Mode))
+    if Mode.STEADY not in modes and (rate is not None or duration is not None):
+        raise ConfigurationError("--rate and --duration are those of steady, which is not among --scenarios")
+    if modes == [Mode.STEADY] and jobs is not None:
+        raise ConfigurationError("--jobs: steady has --rate times --duration of them")
     missing = [module for name in names for module in _MODULES[name] if find_spec(module) is None]
     if missing:
         raise ConfigurationError(
@@ -100,14 +107,20 @@ def _listed(option: str, text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _load(mode: Mode, jobs: int, payload_bytes: int, rate: float, duration: float) -> BulkLoad:
-    steady = mode is Mode.STEADY
+def _load(mode: Mode, jobs: int | None, payload_bytes: int, rate: float | None, duration: float | None) -> BulkLoad:
+    if mode is Mode.STEADY:
+        return BulkLoad.of(
+            jobs=None,
+            payload_bytes=payload_bytes,
+            backlog=False,
+            rate=_RATE if rate is None else rate,
+            duration=_SECONDS if duration is None else duration,
+        )
     return BulkLoad.of(
-        jobs=None if steady else jobs,
+        jobs=_JOBS if jobs is None else jobs,
         payload_bytes=payload_bytes,
         backlog=mode is Mode.BACKLOG,
-        rate=rate if steady else None,
-        duration=duration,
+        rate=None,
     )
 
 

@@ -46,6 +46,23 @@ async def test_unfinished_jobs_are_other_work(deployed: Servers, database: psyco
         await database.execute("DELETE FROM custom_task_queue")
 
 
+async def test_an_idle_worker_would_take_others_jobs(stack: RunningStack, database: psycopg.AsyncConnection) -> None:
+    await database.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('other', 'other')")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "loadtest", "idle", "--seconds", "1"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **stack.environment},
+        )
+        _, errors = await process.communicate()
+        assert process.returncode == 2
+        assert "make dead letters of them" in errors.decode()
+        assert await (await database.execute("SELECT count(*) FROM custom_task_queue")).fetchone() == (1,)
+    finally:
+        await database.execute("DELETE FROM custom_task_queue")
+
+
 @pytest.mark.parametrize(("kind", "queue"), [("worker", "default"), ("delegator", None)])
 async def test_live_leases_are_other_work(
     deployed: Servers, database: psycopg.AsyncConnection, kind: str, queue: str | None
@@ -69,7 +86,7 @@ async def test_open_workflows_are_other_work(deployed: Servers, temporal_of_stac
     try:
         async with asyncio.timeout(10):
             while not await open_workflows(temporal_of_stack):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
         with pytest.raises(ConfigurationError, match="1 open workflows in namespace default"):
             await refuse_other_work(deployed, patience=0)
     finally:
@@ -114,13 +131,18 @@ async def assert_clean(database: psycopg.AsyncConnection, client: Client, pids: 
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGINT, 1), (signal.SIGTERM, 10)])
 async def test_an_interrupted_run_cleans_up(
-    stack: RunningStack, database: psycopg.AsyncConnection, temporal_of_stack: Client
+    stack: RunningStack, database: psycopg.AsyncConnection, temporal_of_stack: Client, how: signal.Signals, times: int
 ) -> None:
     async with busy_run(stack, database) as process:
         pids = [child.pid for child in psutil.Process(process.pid).children()]
-        process.send_signal(signal.SIGINT)
-        _, errors = await process.communicate()
+        ended = asyncio.ensure_future(process.communicate())
+        for _ in range(times):
+            if not ended.done():
+                process.send_signal(how)
+                await asyncio.sleep(0.02)
+        _, errors = await ended
     assert (process.returncode, errors.decode()) == (130, "")
     await assert_clean(database, temporal_of_stack, pids)
 

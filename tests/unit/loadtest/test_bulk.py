@@ -19,7 +19,7 @@ from loadtest.bulk.runner import Window, judge
 from loadtest.costs.model import Costs
 
 COSTS = Costs(None, {}, None, None, None, {})
-GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None, "duration": 10.0}
+GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,8 @@ def test_payloads_carry_their_number_in_the_size_asked_for(begin: int, more: int
         ({"rate": 10.0, "jobs": 5}, "--jobs and --rate"),
         ({"rate": 10.0, "backlog": True}, "--backlog and --rate"),
         ({"rate": -1.0}, "--rate -1"),
-        ({"rate": 0.01}, "make a job"),
+        ({"rate": 0.01, "duration": 10.0}, "make a job"),
+        ({"duration": 10.0}, "--duration is for how long --rate goes on"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(changed: dict[str, Any], words: str) -> None:
@@ -54,8 +55,9 @@ def test_options_that_do_not_fit_are_refused(changed: dict[str, Any], words: str
 
 
 def test_a_rate_decides_how_many_jobs() -> None:
-    load = BulkLoad.of(**GIVEN | {"rate": 2.5})
+    load = BulkLoad.of(**GIVEN | {"rate": 2.5, "duration": 10.0})
     assert (load.mode, load.jobs) == (Mode.STEADY, 25)
+    assert BulkLoad.of(**GIVEN | {"rate": 2.5}).jobs == 75
 
 
 def test_a_forked_process_has_a_file_of_its_own(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
+import psycopg
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from loadtest import cli
 
@@ -32,6 +36,10 @@ from loadtest import cli
         ("run --arm drop-in-worker --scenario backlog --jobs 2001", "2000 pending activities"),
         ("compare --arms delegated,floor --scenario backlog", "the arm floor has no jobs"),
         ("run --arm classic --scenario single --temporal mysql", "--temporal"),
+        ("bulk --duration 5", "--duration is for how long --rate goes on"),
+        ("bulk --rate 5 --bare", "--bare and --rate"),
+        ("peers --scenarios bulk --rate 5", "--rate and --duration are those of steady"),
+        ("peers --scenarios steady --jobs 5", "--jobs: steady has --rate times --duration of them"),
     ],
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, arguments: str, words: str) -> None:
@@ -43,6 +51,32 @@ def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, argumen
     assert output.out == ""
     assert words in output.err
     assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RPCError("no shard", RPCStatusCode.UNAVAILABLE, b""),
+            "Temporal answered with an error: UNAVAILABLE: no shard",
+        ),
+        (psycopg.OperationalError("the connection is lost\nmore"), "PostgreSQL answered with an error: the connection"),
+    ],
+)
+def test_a_server_that_fails_in_between_is_one_line(monkeypatch, capsys, error: Exception, words: str) -> None:
+    def build_app() -> Any:
+        def app(**_: object) -> None:
+            raise error
+
+        return app
+
+    monkeypatch.setattr(cli, "build_app", build_app)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    output = capsys.readouterr().err
+    assert words in output
+    assert output.count("\n") == 1
 
 
 def test_a_deployment_brings_its_own_temporal(monkeypatch, capsys) -> None:
