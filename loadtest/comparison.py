@@ -34,7 +34,7 @@ class Comparison:
     scenario: str
     """What a workflow did."""
     rounds: int
-    """How many runs each arm had."""
+    """How many runs each arm had; where that differs, the most."""
     runs: Mapping[str, Sequence[RunResult]]
     """The runs of each arm, in the order of the rounds; the first arm is the baseline."""
 
@@ -42,6 +42,11 @@ class Comparison:
     def baseline(self) -> str:
         """The arm that the others are compared with."""
         return next(iter(self.runs))
+
+    @property
+    def paired(self) -> bool:
+        """Whether all arms had equally many runs, so that each has one in every round."""
+        return len({len(runs) for runs in self.runs.values()}) == 1
 
     @property
     def arms(self) -> dict[str, RunResult]:
@@ -70,15 +75,18 @@ class Comparison:
         """Divide a number of one arm's runs by another's, round by round, and return the median; None: there is none.
 
         The speed of a shared machine drifts. Runs of the same round are the closest together, so what is divided first
-        is what was measured under the same conditions.
+        is what was measured under the same conditions. Arms with unequal numbers of runs have no rounds in common:
+        there the medians are divided.
 
         Args:
             value: finds the number in a run.
             numerator: an arm.
             denominator: another.
         """
-        rounds = zip(map(value, self.runs[numerator]), map(value, self.runs[denominator]), strict=True)
-        return median_of(above / below for above, below in rounds if above is not None and below)
+        above, below = ([value(run) for run in self.runs[arm]] for arm in (numerator, denominator))
+        if len(above) != len(below):
+            above, below = [median_of(above)], [median_of(below)]
+        return median_of(one / other for one, other in zip(above, below, strict=True) if one is not None and other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as a JSON object, stable keys: medians, their spread, all ratios, all runs."""

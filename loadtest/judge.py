@@ -31,8 +31,8 @@ class Observed:
     """What the window cost."""
 
     @property
-    def good_window(self) -> tuple[float, float]:
-        """From the first intended start to the last result."""
+    def window(self) -> tuple[float, float]:
+        """From the first intended start to the last end, those of failed workflows too."""
         return min(outcome.intended for outcome in self.outcomes), max(outcome.ended for outcome in self.outcomes)
 
 
@@ -84,12 +84,12 @@ def judge(
         versions: what it ran on.
     """
     arrival, load = plan.kind.arrival, plan.load
-    begin, end = observed.good_window
+    begin, end = observed.window
     if arrival is Arrival.BACKLOG:
         begin = max(begin, _first_start(observed, begin))
     duration = busy_seconds(observed.outcomes) if arrival is Arrival.BURSTS else end - begin
     jobs = _Jobs.of(observed, good, arrival) if arm.runs_jobs else None
-    waits = [wait for wait in observed.entries.waits if wait.when / 1e6 - observed.wall >= observed.good_window[0]]
+    waits = [wait for wait in observed.entries.waits if wait.when / 1e6 - observed.wall >= observed.window[0]]
     enqueued = sum(wait.jobs for wait in waits)
     seconds = [outcome.seconds for outcome in good]
     return RunResult(

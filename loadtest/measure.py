@@ -6,9 +6,12 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
-from loadtest.costs.model import Costs
+from loadtest.costs.model import Costs, UnitCosts
+
+_DIGITS: Final = 3
+_UNIT_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +137,31 @@ class RunResult:
     costs: Costs | None = None
     """What the measured window cost; None: not measured."""
 
+    @property
+    def completed_jobs(self) -> int:
+        """Jobs that the costs are shared out to; of an arm without jobs, as many as the others had."""
+        return self.completed * self.jobs if self.workflows else self.completed
+
+    @property
+    def costs_per_job(self) -> UnitCosts | None:
+        """What a job cost; None: not measured, or none was completed."""
+        return self.costs.per(self.completed_jobs) if self.costs else None
+
+    @property
+    def costs_per_workflow(self) -> UnitCosts | None:
+        """What a workflow cost; None: not measured, or none was completed."""
+        return self.costs.per(self.completed) if self.costs and self.workflows else None
+
     def to_json(self) -> dict[str, Any]:
-        """Return the run as a JSON object."""
+        """Return the run as a JSON object; beside the costs stands what a job and a workflow cost."""
         numbers: dict[str, Any] = rounded(asdict(self))
+        if self.costs is not None:
+            job, workflow = self.costs_per_job, self.costs_per_workflow
+            shares = {
+                "per_job": asdict(job) if job else None,
+                "per_workflow": {"persistence_operations": workflow.persistence_operations} if workflow else None,
+            }
+            numbers["costs"] |= rounded(shares, _UNIT_DIGITS)
         return numbers
 
 
@@ -170,14 +195,19 @@ def per_second(workflows: Iterable[float], jobs: Iterable[float]) -> list[Second
     ]
 
 
-def rounded(value: Any) -> Any:
-    """Return a JSON value with its floats rounded to three digits."""
+def rounded(value: Any, digits: int = _DIGITS) -> Any:
+    """Return a JSON value with its floats rounded.
+
+    Args:
+        value: any nesting of objects and lists.
+        digits: after the point.
+    """
     if isinstance(value, float):
-        return round(value, 3)
+        return round(value, digits)
     if isinstance(value, Mapping):
-        return {key: rounded(item) for key, item in value.items()}
+        return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
+        return [rounded(item, digits) for item in value]
     return value
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import platform
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any
 
+from delegator.cli.main import DISTRIBUTION
 from loadtest.bulk.database import server_settings
 from loadtest.bulk.load import BulkLoad
 from loadtest.bulk.results import BulkComparison, BulkResult, median_result
 from loadtest.progress import Progress
+from loadtest.versions import local_versions, package_version
 
 Run = Callable[[BulkLoad, Callable[[int], None]], Awaitable[BulkResult]]
 """Runs a load once; told whom to tell of progress."""
-
-_PACKAGES: Final = ("temporal-delegator", "temporalio", "psycopg", "uvloop")
 
 
 async def compare(
@@ -64,16 +62,8 @@ async def compare(
         runs=runs,
         settings={"postgres": safety, **settings},
         versions={
-            "python": platform.python_version(),
+            **await asyncio.to_thread(local_versions),
+            **{package: package_version(package) for package in (DISTRIBUTION, *packages)},
             "postgres": postgres,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-            **{package: _version(package) for package in (*_PACKAGES, *packages)},
         },
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -57,8 +57,8 @@ class BulkComparison:
     """All runs, in order."""
     settings: dict[str, Any]
     """PostgreSQL's settings that decide about safety, and what was tuned for each contender."""
-    versions: dict[str, str]
-    """Of what took part."""
+    versions: dict[str, Any]
+    """Of what took part, and what the machine is."""
 
     @property
     def failed(self) -> int:

@@ -43,11 +43,11 @@ class Costs:
     persistence_by_operation: dict[str, int]
     """The same by operation (`UpdateWorkflowExecution`, ...), those that did not happen left out."""
     wal_bytes: int | None
-    """Bytes of write-ahead log, of the whole PostgreSQL server."""
+    """Bytes of write-ahead log, of the whole PostgreSQL server that has the queue: Temporal's own may be another."""
     commits: int | None
-    """Committed transactions that wrote something, of the whole PostgreSQL server."""
+    """Committed transactions that wrote something, of the same server."""
     dead_tuples: int | None
-    """Row versions that updates and deletes left for vacuum, of the whole PostgreSQL server."""
+    """Row versions that updates and deletes left for vacuum, of the same server."""
     processes: dict[str, ProcessCost]
     """Processor time and memory of each process, by its name."""
 

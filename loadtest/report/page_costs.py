@@ -10,8 +10,9 @@ from loadtest.comparison import Comparison, median_run
 from loadtest.costs.model import UnitCosts
 from loadtest.measure import RunResult
 from loadtest.report.page_bars import Bar, BarPlot, bar_plot
+from loadtest.report.page_notes import postgres_note, servers_note
 from loadtest.report.page_style import component_classes, ranked_classes
-from loadtest.report.page_table import counts_jobs, jobs_of, unit_costs
+from loadtest.report.page_table import counts_jobs
 
 _MOST_OPERATIONS: Final = 7
 _OTHERS: Final = "all others"
@@ -27,11 +28,28 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
         name: of the drawings, unique within the page.
     """
     runs = {arm: median_run(found) for arm, found in comparison.runs.items()}
-    costs = {arm: unit for arm, run in runs.items() if (unit := unit_costs(run)) is not None}
+    costs = {arm: unit for arm, run in runs.items() if (unit := run.costs_per_job) is not None}
     components = component_classes(component for run in runs.values() if run.costs for component in run.costs.processes)
     # Each component has its place in every stack, known by its colour.
     order = sorted(components, key=components.__getitem__)
     operations = _operations(runs)
+    servers = servers_note(comparison)
+
+    def of_processes(note: str) -> str:
+        return f"{note} {servers}" if servers else note
+
+    def plain(key: str, title: str, unit: str, value: Callable[[UnitCosts], float | None]) -> BarPlot | None:
+        known = {arm: found for arm, unit_cost in costs.items() if (found := value(unit_cost)) is not None}
+        return bar_plot(
+            [Bar(arm, {"": found}) for arm, found in known.items()],
+            name=f"{name}-{key}",
+            title=title,
+            note=postgres_note(comparison),
+            unit=unit,
+            legend={},
+            arms=arms,
+        )
+
     plots = (
         bar_plot(
             [
@@ -40,7 +58,7 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
             ],
             name=f"{name}-cpu",
             title="Processor time per job",
-            note="By process, with those that it started.",
+            note=of_processes("By process, with those that it started."),
             unit="ms per job",
             legend={part: components[part] for part in order},
             arms=arms,
@@ -54,11 +72,9 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
             legend=ranked_classes(dict.fromkeys(part for found in operations.values() for part in found)),
             arms=arms,
         ),
-        _plain(costs, lambda unit: unit.wal_bytes, arms, f"{name}-wal", "Write-ahead log per job", "bytes per job"),
-        _plain(costs, lambda unit: unit.commits, arms, f"{name}-commits", "Commits per job", "commits per job"),
-        _plain(
-            costs, lambda unit: unit.dead_tuples, arms, f"{name}-dead", "Dead tuples per job", "dead tuples per job"
-        ),
+        plain("wal", "Write-ahead log per job", "bytes per job", lambda unit: unit.wal_bytes),
+        plain("commits", "Commits per job", "commits per job", lambda unit: unit.commits),
+        plain("dead", "Dead tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
         bar_plot(
             [
                 Bar(
@@ -74,7 +90,9 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
             ],
             name=f"{name}-memory",
             title="Peak memory",
-            note="Of each process with those that it started, each at its own peak; what they share counts once.",
+            note=of_processes(
+                "Of each process with those that it started, each at its own peak; what they share counts once."
+            ),
             unit="MiB",
             legend={part: components[part] for part in order},
             arms=arms,
@@ -104,32 +122,12 @@ def throughput_bars(comparison: Comparison, arms: Mapping[str, str], name: str) 
     )
 
 
-def _plain(
-    costs: Mapping[str, UnitCosts],
-    value: Callable[[UnitCosts], float | None],
-    arms: Mapping[str, str],
-    name: str,
-    title: str,
-    unit: str,
-) -> BarPlot | None:
-    known = {arm: found for arm, unit_cost in costs.items() if (found := value(unit_cost)) is not None}
-    return bar_plot(
-        [Bar(arm, {"": found}) for arm, found in known.items()],
-        name=name,
-        title=title,
-        note="Of the whole PostgreSQL server.",
-        unit=unit,
-        legend={},
-        arms=arms,
-    )
-
-
 def _operations(runs: Mapping[str, RunResult]) -> dict[str, dict[str, float]]:
     """Return operations per job of each arm: the most frequent ones of all arms by name, the others in one."""
     shares = {
-        arm: {operation: calls / jobs_of(run) for operation, calls in run.costs.persistence_by_operation.items()}
+        arm: {operation: calls / run.completed_jobs for operation, calls in run.costs.persistence_by_operation.items()}
         for arm, run in runs.items()
-        if run.costs and run.costs.persistence_operations is not None and jobs_of(run)
+        if run.costs and run.costs.persistence_operations is not None and run.completed_jobs
     }
     frequent: Counter[str] = Counter()
     for found in shares.values():

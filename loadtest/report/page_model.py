@@ -29,7 +29,6 @@ _MODE: Final = "mode"
 _RUN: Final = TypeAdapter(RunResult)
 _BULK: Final = TypeAdapter(BulkResult)
 _WHAT: Final = "a result that --json of `loadtest run`, `compare`, `bulk` or `peers` wrote"
-# Runs of the same load, whatever file they are in, stand side by side.
 _LOAD: Final = ("scenario", "workflows", "jobs", "concurrency", "payload_bytes")
 
 
@@ -53,7 +52,7 @@ def read(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def comparisons(results: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Understand results; single runs of the same load become one comparison.
+    """Understand results; single runs of the same load and settings, whatever file they are in, become one comparison.
 
     Args:
         results: from `read`.
@@ -68,7 +67,8 @@ def comparisons(results: Sequence[Mapping[str, Any]]) -> list[Comparison]:
             places.append(_comparison(result))
             continue
         run = _validated(result, _RUN)
-        load = tuple(getattr(run, name) for name in _LOAD)
+        # Files of before the settings were kept have the load alone.
+        load = (*(getattr(run, name) for name in _LOAD), json.dumps(run.settings, sort_keys=True))
         if load not in singles:
             places.append(load)
         singles.setdefault(load, []).append(run)

@@ -13,7 +13,7 @@ from loadtest.report.page_scale import Linear
 from loadtest.report.page_sections import load
 from loadtest.report.page_style import arm_classes, stylesheet
 from loadtest.report.page_svg import Box, drawing, element, label, line, text_of
-from loadtest.report.page_table import counts_jobs, unit_costs
+from loadtest.report.page_table import counts_jobs
 from loadtest.report.page_text import number, shortened, times
 
 _MARGIN: Final = 24.0
@@ -34,6 +34,7 @@ _SHORTEST_WHISKER: Final = 3.0
 class _Column:
     title: Callable[[bool], str]
     value: Callable[[RunResult, bool], float | None]
+    compared: Callable[[RunResult], bool] = lambda run: True
 
 
 def plot(comparisons: Sequence[Comparison]) -> str:
@@ -116,7 +117,9 @@ def _bars(group: Element, comparison: Comparison, column: _Column, box: Box, cla
         group.append(label(end + 7, y + _BAR - 1.5, number(median), kind="value"))
         if arm == comparison.baseline:
             continue
-        ratio = comparison.ratio_of(lambda run: column.value(run, several), arm, comparison.baseline)
+        ratio = comparison.ratio_of(
+            lambda run: column.value(run, several) if column.compared(run) else None, arm, comparison.baseline
+        )
         if ratio is not None:
             aside = end + 7 + 7.8 * len(number(median)) + 6
             group.append(label(aside, y + _BAR - 1.5, times(ratio), kind="note"))
@@ -139,7 +142,7 @@ def _rate(run: RunResult, several: bool) -> float | None:
 
 
 def _persistence(run: RunResult, several: bool) -> float | None:
-    costs = unit_costs(run)
+    costs = run.costs_per_job
     return costs.persistence_operations if costs else None
 
 
@@ -150,5 +153,6 @@ _COLUMNS: Final = (
     _Column(
         lambda several: "enqueue to start p50, ms",
         lambda run, several: run.job_start_ms.p50 if run.job_start_ms else None,
+        compared=lambda run: not run.workflows,  # the clocks of arms start at different moments
     ),
 )

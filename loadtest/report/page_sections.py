@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from loadtest.arms import ARMS
 from loadtest.comparison import Comparison
@@ -13,10 +13,11 @@ from loadtest.options import OPTION_NAMES
 from loadtest.report.page_bars import BarPlot
 from loadtest.report.page_bulk import bulk_words
 from loadtest.report.page_costs import cost_plots, throughput_bars
+from loadtest.report.page_facts import Fact, facts
 from loadtest.report.page_lines import Plot, latency_plot, throughput_plot
 from loadtest.report.page_style import arm_classes
 from loadtest.report.page_table import Line, counts_jobs, table
-from loadtest.report.page_text import DASH, clean, times
+from loadtest.report.page_text import DASH, times
 
 _YARDSTICKS: Final = frozenset(name for name, arm in ARMS.items() if not arm.runs_jobs)
 _OPTIONS: Final = frozenset(
@@ -48,6 +49,8 @@ class Section:
     """How much was done."""
     baseline: str
     """The arm of the ratios."""
+    notes: Sequence[str]
+    """What to know of the table."""
     arms: Mapping[str, str]
     """The arms and their CSS classes."""
     headlines: Sequence[Headline]
@@ -58,9 +61,9 @@ class Section:
     """Its plots of lines."""
     bars: Sequence[BarPlot]
     """Its plots of bars."""
-    settings: Mapping[str, str]
+    settings: Sequence[Fact]
     """What shaped the runs."""
-    versions: Mapping[str, str]
+    versions: Sequence[Fact]
     """What they ran on."""
     command: str
     """Repeats them."""
@@ -106,11 +109,20 @@ def load(comparison: Comparison) -> str:
         words.append(f"{rate:,g} jobs/s asked for")
     if run.payload_bytes:
         words.append(f"{run.payload_bytes:,} bytes of payload")
-    if run.settings.get("temporal") == "postgres":
-        words.append("Temporal on PostgreSQL")
-    rounds = comparison.rounds
-    words.append("one round" if rounds == 1 else f"medians of {rounds} rounds")
+    for option, unit in (("sleep_ms", "ms of sleep"), ("bursts", "bursts")):
+        if isinstance(value := run.settings.get(option), int | float):
+            words.append(f"{value:,g} {unit}")
+    if (temporal := run.settings.get("temporal")) in ("postgres", "deployed"):
+        words.append("Temporal on PostgreSQL" if temporal == "postgres" else "on a deployment")
+    words.append(_rounds(comparison))
     return " · ".join(words)
+
+
+def _rounds(comparison: Comparison) -> str:
+    if not comparison.paired:
+        counts = [len(runs) for runs in comparison.runs.values()]
+        return f"medians of {min(counts)} to {max(counts)} runs"
+    return "one round" if comparison.rounds == 1 else f"medians of {comparison.rounds} rounds"
 
 
 def _python(words: Sequence[str]) -> str:
@@ -119,7 +131,8 @@ def _python(words: Sequence[str]) -> str:
 
 def _section(comparison: Comparison, name: str) -> Section:
     arms = arm_classes(comparison.runs)
-    first = next(iter(comparison.runs.values()))[0]
+    settings = facts(comparison.runs, lambda run: run.settings)
+    versions = facts(comparison.runs, lambda run: run.versions)
     latency = latency_plot(comparison, arms, f"{name}-latency")
     throughput = throughput_plot(comparison, arms, f"{name}-rate")
     bars = None if throughput else throughput_bars(comparison, arms, name)
@@ -128,13 +141,14 @@ def _section(comparison: Comparison, name: str) -> Section:
         title=comparison.scenario,
         load=load(comparison),
         baseline=comparison.baseline,
+        notes=_notes(comparison, [fact.name for fact in (*settings, *versions) if fact.differs]),
         arms=arms,
         headlines=_headlines(comparison, arms),
         lines=table(comparison),
         plots=[plot for plot in (latency, throughput) if plot is not None],
         bars=[*([bars] if bars else []), *cost_plots(comparison, arms, name)],
-        settings=_facts(first.settings),
-        versions=_facts(first.versions),
+        settings=settings,
+        versions=versions,
         command=command(comparison),
     )
 
@@ -157,13 +171,14 @@ def _headlines(comparison: Comparison, arms: Mapping[str, str]) -> list[Headline
     return found
 
 
-def _facts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _fact(value) for name, value in values.items() if value is not None}
-
-
-def _fact(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_fact(part)}" for name, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_fact, value))
-    return clean(f"{value:g}" if isinstance(value, float) else str(value))
+def _notes(comparison: Comparison, differing: Sequence[str]) -> list[str]:
+    found = [f"Ratios are to {comparison.baseline}."]
+    if not comparison.paired:
+        found.append("The arms had unequal numbers of runs: where they did, a ratio is that of the medians.")
+    if "floor" in comparison.runs:
+        found.append(
+            "The floor is a workflow that does nothing; its costs are shared out to the jobs that the others had."
+        )
+    if differing:
+        found.append(f"The runs differ in {', '.join(differing)}: see below which.")
+    return found

@@ -1,4 +1,4 @@
-"""Which colour is whose, on every page and plot the same."""
+"""Which colour is whose: a name of ours has the same on every page and plot, others get what is free."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ _ARMS: Final[Mapping[str, int]] = {
     "delegated": 3,
     "drop-in": 4,
     "drop-in-worker": 5,
+    "gathered": 6,
     "local": 7,
+    "signalled": 8,
+    # Queues, which are in plots of their own.
     "bare": 0,
+    "bare-run": 7,
     "delegator": 3,
     "pgqueuer": 1,
     "procrastinate": 6,
 }
-_ARM_COLOURS: Final = 8
+_ARM_COLOURS: Final = 9
 _COMPONENTS: Final[Mapping[str, int]] = {
     "temporal": 0,
     "postgres": 1,
@@ -29,8 +33,13 @@ _COMPONENTS: Final[Mapping[str, int]] = {
     "HTTP worker": 5,
     "Temporal activity worker": 6,
     "load generator": 7,
+    "temporal-postgres": 8,
+    "delegator serve": 9,
+    # Of queues.
+    "worker": 5,
+    "load": 7,
 }
-_COMPONENT_COLOURS: Final = 9
+_COMPONENT_COLOURS: Final = 10
 
 
 def arm_classes(names: Iterable[str]) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loadtest.comparison import Comparison
-from loadtest.costs.model import UnitCosts
 from loadtest.measure import Latency, RunResult
+from loadtest.report.page_notes import clocks_note, postgres_note, servers_note
 from loadtest.report.page_text import DASH, number, percent, size, times
 
 Value = Callable[[RunResult], float | None]
@@ -50,6 +50,8 @@ class Line:
 
     group: str | None
     """The group that begins here."""
+    note: str | None
+    """What to know of that group."""
     label: str
     """What is measured."""
     unit: str
@@ -58,19 +60,9 @@ class Line:
     """One for each arm."""
 
 
-def jobs_of(run: RunResult) -> int:
-    """Return the jobs that the costs of a run are shared out to; of those without jobs, what the other arms had."""
-    return run.completed * run.jobs if run.workflows else run.completed
-
-
 def counts_jobs(comparison: Comparison) -> bool:
     """Say whether throughput is best told in jobs: where a workflow has several, or there are no workflows."""
     return any(run.jobs > 1 for runs in comparison.runs.values() for run in runs)
-
-
-def unit_costs(run: RunResult) -> UnitCosts | None:
-    """Return what a job cost; None: not measured."""
-    return run.costs.per(jobs_of(run)) if run.costs else None
 
 
 def table(comparison: Comparison) -> list[Line]:
@@ -90,7 +82,9 @@ def table(comparison: Comparison) -> list[Line]:
             )
             for arm, runs in comparison.runs.items()
         ]
-        lines.append(Line(measure.group if measure.group != group else None, measure.label, measure.unit, cells))
+        begins = measure.group if measure.group != group else None
+        note = _NOTES.get(begins) if begins else None
+        lines.append(Line(begins, note(comparison) if note else None, measure.label, measure.unit, cells))
         group = measure.group
     return lines
 
@@ -120,15 +114,28 @@ def _latency(which: str, part: str) -> Value:
 
 def _cost(part: str) -> Value:
     def value(run: RunResult) -> float | None:
-        costs = unit_costs(run)
+        costs = run.costs_per_job
         return None if costs is None else getattr(costs, part)
 
     return value
 
 
 def _cpu(run: RunResult) -> float | None:
-    costs = unit_costs(run)
+    costs = run.costs_per_job
     return sum(costs.cpu_ms.values()) if costs and costs.cpu_ms else None
+
+
+def _operations_per_workflow(run: RunResult) -> float | None:
+    costs = run.costs_per_workflow
+    return costs.persistence_operations if costs else None
+
+
+def _of_workflows(value: Value) -> Value:
+    return lambda run: value(run) if run.workflows else None
+
+
+def _of_queues(value: Value) -> Value:
+    return lambda run: None if run.workflows else value(run)
 
 
 def _memory(run: RunResult) -> float | None:
@@ -154,6 +161,12 @@ def _share(run: RunResult) -> float | None:
 _OUTCOME, _WORKFLOWS, _JOBS = "Outcome", "Workflows", "Jobs"
 _TEMPORAL, _POSTGRES, _MACHINE = "Taken from Temporal", "Taken from PostgreSQL", "Taken from the machine"
 
+_NOTES: Final[Mapping[str, Callable[[Comparison], str | None]]] = {
+    _JOBS: clocks_note,
+    _POSTGRES: postgres_note,
+    _MACHINE: servers_note,
+}
+
 _MEASURES: Final = (
     Measure(_OUTCOME, "right answers", "", _share, percent, compared=False),
     Measure(_WORKFLOWS, "throughput", "workflows/s", lambda run: run.workflows_per_s or None),
@@ -164,12 +177,17 @@ _MEASURES: Final = (
     Measure(_WORKFLOWS, "started late, p99", "ms", _latency("start_lag_ms", "p99"), compared=False),
     Measure(_JOBS, "throughput", "jobs/s", _jobs_per_s),
     *(
-        Measure(_JOBS, f"{said} {part}", "ms", _latency(which, part))
+        Measure(_JOBS, f"intended enqueue to start {part}", "ms", _of_queues(_latency("job_start_ms", part)))
+        for part in ("p50", "p99")
+    ),
+    *(
+        Measure(_JOBS, f"{said} {part}", "ms", _of_workflows(_latency(which, part)), compared=False)
         for which, said in (("job_start_ms", "enqueue to start"), ("job_end_ms", "enqueue to result"))
         for part in ("p50", "p99")
     ),
     Measure(_JOBS, "completed inline", "", lambda run: run.inline_share, percent, compared=False),
     Measure(_TEMPORAL, "persistence operations", "per job", _cost("persistence_operations")),
+    Measure(_TEMPORAL, "persistence operations", "per workflow", _operations_per_workflow),
     Measure(
         _TEMPORAL,
         "history events",

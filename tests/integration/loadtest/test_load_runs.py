@@ -49,7 +49,10 @@ async def test_run_writes_its_numbers(stack: RunningStack) -> None:
     assert len(numbers["latency_quantiles_ms"]) == 101
     assert sum(second["jobs"] for second in numbers["series"]) == 12
     assert numbers["settings"]["temporal"] == "deployed"
-    assert all(numbers["versions"][part] for part in ("delegator", "python", "temporalio", "temporal", "postgres"))
+    parts = ("delegator", "python", "temporalio", "psycopg", "aiohttp", "uvloop", "temporal", "postgres", "cores")
+    assert all(numbers["versions"][part] for part in parts)
+    assert numbers["versions"]["postgres_settings"]["wal_level"] == "logical"
+    assert numbers["costs"]["per_job"]["wal_bytes"] == pytest.approx(numbers["costs"]["wal_bytes"] / 12, abs=1e-5)
     assert numbers["costs"]["wal_bytes"] > 0
     assert set(numbers["costs"]["processes"]) == {"Temporal worker", "HTTP worker", "load generator"}
 

@@ -39,6 +39,14 @@ def test_ratios_are_of_a_round_and_then_their_median() -> None:
     assert Comparison("single", 3, {"floor": floor, "delegated": slow}).ratio("delegated", "floor").jobs_per_s is None
 
 
+def test_unequal_numbers_of_runs_have_the_ratio_of_the_medians() -> None:
+    runs = {"classic": [result(speed=40), result(speed=44)], "delegated": [result(speed=63)]}
+    comparison = Comparison("single", 2, runs)
+    assert not comparison.paired
+    assert comparison.ratio("delegated", "classic").workflows_per_s == 1.5
+    assert comparison.to_json()["ratios"]["delegated/classic"]["workflows_per_s"] == 1.5
+
+
 def test_ratios_divide() -> None:
     assert divided(result(speed=30, p50=50), result(speed=10, p50=100)) == Ratio(
         workflows_per_s=3, jobs_per_s=3, latency_p50=0.5, latency_p99=0.5

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from loadtest.costs.model import Costs, ProcessCost
 from loadtest.measure import HistoryEvents, Latency, Second, per_second, percentile, quantiles_ms
 from tests.unit.loadtest.results import result
 
@@ -73,3 +74,19 @@ def test_json_is_rounded_all_through() -> None:
     assert numbers["latency_quantiles_ms"] == [1.235]
     assert numbers["series"] == [{"s": 0, "workflows": 1, "jobs": 2}]
     assert numbers["inline_share"] == 0.333
+
+
+def test_beside_the_costs_stands_what_a_job_and_a_workflow_cost() -> None:
+    costs = Costs(150, {}, 1_234, 20, None, {"relay": ProcessCost(0.0012, 1_000)})
+    numbers = replace(result(), costs=costs).to_json()["costs"]
+    assert numbers["persistence_operations"] == 150
+    assert numbers["per_job"] == {
+        "persistence_operations": 1.875,
+        "wal_bytes": 15.425,
+        "commits": 0.25,
+        "dead_tuples": None,
+        "cpu_ms": {"relay": 0.015},
+    }
+    assert numbers["per_workflow"] == {"persistence_operations": 7.5}
+    nothing = replace(result(failed=20), costs=costs).to_json()["costs"]
+    assert (nothing["wal_bytes"], nothing["per_job"], nothing["per_workflow"]) == (1_234, None, None)

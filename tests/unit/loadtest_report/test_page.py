@@ -11,10 +11,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from loadtest.comparison import Comparison
+from loadtest.costs.model import Costs, ProcessCost
 from loadtest.report.page import page
 from loadtest.report.page_model import comparisons, read
 from loadtest.report.page_plot import plot
 from loadtest.report.page_sections import command
+from loadtest.report.page_table import table
 from tests.unit.loadtest_report.results import bulk, comparison, old, run
 
 EVIL = "<script>alert('x')</script>\"&'<!-- ]]> \N{SNOWMAN}"
@@ -167,6 +169,103 @@ def test_single_runs_of_one_load_stand_side_by_side() -> None:
         ("single", 2, {"classic": 2, "delegated": 1}),
         ("burst", 1, {"classic": 1}),
     ]
+
+
+def test_unequal_numbers_of_runs_of_one_load() -> None:
+    results = [run("classic", speed=40), run("delegated", speed=63), run("classic", speed=44)]
+    found = comparisons([result.to_json() for result in results])
+    ratio = "\N{MULTIPLICATION SIGN}1.50"
+    shown = Page(page(found)).text
+    assert f"63.0 {ratio}" in shown
+    assert "medians of 1 to 2 runs" in shown
+    assert "a ratio is that of the medians" in shown
+    assert ratio in plot(found)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"temporal": "postgres"}, {"rate": 20.0}, {"duration": 4.0}, {"sleep_ms": 5}, {"bursts": 2}, {"timeout": 10.0}],
+)
+def test_runs_on_other_settings_are_no_rounds_of_the_same_median(setting: dict[str, Any]) -> None:
+    usual = run("classic")
+    other = run("classic", speed=80, settings=usual.settings | setting)
+    found = comparisons([result.to_json() for result in (usual, other, usual)])
+    assert [[result.workflows_per_s for result in one.runs["classic"]] for one in found] == [[40, 40], [80]]
+
+
+def test_what_all_runs_ran_on_is_told_once_and_else_whose_it_is() -> None:
+    usual = run("classic").versions
+    results = [
+        run("classic"),
+        run("classic", versions=usual | {"python": "3.12.1"}),
+        run("delegated", versions=usual | {"commit": "0123abc+", "cpu": None}),
+    ]
+    shown = Page(page(comparisons([result.to_json() for result in results])))
+    assert shown.texts.count("18.1") == 1
+    assert "differs: 3.11.7 (classic 1, delegated); 3.12.1 (classic 2)" in shown.texts
+    assert "0123abc+ (delegated)" in shown.texts
+    assert "The runs differ in python: see below which." in shown.text
+    assert "The runs differ" not in Page(page([comparison("classic", "delegated")])).text
+
+
+def test_persistence_operations_per_job_and_per_workflow() -> None:
+    shown = Page(page([comparison("classic", jobs=5)])).text
+    assert "persistence operations per job 1.40 persistence operations per workflow 7.00" in shown
+
+
+def test_costs_are_read_as_they_were_written() -> None:
+    (found,) = comparisons([run("classic").to_json()])
+    assert found.runs["classic"][0].costs == run("classic").costs
+
+
+@pytest.mark.parametrize(
+    ("temporal", "words"),
+    [
+        ("dev", "Of the whole PostgreSQL server; Temporal's dev server keeps what it has in memory."),
+        ("postgres", "Of the queue's PostgreSQL server; Temporal's own database is not in it."),
+        ("deployed", "Temporal's own database is not in it, unless it is on that server too."),
+        (["odd"], "Of the queue's whole PostgreSQL server."),
+    ],
+)
+def test_whose_writes_are_counted(temporal: Any, words: str) -> None:
+    settings = run().settings | {"temporal": temporal}
+    shown = Page(page([comparison("classic", "delegated", settings=settings)])).text
+    assert shown.count(words) == 4  # the table, and three plots
+    assert ("on a deployment" in shown) is (temporal == "deployed")
+
+
+def test_costs_of_servers_that_are_missing() -> None:
+    words = "the servers, which it did not start, are not in it"
+    costs = Costs(None, {}, 100, 1, 0, {"HTTP worker": ProcessCost(0.5, 1 << 20)})
+    assert Page(page([comparison("classic", "delegated", costs=costs)])).text.count(words) == 3
+    assert words not in Page(page([comparison("classic", "delegated")])).text
+
+
+def test_times_by_clocks_that_start_at_different_moments_are_not_compared() -> None:
+    found = comparison("classic", "delegated")
+    cells = {line.label: line.cells for line in table(found)}
+    for which in ("enqueue to start p50", "enqueue to start p99", "enqueue to result p50", "enqueue to result p99"):
+        assert [cell.ratio for cell in cells[which]] == [None, None]
+    assert cells["latency p50"][1].ratio is not None
+    shown = Page(page([found])).text
+    assert "clocks of the arms start at different moments" in shown
+    assert "intended start" not in shown
+    steady = comparison("classic", "delegated", start_lag_ms=run().job_start_ms)
+    assert "counts from the intended start of the workflow" in Page(page([steady])).text
+    drawn = plot([comparison("classic", "delegated", costs=None)])
+    assert "enqueue to start p50, ms" in drawn
+    assert drawn.count("\N{MULTIPLICATION SIGN}") == 2  # of throughput and latency
+
+
+def test_times_of_queues_are_by_the_same_clock() -> None:
+    steady = bulk()
+    for result, p50 in zip(steady["runs"], (2.0, 3.0), strict=True):
+        result["job_start_ms"] = dict.fromkeys(("p50", "p90", "p95", "p99", "avg", "max"), p50)
+    found = comparisons([steady])
+    shown = Page(page(found)).text
+    assert "intended enqueue to start p50 ms 2.00 3.00 \N{MULTIPLICATION SIGN}1.50" in shown
+    assert "different moments" not in shown
+    assert "\N{MULTIPLICATION SIGN}1.50" in plot(found)
 
 
 def test_text_from_files_is_never_markup() -> None:
