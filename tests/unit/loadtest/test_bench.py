@@ -18,7 +18,7 @@ from loadtest.bench import command
 from loadtest.bench.command import read_results
 from loadtest.bench.experiments import EXPERIMENTS, Experiment
 from loadtest.bench.lines import LINES, Figure, Line, Results, Verdict
-from loadtest.bench.table import bench_table
+from loadtest.bench.table import bench_table, number
 from loadtest.cli import build_app
 
 
@@ -174,3 +174,12 @@ def test_every_experiment_is_a_command_of_the_load_test(capsys: pytest.CaptureFi
         build_app()([command, "--help"], standalone_mode=False)
         known = capsys.readouterr().out
         assert all(option.removeprefix("--no-") in known for option in options if option.startswith("--"))
+
+
+def test_the_readme_has_every_line_with_its_bounds() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines() if row.startswith("| ")]
+    said = {row[0]: row[-3:-1] for row in rows}
+    for line in LINES:
+        sign = "≥" if line.at_least else "≤"
+        assert said[line.measure] == [f"{sign} {number(line.must)}", f"{sign} {number(line.stretch)}"]
