@@ -40,7 +40,7 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v $(ARGS)
 
-bench: $(INSTALLED) ## the figures that are promised, reached or not (45 minutes; run `make temporal-postgres` first)
+bench: $(INSTALLED) ## the figures that are promised, reached or not (35 minutes; run `make temporal-postgres` first)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,peers]'
 	@$(BIN)/python -m loadtest bench $(ARGS)
 
