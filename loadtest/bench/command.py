@@ -75,7 +75,7 @@ async def _run_all(experiments: Sequence[Experiment], out: Path, rounds: int, sa
         began = time.monotonic()
         code = await run_child([sys.executable, "-m", "loadtest", *arguments, "--json", str(target)])
         say(f"{experiment.name}: {time.monotonic() - began:.0f} s")
-        if not target.exists():
+        if _numbers(target) is None:
             problems.append(f"{experiment.name}: gave no numbers (exit code {code})")
     return problems
 
@@ -107,15 +107,22 @@ def read_results(out: Path) -> tuple[Mapping[str, Any], Sequence[str]]:
     results: dict[str, Any] = {}
     spoiled = []
     for name in EXPERIMENTS:
-        try:
-            numbers = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            continue  # left out, or broken off before it wrote its numbers
+        numbers = _numbers(out / f"{name}.json")
+        if numbers is None:
+            continue
         if _failures(numbers):
             spoiled.append(name)
         else:
             results[name] = numbers
     return results, spoiled
+
+
+def _numbers(path: Path) -> Any:
+    """Return the numbers in a file; None: there is none, or only the empty one that a run makes before it begins."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _failures(numbers: Any) -> bool:

@@ -114,16 +114,21 @@ def test_an_experiment_without_numbers_is_a_failure_and_old_ones_do_not_stand_in
 ) -> None:
     broken = Experiment("single", "compare --scenario nonsense")
     lacking = Experiment("one", "compare --scenario nonsense", lambda: "a thing")
-    monkeypatch.setattr(command, "EXPERIMENTS", {"single": broken, "one": lacking})
-    for name in ("single", "one"):
+    # This one finds its file writable, and makes it, before it finds its servers missing.
+    begun = Experiment("fanout", "run --arm delegated --scenario fanout")
+    monkeypatch.setattr(command, "EXPERIMENTS", {"single": broken, "one": lacking, "fanout": begun})
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.delenv("DELEGATOR_DATABASE_URL", raising=False)
+    for name in ("single", "one", "fanout"):
         (tmp_path / f"{name}.json").write_text("{}", encoding="utf-8")
     with pytest.raises(typer.Exit) as end:
-        command.bench(out=tmp_path, only="single,one", rounds=1)
+        command.bench(out=tmp_path, only="single,one,fanout", rounds=1)
     assert end.value.exit_code == 1
     shown = capsys.readouterr().out
     assert "single: gave no numbers (exit code 2)" in shown
+    assert "fanout: gave no numbers (exit code 2)" in shown
     assert "one: left out; it needs: a thing" in shown
-    assert list(tmp_path.iterdir()) == []
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == [("fanout.json", "")]
 
 
 async def test_an_experiment_that_is_interrupted_may_clean_up(tmp_path: Path) -> None:
