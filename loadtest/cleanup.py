@@ -25,10 +25,8 @@ _LOOK: Final = 0.02
 _UNFINISHED: Final = f"""
 SELECT EXISTS (SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL)
 """
-_DELETE_READ: Final = f"""
-DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NOT NULL
-"""
 _DELETE_ROWS: Final = f"DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
+_DELETE_READ: Final = f"{_DELETE_ROWS} AND outcome IS NOT NULL"
 _DELETE_DEAD_LETTERS: Final = "DELETE FROM custom_task_dead_letter WHERE starts_with(workflow_id, %s)"
 _DELETE_LEASES: Final = "DELETE FROM custom_task_lease WHERE holder = ANY(%s)"
 

@@ -46,7 +46,12 @@ class Outcome:
 
 
 async def closed_loop(
-    execute: Execute, works: Iterable[Work], *, concurrency: int, progress: Callable[[], None]
+    execute: Execute,
+    works: Iterable[Work],
+    *,
+    concurrency: int,
+    progress: Callable[[], None],
+    intended: float | None = None,
 ) -> list[Outcome]:
     """Keep a number of workflows in flight until all are done.
 
@@ -55,6 +60,7 @@ async def closed_loop(
         works: the inputs.
         concurrency: workflows in flight.
         progress: called after each.
+        intended: when all of them should have been started; None: each when there is room for it.
 
     Raises:
         DelegatorError: `execute` can't work at all.
@@ -64,7 +70,7 @@ async def closed_loop(
 
     async def client() -> None:
         for work in queue:
-            outcomes.append(await _one(execute, work, time.perf_counter))
+            outcomes.append(await _one(execute, work, time.perf_counter, intended))
             progress()
 
     try:
@@ -92,21 +98,13 @@ async def bursts(
         DelegatorError: `execute` can't work at all.
     """
     outcomes: list[Outcome] = []
-
-    async def client(work: Work, intended: float) -> None:
-        outcomes.append(await _one(execute, work, time.perf_counter, intended))
-        progress()
-
     for number in range(count):
         if number:
             await asyncio.sleep(pause)
-        try:
-            async with asyncio.TaskGroup() as group:
-                begin = time.perf_counter()
-                for work in works[len(works) * number // count : len(works) * (number + 1) // count]:
-                    group.create_task(client(work, begin))
-        except ExceptionGroup as errors:
-            raise first(errors) from None
+        burst = works[len(works) * number // count : len(works) * (number + 1) // count]
+        outcomes += await closed_loop(
+            execute, burst, concurrency=len(burst), progress=progress, intended=time.perf_counter()
+        )
     return outcomes
 
 

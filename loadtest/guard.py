@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from temporalio.client import Client
@@ -12,7 +13,7 @@ from temporalio.service import RPCError
 
 from delegator.errors import ConfigurationError
 from delegator.store.database import connect as connect_database
-from loadtest.stack import Servers, connect
+from loadtest.stack import Servers, TemporalChoice, connect, servers
 from schema.queues import DEFAULT_QUEUE, queue_table
 
 _PATIENCE: Final = 5.0  # seconds: Temporal's list of open workflows lags behind what was closed just now
@@ -26,25 +27,46 @@ WHERE expires_at > now() AND (queue = %s OR kind = 'delegator') ORDER BY 1
 """
 
 
-async def refuse_other_work(servers: Servers, patience: float = _PATIENCE) -> None:
+@asynccontextmanager
+async def undisturbed_servers(
+    *, delegates: bool, temporal: TemporalChoice | None = None, shared: bool
+) -> AsyncIterator[Servers]:
+    """Provide the servers, as `servers` does, where they have no other work.
+
+    Args:
+        delegates: whether an arm needs the delegator's database.
+        temporal: which Temporal the embedded stack has; None: the dev server, or that of the environment.
+        shared: do not ask whether they have.
+
+    Raises:
+        ConfigurationError: they have, or as for `servers`.
+        DependencyError: a server can't be reached or started.
+    """
+    async with servers(delegates=delegates, temporal=temporal) as available:
+        if not shared:
+            await refuse_other_work(available)
+        yield available
+
+
+async def refuse_other_work(deployment: Servers, patience: float = _PATIENCE) -> None:
     """Make sure that a deployment has nothing else to do; one of our own has not.
 
     Args:
-        servers: the deployment.
+        deployment: the servers.
         patience: seconds in which the last of it may end.
 
     Raises:
         ConfigurationError: it has; the message says what was found.
         DependencyError: a server does not answer.
     """
-    if not servers.are_shared:
+    if not deployment.are_shared:
         return
-    client = await connect(servers.environment)
+    client = await connect(deployment.environment)
     deadline = time.monotonic() + patience
-    found = await _other_work(client, servers.database_url)
+    found = await _other_work(client, deployment.database_url)
     while found and time.monotonic() < deadline:
         await asyncio.sleep(_PAUSE)
-        found = await _other_work(client, servers.database_url)
+        found = await _other_work(client, deployment.database_url)
     if found:
         raise ConfigurationError(
             f"these servers have other work ({'; '.join(found)}): it would spoil the numbers, its workers would take "

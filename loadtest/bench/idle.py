@@ -15,9 +15,8 @@ from rich.table import Table
 from loadtest.arms.base import HTTP_CONCURRENCY, http_worker
 from loadtest.commands.common import JsonOption, SharedOption, check_writable, positive_seconds, run_loop, show
 from loadtest.costs.meter import CostMeter, CostSources
-from loadtest.guard import refuse_other_work
+from loadtest.guard import undisturbed_servers
 from loadtest.processes import crew
-from loadtest.stack import servers
 
 _SETTLING: Final = 5.0  # seconds for what a start still has to do
 _WORKER: Final = "HTTP worker"
@@ -41,9 +40,7 @@ def idle(
 
 
 async def _measure(seconds: float, *, shared: bool) -> dict[str, Any]:
-    async with servers(delegates=True) as available:
-        if not shared:
-            await refuse_other_work(available)
+    async with undisturbed_servers(delegates=True, shared=shared) as available:
         with TemporaryDirectory(prefix="loadtest-logs-") as logs:
             async with crew([http_worker()], environment=available.environment, directory=Path(logs)) as workers:
                 await asyncio.sleep(_SETTLING)

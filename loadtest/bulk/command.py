@@ -17,9 +17,9 @@ from loadtest.bulk.results import BulkComparison
 from loadtest.bulk.runner import run_contender
 from loadtest.bulk.table import bulk_table
 from loadtest.commands.common import JsonOption, SharedOption, check_writable, run_loop, show
-from loadtest.guard import refuse_other_work
+from loadtest.guard import undisturbed_servers
 from loadtest.report.progress import progress_bar
-from loadtest.stack import Servers, servers
+from loadtest.stack import Servers
 
 JobsOption = Annotated[int | None, typer.Option(help="Jobs. Default: 50,000.")]
 PayloadOption = Annotated[int, typer.Option(help="Bytes that each job carries.")]
@@ -61,9 +61,7 @@ def bulk(
 
     async def work() -> BulkComparison:
         with progress_bar() as progress:
-            async with servers(delegates=True) as available:
-                if not shared:
-                    await refuse_other_work(available)
+            async with undisturbed_servers(delegates=True, shared=shared) as available:
                 queue = DelegatorQueue(available.environment)
                 pids = pids_of(available)
                 arms: dict[str, Run] = {queue.name: lambda load, advance: run_contender(queue, load, pids, advance)}

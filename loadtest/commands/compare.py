@@ -36,10 +36,9 @@ from loadtest.commands.common import (
 from loadtest.compare import arms_listed
 from loadtest.compare import compare as compare_arms
 from loadtest.comparison import Comparison
-from loadtest.guard import refuse_other_work
+from loadtest.guard import undisturbed_servers
 from loadtest.report.progress import progress_bar
 from loadtest.report.table import comparison_table
-from loadtest.stack import servers
 
 
 def register(app: typer.Typer) -> None:
@@ -82,9 +81,7 @@ def compare(
     async def work() -> Comparison:
         with progress_bar() as progress:
             delegates = any(arm_named(name).delegates for name in names)
-            async with servers(delegates=delegates, temporal=temporal) as available:
-                if not shared:
-                    await refuse_other_work(available)
+            async with undisturbed_servers(delegates=delegates, temporal=temporal, shared=shared) as available:
                 return await compare_arms(names, plan, rounds, available, progress)
 
     comparison = run_loop(work())

@@ -31,12 +31,11 @@ from loadtest.commands.common import (
     run_loop,
     show,
 )
-from loadtest.guard import refuse_other_work
+from loadtest.guard import undisturbed_servers
 from loadtest.measure import RunResult
 from loadtest.report.progress import progress_bar
 from loadtest.report.table import run_table
 from loadtest.runner import run as run_arm
-from loadtest.stack import servers
 
 
 def register(app: typer.Typer) -> None:
@@ -71,9 +70,9 @@ def run(
 
     async def work() -> RunResult:
         with progress_bar() as progress:
-            async with servers(delegates=arm_named(arm).delegates, temporal=temporal) as available:
-                if not shared:
-                    await refuse_other_work(available)
+            async with undisturbed_servers(
+                delegates=arm_named(arm).delegates, temporal=temporal, shared=shared
+            ) as available:
                 return await run_arm(plan, available, progress)
 
     result = run_loop(work())

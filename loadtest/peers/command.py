@@ -20,12 +20,11 @@ from loadtest.bulk.results import BulkComparison
 from loadtest.bulk.runner import run_contender
 from loadtest.bulk.table import bulk_table
 from loadtest.commands.common import JsonOption, SharedOption, check_writable, run_loop, show
-from loadtest.guard import refuse_other_work
+from loadtest.guard import undisturbed_servers
 from loadtest.peers.pgqueuer_queue import PgQueuerQueue
 from loadtest.peers.procrastinate_queue import ProcrastinateQueue
 from loadtest.peers.scratch import PeerQueue
 from loadtest.report.progress import progress_bar
-from loadtest.stack import servers
 
 _PEERS: Final[Mapping[str, type[PeerQueue]]] = {queue.name: queue for queue in (PgQueuerQueue, ProcrastinateQueue)}
 _JOBS: Final = 10_000
@@ -68,9 +67,7 @@ def peers(
 
     async def work() -> dict[str, BulkComparison]:
         with progress_bar() as progress:
-            async with servers(delegates=True) as available:
-                if not shared:
-                    await refuse_other_work(available)
+            async with undisturbed_servers(delegates=True, shared=shared) as available:
                 ours = DelegatorQueue(available.environment)
                 async with scratch_database(ours.database_url) as scratch:
                     others = [_PEERS[name](scratch) for name in names]
