@@ -16,7 +16,7 @@ variable "dev_url" {
 data "external_schema" "models" {
   program = [
     "atlas-provider-sqlalchemy",
-    "--path", "schema",
+    "--path", "schema/delegator_schema",
     "--dialect", "postgresql",
   ]
 }

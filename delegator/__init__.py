@@ -11,8 +11,8 @@ if unsafe.in_sandbox():
 from delegator.config import Settings
 from delegator.context import JobContext, current_job, heartbeat
 from delegator.contracts import JobOptions, contract, delegated, implements
-from delegator.memory import collect_rarely
 from delegator.plugin import DelegatorPlugin, PluginOptions
+from delegator.runtime.memory import collect_rarely
 from delegator.workflow.api import delegate, delegate_map, delegate_starmap
 
 __all__ = [

@@ -10,11 +10,11 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, overload
 
+from delegator_schema.queues import DEFAULT_QUEUE, is_queue_name
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
 from delegator.errors import ConfigurationError
-from schema.queues import DEFAULT_QUEUE, is_queue_name
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,18 +14,18 @@ from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
-from delegator.busyness import Busyness
 from delegator.config import Settings
 from delegator.contracts import collect_types
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
+from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
-from delegator.lease import LeaseKeeper
-from delegator.sandbox import delegating_runner
-from delegator.store.database import connection_pool
-from delegator.store.queue_table import QueueTable
+from delegator.postgres.connections import connection_pool
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_table import QueueTable
 from delegator.workflow.interceptor import DelegationInterceptor
+from delegator.workflow.sandbox import delegating_runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class PluginOptions:
     """How long a workflow task waits for the jobs it enqueued; zero: never. Stay far below the task timeout (10 s)."""
     inline_slots: int = 1_000
     """Local activities at a time; while half of them wait, no other one does."""
-    linger: timedelta = timedelta(seconds=15)
+    result_ttl: timedelta = timedelta(seconds=15)
     """How long a row that was read inline is kept, for a workflow task that is run again; eight times as long while
     tasks are seen to be run again, as in an overload. Above the task timeout."""
     intercept: bool = False
@@ -139,9 +139,9 @@ class DelegatorPlugin(SimplePlugin):
                     by_key=True,
                 )
             )
-            lease = await stack.enter_async_context(LeaseKeeper(url, "delegator", duration=settings.lease))
+            lease = await stack.enter_async_context(LeaseKeeper(url, "enqueuer", duration=settings.lease))
             waiter = await stack.enter_async_context(
-                InlineWaiter(pool, url, lease, linger=options.linger.total_seconds())
+                InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
             )
             enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
             policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from delegator.connection_state import ConnectionState
 from delegator.errors import StreamError, WireError
+from delegator.runtime.connection_state import ConnectionState
 from http_workers.source import StreamSource
 
 _INTERVAL: Final = 0.05

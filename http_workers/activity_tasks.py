@@ -19,10 +19,10 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.backoff import Backoff
-from delegator.completion.sealing import encode_input
-from delegator.connection_state import ConnectionState
-from delegator.store.database import first_line
+from delegator.postgres.connections import first_line
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
+from delegator.wire.codec import encode_payloads
 from http_workers.attempt import Ended
 from http_workers.job import Job
 
@@ -111,7 +111,7 @@ class ActivityTasks:
     async def _encoded(self, job: Job) -> bytes:
         if not job.details:
             return b""
-        return await encode_input(Payloads(payloads=job.details).SerializeToString(), self._converter.payload_codec)
+        return await encode_payloads(Payloads(payloads=job.details).SerializeToString(), self._converter.payload_codec)
 
     async def _respond(self, ended: Ended) -> None:
         service = self._client.workflow_service
@@ -119,7 +119,7 @@ class ActivityTasks:
         namespace = job.namespace or self._client.namespace
         token = job.task_token or b""
         if ended.result is not None:
-            result = await encode_input(ended.result, self._converter.payload_codec)
+            result = await encode_payloads(ended.result, self._converter.payload_codec)
             await service.respond_activity_task_completed(
                 RespondActivityTaskCompletedRequest(
                     namespace=namespace, task_token=token, result=Payloads.FromString(result), identity=self._identity

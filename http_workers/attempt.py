@@ -15,9 +15,9 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_limit
-from delegator.completion.sealing import decode_input
 from delegator.context import CurrentJob, JobContext, set_current_job
 from delegator.contracts import Handler
+from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import run_as_activity
 from http_workers.job import Job
@@ -43,7 +43,7 @@ class Ended:
     dead: str | None = None
     """Why no attempt can ever succeed, as dead letters name it; None: another one might."""
 
-    put_off: timedelta | None = None
+    snooze: timedelta | None = None
     """The attempt was not begun: its type's limits let it start later only, say in so long; None: it was."""
 
     forgotten: bool = False
@@ -52,7 +52,7 @@ class Ended:
     @property
     def released(self) -> bool:
         """The attempt was broken off by this worker's stop: the job belongs to others now."""
-        return self.result is None and self.failure is None and self.put_off is None
+        return self.result is None and self.failure is None and self.snooze is None
 
 
 class AttemptRunner:
@@ -93,7 +93,7 @@ class AttemptRunner:
         try:
             args = () if job.input is None else await self._arguments(job.input, handler)
             if job.heartbeat_details is not None:
-                job.previous_details = await self._previous_details(job.heartbeat_details)
+                job.last_heartbeat_details = await self._last_heartbeat_details(job.heartbeat_details)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
@@ -101,7 +101,7 @@ class AttemptRunner:
         if job.cancel_requested:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         seconds, completed = self._series[job.job_type]
-        job.started_at = job.beat_at = time.monotonic()
+        job.started_at = job.heartbeat_at = time.monotonic()
         ended = await self._call(job, handler, args)
         seconds.observe(time.monotonic() - job.started_at)
         if ended.result is not None:
@@ -167,18 +167,18 @@ class AttemptRunner:
 
     async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
         if self._codec is not None:
-            data = await decode_input(data, self._codec)
+            data = await decode_payloads(data, self._codec)
         return self._values.decode(data, handler.type.arg_types)
 
-    async def _previous_details(self, details: bytes) -> Sequence[Any]:
-        return self._values.decode(await decode_input(details, self._codec), None)
+    async def _last_heartbeat_details(self, details: bytes) -> Sequence[Any]:
+        return self._values.decode(await decode_payloads(details, self._codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def beat(*details: Any) -> None:
             # Converted here, so that details which can't be are the handler's error.
             job.details = self._converter.payload_converter.to_payloads(details)
             job.details_changed = True
-            job.beat_at = time.monotonic()
+            job.heartbeat_at = time.monotonic()
 
         left = None if limit is None else timedelta(seconds=job.started_at + limit - time.monotonic())
         return JobContext(
@@ -190,7 +190,7 @@ class AttemptRunner:
             run_id=job.run_id,
             enqueued_at=job.enqueued_time(),
             deadline=None if left is None else datetime.now(UTC) + left,
-            heartbeat_details=job.previous_details,
+            heartbeat_details=job.last_heartbeat_details,
             logger=logging.LoggerAdapter(
                 _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
             ),
@@ -198,14 +198,16 @@ class AttemptRunner:
             is_cancel_requested=lambda: job.cancel_requested,
         )
 
-    def _timeout(self, job: Job, kind: TimeoutType) -> Failure:
+    def _timeout(self, job: Job, timeout_type: TimeoutType) -> Failure:
         names = {
             TimeoutType.START_TO_CLOSE: "StartToClose",
             TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
             TimeoutType.HEARTBEAT: "Heartbeat",
         }
-        failure = self._failure(TimeoutError(f"activity {names[kind]} timeout", type=kind, last_heartbeat_details=[]))
-        if kind is TimeoutType.HEARTBEAT and job.details:
+        failure = self._failure(
+            TimeoutError(f"activity {names[timeout_type]} timeout", type=timeout_type, last_heartbeat_details=[])
+        )
+        if timeout_type is TimeoutType.HEARTBEAT and job.details:
             failure.timeout_failure_info.last_heartbeat_details.payloads.extend(job.details)
         return within_limit(failure)
 

@@ -14,9 +14,9 @@ import uvloop
 from delegator.cli.main import run
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.logs import LogFormat, configure_logging
-from delegator.memory import collect_rarely
-from delegator.modules import load_handlers
+from delegator.runtime.logs import LogFormat, configure_logging
+from delegator.runtime.memory import collect_rarely
+from delegator.runtime.modules import load_handlers
 from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
 

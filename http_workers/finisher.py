@@ -14,20 +14,20 @@ from temporalio.api.enums.v1 import ApplicationErrorCategory, RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
-from delegator.backoff import Backoff
 from delegator.completion.failures import failed_outcome
 from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import GiveUp, decide
 from delegator.completion.runs import RunKey
-from delegator.completion.sealing import seal, seal_all
 from delegator.completion.signals import SignalSender
-from delegator.connection_state import ConnectionState
-from delegator.store import dead_letter_table
-from delegator.store.database import TRANSIENT, Connection, Pool, first_line
-from delegator.store.dead_letter_table import Dead
-from delegator.store.queue_table import QueueTable, Settled
-from delegator.store.reemit import reemit_statement
-from delegator.wire.outcomes import Outcome, OutcomeKind
+from delegator.postgres import dead_letters
+from delegator.postgres.connections import TRANSIENT, Connection, Pool, first_line
+from delegator.postgres.dead_letters import NewDeadLetter
+from delegator.postgres.queue_republish import republish_statement
+from delegator.postgres.queue_table import AttemptOutcome, QueueTable
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
+from delegator.wire.codec import encode_outcome, encode_outcomes
+from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.job import Job
@@ -40,7 +40,7 @@ _MAX_BATCH = 1_000
 _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
 _MAX_TELLING = 20_000
-_PUT_OFF = timedelta(seconds=10)
+_SNOOZE = timedelta(seconds=10)
 
 
 class Finisher:
@@ -87,7 +87,7 @@ class Finisher:
         self._telling = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._release = reemit_statement(
+        self._release = republish_statement(
             table.name,
             sql.SQL("job_id = ANY(%(job_id)s) AND lease_id = %(lease_id)s AND outcome IS NULL"),
             {"lease_id": sql.NULL, "attempt": sql.SQL("attempt - 1")},
@@ -150,8 +150,8 @@ class Finisher:
             try:
                 await self._finish_batch([ended], slots)
             except Exception as error:
-                _log.error("job_put_off", extra={"job_id": ended.job.job_id, "reason": type(error).__name__})
-                row = (*ended.job.held, _PUT_OFF // _MILLISECOND, None, ended.job.attempt)
+                _log.error("job_snoozed", extra={"job_id": ended.job.job_id, "reason": type(error).__name__})
+                row = (*ended.job.held, _SNOOZE // _MILLISECOND, None, ended.job.attempt)
                 await self._write(lambda db, row=row: self._table.retry(db, [row]))  # type: ignore[misc]
 
     def _forget(self, ended: Ended) -> None:
@@ -165,14 +165,14 @@ class Finisher:
         dead: list[tuple[Ended, Outcome]] = []
         retries: list[tuple[Ended, timedelta, Failure]] = []
         tasks: list[Ended] = []
-        put_off: list[tuple[Job, timedelta]] = []
+        snooze: list[tuple[Job, timedelta]] = []
         for ended in batch:
             job = ended.job
             if job.lost or ended.released:
                 continue
-            if ended.put_off is not None:
+            if ended.snooze is not None:
                 self._forget(ended)
-                put_off.append((job, ended.put_off))
+                snooze.append((job, ended.snooze))
                 continue
             if job.task_token is not None:
                 tasks.append(ended)
@@ -180,19 +180,19 @@ class Finisher:
                 if job.workflow_id is None:
                     plain.append(ended)
                 else:
-                    waited.append((ended, Outcome(OutcomeKind.COMPLETED, ended.result)))
+                    waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
             elif ended.failure is not None:
                 self._sort_failed(ended, ended.failure, waited, dead, retries)
         released = False
         try:
-            if put_off:
-                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in put_off]
+            if snooze:
+                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in snooze]
                 await self._write(lambda db: self._table.retry(db, rows))
             if retries:
                 await self._retry(retries)
-            to_signal = await self._settle(waited) if waited else []
+            to_signal = await self._store_outcomes(waited) if waited else []
             if dead:
-                to_signal += await self._bury(dead)
+                to_signal += await self._store_dead_letters(dead)
             # What follows waits for Temporal: let the next batch use the database meanwhile.
             slots.release()
             released = True
@@ -234,7 +234,7 @@ class Finisher:
         )
         if ended.dead is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
             ended.dead = "attempts_exhausted"
-        if ended.dead is None and job.workflow_id is None and outcome.kind is OutcomeKind.FAILED:
+        if ended.dead is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
             ended.dead = "non_retryable"  # nobody else will ever hear of it
         (dead if ended.dead else waited).append((ended, outcome))
 
@@ -254,38 +254,40 @@ class Finisher:
             },
         )
 
-    async def _settle(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+    async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
-        sealed = await seal_all([outcome for _, outcome in by_id.values()], self._codec)
-        told: list[Settled] = []
+        encoded = await encode_outcomes([outcome for _, outcome in by_id.values()], self._codec)
+        told: list[AttemptOutcome] = []
         rest: list[tuple[str, int]] = []
-        for (job, outcome), result in zip(by_id.values(), sealed, strict=True):
+        for (job, outcome), result in zip(by_id.values(), encoded, strict=True):
             if job.has_waiter:
-                told.append(Settled._make((job.job_id, job.lease_token, outcome.kind, result)))
+                told.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
                 rest.append(job.held)
         if told:
-            stored = await self._write(lambda db: self._table.settle(db, told))
-            rest += [(row.job_id, row.lease_token) for row in told if row.job_id not in stored]
+            stored = await self._write(lambda db: self._table.store_outcomes(db, told))
+            rest += [(row.job_id, row.fencing_token) for row in told if row.job_id not in stored]
         unwaited: set[str] = set()
         if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
             self._fenced(len(rest) - len(unwaited))
         return [by_id[job_id] for job_id in by_id if job_id in unwaited]
 
-    async def _bury(self, dead: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+    async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         rows = []
         for ended, outcome in dead:
             job = ended.job
             error = _error_type(ended.failure) if ended.failure is not None else ""
-            sealed = await seal(outcome, self._codec)
-            rows.append(Dead(job.job_id, job.lease_token, outcome.kind.value, sealed, ended.dead or "", error))
-        buried = await self._write(lambda db: dead_letter_table.bury(db, self._table, rows))
+            encoded = await encode_outcome(outcome, self._codec)
+            rows.append(
+                NewDeadLetter(job.job_id, job.fencing_token, outcome.status.value, encoded, ended.dead or "", error)
+            )
+        buried = await self._write(lambda db: dead_letters.store_dead_letters(db, self._table, rows))
         for ended, _ in dead:
             if ended.job.job_id in buried:
                 self._metrics.dead_letters.labels(ended.dead or "").inc()
                 _log.warning(
-                    "job_buried",
+                    "dead_letter_stored",
                     extra={"job_id": ended.job.job_id, "job_type": ended.job.job_type, "reason": ended.dead},
                 )
         self._fenced(len(dead) - len(buried))
@@ -325,8 +327,8 @@ class Finisher:
         for ended, delay, failure in retries:
             # Before the row is free: the message of its next attempt may come sooner than this batch is finished.
             self._forget(ended)
-            sealed = await seal(Outcome(OutcomeKind.FAILED, failure.SerializeToString()), self._codec)
-            rows.append((*ended.job.held, delay // _MILLISECOND, sealed, ended.job.attempt))
+            encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
+            rows.append((*ended.job.held, delay // _MILLISECOND, encoded, ended.job.attempt))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._fenced(len(rows) - len(scheduled))
 

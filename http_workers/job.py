@@ -12,7 +12,7 @@ from temporalio.exceptions import TimeoutType
 
 from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
-from delegator.store.queue_table import Claimed
+from delegator.postgres.queue_table import Claimed
 from delegator.wire.options import decode_options
 
 
@@ -22,7 +22,7 @@ class Job:
     # Of the class, not of each job: most jobs never change them.
     broken: str | None = None
     """Why it can't be run, though the row names it; None: it can."""
-    previous_details: Sequence[object] = ()
+    last_heartbeat_details: Sequence[object] = ()
     deadline: float | None = None
     """When it times out, monotonic; None: never."""
     started_at: float = 0.0
@@ -32,7 +32,7 @@ class Job:
     task: asyncio.Task[None] | None = None
     begun: bool = False
     """The task has run: one that is cancelled before it has would never come to its end."""
-    beat_at: float = 0.0
+    heartbeat_at: float = 0.0
     details: Sequence[Payload] | None = None
     """Of this attempt's last heartbeat; None: it has not sent one."""
     details_changed: bool = False
@@ -47,7 +47,7 @@ class Job:
         """Take over what was read of the row; options that can't be read make the job `broken`."""
         (
             self.job_id,
-            self.lease_token,
+            self.fencing_token,
             self.attempt,
             self.job_type,
             self.input,
@@ -83,16 +83,16 @@ class Job:
         if self.task is not None and self.begun:
             self.task.cancel()
 
-    def time_out(self, kind: TimeoutType) -> None:
+    def time_out(self, timeout_type: TimeoutType) -> None:
         """Break the attempt off because it has taken too long."""
         if self.timed_out is None:
-            self.timed_out = kind
+            self.timed_out = timeout_type
             self.stop()
 
     @property
     def held(self) -> tuple[str, int]:
         """Job id and fence, as the statements take them."""
-        return self.job_id, self.lease_token
+        return self.job_id, self.fencing_token
 
     def enqueued_time(self) -> datetime:
         """Return when the job was first enqueued."""

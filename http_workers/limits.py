@@ -11,8 +11,8 @@ from delegator.contracts import DelegatedType, Handler
 
 _FIRST_GUESS = 1.0
 _WEIGHT = 0.2
-_LEAST_PUT_OFF = 1.0
-_LONGEST_PUT_OFF = 60.0
+_SHORTEST_SNOOZE = 1.0
+_LONGEST_SNOOZE = 60.0
 
 
 class _Limit:
@@ -56,9 +56,9 @@ class _Limit:
         spacing = max(self._interval, self._run_seconds / self.most if self.most else 0.0)
         first = now + (self.in_hand * spacing)
         self._next_turn = max(first, self._next_turn + spacing)
-        if self._next_turn - now > _LONGEST_PUT_OFF:  # begin again: they are spread over the time until then
+        if self._next_turn - now > _LONGEST_SNOOZE:  # begin again: they are spread over the time until then
             self._next_turn = first
-        return max(_LEAST_PUT_OFF, min(self._next_turn - now, _LONGEST_PUT_OFF))
+        return max(_SHORTEST_SNOOZE, min(self._next_turn - now, _LONGEST_SNOOZE))
 
 
 class TypeLimits:

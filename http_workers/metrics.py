@@ -29,8 +29,8 @@ class WorkerMetrics:
         self.finished = Counts(
             "delegator_worker_attempts", "Attempts that ended, by how", ["job_type", "result"], registry
         )
-        self.put_off = Counter(
-            "delegator_worker_jobs_put_off_total",
+        self.snooze = Counter(
+            "delegator_worker_jobs_snoozed_total",
             "Jobs that were given back for a while because of their type's limits",
             ["job_type"],
             registry=registry,

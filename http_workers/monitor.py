@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from temporalio.exceptions import TimeoutType
 from temporalio.service import RPCError
 
-from delegator.store.database import TRANSIENT, Pool
-from delegator.store.queue_table import QueueTable
+from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.queue_table import QueueTable
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.job import Job
 
@@ -104,7 +104,7 @@ def _time_out(job: Job, now: float) -> None:
     if limit is not None:
         # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
         grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
-        if now - job.beat_at > limit.total_seconds() + grace:
+        if now - job.heartbeat_at > limit.total_seconds() + grace:
             job.time_out(TimeoutType.HEARTBEAT)
 
 

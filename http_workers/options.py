@@ -10,11 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from delegator_schema.queues import DEFAULT_QUEUE
+
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from delegator.health.server import Health, HealthServer
-from delegator.logs import LogFormat
-from schema.queues import DEFAULT_QUEUE
+from delegator.runtime.health import Health, HealthServer
+from delegator.runtime.logs import LogFormat
 
 _MAX_CONCURRENCY: Final = 100_000
 _MAX_PROCESSES: Final = 1024

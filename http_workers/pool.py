@@ -14,18 +14,18 @@ from prometheus_client import CollectorRegistry
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
-from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.contracts import Handler
 from delegator.errors import StreamError
-from delegator.health.liveness import Liveness
-from delegator.health.server import LocalHealth
-from delegator.lease import LeaseKeeper, holder_name
-from delegator.shutdown import shutdown_signals
-from delegator.startup import wait_for
-from delegator.store.database import connection_pool
-from delegator.store.queue_table import QueueTable
-from delegator.store.schema_check import check
-from delegator.temporal import connect_temporal, load_data_converter, watch_temporal
+from delegator.postgres.connections import connection_pool
+from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
+from delegator.postgres.queue_table import QueueTable
+from delegator.postgres.schema_check import check
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.health import LocalHealth
+from delegator.runtime.liveness import Liveness
+from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.startup import wait_for
+from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
@@ -79,10 +79,10 @@ class JobPool:
             older.stop()
         self.held[job.job_id] = job
         if self._limits.limited(job.job_type):
-            put_off = self._limits.admit(job.job_type)
-            if put_off is not None:
-                self._metrics.put_off.labels(job.job_type).inc()
-                finisher.add(Ended(job, put_off=put_off))
+            snooze = self._limits.admit(job.job_type)
+            if snooze is not None:
+                self._metrics.snooze.labels(job.job_type).inc()
+                finisher.add(Ended(job, snooze=snooze))
                 self._free_slot(finisher)
                 return
         self.running.add(job)

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from delegator.backoff import Backoff
-from delegator.connection_state import ConnectionState
 from delegator.errors import DatabaseError, StreamError, WireError
-from delegator.health.liveness import Progress
-from delegator.lease import LeaseKeeper
-from delegator.store import lease_table
-from delegator.store.database import TRANSIENT, Pool, first_line
-from delegator.store.queue_table import Claimed, QueueTable
+from delegator.postgres import leases
+from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_table import Claimed, QueueTable
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.liveness import Progress
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.options import ClaimMode
@@ -116,7 +116,7 @@ class Receiver:
                     takers.create_task(self._take(messages), name="take")
                     continue
                 if not pause:
-                    self._lease.stream_was_empty()
+                    self._lease.note_delivery_watermark()
                 else:
                     await asyncio.sleep(pause)
 
@@ -124,9 +124,9 @@ class Receiver:
         wanted: dict[str, int] = {}
         for message in messages:
             record = message.data.record
-            job_id, token = record.job_id, record.lease_token
+            job_id, token = record.job_id, record.fencing_token
             if type(job_id) is not str or type(token) is not int:
-                _log.error("message_unreadable", extra={"reason": "the record lacks job_id or lease_token"})
+                _log.error("message_unreadable", extra={"reason": "the record lacks job_id or fencing_token"})
                 continue
             # A second claim of the same row, beside the first, would fence off the attempt that the first one starts.
             if job_id not in self._claiming and (self._is_claimed or job_id not in self._held):
@@ -161,7 +161,7 @@ class Receiver:
                         lease_id = self._lease.lease_id
                         taken, again = await self._table.claim(connection, rest, lease_id, self._running(wanted))
                         if again and not taken:
-                            expired = not await lease_table.is_live(connection, lease_id)
+                            expired = not await leases.is_live(connection, lease_id)
                     else:
                         taken, again = await self._table.look(connection, rest)
                 if expired:
@@ -185,4 +185,4 @@ class Receiver:
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:
         """Return the fences of rows that this worker holds already: not to be claimed from itself."""
-        return [self._held[job_id].lease_token for job_id in self._held.keys() & wanted.keys()]
+        return [self._held[job_id].fencing_token for job_id in self._held.keys() & wanted.keys()]

@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 import orjson
+from delegator_schema.queues import queue_table
 from pydantic import SecretStr
 from yarl import URL
 
 from delegator.errors import ConfigurationError, StreamError, WireError
-from schema.queues import queue_table
 
 MAX_BATCH: Final = 1000
 MIN_WAIT: Final = timedelta(milliseconds=500)
@@ -36,7 +36,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     job_id: object = None
     """A string, unless the stream is of some other table."""
-    lease_token: object = None
+    fencing_token: object = None
     """An integer, likewise."""
 
 
@@ -112,7 +112,7 @@ class StreamSource:
         self._nack_url = routes / "nack"
         self._headers = _headers(token)
         self._timeouts = timeouts or StreamTimeouts()
-        self._settle_timeout = self._timeout(self._timeouts.settle)
+        self._ack_timeout = self._timeout(self._timeouts.settle)
         self._borrowed = session
         self._session = session
         self._exits = AsyncExitStack()
@@ -123,7 +123,7 @@ class StreamSource:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = self._borrowed
         await self._exits.aclose()
@@ -173,7 +173,7 @@ class StreamSource:
             StreamError: the stream can't be reached, is silent or not ready.
             WireError: the reply is not what the protocol says.
         """
-        await self._settle(self._ack_url, "ack", ack_ids)
+        await self._post_ids(self._ack_url, "ack", ack_ids)
 
     async def nack(self, ack_ids: Sequence[str]) -> None:
         """Give messages back: the stream offers them to others at once.
@@ -183,12 +183,12 @@ class StreamSource:
             StreamError: the stream can't be reached, is silent or not ready.
             WireError: the reply is not what the protocol says.
         """
-        await self._settle(self._nack_url, "nack", ack_ids)
+        await self._post_ids(self._nack_url, "nack", ack_ids)
 
-    async def _settle(self, url: URL, route: str, ack_ids: Sequence[str]) -> None:
+    async def _post_ids(self, url: URL, route: str, ack_ids: Sequence[str]) -> None:
         if not ack_ids:
             return
-        body = await self._post(url, {"ack_ids": list(ack_ids)}, self._settle_timeout)
+        body = await self._post(url, {"ack_ids": list(ack_ids)}, self._ack_timeout)
         if self._decode(body, route).get("success") is not True:
             raise self._malformed(route, '"success" is not true')
 

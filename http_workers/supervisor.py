@@ -19,9 +19,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from delegator.backoff import Backoff
 from delegator.errors import ConfigurationError
-from delegator.shutdown import Shutdown, shutdown_signals
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.shutdown import Shutdown, shutdown_signals
 from http_workers.children import Child, ChildrenHealth
 from http_workers.options import WorkerOptions
 

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import DatabaseError
-from delegator.store.database import connect as connect_database
+from delegator.postgres.connections import connect as connect_database
 from loadtest.arms.base import Arm, Session
-from schema.queues import DEFAULT_QUEUE, queue_table
 
 _AT_ONCE: Final = 50  # requests in flight
 _PATIENCE: Final = 30.0  # seconds

@@ -12,7 +12,7 @@ import typer
 from temporalio.service import RPCError
 
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
-from delegator.store.database import first_line
+from delegator.postgres.connections import first_line
 from loadtest.bench import command as bench
 from loadtest.bench import idle
 from loadtest.bulk import command as bulk

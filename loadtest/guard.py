@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from delegator.errors import ConfigurationError
-from delegator.store.database import connect as connect_database
+from delegator.postgres.connections import connect as connect_database
 from loadtest.stack import Servers, TemporalChoice, connect, servers
-from schema.queues import DEFAULT_QUEUE, queue_table
 
 _PATIENCE: Final = 5.0  # seconds: Temporal's list of open workflows lags behind what was closed just now
 _PAUSE: Final = 0.25
@@ -22,8 +22,8 @@ _TABLE: Final = queue_table(DEFAULT_QUEUE)
 
 _ROWS: Final = f"SELECT count(*) FROM (SELECT FROM {_TABLE} WHERE outcome IS NULL LIMIT 1000) AS unfinished"
 _HOLDERS: Final = """
-SELECT kind || ' ' || holder FROM custom_task_lease
-WHERE expires_at > now() AND (queue = %s OR kind = 'delegator') ORDER BY 1
+SELECT role || ' ' || holder FROM custom_task_lease
+WHERE expires_at > now() AND (queue = %s OR role = 'enqueuer') ORDER BY 1
 """
 
 

@@ -1,6 +1,6 @@
 """What the options of a scenario decide: what the jobs do, and how bursts come."""
 
-# No postponed annotations here: the data converter evaluates those of a dataclass anew for every argument.
+# No snoozed annotations here: the data converter evaluates those of a dataclass anew for every argument.
 from dataclasses import dataclass, fields
 
 from delegator.errors import ConfigurationError

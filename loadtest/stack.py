@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import Self
 
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 
 from delegator.config import Settings
 from delegator.dev import RunningStack, StackOptions, embedded_stack
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, TemporalError
-from schema.queues import DEFAULT_QUEUE, queue_table
 
 TEMPORAL_VARIABLE = "TEMPORAL_ADDRESS"
 DATABASE_VARIABLE = "DELEGATOR_DATABASE_URL"

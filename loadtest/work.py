@@ -1,6 +1,6 @@
 """The work of every arm, and its right answer: cheap on purpose, so that a run measures dispatch alone."""
 
-# No postponed annotations here: the data converter evaluates those of a dataclass anew for every argument.
+# No snoozed annotations here: the data converter evaluates those of a dataclass anew for every argument.
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from temporalio.worker import (
     Worker,
 )
 
-from delegator.memory import collect_rarely
+from delegator.runtime.memory import collect_rarely
 from delegator.wire.outcomes import count_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named

@@ -9,16 +9,18 @@ from collections import Counter
 from typing import Annotated, Any
 
 import typer
+from delegator_schema.queues import is_queue_name
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from delegator import dead_letters
+from delegator.cli.moments import parse_moment
 from delegator.config import Settings
-from delegator.dead_letters import REASONS, DeadLetter, Selection
 from delegator.errors import ConfigurationError
-from delegator.temporal import load_data_converter
-from schema.queues import is_queue_name
+from delegator.maintenance import dead_letters
+from delegator.maintenance.dead_letter_report import describe, summary
+from delegator.postgres.dead_letters import REASONS, DeadLetter, Selection
+from delegator.runtime.temporal_client import load_data_converter
 
 _LIST_LIMIT = "100"
 _COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
@@ -26,7 +28,7 @@ _COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job
 
 DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="NewDeadLetter letters' ids, as listed.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(REASONS)}.")]
@@ -45,7 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="dlq",
-        help="Dead letters: jobs that the queue gave up on. Their workflows were told of the failure.",
+        help="NewDeadLetter letters: jobs that the queue gave up on. Their workflows were told of the failure.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -72,7 +74,7 @@ def list_command(
     selection = Selection(**filters, newest_first=True)
     letters = asyncio.run(dead_letters.find(Settings.load(database_url=database_url), selection))
     if as_json:
-        _print_json([dead_letters.summary(letter) for letter in letters])
+        _print_json([summary(letter) for letter in letters])
     elif letters:
         _print_table(letters)
         if len(letters) == selection.limit:
@@ -137,7 +139,7 @@ def replay_command(
     result = asyncio.run(dead_letters.replay(settings, letters, signal=signal))
     if as_json:
         names = ("replayed", "in_queue", "gone")
-        _print_json({name: [dead_letters.summary(letter) for letter in getattr(result, name)] for name in names})
+        _print_json({name: [summary(letter) for letter in getattr(result, name)] for name in names})
     else:
         typer.echo(f"replayed {_count(result.replayed)}")
     for letter in result.in_queue:
@@ -195,8 +197,8 @@ def _filters(
         "job_type": job_type,
         "reason": reason,
         "workflow_id": workflow_id,
-        "since": None if since is None else dead_letters.parse_moment(since, "--since"),
-        "until": None if until is None else dead_letters.parse_moment(until, "--until"),
+        "since": None if since is None else parse_moment(since, "--since"),
+        "until": None if until is None else parse_moment(until, "--until"),
         "limit": None if limit is None else _number(limit, f"--limit {limit}: not a positive number"),
     }
     return {name: value for name, value in given.items() if value is not None}
@@ -239,7 +241,7 @@ async def _describe(settings: Settings, dead_letter_id: int, *, payloads: bool) 
     converter = load_data_converter(settings.data_converter)
     (letter,) = await dead_letters.find(settings, Selection(ids=(dead_letter_id,)))
     content = await dead_letters.content(settings, dead_letter_id)
-    return await dead_letters.describe(letter, content, converter, payloads=payloads)
+    return await describe(letter, content, converter, payloads=payloads)
 
 
 def _print_json(value: Any) -> None:
@@ -251,7 +253,7 @@ def _print_table(letters: list[DeadLetter]) -> None:
     for name in _COLUMNS:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in ("id", "attempt"))
     for letter in letters:
-        row = {**dead_letters.summary(letter), "died_at": f"{letter.died_at:%Y-%m-%d %H:%M:%S%z}"}
+        row = {**summary(letter), "died_at": f"{letter.died_at:%Y-%m-%d %H:%M:%S%z}"}
         table.add_row(*(Text(_plain("" if row[name] is None else str(row[name]))) for name in _COLUMNS))
     Console().print(table)
 

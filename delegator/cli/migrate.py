@@ -6,11 +6,11 @@ import asyncio
 from typing import Annotated
 
 import typer
+from delegator_schema.queues import queue_table
 
 from delegator.config import Settings
 from delegator.errors import SchemaError
 from delegator.migrate import MigrationReport, describe, inspect, migrate
-from schema.queues import queue_table
 
 
 def register(app: typer.Typer) -> None:

@@ -11,9 +11,9 @@ import typer
 import uvloop
 
 from delegator.config import Settings
-from delegator.memory import collect_rarely
 from delegator.relay.embed import serve
 from delegator.relay.options import RelayOptions
+from delegator.runtime.memory import collect_rarely
 
 
 def register(app: typer.Typer) -> None:

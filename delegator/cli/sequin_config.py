@@ -9,7 +9,7 @@ import typer
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from delegator.sequin import render_config
+from delegator.migrate.sequin import render_config
 
 
 def register(app: typer.Typer) -> None:

@@ -12,10 +12,10 @@ import uvloop
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from delegator.logs import LogFormat, LogLevel, configure_logging
-from delegator.modules import load_types
-from delegator.rescue.service import ServeOptions, serve
-from delegator.rescue.sweeper import SweepOptions
+from delegator.maintenance.service import ServeOptions, serve
+from delegator.maintenance.sweeper import SweeperOptions
+from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
+from delegator.runtime.modules import load_types
 
 
 def register(app: typer.Typer) -> None:
@@ -47,11 +47,11 @@ def serve_command(
     settings = Settings.load()
     configure_logging(log_format, log_level.number)
     sweep = dataclasses.replace(
-        SweepOptions(),
+        SweeperOptions(),
         delivery_grace=settings.lease / 3 if delivery_grace is None else timedelta(seconds=delivery_grace),
         restart_grace=settings.lease,
         result_retention=settings.result_retention,
-        full_interval=min(SweepOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
+        full_interval=min(SweeperOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
     )
     if bool(imports) != bool(task_queue):
         raise ConfigurationError("--import and --task-queue go together: the types to delegate, and where they come")

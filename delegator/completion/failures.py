@@ -6,7 +6,7 @@ from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 
-from delegator.wire.outcomes import Outcome, OutcomeKind
+from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Temporal's own limit of a payload, less what a signal and a codec add."""
@@ -61,12 +61,12 @@ def failed_outcome(
         identity: the worker that ran it.
         retry_state: why it is not tried again.
     """
-    kind = OutcomeKind.CANCELED if cause.HasField("canceled_failure_info") else OutcomeKind.FAILED
-    failure = Failure(message="Activity cancelled" if kind is OutcomeKind.CANCELED else "Activity task failed")
+    status = OutcomeStatus.CANCELED if cause.HasField("canceled_failure_info") else OutcomeStatus.FAILED
+    failure = Failure(message="Activity cancelled" if status is OutcomeStatus.CANCELED else "Activity task failed")
     info = failure.activity_failure_info
     info.identity = identity
     info.activity_type.name = job_type
     info.activity_id = job_id
     info.retry_state = retry_state
     failure.cause.CopyFrom(cause)
-    return Outcome(kind, failure.SerializeToString())
+    return Outcome(status, failure.SerializeToString())

@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, 
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.backoff import Backoff
+from delegator.runtime.backoff import Backoff
 
 _FIRST_LOOK_AFTER = 0.01
 _LONGEST_BETWEEN_LOOKS = 0.1

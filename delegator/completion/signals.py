@@ -15,12 +15,12 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.backoff import Backoff
 from delegator.completion.failures import failed_outcome, failure_of
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey, Runs
-from delegator.connection_state import ConnectionState
-from delegator.store.database import first_line
+from delegator.postgres.connections import first_line
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.frames import to_payload
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, pack_signal
 
@@ -99,7 +99,7 @@ class SignalSender:
                     mailbox.was_seen()
                 batch = mailbox.take()
                 async with self._limit:
-                    await self._settle(key, mailbox, batch)
+                    await self._send_batch(key, mailbox, batch)
                 pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
@@ -113,7 +113,7 @@ class SignalSender:
             for entry in (*batch, *mailbox.entries):
                 entry.parcel.future.cancel()
 
-    async def _settle(self, key: RunKey, mailbox: Mailbox, batch: Sequence[Entry]) -> None:
+    async def _send_batch(self, key: RunKey, mailbox: Mailbox, batch: Sequence[Entry]) -> None:
         try:
             delivery = await self._send(key, mailbox, [(entry.job_id, entry.outcome) for entry in batch])
         except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from delegator_schema.queues import DEFAULT_QUEUE
+
 from delegator.dev import postgres, temporal, temporal_postgres
 from delegator.dev.component import Component
 from delegator.dev.directory import StackDirectory
@@ -20,7 +22,6 @@ from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
 from delegator.dev.temporal import NAMESPACE, Temporal, TemporalServer
 from delegator.dev.temporal_postgres import TemporalOnPostgres, TemporalPrograms
 from delegator.errors import ConfigurationError, DependencyError
-from schema.queues import DEFAULT_QUEUE
 
 _log = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from delegator.completion.failures import failed_outcome, failure_of
-from delegator.completion.sealing import encode_input, unseal_all
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
-from delegator.lease import LeaseKeeper, holder_name
-from delegator.store.database import Pool
-from delegator.store.queue_table import NewJob, StoredOutcome
+from delegator.postgres.connections import Pool
+from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
+from delegator.postgres.queue_table import NewJob, StoredOutcome
+from delegator.wire.codec import decode_outcomes, encode_payloads
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobKind,
+    JobSpec,
     generated_job_id,
     unpack_cancel,
     unpack_enqueue,
@@ -59,7 +59,7 @@ class EnqueueParts:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What the jobs of one kind have in common, in one request."""
+    """What the jobs of one spec have in common, in one request."""
 
     wait: float
     """Seconds to wait for the outcome; 0: not at all."""
@@ -166,17 +166,17 @@ class DelegatorActivities:
         terms: dict[int, _Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
-            kind, data, header, own_id = job
-            agreed = terms.get(id(kind))
+            spec, data, header, own_id = job
+            agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(kind)] = _terms(kind, parts)
+                agreed = terms[id(spec)] = _terms(spec, parts)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
-                data = await encode_input(data, codec)
+                data = await encode_payloads(data, codec)
             if len(data) > MAX_INPUT_BYTES:
-                refused[position] = self._too_large(parts, kind.type, job_id, len(data))
+                refused[position] = self._too_large(parts, spec.type, job_id, len(data))
                 continue
-            batch = batches[kind.queue]
+            batch = batches[spec.queue]
             batch.positions[job_id] = position
             if agreed.wait:
                 batch.waits[job_id] = agreed.wait
@@ -185,7 +185,7 @@ class DelegatorActivities:
                 NewJob._make(
                     (
                         job_id,
-                        kind.type,
+                        spec.type,
                         data or None,
                         header or None,
                         agreed.options,
@@ -223,8 +223,8 @@ class DelegatorActivities:
         if waiting:
             found += await parts.waiter.wait(table, sorted(waiting), max(batch.waits.values()), sorted(adopted))
             self._learn(parts, batch, waiting, found)
-        unsealed = await unseal_all([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
-        for row, outcome in zip(found, unsealed, strict=True):
+        decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
+        for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
 
     @staticmethod
@@ -263,7 +263,7 @@ class DelegatorActivities:
             if beyond := [job_id for job_id, position in batch.positions.items() if position in left]:
                 await parts.waiter.hand_over(table, beyond)
             brought = [job_id for job_id, position in batch.positions.items() if position in outcomes]
-            parts.waiter.keep_a_while(table, brought)
+            parts.waiter.delete_later(table, brought)
 
     @staticmethod
     def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:
@@ -282,9 +282,9 @@ class DelegatorActivities:
         )
 
 
-def _terms(kind: JobKind, parts: EnqueueParts) -> _Terms:
-    options = kind.options or {}
-    wait = parts.policy.wait_for(kind.type, options.get("inline_wait_ms"), parts.waiter.waiting)
+def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
+    options = spec.options or {}
+    wait = parts.policy.wait_for(spec.type, options.get("inline_wait_ms"), parts.waiter.waiting)
     kept = {key: value for key, value in options.items() if key != "inline_wait_ms"}
     due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := options.get(key))]
     return _Terms(

@@ -19,11 +19,11 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from delegator.completion.sealing import encode_input
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activities import MAX_INPUT_BYTES
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.store.queue_table import NewJob
+from delegator.postgres.queue_table import NewJob
+from delegator.wire.codec import encode_payloads
 
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
@@ -76,7 +76,7 @@ def delegating_activity(
 async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
     info = activity.info()
     payloads = Payloads(payloads=[argument.payload for argument in args])
-    data = await encode_input(payloads.SerializeToString(), converter.payload_codec)
+    data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
     if len(data) > MAX_INPUT_BYTES:
         raise ApplicationError(
             f"the arguments of {declared.name} take {len(data)} bytes, over the limit of {MAX_INPUT_BYTES}: "
@@ -105,7 +105,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         due_ms=_due_ms(info),
         waiter_id=None,
         attempt=info.attempt - 1,
-        heartbeat_details=await encode_input(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
+        heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
         or None,
     )
 

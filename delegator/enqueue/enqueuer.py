@@ -12,11 +12,11 @@ from typing import Self
 import psycopg
 from temporalio.exceptions import ApplicationError
 
-from delegator.backoff import Backoff
-from delegator.batching import Batcher
-from delegator.connection_state import ConnectionState
-from delegator.store.database import TRANSIENT, Pool, first_line
-from delegator.store.queue_table import NewJob, QueueTable
+from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.queue_table import NewJob, QueueTable
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.batching import Batcher
+from delegator.runtime.connection_state import ConnectionState
 
 GATHER = timedelta(milliseconds=100)
 """How long jobs may gather where time is short, unless told otherwise."""
@@ -67,7 +67,7 @@ class Enqueuer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._exits.aclose()
 

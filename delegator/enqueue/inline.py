@@ -13,11 +13,11 @@ from typing import NamedTuple, Self
 
 import psycopg
 
-from delegator.backoff import Backoff
 from delegator.errors import DatabaseError
-from delegator.lease import LeaseKeeper
-from delegator.store.database import TRANSIENT, Connection, Pool, connect, first_line
-from delegator.store.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutcome
+from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect, first_line
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutcome
+from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 _POLL_LISTENING = 0.5
@@ -42,21 +42,21 @@ class InlineWaiter:
     NOTIFY only says where to look: the row is the truth, and without notifications rows are polled.
     """
 
-    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, linger: float) -> None:
+    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, result_ttl: float) -> None:
         """Prepare the waiter.
 
         Args:
             pool: connections for statements.
             database_url: where to LISTEN, on a connection of its own.
             lease: this process's lease; rows name it.
-            linger: seconds for which a row that was read is kept, for the workflow task that may be run again; eight
-                times as many while tasks are seen to be run again. Those during which this process was stopped do not
-                count: nobody could run the task again for it.
+            result_ttl: seconds for which a row that was read is kept, because the workflow task may be run again; eight
+                times as long while tasks are seen to be run again. Time during which this process was stopped does
+                not count.
         """
         self._pool = pool
         self._database_url = database_url
         self._lease = lease
-        self._linger = linger
+        self._result_ttl = result_ttl
         self._waits: dict[str, _Wait] = {}
         self._early: dict[str, None] = {}
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
@@ -72,12 +72,17 @@ class InlineWaiter:
         """Whether notifications are heard; rows are polled often while they are not."""
 
     async def __aenter__(self) -> Self:
-        loops = {"listen": self._listen(), "read": self._read(), "poll": self._poll(), "linger": self._delete_read()}
+        loops = {
+            "listen": self._listen(),
+            "read": self._read(),
+            "poll": self._poll(),
+            "result_ttl": self._delete_read(),
+        }
         self._tasks = [asyncio.create_task(loop, name=f"inline-{name}") for name, loop in loops.items()]
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for task in self._tasks:
             task.cancel()
@@ -124,14 +129,14 @@ class InlineWaiter:
                 self._someone_waits.clear()
         return wait.found
 
-    def keep_a_while(self, table: QueueTable, job_ids: list[str]) -> None:
+    def delete_later(self, table: QueueTable, job_ids: list[str]) -> None:
         """Delete settled rows that were read, once no workflow task will ask for them again."""
         if job_ids:
             self._read_rows.append((self._awake, table, self._lease.lease_id, job_ids))
 
     def tasks_are_run_again(self) -> None:
         """Keep read rows longer for a while: workflow tasks that time out, or whose worker dies, come back late."""
-        self._patient_until = self._awake + self._linger * _PATIENCE
+        self._patient_until = self._awake + self._result_ttl * _PATIENCE
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Leave settled rows to the sweeper, to be signalled."""
@@ -224,14 +229,14 @@ class InlineWaiter:
             del self._early[next(iter(self._early))]
 
     async def _delete_read(self) -> None:
-        pause = min(1.0, self._linger / 4 + 0.05)
+        pause = min(1.0, self._result_ttl / 4 + 0.05)
         while True:
             began = time.monotonic()
             await asyncio.sleep(pause)
             self._awake += min(time.monotonic() - began, pause * 2)
             due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
-            linger = self._linger * (_PATIENCE if self._awake < self._patient_until else 1)
-            while self._read_rows and self._read_rows[0][0] + linger <= self._awake:
+            result_ttl = self._result_ttl * (_PATIENCE if self._awake < self._patient_until else 1)
+            while self._read_rows and self._read_rows[0][0] + result_ttl <= self._awake:
                 _, table, waiter_id, job_ids = self._read_rows.popleft()
                 due[table, waiter_id].extend(job_ids)
             for (table, waiter_id), job_ids in due.items():
@@ -294,7 +299,7 @@ async def _release(
     while rest:
         rest -= await table.release_waiter(connection, sorted(rest))
         if rest:
-            # Each a new statement, hence a new snapshot. A row that was re-emitted under the release is seen here,
+            # Each a new statement, hence a new snapshot. A row that was republished under the release is seen here,
             # still naming its waiter; in this order, because its outcome may come at any moment.
             unfinished = await table.unfinished(connection, sorted(rest))
             if successor is None:

@@ -7,6 +7,6 @@ process runs when it starts.
 
 from delegator.migrate.drift import Finding
 from delegator.migrate.runner import MigrationReport, describe, inspect, migrate
-from delegator.store.schema_check import check
+from delegator.postgres.schema_check import check
 
 __all__ = ["Finding", "MigrationReport", "check", "describe", "inspect", "migrate"]

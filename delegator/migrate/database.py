@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from delegator.config import Settings
 from delegator.errors import DatabaseError
-from delegator.store.database import no_database_url
+from delegator.postgres.connections import no_database_url
 
 LOCK_TIMEOUT_S = 60
 """How long a migration waits for a lock, another migration's included."""

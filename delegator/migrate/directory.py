@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import schema
+import delegator_schema
+
 from delegator.errors import SchemaError
 from delegator.migrate.statements import split_statements
 
@@ -52,13 +53,13 @@ class MigrationFile:
 
 
 def migrations_directory() -> Path:
-    """Return where the migrations are: in the installed `schema` package, or in `atlas/` of a source checkout.
+    """Return where the migrations are: in the installed package `delegator_schema`, or in `atlas/` of a checkout.
 
     Raises:
         SchemaError: neither place has them.
     """
-    package = Path(schema.__file__).resolve().parent
-    for candidate in (package / "migrations", package.parent / "atlas" / "migrations"):
+    package = Path(delegator_schema.__file__).resolve().parent
+    for candidate in (package / "migrations", package.parents[1] / "atlas" / "migrations"):
         if (candidate / SUM_FILE).is_file():
             return candidate
     raise SchemaError(f"no migrations beside {package}: install temporal-delegator again")

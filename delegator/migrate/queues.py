@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delegator_schema.ddl import publication_sql, queue_sql, quote
+from delegator_schema.publications import PUBLICATION
+from delegator_schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, queue_publication, queue_table
 from psycopg import AsyncConnection
 
 from delegator.errors import SchemaError
 from delegator.migrate.revisions import REVISIONS_SCHEMA
-from schema.ddl import publication_sql, queue_sql, quote
-from schema.publications import PUBLICATION
-from schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, queue_publication, queue_table
 
 _QUEUE_TABLES = """
     SELECT relname FROM pg_catalog.pg_class

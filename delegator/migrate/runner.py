@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from delegator_schema.queues import DEFAULT_QUEUE
 from psycopg import AsyncConnection
 
 from delegator.config import Settings
@@ -18,7 +19,6 @@ from delegator.migrate.directory import MigrationFile, migrations_directory, rea
 from delegator.migrate.drift import Finding, find_drift
 from delegator.migrate.queues import ensure_queues, existing_queues
 from delegator.migrate.revisions import read_revisions
-from schema.queues import DEFAULT_QUEUE
 
 _OLDEST_SERVER = 150000
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from delegator.backoff import Backoff
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
+from delegator.postgres.queue_republish import UNCLAIMED, republish_statement
 from delegator.relay import catalog
 from delegator.relay.catalog import Connection, History
 from delegator.relay.ingest import Ingest
@@ -22,7 +22,7 @@ from delegator.relay.render import Source
 from delegator.relay.replication import SESSION, CopyStream
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
-from delegator.store.reemit import UNCLAIMED, reemit_statement
+from delegator.runtime.backoff import Backoff
 
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
@@ -123,7 +123,7 @@ class Follower:
                 tasks.create_task(copy.run(), name="relay-copy")
                 tasks.create_task(self._watch(copy), name="relay-watch")
                 if self._gap_until is not None:
-                    tasks.create_task(self._fill_gap(self._gap_until), name="relay-reemit")
+                    tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         except asyncio.CancelledError:
@@ -184,25 +184,25 @@ class Follower:
             raise DatabaseError(f"slot {self._feed.slot} was moved while it was being taken")
 
     async def _fill_gap(self, before: datetime) -> None:
-        """Re-emit what a new slot does not hold, while it is streamed already.
+        """Republish what a new slot does not hold, while it is streamed already.
 
         A relay that dies before the end of this leaves a sound slot, and the rest of the gap to the sweeper: workers
         that find the stream empty tell it so.
         """
-        condition = sql.SQL("{} AND emitted_at < %(before)s").format(UNCLAIMED)
-        statement = reemit_statement(self._feed.table, condition)
-        parameters = {"before": before, "limit": self._options.reemit_batch}
-        rows, total = self._options.reemit_batch, 0
+        condition = sql.SQL("{} AND published_at < %(before)s").format(UNCLAIMED)
+        statement = republish_statement(self._feed.table, condition)
+        parameters = {"before": before, "limit": self._options.republish_batch}
+        rows, total = self._options.republish_batch, 0
         async with self._connect() as connection:
             try:
-                while rows >= self._options.reemit_batch:
+                while rows >= self._options.republish_batch:
                     rows = (await connection.execute(statement, parameters)).rowcount
                     total += rows
-                    self._state.reemitted += rows
+                    self._state.republished += rows
             except psycopg.errors.InsufficientPrivilege:
-                log.error("relay_may_not_reemit", extra={"stream": self._feed.table, "left_to": "the sweeper"})
+                log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
         self._gap_until = None
-        log.warning("relay_gap_reemitted", extra={"stream": self._feed.table, "rows": total})
+        log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
     async def _connect(self, *, replication: bool = False) -> AsyncIterator[Connection]:

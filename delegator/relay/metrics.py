@@ -30,7 +30,7 @@ _STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ..
     ("reconnects", "How often streaming began again after it had ended", lambda state: state.reconnects),
     ("stalls", "How often the stream's share of the store was full", lambda state: state.stalls),
     ("slot_recreated", "How often the slot was lost and made anew", lambda state: state.slot_recreated),
-    ("reemitted", "Rows inserted anew because the slot was new", lambda state: state.reemitted),
+    ("republished", "Rows inserted anew because the slot was new", lambda state: state.republished),
 )
 _STATE_GAUGES: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
     ("connected", "1 while the WAL is streamed", lambda state: state.connected),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Self
 
+from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
+
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class RelayOptions:
     """Limit for establishing one connection."""
     backoff_cap: float = 5.0
     """Longest pause between two attempts to connect."""
-    reemit_batch: int = 5_000
-    """Rows re-emitted in one statement after the slot was lost."""
+    republish_batch: int = 5_000
+    """Rows republished in one statement after the slot was lost."""
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -38,15 +38,15 @@ class Progress:
     @property
     def confirmed(self) -> int:
         """The newest position that may be confirmed; 0: none is known yet."""
-        unsettled = self._open
-        while unsettled and unsettled[0].pending == 0 and unsettled[0].end_lsn:
-            self._confirmed = max(self._confirmed, unsettled.popleft().end_lsn)
-        if not unsettled:
+        unresolved = self._open
+        while unresolved and unresolved[0].pending == 0 and unresolved[0].end_lsn:
+            self._confirmed = max(self._confirmed, unresolved.popleft().end_lsn)
+        if not unresolved:
             self._confirmed = max(self._confirmed, self._idle_at)
         return self._confirmed
 
     @property
-    def unsettled(self) -> int:
+    def unresolved(self) -> int:
         """Transactions that hold the slot back."""
         return len(self._open)
 

@@ -11,7 +11,6 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.errors import ConfigurationError
 from delegator.relay.follower import Follower
 from delegator.relay.http import PullApi
@@ -20,6 +19,7 @@ from delegator.relay.metrics import RelayCollector
 from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 
 _SHUTDOWN: Final = 2.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from delegator.connection_state import ConnectionState
 from delegator.relay.ingest import Ingest
 from delegator.relay.pgoutput import format_lsn
 from delegator.relay.replication import CopyStream
+from delegator.runtime.connection_state import ConnectionState
 
 
 class StreamState:
@@ -18,7 +18,7 @@ class StreamState:
         self._copy: CopyStream | None = None
         self._past_stalls = 0
         self.started = False
-        self.reconnects = self.slot_recreated = self.reemitted = 0
+        self.reconnects = self.slot_recreated = self.republished = 0
         self.confirmed = 0
         self.problem: str | None = None
 

@@ -142,7 +142,7 @@ class Stream:
             self.delivered += len(batch)
             self._inflight.append(delivery)
             if self._timer is None:
-                self._timer = loop.call_at(delivery.deadline, self._expire)
+                self._timer = loop.call_at(delivery.deadline, self._time_out)
         return batch.copy()
 
     async def receive(self, limit: int, wait: float) -> list[Message]:
@@ -231,7 +231,7 @@ class Stream:
         self.flush()
         return len(visible)
 
-    def _expire(self) -> None:
+    def _time_out(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
         now = loop.time()
@@ -241,5 +241,5 @@ class Stream:
             delivery = inflight.popleft()
             due += [message for message in delivery.messages if message.delivery is delivery]
         if inflight:
-            self._timer = loop.call_at(inflight[0].deadline, self._expire)
+            self._timer = loop.call_at(inflight[0].deadline, self._time_out)
         self._show(due)

@@ -13,7 +13,7 @@ SIGNAL_NAME = "delegator.outcomes"
 """The signal that carries outcomes to a workflow run."""
 
 
-class OutcomeKind(StrEnum):
+class OutcomeStatus(StrEnum):
     """How a job ended; the value stands in the queue's `outcome` column."""
 
     COMPLETED = "completed"
@@ -21,15 +21,15 @@ class OutcomeKind(StrEnum):
     CANCELED = "canceled"
 
 
-_LETTERS = {OutcomeKind.COMPLETED: "c", OutcomeKind.FAILED: "f", OutcomeKind.CANCELED: "x"}
-_KINDS = {letter: kind for kind, letter in _LETTERS.items()}
+_LETTERS = {OutcomeStatus.COMPLETED: "c", OutcomeStatus.FAILED: "f", OutcomeStatus.CANCELED: "x"}
+_STATUSES = {letter: status for status, letter in _LETTERS.items()}
 _PENDING = "."
 
 
 class Outcome(NamedTuple):
     """How a job ended."""
 
-    kind: OutcomeKind
+    status: OutcomeStatus
     """Completed, failed or canceled."""
     body: bytes
     """Completed: the result, a serialized `Payloads`. Else: a serialized `Failure` with activity failure info."""
@@ -40,7 +40,7 @@ def pack_signal(outcomes: Sequence[tuple[str, Outcome]]) -> bytes:
     return pack(
         {
             "ids": [job_id for job_id, _ in outcomes],
-            "kinds": "".join(_LETTERS[outcome.kind] for _, outcome in outcomes),
+            "statuses": "".join(_LETTERS[outcome.status] for _, outcome in outcomes),
         },
         [outcome.body for _, outcome in outcomes],
     )
@@ -55,8 +55,8 @@ def unpack_signal(frame: bytes) -> list[tuple[str, Outcome]]:
     header, bodies = unpack(frame)
     try:
         return [
-            (job_id, Outcome(_KINDS[letter], body))
-            for job_id, letter, body in zip(header["ids"], header["kinds"], bodies, strict=True)
+            (job_id, Outcome(_STATUSES[letter], body))
+            for job_id, letter, body in zip(header["ids"], header["statuses"], bodies, strict=True)
         ]
     except (KeyError, TypeError, ValueError):
         raise WireError("not a frame of outcomes") from None
@@ -69,11 +69,11 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], count: int) -> b
         id_prefix: the prefix under which jobs without an id of their own were enqueued. It is recorded in history,
             because a reset run replays this reply under another run id.
     """
-    kinds = [_PENDING] * count
+    statuses = [_PENDING] * count
     for position, outcome in outcomes.items():
-        kinds[position] = _LETTERS[outcome.kind]
+        statuses[position] = _LETTERS[outcome.status]
     return pack(
-        {"prefix": id_prefix, "kinds": "".join(kinds)},
+        {"prefix": id_prefix, "statuses": "".join(statuses)},
         [outcomes[position].body for position in sorted(outcomes)],
     )
 
@@ -84,10 +84,10 @@ def count_reply(frame: bytes) -> tuple[int, int]:
     Raises:
         WireError: it is not a reply to an enqueue request.
     """
-    kinds = head(frame).get("kinds")
-    if not isinstance(kinds, str):
+    statuses = head(frame).get("statuses")
+    if not isinstance(statuses, str):
         raise WireError("not a reply to an enqueue request")
-    return len(kinds), len(kinds) - kinds.count(_PENDING)
+    return len(statuses), len(statuses) - statuses.count(_PENDING)
 
 
 def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:
@@ -99,7 +99,9 @@ def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:
     header, bodies = unpack(frame)
     rest = iter(bodies)
     try:
-        outcomes = [None if letter == _PENDING else Outcome(_KINDS[letter], next(rest)) for letter in header["kinds"]]
+        outcomes = [
+            None if letter == _PENDING else Outcome(_STATUSES[letter], next(rest)) for letter in header["statuses"]
+        ]
         return header["prefix"], outcomes
     except (KeyError, TypeError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None

@@ -79,12 +79,12 @@ def decode_plain(data: bytes, hints: Sequence[Any] | None) -> list[Any] | None:
 
 
 def _encoded(value: Any) -> bytes | None:
-    kind = type(value)
-    if kind is bytes:
+    value_type = type(value)
+    if value_type is bytes:
         data: bytes = value
         size = len(data)
         return (_BYTES_HEADS[size] if size < _SMALL else _head(_BYTES, size)) + data
-    write = _WRITERS.get(kind)
+    write = _WRITERS.get(value_type)
     if write is None:
         return _NOTHING if value is None else None
     try:

@@ -16,7 +16,7 @@ MAX_JOB_ID_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class JobKind:
+class JobSpec:
     """What many jobs of a request share."""
 
     type: str
@@ -30,7 +30,7 @@ class JobKind:
 class JobRequest(NamedTuple):
     """One job to enqueue."""
 
-    kind: JobKind
+    spec: JobSpec
     """Its type, queue and options."""
     input: bytes
     """Its arguments: a serialized `Payloads`, not through the codec."""
@@ -69,17 +69,17 @@ def generated_job_id(prefix: str, sequence: int) -> str:
 
 def pack_enqueue(request: EnqueueRequest) -> bytes:
     """Return the frame of an enqueue request."""
-    kinds: dict[int, int] = {}
-    shared: list[JobKind] = []
+    specs: dict[int, int] = {}
+    shared: list[JobSpec] = []
     indexes: list[int] = []
     headers: dict[int, bytes] = {}
     ids: dict[str, str] = {}
     for position, job in enumerate(request.jobs):
-        # One object stands for each kind within a flush, so identity is enough and costs less than a comparison.
-        index = kinds.get(id(job.kind))
+        # One object stands for each spec within a flush, so identity is enough and costs less than a comparison.
+        index = specs.get(id(job.spec))
         if index is None:
-            index = kinds[id(job.kind)] = len(shared)
-            shared.append(job.kind)
+            index = specs[id(job.spec)] = len(shared)
+            shared.append(job.spec)
         indexes.append(index)
         if job.header:
             headers[position] = job.header
@@ -91,8 +91,8 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
         {
             "sequences": first if contiguous else request.sequences,
             "reply_bytes": request.reply_bytes,
-            "kinds": [[kind.type, kind.queue, kind.options] for kind in shared],
-            "kind": indexes if len(shared) > 1 else None,
+            "specs": [[spec.type, spec.queue, spec.options] for spec in shared],
+            "spec": indexes if len(shared) > 1 else None,
             "ids": ids,
             "headers": list(headers),
         },
@@ -108,14 +108,14 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
     """
     header, bodies = unpack(frame)
     try:
-        kinds = [JobKind(*kind) for kind in header["kinds"]]
+        specs = [JobSpec(*spec) for spec in header["specs"]]
         ids: dict[str, str] = header["ids"]
         positions = header["headers"]
         count = len(bodies) - len(positions)
         headers = dict(zip(positions, bodies[count:], strict=True))
-        indexes = header["kind"] or [0] * count
+        indexes = header["spec"] or [0] * count
         jobs = [
-            JobRequest(kinds[index], body, headers.get(position, b""), ids.get(str(position)))
+            JobRequest(specs[index], body, headers.get(position, b""), ids.get(str(position)))
             for position, (index, body) in enumerate(zip(indexes, bodies[:count], strict=True))
         ]
         sequences = header["sequences"]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
+from delegator_schema.queues import DEFAULT_QUEUE
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
@@ -13,7 +14,6 @@ from delegator.contracts import DEFAULT_OPTIONS, DelegatedType, JobOptions, dele
 from delegator.wire.requests import JobRequest
 from delegator.workflow.calls import Call, CallGroup
 from delegator.workflow.delegations import Delegations
-from schema.queues import DEFAULT_QUEUE
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,7 +103,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)
     spec = delegations.spec(declared, options, cancellation_type)
-    call = Call(spec, JobRequest(spec.kind, delegations.converter.input(args), b"", job_id), group)
+    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args), b"", job_id), group)
     delegations.submit(call)
     await delegations.wait(group, cancellation_type)
     return delegations.converter.result(call)
@@ -208,13 +208,13 @@ async def _map(
     spec = delegations.spec(declared, options or DEFAULT_OPTIONS, cancellation_type)
     encode = delegations.converter.input
     group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
-    kind, request = spec.kind, JobRequest._make
-    delegations.submit_all([Call(spec, request((kind, encode(args), b"", None)), group) for args in items])
+    job, request = spec.job, JobRequest._make
+    delegations.submit_all([Call(spec, request((job, encode(args), b"", None)), group) for args in items])
     await delegations.wait(group, cancellation_type)
-    unsettled = [call for call in group.calls if call.outcome is None]
-    if unsettled:
-        await delegations.cancel(unsettled)
-        stopped = set(map(id, unsettled))
+    unresolved = [call for call in group.calls if call.outcome is None]
+    if unresolved:
+        await delegations.cancel(unresolved)
+        stopped = set(map(id, unresolved))
         for call in group.calls:
             if id(call) not in stopped:
                 delegations.converter.result(call)

@@ -14,19 +14,19 @@ from temporalio.converter import FailureConverter, PayloadConverter
 from temporalio.exceptions import ActivityError, CancelledError, RetryState
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.wire.outcomes import Outcome, OutcomeKind
-from delegator.wire.requests import JobKind, JobRequest
+from delegator.wire.outcomes import Outcome, OutcomeStatus
+from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
 
 _UNREAD: Final = object()
-_CANCELED = Outcome(OutcomeKind.CANCELED, b"")
+_CANCELED = Outcome(OutcomeStatus.CANCELED, b"")
 
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
     """What calls of one type with the same options share."""
 
-    kind: JobKind
+    job: JobSpec
     """Type, queue and options of the jobs."""
     return_type: Any
     """Type of the result; None: whatever the payload converter makes of it."""
@@ -40,7 +40,7 @@ class Caller(Protocol):
     def add(self, call: Call) -> None:
         """Take a call that is not settled."""
 
-    def settled(self, call: Call) -> None:
+    def resolved(self, call: Call) -> None:
         """Take note that a call has its outcome."""
 
     def fail(self, failure: BaseException) -> None:
@@ -65,18 +65,18 @@ class Call:
 
     def withdraw(self) -> None:
         """Settle as canceled a call that was not handed to a local activity: it never will be."""
-        self.settle(_CANCELED)
+        self.resolve(_CANCELED)
 
-    def settle(self, outcome: Outcome) -> None:
+    def resolve(self, outcome: Outcome) -> None:
         """Store the outcome and wake the caller. A call is settled once."""
         self.outcome = outcome
-        self.caller.settled(self)
+        self.caller.resolved(self)
 
 
 class CallGroup:
     """Calls that one caller waits for together."""
 
-    __slots__ = ("_converter", "_future", "_stop_early", "_unsettled", "calls", "failure")
+    __slots__ = ("_converter", "_future", "_stop_early", "_unresolved", "calls", "failure")
 
     def __init__(self, *, stop_early: bool, converter: Converter | None = None) -> None:
         """Start without calls.
@@ -90,21 +90,21 @@ class CallGroup:
         self.failure: BaseException | None = None
         """Set when the jobs could not be enqueued at all."""
         self._stop_early = stop_early
-        self._unsettled = 0
+        self._unresolved = 0
         self._future: asyncio.Future[None] | None = None
 
     def add(self, call: Call) -> None:
         """Add a call that is not settled."""
         self.calls.append(call)
-        self._unsettled += 1
+        self._unresolved += 1
 
-    def settled(self, call: Call) -> None:
+    def resolved(self, call: Call) -> None:
         """Take note that a call has its outcome."""
-        self._unsettled -= 1
-        completed = call.outcome is not None and call.outcome.kind is OutcomeKind.COMPLETED
+        self._unresolved -= 1
+        completed = call.outcome is not None and call.outcome.status is OutcomeStatus.COMPLETED
         if completed and self._converter is not None:
             self._converter.read(call)
-        if self._unsettled == 0 or (self._stop_early and not completed):
+        if self._unresolved == 0 or (self._stop_early and not completed):
             self._wake()
 
     def fail(self, failure: BaseException) -> None:
@@ -115,10 +115,10 @@ class CallGroup:
     @property
     def ready(self) -> bool:
         """Whether the caller need not wait."""
-        if self._unsettled == 0 or self.failure is not None:
+        if self._unresolved == 0 or self.failure is not None:
             return True
         return self._stop_early and any(
-            call.outcome is not None and call.outcome.kind is not OutcomeKind.COMPLETED for call in self.calls
+            call.outcome is not None and call.outcome.status is not OutcomeStatus.COMPLETED for call in self.calls
         )
 
     async def wait(self) -> None:
@@ -167,7 +167,7 @@ class Converter:
         outcome = call.outcome
         if outcome is None:
             raise RuntimeError("the call is not settled")
-        if outcome.kind is OutcomeKind.COMPLETED:
+        if outcome.status is OutcomeStatus.COMPLETED:
             hints = None if call.spec.return_type is None else [call.spec.return_type]
             results = self._values.decode(outcome.body, hints)
             return results[0] if results else None
@@ -183,7 +183,7 @@ def canceled_error(call: Call) -> ActivityError:
         scheduled_event_id=0,
         started_event_id=0,
         identity="",
-        activity_type=call.spec.kind.type,
+        activity_type=call.spec.job.type,
         activity_id=call.job_id,
         retry_state=RetryState.CANCEL_REQUESTED,
     )

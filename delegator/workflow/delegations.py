@@ -22,7 +22,7 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobKind,
+    JobSpec,
     check_job_id,
     generated_job_id,
     pack_cancel,
@@ -104,8 +104,8 @@ class Delegations:
         known = self._specs.get(key)
         if known is None:
             options.validate(declared.name)
-            kind = JobKind(declared.name, declared.queue, encode_options(options.over(declared.options)))
-            known = self._specs[key] = CallSpec(kind, declared.return_type, cancellation_type)
+            job = JobSpec(declared.name, declared.queue, encode_options(options.over(declared.options)))
+            known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
 
     def submit(self, call: Call) -> None:
@@ -140,13 +140,13 @@ class Delegations:
                 await group.wait()
                 break
             except asyncio.CancelledError:
-                unsettled = [call for call in group.calls if call.outcome is None]
-                if not unsettled:
+                unresolved = [call for call in group.calls if call.outcome is None]
+                if not unresolved:
                     raise
             if cancellation_type is not ActivityCancellationType.ABANDON:
-                await self.cancel(unsettled)
+                await self.cancel(unresolved)
             if cancellation_type is not ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
-                raise canceled_error(unsettled[0])
+                raise canceled_error(unresolved[0])
         if group.failure is not None:
             raise group.failure
 
@@ -208,7 +208,7 @@ class Delegations:
         try:
             reply: RawValue = await workflow.execute_local_activity(
                 CANCEL_ACTIVITY,
-                to_raw_value(pack_cancel([(call.spec.kind.queue, call.job_id) for call in waiting])),
+                to_raw_value(pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting])),
                 result_type=RawValue,
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
@@ -230,7 +230,7 @@ class Delegations:
         if call is None:
             return False
         if call.outcome is None:
-            call.settle(outcome)
+            call.resolve(outcome)
         return True
 
     def _was_settled(self, job_id: str) -> bool:
@@ -326,6 +326,6 @@ def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
 
 
 def _summary(calls: Sequence[Call]) -> str:
-    kinds = sorted({call.spec.kind.type for call in calls})
-    more = "" if len(kinds) <= 3 else f" and {len(kinds) - 3} more"
-    return f"{len(calls)} x {', '.join(kinds[:3])}{more}"[:200]
+    types = sorted({call.spec.job.type for call in calls})
+    more = "" if len(types) <= 3 else f" and {len(types) - 3} more"
+    return f"{len(calls)} x {', '.join(types[:3])}{more}"[:200]

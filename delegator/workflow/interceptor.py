@@ -110,7 +110,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
         spec = self._spec(input, declared)
         converter = self._delegations.converter
-        request = JobRequest(spec.kind, converter.input(input.args), converter.header(input.headers), None)
+        request = JobRequest(spec.job, converter.input(input.args), converter.header(input.headers), None)
         handle = _DelegatedHandle(self._delegations, spec, request)
         return cast("workflow.ActivityHandle[Any]", handle)
 
@@ -165,7 +165,7 @@ class _DelegatedHandle(asyncio.Future[Any]):
     def add(self, call: Call) -> None:
         """See `Caller`."""
 
-    def settled(self, call: Call) -> None:
+    def resolved(self, call: Call) -> None:
         """See `Caller`."""
         if not self.done():
             try:
@@ -208,7 +208,7 @@ class _DelegatedHandle(asyncio.Future[Any]):
 
     def get_name(self) -> str:
         """See `asyncio.Task`."""
-        return f"activity: {self._call.spec.kind.type}"
+        return f"activity: {self._call.spec.job.type}"
 
     def get_coro(self) -> None:
         """See `asyncio.Task`."""

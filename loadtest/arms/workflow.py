@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import ConfigurationError
-from delegator.store.database import connect as connect_database
+from delegator.postgres.connections import connect as connect_database
 from loadtest.arms.base import Arm, Processes, Role, Session, http_worker
 from loadtest.options import Options
 from loadtest.processes import WorkerProcess
 from loadtest.scenarios import Load, Pattern, Scenario
 from loadtest.work import Work, expected
-from schema.queues import DEFAULT_QUEUE, queue_table
 
 _MOST_PENDING: Final = 2_000  # activities of a workflow, by Temporal's default
 _MOST_COMMAND_BYTES: Final = 3_500_000  # of a workflow task: a gRPC message has 4 MB

@@ -14,18 +14,18 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from delegator_schema.models import queued_job
+from delegator_schema.storage import storage_of
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 from temporalio.converter import DataConverter
 
-from delegator.store.database import Connection, connect
+from delegator.postgres.connections import Connection, connect
 from delegator.wire.values import ValueConverter, is_default
 from loadtest.bulk.load import NUMBER_DIGITS, BulkLoad, Mode
 from loadtest.bulk.results import BulkResult
 from loadtest.bulk.tasks import swallow
-from schema.models import QueuedJob
-from schema.storage import storage_of
 
 BARE: Final = "bare"
 """Inserts, claims and deletes."""
@@ -38,15 +38,15 @@ CONNECTIONS: Final = 3
 _CONVERTER: Final = DataConverter.default
 _VALUES: Final = ValueConverter(_CONVERTER.payload_converter, is_default=is_default(_CONVERTER))
 _TYPE: Final = "loadtest_bulk"
-_TABLE: Final = QueuedJob.__tablename__
+_TABLE: Final = queued_job.name
 _INSERT: Final = f"""
 INSERT INTO {_TABLE} (job_id, job_type, input)
 SELECT job_id, '{_TYPE}', input FROM unnest(%b::text[], %b::bytea[]) AS new (job_id, input)
 """.encode()
 _CLAIM: Final = f"""
-UPDATE {_TABLE} SET lease_id = 1, lease_token = lease_token + 1, attempt = attempt + 1
+UPDATE {_TABLE} SET lease_id = 1, fencing_token = fencing_token + 1, attempt = attempt + 1
 WHERE job_id = ANY(%b::text[]) AND lease_id IS NULL
-RETURNING job_id, lease_token, input
+RETURNING job_id, fencing_token, input
 """.encode()
 _DELETE: Final = f"DELETE FROM {_TABLE} WHERE job_id = ANY(%b::text[])".encode()
 
@@ -57,7 +57,7 @@ async def create_table(url: str) -> None:
     Args:
         url: of the database that gets it.
     """
-    table = QueuedJob.__table__
+    table = queued_job
     assert isinstance(table, Table)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     async with await connect(url, application_name="loadtest bare") as connection:

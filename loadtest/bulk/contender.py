@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from psycopg import sql
 
-from delegator.store.database import Connection
+from delegator.postgres.connections import Connection
 from loadtest.processes import WorkerProcess
 
 Enqueue = Callable[[Sequence[bytes]], Coroutine[Any, Any, None]]

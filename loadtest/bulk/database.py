@@ -12,7 +12,7 @@ import psycopg
 from psycopg import conninfo, sql
 
 from delegator.errors import DatabaseError
-from delegator.store.database import connect, first_line
+from delegator.postgres.connections import connect, first_line
 
 SAFETY: Final = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 """PostgreSQL's settings that decide what a commit is worth."""

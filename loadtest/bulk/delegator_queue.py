@@ -8,23 +8,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
+from delegator_schema.columns import DEAD_LETTER_TABLE
+from delegator_schema.queues import queue_table
 from psycopg import sql
 from pydantic import SecretStr
 
-from delegator.completion.sealing import encode_input
 from delegator.config import Settings
 from delegator.contracts import delegated_type
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.store.database import Connection, connection_pool
-from delegator.store.queue_table import NewJob, QueueTable
-from delegator.temporal import load_data_converter
+from delegator.postgres.connections import Connection, connection_pool
+from delegator.postgres.queue_table import NewJob, QueueTable
+from delegator.runtime.temporal_client import load_data_converter
+from delegator.wire.codec import encode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from loadtest.bulk.contender import Contender, Enqueue
 from loadtest.bulk.load import NUMBER_DIGITS
 from loadtest.bulk.tasks import swallow
 from loadtest.processes import WorkerProcess
-from schema.models import DeadLetter
-from schema.queues import queue_table
 
 _TYPE = delegated_type(swallow)
 _CONCURRENCY = 1_000
@@ -100,13 +100,13 @@ class DelegatorQueue(Contender):
             async def enqueue(payloads: Sequence[bytes]) -> None:
                 inputs = [encode((payload,)) for payload in payloads]
                 if codec is not None:
-                    inputs = [await encode_input(data, codec) for data in inputs]
+                    inputs = [await encode_payloads(data, codec) for data in inputs]
                 await enqueuer.enqueue(_TYPE.queue, list(map(job, payloads, inputs)))
 
             yield enqueue
 
     async def clear(self, connection: Connection) -> None:
         """Delete the run's rows from the queue and from the dead letters."""
-        for table in (queue_table(_TYPE.queue), DeadLetter.__tablename__):
+        for table in (queue_table(_TYPE.queue), DEAD_LETTER_TABLE):
             delete = sql.SQL("DELETE FROM {} WHERE starts_with(job_id, %s)").format(sql.Identifier(table))
             await connection.execute(delete, (self._prefix,))

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.store.database import Connection, connect
+from delegator.postgres.connections import Connection, connect
 from loadtest.bulk.contender import Contender, Enqueue
 from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count
 from loadtest.bulk.load import WARM_UP_JOBS, BulkLoad, Mode

@@ -93,13 +93,13 @@ class CostMeter:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the measurement and read what is left to read."""
         async with self._stack:
             if self._watch is not None:
                 self._watch.cancel()
-            if kind is not None:
+            if exc_type is not None:
                 return
             if self._wal is not None:
                 await self._wal.end()

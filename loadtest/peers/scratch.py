@@ -8,7 +8,7 @@ from typing import Final
 
 from psycopg import sql
 
-from delegator.store.database import Connection
+from delegator.postgres.connections import Connection
 from loadtest.bulk.contender import Contender
 
 URL_VARIABLE: Final = "LOADTEST_PEER_URL"

@@ -74,7 +74,7 @@ def cost_plots(comparison: Comparison, arms: Mapping[str, str], name: str) -> li
         ),
         plain("wal", "Write-ahead log per job", "bytes per job", lambda unit: unit.wal_bytes),
         plain("commits", "Commits per job", "commits per job", lambda unit: unit.commits),
-        plain("dead", "Dead tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
+        plain("dead", "NewDeadLetter tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
         bar_plot(
             [
                 Bar(

@@ -16,6 +16,7 @@ from typing import Any, LiteralString
 
 import aiohttp
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -27,7 +28,6 @@ from delegator.dev.postgres import Postgres
 from delegator.dev.processes import Child
 from delegator.dev.programs import Program, ProgramSpec
 from delegator.dev.temporal import NAMESPACE, TemporalServer
-from schema.queues import DEFAULT_QUEUE, queue_table
 from tests.chaos.proxy import Proxy, proxied
 from tests.chaos.tasks import LEDGER_VARIABLE, SLOW_QUEUE
 
@@ -162,7 +162,7 @@ class Arena:
         return await eventually(look, what="a leader")
 
     async def rescued(self, reason: str) -> float:
-        """Return how many jobs the sweepers have re-emitted for a reason."""
+        """Return how many jobs the sweepers have republished for a reason."""
         total = 0.0
         async with aiohttp.ClientSession() as session:
             for serve in self.serves:
@@ -172,7 +172,7 @@ class Arena:
                 total += sum(
                     sample.value
                     for sample in samples
-                    if sample.name == "delegator_rescue_reemitted_total" and sample.labels["reason"] == reason
+                    if sample.name == "delegator_maintenance_republished_total" and sample.labels["reason"] == reason
                 )
         return total
 

@@ -191,7 +191,7 @@ class Load:
         print(*self.lines(), sep="\n")
         for table in ("custom_task_queue", "custom_task_queue_slow"):
             print(await self.arena.query(
-                "SELECT job_id, job_type, attempt, lease_id, lease_token, retry_at, waiter_id, outcome, emitted_at "
+                "SELECT job_id, job_type, attempt, lease_id, fencing_token, retry_at, waiter_id, outcome, published_at "
                 f"FROM {table}"  # type: ignore[arg-type]
             ))  # fmt: skip
         print(await self.arena.query("SELECT now(), * FROM custom_task_lease"))

@@ -120,7 +120,7 @@ async def test_pause_a_worker_past_its_lease(field: Arena, finish: Finish) -> No
 
 
 async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish) -> None:
-    """What is re-emitted comes back to those who hold it still: it must not be dropped as theirs."""
+    """What is republished comes back to those who hold it still: it must not be dropped as theirs."""
     load = Load(field, "SIGSTOP all workers past their leases, SIGCONT", INLINE)
     await load.add(6, 6, ms=lambda number: 1_500, one_by_one=0)
     await load.noted("start", 36)
@@ -130,10 +130,10 @@ async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish)
     held = await field.note_held(*field.http)
     assert held
 
-    async def reemitted() -> bool:
+    async def republished() -> bool:
         return not await field.rows("job_id = ANY(%s) AND lease_id IS NOT NULL", list(held))
 
-    await eventually(reemitted, within=LEASE + 5, what="the sweeper to re-emit what the paused workers held")
+    await eventually(republished, within=LEASE + 5, what="the sweeper to republish what the paused workers held")
     for victim in field.http:
         victim.signal(signal.SIGCONT)
     load.fault_over()

@@ -52,7 +52,7 @@ async def test_drop_the_slot(field: Arena, finish: Finish) -> None:
 
 async def test_kill_the_relay_between_a_new_slot_and_the_re_emission(field: Arena, finish: Finish) -> None:
     """What was enqueued before the slot was made is not in it, and the next relay finds nothing wrong with it."""
-    load = Load(field, "kill -9 the relay between new slot and re-emission", INLINE)
+    load = Load(field, "kill -9 the relay between new slot and republication", INLINE)
     await field.relay.kill()
     slots = await field.query("SELECT slot_name FROM pg_replication_slots")
     assert len(slots) == len(QUEUES)

@@ -12,7 +12,7 @@ from temporalio.service import KeepAliveConfig
 from temporalio.worker import Worker
 
 from delegator import DelegatorPlugin, PluginOptions
-from delegator.shutdown import shutdown_signals
+from delegator.runtime.shutdown import shutdown_signals
 from tests.chaos import flows, tasks
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from delegator.store.queue_table import Claimed
+from delegator.postgres.queue_table import Claimed
 
 
 def claimed(job_id: str = "a", **changes: Any) -> Claimed:
     row = Claimed(
         job_id=job_id,
-        lease_token=1,
+        fencing_token=1,
         attempt=1,
         job_type="t",
         input=None,

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE
 from psycopg import sql
 from pydantic import SecretStr
 
 from delegator.config import Settings
 from delegator.dev.migrations import migrate_database
 from delegator.dev.postgres import Postgres
-from schema.queues import DEFAULT_QUEUE
 
 _TEMPLATE = "delegator_template"
 

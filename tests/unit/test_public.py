@@ -10,7 +10,6 @@ from types import ModuleType
 import pytest
 
 import delegator
-import delegator.dead_letters
 import delegator.dev
 import delegator.migrate
 import delegator.relay
@@ -21,10 +20,6 @@ EXPORTS = {
     delegator: (
         "DelegatorPlugin", "JobContext", "JobOptions", "PluginOptions", "Settings", "collect_rarely", "contract",
         "current_job", "delegate", "delegate_map", "delegate_starmap", "delegated", "heartbeat", "implements",
-    ),
-    delegator.dead_letters: (
-        "REASONS", "Content", "DeadLetter", "Replayed", "Selection", "content", "describe", "find", "parse_moment",
-        "purge", "replay", "summary",
     ),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from delegator.cli.sequin_config import register
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from delegator.sequin import render_config
+from delegator.migrate.sequin import render_config
 
 SINK_KEYS = {"name", "database", "status", "source", "actions", "message_grouping", "destination"}
 URL = "postgresql://bob:s3cr%22et@db.example:5433/app?sslmode=require"

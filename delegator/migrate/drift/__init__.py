@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from delegator_schema.ddl import STATE_TABLES
+from delegator_schema.queues import DEFAULT_QUEUE, queue_slot, queue_table
 from psycopg import AsyncConnection
 
 from delegator.config import Settings
@@ -11,8 +13,6 @@ from delegator.migrate.drift.shape import check_shape
 from delegator.migrate.drift.storage import check_storage
 from delegator.migrate.drift.stream import check_publications, check_server, check_slots
 from delegator.migrate.queues import existing_queues
-from schema.ddl import STATE_TABLES
-from schema.queues import DEFAULT_QUEUE, queue_slot, queue_table
 
 __all__ = ["Finding", "find_drift"]
 

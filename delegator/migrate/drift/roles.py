@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delegator_schema.ddl import quote
+from delegator_schema.roles import ROLES, Role
 from psycopg import AsyncConnection
 
 from delegator.migrate.drift.finding import Finding
-from schema.ddl import quote
-from schema.roles import ROLES, Role
 
 _ROLE = """
     SELECT rolcanlogin, current_schema()::text, has_schema_privilege(oid, current_schema(), 'USAGE')

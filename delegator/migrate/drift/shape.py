@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from delegator_schema.ddl import quote
+from delegator_schema.models import metadata, queued_job
 from psycopg import AsyncConnection
 from sqlalchemy import CheckConstraint, Column, Table
 from sqlalchemy.dialects import postgresql
 
 from delegator.migrate.drift.finding import Finding
-from schema.ddl import quote
-from schema.models import Base, QueuedJob
 
 _TABLES = """
     SELECT relname FROM pg_catalog.pg_class
@@ -66,7 +66,7 @@ async def check_shape(
         if table not in found:
             fix = (
                 "restore it from a backup; its migration counts as applied"
-                if table in Base.metadata.tables
+                if table in metadata.tables
                 else f"run `delegator migrate` with DELEGATOR_QUEUES={','.join(queues)}"
             )
             findings.append(Finding("table", f"table {table} is missing", fix))
@@ -79,8 +79,8 @@ async def check_shape(
 
 
 def _model(table: str) -> Table:
-    tables = Base.metadata.tables
-    return tables[table] if table in tables else tables[QueuedJob.__tablename__]
+    tables = metadata.tables
+    return tables[table] if table in tables else tables[queued_job.name]
 
 
 async def _check_columns(connection: AsyncConnection, table: str, model: Table) -> list[Finding]:
@@ -98,7 +98,7 @@ async def _check_columns(connection: AsyncConnection, table: str, model: Table) 
             problem = f"column {table}.{name} is {present[name]} instead of {shape}"
             findings.append(Finding("column", problem, fix))
     for name in present.keys() - declared.keys():
-        fix = f"{alter} DROP COLUMN {quote(name)}, or declare it in schema/models.py"
+        fix = f"{alter} DROP COLUMN {quote(name)}, or declare it in schema/delegator_schema/models.py"
         findings.append(Finding("column", f"column {table}.{name} is not declared", fix))
     return findings
 

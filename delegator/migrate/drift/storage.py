@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delegator_schema.ddl import STATE_TABLES, quote
+from delegator_schema.publications import REPLICA_IDENTITY, REPLICA_IDENTITY_CODE
+from delegator_schema.storage import storage_of
 from psycopg import AsyncConnection
 
 from delegator.migrate.drift.finding import Finding
-from schema.ddl import STATE_TABLES, quote
-from schema.publications import REPLICA_IDENTITY, REPLICA_IDENTITY_CODE
-from schema.storage import storage_of
 
 _SETTINGS = """
     SELECT relname, relreplident::text, coalesce(reloptions, '{}') FROM pg_catalog.pg_class

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from delegator_schema.ddl import literal, quote
+from delegator_schema.publications import PUBLICATION
+from delegator_schema.queues import queue_publication, queue_table
 from psycopg import AsyncConnection
 
 from delegator.migrate.drift.finding import Finding
-from schema.ddl import literal, quote
-from schema.publications import PUBLICATION
-from schema.queues import queue_publication, queue_table
 
 _SERVER = """
     SELECT name, setting FROM pg_catalog.pg_settings

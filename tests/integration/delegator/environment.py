@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from prometheus_client import CollectorRegistry
 from psycopg.rows import dict_row
 from temporalio.api.enums.v1 import EventType
@@ -29,16 +30,15 @@ from delegator.contracts import collect_types
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.lease import holder_name
+from delegator.maintenance.elector import Elector
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.sweeper import Sweeper, SweeperOptions
+from delegator.postgres.connections import connection_pool
+from delegator.postgres.lease_keeper import holder_name
+from delegator.postgres.queue_table import QueueTable
 from delegator.relay import RelayOptions, running_relay
-from delegator.rescue.leader import Leadership
-from delegator.rescue.metrics import RescueMetrics
-from delegator.rescue.sweeper import Sweeper, SweepOptions
-from delegator.rescue.teller import Teller
-from delegator.store.database import connection_pool
-from delegator.store.queue_table import QueueTable
-from delegator.temporal import load_data_converter
-from schema.queues import DEFAULT_QUEUE, queue_table
+from delegator.runtime.temporal_client import load_data_converter
 from tests.integration.delegator import flows, tasks
 from tests.support import Databases, read_ledger
 
@@ -48,7 +48,7 @@ OTHER_TASKS = "tests.integration.delegator.other_tasks"
 RESULT_TIMEOUT = 25.0
 UNFINISHED = "outcome IS NULL OR waiter_id IS NULL"
 OUTCOMES_SIGNAL = "delegator.outcomes"
-PATIENT = PluginOptions(inline_wait=timedelta(seconds=8), linger=timedelta(milliseconds=200), connections=2)
+PATIENT = PluginOptions(inline_wait=timedelta(seconds=8), result_ttl=timedelta(milliseconds=200), connections=2)
 """Waits inline for as long as it may, so that what can finish inline does, however busy the machine."""
 SIGNALLED = replace(PATIENT, inline_wait=timedelta(0))
 BRIEF = replace(PATIENT, inline_wait=timedelta(milliseconds=50))
@@ -169,7 +169,7 @@ class Environment:
         return found
 
     async def nothing_left(self) -> None:
-        """Wait until no unfinished row is left; settled ones may linger."""
+        """Wait until no unfinished row is left; settled ones may result_ttl."""
         try:
             await eventually(self._is_empty, within=15)
         except TimeoutError:
@@ -214,11 +214,11 @@ class Environment:
         """Sweep, on this event loop, with little patience."""
         url = self.settings.database_url.get_secret_value()
         sender = SignalSender(self.client, identity="sweeper")
-        converter, metrics = self.client.data_converter, RescueMetrics(CollectorRegistry())
+        converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())
         tables = [QueueTable(queue) for queue in self.settings.queues]
-        options = SweepOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
+        options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
         async with connection_pool(url, application_name="test sweeper", size=1) as pool:
-            teller = Teller(
+            signaller = Signaller(
                 tables,
                 pool=pool,
                 signals=sender,
@@ -227,9 +227,9 @@ class Environment:
                 interval=options.full_interval,
             )
             sweeper = Sweeper(
-                tables, teller=teller, converter=converter, identity="sweeper", metrics=metrics, options=options
+                tables, signaller=signaller, converter=converter, identity="sweeper", metrics=metrics, options=options
             )
-            leadership = Leadership(url, lambda leads: None)
+            leadership = Elector(url, lambda leads: None)
             task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
             try:
                 yield

@@ -334,7 +334,7 @@ class OwnIds:
 
 
 @workflow.defn
-class Settled:
+class AttemptOutcome:
     """One call; then waits for a signal."""
 
     def __init__(self) -> None:

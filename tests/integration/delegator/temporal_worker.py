@@ -8,7 +8,7 @@ import sys
 from temporalio.worker import Worker
 
 from delegator import DelegatorPlugin, Settings
-from delegator.temporal import connect_temporal, load_data_converter
+from delegator.runtime.temporal_client import connect_temporal, load_data_converter
 from tests.integration.delegator import flows, tasks
 from tests.integration.delegator.environment import PATIENT
 

@@ -90,7 +90,7 @@ async def test_results_heartbeats_and_retries(
         assert_unreadable(await engine.rows())
         await assert_history_unreadable(handle)
     messages = await streamed(spy)
-    assert all(set(message["data"]["record"]) == {"job_id", "lease_token"} for message in messages)
+    assert all(set(message["data"]["record"]) == {"job_id", "fencing_token"} for message in messages)
     assert_unreadable(messages)
     assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
 

@@ -12,8 +12,8 @@ from temporalio.client import WorkflowContinuedAsNewError
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
-from delegator.sandbox import delegating_runner
 from delegator.workflow.interceptor import DelegationInterceptor
+from delegator.workflow.sandbox import delegating_runner
 from tests.integration.delegator import flows
 from tests.integration.delegator.environment import PATIENT, Environment
 

@@ -19,18 +19,18 @@ from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
 from delegator.wire.frames import to_raw_value
-from delegator.wire.outcomes import Outcome, OutcomeKind, pack_signal
+from delegator.wire.outcomes import Outcome, OutcomeStatus, pack_signal
 from tests.integration.delegator import flows
 from tests.integration.delegator.environment import OUTCOMES_SIGNAL, PATIENT, ROOT, SIGNALLED, Environment, eventually
 
 
 def completed(result: Any) -> Outcome:
     payloads = DataConverter.default.payload_converter.to_payloads([result])
-    return Outcome(OutcomeKind.COMPLETED, Payloads(payloads=payloads).SerializeToString())
+    return Outcome(OutcomeStatus.COMPLETED, Payloads(payloads=payloads).SerializeToString())
 
 
 async def test_repeated_and_unknown_outcomes_are_ignored(engine: Environment, signal_queue: str):
-    handle = await engine.start(flows.Settled.run, task_queue=signal_queue)
+    handle = await engine.start(flows.AttemptOutcome.run, task_queue=signal_queue)
 
     async def signals() -> list[Any]:
         return [
@@ -44,7 +44,7 @@ async def test_repeated_and_unknown_outcomes_are_ignored(engine: Environment, si
     forged = [(f"{run_id}:0", completed(99)), ("nobody's", completed(98)), (f"{run_id}:77", completed(97))]
     for frame in (sent.payloads[0].data, sent.payloads[0].data, pack_signal(forged)):
         await handle.signal(OUTCOMES_SIGNAL, to_raw_value(frame))
-    await handle.signal(flows.Settled.finish)
+    await handle.signal(flows.AttemptOutcome.finish)
     assert await engine.result(handle) == [5, 6]
     assert engine.ledger(handle.id) == [("started", 1), ("started", 1)]
 
@@ -121,7 +121,7 @@ async def test_outcomes_wait_for_the_end_of_a_workflow_task(engine: Environment,
     sender = SignalSender(engine.client, identity="test")
     many = [(f"nobody's {number}", completed("x" * 10_000)) for number in range(500)]
     with engine.held("fills"):
-        handle = await engine.start(flows.Settled.run, id="fills", task_queue=inline_queue)
+        handle = await engine.start(flows.AttemptOutcome.run, id="fills", task_queue=inline_queue)
         await engine.noted("fills", "started")
         run = RunKey(engine.client.namespace, "fills", handle.first_execution_run_id or "")
         delivering = asyncio.create_task(sender.deliver(run, many))
@@ -129,7 +129,7 @@ async def test_outcomes_wait_for_the_end_of_a_workflow_task(engine: Environment,
         assert not done
     assert await delivering is Delivery.DELIVERED
     await sender.close()
-    await handle.signal(flows.Settled.finish)
+    await handle.signal(flows.AttemptOutcome.finish)
     assert await engine.result(handle) == [5, 6]
     kinds = [event.event_type for event in (await handle.fetch_history()).events]
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in kinds
@@ -154,9 +154,9 @@ async def test_a_job_of_a_workflow_that_is_reset(engine: Environment, signal_que
     """Enqueued after the point of the reset, it is another job; before it, the new run waits for the old run's."""
     workflow_id = f"reset to task {task}"
     with engine.held(workflow_id):
-        handle = await engine.start(flows.Settled.run, id=workflow_id, task_queue=signal_queue)
+        handle = await engine.start(flows.AttemptOutcome.run, id=workflow_id, task_queue=signal_queue)
         await engine.noted(workflow_id, "started")
-        await handle.signal(flows.Settled.finish)
+        await handle.signal(flows.AttemptOutcome.finish)
 
         async def finished_tasks() -> list[int] | None:
             events = (await handle.fetch_history()).events

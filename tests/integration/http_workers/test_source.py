@@ -62,7 +62,7 @@ async def test_rows_arrive_and_acked_ones_stay_away(database: Database, source: 
     while len(messages) < 2:
         messages += await source.receive(10, SOON)
     assert [message.data.record.job_id for message in messages] == ["a", "b"]
-    assert type(first.data.record.lease_token) is int
+    assert type(first.data.record.fencing_token) is int
     await source.ack([message.ack_id for message in messages])
     await source.ack([first.ack_id])
     assert await source.receive(10, NOW) == []

@@ -15,8 +15,8 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.converter import DataConverter
 
 from delegator.dev.temporal import TemporalServer
-from delegator.store.database import connect
-from delegator.store.queue_table import NewJob, QueueTable
+from delegator.postgres.connections import connect
+from delegator.postgres.queue_table import NewJob, QueueTable
 from tests.integration.delegator.environment import ROOT, Environment, HttpWorker, environment, eventually
 from tests.support import Database, Databases
 
@@ -90,7 +90,7 @@ async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Enviro
                 assert await worker.process.wait() == 0
         row = (await rows(idle_engine))["outlasts"]
         assert (row["lease_id"], row["attempt"], row["retry_at"]) == (None, 0, None)
-        assert row["emitted_at"] > row["enqueued_at"]
+        assert row["published_at"] > row["enqueued_at"]
     async with idle_engine.http_worker():
         await idle_engine.nothing_left()
     assert [attempt for job, attempt in started(idle_engine) if job == "outlasts"] == [1, 1]
@@ -162,7 +162,7 @@ async def test_serve_gives_up_the_leadership(database: Database, temporal: Tempo
     assert process.stderr is not None
     try:
         async with asyncio.timeout(20):
-            while b"leadership_won" not in await process.stderr.readline():
+            while b"leader_elected" not in await process.stderr.readline():
                 pass
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):

@@ -63,16 +63,16 @@ async def test_an_idle_worker_would_take_others_jobs(stack: RunningStack, databa
         await database.execute("DELETE FROM custom_task_queue")
 
 
-@pytest.mark.parametrize(("kind", "queue"), [("worker", "default"), ("delegator", None)])
+@pytest.mark.parametrize(("role", "queue"), [("worker", "default"), ("enqueuer", None)])
 async def test_live_leases_are_other_work(
-    deployed: Servers, database: psycopg.AsyncConnection, kind: str, queue: str | None
+    deployed: Servers, database: psycopg.AsyncConnection, role: str, queue: str | None
 ) -> None:
     await database.execute(
-        "INSERT INTO custom_task_lease (kind, holder, queue, expires_at) VALUES (%s, '7@there', %s, now() + '1 hour')",
-        (kind, queue),
+        "INSERT INTO custom_task_lease (role, holder, queue, expires_at) VALUES (%s, '7@there', %s, now() + '1 hour')",
+        (role, queue),
     )
     try:
-        with pytest.raises(ConfigurationError, match=f"live leases of {kind} 7@there"):
+        with pytest.raises(ConfigurationError, match=f"live leases of {role} 7@there"):
             await refuse_other_work(deployed, patience=0)
         # Without the database, as for arms that do not delegate, they are nobody's business.
         await refuse_other_work(Servers(deployed.environment, "deployed"))

@@ -118,7 +118,7 @@ def test_a_changed_model_is_noticed(project: Project) -> None:
 def test_the_form_for_community_builds(project: Project, server15: Server15) -> None:
     url = server15.database()
     project.migrate("apply", url=url)
-    provider = [Path(sys.executable).with_name("atlas-provider-sqlalchemy"), "--path", "schema"]
+    provider = [Path(sys.executable).with_name("atlas-provider-sqlalchemy"), "--path", "schema/delegator_schema"]
     done = subprocess.run([*provider, "--dialect", "postgresql"], cwd=ROOT, capture_output=True, text=True, check=True)
     (project.directory / "schema.sql").write_text(done.stdout)
 

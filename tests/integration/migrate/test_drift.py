@@ -48,16 +48,17 @@ CASES = [
     (
         "publication",
         "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue",
-        "delegator_publication publishes every column of custom_task_queue instead of job_id, lease_token",
+        "delegator_publication publishes every column of custom_task_queue instead of job_id, fencing_token",
     ),
     (
         "publication",
         "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue (job_id, job_type)",
-        "delegator_publication publishes job_id, job_type of custom_task_queue instead of job_id, lease_token",
+        "delegator_publication publishes job_id, job_type of custom_task_queue instead of job_id, fencing_token",
     ),
     (
         "publication",
-        "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue (job_id, lease_token) WHERE (attempt = 0)",
+        "ALTER PUBLICATION delegator_publication"
+        " SET TABLE custom_task_queue (job_id, fencing_token) WHERE (attempt = 0)",
         "delegator_publication filters rows of custom_task_queue",
     ),
     (

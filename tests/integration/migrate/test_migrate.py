@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from delegator_schema.publications import PUBLICATION
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError
@@ -16,7 +17,6 @@ from delegator.migrate.atlas_cli import database_url, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import SUM_FILE, migrations_directory, read_migrations, render_sum
 from delegator.migrate.revisions import OPERATOR
-from schema.publications import PUBLICATION
 from tests.conftest import MakeDatabase
 from tests.support import Database
 
@@ -275,7 +275,7 @@ async def test_the_order_of_a_tables_columns_does_not_matter(make_database: Make
 
     assert await rows(
         database, "SELECT attnames::text[] FROM pg_publication_tables WHERE tablename = 'custom_task_queue_video'"
-    ) == [(["lease_token", "job_id"],)]
+    ) == [(["fencing_token", "job_id"],)]
 
 
 async def test_another_publication(database: Database) -> None:
@@ -370,8 +370,8 @@ def test_which_atlas(tmp_path: Path) -> None:
 
 async def test_claims_and_completions_are_heap_only_updates(database: Database) -> None:
     steps = [
-        "SET lease_id = 1, lease_token = lease_token + 1, attempt = attempt + 1",
-        "SET outcome = 'completed', result = input, settled_at = now()",
+        "SET lease_id = 1, fencing_token = fencing_token + 1, attempt = attempt + 1",
+        "SET outcome = 'completed', result = input, completed_at = now()",
     ]
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute(

@@ -307,10 +307,10 @@ async def test_the_stream_carries_references_whatever_the_size_of_the_payload(da
     async with relay(database) as (_, puller):
         await enqueue(database, 1, 1, size=3_000_000)
         (message,) = await puller.receive()
-        tokens = await execute(database, f"SELECT job_id, lease_token FROM {STREAM}")
+        tokens = await execute(database, f"SELECT job_id, fencing_token FROM {STREAM}")
     record = message["data"]["record"]
-    assert set(record) == {"job_id", "lease_token"}
-    assert (record["job_id"], record["lease_token"]) == tokens[0]
+    assert set(record) == {"job_id", "fencing_token"}
+    assert (record["job_id"], record["fencing_token"]) == tokens[0]
     assert message["data"]["metadata"]["record_pks"] == ["j1"]
 
 

@@ -116,20 +116,20 @@ async def test_a_dropped_slot_is_made_anew_without_touching_the_other_queue(both
         await puller.has(20)
         assert len(await puller.receive(stream=VIDEO)) == 20
         assert len(await puller.receive()) == 20
-        tokens = f"SELECT job_id, lease_token, emitted_at FROM {STREAM} ORDER BY job_id"
+        tokens = f"SELECT job_id, fencing_token, published_at FROM {STREAM} ORDER BY job_id"
         before = await execute(both, tokens)
         others = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s"
         walsender = await execute(both, others, both.settings.slot)
         await drop_slot(both, slot)
 
-        async def reemitted() -> bool:
-            return await shown(puller, "delegator_relay_reemitted_total", VIDEO) == 20
+        async def republished() -> bool:
+            return await shown(puller, "delegator_relay_republished_total", VIDEO) == 20
 
-        await until(reemitted)
+        await until(republished)
         assert sorted(names(await puller.receive(stream=VIDEO))) == sorted(f"j{job}" for job in range(1, 21))
         states = handle.relay.state.streams
         assert states[VIDEO].slot_recreated == 1
-        assert (states[STREAM].slot_recreated, states[STREAM].reconnects, states[STREAM].reemitted) == (0, 0, 0)
+        assert (states[STREAM].slot_recreated, states[STREAM].reconnects, states[STREAM].republished) == (0, 0, 0)
         assert await execute(both, tokens) == before
         assert await execute(both, others, both.settings.slot) == walsender
         assert await puller.receive(wait=500) == []

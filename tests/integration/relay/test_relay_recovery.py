@@ -151,7 +151,7 @@ async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> N
     assert seen == set(expected)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
-    again = await execute(database, "SELECT count(*) FROM custom_task_queue WHERE emitted_at > enqueued_at")
+    again = await execute(database, "SELECT count(*) FROM custom_task_queue WHERE published_at > enqueued_at")
     assert again == [(0,)], "it did not go on where the slot was, but had rows inserted anew"
 
 
@@ -271,10 +271,10 @@ async def _second(database: Database) -> str:
 async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with relay(database, reemit_batch=300) as (handle, puller):
+    async with relay(database, republish_batch=300) as (handle, puller):
         await enqueue(database, 1, 1000)
         await puller.ack(await puller.receive(100))
-        known = f"SELECT job_id, lease_token, enqueued_at FROM {STREAM}"
+        known = f"SELECT job_id, fencing_token, enqueued_at FROM {STREAM}"
         before = {job: (fence, enqueued) for job, fence, enqueued in await execute(database, known)}
         await execute(
             database,
@@ -287,7 +287,7 @@ async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
         await enqueue(database, 1001, 1010)
 
         async def done() -> bool:
-            return await puller.metric("delegator_relay_reemitted_total") == 997
+            return await puller.metric("delegator_relay_republished_total") == 997
 
         await until(done)
         arrived = await puller.drain()
@@ -429,6 +429,6 @@ async def test_a_role_that_may_not_write_streams_and_leaves_the_gap_to_the_sweep
             await enqueue(database, 4, 5)
             assert await puller.drain() == ["j4", "j5"]
             assert handle.relay.state.reconnects == 0
-        assert "relay_may_not_reemit" in caplog.text
+        assert "relay_may_not_republish" in caplog.text
     finally:
         await execute(database, f"DROP ROLE {role}")

@@ -84,18 +84,18 @@ async def test_a_new_column_appears_with_the_next_row(database: Database) -> Non
 async def test_a_change_of_the_published_columns_is_followed(database: Database) -> None:
     async with relay(database) as (_, puller):
         for job, columns, expected in (
-            ("a", " (job_id, lease_token)", {"job_id", "lease_token"}),
+            ("a", " (job_id, fencing_token)", {"job_id", "fencing_token"}),
             ("b", "", None),
-            ("c", " (lease_token, job_type, job_id)", {"job_id", "lease_token", "job_type"}),
-            ("d", " (lease_token)", {"lease_token"}),
+            ("c", " (fencing_token, job_type, job_id)", {"job_id", "fencing_token", "job_type"}),
+            ("d", " (fencing_token)", {"fencing_token"}),
         ):
             await execute(database, f"ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue{columns}")
             await execute(database, "INSERT INTO custom_task_queue (job_id, job_type) VALUES (%s, 't')", job)
             (message,) = await puller.receive()
             await puller.ack([message])
             record = message["data"]["record"]
-            ((token,),) = await execute(database, "SELECT lease_token FROM custom_task_queue WHERE job_id = %s", job)
-            assert record["lease_token"] == token
+            ((token,),) = await execute(database, "SELECT fencing_token FROM custom_task_queue WHERE job_id = %s", job)
+            assert record["fencing_token"] == token
             assert message["data"]["metadata"]["record_pks"] == ([] if job == "d" else [job])
             assert record.get("job_id", job) == job
             if expected is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from delegator.batching import Batcher
+from delegator.runtime.batching import Batcher
 
 
 class Writer:
@@ -27,7 +27,7 @@ class Writer:
         return [item * 2 for item in items]
 
 
-async def settle() -> None:
+async def let_run() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -51,9 +51,9 @@ async def test_what_comes_while_one_is_written_goes_with_the_next():
     async with Batcher(writer, max_items=4) as batcher:
         writer.gate.clear()
         first = asyncio.create_task(batcher.submit([1]))
-        await settle()
+        await let_run()
         others = [asyncio.create_task(batcher.submit([n, n])) for n in (2, 3, 4)]
-        await settle()
+        await let_run()
         assert writer.batches == [[1]]
         writer.gate.set()
         assert await first == [2]
@@ -73,7 +73,7 @@ async def test_several_writers_and_no_more():
     async with Batcher(writer, max_items=1, parallel=2) as batcher:
         writer.gate.clear()
         tasks = [asyncio.create_task(batcher.submit([n])) for n in range(4)]
-        await settle()
+        await let_run()
         assert writer.batches == [[0], [1]]
         writer.gate.set()
         assert await asyncio.gather(*tasks) == [[0], [2], [4], [6]]
@@ -84,9 +84,9 @@ async def test_an_error_reaches_every_submitter_of_its_batch_only():
     async with Batcher(writer, max_items=10) as batcher:
         writer.gate.clear()
         first = asyncio.create_task(batcher.submit([1]))
-        await settle()
+        await let_run()
         second, third = (asyncio.create_task(batcher.submit([n])) for n in (2, 3))
-        await settle()
+        await let_run()
         writer.error = ValueError("refused")
         writer.gate.set()
         for task in (first, second, third):
@@ -101,12 +101,12 @@ async def test_a_submission_that_was_given_up_is_not_written():
     async with Batcher(writer, max_items=10) as batcher:
         writer.gate.clear()
         first = asyncio.create_task(batcher.submit([1]))
-        await settle()
+        await let_run()
         second, third = (asyncio.create_task(batcher.submit([n])) for n in (2, 3))
-        await settle()
+        await let_run()
         second.cancel()
         first.cancel()
-        await settle()
+        await let_run()
         writer.gate.set()
         assert await third == [6]
     assert writer.batches == [[1], [3]]
@@ -117,7 +117,7 @@ async def test_leaving_waits_for_what_somebody_awaits():
     writer.gate.clear()
     async with Batcher(writer, max_items=10) as batcher:
         task = asyncio.create_task(batcher.submit([1]))
-        await settle()
+        await let_run()
         asyncio.get_running_loop().call_later(0.01, writer.gate.set)
     assert task.done() and task.result() == [2]
 
@@ -129,7 +129,7 @@ async def test_leaving_does_not_wait_for_what_nobody_awaits():
     async with asyncio.timeout(5):
         async with Batcher(writer, max_items=10) as batcher:
             task = asyncio.create_task(batcher.submit([1]))
-            await settle()
+            await let_run()
             task.cancel()
     assert task.cancelled()
 
@@ -140,7 +140,7 @@ async def test_what_gathers_goes_together_and_waits_no_longer_than_it_is_told():
         loop = asyncio.get_running_loop()
         began = loop.time()
         calls = [asyncio.create_task(batcher.submit([number])) for number in (1, 2)]
-        await settle()
+        await let_run()
         calls.append(asyncio.create_task(batcher.submit([3])))
         await asyncio.gather(*calls)
         assert loop.time() - began >= 0.04
@@ -151,7 +151,7 @@ async def test_enough_items_gather_no_longer():
     writer = Writer()
     async with Batcher(writer, max_items=10, gather=lambda: 60.0, enough=3) as batcher:
         few = asyncio.create_task(batcher.submit([1]))
-        await settle()
+        await let_run()
         async with asyncio.timeout(5):
             assert await batcher.submit([2, 3]) == [4, 6]
             assert await few == [2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delegator.busyness import Busyness
+from delegator.enqueue.busyness import Busyness
 
 LONGEST = timedelta(milliseconds=100)
 

@@ -10,17 +10,17 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.wire.outcomes import Outcome, OutcomeKind
-from delegator.wire.requests import JobKind, JobRequest
+from delegator.wire.outcomes import Outcome, OutcomeStatus
+from delegator.wire.requests import JobRequest, JobSpec
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter
 
-DONE = Outcome(OutcomeKind.COMPLETED, b"")
-FAILED = Outcome(OutcomeKind.FAILED, b"")
+DONE = Outcome(OutcomeStatus.COMPLETED, b"")
+FAILED = Outcome(OutcomeStatus.FAILED, b"")
 
 
 def group_of(count: int, *, stop_early: bool, converter: Converter | None = None) -> CallGroup:
     group = CallGroup(stop_early=stop_early, converter=converter)
-    kind = JobKind("t", "default", None)
+    kind = JobSpec("t", "default", None)
     spec = CallSpec(kind, None, ActivityCancellationType.TRY_CANCEL)
     for _ in range(count):
         group.add(Call(spec, JobRequest(kind, b"", b"", None), group))
@@ -43,7 +43,7 @@ async def test_a_group_waits_for_every_call(stop_early: bool):
     task = await waiting(group)
     for call in group.calls:
         assert not task.done()
-        call.settle(DONE)
+        call.resolve(DONE)
         await asyncio.sleep(0)
     await asyncio.wait_for(task, 1)
 
@@ -51,17 +51,17 @@ async def test_a_group_waits_for_every_call(stop_early: bool):
 async def test_a_failure_ends_the_wait_of_a_group_that_stops_early():
     group = group_of(3, stop_early=True)
     task = await waiting(group)
-    group.calls[1].settle(FAILED)
+    group.calls[1].resolve(FAILED)
     await asyncio.wait_for(task, 1)
 
 
 async def test_a_failure_does_not_end_the_wait_of_one_that_does_not():
     group = group_of(2, stop_early=False)
     task = await waiting(group)
-    group.calls[1].settle(FAILED)
+    group.calls[1].resolve(FAILED)
     await asyncio.sleep(0)
     assert not task.done()
-    group.calls[0].settle(DONE)
+    group.calls[0].resolve(DONE)
     await asyncio.wait_for(task, 1)
 
 
@@ -70,9 +70,9 @@ def test_results_are_read_as_they_come_and_what_cannot_be_read_is_told_when_it_i
     converter = Converter(default.payload_converter, default.failure_converter, is_default=True)
     group = group_of(3, stop_early=False, converter=converter)
     read, unreadable, failed = group.calls
-    read.settle(Outcome(OutcomeKind.COMPLETED, converter.input([7])))
-    unreadable.settle(Outcome(OutcomeKind.COMPLETED, b"no payloads"))
-    failed.settle(FAILED)
+    read.resolve(Outcome(OutcomeStatus.COMPLETED, converter.input([7])))
+    unreadable.resolve(Outcome(OutcomeStatus.COMPLETED, b"no payloads"))
+    failed.resolve(FAILED)
     assert read.result == 7
     assert converter.result(read) == 7
     with pytest.raises(DecodeError):
@@ -97,5 +97,5 @@ async def test_a_cancelled_wait_can_be_taken_up_again():
     task.cancel()
     await asyncio.wait([task])
     again = await waiting(group)
-    group.calls[0].settle(DONE)
+    group.calls[0].resolve(DONE)
     await asyncio.wait_for(again, 1)

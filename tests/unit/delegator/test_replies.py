@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import Mock
 
 from delegator.enqueue.activities import DelegatorActivities, _Batch
-from delegator.wire.outcomes import Outcome, OutcomeKind
+from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 LIMIT = 100
 
@@ -20,12 +20,12 @@ class Waiter:
     async def hand_over(self, table: str, job_ids: Sequence[str]) -> None:
         self.left[table] = list(job_ids)
 
-    def keep_a_while(self, table: str, job_ids: Sequence[str]) -> None:
+    def delete_later(self, table: str, job_ids: Sequence[str]) -> None:
         self.brought[table] = list(job_ids)
 
 
 def outcomes(*sizes: int) -> dict[int, Outcome]:
-    return {position: Outcome(OutcomeKind.COMPLETED, b"x" * size) for position, size in enumerate(sizes)}
+    return {position: Outcome(OutcomeStatus.COMPLETED, b"x" * size) for position, size in enumerate(sizes)}
 
 
 async def fit(known: dict[int, Outcome], batches: dict[str, _Batch], refused: set[int]) -> Waiter:

@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.wire.outcomes import Outcome, OutcomeKind, unpack_signal
+from delegator.wire.outcomes import Outcome, OutcomeStatus, unpack_signal
 
 KEY = RunKey("default", "w", "r1")
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
@@ -32,7 +32,7 @@ def error(status: RPCStatusCode) -> RPCError:
 
 
 def outcome(body: bytes = b"x") -> Outcome:
-    return Outcome(OutcomeKind.COMPLETED, body)
+    return Outcome(OutcomeStatus.COMPLETED, body)
 
 
 class Temporal:
@@ -263,7 +263,7 @@ async def test_a_workflow_is_told_of_an_outcome_that_temporal_refuses():
     temporal = Temporal(refuse_large)
     assert await deliver(temporal, [("a", large)]) is Delivery.DELIVERED
     ((_, ((job_id, told),)),) = temporal.signals
-    assert (job_id, told.kind) == ("a", OutcomeKind.FAILED)
+    assert (job_id, told.status) == ("a", OutcomeStatus.FAILED)
     assert Failure.FromString(told.body).cause.application_failure_info.type == "PayloadTooLarge"
 
 

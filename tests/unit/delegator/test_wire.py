@@ -18,7 +18,7 @@ from delegator.wire.frames import pack, unpack
 from delegator.wire.options import decode_options, encode_options
 from delegator.wire.outcomes import (
     Outcome,
-    OutcomeKind,
+    OutcomeStatus,
     count_reply,
     pack_reply,
     pack_signal,
@@ -27,8 +27,8 @@ from delegator.wire.outcomes import (
 )
 from delegator.wire.requests import (
     EnqueueRequest,
-    JobKind,
     JobRequest,
+    JobSpec,
     check_job_id,
     pack_cancel,
     pack_enqueue,
@@ -42,7 +42,7 @@ jsons = st.recursive(
 )
 headers = st.dictionaries(texts.filter(lambda key: key != "sizes"), jsons, max_size=4)
 bodies = st.lists(st.binary(max_size=40), max_size=6)
-outcomes = st.builds(Outcome, st.sampled_from(OutcomeKind), st.binary(max_size=40))
+outcomes = st.builds(Outcome, st.sampled_from(OutcomeStatus), st.binary(max_size=40))
 durations = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=5000))
 
 UNPACKERS: list[Callable[[bytes], Any]] = [
@@ -101,7 +101,7 @@ def test_sizes_that_are_none(sizes: Any):
 @st.composite
 def requests(draw: st.DrawFn) -> EnqueueRequest:
     option_dicts = st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2)
-    kinds = draw(st.lists(st.builds(JobKind, texts, texts, option_dicts), min_size=1, max_size=3))
+    kinds = draw(st.lists(st.builds(JobSpec, texts, texts, option_dicts), min_size=1, max_size=3))
     job = st.builds(
         JobRequest, st.sampled_from(kinds), st.binary(max_size=20), st.binary(max_size=5), st.none() | texts
     )

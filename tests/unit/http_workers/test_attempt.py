@@ -16,8 +16,8 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator import current_job, delegated
-from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.contracts import JobOptions, collect_handlers
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import LEAST_WATCHED, AttemptRunner, Ended
 from http_workers.job import Job

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delegator.backoff import Backoff
+from delegator.runtime.backoff import Backoff
 
 MILLISECONDS = st.integers(min_value=1, max_value=60_000)
 

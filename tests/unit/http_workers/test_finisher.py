@@ -15,7 +15,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from delegator.completion.failures import failure_of
-from delegator.store.queue_table import Settled
+from delegator.postgres.queue_table import AttemptOutcome
 from http_workers.attempt import Ended
 from http_workers.finisher import Finisher
 from http_workers.job import Job
@@ -46,15 +46,15 @@ class Table:
 
     def __init__(self) -> None:
         self.settled: list[str] = []
-        self.put_off: list[tuple[Any, ...]] = []
+        self.snooze: list[tuple[Any, ...]] = []
 
-    async def settle(self, connection: Any, settled: Sequence[Settled]) -> set[str]:
+    async def store_outcomes(self, connection: Any, settled: Sequence[AttemptOutcome]) -> set[str]:
         ids = [job.job_id for job in settled]
         self.settled += ids
         return set(ids)
 
     async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
-        self.put_off += failed
+        self.snooze += failed
         return {job[0] for job in failed}
 
 
@@ -84,7 +84,7 @@ async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
     running.cancel()
     await asyncio.wait([running])
     assert sorted(table.settled) == ["a", "c"]
-    assert [(job[0], job[3]) for job in table.put_off] == [("b", None)]
+    assert [(job[0], job[3]) for job in table.snooze] == [("b", None)]
     assert sorted(finished) == ["a", "b", "c"]
 
 

@@ -19,8 +19,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from delegator.errors import ConfigurationError
-from delegator.health.liveness import Liveness, Progress
-from delegator.health.server import HealthServer, LocalHealth
+from delegator.runtime.health import HealthServer, LocalHealth
+from delegator.runtime.liveness import Liveness, Progress
 
 
 class Clock:

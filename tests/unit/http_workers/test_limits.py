@@ -81,5 +81,5 @@ async def test_what_may_not_wait_in_a_slot_is_put_off_one_turn_after_the_other()
 async def test_a_rate_puts_off_too():
     held = limits(most_waiting=0, max_per_second=0.5)
     assert held.admit("limited") is None
-    put_off = held.admit("limited")
-    assert put_off is not None and put_off >= timedelta(seconds=1)
+    snooze = held.admit("limited")
+    assert snooze is not None and snooze >= timedelta(seconds=1)

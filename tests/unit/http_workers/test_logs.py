@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from delegator.errors import StreamError
-from delegator.logs import LogFormat, configure_logging
+from delegator.runtime.logs import LogFormat, configure_logging
 
 SECRET = "s3cr3t-payload"
 

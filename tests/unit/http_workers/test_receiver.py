@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
-from delegator.store.queue_table import Claimed
+from delegator.postgres.queue_table import Claimed
 from http_workers.job import Job
 from http_workers.options import ClaimMode
 from http_workers.receiver import Receiver
@@ -27,7 +27,7 @@ class Table:
         ids = [job_id for job_id, _ in wanted]
         self.claims.append(ids)
         await self.gate.wait()
-        return [claimed(job_id, lease_token=len(self.claims)) for job_id in ids], set()
+        return [claimed(job_id, fencing_token=len(self.claims)) for job_id in ids], set()
 
 
 class Pool:
@@ -70,6 +70,6 @@ async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
     table.gate.set()
     await asyncio.gather(*takes)
     assert table.claims == [["a", "b"], ["c"]]
-    assert sorted(started) == ["a", "b", "c"] and started["a"].lease_token == started["b"].lease_token
+    assert sorted(started) == ["a", "b", "c"] and started["a"].fencing_token == started["b"].fencing_token
     assert sorted(acked) == ["1", "2", "3", "4"]
     assert await slots.reserve(10) == 7

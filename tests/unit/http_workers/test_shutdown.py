@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = """
 import asyncio, sys, time, uvloop
-from delegator.shutdown import shutdown_signals
+from delegator.runtime.shutdown import shutdown_signals
 
 async def main():
     async with shutdown_signals() as stop:
@@ -21,7 +21,7 @@ async def main():
             while True: time.sleep(0.05)
         await stop.requested.wait()
         print("stopping", flush=True)
-        if {linger}:
+        if {result_ttl}:
             await asyncio.sleep(60)
     print("stopped", flush=True)
 
@@ -30,8 +30,8 @@ async def main():
 
 
 @contextmanager
-def running(run: str, *, blocked: bool = False, linger: bool = False) -> Iterator[subprocess.Popen[str]]:
-    program = PROGRAM.format(run=run, blocked=blocked, linger=linger)
+def running(run: str, *, blocked: bool = False, result_ttl: bool = False) -> Iterator[subprocess.Popen[str]]:
+    program = PROGRAM.format(run=run, blocked=blocked, result_ttl=result_ttl)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -54,7 +54,7 @@ def test_the_first_signal_asks(run: str, number: signal.Signals):
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
 def test_the_second_ends_at_once(run: str):
-    with running(run, linger=True) as process:
+    with running(run, result_ttl=True) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout
         assert process.stdout.readline() == "stopping\n"

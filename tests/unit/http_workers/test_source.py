@@ -65,7 +65,7 @@ async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
                 request.headers.get("Authorization"),
             )
         )
-        record = {"job_id": "j", "lease_token": 7, "more": [1]}
+        record = {"job_id": "j", "fencing_token": 7, "more": [1]}
         item = {"ack_id": "a", "data": {"record": record, "changes": None, "action": "insert"}}
         return web.json_response({"data": [item, item | {"ack_id": "b"}]})
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from delegator.connection_state import ConnectionMetrics, ConnectionState
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
-from delegator.startup import wait_for
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.startup import wait_for
 
 
 class Server:

@@ -23,7 +23,7 @@ SUPERVISOR = """
 import asyncio, sys
 from datetime import timedelta
 from delegator.errors import DelegatorError
-from delegator.logs import configure_logging
+from delegator.runtime.logs import configure_logging
 from http_workers.options import WorkerOptions
 from http_workers.supervisor import supervise
 processes, port, grace, child, mode = sys.argv[1:]
@@ -42,9 +42,9 @@ import argparse, asyncio, os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter
-from delegator.health.liveness import Liveness
-from delegator.health.server import HealthServer, LocalHealth
-from delegator.shutdown import shutdown_signals
+from delegator.runtime.liveness import Liveness
+from delegator.runtime.health import HealthServer, LocalHealth
+from delegator.runtime.shutdown import shutdown_signals
 from http_workers.supervisor import ChildArguments, die_with_supervisor
 
 parser = argparse.ArgumentParser()
@@ -75,7 +75,7 @@ async def main():
                 await asyncio.sleep(0.5)
                 time.sleep(60)
             await stop.requested.wait()
-            if told.mode == "linger":
+            if told.mode == "result_ttl":
                 await asyncio.sleep(60)
 asyncio.run(main())
 """
@@ -191,7 +191,7 @@ def test_children_die_with_their_supervisor(child: Path):
 
 
 def test_a_second_signal_does_not_wait(child: Path):
-    with supervised(child, "linger", grace=60) as it:
+    with supervised(child, "result_ttl", grace=60) as it:
         eventually(lambda: ready(it))
         children = it.children()
         it.process.send_signal(signal.SIGINT)

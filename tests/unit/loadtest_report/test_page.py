@@ -62,7 +62,7 @@ def test_every_arm_is_in_every_plot_and_in_the_table() -> None:
     assert all(headers.count(arm) >= 4 for arm in arms)
     titles = {"Latency distribution", "Throughput over time", "Processor time per job", "Peak memory"}
     titles |= {"Temporal's persistence operations per job", "Write-ahead log per job", "Commits per job"}
-    titles |= {"Dead tuples per job"}
+    titles |= {"NewDeadLetter tuples per job"}
     assert titles <= set(shown.texts)
     drawings = [ElementTree.fromstring(text) for text in re.findall(r"<svg viewBox.*?</svg>", page([found]))]
     assert len(drawings) == len(titles)

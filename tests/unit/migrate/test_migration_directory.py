@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,23 +85,6 @@ def test_version_and_description() -> None:
     file = MigrationFile("20260101000000_add_a_column.sql", "", "")
 
     assert (file.version, file.description) == ("20260101000000", "add_a_column")
-
-
-def test_the_wheel_holds_the_migrations_beside_the_models(tmp_path: Path) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    mapped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert mapped == {"atlas/migrations": "schema/migrations"}
-
-    shutil.copytree(ROOT / "delegator", tmp_path / "delegator")
-    shutil.copytree(ROOT / "schema", tmp_path / "schema")
-    shutil.copytree(ROOT / "atlas" / "migrations", tmp_path / "schema" / "migrations")
-    script = "from delegator.migrate.directory import *; d = migrations_directory(); print(d, len(read_migrations(d)))"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-
-    assert done.stdout.split() == [f"{tmp_path}/schema/migrations", str(len(read_migrations(migrations_directory())))]
 
 
 def test_the_checkout_is_used_by_an_editable_install() -> None:

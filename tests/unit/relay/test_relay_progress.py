@@ -39,7 +39,7 @@ async def test_a_transaction_is_confirmed_when_it_and_all_before_are_acked() -> 
     assert target.progress.confirmed == 0
     stream.ack([b])
     assert target.progress.confirmed == 25
-    assert target.progress.unsettled == 0
+    assert target.progress.unresolved == 0
 
 
 async def test_an_open_transaction_holds_the_slot_back_even_when_acked() -> None:

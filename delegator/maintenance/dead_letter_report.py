@@ -1,0 +1,154 @@
+"""NewDeadLetter letters as plain values with stable keys, for `--json` and for tables."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from google.protobuf.message import DecodeError
+from temporalio.api.common.v1 import Header, Payload, Payloads
+from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import FailureError
+
+from delegator.errors import WireError
+from delegator.postgres.dead_letters import Content, DeadLetter
+from delegator.wire.codec import decode_outcome, decode_payloads
+
+_TYPES = {
+    "timeout_failure_info": "TimeoutError",
+    "canceled_failure_info": "CancelledError",
+    "terminated_failure_info": "TerminatedError",
+    "server_failure_info": "ServerError",
+    "activity_failure_info": "ActivityError",
+    "child_workflow_execution_failure_info": "ChildWorkflowError",
+}
+
+
+def summary(letter: DeadLetter) -> dict[str, Any]:
+    """Return what `dlq list` says of a dead letter: nothing that a codec hides."""
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "type": letter.type,
+        "reason": letter.reason,
+        "error": letter.error,
+        "attempt": letter.attempt,
+        "job_id": letter.job_id,
+        "namespace": letter.namespace,
+        "workflow_id": letter.workflow_id,
+        "run_id": None if letter.run_id is None else str(letter.run_id),
+        "enqueued_at": letter.enqueued_at.isoformat(),
+        "died_at": letter.died_at.isoformat(),
+    }
+
+
+async def describe(
+    letter: DeadLetter, content: Content, converter: DataConverter, *, payloads: bool = False
+) -> dict[str, Any]:
+    """Return everything about a dead letter.
+
+    Args:
+        letter: the dead letter.
+        content: what it holds.
+        converter: the data converter of those who enqueued and ran the job.
+        payloads: with the arguments, the headers' values and the failure's details.
+    """
+    described = {**summary(letter), "options": content.options or {}, "input_bytes": len(content.input or b"")}
+    try:
+        described |= {"failure": await _failure(content.failure, converter, payloads), "unreadable_failure": None}
+    except WireError as error:
+        described |= {"failure": None, "unreadable_failure": str(error)}
+    if payloads:
+        described |= await _read_content(content, converter)
+    return described
+
+
+async def _read_content(content: Content, converter: DataConverter) -> dict[str, Any]:
+    """Return the arguments and headers, or why they can't be read."""
+    read: dict[str, Any] = {"input": None, "unreadable_input": None, "header": None}
+    try:
+        decoded = await decode_payloads(content.input or b"", converter.payload_codec)
+        read["input"] = [_payload(payload) for payload in Payloads.FromString(decoded).payloads]
+    except Exception as error:  # a codec raises what it likes
+        read["unreadable_input"] = f"the arguments can't be decoded: {type(error).__name__}"
+    try:
+        fields = Header.FromString(content.header or b"").fields
+        read["header"] = {name: _payload(fields[name]) for name in sorted(fields)}
+    except DecodeError:
+        pass
+    return read
+
+
+async def _failure(encoded: bytes | None, converter: DataConverter, payloads: bool) -> dict[str, Any] | None:
+    if encoded is None:
+        return None
+    outcome = await decode_outcome("failed", encoded, converter.payload_codec)
+    try:
+        failure = Failure.FromString(outcome.body)
+    except DecodeError:
+        raise WireError("a stored outcome can't be read") from None
+    _restore(failure, converter)
+    links = list(_chain(failure))
+    outer: dict[str, Any] = {"retry_state": None, "worker": None}
+    if failure.HasField("activity_failure_info"):
+        info = failure.activity_failure_info
+        outer = {"retry_state": RetryState.Name(info.retry_state), "worker": info.identity}
+        links = links[1:] or links
+    first, *causes = [_link(link, payloads) for link in links]
+    return {**first, **outer, "causes": causes}
+
+
+def _restore(failure: Failure, converter: DataConverter) -> None:
+    """Put back what a failure converter has moved into the encoded attributes."""
+    for link in _chain(failure):
+        if link.HasField("encoded_attributes"):
+            error = converter.failure_converter.from_failure(link, converter.payload_converter)
+            if isinstance(error, FailureError) and error.failure is not None:
+                link.message, link.stack_trace = error.failure.message, error.failure.stack_trace
+
+
+def _chain(failure: Failure) -> Iterator[Failure]:
+    yield failure
+    while failure.HasField("cause"):
+        failure = failure.cause
+        yield failure
+
+
+def _link(failure: Failure, payloads: bool) -> dict[str, Any]:
+    which = failure.WhichOneof("failure_info") or ""
+    described: dict[str, Any] = {
+        "type": _TYPES.get(which, "Error"),
+        "message": failure.message,
+        "non_retryable": False,
+        "stack_trace": failure.stack_trace or None,
+    }
+    details: Payloads | None = None
+    if which == "application_failure_info":
+        info = failure.application_failure_info
+        described |= {"type": info.type or "ApplicationError", "non_retryable": info.non_retryable}
+        details = info.details
+    elif which == "timeout_failure_info":
+        described["timeout"] = TimeoutType.Name(failure.timeout_failure_info.timeout_type)
+        details = failure.timeout_failure_info.last_heartbeat_details
+    elif which == "canceled_failure_info":
+        details = failure.canceled_failure_info.details
+    if payloads:
+        described["details"] = [_payload(payload) for payload in details.payloads] if details is not None else []
+    return described
+
+
+def _payload(payload: Payload) -> dict[str, Any]:
+    """Return a payload's value if it is JSON, else its bytes in base64, with its encoding."""
+    encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
+    if encoding == "binary/null":
+        return {"encoding": encoding, "value": None}
+    if encoding.startswith("json/"):
+        try:
+            return {"encoding": encoding, "value": orjson.loads(payload.data)}
+        except orjson.JSONDecodeError:
+            pass
+    return {"encoding": encoding, "base64": base64.b64encode(payload.data).decode()}

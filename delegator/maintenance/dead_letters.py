@@ -1,0 +1,114 @@
+"""What is done with dead letters, on a connection of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError, DatabaseError, SchemaError
+from delegator.postgres import dead_letters
+from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.dead_letters import Content, DeadLetter, Selection
+from delegator.postgres.queue_table import QueueTable
+
+_BATCH = 1_000
+"""Jobs a statement enqueues, so that no transaction of the stream grows without bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of dead letters that were to be replayed."""
+
+    replayed: tuple[DeadLetter, ...]
+    """Enqueued again, and no dead letters any more."""
+    in_queue: tuple[DeadLetter, ...]
+    """Left alone: a job with this id is in the queue."""
+    gone: tuple[DeadLetter, ...]
+    """Replayed or purged by somebody else meanwhile."""
+
+
+async def find(settings: Settings, selection: Selection) -> list[DeadLetter]:
+    """Return the selected dead letters.
+
+    Raises:
+        ConfigurationError: an id is not that of a dead letter, or a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    async with _connected(settings) as connection:
+        found = await dead_letters.find(connection, selection)
+    missing = sorted(set(selection.ids or ()) - {letter.id for letter in found})
+    if missing and selection.limit is None:
+        raise ConfigurationError(f"no dead letter {', '.join(map(str, missing))}: see `delegator dlq list`")
+    return found
+
+
+async def content(settings: Settings, dead_letter_id: int) -> Content:
+    """Return what a dead letter holds.
+
+    Raises:
+        ConfigurationError: there is none with this id, or a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    async with _connected(settings) as connection:
+        found = await dead_letters.content(connection, dead_letter_id)
+    if found is None:
+        raise ConfigurationError(f"no dead letter {dead_letter_id}: see `delegator dlq list`")
+    return found
+
+
+async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: bool) -> Replayed:
+    """Enqueue jobs again and delete their dead letters: for each either both happen or none.
+
+    Args:
+        settings: where the database is.
+        letters: the dead letters; each goes to the queue it came from.
+        signal: keep the workflow that is to be told of the outcome; else a plain job is enqueued.
+
+    Raises:
+        ConfigurationError: a queue's table is missing, or a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    by_queue: dict[str, list[int]] = defaultdict(list)
+    for letter in letters:
+        by_queue[letter.queue].append(letter.id)
+    done: set[int] = set()
+    async with _connected(settings) as connection:
+        for queue, ids in by_queue.items():
+            table = QueueTable(queue)
+            for start in range(0, len(ids), _BATCH):
+                done |= await dead_letters.replay(connection, table, ids[start : start + _BATCH], signal=signal)
+        rest = [letter.id for letter in letters if letter.id not in done]
+        left = {letter.id for letter in await dead_letters.find(connection, Selection(ids=rest))}
+    return Replayed(
+        tuple(letter for letter in letters if letter.id in done),
+        tuple(letter for letter in letters if letter.id in left),
+        tuple(letter for letter in letters if letter.id not in done and letter.id not in left),
+    )
+
+
+async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
+    """Delete dead letters; return how many there still were.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    async with _connected(settings) as connection:
+        return await dead_letters.purge(connection, [letter.id for letter in letters])
+
+
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[Connection]:
+    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
+    try:
+        async with connection:
+            yield connection
+    except psycopg.errors.UndefinedTable as error:
+        raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
+    except psycopg.Error as error:
+        raise DatabaseError(f"the database refuses: {first_line(error)}") from None

@@ -1,0 +1,47 @@
+"""The sweeper's series, and those of the queues."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class MaintenanceMetrics:
+    """The series of one delegator process; make one per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the series.
+
+        Args:
+            registry: where they are exposed.
+        """
+        self.leader = Gauge("delegator_maintenance_leader", "1 while this process sweeps", registry=registry)
+        self.rescued = Counter(
+            "delegator_maintenance_republished_total",
+            "Jobs inserted anew, so that the stream delivers them again",
+            ["queue", "reason"],
+            registry=registry,
+        )
+        self.timed_out = Counter(
+            "delegator_maintenance_timed_out_total", "Jobs past their deadline", ["queue"], registry=registry
+        )
+        self.told = Counter(
+            "delegator_maintenance_outcomes_signalled_total", "Stored outcomes that were signalled", registry=registry
+        )
+        self.orphaned = Counter(
+            "delegator_maintenance_outcomes_orphaned_total", "Outcomes whose workflow had closed", registry=registry
+        )
+        self.unread = Counter(
+            "delegator_maintenance_outcomes_unread_total",
+            "AttemptOutcome rows deleted because their inline reader never came back",
+            registry=registry,
+        )
+        self.snoozed = Counter(
+            "delegator_maintenance_snoozed_total",
+            "Jobs that could not be timed out or told, say because the codec refuses them; tried again later",
+            ["queue"],
+            registry=registry,
+        )
+        self.depth = Gauge("delegator_queue_jobs", "Unfinished jobs, by state", ["queue", "state"], registry=registry)
+        self.oldest = Gauge(
+            "delegator_queue_oldest_job_age_seconds", "Age of the oldest unfinished job", ["queue"], registry=registry
+        )

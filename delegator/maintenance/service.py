@@ -1,0 +1,141 @@
+"""`delegator serve`: a delegator process. Any number may run; one of them sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+from temporalio.client import Client
+
+from delegator.completion.signals import SignalSender
+from delegator.config import Settings
+from delegator.contracts import DelegatedType
+from delegator.enqueue.activity_worker import activity_worker
+from delegator.enqueue.busyness import Busyness
+from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.maintenance.elector import Elector
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.sweeper import Sweeper, SweeperOptions
+from delegator.postgres.connections import Pool, connection_pool
+from delegator.postgres.lease_keeper import holder_name
+from delegator.postgres.queue_table import QueueTable
+from delegator.postgres.schema_check import check
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.health import HealthServer, LocalHealth
+from delegator.runtime.liveness import Liveness
+from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.startup import wait_for
+from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
+
+_log = logging.getLogger(__name__)
+_STALL = timedelta(seconds=30)
+_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What `delegator serve` is told on its command line."""
+
+    host: str = "127.0.0.1"
+    """Address of the health and metrics server."""
+    port: int = 0
+    """Its TCP port; 0: none."""
+    sweep: SweeperOptions = field(default_factory=SweeperOptions)
+    """How often the sweeper looks."""
+    types: tuple[DelegatedType, ...] = ()
+    """Delegated activity types whose activity tasks are taken from Temporal."""
+    task_queue: str | None = None
+    """The Temporal task queue of these tasks; None: none are taken."""
+
+
+async def serve(options: ServeOptions, settings: Settings) -> None:
+    """Run a delegator process until it is asked to stop.
+
+    Args:
+        options: the command line.
+        settings: the environment.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the schema is not what is declared.
+        DependencyError: PostgreSQL can't be reached at the start.
+    """
+    registry = CollectorRegistry()
+    metrics = MaintenanceMetrics(registry)
+    connections = ConnectionMetrics(registry)
+    database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
+    liveness = Liveness()
+    checks = {"postgresql": database.problem, "temporal": temporal.problem}
+    server: AbstractContextManager[object] = nullcontext()
+    if options.port:
+        health = LocalHealth(registry, liveness, checks)
+        server = HealthServer(health, host=options.host, port=options.port)
+    converter = load_data_converter(settings.data_converter)
+    with server:
+        async with AsyncExitStack() as stack:
+            shutdown = await stack.enter_async_context(shutdown_signals())
+            await stack.enter_async_context(liveness.watch_event_loop(_STALL))
+            identity = f"delegator {holder_name()}"
+            client = await connect_temporal(converter, identity=identity, lazy=options.task_queue is None)
+            if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
+                return
+            signals = SignalSender(client, identity=identity, state=temporal)
+            stack.push_async_callback(signals.close)
+            tables = [QueueTable(queue) for queue in settings.queues]
+            url = settings.database_url.get_secret_value()
+            pool = await stack.enter_async_context(
+                connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+            )
+            signaller = Signaller(
+                tables,
+                pool=pool,
+                signals=signals,
+                codec=converter.payload_codec,
+                metrics=metrics,
+                interval=options.sweep.full_interval,
+            )
+            sweeper = Sweeper(
+                tables,
+                signaller=signaller,
+                converter=converter,
+                identity=identity,
+                metrics=metrics,
+                options=options.sweep,
+            )
+
+            leadership = Elector(url, metrics.leader.set, silence=settings.lease)
+            _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(leadership.run(sweeper.run), name="leadership"),
+                    group.create_task(watch_temporal(client, temporal), name="health"),
+                ]
+                if options.task_queue is not None:
+                    delegation = _delegate_tasks(options.task_queue, options, tables, pool, client, database)
+                    tasks.append(group.create_task(delegation, name="activity-worker"))
+                await shutdown.requested.wait()
+                for task in tasks:
+                    task.cancel()
+            _log.info("delegator_stopped")
+
+
+async def _delegate_tasks(
+    task_queue: str,
+    options: ServeOptions,
+    tables: Sequence[QueueTable],
+    pool: Pool,
+    client: Client,
+    state: ConnectionState,
+) -> None:
+    """Run the Temporal worker that delegates activity tasks, until cancelled."""
+    async with (
+        Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
+        activity_worker(client, task_queue, options.types, enqueuer),
+    ):
+        _log.info("activity_worker_started", extra={"task_queue": task_queue, "types": len(options.types)})
+        await asyncio.Event().wait()

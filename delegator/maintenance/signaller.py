@@ -1,0 +1,136 @@
+"""The signaller: signals stored outcomes that nobody waits for. It may wait for Temporal while the sweeper goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio.converter import PayloadCodec
+
+from delegator.completion.mailbox import Delivery
+from delegator.completion.runs import RunKey
+from delegator.completion.signals import SignalSender
+from delegator.errors import WireError
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.snoozed import SnoozedJobs
+from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
+from delegator.postgres.queue_table import QueueTable
+from delegator.runtime.backoff import Backoff
+from delegator.wire.codec import decode_outcome
+from delegator.wire.outcomes import Outcome
+
+_log = logging.getLogger(__name__)
+_INTERVAL = timedelta(seconds=15)
+_AGE = timedelta(seconds=1)
+
+
+class Signaller:
+    """Brings outcomes from their rows to workflows, on connections of its own."""
+
+    def __init__(
+        self,
+        tables: Sequence[QueueTable],
+        *,
+        pool: Pool,
+        signals: SignalSender,
+        codec: PayloadCodec | None,
+        metrics: MaintenanceMetrics,
+        interval: timedelta = _INTERVAL,
+    ) -> None:
+        """Prepare the signaller.
+
+        Args:
+            tables: the declared queues' tables.
+            pool: connections.
+            signals: tells workflows.
+            codec: the data converter's codec, for stored outcomes.
+            metrics: this process's series.
+            interval: between two looks through whole tables, unless it is asked for one.
+        """
+        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._pool = pool
+        self._signals = signals
+        self._codec = codec
+        self._metrics = metrics
+        self._interval = interval.total_seconds()
+        self._asked = asyncio.Event()
+        self._snoozed = SnoozedJobs()
+
+    def ask(self) -> None:
+        """Have a look taken now: outcomes were stored that nobody else will tell."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Tell for ever, until cancelled."""
+        backoff = Backoff()
+        age = _AGE
+        while True:
+            try:
+                await self.tell(age)
+            except TRANSIENT as error:
+                _log.warning("signaller_lost_database", extra={"reason": first_line(error)})
+                await backoff.sleep()
+                continue
+            backoff.reset()
+            age = timedelta(0)
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._asked.wait()
+            except TimeoutError:
+                age = _AGE
+            self._asked.clear()
+
+    async def tell(self, age: timedelta) -> None:
+        """Signal outcomes and delete their rows, until none is left. Waits for as long as Temporal is away.
+
+        What can't be read or sent is left for later: perhaps the data converter is wrong, or its keys are away.
+
+        Args:
+            age: how long an outcome must have been stored; a worker that buries a job tells of it itself.
+        """
+        for queue in self._queues:
+            while undelivered := await self._undelivered_outcomes(queue, age):
+                told = await self._signal(undelivered)
+                async with self._pool.connection() as connection:
+                    await queue.delete_delivered(connection, told)
+                self._metrics.told.inc(len(told))
+                if len(told) < len(undelivered):
+                    self._metrics.snoozed.labels(queue.table.queue).inc(len(undelivered) - len(told))
+                    self._snoozed.add({row.job_id for row in undelivered} - set(told))
+
+    async def _undelivered_outcomes(self, queue: MaintenanceStatements, age: timedelta) -> list[UndeliveredOutcome]:
+        async with self._pool.connection() as connection:
+            return await queue.undelivered(connection, age, self._snoozed.ids())
+
+    async def _signal(self, undelivered: Sequence[UndeliveredOutcome]) -> list[str]:
+        """Return the ids of those that need not be kept."""
+        told: list[str] = []
+        runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
+        for row in undelivered:
+            if row.namespace is None or row.workflow_id is None or row.run_id is None:
+                told.append(row.job_id)
+                continue
+            try:
+                outcome = await decode_outcome(row.outcome, row.result, self._codec)
+            except WireError as error:
+                _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
+                continue
+            runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
+        async with asyncio.TaskGroup() as group:
+            for key, outcomes in runs.items():
+                group.create_task(self._signal_run(key, outcomes, told))
+        return told
+
+    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], told: list[str]) -> None:
+        try:
+            delivery = await self._signals.deliver(key, outcomes)
+        except Exception as error:  # a codec raises what it likes
+            _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
+            return
+        if delivery is Delivery.ORPHANED:
+            self._metrics.orphaned.inc(len(outcomes))
+        told += [job_id for job_id, _ in outcomes]

@@ -1,0 +1,201 @@
+"""The sweeper: looks through the queues for what would otherwise wait for ever. It never waits for Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutError, TimeoutType
+
+from delegator.completion.failures import failed_outcome, failure_of
+from delegator.errors import WireError
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.snoozed import SnoozedJobs
+from delegator.postgres import dead_letters
+from delegator.postgres import queue_maintenance as statements
+from delegator.postgres.connections import Connection
+from delegator.postgres.dead_letters import NewDeadLetter
+from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
+from delegator.postgres.queue_table import MAINTENANCE_CHANNEL, QueueTable
+from delegator.wire.codec import decode_outcome, encode_outcome
+from delegator.wire.outcomes import Outcome
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SweeperOptions:
+    """How often the sweeper looks, and how patient it is."""
+
+    interval: timedelta = timedelta(seconds=1)
+    """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
+    full_interval: timedelta = timedelta(seconds=15)
+    """Between two looks through whole tables: settled rows, unknown leases, depth."""
+    delivery_grace: timedelta = timedelta(seconds=5)
+    """How far behind what the stream has delivered a row may be before it counts as lost."""
+    restart_grace: timedelta = timedelta(0)
+    """How long after its start the database takes no lease for expired, as nobody could renew one: a lease's length."""
+    deadline_grace: timedelta = timedelta(seconds=5)
+    """How long a live worker has to report a timeout itself."""
+    result_retention: timedelta = timedelta(minutes=5)
+    """How long a settled row waits for its inline reader."""
+
+
+class Sweeper:
+    """Sweeps the queues on the connection that holds the leadership. Every step may be repeated or broken off."""
+
+    def __init__(
+        self,
+        tables: Sequence[QueueTable],
+        *,
+        signaller: Signaller,
+        converter: DataConverter,
+        identity: str,
+        metrics: MaintenanceMetrics,
+        options: SweeperOptions,
+    ) -> None:
+        """Prepare the sweeper.
+
+        Args:
+            tables: the declared queues' tables.
+            signaller: tells workflows of stored outcomes.
+            converter: the data converter, for timeouts.
+            identity: shown in failures.
+            metrics: this process's series.
+            options: how often, how patient.
+        """
+        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._signaller = signaller
+        self._converter = converter
+        self._identity = identity
+        self._metrics = metrics
+        self._options = options
+        self._snoozed = SnoozedJobs()
+
+    async def run(self, connection: Connection) -> None:
+        """Sweep for ever.
+
+        Raises:
+            psycopg.OperationalError: the connection is lost, and so is the leadership.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._signaller.run(), name="signaller")
+                await self._sweep_for_ever(connection)
+        except BaseExceptionGroup as group_error:
+            raise group_error.exceptions[0] from None
+
+    async def _sweep_for_ever(self, connection: Connection) -> None:
+        await connection.execute(f"LISTEN {MAINTENANCE_CHANNEL}".encode())
+        full_at = 0.0
+        while True:
+            await self.sweep(connection)
+            if time.monotonic() >= full_at:
+                await self.sweep_fully(connection)
+                full_at = time.monotonic() + self._options.full_interval.total_seconds()
+            await self._pause(connection)
+
+    async def sweep(self, connection: Connection) -> None:
+        """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
+        async with connection.transaction():
+            expired = await statements.expired_leases(connection, self._options.restart_grace)
+            if expired:
+                for queue in self._queues:
+                    self._count_republished(
+                        queue, "lease_expired", await queue.republish_abandoned(connection, expired)
+                    )
+                await statements.delete_leases(connection, expired)
+        for queue in self._queues:
+            self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
+            grace = self._options.delivery_grace
+            self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
+            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+            if late:
+                await self._time_out(connection, queue, late)
+                self._signaller.ask()
+
+    async def sweep_fully(self, connection: Connection) -> None:
+        """Look through whole tables, for what no index tells."""
+        for queue in self._queues:
+            self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
+            unread = await queue.delete_unread(connection, self._options.result_retention)
+            self._metrics.unread.inc(unread)
+            waiting, running, backing_off, oldest = await queue.table.depth(connection)
+            for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
+                self._metrics.depth.labels(queue.table.queue, state).set(count)
+            self._metrics.oldest.labels(queue.table.queue).set(oldest)
+
+    async def _pause(self, connection: Connection) -> None:
+        pause = self._options.interval.total_seconds()
+        for queue in self._queues:
+            due = await queue.next_retry(connection)
+            if due is not None:
+                pause = min(pause, max(due, 0.005))
+        async for notify in connection.notifies(timeout=pause, stop_after=1):
+            if notify.payload == "settled":
+                self._signaller.ask()
+
+    async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
+        rows: list[tuple[str, int, bytes]] = []
+        dead: list[NewDeadLetter] = []
+        dropped: list[str] = []
+        for job in late:
+            if job.task_token is not None:
+                dropped.append(job.job_id)  # Temporal has timed the activity out itself
+                continue
+            try:
+                encoded = await encode_outcome(await self._timeout(job), self._converter.payload_codec)
+            except Exception as error:  # a codec or a failure converter raises what it likes
+                _log.error("timeout_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
+                self._metrics.snoozed.labels(queue.table.queue).inc()
+                self._snoozed.add([job.job_id])
+                continue
+            if job.workflow_id is None:
+                dead.append(
+                    NewDeadLetter(job.job_id, job.fencing_token, "failed", encoded, "timed_out", "TimeoutError")
+                )
+            else:
+                rows.append((job.job_id, job.fencing_token, encoded))
+        if rows:
+            self._metrics.timed_out.labels(queue.table.queue).inc(await queue.time_out(connection, rows))
+        if dead:
+            await dead_letters.store_dead_letters(connection, queue.table, dead)
+        if dropped:
+            await queue.delete_overdue(connection, dropped)
+        if timed_out := len(rows) + len(dead) + len(dropped):
+            _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": timed_out})
+
+    async def _timeout(self, job: OverdueJob) -> Outcome:
+        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
+        name = "ScheduleToClose" if job.attempt else "ScheduleToStart"
+        failure = failure_of(
+            TimeoutError(f"activity {name} timeout", type=timeout_type, last_heartbeat_details=[]), self._converter
+        )
+        if job.last_failure is not None:
+            try:
+                last = await decode_outcome("failed", job.last_failure, self._converter.payload_codec)
+            except WireError as error:
+                _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": str(error)})
+            else:
+                failure.cause.CopyFrom(Failure.FromString(last.body))
+        return failed_outcome(
+            failure,
+            job_id=job.job_id,
+            job_type=job.job_type,
+            identity=self._identity,
+            retry_state=RetryState.RETRY_STATE_TIMEOUT,
+        )
+
+    def _count_republished(self, queue: MaintenanceStatements, reason: str, count: int) -> None:
+        if count:
+            self._metrics.rescued.labels(queue.table.queue, reason).inc(count)
+            level = logging.DEBUG if reason == "retry_due" else logging.WARNING
+            _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})

@@ -1,0 +1,132 @@
+"""Generates Sequin's configuration from the declared queues, so that the two can't drift.
+
+Each queue is a database entry of its own, because a slot belongs to one: Sequin stops reading a slot while any sink of
+it is full (50,000 messages or about 100 MiB), which would let a queue without workers stop all the others.
+
+Sequin's own database is configured by `PG_*` variables, which its container has in its environment too. The database
+that it streams from gets names of its own here, so that one is never taken for the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import psycopg
+from delegator_schema.publications import PUBLICATION
+from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
+from psycopg.conninfo import conninfo_to_dict
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError
+from delegator.postgres.connections import no_database_url
+
+ACCOUNT = "delegator"
+DATABASE = "delegator"
+"""Name of the default queue's database entry; another queue's has the queue's name behind it."""
+_POOL_SIZE = 5
+"""Connections that Sequin holds for each entry, thus for each queue; pull sinks need few."""
+_HEADER = """\
+# Written by `delegator sequin-config`; write it again after the queues change. Apply it after `delegator migrate`:
+# Sequin stops at once when a table is missing. Sequin fills in these variables of its environment:
+#   DELEGATOR_STREAM_TOKEN   the token that workers send
+#   DELEGATOR_PG_PASSWORD    password of the role that streams: REPLICATION, and a member of delegator_stream
+#   DELEGATOR_PG_HOSTNAME, DELEGATOR_PG_PORT, DELEGATOR_PG_DATABASE, DELEGATOR_PG_USERNAME   where the queues are
+#   SEQUIN_ADMIN_EMAIL, SEQUIN_ADMIN_PASSWORD   who may log in to Sequin's console
+"""
+# Inside ${NAME:-default} and outside of it, other characters could end the default or start a substitution.
+_SAFE_DEFAULT = re.compile(r"[\w.:@/+-]+", re.ASCII)
+
+
+def render_config(settings: Settings, *, schema: str = "public") -> str:
+    """Render `sequin.yml`: for each declared queue one sink, and the database entry that feeds it. It holds no secret.
+
+    Args:
+        settings: the queues, and where the database is.
+        schema: PostgreSQL schema that holds the tables.
+
+    Raises:
+        ConfigurationError: the database URL is not one, or `schema` can't be written there.
+    """
+    if not _SAFE_DEFAULT.fullmatch(schema):
+        raise ConfigurationError(f"--schema: {schema!r} can't be written to sequin.yml: use letters, digits and _")
+    document = {
+        "account": {"name": ACCOUNT},
+        "users": [
+            {
+                "email": _variable("SEQUIN_ADMIN_EMAIL", "admin@example.com"),
+                "password": _variable("SEQUIN_ADMIN_PASSWORD"),
+            }
+        ],
+        "api_tokens": [{"name": "delegator-workers", "token": _variable("DELEGATOR_STREAM_TOKEN")}],
+        "databases": [_database(settings, queue) for queue in settings.queues],
+        "sinks": [_sink(queue, schema) for queue in settings.queues],
+    }
+    return _HEADER + "".join(f"{line}\n" for line in _yaml(document))
+
+
+def _database_name(queue: str) -> str:
+    return DATABASE if queue == DEFAULT_QUEUE else f"{DATABASE}_{queue}"
+
+
+def _database(settings: Settings, queue: str) -> Mapping[str, object]:
+    try:
+        target = conninfo_to_dict(settings.database_url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise no_database_url() from None
+    user = str(target.get("user") or "postgres")
+    return {
+        "name": _database_name(queue),
+        "hostname": _variable("DELEGATOR_PG_HOSTNAME", str(target.get("host") or "127.0.0.1")),
+        "port": _variable("DELEGATOR_PG_PORT", str(target.get("port") or "5432")),
+        "database": _variable("DELEGATOR_PG_DATABASE", str(target.get("dbname") or user)),
+        "username": _variable("DELEGATOR_PG_USERNAME", user),
+        "password": _variable("DELEGATOR_PG_PASSWORD"),
+        "ssl": str(target.get("sslmode")) in ("require", "verify-ca", "verify-full"),
+        "pool_size": _POOL_SIZE,
+        "slot": {"name": queue_slot(queue, settings.slot), "create_if_not_exists": True},
+        # `delegator migrate` makes it; one that Sequin made would publish every table and column, and updates too.
+        "publication": {"name": queue_publication(queue, settings.publication), "create_if_not_exists": False},
+        "await_database": {"timeout_ms": 60_000, "interval_ms": 1_000},
+    }
+
+
+def _sink(queue: str, schema: str) -> Mapping[str, object]:
+    table = queue_table(queue)
+    return {
+        "name": table,
+        "database": _database_name(queue),
+        "status": "active",
+        "source": {"include_tables": [f"{schema}.{table}"]},
+        "actions": list(PUBLICATION.publish),
+        # Grouped, a message waits until the one before it with the same key is acked.
+        "message_grouping": False,
+        "destination": {"type": "sequin_stream"},
+    }
+
+
+def _variable(name: str, default: str = "") -> str:
+    return f"${{{name}:-{default}}}" if _SAFE_DEFAULT.fullmatch(default) else f"${{{name}}}"
+
+
+def _yaml(value: object, indent: str = "") -> Iterator[str]:
+    """Emit block style; strings are double-quoted in JSON's form, which YAML reads the same."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, Mapping | list):
+                yield f"{indent}{key}:"
+                yield from _yaml(item, indent + "  ")
+            elif isinstance(item, str) and item.startswith("${"):
+                # A password may hold quotes; where the text is filled in before it is parsed, only a block keeps it.
+                yield f"{indent}{key}: |-"
+                yield f"{indent}  {item}"
+            else:
+                yield f"{indent}{key}: {json.dumps(item)}"
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for item in value:
+            first, *rest = _yaml(item, indent + "  ")
+            yield f"{indent}- {first.lstrip()}"
+            yield from rest
+    else:
+        yield f"{indent}{json.dumps(value)}"

@@ -1,0 +1,135 @@
+"""Connections to PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from delegator.errors import ConfigurationError, DatabaseError
+from delegator.postgres.arrays import with_arrays
+
+Connection = psycopg.AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What a lost connection, a restart, a deadlock or an exhausted server raises: try again."""
+
+SILENCE: Final = timedelta(seconds=15)
+"""How long a network may swallow packets before a connection is given up, unless the caller says otherwise."""
+
+
+_BY_KEY: Final = b"""
+SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost', '1', false)
+"""
+
+
+async def connect(database_url: str, *, application_name: str, silence: timedelta = SILENCE) -> Connection:
+    """Open one connection in autocommit mode.
+
+    Args:
+        database_url: libpq connection string or URL.
+        application_name: shown in `pg_stat_activity`.
+        silence: how long packets may stay unacknowledged before the connection counts as lost.
+
+    Raises:
+        ConfigurationError: `database_url` is not one.
+        DatabaseError: the server can't be reached or refuses us.
+    """
+    try:
+        return await psycopg.AsyncConnection.connect(
+            database_url,
+            autocommit=True,
+            application_name=application_name,
+            context=with_arrays(),
+            **_patience(silence),
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
+    except psycopg.ProgrammingError:
+        raise no_database_url() from None
+
+
+@asynccontextmanager
+async def connection_pool(
+    database_url: str,
+    *,
+    application_name: str,
+    size: int,
+    silence: timedelta = SILENCE,
+    by_key: bool = False,
+) -> AsyncIterator[Pool]:
+    """Open a pool of connections in autocommit mode.
+
+    Args:
+        database_url: libpq connection string or URL.
+        application_name: shown in `pg_stat_activity`.
+        size: most connections.
+        silence: how long packets may stay unacknowledged before a connection counts as lost; a free connection is
+            waited for half as long.
+        by_key: its statements name the rows they want. PostgreSQL's costs are those of a disk with moving parts, by
+            which a batch had better read the whole table where that has a few hundred pages, full or not.
+
+    Raises:
+        ConfigurationError: `database_url` is not one.
+        DatabaseError: the server can't be reached at the start.
+    """
+    await (await connect(database_url, application_name=application_name, silence=silence)).close()
+    wait = silence.total_seconds() / 2
+    pool = Pool(
+        database_url,
+        connection_class=psycopg.AsyncConnection[TupleRow],
+        kwargs={
+            "autocommit": True,
+            "application_name": application_name,
+            "context": with_arrays(),
+            "prepare_threshold": 0,
+            **_patience(silence),
+        },
+        min_size=1,
+        max_size=size,
+        timeout=wait,
+        configure=_read_by_key if by_key else None,
+        # The pool's own pauses between attempts double without a cap: whoever needs a connection tries again instead.
+        reconnect_timeout=wait,
+        open=False,
+        name=application_name,
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def no_database_url() -> ConfigurationError:
+    """Return the error for a database URL that libpq can't read, which psycopg calls a ProgrammingError."""
+    return ConfigurationError(
+        "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+    )
+
+
+async def _read_by_key(connection: Connection) -> None:
+    await connection.execute(_BY_KEY)
+
+
+def _patience(silence: timedelta) -> dict[str, Any]:
+    seconds = silence.total_seconds()
+    probe = max(1, round(seconds / 4))
+    return {
+        "connect_timeout": max(2, round(seconds)),
+        "keepalives_idle": probe,
+        "keepalives_interval": probe,
+        "keepalives_count": 3,
+        "tcp_user_timeout": round(seconds * 1000),
+    }
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for messages of one line."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,195 @@
+"""The lease of this process: granted at the start, renewed while it lives, revoked at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+
+import psycopg
+
+from delegator.errors import DatabaseError
+from delegator.postgres import leases
+from delegator.postgres.connections import Connection, connect, first_line
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
+
+T = TypeVar("T")
+
+STALL: Final = timedelta(seconds=30)
+"""How long the event loop may be blocked before its process counts as dead."""
+
+_log = logging.getLogger(__name__)
+
+
+def holder_name() -> str:
+    """Return this process's name, for people: `<pid>@<host>`."""
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+class LeaseKeeper:
+    """Holds one lease for this process. Everything that names the lease lives as long as it is renewed.
+
+    The renewals have a connection and a thread of their own: they must wait neither for a connection behind what the
+    lease protects, nor for a handler that blocks the event loop for a while.
+
+    Use as an async context manager.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        role: Literal["worker", "enqueuer"],
+        *,
+        duration: timedelta,
+        queue: str | None = None,
+        state: ConnectionState | None = None,
+        on_lost: Callable[[int], None] | None = None,
+        stall: timedelta = STALL,
+    ) -> None:
+        """Prepare the keeper.
+
+        Args:
+            database_url: libpq connection string or URL.
+            role: what the lease is for.
+            duration: how long others wait before they take over from a silent holder; renewed three times as often.
+            queue: the queue a worker serves.
+            state: told about the database's health.
+            on_lost: called with the old lease's id when it had expired and a new one was granted.
+            stall: how long the event loop may be blocked before the lease is left to time_out.
+        """
+        self._database_url = database_url
+        self._role: Literal["worker", "enqueuer"] = role
+        self._duration = duration
+        self._queue = queue
+        self._state = state
+        self._on_lost = on_lost
+        self._stall = stall.total_seconds()
+        self._watermark_at: float | None = None
+        self._loop_alive_at = 0.0
+        self._loop_watch: asyncio.Task[None] | None = None
+        self._renewals: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
+        self.lease_id = 0
+
+    async def __aenter__(self) -> Self:
+        self._main = asyncio.get_running_loop()
+        self._thread.start()
+        try:
+            await self._there(self._begin())
+        except BaseException:
+            await self._stop()
+            raise
+        self._loop_watch = asyncio.create_task(self._watch_loop(), name="lease-beat")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._loop_watch is not None:
+            self._loop_watch.cancel()
+        await self._stop()
+
+    def note_delivery_watermark(self) -> None:
+        """Note that the stream had nothing to deliver just now: rows published before and still unclaimed were lost."""
+        self._watermark_at = time.monotonic()
+
+    async def renew(self) -> None:
+        """Renew the lease now; if it is gone, have a new one granted.
+
+        Raises:
+            DatabaseError: the database can't be reached.
+            psycopg.Error: the connection was lost.
+        """
+        await self._there(self._renew())
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread of the renewals."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _here(self, function: Callable[..., None], *args: object) -> None:
+        """Have the process's event loop call something; from the thread of the renewals."""
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._main.call_soon_threadsafe(function, *args)
+
+    async def _watch_loop(self) -> None:
+        pause = min(self._duration.total_seconds() / 3, self._stall / 3)
+        while True:
+            self._loop_alive_at = time.monotonic()
+            await asyncio.sleep(pause)
+
+    async def _stop(self) -> None:
+        await self._there(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+    async def _begin(self) -> None:
+        self._loop_alive_at = time.monotonic()
+        await self._grant(await self._connected())
+        self._renewals = asyncio.create_task(self._renew_for_ever(), name="lease")
+
+    async def _end(self) -> None:
+        if self._renewals is not None:
+            self._renewals.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._renewals
+        with suppress(psycopg.Error, DatabaseError, TimeoutError):
+            async with asyncio.timeout(2):
+                if self.lease_id:
+                    await leases.revoke(await self._connected(), self.lease_id)
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(
+                self._database_url, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
+            )
+        return self._connection
+
+    async def _grant(self, connection: Connection) -> None:
+        self.lease_id = await leases.grant(connection, self._role, holder_name(), self._queue, self._duration)
+
+    async def _renew_for_ever(self) -> None:
+        backoff = Backoff(longest=self._duration / 6)
+        pause = self._duration.total_seconds() / 3
+        while True:
+            await asyncio.sleep(pause)
+            if time.monotonic() - self._loop_alive_at > self._stall:
+                continue
+            while True:
+                try:
+                    await self._renew()
+                    break
+                except (psycopg.Error, DatabaseError) as error:
+                    if self._state is not None:
+                        self._here(self._state.lost, first_line(error))
+                    await backoff.sleep()
+            backoff.reset()
+            if self._state is not None:
+                self._here(self._state.restored)
+
+    async def _renew(self) -> None:
+        async with self._turn:
+            connection = await self._connected()
+            watermark_at, self._watermark_at = self._watermark_at, None
+            drained = None if watermark_at is None else timedelta(seconds=time.monotonic() - watermark_at)
+            if await leases.renew(connection, self.lease_id, self._duration, drained):
+                return
+            lost = self.lease_id
+            await self._grant(connection)
+        _log.warning("lease_lost", extra={"lease": lost, "granted": self.lease_id})
+        if self._on_lost is not None:
+            self._here(self._on_lost, lost)

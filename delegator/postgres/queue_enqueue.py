@@ -1,0 +1,270 @@
+"""What delegators do to a queue's table: enqueue, wait inline, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from psycopg.errors import UniqueViolation
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8
+
+from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
+from delegator.postgres.connections import Connection
+from delegator.postgres.queue_statements import QueueStatements
+
+_INSERT = """
+INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
+                     deadline, waiter_id, heartbeat_details, attempt)
+SELECT new.job_id, {job_type}, {input}, {header}, {options}::jsonb, %(namespace)s, {workflow_id}, {run_id}::uuid,
+       {task_token}, now() + {due_ms} * interval '1 millisecond', {waiter_id}, {heartbeat_details}, {attempt}
+FROM unnest({arrays}) AS new ({columns})
+"""
+_UNLESS_THERE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+
+_TYPES: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], object]]]] = MappingProxyType(
+    {
+        "job_id": ("text", text_array),
+        "job_type": ("text", text_array),
+        "input": ("bytea", bytea_array),
+        "header": ("bytea", bytea_array),
+        "options": ("text", text_array),
+        "workflow_id": ("text", text_array),
+        "run_id": ("text", text_array),
+        "task_token": ("bytea", bytea_array),
+        "due_ms": ("int8", int8_array),
+        "waiter_id": ("int8", int8_array),
+        "heartbeat_details": ("bytea", bytea_array),
+        "attempt": ("int4", int4_array),
+    }
+)
+"""The fields of `NewJob`: their type in SQL, and what packs many of them."""
+
+# Who finds nobody named may not put his name there: a workflow may count on the signal already, and would never hear
+# of an outcome that is stored for a delegator which nobody listens to any more.
+_ADOPT = """
+UPDATE {table} SET waiter_id = %(waiter_id)s
+WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
+RETURNING job_id
+"""
+
+# As above: a settled row that names nobody is the sweeper's to tell.
+_TAKE_OVER = """
+UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+RETURNING job_id, outcome, result
+"""
+
+_READ = """
+SELECT job_id, outcome, result FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+"""
+
+_RELEASE_WAITER = """
+UPDATE {table} SET waiter_id = NULL
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+RETURNING job_id
+"""
+
+_UNFINISHED = """
+SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+"""
+
+_HAND_OVER = """
+WITH handed AS (
+    UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL RETURNING job_id
+)
+SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
+"""
+
+# Only while the reader is the one who is named: whoever came after it may have the outcome still to read.
+_DELETE_READ = """
+DELETE FROM {table}
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s
+"""
+
+# A row that a dead worker still holds counts as waiting: nobody would hear the request.
+_CANCEL_WAITING = """
+DELETE FROM {table} AS q
+WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
+  AND (q.lease_id IS NULL
+       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
+          AND pg_visible_in_snapshot(q.fencing_token::text::xid8, pg_current_snapshot()))
+RETURNING q.job_id
+"""
+
+# One that has failed since the statement above waits for a retry: the next attempt, which will be told, is due now.
+_CANCEL_RUNNING = """
+UPDATE {table}
+SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+RETURNING job_id
+"""
+
+
+class NewJob(NamedTuple):
+    """A job to insert."""
+
+    job_id: str
+    """Its unique id."""
+    job_type: str
+    """The delegated activity type."""
+    input: bytes | None
+    """Serialized `Payloads`, through the codec."""
+    header: bytes | None
+    """Serialized `Header`."""
+    options: str | None
+    """JSON of the `options` column."""
+    workflow_id: str | None
+    """Workflow to signal."""
+    run_id: str | None
+    """Its run."""
+    task_token: bytes | None
+    """Activity task to complete."""
+    due_ms: int | None
+    """Milliseconds from now until the job times out, unless it is finished (or started) by then."""
+    waiter_id: int | None
+    """Lease of the delegator that waits inline."""
+    heartbeat_details: bytes | None = None
+    """Serialized `Payloads` of an earlier attempt's last heartbeat."""
+    attempt: int = 0
+    """Attempts made before, where Temporal counts them."""
+
+
+class StoredOutcome(NamedTuple):
+    """An outcome that waits in its row."""
+
+    job_id: str
+    outcome: str
+    result: bytes
+
+
+class EnqueueStatements(QueueStatements):
+    """The delegators' side of one queue's table. Every method but `cancel` is one statement, atomic by itself.
+
+    `insert` may take a second try.
+    """
+
+    def __init__(self, queue: str) -> None:
+        """Prepare the statements for `queue`.
+
+        Raises:
+            ValueError: it is not a queue name.
+        """
+        super().__init__(queue)
+        self._inserts: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self._adopt = self.statement(_ADOPT)
+        self._read = self.statement(_READ)
+        self._take_over = self.statement(_TAKE_OVER)
+        self._release_waiter = self.statement(_RELEASE_WAITER)
+        self._unfinished = self.statement(_UNFINISHED)
+        self._hand_over = self.statement(_HAND_OVER)
+        self._delete_read = self.statement(_DELETE_READ)
+        self._cancel_waiting = self.statement(_CANCEL_WAITING)
+        self._cancel_running = self.statement(_CANCEL_RUNNING)
+
+    async def insert(
+        self, connection: Connection, namespace: str | None, jobs: Sequence[NewJob], *, repeats: bool = False
+    ) -> set[str]:
+        """Insert the jobs that are not there yet and return the ids of those.
+
+        What all have in common travels once: most of a batch's columns hold one value. That none is there yet is the
+        rule: an insert which counts on it needs no speculative insertion (PostgreSQL manual, "INSERT"), which costs a
+        quarter more and another WAL record for each row. Within a transaction it would leave that one aborted.
+
+        Args:
+            connection: where to.
+            namespace: of the workflows.
+            jobs: what to insert.
+            repeats: some are probably there.
+        """
+        varying: list[str] = []
+        parameters: dict[str, object] = {"namespace": namespace}
+        for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
+            pg_type, packed = _TYPES[name]
+            if name == "job_id" or values.count(values[0]) < len(values):
+                varying.append(name)
+                parameters[name] = packed(values)
+            else:
+                # Of a plain integer psycopg takes the size for its type, and prepares a statement for each.
+                parameters[name] = Int8(values[0]) if pg_type == "int8" and values[0] is not None else values[0]
+        plain, unless_there = self._insert_with(tuple(varying))
+        if not repeats and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+            with suppress(UniqueViolation):
+                await connection.execute(plain, parameters)
+                return {job.job_id for job in jobs}
+        cursor = await connection.execute(unless_there, parameters)
+        return {row[0] for row in await cursor.fetchall()}
+
+    def _insert_with(self, varying: tuple[str, ...]) -> tuple[bytes, bytes]:
+        statements = self._inserts.get(varying)
+        if statements is None:
+            sources = {
+                name: f"new.{name}" if name in varying else f"%({name})b::{pg_type}"
+                for name, (pg_type, _) in _TYPES.items()
+            }
+            arrays = ", ".join(f"%({name})b::{_TYPES[name][0]}[]" for name in varying)
+            text = _INSERT.format(table=self.name, arrays=arrays, columns=", ".join(varying), **sources)
+            statements = self._inserts[varying] = text.encode(), (text + _UNLESS_THERE).encode()
+        return statements
+
+    async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
+        """Name a new waiter in rows that name another, settled ones too; return the ids of those."""
+        cursor = await connection.execute(self._adopt, {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def take_over(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> list[StoredOutcome]:
+        """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
+        parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._take_over, parameters, binary=True)
+        return list(map(StoredOutcome._make, await cursor.fetchall()))
+
+    async def read(self, connection: Connection, job_ids: Sequence[str]) -> list[StoredOutcome]:
+        """Return the outcomes stored so far."""
+        cursor = await connection.execute(self._read, {"job_id": text_array(job_ids)}, binary=True)
+        return list(map(StoredOutcome._make, await cursor.fetchall()))
+
+    async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.
+
+        An update waits for a concurrent republication and then misses the row that it has inserted: ask `unfinished`.
+        """
+        cursor = await connection.execute(self._release_waiter, {"job_id": text_array(sorted(job_ids))})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def unfinished(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Return the ids of the rows that have no outcome yet."""
+        cursor = await connection.execute(self._unfinished, {"job_id": text_array(sorted(job_ids))})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Name no waiter in settled rows, so that the sweeper signals their outcomes."""
+        await connection.execute(self._hand_over, {"job_id": text_array(sorted(job_ids))})
+
+    async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
+        """Delete settled rows whose outcome was read by the waiter that they still name; return how many."""
+        parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
+        cursor = await connection.execute(self._delete_read, parameters)
+        return cursor.rowcount
+
+    async def cancel(self, connection: Connection, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Remove waiting rows and mark running ones.
+
+        Returns:
+            The ids of the removed, and of those whose running handler will be asked to stop.
+        """
+        removed: set[str] = set()
+        marked: set[str] = set()
+        rest = set(job_ids)
+        while rest:
+            cursor = await connection.execute(self._cancel_waiting, {"job_id": text_array(sorted(rest))})
+            removed |= {row[0] for row in await cursor.fetchall()}
+            rest -= removed
+            if rest:
+                cursor = await connection.execute(self._cancel_running, {"job_id": text_array(sorted(rest))})
+                marked |= {row[0] for row in await cursor.fetchall()}
+                rest -= marked
+            if rest:  # settled, gone, or republished at that moment
+                rest = await self.unfinished(connection, sorted(rest))
+        return removed, marked

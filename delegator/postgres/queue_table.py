@@ -1,0 +1,45 @@
+"""The table of a queue (`custom_task_queue` and its siblings): the statements of everybody who uses it."""
+
+from __future__ import annotations
+
+from delegator.postgres.connections import Connection
+from delegator.postgres.queue_enqueue import EnqueueStatements, NewJob, StoredOutcome
+from delegator.postgres.queue_statements import MAINTENANCE_CHANNEL, OUTCOME_CHANNEL
+from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerStatements
+
+__all__ = [
+    "MAINTENANCE_CHANNEL",
+    "OUTCOME_CHANNEL",
+    "AttemptOutcome",
+    "Claimed",
+    "NewJob",
+    "QueueTable",
+    "StoredOutcome",
+]
+
+_DEPTH = """
+SELECT count(*) FILTER (WHERE outcome IS NULL AND lease_id IS NULL AND retry_at IS NULL),
+       count(*) FILTER (WHERE lease_id IS NOT NULL AND outcome IS NULL),
+       count(*) FILTER (WHERE retry_at IS NOT NULL),
+       coalesce(extract(epoch FROM now() - min(enqueued_at) FILTER (WHERE outcome IS NULL)), 0)::float8
+FROM {table}
+"""
+
+
+class QueueTable(EnqueueStatements, WorkerStatements):
+    """The statements of one queue's table."""
+
+    def __init__(self, queue: str) -> None:
+        """Prepare the statements for `queue`.
+
+        Raises:
+            ValueError: it is not a queue name.
+        """
+        super().__init__(queue)
+        self._depth = self.statement(_DEPTH)
+
+    async def depth(self, connection: Connection) -> tuple[int, int, int, float]:
+        """Return how many jobs wait, run and wait for a retry, and the age of the oldest in seconds."""
+        cursor = await connection.execute(self._depth)
+        row = await cursor.fetchone()
+        return row if row is not None else (0, 0, 0, 0.0)

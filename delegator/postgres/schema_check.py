@@ -1,0 +1,67 @@
+"""The cheap check that every process runs when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from delegator_schema.columns import column_names
+from delegator_schema.ddl import STATE_TABLES, quote
+from delegator_schema.queues import queue_publication, queue_table
+from psycopg.rows import TupleRow
+
+from delegator.config import Settings
+from delegator.errors import DatabaseError, SchemaError
+from delegator.postgres.connections import connect, first_line
+
+# A column too many does no harm: that is what an older release sees while a newer one is rolled out.
+_CHECK = """
+    SELECT wanted.name, to_regclass(wanted.quoted) IS NOT NULL,
+        ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+            WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
+        wanted.publication,
+        EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = wanted.publication),
+        EXISTS (SELECT FROM pg_catalog.pg_publication_tables WHERE pubname = wanted.publication
+            AND format('%%I.%%I', schemaname, tablename)::regclass = to_regclass(wanted.quoted))
+    FROM unnest(%(names)s::text[], %(quoted)s::text[], %(publications)s::text[])
+        AS wanted (name, quoted, publication)"""
+
+
+async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
+    """Make sure that the tables of the queues exist, have the columns this release uses, and are published.
+
+    Args:
+        settings: where the database is, and which queues it should have.
+        queues: those that the caller uses; None for all declared ones.
+
+    Raises:
+        SchemaError: something is missing; one line says what, and what to run.
+        ConfigurationError: the database URL is not one.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    used = settings.queues if queues is None else tuple(queues)
+    declared = ",".join(dict.fromkeys((*settings.queues, *used)))
+    tables = [*map(queue_table, used), *STATE_TABLES]
+    publications = [*(queue_publication(queue, settings.publication) for queue in used), *[None] * len(STATE_TABLES)]
+    parameters = {"publications": publications, "names": tables, "quoted": [quote(name) for name in tables]}
+    fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
+    for table, exists, columns, publication, has_publication, published in await _read(settings, parameters):
+        if not exists:
+            raise SchemaError(f"table {table} is missing: {fix}")
+        if lacking := [name for name in column_names(table) if name not in columns]:
+            raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
+        if publication is not None and not has_publication:
+            raise SchemaError(f"publication {publication} is missing: {fix}")
+        if publication is not None and not published:
+            raise SchemaError(f"table {table} is not in publication {publication}: {fix}")
+
+
+async def _read(settings: Settings, parameters: dict[str, object]) -> list[TupleRow]:
+    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator-check")
+    try:
+        async with connection:
+            return await (await connection.execute(_CHECK, parameters)).fetchall()
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
+    except psycopg.Error as error:
+        raise DatabaseError(f"the database refused: {first_line(error)}") from None

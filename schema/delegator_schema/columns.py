@@ -1,0 +1,189 @@
+"""The columns of every table: the one declaration from which models, statements and checks take their lists.
+
+Processes that read and write rows import this module and not the models, because SQLAlchemy costs each of them a
+quarter of its start. To add a column: declare it here, let Atlas plan the migration, and name it in the row type of the
+statement that uses it (`NewJob`, `Claimed`, `NewDeadLetter`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from delegator_schema.queues import BASE_TABLE
+
+LEASE_TABLE = "custom_task_lease"
+DEAD_LETTER_TABLE = "custom_task_dead_letter"
+
+FORMAT_VERSION = 1
+"""The version of what a row holds (`input`, `header`, `options`, `result`); a reader refuses a later one by name."""
+
+_NOW = "now()"
+# The id of the transaction that inserts the row, so that a streamed row tells which transaction inserted it.
+_TRANSACTION_ID = "((pg_current_xact_id())::text)::bigint"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    """The column's name."""
+    type: str
+    """PostgreSQL's name of its type."""
+    meaning: str
+    """What a value says."""
+    nullable: bool = False
+    """Whether NULL is a value."""
+    default: str | None = None
+    """SQL expression that an INSERT takes where it gives no value; None: there is none."""
+    is_identity: bool = False
+    """PostgreSQL numbers the rows; no number is used twice."""
+
+
+QUEUE_COLUMNS = (
+    Column(
+        "job_id", "text", "Unique; derived from the workflow or given by the caller. The handler's idempotency key."
+    ),
+    Column("job_type", "text", "The delegated activity type."),
+    Column(
+        "input",
+        "bytea",
+        "The arguments: `temporal.api.common.v1.Payloads` through the payload codec. NULL: no arguments.",
+        nullable=True,
+    ),
+    Column("header", "bytea", "`temporal.api.common.v1.Header` of the call. NULL: none.", nullable=True),
+    Column(
+        "options",
+        "jsonb",
+        "What the call asks of its execution: timeouts in ms, retry policy. NULL: the defaults.",
+        nullable=True,
+    ),
+    Column(
+        "namespace",
+        "text",
+        "Temporal namespace whose workflow waits for the outcome. NULL: nobody waits (a plain job).",
+        nullable=True,
+    ),
+    Column("workflow_id", "text", "Workflow that waits for the outcome by signal.", nullable=True),
+    Column("run_id", "uuid", "Run of that workflow that enqueued the job.", nullable=True),
+    Column(
+        "task_token",
+        "bytea",
+        "Token of the Temporal activity task that waits for the outcome. NULL: none does.",
+        nullable=True,
+    ),
+    Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued.", default=_NOW),
+    Column(
+        "published_at", "timestamp with time zone", "When this row was last inserted, and so streamed.", default=_NOW
+    ),
+    Column(
+        "deadline",
+        "timestamp with time zone",
+        "When the job times out unless it is finished (schedule-to-close) or, before its first claim, started.",
+        nullable=True,
+    ),
+    Column(
+        "attempt",
+        "integer",
+        "How many times the job was claimed to be run; the number of the current attempt while it runs.",
+        default="0",
+    ),
+    Column(
+        "lease_id",
+        "bigint",
+        f"The lease (`{LEASE_TABLE}`) under which a worker holds the job. NULL: no worker holds it.",
+        nullable=True,
+    ),
+    Column(
+        "fencing_token",
+        "bigint",
+        "Grows with every claim and every republication; every statement that ends an attempt matches it.",
+        default=_TRANSACTION_ID,
+    ),
+    Column(
+        "retry_at",
+        "timestamp with time zone",
+        "When the next attempt is due, while the job waits for one. NULL: it does not.",
+        nullable=True,
+    ),
+    Column("cancel_requested", "boolean", "The workflow asked a running job to stop.", default="false"),
+    Column(
+        "waiter_id",
+        "bigint",
+        "Lease of the enqueuer whose local activity waits for the outcome inline. NULL: signal the outcome.",
+        nullable=True,
+    ),
+    Column(
+        "outcome",
+        "text",
+        "`completed`, `failed` or `canceled` once the job ended. NULL: unfinished.",
+        nullable=True,
+    ),
+    Column(
+        "result",
+        "bytea",
+        "`Payloads` through the codec: the result, or the failure as a payload of its own.",
+        nullable=True,
+    ),
+    Column("completed_at", "timestamp with time zone", "When the outcome was stored.", nullable=True),
+    Column(
+        "last_failure",
+        "bytea",
+        "The failure of the last attempt, in the form of `result`, while the job is retried.",
+        nullable=True,
+    ),
+    Column("heartbeat_details", "bytea", "`Payloads` of the last heartbeat, for the next attempt.", nullable=True),
+    Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
+)
+"""A queue's table: one unfinished job a row. The row is the truth; the stream only says that it exists."""
+
+LEASE_COLUMNS = (
+    Column("lease_id", "bigint", "Never used twice.", is_identity=True),
+    Column("role", "text", "`worker` (holds running jobs) or `enqueuer` (waits inline for outcomes)."),
+    Column("holder", "text", "The process, for people: `<pid>@<host>`."),
+    Column("queue", "text", "The queue that a worker serves. NULL for an enqueuer.", nullable=True),
+    Column("granted_at", "timestamp with time zone", "When the lease was granted.", default=_NOW),
+    Column(
+        "expires_at", "timestamp with time zone", "By the database's clock; from then on others may take what it holds."
+    ),
+    Column(
+        "delivery_watermark",
+        "timestamp with time zone",
+        "The stream offered every row published before this; one that is still unclaimed was lost.",
+        nullable=True,
+    ),
+)
+"""A process's lease: every job that names it is held for as long as the lease lives."""
+
+_CARRIED = ("job_id", "job_type", "input", "header", "options", "namespace", "workflow_id", "run_id")
+_BY_NAME = {column.name: column for column in QUEUE_COLUMNS}
+
+DEAD_LETTER_COLUMNS = (
+    Column("dead_letter_id", "bigint", "Orders dead letters by arrival.", is_identity=True),
+    Column("queue", "text", "The queue it came from, and is replayed to."),
+    Column("reason", "text", "Why the queue gave the job up: one of `delegator.postgres.dead_letters.Reason`."),
+    Column("error", "text", "The error's type, without its message, which may hold what a codec hides."),
+    Column("failure", "bytea", "The whole failure, in the form of the queue's `result`.", nullable=True),
+    *(_BY_NAME[name] for name in _CARRIED),
+    Column("attempt", "integer", "Number of the last attempt. 0: there was none."),
+    Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued."),
+    Column("died_at", "timestamp with time zone", "When it was given up.", default=_NOW),
+    _BY_NAME["format_version"],
+)
+"""A job that the queue gave up on, kept for people to look at and to replay."""
+
+TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
+    {BASE_TABLE: QUEUE_COLUMNS, LEASE_TABLE: LEASE_COLUMNS, DEAD_LETTER_TABLE: DEAD_LETTER_COLUMNS}
+)
+"""By table. Every queue's table has the columns of `BASE_TABLE`."""
+
+
+def column_names(table: str) -> tuple[str, ...]:
+    """Return the names of a table's columns, in their order; a queue's table has those of `BASE_TABLE`."""
+    return tuple(column.name for column in TABLES.get(table, QUEUE_COLUMNS))
+
+
+def moved_columns(source: str, target: str) -> tuple[str, ...]:
+    """Return the columns that a row keeps when it moves from one table to another: those that both declare."""
+    wanted = set(column_names(target))
+    return tuple(name for name in column_names(source) if name in wanted)

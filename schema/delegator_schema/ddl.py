@@ -1,0 +1,132 @@
+"""Renders the declarations that Atlas does not know as SQL. All of it may run twice, and on what exists already.
+
+Atlas replays migrations on a dev database that keeps roles and publications from earlier replays, because it cleans
+only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication]` prints what a new migration holds.
+"""
+
+import sys
+
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE
+from delegator_schema.publications import PUBLICATION, REPLICA_IDENTITY
+from delegator_schema.queues import BASE_TABLE, queue_table
+from delegator_schema.roles import ROLES
+from delegator_schema.storage import storage_of
+
+STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE)
+"""The tables that are no queue."""
+
+
+def quote(identifier: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def roles_sql() -> str:
+    """Render the roles and what they may do in the schema; on tables see `grants_sql`."""
+    return "".join(_role_sql(role.name) for role in ROLES)
+
+
+def _role_sql(name: str) -> str:
+    # Two databases of a cluster may be migrated at once, and roles belong to the cluster: hence the handler.
+    return f"""DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(name)}) THEN
+    CREATE ROLE {quote(name)} NOLOGIN;
+  END IF;
+EXCEPTION
+  WHEN duplicate_object OR unique_violation THEN NULL;
+END
+$$;
+DO $$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO {quote(name)}', current_schema());
+END
+$$;
+"""
+
+
+def grants_sql(table: str) -> str:
+    """Render what the roles may do with `table`."""
+    return "".join(
+        f"GRANT {', '.join(role.privileges(table))} ON TABLE {quote(table)} TO {quote(role.name)};\n"
+        for role in ROLES
+        if role.privileges(table)
+    )
+
+
+def storage_sql(table: str) -> str:
+    """Render the storage settings and the replica identity of `table`."""
+    parameters = ", ".join(f"{name} = {value}" for name, value in storage_of(table).parameters)
+    sql = f"ALTER TABLE {quote(table)} SET ({parameters});\n" if parameters else ""
+    if table not in STATE_TABLES:
+        sql += f"ALTER TABLE {quote(table)} REPLICA IDENTITY {REPLICA_IDENTITY};\n"
+    return sql
+
+
+def publication_sql(table: str, name: str = PUBLICATION.name) -> str:
+    """Render the publication `name`, with the declared columns of `table` in it; tables that it has besides stay.
+
+    Where it has the table already with other columns, it is taken out and put in again, in one transaction: no row
+    that is inserted meanwhile is left out.
+    """
+    operations = literal(", ".join(PUBLICATION.publish))
+    columns = ", ".join(map(quote, PUBLICATION.columns))
+    wanted = f"ARRAY[{', '.join(map(literal, sorted(PUBLICATION.columns)))}]"
+    return f"""DO $$
+DECLARE
+  present text[];
+BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = {literal(name)}) THEN
+    ALTER PUBLICATION {quote(name)} SET (publish = {operations});
+  ELSE
+    CREATE PUBLICATION {quote(name)} WITH (publish = {operations});
+  END IF;
+  SELECT ARRAY(
+    SELECT attribute.attname::text FROM pg_catalog.pg_attribute AS attribute
+    WHERE attribute.attrelid = published.prrelid AND attribute.attnum = ANY (published.prattrs)
+    ORDER BY attribute.attname
+  ) INTO present
+  FROM pg_catalog.pg_publication_rel AS published
+  JOIN pg_catalog.pg_publication AS publication ON publication.oid = published.prpubid
+  WHERE publication.pubname = {literal(name)} AND published.prrelid = {literal(quote(table))}::regclass;
+  IF present <> {wanted} THEN
+    ALTER PUBLICATION {quote(name)} DROP TABLE {quote(table)};
+  END IF;
+  IF present IS DISTINCT FROM {wanted} THEN
+    ALTER PUBLICATION {quote(name)} ADD TABLE {quote(table)} ({columns});
+  END IF;
+END
+$$;
+"""
+
+
+def queue_sql(queue: str) -> str:
+    """Render the table of an additional queue: the shape of the default queue's, which has to exist.
+
+    Its publication, whose name is configured, is `publication_sql`'s.
+
+    Raises:
+        ValueError: `queue` is not a queue name.
+    """
+    table = queue_table(queue)
+    create = f"CREATE TABLE IF NOT EXISTS {quote(table)} (LIKE {quote(BASE_TABLE)} INCLUDING ALL);\n"
+    return create + storage_sql(table) + grants_sql(table)
+
+
+def sections() -> dict[str, str]:
+    """Render everything, by the name of the migration that holds it."""
+    tables = (BASE_TABLE, *STATE_TABLES)
+    return {
+        "storage": "".join(map(storage_sql, tables)),
+        "roles": roles_sql() + "".join(map(grants_sql, tables)),
+        "publication": publication_sql(BASE_TABLE),
+    }
+
+
+if __name__ == "__main__":
+    print("".join(sections()[name] for name in sys.argv[1:] or sections()), end="")

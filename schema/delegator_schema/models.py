@@ -1,0 +1,66 @@
+"""The tables, as SQLAlchemy tables. Atlas plans migrations from them (see `atlas/atlas.hcl`).
+
+Their columns are declared in `columns.py`; this module adds keys, indexes and constraints.
+
+atlas-provider-sqlalchemy runs every module of this folder outside `sys.modules`, where annotations kept as strings
+can't be resolved: no `from __future__ import annotations` in this folder.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, TABLES, Column
+from delegator_schema.queues import BASE_TABLE
+
+_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
+    "bigint": sa.BigInteger(),
+    "boolean": sa.Boolean(),
+    "bytea": sa.LargeBinary(),
+    "integer": sa.Integer(),
+    "jsonb": JSONB(),
+    "smallint": sa.SmallInteger(),
+    "text": sa.Text(),
+    "timestamp with time zone": TIMESTAMP(timezone=True),
+    "uuid": sa.Uuid(),
+}
+
+metadata = sa.MetaData()
+"""The metadata of every table of the engine."""
+
+
+def _column(declared: Column, *, is_key: bool) -> sa.Column[Any]:
+    parts = [sa.Identity(always=True)] if declared.is_identity else []
+    return sa.Column(
+        declared.name,
+        _TYPES[declared.type],
+        *parts,
+        primary_key=is_key,
+        nullable=declared.nullable,
+        server_default=None if declared.default is None else sa.text(declared.default),
+    )
+
+
+def _table(name: str, *constraints: sa.schema.SchemaItem) -> sa.Table:
+    """Return a table whose first column is its primary key."""
+    key, *others = TABLES[name]
+    columns = [_column(key, is_key=True), *(_column(column, is_key=False) for column in others)]
+    return sa.Table(name, metadata, *columns, *constraints)
+
+
+# No column that a claim, a renewal or an inline completion changes is part of an index, so that these updates stay
+# heap-only (PostgreSQL manual, "Heap-Only Tuples").
+queued_job = _table(
+    BASE_TABLE,
+    sa.CheckConstraint("outcome IN ('completed', 'failed', 'canceled')", name="custom_task_queue_outcome"),
+    sa.Index("custom_task_queue_published_at", "published_at"),
+    sa.Index("custom_task_queue_retry_at", "retry_at", postgresql_where=sa.text("retry_at IS NOT NULL")),
+    sa.Index("custom_task_queue_deadline", "deadline", postgresql_where=sa.text("deadline IS NOT NULL")),
+)
+lease = _table(LEASE_TABLE, sa.CheckConstraint("role IN ('worker', 'enqueuer')", name="custom_task_lease_role"))
+dead_letter = _table(
+    DEAD_LETTER_TABLE,
+    sa.Index("custom_task_dead_letter_job_id", "job_id"),
+    sa.Index("custom_task_dead_letter_died_at", "died_at"),
+)

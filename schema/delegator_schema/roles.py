@@ -1,0 +1,39 @@
+"""The group roles that the engine's processes need, and no more. Log-in roles are granted them by whoever deploys.
+
+    CREATE ROLE my_service LOGIN PASSWORD '...' IN ROLE delegator_app;
+    CREATE ROLE sequin LOGIN REPLICATION PASSWORD '...' IN ROLE delegator_stream;
+
+REPLICATION is an attribute, and attributes are not inherited through membership: the stream's log-in role has to have
+it itself, so the group does not.
+"""
+
+from dataclasses import dataclass
+
+from delegator_schema.queues import BASE_TABLE
+
+
+@dataclass(frozen=True)
+class Role:
+    """A NOLOGIN group role and what it may do."""
+
+    name: str
+    """Name of the role; roles belong to the whole cluster, not to one database."""
+    queue_privileges: tuple[str, ...]
+    """Privileges on every queue's table."""
+    state_privileges: tuple[str, ...]
+    """Privileges on the tables that are no queue: leases and dead letters."""
+
+    def privileges(self, table: str) -> tuple[str, ...]:
+        """Return the privileges declared on `table`."""
+        is_queue = table == BASE_TABLE or table.startswith(f"{BASE_TABLE}_")
+        return self.queue_privileges if is_queue else self.state_privileges
+
+
+APP = Role("delegator_app", ("SELECT", "INSERT", "UPDATE", "DELETE"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
+"""For the processes that enqueue, run and sweep: delegators, HTTP workers, applications that use the outbox."""
+
+STREAM = Role("delegator_stream", ("SELECT",), ())
+"""For Sequin or the relay: reads queue tables (a backfill); everything else reaches it through the slot."""
+
+ROLES = (APP, STREAM)
+"""Every declared role."""

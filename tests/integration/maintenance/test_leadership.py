@@ -1,0 +1,83 @@
+"""One leader at a time, and another one soon after it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from delegator.maintenance.elector import Elector
+from delegator.postgres.connections import Connection, connect
+from tests.support import Database
+
+PIDS = """
+SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND pg_stat_activity.datname = current_database()
+"""
+
+
+class Candidate:
+    """Would lead, and notes whether it does."""
+
+    def __init__(self, url: str) -> None:
+        self.leads = False
+        self.told: list[bool] = []
+        self.task = asyncio.create_task(Elector(url, self.told.append).run(self.lead))
+
+    async def lead(self, connection: Connection) -> None:
+        self.leads = True
+        try:
+            while True:
+                await connection.execute("SELECT 1")
+                await asyncio.sleep(0.05)
+        finally:
+            self.leads = False
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await look():
+            await asyncio.sleep(0.02)
+
+
+async def test_another_leads_when_the_leader_is_gone(database: Database) -> None:
+    candidates = [Candidate(database.url) for _ in range(3)]
+    observer = await connect(database.url, application_name="observer")
+
+    async def leaders() -> list[Candidate]:
+        leading = [candidate for candidate in candidates if candidate.leads]
+        assert len(leading) <= 1, "two lead at once"
+        return leading
+
+    async def somebody_leads() -> bool:
+        return bool(await leaders())
+
+    try:
+        await eventually(somebody_leads)
+        (first,) = await leaders()
+        assert first.told[-1] is True
+        await asyncio.sleep(1.2)  # the others ask every second
+        assert await leaders() == [first]
+
+        await first.stop()
+        assert first.told[-1] is False
+        await eventually(somebody_leads)
+        (second,) = await leaders()
+        assert second is not first
+
+        ((pid,),) = await (await observer.execute(PIDS)).fetchall()
+        await observer.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+        async def lost_and_led_again() -> bool:
+            return False in second.told[1:] and bool(await leaders())
+
+        await eventually(lost_and_led_again)
+    finally:
+        for candidate in candidates:
+            await candidate.stop()
+        await observer.close()

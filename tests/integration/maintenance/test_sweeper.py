@@ -1,0 +1,197 @@
+"""A sweeper beside what can't be read, stored or told: it says so, keeps it, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import DataConverter, PayloadCodec
+
+from delegator.completion.mailbox import Delivery
+from delegator.completion.runs import RunKey
+from delegator.completion.signals import SignalSender
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.sweeper import Sweeper, SweeperOptions
+from delegator.postgres import leases
+from delegator.postgres.connections import Connection, Pool, connect, connection_pool
+from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
+from delegator.wire.codec import encode_outcome
+from delegator.wire.outcomes import Outcome, OutcomeStatus
+from tests.support import Database
+
+RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
+TABLE = QueueTable("default")
+SECRET = Payloads(payloads=[Payload(metadata={"encoding": b"binary/encrypted"}, data=b"?")]).SerializeToString()
+LONG_AGO = "UPDATE custom_task_queue SET completed_at = completed_at - interval '1 min'"
+
+
+class Signals(SignalSender):
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        self.delivered: list[str] = []
+        self.fails_for = ""
+        self.temporal_is_there = asyncio.Event()
+        self.temporal_is_there.set()
+
+    async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
+        await self.temporal_is_there.wait()
+        if key.workflow_id == self.fails_for:
+            raise LookupError("no key")
+        self.delivered += [job_id for job_id, _ in outcomes]
+        return Delivery.DELIVERED
+
+
+class NoKey(PayloadCodec):
+    """Refuses failures of jobs named bad."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if any(b"bad" in payload.data for payload in payloads):
+            raise LookupError("no key")
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+
+class Sweeping:
+    """A sweeper and what it works with."""
+
+    def __init__(self, pool: Pool, codec: PayloadCodec | None = None) -> None:
+        self.signals = Signals()
+        self.metrics = MaintenanceMetrics(CollectorRegistry())
+        self.signaller = Signaller([TABLE], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
+        self.sweeper = Sweeper(
+            [TABLE],
+            signaller=self.signaller,
+            converter=DataConverter(payload_codec=codec),
+            identity="test",
+            metrics=self.metrics,
+            options=SweeperOptions(interval=timedelta(milliseconds=20)),
+        )
+
+    def snoozed(self) -> float | None:
+        value: float = self.metrics.snoozed.labels("default")._value.get()
+        return value
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    async with connection_pool(database.url, application_name="test", size=2) as made:
+        yield made
+
+
+@pytest.fixture
+async def db(database: Database) -> AsyncIterator[Connection]:
+    async with await connect(database.url, application_name="test") as connection:
+        yield connection
+
+
+async def settled(db: Connection, job_id: str, result: bytes, workflow_id: str = "wf") -> None:
+    """Store a failure for a waiter who then leaves it to the sweeper."""
+    enqueuer = await leases.grant(db, "enqueuer", "test", None, timedelta(hours=1))
+    worker = await leases.grant(db, "worker", "test", "default", timedelta(hours=1))
+    await TABLE.insert(db, "ns", [NewJob(job_id, "t", None, None, None, workflow_id, RUN, None, None, enqueuer)])
+    ((claimed,), _) = await TABLE.claim(db, [(job_id, 0)], worker)
+    await TABLE.store_outcomes(db, [AttemptOutcome(job_id, claimed.fencing_token, "failed", result)])
+    await TABLE.hand_over(db, [job_id])
+
+
+async def late(db: Connection, *job_ids: str) -> None:
+    await TABLE.insert(db, "ns", [NewJob(job, "t", None, None, None, "wf", RUN, None, 1, None) for job in job_ids])
+    await db.execute("UPDATE custom_task_queue SET deadline = now() - interval '1 s' WHERE deadline IS NOT NULL")
+
+
+async def left(db: Connection) -> list[str]:
+    rows = await (await db.execute("SELECT job_id FROM custom_task_queue ORDER BY job_id")).fetchall()
+    return [job_id for (job_id,) in rows]
+
+
+async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await look():
+            await asyncio.sleep(0.02)
+
+
+async def test_it_keeps_what_it_can_not_read(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    sweeping = Sweeping(pool)
+    await settled(db, "unreadable", SECRET)
+    await settled(db, "readable", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await db.execute(LONG_AGO)
+    await late(db, "late")
+    await db.execute("UPDATE custom_task_queue SET last_failure = %s WHERE job_id = 'late'", (SECRET,))
+
+    await sweeping.sweeper.sweep(db)
+    await sweeping.signaller.tell(timedelta(0))
+
+    assert await left(db) == ["unreadable"]
+    assert sorted(sweeping.signals.delivered) == ["late", "readable"]
+    assert {record.message for record in caplog.records} >= {"outcome_unreadable", "failure_unreadable"}
+    assert sweeping.snoozed() == 1
+
+
+async def test_a_codec_that_refuses_a_timeout_does_not_end_it(db: Connection, pool: Pool) -> None:
+    sweeping = Sweeping(pool, NoKey())
+    await late(db, "bad", "good")
+
+    for _ in range(2):
+        await sweeping.sweeper.sweep(db)
+        await sweeping.signaller.tell(timedelta(0))
+
+    assert (await left(db), sweeping.signals.delivered) == (["bad"], ["good"])
+    assert sweeping.snoozed() == 1, "it is left alone for a while"
+
+
+async def test_an_outcome_that_can_not_be_sent_is_kept(db: Connection, pool: Pool) -> None:
+    sweeping = Sweeping(pool)
+    sweeping.signals.fails_for = "no key"
+    result = await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None)
+    await settled(db, "unsendable", result, "no key")
+    await settled(db, "sendable", result)
+    await db.execute(LONG_AGO)
+
+    await sweeping.signaller.tell(timedelta(0))
+
+    assert (await left(db), sweeping.signals.delivered) == (["unsendable"], ["sendable"])
+    assert sweeping.snoozed() == 1
+
+
+async def test_it_goes_on_while_temporal_is_away(database: Database, db: Connection, pool: Pool) -> None:
+    sweeping = Sweeping(pool)
+    sweeping.signals.temporal_is_there.clear()
+    await settled(db, "undelivered", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await db.execute(LONG_AGO)
+    worker = await leases.grant(db, "worker", "dead", "default", timedelta(0))
+    async with await connect(database.url, application_name="leader") as leader:
+        task = asyncio.create_task(sweeping.sweeper.run(leader))
+        try:
+            await late(db, "late")
+
+            async def timed_out() -> bool:
+                query = "SELECT outcome = 'failed' FROM custom_task_queue WHERE job_id = 'late'"
+                return (await (await db.execute(query)).fetchall()) == [(True,)]
+
+            async def swept() -> bool:
+                query = "SELECT FROM custom_task_lease WHERE lease_id = %s"
+                return not await (await db.execute(query, (worker,))).fetchall()
+
+            await eventually(timed_out)
+            await eventually(swept)
+            assert await left(db) == ["late", "undelivered"]
+            sweeping.signals.temporal_is_there.set()
+
+            async def told() -> bool:
+                return await left(db) == []
+
+            await eventually(told)
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    assert sorted(sweeping.signals.delivered) == ["late", "undelivered"]

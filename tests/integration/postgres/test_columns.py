@@ -1,0 +1,92 @@
+"""What a job is given when it is enqueued, its worker finds in the claimed row, whatever the batch has in common."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import nullcontext
+from datetime import timedelta
+
+import orjson
+import pytest
+
+from delegator.postgres import leases
+from delegator.postgres.connections import connect
+from delegator.postgres.queue_table import Claimed, NewJob, QueueTable
+from tests.support import Database
+
+TABLE = QueueTable("default")
+RUN = str(uuid.uuid4())
+
+PLAIN = NewJob("plain", "t", None, None, None, None, None, None, None, None)
+FULL = NewJob(
+    job_id="full, \N{SNOWMAN}",
+    job_type="u",
+    input=b"\x00\xff",
+    header=b"h",
+    options='{"heartbeat_ms": 5}',
+    workflow_id="wf",
+    run_id=RUN,
+    task_token=b"token",
+    due_ms=60_000,
+    waiter_id=7,
+    heartbeat_details=b"half",
+    attempt=3,
+)
+
+
+def as_claimed(job: NewJob, claimed: Claimed) -> bool:
+    options = None if claimed.options is None else orjson.loads(claimed.options)
+    expected = claimed._replace(
+        job_id=job.job_id,
+        attempt=job.attempt + 1,
+        job_type=job.job_type,
+        input=job.input,
+        header=job.header,
+        namespace="ns",
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        task_token=job.task_token,
+        heartbeat_details=job.heartbeat_details,
+        cancel_requested=False,
+        has_waiter=job.waiter_id is not None,
+    )
+    due = claimed.deadline_ms
+    return (
+        claimed == expected
+        and options == (None if job.options is None else orjson.loads(job.options))
+        and (due is None if job.due_ms is None else due is not None and 0 < due <= job.due_ms)
+    )
+
+
+@pytest.mark.parametrize("jobs", [[PLAIN], [FULL], [PLAIN, FULL], [FULL, FULL._replace(job_id="other", input=b"x")]])
+@pytest.mark.parametrize("is_claimed", [True, False])
+async def test_every_column_arrives(database: Database, jobs: list[NewJob], is_claimed: bool) -> None:
+    by_id = {job.job_id: job for job in jobs}
+    async with await connect(database.url, application_name="test") as db:
+        assert await TABLE.insert(db, "ns", jobs) == set(by_id)
+        assert await TABLE.insert(db, "ns", jobs) == set()
+        cursor = await db.execute("SELECT job_id, fencing_token FROM custom_task_queue")
+        streamed = await cursor.fetchall()
+        if is_claimed:
+            lease = await leases.grant(db, "worker", "test", "default", timedelta(minutes=1))
+            claimed, again = await TABLE.claim(db, streamed, lease)
+        else:
+            claimed, again = await TABLE.look(db, streamed)
+            stale = [(job_id, token - 1) for job_id, token in streamed]
+            assert await TABLE.look(db, stale) == ([], set())
+        assert again == set()
+        assert len(claimed) == len(jobs)
+        assert all(as_claimed(by_id[one.job_id], one) for one in claimed)
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+@pytest.mark.parametrize("in_transaction", [True, False])
+async def test_jobs_that_are_there_stay_as_they_are(database: Database, repeats: bool, in_transaction: bool) -> None:
+    there, new = PLAIN._replace(job_id="there", input=b"first"), PLAIN._replace(job_id="new", input=b"second")
+    async with await connect(database.url, application_name="test") as db:
+        async with db.transaction() if in_transaction else nullcontext():
+            assert await TABLE.insert(db, "ns", [there], repeats=repeats) == {"there"}
+            again = [new, there._replace(input=b"second"), new._replace(input=b"third")]
+            assert await TABLE.insert(db, "ns", again, repeats=repeats) == {"new"}
+        cursor = await db.execute("SELECT job_id, input FROM custom_task_queue")
+        assert dict(await cursor.fetchall()) == {"there": b"first", "new": b"second"}

@@ -1,0 +1,84 @@
+"""Outcomes at rest, through the codec; and failures cut to a size that travels."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.exceptions import ApplicationError, CancelledError
+
+from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, within_limit
+from delegator.errors import WireError
+from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome, encode_payloads
+from delegator.wire.outcomes import Outcome, OutcomeStatus
+from tests.integration.delegator.encryption import EncryptionCodec
+
+CODECS: list[PayloadCodec | None] = [None, EncryptionCodec()]
+texts = st.text(min_size=8, max_size=40)
+
+
+def payloads(text: str) -> bytes:
+    return Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=text.encode())]).SerializeToString()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@given(text=texts, status=st.sampled_from(OutcomeStatus))
+async def test_an_outcome_comes_back_and_is_hidden_by_a_codec(
+    codec: PayloadCodec | None, text: str, status: OutcomeStatus
+):
+    body = payloads(text) if status is OutcomeStatus.COMPLETED else Failure(message=text).SerializeToString()
+    outcome = Outcome(status, body)
+    encoded = await encode_outcome(outcome, codec)
+    assert await decode_outcome(status.value, encoded, codec) == outcome
+    assert (text.encode() in encoded) is (codec is None)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_arguments_come_back(codec: PayloadCodec | None):
+    data = payloads("something")
+    assert await decode_payloads(await encode_payloads(data, codec), codec) == data
+    assert await encode_payloads(b"", codec) == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "stored"), [("failed", b"\xff\xff"), ("failed", b""), ("odd", b""), ("canceled", b"\xff")]
+)
+@pytest.mark.parametrize("codec", CODECS)
+async def test_what_is_no_sealed_outcome(codec: PayloadCodec | None, status: str, stored: bytes):
+    with pytest.raises(WireError):
+        await decode_outcome(status, stored, codec)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    return failed_outcome(
+        failure_of(error, DataConverter.default),
+        job_id="j",
+        job_type="t",
+        identity="i",
+        retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+    )
+
+
+def test_a_failed_outcome_is_shaped_as_an_activity_failure():
+    outcome = outcome_of(ApplicationError("m", 1, type="T"))
+    failure = Failure.FromString(outcome.body)
+    assert outcome.status is OutcomeStatus.FAILED
+    assert failure.activity_failure_info.activity_type.name == "t"
+    assert (failure.cause.message, failure.cause.application_failure_info.type) == ("m", "T")
+    assert outcome_of(CancelledError("Cancelled")).status is OutcomeStatus.CANCELED
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_a_failure_within_the_limit_keeps_everything(size: int):
+    error = ApplicationError("m" * 100, "x" * size, type="T", non_retryable=True)
+    failure = failure_of(error, DataConverter.default)
+    kept = within_limit(failure)
+    assert kept.ByteSize() <= MAX_OUTCOME_BYTES
+    assert kept.message.startswith("m" * 100)
+    assert (kept.application_failure_info.type, kept.application_failure_info.non_retryable) == ("T", True)
+    assert (kept == failure) is (size == 10)
+    assert ("over the limit" in kept.message) is (size != 10)
