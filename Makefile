@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # pytest arguments, for example: make test ARGS="-k relay -x"
 ARGS ?=
 
-.PHONY: help install demo test check format chaos bench atlas temporal-postgres clean
+.PHONY: help install demo test check docs pictures format chaos bench atlas temporal-postgres clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -27,11 +27,18 @@ demo: $(INSTALLED) ## the system at work, beside ordinary activities (under 4 mi
 test: $(INSTALLED) ## all tests, on real servers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-check: $(INSTALLED) ## ruff, mypy --strict, import contracts
+check: $(INSTALLED) ## ruff, mypy --strict, import contracts, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: $(INSTALLED) ## build the documentation into site/; needs no network
+	@$(BIN)/python -m mkdocs build --strict --quiet
+
+pictures: ## draw docs/pictures/*.svg from the *.dot files beside them (needs Graphviz)
+	@docs/pictures/draw
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
@@ -51,5 +58,5 @@ temporal-postgres: ## build Temporal's own server, for `--temporal postgres` (ne
 	@.ci/build-temporal
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,12 +32,12 @@ class MaintenanceMetrics:
         )
         self.unread = Counter(
             "delegator_maintenance_outcomes_unread_total",
-            "AttemptOutcome rows deleted because their inline reader never came back",
+            "Rows with an outcome that were deleted because their inline reader never came back",
             registry=registry,
         )
         self.snoozed = Counter(
             "delegator_maintenance_snoozed_total",
-            "Jobs that could not be timed out or told, say because the codec refuses them; tried again later",
+            "Jobs that could not be timed out or signalled, say because the codec refuses them; tried again later",
             ["queue"],
             registry=registry,
         )
