@@ -35,7 +35,7 @@ check: $(INSTALLED) ## ruff, mypy --strict, import contracts, documentation
 	@$(MAKE) --no-print-directory docs
 
 docs: $(INSTALLED) ## build the documentation into site/; needs no network
-	@$(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 pictures: ## draw docs/pictures/*.svg from the *.dot files beside them (needs Graphviz)
 	@docs/pictures/draw

@@ -10,6 +10,7 @@ from docs_reference.api import api_page
 from docs_reference.cli import cli_page
 from docs_reference.log_events import log_events_page
 from docs_reference.metrics import metrics_page
+from docs_reference.readme import readme_page
 from docs_reference.settings import settings_page
 from docs_reference.tables import tables_page
 
@@ -21,6 +22,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "metrics": metrics_page,
         "log-events": log_events_page,
         "tables": tables_page,
+        "readme": readme_page,
     }
 )
 """What makes the Markdown of each name."""
