@@ -23,11 +23,14 @@ API_PACKAGES: Mapping[str, str] = MappingProxyType(
 
 
 def public_names(package: str) -> list[str]:
-    """Return a package's public names: its `__all__`, or of a module without one the classes that it defines."""
+    """Return a package's public names: its `__all__`, or of a module without one the classes that it defines.
+
+    A module among them is left out: `API_PACKAGES` names it.
+    """
     module = importlib.import_module(package)
     exported = getattr(module, "__all__", None)
     if exported is not None:
-        return list(exported)
+        return [name for name in exported if not inspect.ismodule(getattr(module, name))]
     if hasattr(module, "__path__"):
         return []
     return [name for name, value in vars(module).items() if inspect.isclass(value) and value.__module__ == package]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from delegator.cli.main import build_app
 
+from delegator.cli.main import build_app
 from docs_reference.markdown import code, table
 
 _NAMES = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "FILE"}
@@ -68,7 +68,8 @@ def _value(annotation: Any) -> str:
     if inner and all(isinstance(one, str) for one in inner):  # a Literal
         return "|".join(inner)
     if isinstance(annotation, EnumType):
-        return "|".join(str(member.value) for member in annotation)
+        members: list[Any] = list(annotation)
+        return "|".join(str(member.value) for member in members)
     return _NAMES.get(annotation) or next((name for one in inner if (name := _value(one))), "")
 
 

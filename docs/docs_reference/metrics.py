@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from delegator.relay.metrics import RelayCollector
 from delegator.relay.state import StreamState
 from delegator.relay.store import Stream
-from prometheus_client import CollectorRegistry
-
 from docs_reference.markdown import code, table
 from docs_reference.sources import modules, process_of, text_of
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from datetime import timedelta
 from typing import Any
 
-from delegator.config import Settings
 from pydantic import SecretStr, TypeAdapter
 
+from delegator import config
+from delegator.config import Settings
 from docs_reference.markdown import code, table
 
 _PREFIX = str(Settings.model_config.get("env_prefix", ""))
@@ -18,7 +18,7 @@ _PREFIX = str(Settings.model_config.get("env_prefix", ""))
 
 def variables() -> dict[str, tuple[str, str]]:
     """Return each environment variable with its default, as it would be written there, and its meaning."""
-    meanings = _field_docstrings(Settings)
+    meanings = _field_docstrings()
     return {
         f"{_PREFIX}{name}".upper(): (_written(field.default), meanings[name])
         for name, field in Settings.model_fields.items()
@@ -42,16 +42,15 @@ def _written(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _field_docstrings(model: type) -> dict[str, str]:
-    """Return the docstring below each field of a class.
+def _field_docstrings() -> dict[str, str]:
+    """Return the docstring below each field of `Settings`; a field without one is left out.
 
-    Raises:
-        KeyError: later, for a field without one: each has to say what it means.
+    The module's source is read, because a public class says that it belongs to the package.
     """
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(tree, ast.ClassDef)
+    tree = ast.parse(inspect.getsource(config))
+    (settings,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == Settings.__name__]
     found = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
+    for field, after in zip(settings.body, settings.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             assert isinstance(field.target, ast.Name)
             found[field.target.id] = str(after.value.value)

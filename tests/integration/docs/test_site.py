@@ -12,7 +12,9 @@ import pytest
 from tests.support.pages import ROOT, pages
 
 _LOADED = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=\"?((?:https?:)?//[^\"\s>]+)")
-_STYLE = re.compile(r"<link[^>]*\srel=\"?(?:stylesheet|preconnect|icon|preload)[^>]*\shref=\"?((?:https?:)?//[^\"\s>]+)")
+_STYLE = re.compile(
+    r"<link[^>]*\srel=\"?(?:stylesheet|preconnect|icon|preload)[^>]*\shref=\"?((?:https?:)?//[^\"\s>]+)"
+)
 
 
 @pytest.fixture(scope="module")
