@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey, Runs
-from delegator.postgres.connections import first_line
+from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.frames import to_payload

@@ -12,7 +12,8 @@ from typing import Self
 import psycopg
 from temporalio.exceptions import ApplicationError
 
-from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.errors import first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.batching import Batcher

@@ -13,8 +13,8 @@ from typing import NamedTuple, Self
 
 import psycopg
 
-from delegator.errors import DatabaseError
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect, first_line
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.notifications import listen_for_outcomes
 from delegator.postgres.queue_table import QueueTable, StoredOutcome

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import psycopg
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DatabaseError, SchemaError
+from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
 

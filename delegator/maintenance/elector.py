@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from delegator.errors import DatabaseError
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leader_lock
-from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect, first_line
+from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect
 from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)

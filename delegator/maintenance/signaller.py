@@ -13,10 +13,10 @@ from temporalio.converter import PayloadCodec
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import WireError
+from delegator.errors import WireError, first_line
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
 from delegator.runtime.backoff import Backoff
 from delegator.wire.codec import decode_outcome

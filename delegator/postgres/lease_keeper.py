@@ -16,9 +16,9 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
-from delegator.errors import DatabaseError
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.connections import Connection, connect
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 
