@@ -42,7 +42,7 @@ class SignalSender:
         Args:
             client: Temporal's client; its codec encodes the signals.
             identity: shown in history.
-            state: told about Temporal's health.
+            state: where the health of the connection to Temporal is noted.
         """
         self._client = client
         self._identity = identity
@@ -160,7 +160,7 @@ class SignalSender:
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
     ) -> Delivery:
-        """Send one by one what Temporal refuses together, and tell the workflow of an outcome that it refuses."""
+        """Send one by one what Temporal refuses together, and a failure in place of an outcome that it refuses."""
         if len(outcomes) > 1:
             deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
             return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED

@@ -95,7 +95,7 @@ async def connection_pool(
         max_size=size,
         timeout=wait,
         configure=_read_by_key if by_key else None,
-        # The pool's own pauses between attempts double without a cap: whoever needs a connection tries again instead.
+        # The pool doubles its pauses between attempts without a cap. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
         name=application_name,
