@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,10 @@ def log_events() -> list[LogEvent]:
     """Return every event, in the order of names."""
     found: dict[str, list[tuple[str, tuple[str, ...], str]]] = {}
     for path, tree in modules():
+        named = _named_fields(tree)
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
-                for name, level, fields in _event(call):
+                for name, level, fields in _event(call, named):
                     found.setdefault(name, []).append((level, fields, process_of(path)))
     return [
         LogEvent(
@@ -70,22 +71,44 @@ def log_events_page() -> str:
     return table(["event", "level", "process", "fields", "meaning"], rows)
 
 
-def _event(call: ast.Call) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _event(call: ast.Call, named: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     function = call.func
     if not isinstance(function, ast.Attribute) or function.attr not in _LEVELS or not call.args:
         return
-    if not isinstance(function.value, ast.Name) or function.value.id not in _LOGGERS:
+    if _last_name(function.value) not in _LOGGERS:
         return
     index = 1 if function.attr == "log" else 0
     message = text_of(call.args[index]) if len(call.args) > index else None
     if message is None:
         return
     level = {"exception": "error", "log": "varies"}.get(function.attr, function.attr)
-    yield message.split()[0], level, _fields(call)
+    yield message.split()[0].rstrip(":"), level, _fields(call, named)
 
 
-def _fields(call: ast.Call) -> tuple[str, ...]:
+def _last_name(node: ast.expr) -> str | None:
+    """Return `c` of `a.b.c`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else None
+
+
+def _fields(call: ast.Call, named: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     for keyword in call.keywords:
-        if keyword.arg == "extra" and isinstance(keyword.value, ast.Dict):
-            return tuple(text for key in keyword.value.keys if (text := text_of(key)) is not None)
+        if keyword.arg == "extra":
+            if isinstance(keyword.value, ast.Dict):
+                return _keys(keyword.value)
+            return named.get(_last_name(keyword.value) or "", ())
     return ()
+
+
+def _named_fields(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    """Return the fields that a module first puts into a variable, by its name."""
+    return {
+        node.targets[0].id: _keys(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Dict)
+    }
+
+
+def _keys(node: ast.Dict) -> tuple[str, ...]:
+    return tuple(text for key in node.keys if (text := text_of(key)) is not None)

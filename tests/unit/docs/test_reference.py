@@ -68,10 +68,11 @@ def test_log_events_have_meanings() -> None:
 
 
 def test_log_events_know_all_calls() -> None:
-    """No call of a logger escapes the scan: as many calls as a plain search finds."""
+    """No call of a logger escapes the scan: what a plain search finds is there."""
     found = set()
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
-            found |= set(re.findall(r"_log\.\w+\(\s*(?:[\w.]+,\s*)?\"([a-z_]+)", text))
-    assert found <= {event.name for event in log_events()}
+            found |= set(re.findall(r"\b_?log(?:ger)?\.\w+\(\s*(?:[\w.]+,\s*)?\"([a-z]+_[a-z_]+)", text))
+    example = {"sweep_done"}  # in a docstring
+    assert found - example <= {event.name for event in log_events()}
