@@ -66,8 +66,9 @@ async def _run(block: Block, folder: Path, environment: dict[str, str]) -> str:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    assert process.returncode == 0, f"{block.place}: exit code {process.returncode}\n{errors.decode()}"
-    return output.decode()
+    said = output.decode()
+    assert process.returncode == 0, f"{block.place}: exit code {process.returncode}\n{said}\n{errors.decode()}"
+    return said
 
 
 @asynccontextmanager
