@@ -4,6 +4,7 @@ What becomes of a fenced block is told by its language, its title and a comment 
 
 - `python title="tasks.py"`: a file of the page's folder.
 - `python`, `shell`: run in the page's folder, in the order of the page; it must end with exit code 0.
+- `sql`: executed, and rolled back.
 - `shell` after `<!-- code: background -->`: started, and stopped at the end of the page.
 - `text title="output"`: what the run before it prints.
 - after `<!-- code: not run -->`: not run. A test counts them.
@@ -53,7 +54,7 @@ class Block:
     @property
     def is_run(self) -> bool:
         """Whether it is run to its end."""
-        return self.run is None and self.title is None and self.language in ("python", "shell")
+        return self.run is None and self.title is None and self.language in ("python", "shell", "sql")
 
     @property
     def is_output(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.pages import Block, blocks, pages
@@ -46,6 +47,13 @@ async def test_page(page: list[Block], tmp_path: Path, stack_environment: dict[s
 
 
 async def _run(block: Block, folder: Path, environment: dict[str, str]) -> str:
+    if block.language == "sql":
+        async with (
+            await psycopg.AsyncConnection.connect(environment["DELEGATOR_DATABASE_URL"]) as connection,
+            connection.transaction(force_rollback=True),
+        ):
+            await connection.execute(block.code.encode())
+        return ""
     if block.language == "python":
         (folder / "block.py").write_text(block.code, encoding="utf-8")
         command = [sys.executable, "block.py"]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import shlex
 
+import pytest
+from docs_reference.cli import programs
+
+from loadtest.cli import build_app
 from tests.support.pages import ROOT, blocks, pages
 
-_MOST_NOT_RUN = 12
+_MOST_NOT_RUN = 11
 """Blocks that only a person can try: servers on the usual ports, a clone, a machine of one's own."""
 _LANGUAGES = {"python", "shell", "text", "sql"}
 
@@ -37,6 +42,36 @@ def test_python_is_python() -> None:
         for block in blocks(page):
             if block.language == "python":
                 ast.parse(block.code, block.place)
+
+
+def test_commands_exist() -> None:
+    """The commands of blocks that are not run, or run as servers, exist and have the options that are shown."""
+    known = {words: {name for one in command.params for name in one.opts} for words, command in programs()}
+    seen = set()
+    for page in pages():
+        for block in blocks(page):
+            for line in block.code.splitlines() if block.language == "shell" else ():
+                words = shlex.split(line, comments=True)
+                command = " ".join(words[:2] if words[:1] == ["delegator"] else words[:1])
+                if words[:1] == ["delegator"] and command not in known:
+                    command = " ".join(words[:3])
+                if words[:1] in (["delegator"], ["http-worker"]):
+                    assert {word for word in words if word.startswith("--")} <= known[command], f"{block.place}: {line}"
+                    seen.add(command)
+    assert len(seen) > 5
+
+
+def test_load_test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same for the commands of the load test."""
+    seen = 0
+    for block in blocks(ROOT / "docs/benchmarks.md"):
+        for line in block.code.splitlines() if block.language == "shell" else ():
+            command, *options = line.removeprefix("python -m loadtest ").split()
+            build_app()([command, "--help"], standalone_mode=False)
+            shown = capsys.readouterr().out
+            assert all(option in shown for option in options if option.startswith("--")), line
+            seen += 1
+    assert seen > 5
 
 
 def test_pictures_are_drawn_from_their_sources() -> None:
