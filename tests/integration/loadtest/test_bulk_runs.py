@@ -79,7 +79,7 @@ async def test_an_interrupted_run_leaves_no_rows(stack: RunningStack) -> None:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **stack.environment},
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await _queued(connection):
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGTERM)

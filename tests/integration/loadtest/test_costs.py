@@ -39,7 +39,7 @@ async def program(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def word(process: asyncio.subprocess.Process) -> bytes:
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await process.stdout.readline()
 
 

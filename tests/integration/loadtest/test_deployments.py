@@ -85,7 +85,7 @@ async def test_live_leases_are_other_work(
 async def test_open_workflows_are_other_work(deployed: Servers, temporal_of_stack: Client) -> None:
     handle = await temporal_of_stack.start_workflow("Other", id="other", task_queue="other")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await open_workflows(temporal_of_stack):
                 await asyncio.sleep(0.02)
         with pytest.raises(ConfigurationError, match="1 open workflows in namespace default"):
@@ -110,7 +110,7 @@ async def busy_run(stack: RunningStack, database: psycopg.AsyncConnection) -> As
         env={**os.environ, **stack.environment},
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             held = "SELECT count(*) FROM custom_task_queue WHERE lease_id IS NOT NULL"
             while await (await database.execute(held)).fetchone() != (15,):
                 assert process.returncode is None
@@ -127,7 +127,7 @@ async def assert_clean(database: psycopg.AsyncConnection, client: Client, pids: 
         assert await (await database.execute(f"SELECT count(*) FROM {table}")).fetchone() == (0,)
     holders = [row[0] for row in await (await database.execute("SELECT holder FROM custom_task_lease")).fetchall()]
     assert not [holder for holder in holders if int(holder.partition("@")[0]) in pids]
-    async with asyncio.timeout(10):  # Temporal's list of workflows is late
+    async with asyncio.timeout(60):  # until the list has caught up
         while await open_workflows(client):
             await asyncio.sleep(0.1)
 

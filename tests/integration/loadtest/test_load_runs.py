@@ -136,7 +136,7 @@ async def test_no_process_is_left_behind(stack: RunningStack, temporal_of_stack:
         assert children
         process.send_signal(how)
         _, errors = await process.communicate()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=60)
     assert not alive
     if how is not signal.SIGKILL:
         assert (process.returncode, errors.decode()) == (130, "")

@@ -21,7 +21,7 @@ from delegator.migrate.database import ATLAS_LOCK, advisory_lock, connect
 from delegator.migrate.directory import SUM_FILE, read_migrations, render_sum
 from delegator.migrate.statements import partial_hashes, split_statements
 from tests.conftest import MakeDatabase
-from tests.integration.migrate.conftest import ROOT, Server15
+from tests.support.postgres15 import ROOT, Server15
 
 pytestmark = pytest.mark.atlas
 

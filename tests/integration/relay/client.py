@@ -104,7 +104,7 @@ async def publish_every_column(database: Database) -> str:
     return "whole_rows"
 
 
-async def until(condition: Callable[[], Awaitable[bool]], limit: float = 15.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], limit: float = 60.0) -> None:
     async with asyncio.timeout(limit):
         while not await condition():
             await asyncio.sleep(0.03)

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, errors = await process.communicate()
     finally:
         if process.returncode is None:
@@ -122,14 +121,12 @@ async def test_it_waits_for_postgresql_and_stops_at_a_signal(number: signal.Sign
     assert process.stderr is not None
     try:
         errors = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"connection_failed" not in errors:
                 errors += await process.stderr.readline()
-        began = time.monotonic()
         process.send_signal(number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             errors += (await process.communicate())[1]
-        assert time.monotonic() - began < 3
     finally:
         if process.returncode is None:
             process.kill()

