@@ -56,8 +56,8 @@ class Puller:
 
     async def health(self) -> dict[str, Any]:
         async with self.session.get(f"{self.url}/health") as response:
-            assert response.status == 200
             body: dict[str, Any] = await response.json()
+            assert response.status == (200 if body["ok"] else 503)
             return body
 
     async def metric(self, name: str) -> float:
@@ -87,21 +87,17 @@ async def execute(database: Database, query: str, *arguments: object) -> list[tu
         return await cursor.fetchall() if cursor.description else []
 
 
-async def enqueue(database: Database, first: int, last: int, size: int = 0, table: str = STREAM) -> list[str]:
-    """Insert the jobs j<first>..j<last>, with an input of `size` bytes."""
+async def enqueue(
+    database: Database, first: int, last: int, size: int = 0, table: str = STREAM, suffix: str = ""
+) -> list[str]:
+    """Insert the jobs j<first>..j<last>, with `suffix` behind their names and an input of `size` bytes."""
     await execute(
         database,
         f"INSERT INTO {table} (job_id, job_type, input) "
-        "SELECT 'j' || g, 't', convert_to(repeat('x', %s), 'UTF8') FROM generate_series(%s::int, %s::int) g",
-        size, first, last,
+        "SELECT 'j' || g || %s, 't', convert_to(repeat('x', %s), 'UTF8') FROM generate_series(%s::int, %s::int) g",
+        suffix, size, first, last,
     )  # fmt: skip
-    return [f"j{number}" for number in range(first, last + 1)]
-
-
-async def publish_every_column(database: Database) -> str:
-    """Make a publication of the whole rows of the default queue, and return its name."""
-    await execute(database, f"CREATE PUBLICATION whole_rows FOR TABLE {STREAM} WITH (publish = 'insert')")
-    return "whole_rows"
+    return [f"j{number}{suffix}" for number in range(first, last + 1)]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], limit: float = 15.0) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import Database
 
-from .client import STREAM, Puller, enqueue, execute, names, publish_every_column, relay
+from .client import STREAM, Puller, enqueue, execute, names, relay
 
 TOKEN = "s3cret"
 PREFIXES = ("sequin_streams", "http_pull_consumers")
@@ -284,23 +284,6 @@ async def test_every_queue_has_its_own_stream_in_one_relay(databases: object, ma
         assert video[0]["data"]["metadata"]["consumer"]["name"] == "custom_task_queue_video"
         await puller.ack(video, "custom_task_queue_video")
         assert await puller.drain() == ["j1", "j2"]
-
-
-async def test_a_payload_of_one_megabyte_passes_through(database: Database) -> None:
-    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
-        await enqueue(database, 1, 3, size=1_000_000)
-        batch = await puller.receive(3)
-        while len(batch) < 3:
-            batch += await puller.receive(3)
-        assert all(message["data"]["record"]["input"] == "\\x" + "78" * 1_000_000 for message in batch)
-
-
-async def test_a_record_over_the_limit_is_dropped_and_counted(database: Database) -> None:
-    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
-        await enqueue(database, 1, 1, size=2_500_001)
-        await enqueue(database, 2, 2)
-        assert await puller.drain() == ["j2"]
-        assert await puller.metric("delegator_relay_dropped_total") == 1
 
 
 async def test_the_stream_carries_references_whatever_the_size_of_the_payload(database: Database) -> None:

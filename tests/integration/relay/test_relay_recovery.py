@@ -18,10 +18,10 @@ import pytest
 
 from delegator.dev.postgres import Postgres
 from delegator.relay import RelayHandle, running_relay
-from delegator.relay.replication import CopyStream
+from delegator.relay.copy_stream import CopyStream
 from tests.support import Database, Databases
 
-from .client import STREAM, Puller, enqueue, execute, names, options, publish_every_column, relay, until
+from .client import STREAM, Puller, enqueue, execute, names, options, relay, until
 
 LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
 
@@ -178,10 +178,9 @@ async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) 
 async def test_a_full_store_outlives_the_walsenders_patience(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("delegator.relay.follower.SESSION", b"SET wal_sender_timeout = '1s'")
-    whole = await publish_every_column(database)
-    async with relay(database, publication=whole, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
-        expected = await enqueue(database, 1, 3000, size=10_000)
+    monkeypatch.setattr("delegator.postgres.replication.SESSION", b"SET wal_sender_timeout = '1s'")
+    async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
+        expected = await enqueue(database, 1, 15_000, suffix="x" * 2_000)
         await asyncio.sleep(3)
         assert handle.relay.state.stalled
         assert handle.relay.streams[STREAM].size < 2_100_000
@@ -221,9 +220,8 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
     await server.start()
     try:
         database = await Databases(server).create()
-        whole = await publish_every_column(database)
-        async with relay(database, publication=whole, max_messages=limit, low_water=0.4) as (handle, puller):
-            await enqueue(database, 1, 5, size=1_000_000)
+        async with relay(database, max_messages=limit, low_water=0.4) as (handle, puller):
+            await enqueue(database, 1, 5)
             held = await puller.receive()
             while len(held) < 5:
                 held += await puller.receive()

@@ -19,14 +19,14 @@ def make(timeout: float = 30.0, budget: Budget | None = None) -> Stream:
 
 def put(stream: Stream, *rows: str) -> list[Message]:
     for row in rows:
-        stream.put(Transaction(1), 0, b"", b"", row.encode())
+        stream.put(Transaction(1), 0, b"", row.encode(), b"")
     messages = list(stream._ready)[len(stream._ready) - len(rows) :]
     stream.flush()
     return messages
 
 
 def rows(batch: list[Message]) -> list[str]:
-    return [message.rest.decode() for message in batch]
+    return [message.job_id.decode() for message in batch]
 
 
 def ids(batch: list[Message]) -> list[str]:
@@ -183,7 +183,7 @@ async def test_what_is_acked_is_freed_without_the_collector() -> None:
         put(stream, "a", "b", "c")
         batch = await stream.receive(3, 0)
         stream.ack(batch[:2])
-        assert not any(message.key or message.rest for message in batch[:2])
+        assert not any(message.job_id or message.fencing_token for message in batch[:2])
         stream.nack(batch[2:])
         stream.ack(await stream.receive(1, 0))
         del batch
@@ -223,7 +223,7 @@ def test_nothing_is_lost_or_delivered_to_two_at_a_time(steps: list[tuple[str, in
                 alive.update(names)
             elif action == "take":
                 batch = await stream.receive(n + 1, 0)
-                assert not {m.rest for m in batch} & {m.rest for m in hidden}
+                assert not {m.job_id for m in batch} & {m.job_id for m in hidden}
                 hidden += batch
             else:
                 batch, hidden = hidden[:n], hidden[n:]
