@@ -135,7 +135,7 @@ class Receiver:
         try:
             taken = await self._read_rows(wanted) if wanted else []
             for claimed in taken:
-                self._metrics.start_delay.observe(claimed.waited)
+                self._metrics.start_delay.observe(claimed.waited_seconds)
                 self._start(Job(claimed))
         finally:
             self._claiming.difference_update(wanted)

@@ -12,10 +12,9 @@ from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey, Runs
 from delegator.postgres.connections import first_line
@@ -170,19 +169,15 @@ class SignalSender:
         if len(outcome.body) <= _SMALL:
             return Delivery.ORPHANED
         converter = self._client.data_converter
-        refusal = ApplicationError(
-            f"Temporal refuses the outcome of {len(outcome.body)} bytes: {first_line(error)}",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
-        told = failed_outcome(
+        refusal = too_large("the outcome that Temporal refuses", len(outcome.body), MAX_OUTCOME_BYTES)
+        replacement = failed_outcome(
             failure_of(refusal, converter),
             job_id=job_id,
             job_type="",
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
         )
-        return await self._send(key, mailbox, [(job_id, told)])
+        return await self._send(key, mailbox, [(job_id, replacement)])
 
     async def _pause(self, error: Exception, backoff: Backoff) -> None:
         if self._state is not None:

@@ -16,7 +16,8 @@ import psycopg
 from delegator.errors import DatabaseError
 from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect, first_line
 from delegator.postgres.lease_keeper import LeaseKeeper
-from delegator.postgres.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutcome
+from delegator.postgres.notifications import listen_for_outcomes
+from delegator.postgres.queue_table import QueueTable, StoredOutcome
 from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class InlineWaiter:
 
     async def _hear(self, connection: Connection, backoff: Backoff) -> None:
         lease_id = self._lease.lease_id
-        await connection.execute(f"LISTEN {OUTCOME_CHANNEL}{lease_id}".encode())
+        await listen_for_outcomes(connection, lease_id)
         self.listening = True
         backoff.reset()
         while self._lease.lease_id == lease_id:

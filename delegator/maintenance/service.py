@@ -86,13 +86,12 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 return
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
-            tables = [QueueTable(queue) for queue in settings.queues]
             url = settings.database_url.get_secret_value()
             pool = await stack.enter_async_context(
                 connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             signaller = Signaller(
-                tables,
+                settings.queues,
                 pool=pool,
                 signals=signals,
                 codec=converter.payload_codec,
@@ -100,7 +99,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 interval=options.sweep.full_interval,
             )
             sweeper = Sweeper(
-                tables,
+                settings.queues,
                 signaller=signaller,
                 converter=converter,
                 identity=identity,
@@ -108,15 +107,15 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            leadership = Elector(url, metrics.leader.set, silence=settings.lease)
+            elector = Elector(url, metrics.leader.set, silence=settings.lease)
             _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(leadership.run(sweeper.run), name="leadership"),
+                    group.create_task(elector.run(sweeper.run), name="elector"),
                     group.create_task(watch_temporal(client, temporal), name="health"),
                 ]
                 if options.task_queue is not None:
-                    delegation = _delegate_tasks(options.task_queue, options, tables, pool, client, database)
+                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, database)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -127,12 +126,13 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
 async def _delegate_tasks(
     task_queue: str,
     options: ServeOptions,
-    tables: Sequence[QueueTable],
+    queues: Sequence[str],
     pool: Pool,
     client: Client,
     state: ConnectionState,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
+    tables = [QueueTable(queue) for queue in queues]
     async with (
         Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),

@@ -18,7 +18,6 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres.connections import TRANSIENT, Pool, first_line
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
-from delegator.postgres.queue_table import QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.wire.codec import decode_outcome
 from delegator.wire.outcomes import Outcome
@@ -33,7 +32,7 @@ class Signaller:
 
     def __init__(
         self,
-        tables: Sequence[QueueTable],
+        queues: Sequence[str],
         *,
         pool: Pool,
         signals: SignalSender,
@@ -44,14 +43,14 @@ class Signaller:
         """Prepare the signaller.
 
         Args:
-            tables: the declared queues' tables.
+            queues: the declared queues.
             pool: connections.
             signals: tells workflows.
             codec: the data converter's codec, for stored outcomes.
             metrics: this process's series.
             interval: between two looks through whole tables, unless it is asked for one.
         """
-        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._pool = pool
         self._signals = signals
         self._codec = codec

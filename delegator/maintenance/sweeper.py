@@ -12,19 +12,19 @@ from datetime import timedelta
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutError, TimeoutType
+from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres import dead_letters
-from delegator.postgres import queue_maintenance as statements
+from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection
-from delegator.postgres.dead_letters import NewDeadLetter
+from delegator.postgres.dead_letters import NewDeadLetter, Reason
+from delegator.postgres.fragments import OUTCOME_STORED
+from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
-from delegator.postgres.queue_table import MAINTENANCE_CHANNEL, QueueTable
 from delegator.wire.codec import decode_outcome, encode_outcome
 from delegator.wire.outcomes import Outcome
 
@@ -54,7 +54,7 @@ class Sweeper:
 
     def __init__(
         self,
-        tables: Sequence[QueueTable],
+        queues: Sequence[str],
         *,
         signaller: Signaller,
         converter: DataConverter,
@@ -65,14 +65,14 @@ class Sweeper:
         """Prepare the sweeper.
 
         Args:
-            tables: the declared queues' tables.
+            queues: the declared queues.
             signaller: tells workflows of stored outcomes.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
             options: how often, how patient.
         """
-        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
         self._converter = converter
         self._identity = identity
@@ -94,7 +94,7 @@ class Sweeper:
             raise group_error.exceptions[0] from None
 
     async def _sweep_for_ever(self, connection: Connection) -> None:
-        await connection.execute(f"LISTEN {MAINTENANCE_CHANNEL}".encode())
+        await listen_for_maintenance(connection)
         full_at = 0.0
         while True:
             await self.sweep(connection)
@@ -106,13 +106,13 @@ class Sweeper:
     async def sweep(self, connection: Connection) -> None:
         """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
-            expired = await statements.expired_leases(connection, self._options.restart_grace)
+            expired = await leases.lock_expired(connection, self._options.restart_grace)
             if expired:
                 for queue in self._queues:
                     self._count_republished(
                         queue, "lease_expired", await queue.republish_abandoned(connection, expired)
                     )
-                await statements.delete_leases(connection, expired)
+                await leases.delete(connection, expired)
         for queue in self._queues:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace
@@ -140,7 +140,7 @@ class Sweeper:
             if due is not None:
                 pause = min(pause, max(due, 0.005))
         async for notify in connection.notifies(timeout=pause, stop_after=1):
-            if notify.payload == "settled":
+            if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
 
     async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
@@ -160,7 +160,7 @@ class Sweeper:
                 continue
             if job.workflow_id is None:
                 dead.append(
-                    NewDeadLetter(job.job_id, job.fencing_token, "failed", encoded, "timed_out", "TimeoutError")
+                    NewDeadLetter(job.job_id, job.fencing_token, "failed", encoded, Reason.TIMED_OUT, "TimeoutError")
                 )
             else:
                 rows.append((job.job_id, job.fencing_token, encoded))
@@ -175,10 +175,7 @@ class Sweeper:
 
     async def _timeout(self, job: OverdueJob) -> Outcome:
         timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
-        name = "ScheduleToClose" if job.attempt else "ScheduleToStart"
-        failure = failure_of(
-            TimeoutError(f"activity {name} timeout", type=timeout_type, last_heartbeat_details=[]), self._converter
-        )
+        failure = timed_out(timeout_type, self._converter)
         if job.last_failure is not None:
             try:
                 last = await decode_outcome("failed", job.last_failure, self._converter.payload_codec)

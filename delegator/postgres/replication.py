@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from delegator.errors import ConfigurationError, DatabaseError
 from delegator.postgres.connections import Connection, connect
-from delegator.postgres.queue_republish import UNCLAIMED, republish_statement
+from delegator.postgres.queue_republish import published_before_statement
 
 SESSION: Final = b"SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'"
 """How text is sent, and how soon a walsender whose client is silent lets go of the slot."""
@@ -42,7 +42,6 @@ _CLOCK: Final = b"SELECT clock_timestamp()"
 _START: Final = sql.SQL(
     "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names {publications})"
 )
-_BEFORE: Final = sql.SQL("{} AND published_at < %(before)s").format(UNCLAIMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +196,12 @@ async def republish_unclaimed(connection: Connection, table: str, before: dateti
         limit: most rows.
 
     Returns:
-        How many rows it were; fewer than `limit`: there are no more.
+        How many jobs were republished. Fewer than `limit`: there are no more.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: the role may not write to the table.
     """
-    cursor = await connection.execute(republish_statement(table, _BEFORE), {"before": before, "limit": limit})
+    cursor = await connection.execute(published_before_statement(table), {"before": before, "limit": limit})
     return cursor.rowcount
 
 

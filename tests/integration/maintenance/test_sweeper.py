@@ -66,9 +66,9 @@ class Sweeping:
     def __init__(self, pool: Pool, codec: PayloadCodec | None = None) -> None:
         self.signals = Signals()
         self.metrics = MaintenanceMetrics(CollectorRegistry())
-        self.signaller = Signaller([TABLE], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
+        self.signaller = Signaller(["default"], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
         self.sweeper = Sweeper(
-            [TABLE],
+            ["default"],
             signaller=self.signaller,
             converter=DataConverter(payload_codec=codec),
             identity="test",
