@@ -234,6 +234,11 @@ async def test_health_and_metrics_need_no_token(running: Puller, bare: aiohttp.C
         assert (response.status, response.content_type) == (200, "application/json")
         body = await response.json()
     assert body["ok"] is True and body["state"] == "streaming"
+    async with bare.get(f"{running.url}/livez") as response:
+        assert (response.status, await response.json()) == (200, {"live": True, "stalled": {}})
+    async with bare.get(f"{running.url}/readyz") as response:
+        ready = {"ready": True, "missing": [], "dependencies": {"postgresql": None}}
+        assert (response.status, await response.json()) == (200, ready)
     async with bare.get(f"{running.url}/metrics") as response:
         text = await response.text()
     for series in (

@@ -412,6 +412,8 @@ async def test_before_the_store_is_up_receive_is_500(database: Database) -> None
         assert status == 500 and set(body) == {"summary"}
         health = await puller.health()
         assert (health["ok"], health["state"]) == (False, "starting")
+        async with session.get(f"{handle.url}/readyz") as response:
+            assert (response.status, (await response.json())["missing"]) == (503, ["postgresql"])
 
 
 async def test_a_role_that_may_not_write_streams_and_leaves_the_gap_to_the_sweeper(
