@@ -43,9 +43,8 @@ async def bare() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_both_prefixes_serve_receive_by_get_and_post_and_ack_and_nack_by_post(
-    running: Puller, module_database: Database, prefix: str
-) -> None:
+async def test_routes(running: Puller, module_database: Database, prefix: str) -> None:
+    """Both prefixes serve receive by GET and POST, and ack and nack by POST only."""
     base = f"{running.url}/api/{prefix}/{STREAM}"
     await enqueue(module_database, 1, 1)
     async with running.session.get(f"{base}/receive?wait_for=5s") as response:
@@ -146,7 +145,8 @@ async def test_a_body_that_is_not_json_is_400(running: Puller) -> None:
         assert response.status == 400 and set(await response.json()) == {"summary"}
 
 
-async def test_wait_for_waits_truly_and_wakes_at_once(running: Puller, module_database: Database) -> None:
+async def test_wait_for(running: Puller, module_database: Database) -> None:
+    """A poll waits as long as it says, and ends at once when a message comes."""
     began = time.monotonic()
     assert await running.receive(wait=600) == []
     assert 0.55 < time.monotonic() - began < 2
@@ -159,7 +159,8 @@ async def test_wait_for_waits_truly_and_wakes_at_once(running: Puller, module_da
     await running.ack(batch)
 
 
-async def test_a_poll_waits_on_while_only_hidden_messages_exist(running: Puller, module_database: Database) -> None:
+async def test_wait_for_with_hidden_messages(running: Puller, module_database: Database) -> None:
+    """Hidden messages do not end a poll."""
     await enqueue(module_database, 45, 45)
     hidden = await running.receive()
     began = time.monotonic()
@@ -168,7 +169,8 @@ async def test_a_poll_waits_on_while_only_hidden_messages_exist(running: Puller,
     await running.ack(hidden)
 
 
-async def test_unknown_stale_and_repeated_ids_are_ignored_with_200(running: Puller, module_database: Database) -> None:
+async def test_ids_without_effect(running: Puller, module_database: Database) -> None:
+    """Unknown, stale and repeated ids are ignored, with status 200."""
     await enqueue(module_database, 50, 50)
     batch = await running.receive()
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -253,7 +255,8 @@ async def test_health_and_metrics_need_no_token(running: Puller, bare: aiohttp.C
         assert series in text
 
 
-async def test_a_hidden_message_returns_after_the_timeout_with_its_ack_id(database: Database) -> None:
+async def test_redelivery(database: Database) -> None:
+    """A message without an ack returns after the timeout, under the same ack_id."""
     async with relay(database, visibility_timeout=0.3) as (_, puller):
         await enqueue(database, 1, 1)
         first = await puller.receive()
@@ -264,7 +267,8 @@ async def test_a_hidden_message_returns_after_the_timeout_with_its_ack_id(databa
         assert await puller.receive(wait=600) == []
 
 
-async def test_a_message_that_its_poller_did_not_take_is_visible_at_once(database: Database) -> None:
+async def test_a_poller_that_went_away(database: Database) -> None:
+    """A message that its poller did not take is visible at once."""
     async with relay(database) as (handle, puller):
         stream = handle.relay.streams[STREAM]
         gone = asyncio.create_task(puller.receive(wait=20_000))
@@ -291,7 +295,8 @@ async def test_every_queue_has_its_own_stream_in_one_relay(databases: object, ma
         assert await puller.drain() == ["j1", "j2"]
 
 
-async def test_the_stream_carries_references_whatever_the_size_of_the_payload(database: Database) -> None:
+async def test_no_payload_in_the_stream(database: Database) -> None:
+    """The record holds the job_id and the fencing token, whatever the size of the payload."""
     async with relay(database) as (_, puller):
         await enqueue(database, 1, 1, size=3_000_000)
         (message,) = await puller.receive()
@@ -302,7 +307,8 @@ async def test_the_stream_carries_references_whatever_the_size_of_the_payload(da
     assert message["data"]["metadata"]["record_pks"] == ["j1"]
 
 
-async def test_an_ack_between_hand_over_and_answer_leaves_the_answer_whole(database: Database) -> None:
+async def test_ack_before_the_answer(database: Database) -> None:
+    """A message that is acked between its delivery and the answer is left out, and the answer stays valid."""
     async with relay(database) as (handle, puller):
         stream = handle.relay.streams[STREAM]
         await enqueue(database, 1, 2)

@@ -125,7 +125,8 @@ async def answers(puller: Puller) -> bool:
         return False
 
 
-async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> None:
+async def test_a_killed_relay(database: Database) -> None:
+    """A killed relay goes on where its slot is, and loses nothing."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     seen: set[str] = set()
@@ -155,7 +156,8 @@ async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> N
     assert again == [(0,)], "it did not go on where the slot was, but had rows inserted anew"
 
 
-async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) -> None:
+async def test_a_full_store(database: Database) -> None:
+    """A full store stops the reading of the WAL, and loses nothing."""
     async with relay(database, max_messages=500, status_interval=0.05) as (handle, puller):
         expected = await enqueue(database, 1, 20_000, size=200)
 
@@ -175,9 +177,8 @@ async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) 
         assert (await puller.health())["state"] == "streaming"
 
 
-async def test_a_full_store_outlives_the_walsenders_patience(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_store_and_wal_sender_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that reads nothing for long is not taken for dead by the server."""
     monkeypatch.setattr("delegator.postgres.replication.SESSION", b"SET wal_sender_timeout = '1s'")
     async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
         expected = await enqueue(database, 1, 15_000, suffix="x" * 2_000)
@@ -188,9 +189,8 @@ async def test_a_full_store_outlives_the_walsenders_patience(
         assert handle.relay.state.reconnects == 0
 
 
-async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_terminated_walsender(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A walsender that was terminated is replaced, and no message comes twice."""
     caplog.set_level(logging.INFO)
     async with relay(database) as (handle, puller):
         expected = await enqueue(database, 1, 10)
@@ -212,7 +212,8 @@ async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
 
 
 @pytest.mark.parametrize(("mode", "limit"), [("fast", 50_000), ("immediate", 50_000), ("fast", 5)])
-async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, mode: Any, limit: int) -> None:
+async def test_a_restarted_postgresql(server_directory: Any, mode: Any, limit: int) -> None:
+    """A server that shuts down is not held up, and is followed again when it is back."""
     server = Postgres(
         server_directory.path / f"relay-{mode}-{limit}", server_directory.log(f"relay-{mode}-{limit}"),
         durable=False, preferred_port=None,
@@ -248,7 +249,8 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
         server.release()
 
 
-async def test_a_slot_held_by_another_process_is_waited_for(database: Database) -> None:
+async def test_a_held_slot(database: Database) -> None:
+    """A slot that another process holds is waited for."""
     async with relay(database) as (_, first):
         starting = asyncio.create_task(asyncio.wait_for(_second(database), 20))
         await asyncio.sleep(0.6)
@@ -266,9 +268,8 @@ async def _second(database: Database) -> str:
         return str(problem)
 
 
-async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_dropped_slot(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A dropped slot is created again, and the jobs that nobody has claimed are republished."""
     async with relay(database, republish_batch=300) as (handle, puller):
         await enqueue(database, 1, 1000)
         await puller.ack(await puller.receive(100))
@@ -300,7 +301,8 @@ async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
     assert any(r.message == "relay_slot_new" and r.levelno == logging.WARNING for r in caplog.records)
 
 
-async def test_an_invalidated_slot_is_made_anew(server_directory: Any) -> None:
+async def test_an_invalidated_slot(server_directory: Any) -> None:
+    """A slot whose WAL the server has removed is created again."""
     server = Postgres(
         server_directory.path / "relay-lost", server_directory.log("relay-lost"), durable=False, preferred_port=None
     )
@@ -337,7 +339,8 @@ async def move_slot(database: Database) -> None:
     )
 
 
-async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -> None:
+async def test_a_slot_moved_by_another(database: Database) -> None:
+    """A slot that somebody moves while no relay holds it counts as lost."""
     async with relay(database) as (handle, puller):
         await enqueue(database, 1, 3)
         assert await puller.drain() == ["j1", "j2", "j3"]
@@ -353,9 +356,8 @@ async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -
         assert set(await puller.drain()) == {"j1", "j2", "j3"}
 
 
-async def test_a_slot_moved_while_it_is_being_taken_counts_as_lost(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slot_moved_at_the_start(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that somebody moves while the relay takes it counts as lost."""
     start = CopyStream.start
     moves = 0
 
@@ -375,7 +377,8 @@ async def test_a_slot_moved_while_it_is_being_taken_counts_as_lost(
         assert set(await puller.drain()) == {"j1", "j2", "j3"}
 
 
-async def test_a_first_start_takes_what_the_table_holds(database: Database) -> None:
+async def test_first_start(database: Database) -> None:
+    """The first start streams what the table holds already."""
     expected = await enqueue(database, 1, 30)
     async with relay(database) as (handle, puller):
         assert sorted(await puller.drain()) == sorted(expected)
@@ -416,9 +419,8 @@ async def test_before_the_store_is_up_receive_is_500(database: Database) -> None
             assert (response.status, (await response.json())["missing"]) == (503, ["postgresql"])
 
 
-async def test_a_role_that_may_not_write_streams_and_leaves_the_gap_to_the_sweeper(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_role_that_may_not_write(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A role that may not write to the table streams, and leaves the rest to the sweeper."""
     role = f"stream_{database.name}"
     await execute(database, f"CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'x' IN ROLE delegator_stream")
     try:
