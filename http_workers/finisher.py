@@ -18,8 +18,9 @@ from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import GiveUp, decide
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
+from delegator.errors import first_line
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, first_line
+from delegator.postgres.connections import TRANSIENT, Connection, Pool
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.queue_table import AttemptOutcome, QueueTable
 from delegator.runtime.backoff import Backoff

@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey, Runs
-from delegator.postgres.connections import first_line
+from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.frames import to_payload
@@ -42,7 +42,7 @@ class SignalSender:
         Args:
             client: Temporal's client; its codec encodes the signals.
             identity: shown in history.
-            state: told about Temporal's health.
+            state: where the health of the connection to Temporal is noted.
         """
         self._client = client
         self._identity = identity
@@ -160,7 +160,7 @@ class SignalSender:
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
     ) -> Delivery:
-        """Send one by one what Temporal refuses together, and tell the workflow of an outcome that it refuses."""
+        """Send one by one what Temporal refuses together, and a failure in place of an outcome that it refuses."""
         if len(outcomes) > 1:
             deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
             return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED

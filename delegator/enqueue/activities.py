@@ -244,7 +244,7 @@ class DelegatorActivities:
     ) -> None:
         """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal.
 
-        Those of refused jobs have no rows, and are always told.
+        Refused jobs have no rows, so their outcomes always stay in the reply.
         """
         left: set[int] = set()
         if sum(len(outcome.body) for outcome in outcomes.values()) > limit:

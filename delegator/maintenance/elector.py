@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from delegator.errors import DatabaseError
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leader_lock
-from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect, first_line
+from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect
 from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ _FOLLOWER_PAUSE_SECONDS = 1.0
 
 
 class Elector:
-    """Runs something while this process is the leader.
+    """Runs a function while this process is the leader.
 
     The lock belongs to one connection. A leader that loses the connection leads no longer, and another process may.
     """
@@ -27,7 +27,7 @@ class Elector:
 
         Args:
             database_url: where the lock is.
-            on_change: told when this process becomes the leader, or no longer is.
+            on_change: called with whether this process is the leader, when that changes.
             silence: how long packets may stay unacknowledged before either side gives the leader's connection up.
         """
         self._database_url = database_url

@@ -1,4 +1,4 @@
-"""`delegator serve`: a delegator process. Any number may run; one of them sweeps."""
+"""`delegator serve`: the maintenance process. Any number may run; one of them, the leader, sweeps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What `delegator serve` is told on its command line."""
+    """The command line of `delegator serve`."""
 
     host: str = "127.0.0.1"
     """Address of the health and metrics server."""
@@ -55,7 +55,7 @@ class ServeOptions:
 
 
 async def serve(options: ServeOptions, settings: Settings) -> None:
-    """Run a delegator process until it is asked to stop.
+    """Run a maintenance process until it is asked to stop.
 
     Args:
         options: the command line.
@@ -80,7 +80,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
         async with AsyncExitStack() as stack:
             shutdown = await stack.enter_async_context(shutdown_signals())
             await stack.enter_async_context(liveness.watch_event_loop(_STALL))
-            identity = f"delegator {holder_name()}"
+            identity = f"delegator-maintenance {holder_name()}"
             client = await connect_temporal(converter, identity=identity, lazy=options.task_queue is None)
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
                 return
@@ -108,7 +108,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             )
 
             elector = Elector(url, metrics.leader.set, silence=settings.lease)
-            _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
+            _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(elector.run(sweeper.run), name="elector"),
@@ -120,7 +120,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 await shutdown.requested.wait()
                 for task in tasks:
                     task.cancel()
-            _log.info("delegator_stopped")
+            _log.info("maintenance_stopped")
 
 
 async def _delegate_tasks(

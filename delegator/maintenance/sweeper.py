@@ -1,4 +1,4 @@
-"""The sweeper: looks through the queues for what would otherwise wait for ever. It never waits for Temporal."""
+"""The sweeper: finds jobs that are lost, due or overdue, and moves them on. It never waits for Temporal."""
 
 from __future__ import annotations
 
@@ -33,24 +33,25 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SweeperOptions:
-    """How often the sweeper looks, and how patient it is."""
+    """How often the sweeper looks, and how long it waits for others to act first."""
 
     interval: timedelta = timedelta(seconds=1)
     """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
     full_interval: timedelta = timedelta(seconds=15)
-    """Between two looks through whole tables: settled rows, unknown leases, depth."""
+    """Between two looks through whole tables: completed rows, unknown leases, depth."""
     delivery_grace: timedelta = timedelta(seconds=5)
     """How far behind what the stream has delivered a row may be before it counts as lost."""
     restart_grace: timedelta = timedelta(0)
-    """How long after its start the database takes no lease for expired, as nobody could renew one: a lease's length."""
+    """How long after a start of the database no lease counts as expired: a lease's length. Before the start no process
+    could renew its lease."""
     deadline_grace: timedelta = timedelta(seconds=5)
     """How long a live worker has to report a timeout itself."""
     result_retention: timedelta = timedelta(minutes=5)
-    """How long a settled row waits for its inline reader."""
+    """How long a completed row waits for its inline reader."""
 
 
 class Sweeper:
-    """Sweeps the queues on the connection that holds the leadership. Every step may be repeated or broken off."""
+    """Sweeps the queues on the connection that holds the leader's lock. Every step may be repeated or broken off."""
 
     def __init__(
         self,
@@ -66,11 +67,11 @@ class Sweeper:
 
         Args:
             queues: the declared queues.
-            signaller: tells workflows of stored outcomes.
+            signaller: brings stored outcomes to workflows.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
-            options: how often, how patient.
+            options: how often it looks.
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
@@ -81,10 +82,10 @@ class Sweeper:
         self._snoozed = SnoozedJobs()
 
     async def run(self, connection: Connection) -> None:
-        """Sweep for ever.
+        """Sweep until cancelled.
 
         Raises:
-            psycopg.OperationalError: the connection is lost, and so is the leadership.
+            psycopg.OperationalError: the connection is lost, and with it the leader's lock.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -104,7 +105,7 @@ class Sweeper:
             await self._pause(connection)
 
     async def sweep(self, connection: Connection) -> None:
-        """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
+        """Look for what an index or a small table shows: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
             if expired:
@@ -117,13 +118,13 @@ class Sweeper:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace
             self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
-            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
-            if late:
-                await self._time_out(connection, queue, late)
+            overdue = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+            if overdue:
+                await self._time_out(connection, queue, overdue)
                 self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
-        """Look through whole tables, for what no index tells."""
+        """Look through whole tables, for what no index shows."""
         for queue in self._queues:
             self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
             unread = await queue.delete_unread(connection, self._options.result_retention)
@@ -143,11 +144,13 @@ class Sweeper:
             if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
 
-    async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
+    async def _time_out(
+        self, connection: Connection, queue: MaintenanceStatements, overdue: Sequence[OverdueJob]
+    ) -> None:
         rows: list[tuple[str, int, bytes]] = []
         dead: list[NewDeadLetter] = []
         dropped: list[str] = []
-        for job in late:
+        for job in overdue:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
@@ -193,6 +196,6 @@ class Sweeper:
 
     def _count_republished(self, queue: MaintenanceStatements, reason: str, count: int) -> None:
         if count:
-            self._metrics.rescued.labels(queue.table.queue, reason).inc(count)
+            self._metrics.republished.labels(queue.table.queue, reason).inc(count)
             level = logging.DEBUG if reason == "retry_due" else logging.WARNING
             _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})

@@ -60,7 +60,7 @@ _CONTENT = b"""
 SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_letter_id = %s
 """
 
-# A replayed job begins anew: it keeps neither its attempts nor the time when it was first enqueued.
+# A replayed job starts over: it keeps neither its attempts nor the time when it was first enqueued.
 _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
@@ -229,13 +229,13 @@ async def content(connection: Connection, dead_letter_id: int) -> Content | None
 async def replay(connection: Connection, table: QueueTable, ids: Sequence[int], *, signal: bool) -> set[int]:
     """Enqueue jobs again and delete their dead letters, in one statement.
 
-    The job begins anew: attempt 0, its timeouts from now. One whose id is in the queue stays where it is.
+    The job starts over: attempt 0, timeouts from now. A job whose id is in the queue stays a dead letter.
 
     Args:
         connection: where to.
         table: the queue's table.
         ids: dead letters of that queue.
-        signal: keep the workflow that is to be told of the outcome; else a plain job is enqueued.
+        signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
 
     Returns:
         The ids of the replayed dead letters.

@@ -16,9 +16,9 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
-from delegator.errors import DatabaseError
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.connections import Connection, connect
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 
@@ -62,7 +62,7 @@ class LeaseKeeper:
             role: what the lease is for.
             duration: how long others wait before they take over from a silent holder; renewed three times as often.
             queue: the queue a worker serves.
-            state: told about the database's health.
+            state: where the health of the database connection is noted.
             on_lost: called with the old lease's id when it had expired and a new one was granted.
             stall: how long the event loop may be blocked before the lease is left to time_out.
         """

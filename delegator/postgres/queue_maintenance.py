@@ -183,17 +183,17 @@ class MaintenanceStatements(QueueStatements):
     async def undelivered(
         self, connection: Connection, age: timedelta, without: Sequence[str] = ()
     ) -> list[UndeliveredOutcome]:
-        """Return stored outcomes, but some, that nobody waits for inline, settled at least `age` ago."""
+        """Return outcomes, stored at least `age` ago, that no process waits for inline; leave out jobs `without`."""
         parameters = {"age": age, "limit": BATCH, "without": list(without)}
         cursor = await connection.execute(self._undelivered, parameters, binary=True)
         return [UndeliveredOutcome(*row) for row in await cursor.fetchall()]
 
     async def delete_delivered(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Delete settled rows whose outcome was signalled."""
+        """Delete completed rows whose outcome was signalled."""
         await connection.execute(self._delete_delivered, {"job_id": sorted(job_ids)})
 
     async def delete_unread(self, connection: Connection, retention: timedelta) -> int:
-        """Delete settled rows whose inline reader never came back; return how many."""
+        """Delete completed rows whose inline reader never came back; return how many."""
         return (await connection.execute(self._delete_unread, {"retention": retention})).rowcount
 
 

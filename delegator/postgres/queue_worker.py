@@ -40,7 +40,7 @@ class Claimed(NamedTuple):
     heartbeat_details: bytes | None
     cancel_requested: bool
     has_waiter: bool
-    """Somebody waits for the outcome inline; one that nobody waits for never gets a waiter."""
+    """A process waits for the outcome inline. A row without a waiter never gets one."""
     deadline_ms: int | None
     """Milliseconds left until the job's deadline; None: it has none."""
     waited_seconds: float

@@ -187,7 +187,7 @@ async def clock(connection: Connection) -> datetime:
 
 
 async def republish_unclaimed(connection: Connection, table: str, before: datetime, limit: int) -> int:
-    """Insert jobs anew that nobody has claimed, so that the stream delivers them.
+    """Insert jobs again that nobody has claimed, so that the stream delivers them.
 
     Args:
         connection: an ordinary one.

@@ -27,7 +27,7 @@ _WATCH: Final = 2.0
 _STREAK: Final = 10.0
 """Seconds of streaming after which the next failure is treated as the first."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Follower:
@@ -92,14 +92,14 @@ class Follower:
         else:
             reason = f"{type(error).__name__}: {first_line(error)}"
         if self._state.problem is None:
-            log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
+            _log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
         self._relay.lost(self._feed.table, reason)
 
     async def _session(self) -> None:
         async with self._connected(replication.connect_replication) as connection:
             source, history = await inspect(connection, self._feed)
             if self._history is not None and history != self._history:
-                log.warning("relay_history_changed", extra={"stream": self._feed.table})
+                _log.warning("relay_history_changed", extra={"stream": self._feed.table})
                 self._ingest.new_history()
                 self._state.confirmed = 0
             self._history = history
@@ -120,7 +120,7 @@ class Follower:
         self.streaming.set()
         feed = self._feed
         extra = {"stream": feed.table, "slot": feed.slot, "publication": feed.publication}
-        log.info("relay_streaming", extra=extra)
+        _log.info("relay_streaming", extra=extra)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(copy.run(), name="relay-copy")
@@ -173,7 +173,7 @@ class Follower:
             return
         self._wrong_columns = False
         state.slot_recreated += state.started or slot is not None
-        log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
+        _log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
         fresh = await find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
@@ -203,9 +203,9 @@ class Follower:
                     total += rows
                     self._state.republished += rows
             except psycopg.errors.InsufficientPrivilege:
-                log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
+                _log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
         self._gap_until = None
-        log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
+        _log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
     async def _connected(self, connect: Callable[[str], Awaitable[Connection]]) -> AsyncIterator[Connection]:

@@ -28,7 +28,7 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {"receive": ("GET", "POST"), "a
 _MAX_BODY: Final = 8_000_000
 _SUCCESS: Final = b'{"success":true}'
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PullApi:
@@ -75,7 +75,7 @@ class PullApi:
         except (ConnectionError, TimeoutError):
             raise
         except Exception:
-            log.exception("relay_request_failed")
+            _log.exception("relay_request_failed")
             return _error(500, "Internal Server Error")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -27,7 +27,7 @@ class Ingest:
 
     After a reconnection the server sends every transaction again that is not confirmed. Transactions come in
     the order of their commit positions. So a message at or before the highest position seen is known: it is buffered
-    under its ack_id, or acked. It must not be delivered anew.
+    under its ack_id, or acked. It must not be delivered again.
     """
 
     def __init__(self, stream: Stream) -> None:

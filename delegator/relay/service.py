@@ -29,7 +29,7 @@ from delegator.runtime.shutdown import shutdown_signals
 _SHUTDOWN: Final = 2.0
 _BACKLOG: Final = 1024
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Relay:
@@ -90,7 +90,7 @@ class Relay:
             ) from None
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        log.info("relay_listening", extra={"url": self.url})
+        _log.info("relay_listening", extra={"url": self.url})
 
     async def run(self) -> None:
         """Follow the WAL until cancelled.
@@ -118,7 +118,7 @@ class Relay:
             stream.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._runner.cleanup()
-        log.info("relay_stopped")
+        _log.info("relay_stopped")
 
 
 @dataclass(frozen=True)

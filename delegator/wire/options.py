@@ -55,7 +55,7 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
 
 
 def _milliseconds(duration: timedelta) -> int:
-    """Round up, so that no timeout becomes zero; what is longer than PostgreSQL's clock goes on for ever, nearly."""
+    """Round up, so that no timeout becomes zero, and keep within what PostgreSQL's clock can hold."""
     return -(-min(duration, _LONGEST) // _MILLISECOND)
 
 

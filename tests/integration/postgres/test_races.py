@@ -205,7 +205,7 @@ async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> No
 
 
 async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal(pair: Pair) -> None:
-    first, second = await pair.lease("enqueuer"), await pair.lease("delegator")
+    first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["released", "named", "settled"], first)
     await TABLE.release_waiter(pair.one, ["released"])
     await steps.store_outcomes(pair.one, {"settled": tokens["settled"]})
@@ -219,7 +219,7 @@ async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_waiter_that_was_stopped_does_not_delete_what_its_successor_is_to_read(pair: Pair, waits: bool) -> None:
-    first, second = await pair.lease("enqueuer"), await pair.lease("delegator")
+    first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["a", "b"], first)
     await steps.store_outcomes(pair.one, tokens)
 

@@ -153,7 +153,7 @@ async def test_a_killed_relay(database: Database) -> None:
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     again = await execute(database, "SELECT count(*) FROM custom_task_queue WHERE published_at > enqueued_at")
-    assert again == [(0,)], "it did not go on where the slot was, but had rows inserted anew"
+    assert again == [(0,)], "it did not go on where the slot was, but republished rows"
 
 
 async def test_a_full_store(database: Database) -> None:
@@ -274,7 +274,7 @@ async def test_a_dropped_slot(database: Database, caplog: pytest.LogCaptureFixtu
         await enqueue(database, 1, 1000)
         await puller.ack(await puller.receive(100))
         known = f"SELECT job_id, fencing_token, enqueued_at FROM {STREAM}"
-        before = {job: (fence, enqueued) for job, fence, enqueued in await execute(database, known)}
+        before = {job: (token, enqueued) for job, token, enqueued in await execute(database, known)}
         await execute(
             database,
             f"UPDATE {STREAM} SET lease_id = CASE job_id WHEN 'j1' THEN 7 END, "
@@ -291,10 +291,10 @@ async def test_a_dropped_slot(database: Database, caplog: pytest.LogCaptureFixtu
         await until(done)
         arrived = await puller.drain()
         assert set(arrived) >= {f"j{number}" for number in range(4, 1011)}
-        after = {job: (fence, enqueued) for job, fence, enqueued in await execute(database, known)}
+        after = {job: (token, enqueued) for job, token, enqueued in await execute(database, known)}
         assert len(after) == 1010
         assert {job for job in before if after[job][0] == before[job][0]} == {"j1", "j2", "j3"}
-        assert all(after[job][0] >= fence and after[job][1] == enqueued for job, (fence, enqueued) in before.items())
+        assert all(after[job][0] >= token and after[job][1] == enqueued for job, (token, enqueued) in before.items())
         assert await puller.metric("delegator_relay_slot_recreated_total") == 1
         position = await wal_position(database)
         await until(lambda: behind(database, position))
