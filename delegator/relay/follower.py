@@ -11,9 +11,9 @@ from typing import Final
 
 import psycopg
 
-from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError
+from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError, first_line
 from delegator.postgres import replication
-from delegator.postgres.connections import Connection, first_line
+from delegator.postgres.connections import Connection
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
