@@ -104,3 +104,58 @@ async def until(condition: Callable[[], Awaitable[bool]], limit: float = 15.0) -
     async with asyncio.timeout(limit):
         while not await condition():
             await asyncio.sleep(0.03)
+
+
+_LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
+
+
+async def slot(database: Database) -> tuple[Any, ...]:
+    (row,) = await execute(database, _LSN, database.settings.slot)
+    return row
+
+
+async def wal_position(database: Database) -> str:
+    return str((await execute(database, "SELECT pg_current_wal_lsn()::text"))[0][0])
+
+
+async def behind(database: Database, position: str) -> bool:
+    """The slot is confirmed beyond a position."""
+    (row,) = await execute(
+        database,
+        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s",
+        position, database.settings.slot,
+    )  # fmt: skip
+    return bool(row[0])
+
+
+async def terminate(database: Database) -> None:
+    await execute(
+        database,
+        "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s "
+        "AND active_pid IS NOT NULL",
+        database.settings.slot,
+    )
+
+
+async def drop_slot(database: Database) -> None:
+    """Drop the slot, though the relay takes it again as soon as it can."""
+    async with asyncio.timeout(10):
+        while True:
+            await terminate(database)
+            try:
+                await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot)
+                return
+            except psycopg.errors.ObjectInUse:
+                continue
+
+
+async def started(handle: RelayHandle, reconnects: int) -> None:
+    async def again() -> bool:
+        return handle.relay.state.reconnects >= reconnects and handle.relay.state.connected
+
+    await until(again)
+
+
+async def recreated(handle: RelayHandle) -> bool:
+    """The relay has found that its slot was lost, and streams from a new one."""
+    return handle.relay.state.slot_recreated == 1 and handle.relay.state.connected
