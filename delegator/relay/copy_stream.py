@@ -1,4 +1,4 @@
-"""One replication connection: START_REPLICATION, then copy-both through libpq, on the event loop."""
+"""One replication connection that streams: copy-both through libpq, on the event loop."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ from struct import Struct
 from typing import Final
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import pq
 
 from delegator.errors import DatabaseError
-from delegator.relay.catalog import Connection
+from delegator.postgres.connections import Connection
+from delegator.postgres.replication import start_command
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
 from delegator.relay.store import Budget
-
-SESSION: Final = b"""
-SET datestyle = 'ISO'; SET timezone = 'UTC'; SET bytea_output = 'hex'; SET extra_float_digits = 1;
-SET intervalstyle = 'postgres'; SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'
-"""
-"""What the text form of values depends on, and how soon a walsender lets go of the slot when we fall silent."""
 
 _STATUS: Final = Struct(">cQQQqB")
 _EPOCH_SECONDS: Final = 946_684_800
@@ -33,15 +28,26 @@ _BURST: Final = 512
 class CopyStream:
     """Reads the walsender's messages into the store and reports what is acked.
 
-    It stops reading while the store is full: the socket fills up and the walsender waits, while status
-    updates go on, so that it does not take us for dead.
+    It stops reading while the store is full: the socket fills up and the walsender waits. Status updates go on, so
+    that the server does not take the relay for dead.
     """
 
     def __init__(
         self, connection: Connection, options: RelayOptions, feed: Feed, ingest: Ingest, budget: Budget
     ) -> None:
+        """Prepare.
+
+        Args:
+            connection: a replication connection; nobody else uses it from now on.
+            options: of the relay.
+            feed: the queue's publication and slot.
+            ingest: takes what is read.
+            budget: bounds what is read.
+        """
         self.confirmed = 0
+        """The last position that was reported as confirmed."""
         self.stalls = 0
+        """How often the store was full."""
         self._connection = connection
         self._pgconn = connection.pgconn
         self._options = options
@@ -58,7 +64,7 @@ class CopyStream:
 
     @property
     def stalled(self) -> bool:
-        """The store is full, and nothing is read."""
+        """The store is full, so nothing is read."""
         return not self._reading
 
     async def start(self) -> None:
@@ -67,11 +73,7 @@ class CopyStream:
         Raises:
             psycopg.Error: the server refuses, for one because another process holds the slot.
         """
-        publication = sql.Identifier(self._feed.publication).as_string()
-        command = sql.SQL(
-            "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names {names})"
-        ).format(slot=sql.Identifier(self._feed.slot), names=sql.Literal(publication))
-        self._pgconn.send_query(command.as_bytes(self._connection))
+        self._pgconn.send_query(start_command(self._connection, self._feed.slot, self._feed.publication))
         readable = asyncio.Event()
         self._loop.add_reader(self._socket, readable.set)
         try:
@@ -92,6 +94,7 @@ class CopyStream:
         Raises:
             psycopg.Error: the server ended the stream.
             DatabaseError: the server fell silent.
+            SchemaError: other columns are published than messages have a place for.
             WireError: the server's bytes do not follow the protocol.
         """
         self._resume()
@@ -114,7 +117,11 @@ class CopyStream:
         os.close(self._socket)
 
     async def finish(self, limit: float = 1.0) -> None:
-        """Report the last position and end the stream in good order; gives up after `limit` seconds."""
+        """Report the last position and end the stream in good order.
+
+        Args:
+            limit: seconds after which to give up.
+        """
         with contextlib.suppress(psycopg.Error, TimeoutError):
             self._send_status(ask=False)
             self._pgconn.put_copy_end()
@@ -182,8 +189,8 @@ class CopyStream:
 
     def _send_status(self, *, ask: bool) -> None:
         confirmed = self._ingest.progress.confirmed
-        # A server that shuts down waits until its walsender's flush position has reached all it sent; when that
-        # position is not given (0), the received one counts, so that unacked messages do not hold it up.
+        # A server that shuts down waits until the flush position has reached everything that its walsender sent. When
+        # that position is not given (0), the received one counts: then unacked messages do not hold the server up.
         flushed = confirmed if confirmed != self.confirmed else 0
         self.confirmed = confirmed
         received = max(self._ingest.wal_end, confirmed)
