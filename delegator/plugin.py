@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -149,6 +150,10 @@ class DelegatorPlugin(SimplePlugin):
             ConfigurationError: a queue is not declared, or the schema is not what is declared.
             DependencyError: PostgreSQL can't be reached within `DELEGATOR_START_TIMEOUT`.
         """
+        # The SDK warns so when it cancels a local activity that has just ended, as after a stall. Where warnings are
+        # errors, the warning ends the SDK's activity worker. If the worker is being shut down already, nobody takes the
+        # local activities that its workflows still begin, and its end waits for ever.
+        warnings.filterwarnings("default", "Cannot find activity to cancel", UserWarning)
         # The SDK has no public way to ask whether a worker is being shut down.
         stop = getattr(worker, "_shutdown_event", None)
         stop = stop if isinstance(stop, asyncio.Event) else asyncio.Event()

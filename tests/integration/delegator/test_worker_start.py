@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from temporalio import workflow
+from temporalio.bridge.proto.activity_task import Cancel
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -230,6 +232,18 @@ async def test_cancelling_while_it_waits(database: Database, temporal_client: Cl
         await asyncio.wait([running])
         assert running.cancelled()
         await worker.shutdown()
+
+
+async def test_a_late_cancellation(database: Database, temporal_client: Client):
+    """Where warnings are errors, a worker outlives the SDK's warning about a local activity that has just ended."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        async with asyncio.timeout(LIMIT), make_worker(temporal_client, database.url) as worker:
+            await enqueues(temporal_client, database.url, worker.task_queue)
+            assert worker._activity_worker is not None
+            worker._activity_worker._handle_cancel_activity_task(b"ended", Cancel())
+    assert [str(warning.message) for warning in heard] == ["Cannot find activity to cancel for token b'ended'"]
 
 
 async def test_two_workers_with_one_plugin(database: Database, temporal_client: Client):
