@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml requirements/dev.lock
 # Only `make lock` and `make versions` need it.
 $(UV):
 	@$(PYTHON) -m venv .tools/uv
-	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-input 'uv>=0.11,<1'
+	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-input uv==0.13.9
 
 demo: $(INSTALLED) ## the system at work, beside ordinary activities (under 4 minutes)
 	@$(BIN)/python -m loadtest demo

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from delegator.cli.main import DISTRIBUTION
+from delegator.cli.version import DISTRIBUTION
 from loadtest.bulk.database import server_settings
 from loadtest.bulk.load import BulkLoad
 from loadtest.bulk.results import BulkComparison, BulkResult, median_result
