@@ -109,8 +109,7 @@ def _requirements(lines: Sequence[str], extras: frozenset[str]) -> list[tuple[st
     return [
         (canonicalize_name(requirement.name), frozenset(requirement.extras))
         for requirement in map(Requirement, lines)
-        if requirement.marker is None
-        or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras))
     ]
 
 
