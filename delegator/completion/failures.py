@@ -5,11 +5,15 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, CancelledError
 
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Temporal's own limit of a payload, less what a signal and a codec add."""
+
+MAX_INPUT_BYTES = 2 * 1024 * 1024
+"""Temporal's own limit of a payload: what the arguments of a job may take."""
 
 _KEPT = 8_000
 
@@ -70,3 +74,55 @@ def failed_outcome(
     info.retry_state = retry_state
     failure.cause.CopyFrom(cause)
     return Outcome(status, failure.SerializeToString())
+
+
+def arguments_too_large(job_type: str, size: int) -> ApplicationError:
+    """Return the error of a job whose arguments are over `MAX_INPUT_BYTES`.
+
+    Args:
+        job_type: its delegated activity type.
+        size: what they take, in bytes.
+    """
+    return ApplicationError(
+        f"the arguments of {job_type} take {size} bytes, over the limit of {MAX_INPUT_BYTES}: "
+        "pass a reference to the data instead",
+        type="PayloadTooLarge",
+        non_retryable=True,
+    )
+
+
+def refused_outcome(
+    error: ApplicationError, converter: DataConverter, *, job_id: str, job_type: str, identity: str
+) -> Outcome:
+    """Return the outcome of a job that is refused before it is enqueued.
+
+    Args:
+        error: why.
+        converter: the client's data converter.
+        job_id: the job.
+        job_type: its delegated activity type.
+        identity: who refuses it.
+    """
+    return failed_outcome(
+        failure_of(error, converter),
+        job_id=job_id,
+        job_type=job_type,
+        identity=identity,
+        retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+    )
+
+
+def canceled_outcome(converter: DataConverter, *, identity: str) -> Outcome:
+    """Return the outcome of a job that was removed before it ran.
+
+    Args:
+        converter: the client's data converter.
+        identity: who removed it.
+    """
+    return failed_outcome(
+        failure_of(CancelledError("Cancelled"), converter),
+        job_id="",
+        job_type="",
+        identity=identity,
+        retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
+    )

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 import orjson
 from temporalio import activity
-from temporalio.api.enums.v1 import RetryState
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import MAX_INPUT_BYTES, arguments_too_large, canceled_outcome, refused_outcome
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
@@ -33,10 +32,8 @@ from delegator.wire.requests import (
     unpack_enqueue,
 )
 
-MAX_INPUT_BYTES = 2 * 1024 * 1024
-"""Temporal's own limit of a payload."""
-
-_SMALLEST_REPLY = 64 * 1024
+SMALLEST_REPLY_BYTES = 64 * 1024
+"""What a reply may take in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class DelegatorActivities:
         refused = set(outcomes)
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
-        await self._fit(parts, outcomes, max(wanted.reply_bytes, _SMALLEST_REPLY), batches, refused)
+        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -150,13 +147,7 @@ class DelegatorActivities:
             async with parts.pool.connection() as connection:
                 gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
                 removed |= gone
-        canceled = failed_outcome(
-            failure_of(CancelledError("Cancelled"), parts.converter),
-            job_id="",
-            job_type="",
-            identity=holder_name(),
-            retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
-        )
+        canceled = canceled_outcome(parts.converter, identity=holder_name())
         return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
 
     async def _prepare(
@@ -174,7 +165,10 @@ class DelegatorActivities:
             if codec is not None:
                 data = await encode_payloads(data, codec)
             if len(data) > MAX_INPUT_BYTES:
-                refused[position] = self._too_large(parts, spec.type, job_id, len(data))
+                error = arguments_too_large(spec.type, len(data))
+                refused[position] = refused_outcome(
+                    error, parts.converter, job_id=job_id, job_type=spec.type, identity=holder_name()
+                )
                 continue
             batch = batches[spec.queue]
             batch.positions[job_id] = position
@@ -248,16 +242,9 @@ class DelegatorActivities:
 
         Those of refused jobs have no rows, and are always told.
         """
-        left: set[int] = set()
-        if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
-            size = sum(len(outcomes[position].body) for position in refused)
-            for position in sorted(outcomes.keys() - refused):
-                body = len(outcomes[position].body)
-                if size + body <= limit:
-                    size += body
-                else:
-                    left.add(position)
-                    del outcomes[position]
+        left = beyond_limit(outcomes, refused, limit)
+        for position in left:
+            del outcomes[position]
         for queue, batch in batches.items():
             table = parts.enqueuer.table(queue)
             if beyond := [job_id for job_id, position in batch.positions.items() if position in left]:
@@ -265,21 +252,25 @@ class DelegatorActivities:
             brought = [job_id for job_id, position in batch.positions.items() if position in outcomes]
             parts.waiter.delete_later(table, brought)
 
-    @staticmethod
-    def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:
-        error = ApplicationError(
-            f"the arguments of {job_type} take {size} bytes, over the limit of {MAX_INPUT_BYTES}: "
-            "pass a reference to the data instead",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
-        return failed_outcome(
-            failure_of(error, parts.converter),
-            job_id=job_id,
-            job_type=job_type,
-            identity=holder_name(),
-            retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
-        )
+
+def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit: int) -> set[int]:
+    """Return the places of the outcomes that a reply has no room for.
+
+    Args:
+        outcomes: by their place in the request.
+        refused: places of jobs that have no rows: their outcomes are always told.
+        limit: of the reply, in bytes.
+    """
+    left: set[int] = set()
+    if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
+        size = sum(len(outcomes[position].body) for position in refused)
+        for position in sorted(outcomes.keys() - refused):
+            body = len(outcomes[position].body)
+            if size + body <= limit:
+                size += body
+            else:
+                left.add(position)
+    return left
 
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:

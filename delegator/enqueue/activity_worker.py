@@ -19,8 +19,8 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from delegator.completion.failures import MAX_INPUT_BYTES, arguments_too_large
 from delegator.contracts import DelegatedType
-from delegator.enqueue.activities import MAX_INPUT_BYTES
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
@@ -78,12 +78,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
     payloads = Payloads(payloads=[argument.payload for argument in args])
     data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
     if len(data) > MAX_INPUT_BYTES:
-        raise ApplicationError(
-            f"the arguments of {declared.name} take {len(data)} bytes, over the limit of {MAX_INPUT_BYTES}: "
-            "pass a reference to the data instead",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
+        raise arguments_too_large(declared.name, len(data))
     options = {
         name: timeout // _MILLISECOND
         for name, timeout in (
