@@ -14,6 +14,7 @@ from temporalio.client import WorkflowHandle
 
 from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import flows
+from tests.integration.delegator.conftest import StartEngine
 from tests.integration.delegator.environment import (
     BRIEF,
     OTHER_TASKS,
@@ -75,8 +76,8 @@ async def travels_slowly(engine: Environment, way: str, shape: str) -> None:
             await engine.noted(workflow_id, "started")
 
             async def nobody_waits() -> bool:
-                (row,) = await engine.rows("workflow_id = %s", workflow_id)
-                return row["waiter_id"] is None and (await counted(handle))["local"] == 1
+                (job,) = await engine.jobs(workflow_id)
+                return not job.is_awaited and (await counted(handle))["local"] == 1
 
             await eventually(nobody_waits)
         assert await engine.result(handle) == "right"
@@ -100,8 +101,8 @@ async def test_by_signal_because_it_is_slow(engine: Environment, way: str, shape
 
 
 @pytest.fixture(scope="module")
-async def pydantic_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal, data_converter=PYDANTIC) as engine:
+async def pydantic_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
+    async with start_engine(data_converter=PYDANTIC) as engine:
         yield engine
         await engine.nothing_left()
 
