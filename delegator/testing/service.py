@@ -22,9 +22,10 @@ from temporalio.exceptions import TimeoutError, TimeoutType
 from delegator.completion import mailbox
 from delegator.completion.failures import canceled_outcome, failed_outcome, failure_of
 from delegator.completion.retry import Retry
-from delegator.completion.runs import RunKey
+from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
 from delegator.contracts import Handler
+from delegator.runtime.backoff import Backoff
 from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
@@ -92,6 +93,8 @@ class Service:
         self._group = asyncio.TaskGroup()
         self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._runs = None if client is None else Runs(client, _pause)
+        self._is_stopping = False
         self._mine: set[Row] = set()
 
     @asynccontextmanager
@@ -239,7 +242,11 @@ class Service:
             task.add_done_callback(self._deliveries.discard)
 
     async def _signal(self, key: RunKey, rows: Sequence[Row]) -> None:
-        assert self._signals is not None
+        assert self._signals is not None and self._runs is not None
+        if any(row.cancel_requested for row in rows):
+            # A handler stops sooner than in production. Temporal would have the workflow task run again that has just
+            # asked for it, if it is to end the workflow and a signal comes in between.
+            await self._runs.workflow_task_ended(key, lambda: self._is_stopping)
         outcomes = [(row.job_id, row.outcome) for row in rows if row.outcome is not None]
         delivery = await self._signals.deliver(key, outcomes)
         for row in rows:
@@ -248,6 +255,7 @@ class Service:
                 del self.table.by_id[row.job_id]  # as its row is deleted in production
 
     async def _stop(self) -> None:
+        self._is_stopping = True
         for row in self._mine:
             row.stop_timer()
         if tasks := self._attempts.give_back():
@@ -261,3 +269,7 @@ class Service:
 
     def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._group.create_task(coroutine, context=self._context.copy())
+
+
+async def _pause(error: Exception, backoff: Backoff) -> None:
+    await backoff.sleep()
