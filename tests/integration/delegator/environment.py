@@ -230,6 +230,11 @@ class Environment:
             for row in await self.query("SELECT * FROM custom_task_dead_letter WHERE workflow_id = %s", workflow_id)
         ]
 
+    async def stored(self) -> list[Any]:
+        """Return what the database holds, and what the HTTP workers logged."""
+        letters = await self.query("SELECT * FROM custom_task_dead_letter")
+        return [*await self.rows(), *letters, self.logs()]
+
     async def unfinished(self) -> list[Any]:
         """Return what is known of all jobs that have not ended, but for their arguments."""
         return [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]

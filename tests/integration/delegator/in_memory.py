@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.worker import Worker
 
 from delegator import DelegatorPlugin, PluginOptions, Settings
+from delegator.contracts import collect_handlers
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.postgres.lease_keeper import holder_name
 from delegator.runtime.temporal_client import load_data_converter
 from delegator.testing import DelegatorTestPlugin, JobRecord, JobStatus
-from tests.integration.delegator import other_tasks, tasks
+from tests.integration.delegator import flows, other_tasks, tasks
 from tests.integration.delegator.environment import PATIENT, Environment, SeenDeadLetter, SeenJob
 
 
@@ -41,6 +46,22 @@ class InMemoryEnvironment(Environment):
         )
         self._plugins.append(plugin)
         return plugin
+
+    @asynccontextmanager
+    async def activity_worker(self) -> AsyncIterator[str]:
+        """Run an ordinary Temporal worker with the handlers as its activities: its task queue."""
+        task_queue = f"queue-{uuid.uuid4()}"
+        with ThreadPoolExecutor() as threads:
+            async with Worker(
+                self.client,
+                task_queue=task_queue,
+                workflows=flows.ALL,
+                activities=[handler.function for handler in collect_handlers([tasks]).values()],
+                activity_executor=threads,
+                default_heartbeat_throttle_interval=timedelta(milliseconds=100),
+                plugins=[self.plugin()],
+            ):
+                yield task_queue
 
     def records(self) -> list[JobRecord]:
         """Return every job that was enqueued."""
@@ -74,6 +95,9 @@ class InMemoryEnvironment(Environment):
 
     async def unfinished(self) -> list[Any]:
         return [job for job in self.records() if job.delivery is None]
+
+    async def stored(self) -> list[Any]:
+        return []
 
     async def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         raise AssertionError("this test is about PostgreSQL: mark it `postgres_only`")
