@@ -47,3 +47,8 @@ class TemporalError(DependencyError):
 
 class WireError(DelegatorError):
     """Bytes received from a peer do not follow the protocol."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for messages of one line."""
+    return str(error).strip().partition("\n")[0]

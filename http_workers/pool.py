@@ -296,4 +296,4 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
     with suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_LIMIT):
             await finisher.release(rest, lease.lease_id)
-            await finisher.drained()
+            await finisher.flush()

@@ -10,6 +10,7 @@ from temporalio.api.failure.v1 import Failure
 
 from delegator.completion.failures import failed_outcome
 from delegator.completion.retry import GiveUp, Retry, decide
+from delegator.postgres.dead_letters import Reason
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 
@@ -20,7 +21,7 @@ class FinalFailure:
 
     outcome: Outcome
     """What the workflow is told."""
-    dead: str | None
+    dead_letter_reason: Reason | None
     """Why the job becomes a dead letter; None: it does not."""
 
 
@@ -45,9 +46,9 @@ def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry
         identity=identity,
         retry_state=decision.retry_state,
     )
-    dead = ended.dead
-    if dead is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
-        dead = "attempts_exhausted"
-    if dead is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
-        dead = "non_retryable"  # nobody else will ever hear of it
-    return FinalFailure(outcome, dead)
+    reason = ended.dead_letter_reason
+    if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
+        reason = Reason.ATTEMPTS_EXHAUSTED
+    if reason is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
+        reason = Reason.NON_RETRYABLE
+    return FinalFailure(outcome, reason)

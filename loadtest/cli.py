@@ -11,8 +11,7 @@ import psycopg
 import typer
 from temporalio.service import RPCError
 
-from delegator.errors import ConfigurationError, DelegatorError, DependencyError
-from delegator.postgres.connections import first_line
+from delegator.errors import ConfigurationError, DelegatorError, DependencyError, first_line
 from loadtest.bench import command as bench
 from loadtest.bench import idle
 from loadtest.bulk import command as bulk

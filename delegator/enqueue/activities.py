@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import orjson
+from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import MAX_INPUT_BYTES, arguments_too_large, canceled_outcome, refused_outcome
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
@@ -64,7 +65,7 @@ class _Terms:
     """The lease that the row is to name."""
     options: str | None
     """The `options` column: what the worker needs, without what only the enqueueing side does."""
-    due_ms: int | None
+    deadline_ms: int | None
     """Milliseconds until the job times out, unless it is finished (or started) by then."""
 
 
@@ -165,7 +166,7 @@ class DelegatorActivities:
             if codec is not None:
                 data = await encode_payloads(data, codec)
             if len(data) > MAX_INPUT_BYTES:
-                error = arguments_too_large(spec.type, len(data))
+                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
                 refused[position] = refused_outcome(
                     error, parts.converter, job_id=job_id, job_type=spec.type, identity=holder_name()
                 )
@@ -186,7 +187,7 @@ class DelegatorActivities:
                         workflow_id,
                         run_id,
                         None,
-                        agreed.due_ms,
+                        agreed.deadline_ms,
                         agreed.waiter_id,
                         None,
                         0,
@@ -240,7 +241,7 @@ class DelegatorActivities:
     ) -> None:
         """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal.
 
-        Those of refused jobs have no rows, and are always told.
+        Refused jobs have no rows, so their outcomes always stay in the reply.
         """
         left = beyond_limit(outcomes, refused, limit)
         for position in left:
@@ -275,12 +276,12 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit: int)
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
     options = spec.options or {}
-    wait = parts.policy.wait_for(spec.type, options.get("inline_wait_ms"), parts.waiter.waiting)
-    kept = {key: value for key, value in options.items() if key != "inline_wait_ms"}
-    due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := options.get(key))]
+    wait = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
+    kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
+    due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         wait=wait,
         waiter_id=parts.lease.lease_id if wait else None,
         options=orjson.dumps(kept).decode() if kept else None,
-        due_ms=min(due, default=None),
+        deadline_ms=min(due, default=None),
     )

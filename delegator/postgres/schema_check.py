@@ -11,8 +11,8 @@ from delegator_schema.queues import queue_publication, queue_table
 from psycopg.rows import TupleRow
 
 from delegator.config import Settings
-from delegator.errors import DatabaseError, SchemaError
-from delegator.postgres.connections import connect, first_line
+from delegator.errors import DatabaseError, SchemaError, first_line
+from delegator.postgres.connections import connect
 
 # A column too many does no harm: that is what an older release sees while a newer one is rolled out.
 _CHECK = """

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
-from delegator.postgres.queue_republish import UNCLAIMED, republish_statement
+from delegator.postgres.queue_republish import published_before_statement
 from delegator.relay import catalog
 from delegator.relay.catalog import Connection, History
 from delegator.relay.ingest import Ingest
@@ -189,8 +188,7 @@ class Follower:
         A relay that dies before the end of this leaves a sound slot, and the rest of the gap to the sweeper: workers
         that find the stream empty tell it so.
         """
-        condition = sql.SQL("{} AND published_at < %(before)s").format(UNCLAIMED)
-        statement = republish_statement(self._feed.table, condition)
+        statement = published_before_statement(self._feed.table)
         parameters = {"before": before, "limit": self._options.republish_batch}
         rows, total = self._options.republish_batch, 0
         async with self._connect() as connection:

@@ -13,8 +13,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import KeepAliveConfig, RPCError
 
-from delegator.errors import ConfigurationError, TemporalError
-from delegator.postgres.connections import first_line
+from delegator.errors import ConfigurationError, TemporalError, first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from delegator_schema.options import INLINE_WAIT_MS
 from temporalio import activity
 from temporalio.common import RawValue
 
-from delegator.completion.failures import MAX_INPUT_BYTES, arguments_too_large, refused_outcome
+from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.policy import InlinePolicy
 from delegator.testing.engine import InMemoryEngine
@@ -65,9 +66,9 @@ class InMemoryActivities:
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
-                known = None  # its row is gone in production
+                known = None  # in production its row is gone
             rows[position] = row = known or new
-            asked_ms = (wanted.jobs[position].spec.options or {}).get("inline_wait_ms")
+            asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
             seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
             if seconds[position] and row.outcome is None:
                 row.waiter = wait
@@ -78,7 +79,7 @@ class InMemoryActivities:
         waited = [rows[position] for position in rows if rows[position].waiter is wait]
         if waited:
             await self._wait(wait, waited, max(seconds.values()))
-        outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome and not row.delivery}
+        outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
         left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
             del outcomes[position]
@@ -111,12 +112,12 @@ class InMemoryActivities:
             job_id = own_id or generated_job_id(run_id, sequence)
             data = await encode_payloads(plain, converter.payload_codec)
             if len(data) > MAX_INPUT_BYTES:
-                error = arguments_too_large(spec.type, len(data))
+                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
                 refused[position] = refused_outcome(
                     error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
                 )
                 continue
-            options = {key: value for key, value in (spec.options or {}).items() if key != "inline_wait_ms"}
+            options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, overload
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
-from delegator.completion.failures import MAX_INPUT_BYTES, arguments_too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DEFAULT_OPTIONS, DelegatedType, JobOptions, collect_types, delegated_type
 from delegator.errors import ConfigurationError
 from delegator.testing.handlers import Fakes, handlers_of
@@ -197,7 +197,7 @@ class InMemoryEngine:
             options=encode_options(asked.over(declared.options)),
         )
         if len(row.input) > MAX_INPUT_BYTES:
-            raise arguments_too_large(declared.name, len(row.input))
+            raise too_large(f"the input of {declared.name}", len(row.input), MAX_INPUT_BYTES)
         row.waiter = waiter = InlineWait()
         waiter.add()
         self._table.add(row)

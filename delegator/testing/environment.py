@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar, TypeVarTuple, overload
 
-import orjson
 from prometheus_client import CollectorRegistry
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
@@ -18,8 +16,7 @@ from temporalio.converter import DataConverter
 
 from delegator.contracts import DEFAULT_OPTIONS, Handler, JobOptions, collect_handlers
 from delegator.errors import ConfigurationError
-from delegator.postgres.queue_table import Claimed
-from delegator.testing.rows import WatchedJob
+from delegator.testing.rows import Row, WatchedJob
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_options
 from delegator.wire.values import ValueConverter, is_default
@@ -132,28 +129,21 @@ class JobEnvironment:
     async def _claim(self, handler: Handler, args: Sequence[Any]) -> WatchedJob:
         codec = self._converter.payload_codec
         details = Payloads(payloads=self._converter.payload_converter.to_payloads(self._heartbeat_details))
-        options = encode_options(self._options.over(handler.type.options)) or {}
-        return WatchedJob(
-            Claimed(
-                job_id=self._job_id,
-                fencing_token=1,
-                attempt=self._attempt,
-                job_type=handler.type.name,
-                input=await encode_payloads(self._values.encode(args), codec) or None,
-                header=None,
-                options=orjson.dumps(options).decode() if options else None,
-                namespace=None,
-                workflow_id=self._workflow_id,
-                run_id=self._run_id,
-                task_token=None,
-                enqueued_at=time.time(),
-                heartbeat_details=await encode_payloads(details.SerializeToString(), codec) or None,
-                cancel_requested=self._cancel_requested,
-                has_waiter=False,
-                deadline_ms=options.get("schedule_to_close_ms"),
-                waited=0.0,
-            )
+        data = self._values.encode(args)
+        row = Row(
+            job_id=self._job_id,
+            job_type=handler.type.name,
+            queue=handler.type.queue,
+            input=await encode_payloads(data, codec),
+            plain_input=data,
+            options=encode_options(self._options.over(handler.type.options)),
+            workflow_id=self._workflow_id,
+            run_id=self._run_id,
+            attempt=self._attempt - 1,
+            heartbeat_details=await encode_payloads(details.SerializeToString(), codec) or None,
+            cancel_requested=self._cancel_requested,
         )
+        return row.claim()
 
     async def _attempt_of(self, runner: AttemptRunner, job: WatchedJob) -> Ended:
         self._loop = asyncio.get_running_loop()

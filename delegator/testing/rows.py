@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -111,9 +112,9 @@ class Row:
     def due_at(self) -> float | None:
         """Return when the job times out by the monotonic clock; None: never."""
         options = self.options or {}
-        keys = ["schedule_to_close_ms"]
+        keys = [SCHEDULE_TO_CLOSE_MS]
         if not self.attempt:
-            keys.append("schedule_to_start_ms")
+            keys.append(SCHEDULE_TO_START_MS)
         due_ms = [options[key] for key in keys if options.get(key)]
         return self.started + min(due_ms) / 1000 if due_ms else None
 
@@ -139,7 +140,7 @@ class Row:
                 cancel_requested=self.cancel_requested,
                 has_waiter=self.waiter is not None,
                 deadline_ms=None if due_at is None else int((due_at - time.monotonic()) * 1000),
-                waited=0.0,
+                waited_seconds=0.0,
             )
         )
 

@@ -17,14 +17,15 @@ from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutError, TimeoutType
+from temporalio.exceptions import TimeoutType
 
 from delegator.completion import mailbox
-from delegator.completion.failures import canceled_outcome, failed_outcome, failure_of
+from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
 from delegator.contracts import Handler
+from delegator.postgres.dead_letters import Reason
 from delegator.runtime.backoff import Backoff
 from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
@@ -146,6 +147,8 @@ class Service:
                 row.waiter = None
                 row.resolve(canceled)
                 row.delivery = Delivery.INLINE
+                self._mine.discard(row)
+                del self.table.by_id[job_id]
                 removed[job_id] = canceled
             else:
                 row.cancel_requested = row.job.cancel_requested = True
@@ -177,7 +180,7 @@ class Service:
                 await self._retry(row, job, ended.failure, verdict.delay)
             else:
                 self._note(row, job, ended, None)
-                row.dead_letter = verdict.dead
+                row.dead_letter = verdict.dead_letter_reason
                 self._resolve(row, verdict.outcome)
 
     async def _retry(self, row: Row, job: WatchedJob, failure: Failure, delay: timedelta) -> None:
@@ -208,14 +211,12 @@ class Service:
 
     def _time_out(self, row: Row) -> None:
         """End a job that nobody took in time."""
-        kind = TimeoutType.SCHEDULE_TO_CLOSE if row.attempt else TimeoutType.SCHEDULE_TO_START
-        name = "ScheduleToClose" if row.attempt else "ScheduleToStart"
-        error = TimeoutError(f"activity {name} timeout", type=kind, last_heartbeat_details=[])
-        failure = failure_of(error, self.converter)
+        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if row.attempt else TimeoutType.SCHEDULE_TO_START
+        failure = timed_out(timeout_type, self.converter)
         if row.last_failure is not None:
             failure.cause.CopyFrom(row.last_failure)
         if row.workflow_id is None:
-            row.dead_letter = "timed_out"
+            row.dead_letter = Reason.TIMED_OUT
         outcome = failed_outcome(
             failure,
             job_id=row.job_id,

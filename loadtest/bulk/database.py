@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import conninfo, sql
 
-from delegator.errors import DatabaseError
-from delegator.postgres.connections import connect, first_line
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres.connections import connect
 
 SAFETY: Final = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 """PostgreSQL's settings that decide what a commit is worth."""

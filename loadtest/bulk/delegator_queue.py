@@ -88,7 +88,7 @@ class DelegatorQueue(Contender):
                 workflow_id=None,
                 run_id=None,
                 task_token=None,
-                due_ms=None,
+                deadline_ms=None,
                 waiter_id=None,
             )
 

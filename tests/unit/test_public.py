@@ -13,6 +13,7 @@ import delegator
 import delegator.dev
 import delegator.migrate
 import delegator.relay
+import delegator.testing
 import http_workers
 from delegator import errors
 
@@ -24,6 +25,10 @@ EXPORTS = {
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
+    delegator.testing: (
+        "AttemptRecord", "AttemptStatus", "DelegatorTestPlugin", "Delivery", "InMemoryEngine", "JobEnvironment",
+        "JobRecord", "JobStatus", "run_handler",
+    ),
 }  # fmt: skip
 
 

@@ -155,11 +155,10 @@ class Environment:
     async def activity_worker(self) -> AsyncIterator[str]:
         """Run the delegator's activity worker beside a worker that only runs workflows; their task queue."""
         url = self.settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in self.settings.queues]
         async with (
             self.worker() as task_queue,
             connection_pool(url, application_name="test activity worker", size=2) as pool,
-            Enqueuer(pool, tables, self.client.namespace) as enqueuer,
+            Enqueuer(pool, [QueueTable(queue) for queue in self.settings.queues], self.client.namespace) as enqueuer,
             activity_worker(self.client, task_queue, collect_types([tasks]).values(), enqueuer),
         ):
             yield task_queue
@@ -286,11 +285,10 @@ class Environment:
         url = self.settings.database_url.get_secret_value()
         sender = SignalSender(self.client, identity="sweeper")
         converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())
-        tables = [QueueTable(queue) for queue in self.settings.queues]
         options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
         async with connection_pool(url, application_name="test sweeper", size=1) as pool:
             signaller = Signaller(
-                tables,
+                self.settings.queues,
                 pool=pool,
                 signals=sender,
                 codec=converter.payload_codec,
@@ -298,10 +296,15 @@ class Environment:
                 interval=options.full_interval,
             )
             sweeper = Sweeper(
-                tables, signaller=signaller, converter=converter, identity="sweeper", metrics=metrics, options=options
+                self.settings.queues,
+                signaller=signaller,
+                converter=converter,
+                identity="sweeper",
+                metrics=metrics,
+                options=options,
             )
-            leadership = Elector(url, lambda leads: None)
-            task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
+            elector = Elector(url, lambda leads: None)
+            task = asyncio.create_task(elector.run(sweeper.run), name="sweeper")
             try:
                 yield
             finally:

@@ -48,6 +48,14 @@ class InMemoryEnvironment(Environment):
         return plugin
 
     @asynccontextmanager
+    async def http_worker(self, *arguments: str, **options: Any) -> AsyncIterator[Any]:
+        """Run jobs from now on: the engine has the handlers of all modules and all queues."""
+        self._runs_jobs = True
+        for plugin in self._plugins:
+            plugin.engine.resume()
+        yield None
+
+    @asynccontextmanager
     async def activity_worker(self) -> AsyncIterator[str]:
         """Run an ordinary Temporal worker with the handlers as its activities: its task queue."""
         task_queue = f"queue-{uuid.uuid4()}"
@@ -122,9 +130,13 @@ def directory_of_handlers() -> Iterator[Path]:
 
 @asynccontextmanager
 async def in_memory_environment(
-    temporal: TemporalServer, *, data_converter: str | None = None, http_worker: bool = True
+    temporal: TemporalServer,
+    *,
+    queues: tuple[str, ...] = (),
+    data_converter: str | None = None,
+    http_worker: bool = True,
 ) -> AsyncIterator[Environment]:
-    """Use the testing engine; without an HTTP worker, one that runs no jobs."""
+    """Use the testing engine, which serves every queue; without an HTTP worker, one that runs no jobs."""
     client = await Client.connect(
         temporal.address,
         namespace=NAMESPACE,

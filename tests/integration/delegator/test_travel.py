@@ -12,7 +12,6 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
-from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import flows
 from tests.integration.delegator.conftest import StartEngine
 from tests.integration.delegator.environment import (
@@ -23,10 +22,8 @@ from tests.integration.delegator.environment import (
     SIGNALLED,
     TASKS,
     Environment,
-    environment,
     eventually,
 )
-from tests.support import Databases
 
 MARKER = EventType.EVENT_TYPE_MARKER_RECORDED
 SIGNAL = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -188,10 +185,8 @@ async def test_workflows_share_one_engine(engine: Environment, inline_queue: str
         assert engine.ledger(handle.id) == [("started", 1)] * 3
 
 
-async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(
-    databases: Databases, temporal: TemporalServer
-):
-    async with environment(databases, temporal, queues=("default", "other"), http_worker=False) as engine:
+async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(start_engine: StartEngine):
+    async with start_engine(queues=("default", "other"), http_worker=False) as engine:
         modules = (TASKS, OTHER_TASKS)
         async with (
             engine.http_worker(modules=modules),

@@ -170,7 +170,7 @@ async def test_serve_gives_up_the_leadership(database: Database, temporal: Tempo
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 0 and b"delegator_stopped" in errors and b"Traceback" not in errors, errors
+    assert process.returncode == 0 and b"maintenance_stopped" in errors and b"Traceback" not in errors, errors
 
     async def unlocked() -> bool:
         async with await psycopg.AsyncConnection.connect(database.url) as db:

@@ -68,7 +68,7 @@ class Morgue:
             workflow_id=workflow_id,
             run_id=workflow_id and RUN,
             task_token=None,
-            due_ms=None,
+            deadline_ms=None,
             waiter_id=None,
         )
         await table.insert(self.connection, "ns", [job])

@@ -42,6 +42,7 @@ class Project:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.directory / "schema"),
             "ATLAS_URL": f"{url}&search_path=public" if url else "",
             "ATLAS_DEV_URL": self._server.dev_url,
         }
@@ -106,8 +107,10 @@ def test_the_models_hold_nothing_that_migrations_lack(project: Project) -> None:
 
 
 def test_a_changed_model_is_noticed(project: Project) -> None:
-    models = project.directory / "schema" / "models.py"
-    models.write_text(models.read_text().replace("    job_type:", "    extra: Mapped[int | None]\n    job_type:", 1))
+    columns = project.directory / "schema" / "delegator_schema" / "columns.py"
+    declared = 'Column("cancel_requested"'
+    extra = 'Column("extra", "integer", "For this test.", nullable=True),'
+    columns.write_text(columns.read_text().replace(declared, f"{extra} {declared}", 1))
 
     project.migrate("diff", "extra")
 

@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
             if activity.wanted:
                 self._given_up(activity, data)
         world.activities = [activity for activity in world.activities if activity not in dead]
-        world.delegators[number] = world.granted("delegator")
+        world.delegators[number] = world.granted("enqueuer")
 
 
 def come_to_an_end(world: Actors) -> None:
@@ -254,7 +254,7 @@ def _one_round(world: Actors) -> None:
         world.do(world.end_wait(activity, recorded=True))
     world.time_passes()
     for worker in world.workers:
-        world.worker_renews(worker, drained=True)
+        world.worker_renews(worker, stream_empty=True)
     for sweep in (world.sweep_leases, world.republish_unknown, world.republish_retries, world.republish_undelivered):
         world.do(sweep())
     for worker in world.workers:

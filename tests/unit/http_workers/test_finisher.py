@@ -80,7 +80,7 @@ async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
         finisher.add(ended(job_id, data))
     running = asyncio.create_task(finisher.run())
     async with asyncio.timeout(5):
-        await finisher.drained()
+        await finisher.flush()
     running.cancel()
     await asyncio.wait([running])
     assert sorted(table.settled) == ["a", "c"]
