@@ -95,7 +95,7 @@ class Service:
         self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._runs = None if client is None else Runs(client, _pause)
-        self._is_stopping = False
+        self._is_stopping = self._has_stopped = False
         self._mine: set[Row] = set()
 
     @asynccontextmanager
@@ -125,6 +125,9 @@ class Service:
         loop = asyncio.get_running_loop()
         row.stop_timer()
         self._mine.add(row)
+        if self._is_stopping:
+            row.status = JobStatus.WAITING
+            return
         if self.table.is_paused:
             row.status = JobStatus.WAITING
             due_at = row.due_at()
@@ -165,8 +168,8 @@ class Service:
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
 
     async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
-        row.job = None
         if ended.result is None and ended.failure is None:
+            row.job = None
             row.attempt -= 1  # broken off because the worker stops: it does not count
             row.status = JobStatus.WAITING
             self._note(row, job, ended, None)
@@ -184,17 +187,17 @@ class Service:
                 self._resolve(row, verdict.outcome)
 
     async def _retry(self, row: Row, job: WatchedJob, failure: Failure, delay: timedelta) -> None:
-        row.status = JobStatus.BACKING_OFF
-        row.last_failure = failure
         if job.details is not None:
             details = Payloads(payloads=job.details).SerializeToString()
             row.heartbeat_details = await encode_payloads(details, self.converter.payload_codec)
+        row.job = None
+        row.status = JobStatus.BACKING_OFF
+        row.last_failure = failure
         seconds = 0.0 if row.cancel_requested else delay.total_seconds()
         if self._skip_retry_delays:
             row.started -= max(0.0, seconds - _SKIPPED_DELAY)
             seconds = min(seconds, _SKIPPED_DELAY)
-        if row.outcome is None:  # it may have been canceled while the codec worked
-            row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
+        row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
 
     def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
         payloads, failures = self.converter.payload_converter, self.converter.failure_converter
@@ -227,6 +230,7 @@ class Service:
         self._resolve(row, outcome)
 
     def _resolve(self, row: Row, outcome: Outcome) -> None:
+        row.job = None
         row.resolve(outcome)
         self._mine.discard(row)
         if row.waiter is not None:
@@ -237,6 +241,8 @@ class Service:
     def _deliver(self) -> None:
         """Signal what has gathered within one turn of the event loop."""
         outbox, self._outbox = self._outbox, defaultdict(list)
+        if self._has_stopped:
+            return
         for key, rows in outbox.items():
             task = self._create_task(self._signal(key, rows))
             self._deliveries.add(task)
@@ -266,6 +272,7 @@ class Service:
             await asyncio.sleep(0)  # what has just ended is in the outbox
             if self._deliveries:
                 await asyncio.wait(self._deliveries, timeout=_STOP_LIMIT)
+            self._has_stopped = True
             await self._signals.close()
 
     def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

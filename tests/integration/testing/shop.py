@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from temporalio import workflow
+from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
@@ -33,6 +33,11 @@ async def pack(item: int) -> int:
 async def ship(order: str) -> None:
     heartbeat("waits for the van")
     await asyncio.Event().wait()
+
+
+@delegated
+async def in_activity() -> bool:
+    return activity.in_activity()
 
 
 @contract()
@@ -82,6 +87,15 @@ class Shipping:
     @workflow.signal
     def stop(self) -> None:
         self.shipment.cancel()
+
+
+@workflow.defn
+class Asking:
+    """Asks where its handler runs."""
+
+    @workflow.run
+    async def run(self) -> bool:
+        return await delegate(in_activity)
 
 
 @workflow.defn

@@ -22,7 +22,7 @@ from tests.integration.testing import shop
 
 SIGNALLED = PluginOptions(inline_wait=timedelta(0))
 PATIENT = PluginOptions(inline_wait=timedelta(seconds=8))
-WORKFLOWS: Any = [shop.Order, shop.DropIn, shop.Shipping, shop.Packing]
+WORKFLOWS: Any = [shop.Order, shop.DropIn, shop.Shipping, shop.Packing, shop.Asking]
 
 
 def plugin_of(options: PluginOptions = PATIENT, **arguments: Any) -> tuple[DelegatorTestPlugin, AsyncMock]:
@@ -152,6 +152,13 @@ async def test_orphan(temporal_client: Client, task_queue: str):
             return plugin.engine.jobs[0].delivery is Delivery.ORPHANED
 
         await eventually(orphaned)
+
+
+async def test_handler_is_in_no_activity(temporal_client: Client, task_queue: str):
+    """As in a worker: it does not find the local activity that enqueued it."""
+    plugin, _ = plugin_of()
+    async with worker(temporal_client, task_queue, plugin):
+        assert await temporal_client.execute_workflow(shop.Asking.run, id=task_queue, task_queue=task_queue) is False
 
 
 async def test_environment_is_not_read(temporal_client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch):

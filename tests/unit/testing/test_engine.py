@@ -8,10 +8,9 @@ from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from temporalio import activity
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType
 
-from delegator import JobOptions, current_job, delegated
+from delegator import JobOptions, current_job
 from delegator.errors import ConfigurationError
 from delegator.testing import AttemptStatus, InMemoryEngine, JobStatus
 from tests.unit.testing import handlers
@@ -133,17 +132,6 @@ async def test_contract_needs_fake():
         error = await failure(engine, handlers.elsewhere, Point(1, 2))
         assert engine.jobs[0].dead_letter == "unknown_type"
     assert isinstance(error.cause, ApplicationError) and error.cause.type == "UnknownActivityType"
-
-
-async def test_handler_is_in_no_activity():
-    """As in a worker: only functions declared over `@activity.defn` find Temporal's context."""
-
-    @delegated
-    async def asks() -> bool:
-        return activity.in_activity()
-
-    async with InMemoryEngine([asks]) as engine:
-        assert await engine.run(asks) is False
 
 
 async def test_end_breaks_off():
