@@ -15,15 +15,18 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
-from delegator.contracts import collect_types
+from delegator.contracts import Source, collect_types, opened_resources
+from delegator.contracts.collect import declarations_in, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
+from delegator.errors import ConfigurationError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
+from delegator.runtime.connection_state import ConnectionState
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 
@@ -59,19 +62,22 @@ class DelegatorPlugin(SimplePlugin):
 
     def __init__(
         self,
-        delegated: Iterable[ModuleType | Callable[..., Any]] = (),
+        delegated: Iterable[Source] = (),
         *,
         settings: Settings | None = None,
         options: PluginOptions | None = None,
         intercept: bool | None = None,
+        resources: Iterable[Source] = (),
     ) -> None:
         """Prepare the plugin; nothing is connected yet.
 
         Args:
-            delegated: delegated functions, or modules that hold them; needed for `intercept`.
+            delegated: delegated functions, modules that hold them, or what `existing_activities` returns; needed for
+                `intercept`.
             settings: where the servers are; by default read from the environment.
             options: how to delegate.
             intercept: short for `PluginOptions(intercept=...)`.
+            resources: resources, or modules that hold them, that the worker's own activities use.
 
         Raises:
             ConfigurationError: a setting or a declaration is wrong.
@@ -81,13 +87,30 @@ class DelegatorPlugin(SimplePlugin):
             options = dataclasses.replace(options, intercept=intercept)
         self._options = options
         self._settings = settings or Settings.load()
-        self._types = collect_types(delegated)
+        sources = list(delegated)
+        for source in sources:
+            if isinstance(source, ModuleType) and not declarations_in(source):
+                raise ConfigurationError(
+                    f"the module {source.__name__} declares no delegated activity type: decorate a function with "
+                    "@delegated, or give existing_activities(...) for its activities as they are"
+                )
+        self._types = collect_types(sources)
+        self._resources = resources_in(resources)
+        self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
         self._busyness = Busyness(options.gather)
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
         )
+
+    def watch_database(self, state: ConnectionState) -> None:
+        """Have the health of the connection to PostgreSQL noted there. For a process with a health server.
+
+        Args:
+            state: told about it while a worker runs.
+        """
+        self._database_state = state
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
@@ -113,7 +136,7 @@ class DelegatorPlugin(SimplePlugin):
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
         """Open the connections around the worker's run; see the base class."""
         client = worker.client
-        async with self._running(client.data_converter, client.namespace):
+        async with self._running(client.data_converter, client.namespace), opened_resources(self._resources):
             await next(worker)
 
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
@@ -139,7 +162,9 @@ class DelegatorPlugin(SimplePlugin):
                     by_key=True,
                 )
             )
-            lease = await stack.enter_async_context(LeaseKeeper(url, "enqueuer", duration=settings.lease))
+            lease = await stack.enter_async_context(
+                LeaseKeeper(url, "enqueuer", duration=settings.lease, state=self._database_state)
+            )
             waiter = await stack.enter_async_context(
                 InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
             )

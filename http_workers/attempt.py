@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from temporalio.api.failure.v1 import Failure
@@ -20,7 +23,7 @@ from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
-from http_workers.activity_context import run_as_activity
+from http_workers.activity_context import activity_environment
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
@@ -60,7 +63,12 @@ class AttemptRunner:
     """Runs attempts with the handlers of this worker."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], converter: DataConverter, queue: str, metrics: WorkerMetrics
+        self,
+        handlers: Mapping[str, Handler],
+        converter: DataConverter,
+        queue: str,
+        metrics: WorkerMetrics,
+        threads: Executor | None = None,
     ) -> None:
         """Prepare the runner.
 
@@ -69,8 +77,10 @@ class AttemptRunner:
             converter: decodes arguments, encodes results and failures.
             queue: the queue served.
             metrics: this process's series.
+            threads: runs handlers that are plain functions; None: the event loop's default executor.
         """
         self._handlers = handlers
+        self._threads = threads
         self._converter = converter
         self._codec = converter.payload_codec
         self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
@@ -145,8 +155,16 @@ class AttemptRunner:
 
     async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
         if handler.type.is_activity:
-            return await run_as_activity(handler, args, job, current.context, self._converter.payload_converter)
-        return await asyncio.to_thread(handler.function, *args)
+            environment = activity_environment(job, current.context, self._converter.payload_converter)
+            if handler.is_async:
+                return await environment.run(handler.function, *args)
+            return await self._in_thread(environment.run, handler.function, *args)
+        return await self._in_thread(handler.function, *args)
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Like `asyncio.to_thread`, in the worker's own threads."""
+        call = partial(copy_context().run, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def broken_off(self, job: Job, error: BaseException) -> Ended:
         """Return how an attempt ended that a cancellation of its task broke off.

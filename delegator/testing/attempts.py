@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,7 @@ class Attempts:
         handlers: Mapping[str, Handler],
         converter: DataConverter,
         create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        threads: Executor,
     ) -> None:
         """Prepare.
 
@@ -35,10 +37,12 @@ class Attempts:
             handlers: by delegated activity type.
             converter: the client's data converter.
             create_task: starts a task of the engine.
+            threads: runs handlers that are plain functions.
         """
         self._handlers = handlers
         self._converter = converter
         self._create_task = create_task
+        self._threads = threads
         self._limits = TypeLimits(handlers, most_waiting=_NO_LIMIT)
         self._runners: dict[str, AttemptRunner] = {}
         self._running: set[Job] = set()
@@ -86,7 +90,8 @@ class Attempts:
         runner = self._runners.get(queue)
         if runner is None:
             metrics = WorkerMetrics(CollectorRegistry())
-            runner = self._runners[queue] = AttemptRunner(self._handlers, self._converter, queue, metrics)
+            runner = AttemptRunner(self._handlers, self._converter, queue, metrics, self._threads)
+            self._runners[queue] = runner
         return runner
 
 

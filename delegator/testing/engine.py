@@ -5,16 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import ModuleType, TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, overload
+from types import TracebackType
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
-from delegator.contracts import DEFAULT_OPTIONS, DelegatedType, JobOptions, collect_types, delegated_type
+from delegator.contracts import DelegatedType, JobOptions, Source, TypeOptions, collect_types, delegated_type
 from delegator.errors import ConfigurationError
-from delegator.testing.handlers import Fakes, handlers_of
+from delegator.testing.handlers import Fakes, Provided, declared_in, resources_of
 from delegator.testing.records import Delivery, JobRecord, JobStatus
 from delegator.testing.rows import InlineWait, Row
 from delegator.testing.service import JobTable, Service
@@ -39,9 +39,10 @@ class InMemoryEngine:
 
     def __init__(
         self,
-        delegated: Iterable[ModuleType | Callable[..., Any]] = (),
+        delegated: Iterable[Source] = (),
         *,
         fakes: Fakes | None = None,
+        resources: Provided | None = None,
         data_converter: DataConverter | None = None,
         skip_retry_delays: bool = True,
         paused: bool = False,
@@ -49,9 +50,10 @@ class InMemoryEngine:
         """Prepare the engine; nothing runs yet.
 
         Args:
-            delegated: delegated functions, or modules that hold them.
-            fakes: what runs in place of some of them; keys are declared functions or names of types. A contract,
+            delegated: what an `HttpWorker` is given: modules, functions, objects, resources.
+            fakes: what runs in place of some handlers; keys are declared functions or names of types. A contract,
                 whose handler is elsewhere, needs one.
+            resources: values of resources; the other ones are opened when the engine starts, as in a worker.
             data_converter: converts arguments and results; behind a Temporal worker its client's does.
             skip_retry_delays: begin the next attempt at once. The job's deadline comes nearer by what was skipped, so
                 that as many attempts are made as in production. False: wait as production does.
@@ -61,9 +63,10 @@ class InMemoryEngine:
             ConfigurationError: a declaration or a fake is wrong.
         """
         delegated = list(delegated)
-        self._handlers = handlers_of(delegated, fakes)
+        self._declared = declared_in(delegated, fakes)
+        self._provided = resources or {}
         self._types = collect_types(delegated)
-        self._types.update({name: handler.type for name, handler in self._handlers.items()})
+        self._types.update({name: handler.type for name, handler in self._declared.handlers.items()})
         self._converter = data_converter or DataConverter.default
         self._skip_retry_delays = skip_retry_delays
         self._table = JobTable(is_paused=paused)
@@ -90,19 +93,21 @@ class InMemoryEngine:
         """
         if client is not None:
             self._converter = client.data_converter
-        service = Service(
-            self._table,
-            self._handlers,
-            self._converter,
-            client=client,
-            skip_retry_delays=self._skip_retry_delays,
-        )
-        async with service.serving():
-            self._services.append(service)
-            try:
-                yield
-            finally:
-                self._services.remove(service)
+        # Opened first: the handlers' tasks have the context in which the service is made.
+        async with resources_of(self._declared, self._provided):
+            service = Service(
+                self._table,
+                self._declared.handlers,
+                self._converter,
+                client=client,
+                skip_retry_delays=self._skip_retry_delays,
+            )
+            async with service.serving():
+                self._services.append(service)
+                try:
+                    yield
+                finally:
+                    self._services.remove(service)
         if self._services:
             self.service.take_abandoned()
 
@@ -154,28 +159,29 @@ class InMemoryEngine:
     async def run(
         self,
         function: Callable[[*Ts], Awaitable[R]],
+        /,
         *args: *Ts,
-        options: JobOptions | None = None,
         job_id: str | None = None,
+        **options: Unpack[TypeOptions],
     ) -> R: ...
     @overload
     async def run(
-        self, function: Callable[[*Ts], R], *args: *Ts, options: JobOptions | None = None, job_id: str | None = None
+        self, function: Callable[[*Ts], R], /, *args: *Ts, job_id: str | None = None, **options: Unpack[TypeOptions]
     ) -> R: ...
     @overload
     async def run(
-        self, function: str, *args: Any, options: JobOptions | None = None, job_id: str | None = None
+        self, function: str, /, *args: Any, job_id: str | None = None, **options: Unpack[TypeOptions]
     ) -> Any: ...
     async def run(  # type: ignore[misc]  # mypy does not see that Any takes every *Ts
-        self, function: Any, *args: Any, options: JobOptions | None = None, job_id: str | None = None
+        self, function: Any, /, *args: Any, job_id: str | None = None, **options: Unpack[TypeOptions]
     ) -> Any:
         """Run one job to its end, retries included, and return its result.
 
         Args:
             function: a declared function, or the name of a delegated activity type.
             args: the handler's arguments.
-            options: what the job asks of its execution, over what the type says.
             job_id: its id; by default a new one.
+            options: what the job asks of its execution, over what the type says; the keywords of `delegated`.
 
         Raises:
             temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.
@@ -183,8 +189,8 @@ class InMemoryEngine:
             ConfigurationError: `function` is not declared, an option is out of range, or the engine does not run.
         """
         service = self.service
-        declared = self._declared(function)
-        asked = options or DEFAULT_OPTIONS
+        declared = self._type(function)
+        asked = JobOptions(**options)
         asked.validate(declared.name)
         values = ValueConverter(service.converter.payload_converter, is_default=is_default(service.converter))
         data = values.encode(args)
@@ -211,7 +217,7 @@ class InMemoryEngine:
         results = values.decode(row.outcome.body, None if declared.return_type is None else [declared.return_type])
         return results[0] if results else None
 
-    def _declared(self, function: Callable[..., Any] | str) -> DelegatedType:
+    def _type(self, function: Callable[..., Any] | str) -> DelegatedType:
         if not isinstance(function, str):
             return delegated_type(function)
         declared = self._types.get(function)

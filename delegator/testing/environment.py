@@ -7,15 +7,17 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from prometheus_client import CollectorRegistry
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 
-from delegator.contracts import DEFAULT_OPTIONS, Handler, JobOptions, collect_handlers
+from delegator.contracts import Handler, JobOptions, TypeOptions, collect_handlers, existing_activities
+from delegator.contracts.types import declaration_of
 from delegator.errors import ConfigurationError
+from delegator.testing.handlers import Provided, provide_all
 from delegator.testing.rows import Row, WatchedJob
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_options
@@ -47,8 +49,9 @@ class JobEnvironment:
         heartbeat_details: Sequence[Any] = (),
         workflow_id: str | None = "test-workflow",
         run_id: str | None = "test-run",
-        options: JobOptions | None = None,
+        resources: Provided | None = None,
         data_converter: DataConverter | None = None,
+        **options: Unpack[TypeOptions],
     ) -> None:
         """Describe the job whose attempts are run.
 
@@ -58,15 +61,17 @@ class JobEnvironment:
             heartbeat_details: what the previous attempt said in its last heartbeat.
             workflow_id: the workflow that waits; None: none does.
             run_id: its run.
-            options: what the job asks of its execution, over what its type says; timeouts, for example.
+            resources: values of the resources that the handler uses.
             data_converter: converts arguments and results; by default Temporal's default.
+            options: what the job asks of its execution, over what its type says; the keywords of `delegated`.
         """
         self._job_id = job_id
         self._attempt = attempt
         self._heartbeat_details = heartbeat_details
         self._workflow_id = workflow_id
         self._run_id = run_id
-        self._options = options or DEFAULT_OPTIONS
+        self._options = JobOptions(**options)
+        self._provided = resources or {}
         self._converter = data_converter or DataConverter.default
         self._values = ValueConverter(self._converter.payload_converter, is_default=is_default(self._converter))
         self._jobs: list[WatchedJob] = []
@@ -91,14 +96,14 @@ class JobEnvironment:
                 self._loop.call_soon_threadsafe(job.stop)
 
     @overload
-    async def run(self, function: Callable[[*Ts], Awaitable[R]], *args: *Ts) -> R: ...
+    async def run(self, function: Callable[[*Ts], Awaitable[R]], /, *args: *Ts) -> R: ...
     @overload
-    async def run(self, function: Callable[[*Ts], R], *args: *Ts) -> R: ...
-    async def run(self, function: Any, *args: Any) -> Any:  # type: ignore[misc]  # Any takes every *Ts
+    async def run(self, function: Callable[[*Ts], R], /, *args: *Ts) -> R: ...
+    async def run(self, function: Any, /, *args: Any) -> Any:  # type: ignore[misc]  # Any takes every *Ts
         """Run one attempt and return the handler's result.
 
         Args:
-            function: a declared function that has a body.
+            function: a declared function or method that has a body, or an activity.
             args: its arguments.
 
         Raises:
@@ -106,7 +111,7 @@ class JobEnvironment:
             temporalio.exceptions.TimeoutError: it took too long, or was silent for too long.
             temporalio.exceptions.CancelledError: it was canceled.
             temporalio.exceptions.ApplicationError: the arguments can't be decoded, or the result can't be encoded.
-            ConfigurationError: the function is not declared, or is a contract, or an option is out of range.
+            ConfigurationError: the function is not declared, is a contract, or needs an object; or an option is wrong.
         """
         handler = _handler(function)
         self._options.validate(handler.type.name)
@@ -153,7 +158,8 @@ class JobEnvironment:
             return await runner.run(job)
 
         # A task of its own: the job of the handler must not become the job of the test.
-        attempt = asyncio.create_task(run())
+        with provide_all(self._provided):
+            attempt = asyncio.create_task(run())
         job.task = attempt  # type: ignore[assignment]  # a worker's tasks return nothing
         watching = asyncio.create_task(watch_clock([job]))
         try:
@@ -173,42 +179,49 @@ class JobEnvironment:
 @overload
 async def run_handler(
     function: Callable[[*Ts], Awaitable[R]],
+    /,
     *args: *Ts,
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    options: JobOptions | None = None,
+    resources: Provided | None = None,
     data_converter: DataConverter | None = None,
+    **options: Unpack[TypeOptions],
 ) -> R: ...
 @overload
 async def run_handler(
     function: Callable[[*Ts], R],
+    /,
     *args: *Ts,
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    options: JobOptions | None = None,
+    resources: Provided | None = None,
     data_converter: DataConverter | None = None,
+    **options: Unpack[TypeOptions],
 ) -> R: ...
 async def run_handler(  # type: ignore[misc]  # mypy does not see that Any takes every *Ts
     function: Any,
+    /,
     *args: Any,
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    options: JobOptions | None = None,
+    resources: Provided | None = None,
     data_converter: DataConverter | None = None,
+    **options: Unpack[TypeOptions],
 ) -> Any:
     """Run one attempt of a job in a plain unit test and return the handler's result; short for `JobEnvironment`.
 
     Args:
-        function: a declared function that has a body.
+        function: a declared function or method that has a body, or an activity.
         args: its arguments.
         job_id: what `current_job().job_id` says.
         attempt: the number of the attempt, from 1.
         heartbeat_details: what the previous attempt said in its last heartbeat.
-        options: what the job asks of its execution, over what its type says; timeouts, for example.
+        resources: values of the resources that the handler uses.
         data_converter: converts arguments and results; by default Temporal's default.
+        options: what the job asks of its execution, over what its type says; the keywords of `delegated`.
 
     Raises:
         Exception: as `JobEnvironment.run`.
@@ -217,14 +230,16 @@ async def run_handler(  # type: ignore[misc]  # mypy does not see that Any takes
         job_id=job_id,
         attempt=attempt,
         heartbeat_details=heartbeat_details,
-        options=options,
+        resources=resources,
         data_converter=data_converter,
+        **options,
     )
     return await environment.run(function, *args)
 
 
 def _handler(function: Callable[..., Any]) -> Handler:
-    handlers = collect_handlers([function])
+    is_declared = declaration_of(function) is not None
+    handlers = collect_handlers([function] if is_declared else existing_activities(function))
     if not handlers:
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigurationError(f"{name} is a contract: it has no body to run; run the function that @implements it")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any
 
 from temporalio.worker import Worker
 
 from delegator.config import Settings
+from delegator.contracts import Source
 from delegator.enqueue.policy import InlinePolicy
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.testing.activities import InMemoryActivities
 from delegator.testing.engine import InMemoryEngine
-from delegator.testing.handlers import Fakes
+from delegator.testing.handlers import Fakes, Provided
 
 
 class DelegatorTestPlugin(DelegatorPlugin):
@@ -32,9 +32,10 @@ class DelegatorTestPlugin(DelegatorPlugin):
 
     def __init__(
         self,
-        delegated: Iterable[ModuleType | Callable[..., Any]] = (),
+        delegated: Iterable[Source] = (),
         *,
         fakes: Fakes | None = None,
+        resources: Provided | None = None,
         options: PluginOptions | None = None,
         intercept: bool | None = None,
         skip_retry_delays: bool = True,
@@ -43,9 +44,10 @@ class DelegatorTestPlugin(DelegatorPlugin):
         """Prepare the plugin; nothing runs yet.
 
         Args:
-            delegated: delegated functions, or modules that hold them.
-            fakes: what runs in place of some of them; keys are declared functions or names of types. A contract,
+            delegated: what the `HttpWorker` is given in production: modules, functions, objects, resources.
+            fakes: what runs in place of some handlers; keys are declared functions or names of types. A contract,
                 whose handler is elsewhere, needs one.
+            resources: values of resources; the other ones are opened when a worker starts.
             options: how to delegate, as in production. What concerns PostgreSQL has no effect.
             intercept: short for `PluginOptions(intercept=...)`.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
@@ -57,7 +59,9 @@ class DelegatorTestPlugin(DelegatorPlugin):
         delegated = list(delegated)
         # The environment's settings name servers, of which a test needs none.
         super().__init__(delegated, settings=Settings.model_construct(), options=options, intercept=intercept)
-        self.engine = InMemoryEngine(delegated, fakes=fakes, skip_retry_delays=skip_retry_delays, paused=paused)
+        self.engine = InMemoryEngine(
+            delegated, fakes=fakes, resources=resources, skip_retry_delays=skip_retry_delays, paused=paused
+        )
         """Runs the jobs, and tells what was run."""
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
         local = InMemoryActivities(self.engine, policy)

@@ -7,6 +7,7 @@ import contextvars
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +38,7 @@ from http_workers.verdict import judge
 
 IDENTITY: Final = "delegator.testing"
 _SKIPPED_DELAY: Final = 0.001  # seconds, so that a job that always fails leaves time for others
+_THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
 
@@ -88,7 +90,8 @@ class Service:
         self.namespace = None if client is None else client.namespace
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
-        self._attempts = Attempts(handlers, converter, self._create_task)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
@@ -110,6 +113,7 @@ class Service:
             except BaseException as error:  # raised below: as it is, not within a group
                 failure = error
             await self._stop()
+            self._threads.shutdown(wait=False, cancel_futures=True)
             watching.cancel()
         if failure is not None:
             raise failure

@@ -11,7 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError
 
-from delegator import JobOptions, delegate, delegate_map, delegate_starmap
+from delegator import delegate, delegate_map, delegate_starmap
 
 with workflow.unsafe.imports_passed_through():
     from tests.integration.delegator import tasks
@@ -415,7 +415,7 @@ class Uses:
 
     @workflow.run
     async def run(self) -> list[int]:
-        return await delegate_map(tasks.double, [1, 2], options=JobOptions(inline_wait=timedelta(0)))
+        return await delegate_map(tasks.double, [1, 2], inline_wait=timedelta(0))
 
 
 @workflow.defn

@@ -14,9 +14,10 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from delegator import PluginOptions
+from delegator import PluginOptions, existing_activities
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.testing import AttemptStatus, DelegatorTestPlugin, Delivery, JobStatus
+from tests.integration.delegator import front_flows, front_tasks
 from tests.integration.delegator.environment import eventually
 from tests.integration.testing import shop
 
@@ -159,6 +160,23 @@ async def test_handler_is_in_no_activity(temporal_client: Client, task_queue: st
     plugin, _ = plugin_of()
     async with worker(temporal_client, task_queue, plugin):
         assert await temporal_client.execute_workflow(shop.Asking.run, id=task_queue, task_queue=task_queue) is False
+
+
+async def test_handlers_of_every_kind(temporal_client: Client, task_queue: str):
+    """The same as in `tests/integration/delegator/test_front_door.py` on the whole engine."""
+    plugin = DelegatorTestPlugin([front_tasks, front_tasks.Emails("me")], options=PATIENT)
+    async with Worker(temporal_client, task_queue=task_queue, workflows=[front_flows.EveryKind], plugins=[plugin]):
+        result = await temporal_client.execute_workflow(front_flows.EveryKind.run, id=task_queue, task_queue=task_queue)
+    assert result == front_flows.EVERY_KIND
+
+
+async def test_existing_activities(temporal_client: Client, task_queue: str):
+    existing = existing_activities(front_tasks)
+    plugin = DelegatorTestPlugin(existing, options=PATIENT, intercept=True)
+    async with Worker(temporal_client, task_queue=task_queue, workflows=[front_flows.Unedited], plugins=[plugin]):
+        result = await temporal_client.execute_workflow(front_flows.Unedited.run, id=task_queue, task_queue=task_queue)
+    assert result == ["old_async one", "old sync two 2", "from the object three"]
+    assert len(plugin.engine.jobs) == 3
 
 
 async def test_environment_is_not_read(temporal_client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from temporalio import activity
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
-from delegator import contract, current_job, delegated, heartbeat
+from delegator import contract, current_job, delegated, heartbeat, resource
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,31 @@ async def one_at_a_time(number: int) -> list[int]:
 
 @contract()
 async def elsewhere(point: Point) -> Point: ...
+
+
+@resource
+async def shelf() -> AsyncIterator[list[int]]:
+    opened: list[int] = []
+    yield opened
+    opened.clear()
+
+
+@delegated
+async def put(item: int) -> int:
+    shelf.get().append(item)
+    return len(shelf.get())
+
+
+class Emails:
+    def __init__(self, sender: str) -> None:
+        self.sender = sender
+
+    @delegated
+    async def send(self, text: str) -> str:
+        return f"{self.sender}: {text}"
+
+
+@activity.defn
+async def unedited(number: int) -> int:
+    heartbeat(number)
+    return number * 2

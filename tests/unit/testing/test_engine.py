@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -10,7 +11,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutError, TimeoutType
 
-from delegator import JobOptions, current_job
+from delegator import current_job, delegated
 from delegator.errors import ConfigurationError
 from delegator.testing import AttemptStatus, InMemoryEngine, JobStatus
 from tests.unit.testing import handlers
@@ -61,8 +62,7 @@ async def test_skipped_delays_count():
 
 async def test_delays_can_be_real():
     async with InMemoryEngine([handlers], skip_retry_delays=False) as engine:
-        options = JobOptions(schedule_to_close_timeout=timedelta(milliseconds=200))
-        error = await failure(engine, handlers.never_works, options=options)
+        error = await failure(engine, handlers.never_works, schedule_to_close_timeout=timedelta(milliseconds=200))
         assert len(engine.jobs[0].attempts) == 1, "the next one is a second away"
     assert error.retry_state is RetryState.TIMEOUT
 
@@ -77,8 +77,9 @@ async def test_timeout():
 async def test_paused():
     """Nobody takes the job: it times out as one that has not begun."""
     async with InMemoryEngine([handlers], paused=True) as engine:
-        options = JobOptions(schedule_to_start_timeout=timedelta(milliseconds=20))
-        error = await failure(engine, handlers.mirror, Point(1, 2), options=options)
+        error = await failure(
+            engine, handlers.mirror, Point(1, 2), schedule_to_start_timeout=timedelta(milliseconds=20)
+        )
         assert isinstance(error.cause, TimeoutError) and error.cause.type is TimeoutType.SCHEDULE_TO_START
         running = asyncio.create_task(engine.run(handlers.mirror, Point(1, 2)))
         while len(engine.jobs) < 2:
@@ -132,6 +133,34 @@ async def test_contract_needs_fake():
         error = await failure(engine, handlers.elsewhere, Point(1, 2))
         assert engine.jobs[0].dead_letter == "unknown_type"
     assert isinstance(error.cause, ApplicationError) and error.cause.type == "UnknownActivityType"
+
+
+async def test_resources():
+    """Opened with the engine and closed with it, unless the test provides their values."""
+    async with InMemoryEngine([handlers]) as engine:
+        assert [await engine.run(handlers.put, item) for item in (1, 2)] == [1, 2]
+    shelf = [7]
+    async with InMemoryEngine([handlers], resources={handlers.shelf: shelf}) as engine:
+        assert await engine.run(handlers.put, 8) == 2
+    assert shelf == [7, 8], "what is provided is not closed"
+
+
+async def test_methods():
+    async with InMemoryEngine([handlers.Emails("me")]) as engine:
+        assert await engine.run(handlers.Emails.send, "hello") == "me: hello"
+
+
+async def test_many_threads():
+    """Plain functions wait for each other: as many run at once as in a worker, whatever the machine has."""
+    barrier = threading.Barrier(60, timeout=20)
+
+    @delegated
+    def meets(number: int) -> int:
+        barrier.wait()
+        return number
+
+    async with InMemoryEngine([meets]) as engine:
+        assert sum(await asyncio.gather(*(engine.run(meets, 1) for _ in range(60)))) == 60
 
 
 async def test_end_breaks_off():

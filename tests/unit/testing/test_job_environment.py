@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
 
-from delegator import JobOptions, current_job, delegated, heartbeat
+from delegator import current_job, delegated, heartbeat
 from delegator.errors import ConfigurationError
 from delegator.testing import JobEnvironment, run_handler
 from tests.unit.testing import handlers
@@ -59,9 +59,8 @@ async def test_resumes():
 
 
 async def test_attempt_times_out():
-    options = JobOptions(start_to_close_timeout=timedelta(milliseconds=20))
     with pytest.raises(TimeoutError) as raised:
-        await run_handler(handlers.until_cancelled, False, options=options)
+        await run_handler(handlers.until_cancelled, False, start_to_close_timeout=timedelta(milliseconds=20))
     assert raised.value.type is TimeoutType.START_TO_CLOSE
 
 
@@ -139,11 +138,33 @@ async def test_undeclared_function():
     with pytest.raises(ConfigurationError, match="@delegated"):
         await run_handler(plain)
 
+    with pytest.raises(TypeError, match="start_to_clothes_timeout"):
+        await run_handler(handlers.mirror, Point(1, 2), start_to_clothes_timeout=None)  # type: ignore[call-overload]
+
+
+async def test_method():
+    assert await run_handler(handlers.Emails("me").send, "hello") == "me: hello"
+    with pytest.raises(ConfigurationError, match="needs an object"):
+        await run_handler(handlers.Emails.send, "hello")
+
+
+async def test_unedited_activity():
+    environment = JobEnvironment()
+    assert await environment.run(handlers.unedited, 4) == 8
+    assert environment.heartbeats == [(4,)]
+
+
+async def test_resource():
+    shelf = [7]
+    assert await run_handler(handlers.put, 8, resources={handlers.shelf: shelf}) == 2
+    assert shelf == [7, 8]
+    with pytest.raises(ConfigurationError, match="shelf is not open here"):
+        await run_handler(handlers.put, 8)
+
 
 async def test_bad_option():
-    options = JobOptions(start_to_close_timeout=timedelta(0))
     with pytest.raises(ConfigurationError, match="start_to_close_timeout must be positive"):
-        await run_handler(handlers.mirror, Point(1, 2), options=options)
+        await run_handler(handlers.mirror, Point(1, 2), start_to_close_timeout=timedelta(0))
 
 
 async def test_a_thousand():
