@@ -42,7 +42,7 @@ class InMemoryEngine:
         delegated: Iterable[Source] = (),
         *,
         fakes: Fakes | None = None,
-        resources: Provided | None = None,
+        provide: Provided | None = None,
         data_converter: DataConverter | None = None,
         skip_retry_delays: bool = True,
         paused: bool = False,
@@ -53,7 +53,7 @@ class InMemoryEngine:
             delegated: what an `HttpWorker` is given: modules, functions, objects, resources.
             fakes: what runs in place of some handlers; keys are declared functions or names of types. A contract,
                 whose handler is elsewhere, needs one.
-            resources: values of resources; the other ones are opened when the engine starts, as in a worker.
+            provide: values of resources; the other ones are opened when the engine starts, as in a worker.
             data_converter: converts arguments and results; behind a Temporal worker its client's does.
             skip_retry_delays: begin the next attempt at once. The job's deadline comes nearer by what was skipped, so
                 that as many attempts are made as in production. False: wait as production does.
@@ -64,7 +64,7 @@ class InMemoryEngine:
         """
         delegated = list(delegated)
         self._declared = declared_in(delegated, fakes)
-        self._provided = resources or {}
+        self._provided = provide or {}
         self._types = collect_types(delegated)
         self._types.update({name: handler.type for name, handler in self._declared.handlers.items()})
         self._converter = data_converter or DataConverter.default

@@ -49,7 +49,7 @@ class JobEnvironment:
         heartbeat_details: Sequence[Any] = (),
         workflow_id: str | None = "test-workflow",
         run_id: str | None = "test-run",
-        resources: Provided | None = None,
+        provide: Provided | None = None,
         data_converter: DataConverter | None = None,
         **options: Unpack[TypeOptions],
     ) -> None:
@@ -61,7 +61,7 @@ class JobEnvironment:
             heartbeat_details: what the previous attempt said in its last heartbeat.
             workflow_id: the workflow that waits; None: none does.
             run_id: its run.
-            resources: values of the resources that the handler uses.
+            provide: values of the resources that the handler uses.
             data_converter: converts arguments and results; by default Temporal's default.
             options: what the job asks of its execution, over what its type says; the keywords of `delegated`.
         """
@@ -71,7 +71,7 @@ class JobEnvironment:
         self._workflow_id = workflow_id
         self._run_id = run_id
         self._options = JobOptions(**options)
-        self._provided = resources or {}
+        self._provided = provide or {}
         self._converter = data_converter or DataConverter.default
         self._values = ValueConverter(self._converter.payload_converter, is_default=is_default(self._converter))
         self._jobs: list[WatchedJob] = []
@@ -184,7 +184,7 @@ async def run_handler(
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    resources: Provided | None = None,
+    provide: Provided | None = None,
     data_converter: DataConverter | None = None,
     **options: Unpack[TypeOptions],
 ) -> R: ...
@@ -196,7 +196,7 @@ async def run_handler(
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    resources: Provided | None = None,
+    provide: Provided | None = None,
     data_converter: DataConverter | None = None,
     **options: Unpack[TypeOptions],
 ) -> R: ...
@@ -207,7 +207,7 @@ async def run_handler(  # type: ignore[misc]  # mypy does not see that Any takes
     job_id: str = "test-job",
     attempt: int = 1,
     heartbeat_details: Sequence[Any] = (),
-    resources: Provided | None = None,
+    provide: Provided | None = None,
     data_converter: DataConverter | None = None,
     **options: Unpack[TypeOptions],
 ) -> Any:
@@ -219,7 +219,7 @@ async def run_handler(  # type: ignore[misc]  # mypy does not see that Any takes
         job_id: what `current_job().job_id` says.
         attempt: the number of the attempt, from 1.
         heartbeat_details: what the previous attempt said in its last heartbeat.
-        resources: values of the resources that the handler uses.
+        provide: values of the resources that the handler uses.
         data_converter: converts arguments and results; by default Temporal's default.
         options: what the job asks of its execution, over what its type says; the keywords of `delegated`.
 
@@ -230,7 +230,7 @@ async def run_handler(  # type: ignore[misc]  # mypy does not see that Any takes
         job_id=job_id,
         attempt=attempt,
         heartbeat_details=heartbeat_details,
-        resources=resources,
+        provide=provide,
         data_converter=data_converter,
         **options,
     )

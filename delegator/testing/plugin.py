@@ -9,6 +9,7 @@ from temporalio.worker import Worker
 
 from delegator.config import Settings
 from delegator.contracts import Source
+from delegator.contracts.collect import resources_in
 from delegator.enqueue.policy import InlinePolicy
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.testing.activities import InMemoryActivities
@@ -35,7 +36,8 @@ class DelegatorTestPlugin(DelegatorPlugin):
         delegated: Iterable[Source] = (),
         *,
         fakes: Fakes | None = None,
-        resources: Provided | None = None,
+        provide: Provided | None = None,
+        resources: Iterable[Source] = (),
         options: PluginOptions | None = None,
         intercept: bool | None = None,
         skip_retry_delays: bool = True,
@@ -47,7 +49,8 @@ class DelegatorTestPlugin(DelegatorPlugin):
             delegated: what the `HttpWorker` is given in production: modules, functions, objects, resources.
             fakes: what runs in place of some handlers; keys are declared functions or names of types. A contract,
                 whose handler is elsewhere, needs one.
-            resources: values of resources; the other ones are opened when a worker starts.
+            provide: values of resources; the other ones are opened when a worker starts.
+            resources: resources, or modules that hold them, that the worker's own activities use.
             options: how to delegate, as in production. What concerns PostgreSQL has no effect.
             intercept: short for `PluginOptions(intercept=...)`.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
@@ -60,7 +63,11 @@ class DelegatorTestPlugin(DelegatorPlugin):
         # The environment's settings name servers, of which a test needs none.
         super().__init__(delegated, settings=Settings.model_construct(), options=options, intercept=intercept)
         self.engine = InMemoryEngine(
-            delegated, fakes=fakes, resources=resources, skip_retry_delays=skip_retry_delays, paused=paused
+            [*delegated, *resources_in(resources)],
+            fakes=fakes,
+            provide=provide,
+            skip_retry_delays=skip_retry_delays,
+            paused=paused,
         )
         """Runs the jobs, and tells what was run."""
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from delegator import contract, current_job, delegate, delegate_map, delegated, heartbeat
+from delegator import contract, current_job, delegate, delegate_map, delegated, heartbeat, resource
 
 
 @delegated(retry_policy=RetryPolicy(maximum_attempts=5))
@@ -38,6 +39,21 @@ async def ship(order: str) -> None:
 @delegated
 async def in_activity() -> bool:
     return activity.in_activity()
+
+
+@resource
+async def shelf() -> AsyncIterator[list[str]]:
+    yield []
+
+
+@delegated
+async def put(item: str) -> None:
+    shelf.get().append(item)
+
+
+@activity.defn
+async def count() -> int:
+    return len(shelf.get())
 
 
 @contract()
@@ -96,6 +112,16 @@ class Asking:
     @workflow.run
     async def run(self) -> bool:
         return await delegate(in_activity)
+
+
+@workflow.defn
+class Shelving:
+    """Puts by a job, counts by an activity."""
+
+    @workflow.run
+    async def run(self, item: str) -> int:
+        await delegate(put, item)
+        return await workflow.execute_activity(count, start_to_close_timeout=timedelta(seconds=30))
 
 
 @workflow.defn

@@ -179,6 +179,25 @@ async def test_existing_activities(temporal_client: Client, task_queue: str):
     assert len(plugin.engine.jobs) == 3
 
 
+@pytest.mark.parametrize("provided", [True, False])
+async def test_resources(temporal_client: Client, task_queue: str, provided: bool):
+    """Handlers share them with the worker's own activities; opened by the worker, or provided by the test."""
+    shelf = ["a book"]
+    plugin = DelegatorTestPlugin(
+        [shop.put], resources=[shop], provide={shop.shelf: shelf} if provided else None, options=PATIENT
+    )
+    async with Worker(
+        temporal_client,
+        task_queue=task_queue,
+        workflows=[shop.Shelving],
+        activities=[shop.count],
+        plugins=[plugin],
+    ):
+        counted = await temporal_client.execute_workflow(shop.Shelving.run, "x", id=task_queue, task_queue=task_queue)
+    assert counted == 1 + provided
+    assert shelf == ["a book", *["x"] * provided]
+
+
 async def test_environment_is_not_read(temporal_client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch):
     """Settings name servers, of which a test needs none: wrong ones do no harm."""
     monkeypatch.setenv("DELEGATOR_QUEUES", "no queue!")

@@ -140,7 +140,7 @@ async def test_resources():
     async with InMemoryEngine([handlers]) as engine:
         assert [await engine.run(handlers.put, item) for item in (1, 2)] == [1, 2]
     shelf = [7]
-    async with InMemoryEngine([handlers], resources={handlers.shelf: shelf}) as engine:
+    async with InMemoryEngine([handlers], provide={handlers.shelf: shelf}) as engine:
         assert await engine.run(handlers.put, 8) == 2
     assert shelf == [7, 8], "what is provided is not closed"
 

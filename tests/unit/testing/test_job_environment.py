@@ -156,7 +156,7 @@ async def test_unedited_activity():
 
 async def test_resource():
     shelf = [7]
-    assert await run_handler(handlers.put, 8, resources={handlers.shelf: shelf}) == 2
+    assert await run_handler(handlers.put, 8, provide={handlers.shelf: shelf}) == 2
     assert shelf == [7, 8]
     with pytest.raises(ConfigurationError, match="shelf is not open here"):
         await run_handler(handlers.put, 8)

@@ -186,7 +186,7 @@ async def in_tests(order: Order) -> None:
     receipt = await run_handler(charge, order, 1, attempt=2, start_to_close_timeout=timedelta(1))
     assert_type(receipt, str)
     assert_type(await JobEnvironment(heartbeat_details=[1]).run(Emails("me").send, "a@b", 1), bool)
-    async with InMemoryEngine([charge], fakes={charge: render, "other": charge}, resources={database: None}) as engine:
+    async with InMemoryEngine([charge], fakes={charge: render, "other": charge}, provide={database: None}) as engine:
         assert_type(await engine.run(charge, order, 1, job_id="mine"), str)
         assert_type(await engine.run(Emails.send, "a@b", 1), bool)
     plugin = DelegatorTestPlugin([charge, database], intercept=True, paused=True)
