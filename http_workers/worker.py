@@ -51,7 +51,8 @@ class HttpWorker:
                 what `existing_activities` returns.
             queue: the queue to serve; one of `Settings.queues`.
             concurrency: most jobs run at once; plain functions run in as many threads.
-            settings: where the servers are; by default read from the environment.
+            settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
+                always are.
             grace: how long running jobs may go on after a request to stop.
             claim: how a job is made the worker's own.
             stall_limit: how long a loop may make no progress before `health` says so.

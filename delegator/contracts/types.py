@@ -29,6 +29,9 @@ class Delegated(Protocol[P, R_co]):
     it stands for the method of the worker's object, for `delegate` and `workflow.execute_activity`.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function itself, here and now."""
 

@@ -82,19 +82,22 @@ class _Batch:
 
 
 class DelegatorActivities:
-    """The local activities of one plugin; they work while a worker that has the plugin runs."""
+    """The local activities of one plugin; they work while a worker that has the plugin runs.
+
+    Several workers may have the same plugin, because their client has it.
+    """
 
     def __init__(self) -> None:
         """Start without a running worker."""
-        self._parts: EnqueueParts | None = None
+        self._running: list[EnqueueParts] = []
 
     def start(self, parts: EnqueueParts) -> None:
-        """Begin to serve."""
-        self._parts = parts
+        """Begin to serve with the parts of a worker."""
+        self._running.append(parts)
 
-    def stop(self) -> None:
-        """Serve no more."""
-        self._parts = None
+    def stop(self, parts: EnqueueParts) -> None:
+        """Serve with these parts no more."""
+        self._running.remove(parts)
 
     @property
     def parts(self) -> EnqueueParts:
@@ -103,9 +106,9 @@ class DelegatorActivities:
         Raises:
             ApplicationError: no worker with the plugin runs; retried.
         """
-        if self._parts is None:
+        if not self._running:
             raise ApplicationError("the delegator plugin is not running in this worker", type="NotRunning")
-        return self._parts
+        return self._running[-1]
 
     @activity.defn(name=ENQUEUE_ACTIVITY)
     async def enqueue(self, request: RawValue) -> RawValue:

@@ -29,18 +29,24 @@ SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost'
 """
 
 
-async def connect(database_url: str, *, application_name: str, silence: timedelta = SILENCE) -> Connection:
+async def connect(
+    database_url: str, *, application_name: str, silence: timedelta = SILENCE, replication: bool = False
+) -> Connection:
     """Open one connection in autocommit mode.
 
     Args:
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
         silence: how long packets may stay unacknowledged before the connection counts as lost.
+        replication: it can stream the WAL, and knows the simple query protocol only.
 
     Raises:
         ConfigurationError: `database_url` is not one.
         DatabaseError: the server can't be reached or refuses us.
     """
+    streaming: dict[str, Any] = (
+        {"replication": "database", "cursor_factory": psycopg.AsyncClientCursor} if replication else {}
+    )
     try:
         return await psycopg.AsyncConnection.connect(
             database_url,
@@ -48,6 +54,7 @@ async def connect(database_url: str, *, application_name: str, silence: timedelt
             application_name=application_name,
             context=with_arrays(),
             **_silence_limits(silence),
+            **streaming,
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None

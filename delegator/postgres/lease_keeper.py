@@ -140,7 +140,10 @@ class LeaseKeeper:
 
     async def _begin(self) -> None:
         self._loop_alive_at = time.monotonic()
-        await self._grant(await self._connected())
+        try:
+            await self._grant(await self._connected())
+        except psycopg.Error as error:
+            raise DatabaseError(f"the database grants no lease: {first_line(error)}") from None
         self._renewals = asyncio.create_task(self._renew_for_ever(), name="lease")
 
     async def _end(self) -> None:

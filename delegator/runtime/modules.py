@@ -78,11 +78,15 @@ def load_handlers(names: Sequence[str], queue: str, activities: Sequence[str] = 
     return sources
 
 
-def load_types(names: Sequence[str]) -> dict[str, DelegatedType]:
+def load_types(
+    names: Sequence[str], activities: Sequence[str] = (), queue: str = DEFAULT_QUEUE
+) -> dict[str, DelegatedType]:
     """Import modules and return the delegated activity types they declare, contracts included, by name.
 
     Args:
-        names: dotted names.
+        names: dotted names (`--import`).
+        activities: dotted names of modules whose `@activity.defn` functions are delegated (`--activities`).
+        queue: the queue of those activities.
 
     Raises:
         ConfigurationError: a module can't be imported, or declares no type.
@@ -95,7 +99,7 @@ def load_types(names: Sequence[str]) -> dict[str, DelegatedType]:
                 f"--import {module.__name__}: the module declares no delegated activity type; "
                 "decorate a function with @delegated or @contract"
             )
-    return collect_types(modules)
+    return collect_types([*modules, *_existing_in(activities, queue)])
 
 
 def load_workflows(names: Sequence[str], activities: Sequence[str] = (), queue: str = DEFAULT_QUEUE) -> WorkflowModules:
@@ -111,9 +115,7 @@ def load_workflows(names: Sequence[str], activities: Sequence[str] = (), queue: 
     """
     _add_current_directory()
     modules = [_import(name, "--import") for name in dict.fromkeys(names)]
-    delegated = [
-        found for name in dict.fromkeys(activities) for found in _existing(_import(name, "--activities"), queue)
-    ]
+    delegated = _existing_in(activities, queue)
     taken = {declaration.type.name for declaration in delegated}
     workflows: dict[type, None] = {}
     plain: dict[Callable[..., Any], None] = {}
@@ -145,6 +147,11 @@ def workflows_in(module: ModuleType) -> list[type]:
         for value in vars(module).values()
         if isinstance(value, type) and "__temporal_workflow_definition" in vars(value)
     ]
+
+
+def _existing_in(names: Sequence[str], queue: str) -> list[Declaration]:
+    modules = [_import(name, "--activities") for name in dict.fromkeys(names)]
+    return [found for module in modules for found in _existing(module, queue)]
 
 
 def _existing(module: ModuleType, queue: str) -> list[Declaration]:

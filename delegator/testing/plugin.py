@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import asyncio
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 
 from temporalio.worker import Worker
 
@@ -74,7 +75,6 @@ class DelegatorTestPlugin(DelegatorPlugin):
         local = InMemoryActivities(self.engine, policy)
         self.activities = [local.enqueue, local.cancel]
 
-    async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
-        """Run jobs while the worker runs; see the base class."""
-        async with self.engine.serving(worker.client):
-            await next(worker)
+    async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
+        await stack.enter_async_context(self.engine.serving(worker.client))
+        return True

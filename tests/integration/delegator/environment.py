@@ -45,7 +45,7 @@ from tests.support import Databases, read_ledger
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"
 OTHER_TASKS = "tests.integration.delegator.other_tasks"
-RESULT_TIMEOUT = 25.0
+RESULT_TIMEOUT = 60.0
 UNFINISHED = "outcome IS NULL OR waiter_id IS NULL"
 OUTCOMES_SIGNAL = "delegator.outcomes"
 PATIENT = PluginOptions(inline_wait=timedelta(seconds=8), result_ttl=timedelta(milliseconds=200), connections=2)
@@ -54,7 +54,7 @@ SIGNALLED = replace(PATIENT, inline_wait=timedelta(0))
 BRIEF = replace(PATIENT, inline_wait=timedelta(milliseconds=50))
 
 
-async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 20.0) -> Any:
+async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 60.0) -> Any:
     """Ask until the answer is true, and return it."""
     async with asyncio.timeout(within):
         while not (answer := await probe()):
@@ -166,7 +166,7 @@ class Environment:
     async def start(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> WorkflowHandle[Any, Any]:
         options = {"id": f"{workflow.__qualname__}-{uuid.uuid4()}", **options}
         return await self.client.start_workflow(
-            workflow, args=args, task_queue=task_queue, execution_timeout=timedelta(seconds=60), **options
+            workflow, args=args, task_queue=task_queue, execution_timeout=timedelta(seconds=90), **options
         )
 
     async def execute(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> Any:
@@ -245,7 +245,7 @@ class Environment:
             return not await self.unfinished()
 
         try:
-            await eventually(is_empty, within=15)
+            await eventually(is_empty)
         except TimeoutError:
             raise AssertionError(f"jobs are left: {await self.unfinished()}") from None
 
@@ -276,7 +276,7 @@ class Environment:
         finally:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await process.wait()
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from delegator import delegate, delegate_map, delegate_starmap
+from delegator import ConfigurationError, delegate, delegate_map, delegate_starmap
 
 with workflow.unsafe.imports_passed_through():
     from tests.integration.delegator import front_tasks as tasks
@@ -76,3 +76,37 @@ class Waits:
     @workflow.run
     async def run(self) -> None:
         await delegate(tasks.never, schedule_to_start_timeout=timedelta(milliseconds=100), inline_wait=timedelta(0))
+
+
+@workflow.defn
+class Meets:
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        return await delegate_map(tasks.meet, range(count), start_to_close_timeout=SOON)
+
+
+@workflow.defn
+class Mistyped:
+    """What a call is told whose options no type checker has seen."""
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        told = []
+        wrong: list[dict[str, Any]] = [
+            {"start_to_close_timeout": 3},
+            {"heartbeat_timeout": [3]},
+            {"retry_policy": "three times"},
+            {"cancellation_type": "ABANDON"},
+            {"queue": "video"},
+        ]
+        for options in wrong:
+            for call in (
+                delegate(tasks.noted, "x", **options),
+                delegate_map(tasks.noted, ["x"], **options),
+                delegate_starmap(tasks.noted, [("x",)], **options),
+            ):
+                try:
+                    await call
+                except ConfigurationError as error:
+                    told.append(str(error))
+        return told

@@ -100,6 +100,16 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
+MEETING = threading.Barrier(40, timeout=20)
+
+
+@delegated
+def meet(number: int) -> int:
+    """Return only when forty of these run at once."""
+    MEETING.wait()
+    return number
+
+
 # Existing activities, which nobody edits.
 
 

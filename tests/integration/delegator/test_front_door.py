@@ -42,7 +42,7 @@ def settings_in_environment(bare_engine: Environment, monkeypatch: pytest.Monkey
 @asynccontextmanager
 async def temporal_worker(client: Client, **config: Any) -> AsyncIterator[str]:
     task_queue = f"queue-{uuid.uuid4()}"
-    workflows = [flows.EveryKind, flows.Put, flows.Unedited, flows.Waits]
+    workflows = [flows.EveryKind, flows.Put, flows.Unedited, flows.Waits, flows.Meets, flows.Mistyped]
     async with Worker(client, task_queue=task_queue, workflows=workflows, **config):
         yield task_queue
 
@@ -89,6 +89,28 @@ async def test_existing_activities_are_delegated_as_they_are(bare_engine: Enviro
             "from the object three",
         ]
     await bare_engine.nothing_left()
+
+
+async def test_plain_functions_run_in_as_many_threads_as_there_are_slots(bare_engine: Environment) -> None:
+    client = await connect(options=OPTIONS)
+    count = tasks.MEETING.parties
+    async with HttpWorker([tasks], concurrency=count), temporal_worker(client) as task_queue:
+        assert await result_of(client, flows.Meets.run, task_queue, count) == list(range(count))
+    await bare_engine.nothing_left()
+
+
+async def test_options_of_the_wrong_type_are_told_to_the_call(bare_engine: Environment) -> None:
+    client = await connect(options=OPTIONS)
+    async with temporal_worker(client) as task_queue:
+        told = await result_of(client, flows.Mistyped.run, task_queue)
+    expected = [
+        "noted: start_to_close_timeout must be a datetime.timedelta, not int: write timedelta(seconds=...)",
+        "noted: heartbeat_timeout must be a datetime.timedelta, not list: write timedelta(seconds=...)",
+        "noted: retry_policy must be a temporalio.common.RetryPolicy, not str",
+        "noted: cancellation_type must be an ActivityCancellationType",
+        "noted: `queue` and `result_type` are for a type given by name; a function declares its own",
+    ]
+    assert told == [line for line in expected for _ in range(3)]
 
 
 async def test_a_job_that_no_worker_takes_in_time_is_timed_out(bare_engine: Environment) -> None:

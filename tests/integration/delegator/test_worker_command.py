@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from delegator import connect, existing_activities
 from delegator.dev.temporal import TemporalServer
@@ -72,11 +73,13 @@ class Program:
 
 
 @asynccontextmanager
-async def program(directory: Path, *arguments: str, **variables: str) -> AsyncIterator[Program]:
+async def program(
+    directory: Path, *arguments: str, command: str = "worker", **variables: str
+) -> AsyncIterator[Program]:
     log = directory / "worker.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "delegator", "worker", *arguments),
+            *(sys.executable, "-m", "delegator", command, *arguments),
             cwd=ROOT,
             env={**os.environ, **variables},
             stdout=output,
@@ -133,6 +136,26 @@ async def test_it_delegates_existing_activities(bare_engine: Environment, tmp_pa
     arguments = ("--import", FLOWS, "--activities", TASKS, "--intercept", "--task-queue", task_queue)
     async with HttpWorker(existing_activities(tasks)), program(tmp_path, *arguments) as worker:
         await worker.says("worker_started")
+        assert (await result_of(flows.Unedited.run, task_queue))[0] == "old_async one"
+    await bare_engine.nothing_left()
+
+
+async def test_serve_takes_tasks_of_existing_activities(bare_engine: Environment, tmp_path: Path) -> None:
+    """The workflows may be in any language: their worker knows nothing of the delegator."""
+    task_queue = f"queue-{uuid.uuid4()}"
+    arguments = ("--activities", TASKS, "--task-queue", task_queue)
+    async with (
+        HttpWorker(existing_activities(tasks)),
+        Worker(
+            bare_engine.client,
+            task_queue=task_queue,
+            workflows=[flows.Unedited],
+            no_remote_activities=True,
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        ),
+        program(tmp_path, *arguments, command="serve") as serve,
+    ):
+        await serve.says("activity_worker_started")
         assert (await result_of(flows.Unedited.run, task_queue))[0] == "old_async one"
     await bare_engine.nothing_left()
 

@@ -15,10 +15,10 @@ from delegator.errors import ConfigurationError, DatabaseError, SchemaError
 from delegator.migrate import check, inspect, migrate
 from delegator.migrate.atlas_cli import database_url, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
-from delegator.migrate.directory import SUM_FILE, migrations_directory, read_migrations, render_sum
+from delegator.migrate.directory import migrations_directory, read_migrations
 from delegator.migrate.revisions import OPERATOR
 from tests.conftest import MakeDatabase
-from tests.support import Database
+from tests.support import Database, write_sum
 
 FILES = tuple(file.name for file in read_migrations(migrations_directory()))
 
@@ -40,7 +40,7 @@ def directory(tmp_path: Path) -> Path:
 
 def add(directory: Path, name: str, text: str) -> None:
     (directory / name).write_text(text)
-    (directory / SUM_FILE).write_text(render_sum(directory))
+    write_sum(directory)
 
 
 async def rows(database: Database, query: str) -> list[tuple[object, ...]]:

@@ -57,7 +57,7 @@ class Pair:
 
     async def blocked(self, connection: Connection) -> None:
         """Wait until a connection's statement waits for another's."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             blocked: Any = False
             while not blocked:
                 query = "SELECT cardinality(pg_blocking_pids(%s)) > 0"

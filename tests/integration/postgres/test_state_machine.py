@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -269,6 +270,7 @@ def _one_round(world: Actors) -> None:
         world.do(sweep())
 
 
+@pytest.mark.timeout(600)  # hundreds of examples, each of them dozens of statements
 def test_interleavings(database: Database) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         store = Store(database.url, runner)

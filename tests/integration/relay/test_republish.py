@@ -36,7 +36,8 @@ async def test_other_columns_are_kept(database: Database) -> None:
     assert all(grown[job] > token for job, token in tokens.items())
 
 
-async def test_the_limit_takes_the_oldest_and_changes_are_applied(database: Database) -> None:
+async def test_limit_and_changes(database: Database) -> None:
+    """The limit takes the jobs that were published longest ago, and the changes are applied."""
     await enqueue(database, 1, 1)
     await enqueue(database, 2, 2)
     await execute(database, f"UPDATE {STREAM} SET retry_at = now()")
@@ -48,7 +49,8 @@ async def test_the_limit_takes_the_oldest_and_changes_are_applied(database: Data
     ]  # fmt: skip
 
 
-async def test_two_at_once_and_an_enqueue_of_the_same_jobs_leave_each_row_once(database: Database) -> None:
+async def test_republish_races(database: Database) -> None:
+    """Two that republish at once and one that enqueues the same jobs leave each row once."""
     await enqueue(database, 1, 3000)
     tokens = await rows(database)
     statement = published_before_statement(STREAM)

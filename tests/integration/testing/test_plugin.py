@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,8 +14,9 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from delegator import PluginOptions, existing_activities
+from delegator import PluginOptions, existing_activities, resource
 from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.errors import ResourceError
 from delegator.testing import AttemptStatus, DelegatorTestPlugin, Delivery, JobStatus
 from tests.integration.delegator import front_flows, front_tasks
 from tests.integration.delegator.environment import eventually
@@ -196,6 +197,19 @@ async def test_resources(temporal_client: Client, task_queue: str, provided: boo
         counted = await temporal_client.execute_workflow(shop.Shelving.run, "x", id=task_queue, task_queue=task_queue)
     assert counted == 1 + provided
     assert shelf == ["a book", *["x"] * provided]
+
+
+@resource
+async def closed_door() -> AsyncIterator[None]:
+    raise OSError("the door is closed")
+    yield
+
+
+async def test_resource_can_not_be_opened(temporal_client: Client, task_queue: str):
+    """The worker says so and ends, as in production."""
+    plugin = DelegatorTestPlugin([shop, closed_door])
+    with pytest.raises(ResourceError, match="closed_door can't be opened"):
+        await worker(temporal_client, task_queue, plugin).run()
 
 
 async def test_environment_is_not_read(temporal_client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch):

@@ -45,7 +45,7 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -115,7 +115,7 @@ def test_the_module_command_is_the_same(here: Path):
         cwd=here,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ended.returncode == 2
     assert "--import empty" in ended.stderr
@@ -142,7 +142,7 @@ main()
 
 def run_with_pool_that_raises(here: Path, error: str) -> subprocess.CompletedProcess[str]:
     program = STAND_IN.format(error=error)
-    return subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=30)
+    return subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(
