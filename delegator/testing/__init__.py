@@ -21,3 +21,8 @@ __all__ = [
     "JobStatus",
     "run_handler",
 ]
+
+for _name in __all__:
+    # Tracebacks, logs and help() name what is public by the name that people import.
+    globals()[_name].__module__ = __name__
+del _name

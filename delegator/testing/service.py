@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
@@ -36,8 +37,12 @@ from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 from http_workers.verdict import judge
 
+_log = logging.getLogger(__name__)
+
 IDENTITY: Final = "delegator.testing"
-_SKIPPED_DELAY: Final = 0.001  # seconds, so that a job that always fails leaves time for others
+# Seconds in place of a delay that is skipped. The pause doubles, so that a job that always fails leaves time for others.
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.1
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
@@ -199,13 +204,18 @@ class Service:
         row.last_failure = failure
         seconds = 0.0 if row.cancel_requested else delay.total_seconds()
         if self._skip_retry_delays:
-            row.started -= max(0.0, seconds - _SKIPPED_DELAY)
-            seconds = min(seconds, _SKIPPED_DELAY)
+            pause = min(seconds, _FIRST_PAUSE * 2 ** min(job.attempt - 1, 10), _LONGEST_PAUSE)
+            row.started -= seconds - pause
+            seconds = pause
         row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
 
     def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
         payloads, failures = self.converter.payload_converter, self.converter.failure_converter
         error = None if ended.failure is None else failures.from_failure(ended.failure, payloads)
+        if ended.failure is not None and not ended.failure.HasField("canceled_failure_info"):
+            # A test that hangs, because a job is retried without end, shows why. Here nothing is secret.
+            trace = f"\n{ended.failure.stack_trace}" if job.attempt == 1 and ended.failure.stack_trace else ""
+            _log.warning("attempt_failed: %s, attempt %d: %s%s", job.job_type, job.attempt, error, trace)
         row.attempts.append(
             AttemptRecord(
                 number=job.attempt,

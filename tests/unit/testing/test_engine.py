@@ -43,6 +43,16 @@ async def test_retries_as_in_production():
     assert str(job.attempts[0].error) == "NotYet: not yet"
 
 
+async def test_failures_are_logged(caplog: pytest.LogCaptureFixture):
+    """A test that hangs because a job is retried without end shows why, and where."""
+    async with InMemoryEngine([handlers]) as engine:
+        await engine.run(handlers.succeed_at, 3)
+    first, second = caplog.messages
+    assert first.startswith("attempt_failed: succeed_at, attempt 1: NotYet: not yet")
+    assert 'raise ApplicationError("not yet"' in first
+    assert second == "attempt_failed: succeed_at, attempt 2: NotYet: not yet"
+
+
 async def test_attempts_exhausted():
     async with InMemoryEngine([handlers]) as engine:
         error = await failure(engine, handlers.succeed_at, 9)
