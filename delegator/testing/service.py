@@ -40,7 +40,7 @@ from http_workers.verdict import judge
 _log = logging.getLogger(__name__)
 
 IDENTITY: Final = "delegator.testing"
-# Seconds in place of a delay that is skipped. The pause doubles, so that a job that always fails leaves time for others.
+# Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default

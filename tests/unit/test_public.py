@@ -49,7 +49,7 @@ def test_exports_are_deliberate(package: ModuleType):
     assert ours - {"unsafe"} == set(exported)
 
 
-@pytest.mark.parametrize("package", [delegator, http_workers], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [delegator, delegator.testing, http_workers], ids=lambda package: package.__name__)
 def test_exports_name_the_package_as_theirs(package: ModuleType):
     exports = {name: getattr(package, name) for name in package.__all__}
     modules = {name: value.__module__ for name, value in exports.items() if not isinstance(value, ModuleType)}
