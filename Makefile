@@ -61,7 +61,7 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff format .
 
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
-	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v $(ARGS)
+	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
 
 bench: $(INSTALLED) ## the figures that are promised, reached or not (35 minutes; run `make temporal-postgres` first)
 	@$(PIP) --require-hashes --requirement requirements/bench.lock

@@ -8,26 +8,43 @@ if unsafe.in_sandbox():
         "plugins=[DelegatorPlugin(...)]"
     )
 
+from delegator import errors
+from delegator.client import connect
 from delegator.config import Settings
 from delegator.context import JobContext, current_job, heartbeat
-from delegator.contracts import JobOptions, contract, delegated, implements
+from delegator.contracts import Resource, contract, delegated, existing_activities, implements, resource
+from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.runtime.memory import collect_rarely
-from delegator.workflow.api import delegate, delegate_map, delegate_starmap
+from delegator.workflow.api import delegate
+from delegator.workflow.map import delegate_map, delegate_starmap
 
 __all__ = [
+    "ConfigurationError",
+    "DelegatorError",
     "DelegatorPlugin",
+    "DependencyError",
     "JobContext",
-    "JobOptions",
     "PluginOptions",
+    "Resource",
     "Settings",
     "collect_rarely",
+    "connect",
     "contract",
     "current_job",
     "delegate",
     "delegate_map",
     "delegate_starmap",
     "delegated",
+    "errors",
+    "existing_activities",
     "heartbeat",
     "implements",
+    "resource",
 ]
+
+for _name in __all__:
+    # Tracebacks, logs and help() name what is public by the name that people import.
+    if _name != "errors":
+        globals()[_name].__module__ = __name__
+del _name

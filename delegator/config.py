@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
 from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delegator.errors import ConfigurationError
+
+_ALIKE: Final = 0.82
 
 
 class Settings(BaseSettings):
@@ -75,8 +79,17 @@ class Settings(BaseSettings):
             overrides: settings given on the command line; None means not given.
 
         Raises:
-            ConfigurationError: a value is not valid; the message names its variable.
+            ConfigurationError: a value is not valid, or a name is misspelt; the message names the variable.
         """
+        for variable in sorted(os.environ):
+            name = variable.removeprefix("DELEGATOR_").lower()
+            if variable.startswith("DELEGATOR_") and name not in cls.model_fields:
+                alike = difflib.get_close_matches(name, cls.model_fields, 1, _ALIKE)
+                if alike:
+                    meant = f"DELEGATOR_{alike[0].upper()}"
+                    raise ConfigurationError(
+                        f"{variable}: no such setting, and it would be ignored; did you mean {meant}?"
+                    )
         try:
             return cls(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
         except ValidationError as error:

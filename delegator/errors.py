@@ -8,13 +8,16 @@
     │   ├── DatabaseError
     │   ├── StreamError
     │   │   └── StreamRefusedError  what only a person can mend: a wrong token, a stream nobody made (`http_workers`)
-    │   └── TemporalError
+    │   ├── TemporalError
+    │   └── ResourceError         a resource of a worker can't be opened or closed
     └── WireError                 bytes from a peer are not what the protocol says
 
 What a workflow sees are Temporal's own errors (`temporalio.exceptions`), never these.
 """
 
 from __future__ import annotations
+
+import traceback
 
 
 class DelegatorError(Exception):
@@ -45,5 +48,23 @@ class TemporalError(DependencyError):
     """Temporal can't be reached or refuses the connection."""
 
 
+class ResourceError(DependencyError):
+    """A resource declared with `@resource` can't be opened or closed."""
+
+
 class WireError(DelegatorError):
     """Bytes received from a peer do not follow the protocol."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the type, the text and the place of an error that a user's code raised, for a message of one line."""
+    text = " ".join(str(error).split())
+    frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if not frame.filename.startswith("<frozen")]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for messages of one line."""
+    return str(error).strip().partition("\n")[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -15,17 +18,24 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
-from delegator.contracts import collect_types
+from delegator.contracts import Source, collect_types, opened_resources
+from delegator.contracts.collect import declarations_in, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
+from delegator.errors import ConfigurationError, DelegatorError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
+from delegator.postgres.schema_check import check
+from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.startup import wait_for
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +65,29 @@ class DelegatorPlugin(SimplePlugin):
 
     It adds two local activities, the workflow interceptor, sandbox pass-through for the packages it needs, and opens
     the connections while a worker runs.
+
+    A worker waits for PostgreSQL as long as `DELEGATOR_START_TIMEOUT` before it takes its first task. Then
+    `worker.run()` and `async with worker` raise a DelegatorError that says what is wrong.
     """
 
     def __init__(
         self,
-        delegated: Iterable[ModuleType | Callable[..., Any]] = (),
+        delegated: Iterable[Source] = (),
         *,
         settings: Settings | None = None,
         options: PluginOptions | None = None,
         intercept: bool | None = None,
+        resources: Iterable[Source] = (),
     ) -> None:
         """Prepare the plugin; nothing is connected yet.
 
         Args:
-            delegated: delegated functions, or modules that hold them; needed for `intercept`.
+            delegated: delegated functions, modules that hold them, or what `existing_activities` returns; needed for
+                `intercept`.
             settings: where the servers are; by default read from the environment.
             options: how to delegate.
             intercept: short for `PluginOptions(intercept=...)`.
+            resources: resources, or modules that hold them, that the worker's own activities use.
 
         Raises:
             ConfigurationError: a setting or a declaration is wrong.
@@ -81,13 +97,30 @@ class DelegatorPlugin(SimplePlugin):
             options = dataclasses.replace(options, intercept=intercept)
         self._options = options
         self._settings = settings or Settings.load()
-        self._types = collect_types(delegated)
+        sources = list(delegated)
+        for source in sources:
+            if isinstance(source, ModuleType) and not declarations_in(source):
+                raise ConfigurationError(
+                    f"the module {source.__name__} declares no delegated activity type: decorate a function with "
+                    "@delegated, or give existing_activities(...) for its activities as they are"
+                )
+        self._types = collect_types(sources)
+        self._resources = resources_in(resources)
+        self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
         self._busyness = Busyness(options.gather)
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
         )
+
+    def watch_database(self, state: ConnectionState) -> None:
+        """Have the health of the connection to PostgreSQL noted there. For a process with a health server.
+
+        Args:
+            state: where it is noted while a worker runs.
+        """
+        self._database_state = state
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
@@ -111,9 +144,33 @@ class DelegatorPlugin(SimplePlugin):
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
-        """Open the connections around the worker's run; see the base class."""
-        client = worker.client
-        async with self._running(client.data_converter, client.namespace):
+        """Open the connections around the worker's run; see the base class.
+
+        Raises:
+            ConfigurationError: a queue is not declared, or the schema is not what is declared.
+            DependencyError: PostgreSQL can't be reached within `DELEGATOR_START_TIMEOUT`.
+        """
+        # The SDK warns so when it cancels a local activity that has just ended, as after a stall. Where warnings are
+        # errors, the warning ends the SDK's activity worker. If the worker is being shut down already, nobody takes the
+        # local activities that its workflows still begin, and its end waits for ever.
+        warnings.filterwarnings("default", "Cannot find activity to cancel", UserWarning)
+        # The SDK has no public way to ask whether a worker is being shut down.
+        stop = getattr(worker, "_shutdown_event", None)
+        stop = stop if isinstance(stop, asyncio.Event) else asyncio.Event()
+        async with AsyncExitStack() as stack:
+            try:
+                if await self._start(stack, worker, stop):
+                    await stack.enter_async_context(opened_resources(self._resources))
+            except DelegatorError as error:
+                # Also logged, because who shuts the worker down does not get the error. Neither does a fixture with
+                # `async with`: the SDK gives the error to the task that began the block, which has ended by then.
+                _log.error("worker_start_failed: %s", error)
+                if not stop.is_set():
+                    await _end(worker, next)
+                    raise
+            except BaseException:
+                await _end(worker, next)
+                raise
             await next(worker)
 
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
@@ -124,27 +181,78 @@ class DelegatorPlugin(SimplePlugin):
             first_task_waited=self._busyness.workflow_waited,
         )
 
-    @asynccontextmanager
-    async def _running(self, converter: DataConverter, namespace: str) -> AsyncIterator[None]:
+    async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
+        """Open the connections as soon as PostgreSQL answers; return False if the worker is shut down before that."""
+        settings, client = self._settings, worker.client
+        for declared in self._types.values():
+            if declared.queue not in settings.queues:
+                raise ConfigurationError(
+                    f"queue {declared.queue!r} of type {declared.name!r} is not declared: "
+                    "add it to DELEGATOR_QUEUES and run `delegator migrate`"
+                )
+
+        async def open_all() -> None:
+            async with AsyncExitStack() as opened:
+                await self._open(opened, client.data_converter, client.namespace)
+                stack.push_async_exit(opened.pop_all())
+
+        state = self._database_state or _StartLog()
+        return await wait_for(open_all, settings.start_timeout, state, stop)
+
+    async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str) -> None:
         settings, options = self._settings, self._options
+        await check(settings)
         url = settings.database_url.get_secret_value()
         tables = [QueueTable(queue) for queue in settings.queues]
-        async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(
-                connection_pool(
-                    url,
-                    application_name="delegator plugin",
-                    size=options.connections,
-                    silence=settings.lease,
-                    by_key=True,
-                )
+        pool = await stack.enter_async_context(
+            connection_pool(
+                url,
+                application_name="delegator plugin",
+                size=options.connections,
+                silence=settings.lease,
+                by_key=True,
             )
-            lease = await stack.enter_async_context(LeaseKeeper(url, "enqueuer", duration=settings.lease))
-            waiter = await stack.enter_async_context(
-                InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
-            )
-            enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
-            policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
-            self._activities.start(EnqueueParts(pool, enqueuer, waiter, policy, lease, converter))
-            stack.callback(self._activities.stop)
-            yield
+        )
+        lease = await stack.enter_async_context(
+            LeaseKeeper(url, "enqueuer", duration=settings.lease, state=self._database_state)
+        )
+        waiter = await stack.enter_async_context(
+            InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
+        )
+        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
+        policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
+        parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
+        self._activities.start(parts)
+        stack.callback(self._activities.stop, parts)
+
+
+class _StartLog:
+    """Logs that a worker waits for PostgreSQL. The reason stands in the text: the application formats these lines."""
+
+    def __init__(self) -> None:
+        self._waits = False
+
+    def lost(self, reason: str) -> None:
+        if not self._waits:
+            _log.warning("worker_waits: %s", reason, extra={"dependency": "postgresql"})
+        self._waits = True
+
+    def restored(self) -> None:
+        if self._waits:
+            _log.info("worker_waits_no_more", extra={"dependency": "postgresql"})
+
+
+async def _end(worker: Worker, next: Callable[[Worker], Any]) -> None:
+    """Let the SDK's worker begin and end at once, because it can't be shut down otherwise.
+
+    The SDK's `shutdown`, which `async with` calls when it is left, waits for the end of a run. It would wait for ever
+    for the end of one that never began.
+    """
+    shutdown = asyncio.create_task(worker.shutdown())
+    try:
+        with suppress(Exception):  # Temporal may be away too: what is wrong with PostgreSQL is what we report
+            await next(worker)
+    finally:
+        shutdown.cancel()
+        with suppress(asyncio.CancelledError):
+            await shutdown

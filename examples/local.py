@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any, NoReturn
 
 import uvloop
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
 
-from delegator.config import Settings
+from delegator import DelegatorError, connect
 from delegator.dev import embedded_stack
-from delegator.dev.processes import Child, Command
-from delegator.errors import DelegatorError, TemporalError
-from delegator.plugin import DelegatorPlugin
-
-_GRACE = 10.0  # seconds
 
 
 @asynccontextmanager
@@ -40,16 +32,8 @@ async def delegating_client(tasks: Sequence[ModuleType], *, concurrency: int = 5
     Raises:
         DelegatorError: a server can't be reached, or a setting is wrong.
     """
-    async with _environment() as environment, _http_workers(tasks, concurrency, environment):
-        settings = Settings.load(
-            **{name.removeprefix("DELEGATOR_").lower(): value for name, value in environment.items() if "DELEG" in name}
-        )
-        config = ClientConfig.load_client_connect_config(override_env_vars={**os.environ, **environment})
-        try:
-            client = await Client.connect(**config, plugins=[DelegatorPlugin(delegated=tasks, settings=settings)])
-        except RuntimeError:
-            raise TemporalError(f"Temporal at {config.get('target_host')} does not answer") from None
-        yield client
+    async with _servers(), _http_workers(tasks, concurrency):
+        yield await connect(tasks)
 
 
 def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
@@ -66,29 +50,29 @@ def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
 
 
 @asynccontextmanager
-async def _environment() -> AsyncIterator[Mapping[str, str]]:
+async def _servers() -> AsyncIterator[None]:
     if "TEMPORAL_ADDRESS" in os.environ and "DELEGATOR_DATABASE_URL" in os.environ:
-        yield {}
+        yield
         return
     async with embedded_stack() as stack:
-        yield stack.environment
+        os.environ.update(stack.environment)
+        yield
 
 
 @asynccontextmanager
-async def _http_workers(
-    tasks: Sequence[ModuleType], concurrency: int, environment: Mapping[str, str]
-) -> AsyncIterator[None]:
+async def _http_workers(tasks: Sequence[ModuleType], concurrency: int) -> AsyncIterator[None]:
     imports = [argument for module in tasks for argument in ("--import", module.__name__)]
     processes = ("--processes", str(os.cpu_count() or 1), "--concurrency", str(concurrency))
-    with tempfile.TemporaryDirectory() as directory:
-        command = Command(
-            argv=(sys.executable, "-m", "http_workers", *imports, *processes),
-            log=Path(directory, "http-workers.log"),
-            environment={**os.environ, **environment},
-            death_signal=signal.SIGTERM,
+    with tempfile.TemporaryFile() as log:
+        workers = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "http_workers", *imports, *processes, "--grace", "1"),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the example, which then stops them
         )
-        workers = await Child.spawn(command)
         try:
             yield
         finally:
-            await workers.stop(signal.SIGTERM, _GRACE)
+            with suppress(ProcessLookupError):
+                workers.terminate()
+            await workers.wait()

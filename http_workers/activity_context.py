@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from temporalio.converter import PayloadConverter
 from temporalio.testing import ActivityEnvironment
 
 from delegator.context import JobContext
-from delegator.contracts import Handler
 from http_workers.job import Job
 
 # The SDK has no other public way to run a function as an activity outside its own worker.
 
 
-async def run_as_activity(
-    handler: Handler, args: Sequence[Any], job: Job, context: JobContext, payload_converter: PayloadConverter
-) -> Any:
-    """Run a handler that was declared over `@activity.defn`, within an activity context.
+def activity_environment(job: Job, context: JobContext, payload_converter: PayloadConverter) -> ActivityEnvironment:
+    """Return what runs a handler that was declared over `@activity.defn`, within an activity context.
 
     Args:
-        handler: the handler.
-        args: its arguments.
         job: the job.
         context: what the job's own context says.
         payload_converter: the data converter's.
@@ -57,6 +49,4 @@ async def run_as_activity(
         workflow_type=None,
         retry_policy=options.retry_policy,
     )
-    if handler.is_async:
-        return await environment.run(handler.function, *args)
-    return await asyncio.to_thread(environment.run, handler.function, *args)
+    return environment

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
+from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 
-from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, within_limit
+from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
 from delegator.context import CurrentJob, JobContext, set_current_job
 from delegator.contracts import Handler
+from delegator.postgres.dead_letters import Reason
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
-from http_workers.activity_context import run_as_activity
+from http_workers.activity_context import activity_environment
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
@@ -40,11 +44,11 @@ class Ended:
     """A serialized `Payloads`, if the attempt succeeded."""
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
-    dead: str | None = None
-    """Why no attempt can ever succeed, as dead letters name it; None: another one might."""
+    dead_letter_reason: Reason | None = None
+    """Why no attempt can ever succeed; None: another one might."""
 
     snooze: timedelta | None = None
-    """The attempt was not begun: its type's limits let it start later only, say in so long; None: it was."""
+    """How long the limits of its type delay the attempt, which was not begun; None: it was begun."""
 
     forgotten: bool = False
     """The worker holds the job no more."""
@@ -59,7 +63,12 @@ class AttemptRunner:
     """Runs attempts with the handlers of this worker."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], converter: DataConverter, queue: str, metrics: WorkerMetrics
+        self,
+        handlers: Mapping[str, Handler],
+        converter: DataConverter,
+        queue: str,
+        metrics: WorkerMetrics,
+        threads: Executor | None = None,
     ) -> None:
         """Prepare the runner.
 
@@ -68,8 +77,10 @@ class AttemptRunner:
             converter: decodes arguments, encodes results and failures.
             queue: the queue served.
             metrics: this process's series.
+            threads: runs handlers that are plain functions; None: the event loop's default executor.
         """
         self._handlers = handlers
+        self._threads = threads
         self._converter = converter
         self._codec = converter.payload_codec
         self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
@@ -87,9 +98,11 @@ class AttemptRunner:
         """Run one attempt; never raises but for a bug."""
         handler = self._handlers.get(job.job_type)
         if handler is None:
-            return self._refused(job, "unknown_type", f"no handler for the delegated activity type {job.job_type!r}")
+            return self._refused(
+                job, Reason.UNKNOWN_TYPE, f"no handler for the delegated activity type {job.job_type!r}"
+            )
         if job.broken is not None:
-            return self._refused(job, "undecodable", job.broken)
+            return self._refused(job, Reason.UNDECODABLE, job.broken)
         try:
             args = () if job.input is None else await self._arguments(job.input, handler)
             if job.heartbeat_details is not None:
@@ -97,7 +110,7 @@ class AttemptRunner:
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
-            return self._refused(job, "undecodable", f"the arguments can't be decoded: {type(error).__name__}")
+            return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {type(error).__name__}")
         if job.cancel_requested:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         seconds, completed = self._series[job.job_type]
@@ -135,20 +148,23 @@ class AttemptRunner:
         try:
             encoded = self._values.encode((result,))
             if len(encoded) > MAX_OUTCOME_BYTES:
-                raise ApplicationError(
-                    f"the result of {job.job_type} takes {len(encoded)} bytes, over the limit of {MAX_OUTCOME_BYTES}: "
-                    "return a reference to the data instead",
-                    type="PayloadTooLarge",
-                    non_retryable=True,
-                )
+                raise too_large(f"the result of {job.job_type}", len(encoded), MAX_OUTCOME_BYTES)
         except Exception as error:
             return Ended(job, failure=self._failure(error))
         return Ended(job, result=encoded)
 
     async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
         if handler.type.is_activity:
-            return await run_as_activity(handler, args, job, current.context, self._converter.payload_converter)
-        return await asyncio.to_thread(handler.function, *args)
+            environment = activity_environment(job, current.context, self._converter.payload_converter)
+            if handler.is_async:
+                return await environment.run(handler.function, *args)
+            return await self._in_thread(environment.run, handler.function, *args)
+        return await self._in_thread(handler.function, *args)
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Like `asyncio.to_thread`, in the worker's own threads."""
+        call = partial(copy_context().run, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def broken_off(self, job: Job, error: BaseException) -> Ended:
         """Return how an attempt ended that a cancellation of its task broke off.
@@ -199,14 +215,7 @@ class AttemptRunner:
         )
 
     def _timeout(self, job: Job, timeout_type: TimeoutType) -> Failure:
-        names = {
-            TimeoutType.START_TO_CLOSE: "StartToClose",
-            TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
-            TimeoutType.HEARTBEAT: "Heartbeat",
-        }
-        failure = self._failure(
-            TimeoutError(f"activity {names[timeout_type]} timeout", type=timeout_type, last_heartbeat_details=[])
-        )
+        failure = timed_out(timeout_type, self._converter)
         if timeout_type is TimeoutType.HEARTBEAT and job.details:
             failure.timeout_failure_info.last_heartbeat_details.payloads.extend(job.details)
         return within_limit(failure)
@@ -221,11 +230,11 @@ class AttemptRunner:
             )
             return failure_of(unusable, self._converter)
 
-    def _refused(self, job: Job, reason: str, message: str) -> Ended:
-        types = {"unknown_type": "UnknownActivityType", "undecodable": "UndecodableInput"}
+    def _refused(self, job: Job, reason: Reason, message: str) -> Ended:
+        types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}
         error = ApplicationError(message, type=types[reason], non_retryable=True)
-        self._metrics.finished.labels(job.job_type if reason != "unknown_type" else "", reason).inc()
-        return Ended(job, failure=self._failure(error), dead=reason)
+        self._metrics.finished.labels(job.job_type if reason is not Reason.UNKNOWN_TYPE else "", reason).inc()
+        return Ended(job, failure=self._failure(error), dead_letter_reason=reason)
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

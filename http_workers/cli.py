@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvloop
 
+from delegator.cli.durations import seconds
 from delegator.cli.main import run
 from delegator.cli.version import version_option
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DelegatorError
+from delegator.errors import DelegatorError
 from delegator.runtime.logs import LogFormat, configure_logging
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_handlers
+from delegator.runtime.shutdown import shutdown_signals
 from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
+from http_workers.worker import HttpWorker
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -27,9 +29,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(name="http-worker")
 def http_worker(
     imports: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--import", metavar="MODULE", help="Module with handlers, like yourpkg.tasks; may be repeated."),
-    ],
+    ] = None,
+    activities: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are handlers as they are."),
+    ] = None,
     queue: Annotated[str, typer.Option(help="Queue to serve; one of DELEGATOR_QUEUES.")] = "default",
     concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.")] = 200,
     processes: Annotated[int, typer.Option(help="Worker processes.")] = 1,
@@ -59,15 +65,16 @@ def http_worker(
         place = ChildArguments(index=process_index, directory=supervisor_directory, supervisor=supervisor_pid)
         die_with_supervisor(supervisor_pid)
     options = WorkerOptions(
-        modules=tuple(imports),
+        modules=tuple(imports or ()),
+        activities=tuple(activities or ()),
         queue=queue,
         concurrency=concurrency,
         processes=processes,
         host=host,
         port=port,
-        grace=_seconds("--grace", grace),
+        grace=seconds("--grace", grace),
         claim=claim,
-        stall_limit=_seconds("--stall-limit", stall_limit),
+        stall_limit=seconds("--stall-limit", stall_limit),
         log_format=log_format,
         log_level=log_level,
         process_index=place.index if place else None,
@@ -100,31 +107,31 @@ def _supervise(options: WorkerOptions) -> None:
 
 
 def _work(options: WorkerOptions, settings: Settings) -> None:
-    handlers = load_handlers(options.modules, options.queue)
-    # Imported late: a mistake in the options should be told before a second of imports.
-    from http_workers.pool import run_worker
-
+    handlers = load_handlers(options.modules, options.queue, options.activities)
     collect_rarely()
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_worker(options, settings, handlers))
-    except BaseExceptionGroup as group:
-        raise _ours(group) or group from None
-
-
-def _ours(group: BaseExceptionGroup[BaseException]) -> DelegatorError | None:
-    ours, others = group.split(DelegatorError)
-    if ours is None or others is not None:
-        return None
-    first: BaseException = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, DelegatorError) else None
+    worker = HttpWorker(
+        handlers,
+        queue=options.queue,
+        concurrency=options.concurrency,
+        settings=settings,
+        grace=options.grace,
+        claim=options.claim,
+        stall_limit=options.stall_limit,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(worker, options))
 
 
-def _seconds(option: str, value: float) -> timedelta:
-    try:
-        return timedelta(seconds=value)
-    except (OverflowError, ValueError):
-        raise ConfigurationError(f"{option} {value}: not a usable number of seconds") from None
+async def _run(worker: HttpWorker, options: WorkerOptions) -> None:
+    with options.health_server(worker.health):
+        async with shutdown_signals() as shutdown:
+            stopping = asyncio.create_task(_stop_when(shutdown.requested, worker))
+            try:
+                await worker.run()
+            finally:
+                stopping.cancel()
+
+
+async def _stop_when(requested: asyncio.Event, worker: HttpWorker) -> None:
+    await requested.wait()
+    await worker.shutdown()

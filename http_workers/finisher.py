@@ -1,4 +1,4 @@
-"""Finishing attempts: outcomes stored, signalled, retried or buried, in batches."""
+"""Finishing attempts: outcomes are stored, signalled, retried or moved to the dead letters, in batches."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from psycopg import sql
 from temporalio.api.enums.v1 import ApplicationErrorCategory, RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
-from delegator.completion.failures import failed_outcome
+from delegator.completion.failures import error_type, failed_outcome
 from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import GiveUp, decide
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
+from delegator.errors import first_line
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, first_line
-from delegator.postgres.dead_letters import NewDeadLetter
-from delegator.postgres.queue_republish import republish_statement
+from delegator.postgres.connections import TRANSIENT, Connection, Pool
+from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.queue_table import AttemptOutcome, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
@@ -39,7 +38,7 @@ T = TypeVar("T")
 _MAX_BATCH = 1_000
 _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
-_MAX_TELLING = 20_000
+_MAX_DELIVERING = 20_000
 _SNOOZE = timedelta(seconds=10)
 
 
@@ -84,14 +83,9 @@ class Finisher:
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
-        self._telling = 0
+        self._delivering = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._release = republish_statement(
-            table.name,
-            sql.SQL("job_id = ANY(%(job_id)s) AND lease_id = %(lease_id)s AND outcome IS NULL"),
-            {"lease_id": sql.NULL, "attempt": sql.SQL("attempt - 1")},
-        )
 
     @property
     def backlog(self) -> int:
@@ -99,7 +93,7 @@ class Finisher:
 
         Outcomes for a busy run wait to be signalled together: that is no reason to run fewer jobs.
         """
-        return len(self._queue) + self._busy - min(self._telling, _MAX_TELLING)
+        return len(self._queue) + self._busy - min(self._delivering, _MAX_DELIVERING)
 
     def add(self, ended: Ended) -> None:
         """Take an ended attempt."""
@@ -124,7 +118,7 @@ class Finisher:
                 self._busy += len(batch)
                 tasks.create_task(self._finish(batch, slots), name="finish")
 
-    async def drained(self) -> None:
+    async def flush(self) -> None:
         """Wait until everything added is finished, without letting outcomes gather any more."""
         self._signals.hurry()
         await self._idle.wait()
@@ -162,7 +156,7 @@ class Finisher:
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
         plain: list[Ended] = []
         waited: list[tuple[Ended, Outcome]] = []
-        dead: list[tuple[Ended, Outcome]] = []
+        dead: list[tuple[Ended, Outcome, Reason]] = []
         retries: list[tuple[Ended, timedelta, Failure]] = []
         tasks: list[Ended] = []
         snooze: list[tuple[Job, timedelta]] = []
@@ -196,7 +190,7 @@ class Finisher:
             # What follows waits for Temporal: let the next batch use the database meanwhile.
             slots.release()
             released = True
-            self._telling += len(batch)
+            self._delivering += len(batch)
             async with asyncio.TaskGroup() as group:
                 if to_signal:
                     group.create_task(self._signal(to_signal))
@@ -206,7 +200,7 @@ class Finisher:
                     group.create_task(self._delete([ended.job for ended in plain]))
         finally:
             if released:
-                self._telling -= len(batch)
+                self._delivering -= len(batch)
             else:
                 slots.release()
 
@@ -215,7 +209,7 @@ class Finisher:
         ended: Ended,
         failure: Failure,
         waited: list[tuple[Ended, Outcome]],
-        dead: list[tuple[Ended, Outcome]],
+        dead: list[tuple[Ended, Outcome, Reason]],
         retries: list[tuple[Ended, timedelta, Failure]],
     ) -> None:
         job = ended.job
@@ -232,11 +226,15 @@ class Finisher:
             identity=self._identity,
             retry_state=decision.retry_state,
         )
-        if ended.dead is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
-            ended.dead = "attempts_exhausted"
-        if ended.dead is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
-            ended.dead = "non_retryable"  # nobody else will ever hear of it
-        (dead if ended.dead else waited).append((ended, outcome))
+        reason = ended.dead_letter_reason
+        if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
+            reason = Reason.ATTEMPTS_EXHAUSTED
+        if reason is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
+            reason = Reason.NON_RETRYABLE
+        if reason is None:
+            waited.append((ended, outcome))
+        else:
+            dead.append((ended, outcome, reason))
 
     @staticmethod
     def _log_failure(job: Job, failure: Failure) -> None:
@@ -250,48 +248,50 @@ class Finisher:
                 "job_id": job.job_id,
                 "job_type": job.job_type,
                 "attempt": job.attempt,
-                "error": _error_type(failure),
+                "error": error_type(failure),
             },
         )
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+        """Store what an enqueuer waits for inline; return what has to be signalled instead."""
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
         encoded = await encode_outcomes([outcome for _, outcome in by_id.values()], self._codec)
-        told: list[AttemptOutcome] = []
+        inline: list[AttemptOutcome] = []
         rest: list[tuple[str, int]] = []
         for (job, outcome), result in zip(by_id.values(), encoded, strict=True):
             if job.has_waiter:
-                told.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
+                inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
                 rest.append(job.held)
-        if told:
-            stored = await self._write(lambda db: self._table.store_outcomes(db, told))
-            rest += [(row.job_id, row.fencing_token) for row in told if row.job_id not in stored]
+        if inline:
+            stored = await self._write(lambda db: self._table.store_outcomes(db, inline))
+            rest += [(row.job_id, row.fencing_token) for row in inline if row.job_id not in stored]
         unwaited: set[str] = set()
         if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
             self._fenced(len(rest) - len(unwaited))
         return [by_id[job_id] for job_id in by_id if job_id in unwaited]
 
-    async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
+    async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
         rows = []
-        for ended, outcome in dead:
+        for ended, outcome, reason in dead:
             job = ended.job
-            error = _error_type(ended.failure) if ended.failure is not None else ""
+            error = error_type(ended.failure) if ended.failure is not None else ""
             encoded = await encode_outcome(outcome, self._codec)
             rows.append(
-                NewDeadLetter(job.job_id, job.fencing_token, outcome.status.value, encoded, ended.dead or "", error)
+                NewDeadLetter(job.job_id, job.fencing_token, outcome.status.value, encoded, reason.value, error)
             )
-        buried = await self._write(lambda db: dead_letters.store_dead_letters(db, self._table, rows))
-        for ended, _ in dead:
-            if ended.job.job_id in buried:
-                self._metrics.dead_letters.labels(ended.dead or "").inc()
+        has_waiter = await self._write(lambda db: dead_letters.store_dead_letters(db, self._table, rows))
+        for ended, _, reason in dead:
+            job = ended.job
+            if job.job_id in has_waiter:
+                self._metrics.dead_letters.labels(reason.value).inc()
                 _log.warning(
                     "dead_letter_stored",
-                    extra={"job_id": ended.job.job_id, "job_type": ended.job.job_type, "reason": ended.dead},
+                    extra={"job_id": job.job_id, "job_type": job.job_type, "reason": reason.value},
                 )
-        self._fenced(len(dead) - len(buried))
-        return [(ended.job, outcome) for ended, outcome in dead if buried.get(ended.job.job_id) is False]
+        self._fenced(len(dead) - len(has_waiter))
+        return [(ended.job, outcome) for ended, outcome, _ in dead if has_waiter.get(ended.job.job_id) is False]
 
     async def _signal(self, to_signal: Sequence[tuple[Job, Outcome]]) -> None:
         runs: dict[RunKey, list[tuple[Job, Outcome]]] = defaultdict(list)
@@ -339,8 +339,8 @@ class Finisher:
     async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
         """Give jobs back so that other workers take them at once; their broken-off attempt does not count."""
         if jobs:
-            parameters = {"job_id": [job.job_id for job in jobs], "lease_id": lease_id, "limit": len(jobs)}
-            await self._write(lambda db: db.execute(self._release, parameters))
+            job_ids = [job.job_id for job in jobs]
+            await self._write(lambda db: self._table.release(db, job_ids, lease_id))
 
     def _fenced(self, count: int) -> None:
         if count > 0:
@@ -359,13 +359,3 @@ class Finisher:
             else:
                 self._state.restored()
                 return result
-
-
-def _error_type(failure: Failure) -> str:
-    if failure.HasField("application_failure_info"):
-        return failure.application_failure_info.type.replace("\0", "") or "ApplicationError"
-    if failure.HasField("canceled_failure_info"):
-        return "CancelledError"
-    if failure.HasField("timeout_failure_info"):
-        return "TimeoutError"
-    return "Error"

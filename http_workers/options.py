@@ -37,8 +37,10 @@ class ClaimMode(StrEnum):
 class WorkerOptions:
     """The options of one worker process."""
 
-    modules: tuple[str, ...]
+    modules: tuple[str, ...] = ()
     """Dotted names of the modules that hold the handlers."""
+    activities: tuple[str, ...] = ()
+    """Dotted names of modules whose existing activities are handlers."""
     queue: str = DEFAULT_QUEUE
     """The queue served."""
     concurrency: int = 200
@@ -73,23 +75,36 @@ class WorkerOptions:
         Raises:
             ConfigurationError: names the option.
         """
-        if not self.modules:
+        if not self.modules and not self.activities:
             raise ConfigurationError("name the module with your handlers: --import yourpkg.tasks")
+        self.validate_pool(settings, "--")
+        _within("--processes", self.processes, 1, _MAX_PROCESSES)
+        _within("--port", self.port, 0, _MAX_PORT)
+        if self.log_level not in LOG_LEVELS:
+            raise ConfigurationError(f"--log-level {self.log_level}: choose one of {', '.join(LOG_LEVELS)}")
+
+    def validate_pool(self, settings: Settings, prefix: str) -> None:
+        """Refuse what can't work among the options that a worker within another program has, too.
+
+        Args:
+            settings: declares the queues.
+            prefix: stands before the options' names in messages: `--` for a command line.
+
+        Raises:
+            ConfigurationError: names the option.
+        """
         if self.queue not in settings.queues:
             declared = ", ".join(settings.queues)
             raise ConfigurationError(
-                f"--queue {self.queue}: not a declared queue (DELEGATOR_QUEUES declares {declared}); "
+                f"{prefix}queue {self.queue}: not a declared queue (DELEGATOR_QUEUES declares {declared}); "
                 "add it to DELEGATOR_QUEUES and run `delegator migrate`"
             )
-        _within("--concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
-        _within("--processes", self.processes, 1, _MAX_PROCESSES)
-        _within("--port", self.port, 0, _MAX_PORT)
+        _within(f"{prefix}concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
         if self.grace < timedelta(0):
-            raise ConfigurationError("--grace: must not be negative")
+            raise ConfigurationError(f"{prefix}grace: must not be negative")
         if self.stall_limit < timedelta(seconds=1):
-            raise ConfigurationError("--stall-limit: must be at least 1 second")
-        if self.log_level not in LOG_LEVELS:
-            raise ConfigurationError(f"--log-level {self.log_level}: choose one of {', '.join(LOG_LEVELS)}")
+            name = f"{prefix}stall-limit" if prefix else "stall_limit"
+            raise ConfigurationError(f"{name}: must be at least 1 second")
 
     @property
     def level(self) -> int:

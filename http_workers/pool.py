@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
-from delegator.contracts import Handler
+from delegator.contracts import Declared, opened_resources
 from delegator.errors import StreamError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -23,7 +25,6 @@ from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
-from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
 from http_workers.acks import Acknowledger
@@ -126,50 +127,80 @@ class JobPool:
             job.stop()
 
 
-async def run_worker(options: WorkerOptions, settings: Settings, handlers: Mapping[str, Handler]) -> None:
-    """Run one worker process until it is asked to stop.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker tells its process."""
+
+    registry: CollectorRegistry
+    """The metrics."""
+    metrics: WorkerMetrics
+    """This worker's series."""
+    states: Mapping[str, ConnectionState]
+    """The health of its connections, by server."""
+    liveness: Liveness
+    """The loops that must make progress."""
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry, concurrency: int) -> Surroundings:
+        """Begin with nothing connected.
+
+        Args:
+            registry: takes the metrics.
+            concurrency: the worker's slots.
+        """
+        metrics = WorkerMetrics(registry)
+        metrics.slots.set(concurrency)
+        connections = ConnectionMetrics(registry)
+        states = {name: ConnectionState(name, connections) for name in ("stream", "postgresql", "temporal")}
+        return cls(registry, metrics, states, Liveness())
+
+    @property
+    def health(self) -> LocalHealth:
+        """Answers for the worker."""
+        return LocalHealth(self.registry, self.liveness, {name: state.problem for name, state in self.states.items()})
+
+
+async def serve(
+    options: WorkerOptions,
+    settings: Settings,
+    declared: Declared,
+    surroundings: Surroundings,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+) -> None:
+    """Run jobs until asked to stop.
 
     Args:
-        options: the command line.
-        settings: the environment.
-        handlers: by delegated activity type.
+        options: how to run them.
+        settings: where the servers are.
+        declared: the handlers and their resources.
+        surroundings: told how the worker is.
+        stop: asks for a graceful stop when it is set.
+        started: called when everything is connected and open; not if it is asked to stop before.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
-        DependencyError: a server can't be reached at the start.
+        DependencyError: a server can't be reached at the start, or a resource can't be opened.
     """
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    metrics.slots.set(options.concurrency)
-    connections = ConnectionMetrics(registry)
-    states = {name: ConnectionState(name, connections) for name in ("stream", "postgresql", "temporal")}
-    liveness = Liveness()
-    health = LocalHealth(registry, liveness, {name: state.problem for name, state in states.items()})
-    with options.health_server(health):
-        async with shutdown_signals() as shutdown, liveness.watch_event_loop(options.stall_limit):
-            await _serve(options, settings, handlers, metrics, states, liveness, shutdown.requested)
-
-
-async def _serve(
-    options: WorkerOptions,
-    settings: Settings,
-    handlers: Mapping[str, Handler],
-    metrics: WorkerMetrics,
-    states: Mapping[str, ConnectionState],
-    liveness: Liveness,
-    stop: asyncio.Event,
-) -> None:
+    handlers, metrics, states, liveness = (
+        declared.handlers,
+        surroundings.metrics,
+        surroundings.states,
+        surroundings.liveness,
+    )
     converter = load_data_converter(settings.data_converter)
     identity = f"http-worker {holder_name()}"
     table = QueueTable(options.queue)
     slots = Slots(options.concurrency)
+    threads = ThreadPoolExecutor(options.concurrency, thread_name_prefix="handler")
     jobs = JobPool(
-        AttemptRunner(handlers, converter, options.queue, metrics),
+        AttemptRunner(handlers, converter, options.queue, metrics, threads),
         TypeLimits(handlers, options.concurrency // 4),
         slots,
         metrics,
     )
     async with AsyncExitStack() as stack:
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         client = await connect_temporal(converter, identity=identity)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
@@ -200,6 +231,7 @@ async def _serve(
                 stall=options.stall_limit,
             )
         )
+        await stack.enter_async_context(opened_resources(declared.resources))
         signals = SignalSender(client, identity=identity, state=states["temporal"])
         stack.push_async_callback(signals.close)
         activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
@@ -241,6 +273,7 @@ async def _serve(
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})
+                    started()
                     await stop.wait()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
             await _wind_down(jobs, finisher, lease, options.grace)
@@ -296,4 +329,4 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
     with suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_LIMIT):
             await finisher.release(rest, lease.lease_id)
-            await finisher.drained()
+            await finisher.flush()

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from delegator.errors import DatabaseError, StreamError, WireError
+from delegator.errors import DatabaseError, StreamError, WireError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import Claimed, QueueTable
 from delegator.runtime.backoff import Backoff
@@ -135,7 +135,7 @@ class Receiver:
         try:
             taken = await self._read_rows(wanted) if wanted else []
             for claimed in taken:
-                self._metrics.start_delay.observe(claimed.waited)
+                self._metrics.start_delay.observe(claimed.waited_seconds)
                 self._start(Job(claimed))
         finally:
             self._claiming.difference_update(wanted)

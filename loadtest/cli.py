@@ -12,23 +12,15 @@ import typer
 from temporalio.service import RPCError
 
 from delegator.cli.version import version_option
-from delegator.errors import ConfigurationError, DelegatorError, DependencyError
-from delegator.postgres.connections import first_line
-from loadtest.bench import command as bench
-from loadtest.bench import idle
-from loadtest.bulk import command as bulk
-from loadtest.commands import compare, demo, report, run
-from loadtest.peers import command as peers
+from delegator.errors import ConfigurationError, DelegatorError, DependencyError, first_line
+from loadtest.commands import bench_idle, bulk_peers, demo, report_page, run_compare
 
 _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
-    run.register,
-    compare.register,
+    run_compare.register,
     demo.register,
-    report.register,
-    bulk.register,
-    bench.register,
-    idle.register,
-    peers.register,
+    report_page.register,
+    bulk_peers.register,
+    bench_idle.register,
 )
 
 
@@ -52,7 +44,7 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line: 0 all is well, 1 something failed, 2 it can't be run, 130 interrupted."""
+    """Run the command line and exit: 0 success, 1 work failed, 2 the command can't be run, 130 interrupted."""
     sys.exit(_outcome())
 
 
@@ -68,7 +60,9 @@ def _outcome() -> int:
     except psycopg.Error as error:
         return _complain(f"PostgreSQL answered with an error: {first_line(error)}", 1)
     except Exception as error:
-        if isinstance(error, typer.BadParameter.__bases__):  # the parser's errors; typer has no public name for all
+        if isinstance(
+            error, typer.BadParameter.__bases__
+        ):  # the parser's errors: typer has no public name for their base class
             return _complain(error, 2)
         raise
     return code if isinstance(code, int) else 0

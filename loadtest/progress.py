@@ -1,10 +1,10 @@
-"""How a run tells of itself."""
+"""What a run reports while it goes on."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Told how a run goes; this one keeps it to itself."""
+    """Gets reports of a run. This one ignores them."""
 
     def begin(self, title: str, total: int) -> None:
         """A run begins.
@@ -15,7 +15,7 @@ class Progress:
         """
 
     def advance(self, count: int = 1) -> None:
-        """So many workflows (or jobs, where there are none) are done."""
+        """Some workflows, or jobs without workflows, are done."""
 
     def complain(self, message: str) -> None:
-        """Something went wrong that the numbers do not explain."""
+        """Something went wrong that the numbers do not show."""

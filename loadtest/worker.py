@@ -27,15 +27,15 @@ from delegator.wire.outcomes import count_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
 from loadtest.arms.base import Role
-from loadtest.ledger import record_wait
-from loadtest.tasks import crunch, nothing, toil
 from loadtest.workflows.activities import ActivityWork
 from loadtest.workflows.delegated import DelegatedWork
 from loadtest.workflows.floor import FloorWork
 from loadtest.workflows.gathered import GatheredWork
 from loadtest.workflows.local import LocalWork
+from loadtest.workload.handlers import crunch, nothing, toil
+from loadtest.workload.ledger import record_wait
 
-# The same for every arm; chosen for `classic`, which suffers most from what is too small.
+# The same for every arm, and large enough for `classic`, which needs the most.
 WORKFLOW_SLOTS: Final = 200
 ACTIVITY_SLOTS: Final = 1_000
 POLLERS: Final = 10
@@ -43,10 +43,10 @@ _WORKFLOWS: Final = (FloorWork, LocalWork, ActivityWork, DelegatedWork, Gathered
 
 
 async def serve(arm_name: str, task_queue: str, role: Role) -> None:
-    """Run the worker until SIGTERM, as one would in production: Python's collector is told to look rarely, in any arm.
+    """Run the worker until SIGTERM. In every arm Python's garbage collector runs rarely, as in production.
 
     Args:
-        arm_name: decides about the delegator's plugin.
+        arm_name: name of the arm, which may have the delegator's plugin.
         task_queue: the run's task queue.
         role: what it runs.
     """
@@ -79,7 +79,7 @@ def plugins(arm_name: str) -> Sequence[Plugin]:
     from delegator.config import Settings
     from delegator.plugin import DelegatorPlugin, PluginOptions
 
-    # No run was begun without the interceptor, so none needs the marker that tells such runs apart.
+    # Every run begins with the interceptor, so no history needs the marker of runs that began without it.
     options = PluginOptions(intercept=arm.intercepts, patch=False)
     if not arm.waits_inline:
         options = replace(options, inline_wait=timedelta(0))

@@ -19,7 +19,7 @@ from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
-from delegator.postgres.dead_letters import REASONS, DeadLetter, Selection
+from delegator.postgres.dead_letters import DeadLetter, Reason, Selection
 from delegator.runtime.temporal_client import load_data_converter
 
 _LIST_LIMIT = "100"
@@ -31,7 +31,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's i
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="NewDeadLetter letters' ids, as listed.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
-ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(REASONS)}.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
 WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", metavar="WHEN", help="Died since: 1h30m ago, or an ISO 8601 time.")
@@ -190,8 +190,8 @@ def _filters(
     """Return what was given, as `Selection` takes it."""
     if queue is not None and not is_queue_name(queue):
         raise ConfigurationError(f"--queue {queue}: not a queue name (a-z, 0-9, _; a letter first; at most 40)")
-    if reason is not None and reason not in REASONS:
-        raise ConfigurationError(f"--reason {reason}: none of {', '.join(REASONS)}")
+    if reason is not None and reason not in list(Reason):
+        raise ConfigurationError(f"--reason {reason}: none of {', '.join(Reason)}")
     given = {
         "queue": queue,
         "job_type": job_type,

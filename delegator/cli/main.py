@@ -18,6 +18,7 @@ COMMANDS = {
     "sequin-config": "delegator.cli.sequin_config",
     "relay": "delegator.cli.relay",
     "serve": "delegator.cli.serve",
+    "worker": "delegator.cli.worker",
     "dev": "delegator.cli.dev",
     "dlq": "delegator.cli.dlq",
 }

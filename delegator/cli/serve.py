@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 import uvloop
+from delegator_schema.queues import DEFAULT_QUEUE
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
@@ -30,6 +31,11 @@ def serve_command(
         list[str] | None,
         typer.Option("--import", metavar="MODULE", help="Module with types whose activity tasks to delegate."),
     ] = None,
+    activities: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are such types, too."),
+    ] = None,
+    activities_queue: Annotated[str, typer.Option(help="Queue of the jobs of --activities.")] = DEFAULT_QUEUE,
     task_queue: Annotated[
         str | None, typer.Option(help="Temporal task queue on which workflows schedule these activities.")
     ] = None,
@@ -53,13 +59,16 @@ def serve_command(
         result_retention=settings.result_retention,
         full_interval=min(SweeperOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
     )
-    if bool(imports) != bool(task_queue):
-        raise ConfigurationError("--import and --task-queue go together: the types to delegate, and where they come")
+    if bool(imports or activities) != bool(task_queue):
+        raise ConfigurationError(
+            "--import (or --activities) and --task-queue go together: the types to delegate, and where they come"
+        )
+    types = load_types(imports or (), activities or (), activities_queue)
     options = ServeOptions(
         host=host,
         port=port,
         sweep=sweep,
-        types=tuple(load_types(imports).values()) if imports else (),
+        types=tuple(types.values()),
         task_queue=task_queue,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,1 +1,1 @@
-"""How outcomes are made, encoded, and brought to whoever waits for them."""
+"""How outcomes are made and brought to the workflows that wait for them."""

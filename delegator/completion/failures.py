@@ -1,17 +1,28 @@
-"""Failures as Temporal users expect them: an activity failure whose cause is the handler's error."""
+"""Every failure that the engine makes, as Temporal users expect it: an activity failure with a cause."""
 
 from __future__ import annotations
 
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 from delegator.wire.outcomes import Outcome, OutcomeStatus
+
+MAX_INPUT_BYTES = 2 * 1024 * 1024
+"""Temporal's own limit of a payload, for the arguments of a job."""
 
 MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Temporal's own limit of a payload, less what a signal and a codec add."""
 
 _KEPT = 8_000
+_TIMEOUT_NAMES = {
+    TimeoutType.START_TO_CLOSE: "StartToClose",
+    TimeoutType.SCHEDULE_TO_START: "ScheduleToStart",
+    TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
+    TimeoutType.HEARTBEAT: "Heartbeat",
+}
+"""The names of Temporal's server, which also stand in `non_retryable_error_types`."""
 
 
 def failure_of(error: BaseException, converter: DataConverter) -> Failure:
@@ -22,6 +33,48 @@ def failure_of(error: BaseException, converter: DataConverter) -> Failure:
     failure = Failure()
     converter.failure_converter.to_failure(error, converter.payload_converter, failure)
     return failure
+
+
+def canceled(converter: DataConverter) -> Failure:
+    """Return the failure of a job that its workflow cancelled."""
+    return failure_of(CancelledError("Cancelled"), converter)
+
+
+def timed_out(timeout_type: TimeoutType, converter: DataConverter) -> Failure:
+    """Return the failure of a job or of an attempt that took too long."""
+    message = f"activity {timeout_name(timeout_type)} timeout"
+    return failure_of(TimeoutError(message, type=timeout_type, last_heartbeat_details=[]), converter)
+
+
+def timeout_name(timeout_type: TimeoutType) -> str:
+    """Return the name that Temporal's server gives a timeout."""
+    return _TIMEOUT_NAMES[timeout_type]
+
+
+def too_large(what: str, size_bytes: int, limit_bytes: int) -> ApplicationError:
+    """Return the error of a job whose payload exceeds Temporal's limit.
+
+    Args:
+        what: the payload, at the beginning of the message.
+        size_bytes: its size.
+        limit_bytes: the limit.
+    """
+    return ApplicationError(
+        f"{what} takes {size_bytes} bytes, over the limit of {limit_bytes}: pass a reference to the data instead",
+        type="PayloadTooLarge",
+        non_retryable=True,
+    )
+
+
+def error_type(failure: Failure) -> str:
+    """Return the type of the error behind a failure, for logs and dead letters: it never holds a message."""
+    if failure.HasField("application_failure_info"):
+        return failure.application_failure_info.type.replace("\0", "") or "ApplicationError"
+    if failure.HasField("canceled_failure_info"):
+        return "CancelledError"
+    if failure.HasField("timeout_failure_info"):
+        return "TimeoutError"
+    return "Error"
 
 
 def within_limit(failure: Failure, limit: int = MAX_OUTCOME_BYTES) -> Failure:

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import TimeoutType
+
+from delegator.completion.failures import timeout_name
 
 DEFAULT_RETRY_POLICY: Final = RetryPolicy()
 _LONGEST: Final = timedelta(days=3650)
-_RETRYABLE_TIMEOUTS: Final = {
-    TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE: "StartToClose",
-    TimeoutType.TIMEOUT_TYPE_HEARTBEAT: "Heartbeat",
-}
-"""With the names by which `non_retryable_error_types` can exclude them, as in Temporal's server."""
+_RETRYABLE_TIMEOUTS: Final = frozenset({TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,11 @@ def _is_final(failure: Failure, policy: RetryPolicy) -> bool:
         info = failure.application_failure_info
         return info.non_retryable or info.type in (policy.non_retryable_error_types or ())
     if failure.HasField("timeout_failure_info"):
-        name = _RETRYABLE_TIMEOUTS.get(failure.timeout_failure_info.timeout_type)
-        return name is None or f"TemporalTimeout:{name}" in (policy.non_retryable_error_types or ())
+        timeout_type = TimeoutType(failure.timeout_failure_info.timeout_type)
+        if timeout_type not in _RETRYABLE_TIMEOUTS:
+            return True
+        # Temporal's server excludes timeouts by these names.
+        return f"TemporalTimeout:{timeout_name(timeout_type)}" in (policy.non_retryable_error_types or ())
     return False
 
 

@@ -17,7 +17,7 @@ from delegator.runtime.backoff import Backoff
 
 _FIRST_LOOK_AFTER = 0.01
 _LONGEST_BETWEEN_LOOKS = 0.1
-_LONGEST_HOLD = 3.0  # Within the sweeper's patience with a job past its deadline, of whose outcome nobody has heard
+_LONGEST_HOLD = 3.0  # Less than the sweeper waits before it times out a job whose outcome is still on its way
 _PASSING = (
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.RESOURCE_EXHAUSTED,
@@ -97,7 +97,7 @@ class Runs:
             pause = min(pause * 1.5, _LONGEST_BETWEEN_LOOKS)
 
     async def _workflow_task(self, key: RunKey) -> tuple[int, int] | None:
-        """Return what tells the started workflow task from others: when it was started, and its attempt."""
+        """Return what identifies the started workflow task: when it was started, and its attempt."""
         task = (await self._ask(key)).pending_workflow_task
         if task.state != PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED:
             return None

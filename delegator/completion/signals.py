@@ -12,13 +12,12 @@ from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey, Runs
-from delegator.postgres.connections import first_line
+from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.frames import to_payload
@@ -43,7 +42,7 @@ class SignalSender:
         Args:
             client: Temporal's client; its codec encodes the signals.
             identity: shown in history.
-            state: told about Temporal's health.
+            state: where the health of the connection to Temporal is noted.
         """
         self._client = client
         self._identity = identity
@@ -161,7 +160,7 @@ class SignalSender:
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
     ) -> Delivery:
-        """Send one by one what Temporal refuses together, and tell the workflow of an outcome that it refuses."""
+        """Send one by one what Temporal refuses together, and a failure in place of an outcome that it refuses."""
         if len(outcomes) > 1:
             deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
             return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
@@ -170,19 +169,15 @@ class SignalSender:
         if len(outcome.body) <= _SMALL:
             return Delivery.ORPHANED
         converter = self._client.data_converter
-        refusal = ApplicationError(
-            f"Temporal refuses the outcome of {len(outcome.body)} bytes: {first_line(error)}",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
-        told = failed_outcome(
+        refusal = too_large("the outcome that Temporal refuses", len(outcome.body), MAX_OUTCOME_BYTES)
+        replacement = failed_outcome(
             failure_of(refusal, converter),
             job_id=job_id,
             job_type="",
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
         )
-        return await self._send(key, mailbox, [(job_id, told)])
+        return await self._send(key, mailbox, [(job_id, replacement)])
 
     async def _pause(self, error: Exception, backoff: Backoff) -> None:
         if self._state is not None:

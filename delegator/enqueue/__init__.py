@@ -1,1 +1,1 @@
-"""The delegator's side of a Temporal worker: enqueue jobs, and wait inline for fast ones."""
+"""The enqueuer: the part of a Temporal worker that enqueues jobs, and waits inline for fast ones."""

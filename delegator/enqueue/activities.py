@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import orjson
+from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.api.enums.v1 import RetryState
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled, failed_outcome, failure_of, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
@@ -32,9 +33,6 @@ from delegator.wire.requests import (
     unpack_cancel,
     unpack_enqueue,
 )
-
-MAX_INPUT_BYTES = 2 * 1024 * 1024
-"""Temporal's own limit of a payload."""
 
 _SMALLEST_REPLY = 64 * 1024
 
@@ -67,7 +65,7 @@ class _Terms:
     """The lease that the row is to name."""
     options: str | None
     """The `options` column: what the worker needs, without what only the enqueueing side does."""
-    due_ms: int | None
+    deadline_ms: int | None
     """Milliseconds until the job times out, unless it is finished (or started) by then."""
 
 
@@ -84,19 +82,22 @@ class _Batch:
 
 
 class DelegatorActivities:
-    """The local activities of one plugin; they work while a worker that has the plugin runs."""
+    """The local activities of one plugin; they work while a worker that has the plugin runs.
+
+    Several workers may have the same plugin, because their client has it.
+    """
 
     def __init__(self) -> None:
         """Start without a running worker."""
-        self._parts: EnqueueParts | None = None
+        self._running: list[EnqueueParts] = []
 
     def start(self, parts: EnqueueParts) -> None:
-        """Begin to serve."""
-        self._parts = parts
+        """Begin to serve with the parts of a worker."""
+        self._running.append(parts)
 
-    def stop(self) -> None:
-        """Serve no more."""
-        self._parts = None
+    def stop(self, parts: EnqueueParts) -> None:
+        """Serve with these parts no more."""
+        self._running.remove(parts)
 
     @property
     def parts(self) -> EnqueueParts:
@@ -105,9 +106,9 @@ class DelegatorActivities:
         Raises:
             ApplicationError: no worker with the plugin runs; retried.
         """
-        if self._parts is None:
+        if not self._running:
             raise ApplicationError("the delegator plugin is not running in this worker", type="NotRunning")
-        return self._parts
+        return self._running[-1]
 
     @activity.defn(name=ENQUEUE_ACTIVITY)
     async def enqueue(self, request: RawValue) -> RawValue:
@@ -150,14 +151,14 @@ class DelegatorActivities:
             async with parts.pool.connection() as connection:
                 gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
                 removed |= gone
-        canceled = failed_outcome(
-            failure_of(CancelledError("Cancelled"), parts.converter),
+        outcome = failed_outcome(
+            canceled(parts.converter),
             job_id="",
             job_type="",
             identity=holder_name(),
             retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
         )
-        return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
+        return to_raw_value(pack_signal([(job_id, outcome) for job_id in sorted(removed)]))
 
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
@@ -192,7 +193,7 @@ class DelegatorActivities:
                         workflow_id,
                         run_id,
                         None,
-                        agreed.due_ms,
+                        agreed.deadline_ms,
                         agreed.waiter_id,
                         None,
                         0,
@@ -246,7 +247,7 @@ class DelegatorActivities:
     ) -> None:
         """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal.
 
-        Those of refused jobs have no rows, and are always told.
+        Refused jobs have no rows, so their outcomes always stay in the reply.
         """
         left: set[int] = set()
         if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
@@ -267,12 +268,7 @@ class DelegatorActivities:
 
     @staticmethod
     def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:
-        error = ApplicationError(
-            f"the arguments of {job_type} take {size} bytes, over the limit of {MAX_INPUT_BYTES}: "
-            "pass a reference to the data instead",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
+        error = too_large(f"the input of {job_type}", size, MAX_INPUT_BYTES)
         return failed_outcome(
             failure_of(error, parts.converter),
             job_id=job_id,
@@ -284,12 +280,12 @@ class DelegatorActivities:
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
     options = spec.options or {}
-    wait = parts.policy.wait_for(spec.type, options.get("inline_wait_ms"), parts.waiter.waiting)
-    kept = {key: value for key, value in options.items() if key != "inline_wait_ms"}
-    due = [ms for key in ("schedule_to_close_ms", "schedule_to_start_ms") if (ms := options.get(key))]
+    wait = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
+    kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
+    due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         wait=wait,
         waiter_id=parts.lease.lease_id if wait else None,
         options=orjson.dumps(kept).decode() if kept else None,
-        due_ms=min(due, default=None),
+        deadline_ms=min(due, default=None),
     )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
+from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
@@ -19,8 +20,8 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType
-from delegator.enqueue.activities import MAX_INPUT_BYTES
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
@@ -78,17 +79,12 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
     payloads = Payloads(payloads=[argument.payload for argument in args])
     data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
     if len(data) > MAX_INPUT_BYTES:
-        raise ApplicationError(
-            f"the arguments of {declared.name} take {len(data)} bytes, over the limit of {MAX_INPUT_BYTES}: "
-            "pass a reference to the data instead",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
+        raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
     options = {
         name: timeout // _MILLISECOND
         for name, timeout in (
-            ("start_to_close_ms", info.start_to_close_timeout),
-            ("heartbeat_ms", info.heartbeat_timeout),
+            (START_TO_CLOSE_MS, info.start_to_close_timeout),
+            (HEARTBEAT_MS, info.heartbeat_timeout),
         )
         if timeout
     }
@@ -102,7 +98,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         workflow_id=info.workflow_id,
         run_id=info.workflow_run_id,
         task_token=info.task_token,
-        due_ms=_due_ms(info),
+        deadline_ms=_due_ms(info),
         waiter_id=None,
         attempt=info.attempt - 1,
         heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)

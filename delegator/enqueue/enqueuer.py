@@ -12,14 +12,15 @@ from typing import Self
 import psycopg
 from temporalio.exceptions import ApplicationError
 
-from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.errors import first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.batching import Batcher
 from delegator.runtime.connection_state import ConnectionState
 
 GATHER = timedelta(milliseconds=100)
-"""How long jobs may gather where time is short, unless told otherwise."""
+"""How long jobs gather by default in a worker that is short of processor time."""
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2
@@ -43,7 +44,7 @@ class Enqueuer:
             pool: connections.
             tables: the declared queues' tables.
             namespace: the Temporal namespace whose workflows wait for the outcomes.
-            state: told about the database's health.
+            state: where the health of the database connection is noted.
             gather: how many seconds a few jobs may wait for others, to be inserted with them.
         """
         self._pool = pool

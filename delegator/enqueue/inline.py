@@ -1,4 +1,4 @@
-"""Waiting inline: outcomes read from their rows by the delegator that enqueued them."""
+"""Waiting inline: the enqueuer reads outcomes from the rows of jobs that it enqueued."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import NamedTuple, Self
 
 import psycopg
 
-from delegator.errors import DatabaseError
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect, first_line
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
-from delegator.postgres.queue_table import OUTCOME_CHANNEL, QueueTable, StoredOutcome
+from delegator.postgres.notifications import listen_for_outcomes
+from delegator.postgres.queue_table import QueueTable, StoredOutcome
 from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
-_POLL_LISTENING = 0.5
-_POLL_DEAF = 0.02
-_PATIENCE = 8
+_POLL_LISTENING_SECONDS = 0.5
+_POLL_DEAF_SECONDS = 0.02
+_LONGER_TTL = 8
 _MOST_EARLY = 10_000
 
 
@@ -64,7 +65,7 @@ class InlineWaiter:
         self._someone_waits = asyncio.Event()
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
         self._awake = 0.0
-        self._patient_until = 0.0
+        self._longer_ttl_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.waiting = 0
         """How many callers wait now."""
@@ -91,7 +92,7 @@ class InlineWaiter:
                 await task
 
     async def wait(
-        self, table: QueueTable, job_ids: Sequence[str], timeout: float, settled: Sequence[str] = ()
+        self, table: QueueTable, job_ids: Sequence[str], timeout: float, completed: Sequence[str] = ()
     ) -> list[StoredOutcome]:
         """Wait for the outcomes of rows that name this lease; return those found in time.
 
@@ -101,7 +102,7 @@ class InlineWaiter:
             table: the queue's table.
             job_ids: rows that name this lease.
             timeout: longest wait, in seconds.
-            settled: those that may have their outcome already.
+            completed: those that may have their outcome already.
 
         Raises:
             psycopg.Error: the database went away; the rows may still name this lease.
@@ -113,8 +114,8 @@ class InlineWaiter:
         early = [job_id for job_id in job_ids if job_id in self._early] if self._early else []
         for job_id in early:
             del self._early[job_id]
-        if settled or early:
-            self._hint(table, (*settled, *early))
+        if completed or early:
+            self._hint(table, (*completed, *early))
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -130,16 +131,16 @@ class InlineWaiter:
         return wait.found
 
     def delete_later(self, table: QueueTable, job_ids: list[str]) -> None:
-        """Delete settled rows that were read, once no workflow task will ask for them again."""
+        """Delete completed rows that were read, once no workflow task will ask for them again."""
         if job_ids:
             self._read_rows.append((self._awake, table, self._lease.lease_id, job_ids))
 
     def tasks_are_run_again(self) -> None:
         """Keep read rows longer for a while: workflow tasks that time out, or whose worker dies, come back late."""
-        self._patient_until = self._awake + self._result_ttl * _PATIENCE
+        self._longer_ttl_until = self._awake + self._result_ttl * _LONGER_TTL
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
-        """Leave settled rows to the sweeper, to be signalled."""
+        """Leave completed rows to the signaller."""
         async with self._pool.connection() as connection:
             await table.hand_over(connection, job_ids)
 
@@ -188,7 +189,7 @@ class InlineWaiter:
     async def _poll(self) -> None:
         while True:
             await self._someone_waits.wait()
-            await asyncio.sleep(_POLL_LISTENING if self.listening else _POLL_DEAF)
+            await asyncio.sleep(_POLL_LISTENING_SECONDS if self.listening else _POLL_DEAF_SECONDS)
             for wait in set(self._waits.values()):
                 self._hint(wait.table, wait.missing)
 
@@ -209,7 +210,7 @@ class InlineWaiter:
 
     async def _hear(self, connection: Connection, backoff: Backoff) -> None:
         lease_id = self._lease.lease_id
-        await connection.execute(f"LISTEN {OUTCOME_CHANNEL}{lease_id}".encode())
+        await listen_for_outcomes(connection, lease_id)
         self.listening = True
         backoff.reset()
         while self._lease.lease_id == lease_id:
@@ -235,7 +236,7 @@ class InlineWaiter:
             await asyncio.sleep(pause)
             self._awake += min(time.monotonic() - began, pause * 2)
             due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
-            result_ttl = self._result_ttl * (_PATIENCE if self._awake < self._patient_until else 1)
+            result_ttl = self._result_ttl * (_LONGER_TTL if self._awake < self._longer_ttl_until else 1)
             while self._read_rows and self._read_rows[0][0] + result_ttl <= self._awake:
                 _, table, waiter_id, job_ids = self._read_rows.popleft()
                 due[table, waiter_id].extend(job_ids)
@@ -245,11 +246,11 @@ class InlineWaiter:
                         await table.delete_read(connection, job_ids, waiter_id)
                 except psycopg.Error as error:
                     # The sweeper deletes them after the retention.
-                    _log.warning("settled_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
+                    _log.warning("completed_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
 
 
 async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Iterable[str]) -> list[StoredOutcome]:
-    """Name no waiter in rows any more, and return the outcomes of those that are settled.
+    """Stop naming a waiter in rows, and return the outcomes of those that are completed.
 
     Every other row that exists when this returns will be signalled, whatever happened to it meanwhile.
 
@@ -262,20 +263,20 @@ async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Itera
 
 
 class TakenOver(NamedTuple):
-    """What became of rows that named another delegator."""
+    """What became of rows that named another enqueuer."""
 
     adopted: set[str]
-    """They name the successor now; some may be settled."""
+    """They name the successor now; some may be completed."""
     found: list[StoredOutcome]
     """Outcomes of those that the successor does not wait for; the others of them will be signalled."""
     gone: set[str]
-    """There are no such rows: they vanished a moment ago."""
+    """There are no such rows: they were deleted a moment ago."""
 
 
 async def take_over(
     connection: Connection, table: QueueTable, job_ids: set[str], waiting: set[str], waiter_id: int
 ) -> TakenOver:
-    """Take over rows from a delegator that died, or is paused: if it wakes up, it must not delete them any more.
+    """Take over rows from an enqueuer that died or is paused, so that it deletes them no more if it wakes up.
 
     Args:
         connection: where to.
@@ -307,7 +308,7 @@ async def _release(
             else:
                 outcomes = await table.take_over(connection, sorted(rest), successor)
             found += outcomes
-            settled = {outcome.job_id for outcome in outcomes}
-            gone |= rest - unfinished - settled
-            rest = unfinished - settled
+            completed = {outcome.job_id for outcome in outcomes}
+            gone |= rest - unfinished - completed
+            rest = unfinished - completed
     return TakenOver(set(), found, gone)

@@ -1,4 +1,4 @@
-"""What is done with dead letters, on a connection of its own."""
+"""Find, show, replay and purge dead letters, each on a connection of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import psycopg
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DatabaseError, SchemaError
+from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
 
@@ -29,7 +29,7 @@ class Replayed:
     in_queue: tuple[DeadLetter, ...]
     """Left alone: a job with this id is in the queue."""
     gone: tuple[DeadLetter, ...]
-    """Replayed or purged by somebody else meanwhile."""
+    """Another process replayed or purged them meanwhile."""
 
 
 async def find(settings: Settings, selection: Selection) -> list[DeadLetter]:
@@ -67,7 +67,7 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
     Args:
         settings: where the database is.
         letters: the dead letters; each goes to the queue it came from.
-        signal: keep the workflow that is to be told of the outcome; else a plain job is enqueued.
+        signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
 
     Raises:
         ConfigurationError: a queue's table is missing, or a setting is wrong.

@@ -1,4 +1,4 @@
-"""One leader among any number of delegators, by an advisory lock."""
+"""One leader among any number of maintenance processes, by an advisory lock."""
 
 from __future__ import annotations
 
@@ -7,27 +7,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from delegator.errors import DatabaseError
-from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect, first_line
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres import leader_lock
+from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect
 from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
-_LOCK_KEY = 0x64656C6567617465  # "delegate"
-_TRY = b"SELECT pg_try_advisory_lock(%s)"
-_FOLLOWER_PAUSE = 1.0
-# The server's side of the connection: without this, a leader whose machine vanished would keep the lock for as long as
-# the server's kernel keeps the connection, two hours by default. (PostgreSQL manual, 19.3.2 "TCP Settings".)
-_LET_GO = """
-SELECT set_config('tcp_keepalives_idle', %(probe)s, false), set_config('tcp_keepalives_interval', %(probe)s, false),
-       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', %(silence)s, false)
-"""
+_FOLLOWER_PAUSE_SECONDS = 1.0
 
 
 class Elector:
-    """Runs something while this process is the leader.
+    """Runs a function while this process is the leader.
 
-    The lock belongs to one connection: when that is lost, so is the leadership, and PostgreSQL gives the lock to
-    whoever asks next. (PostgreSQL manual, 13.3.5 "Advisory Locks".)
+    The lock belongs to one connection. A leader that loses the connection leads no longer, and another process may.
     """
 
     def __init__(self, database_url: str, on_change: Callable[[bool], None], *, silence: timedelta = SILENCE) -> None:
@@ -35,8 +27,8 @@ class Elector:
 
         Args:
             database_url: where the lock is.
-            on_change: told when this process becomes the leader, or no longer is.
-            silence: how long packets may stay unacknowledged before the leadership is lost, on either side.
+            on_change: called with whether this process is the leader, when that changes.
+            silence: how long packets may stay unacknowledged before either side gives the leader's connection up.
         """
         self._database_url = database_url
         self._silence = silence
@@ -70,16 +62,11 @@ class Elector:
     async def _lead(
         self, connection: Connection, lead: Callable[[Connection], Awaitable[None]], backoff: Backoff
     ) -> None:
-        seconds = self._silence.total_seconds()
-        await connection.execute(
-            _LET_GO, {"probe": f"{max(1, round(seconds / 4))}s", "silence": f"{round(seconds * 1000)}ms"}
-        )
+        await leader_lock.release_on_silence(connection, self._silence)
         while True:
-            cursor = await connection.execute(_TRY, (_LOCK_KEY,))
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
+            if await leader_lock.try_lock(connection):
                 break
-            await asyncio.sleep(_FOLLOWER_PAUSE)
+            await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
         backoff.reset()
         self._on_change(True)
         _log.info("leader_elected")

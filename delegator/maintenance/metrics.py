@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class MaintenanceMetrics:
-    """The series of one delegator process; make one per registry."""
+    """The series of one maintenance process; make one per registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register the series.
@@ -15,16 +15,16 @@ class MaintenanceMetrics:
             registry: where they are exposed.
         """
         self.leader = Gauge("delegator_maintenance_leader", "1 while this process sweeps", registry=registry)
-        self.rescued = Counter(
+        self.republished = Counter(
             "delegator_maintenance_republished_total",
-            "Jobs inserted anew, so that the stream delivers them again",
+            "Jobs inserted again, so that the stream delivers them once more",
             ["queue", "reason"],
             registry=registry,
         )
         self.timed_out = Counter(
             "delegator_maintenance_timed_out_total", "Jobs past their deadline", ["queue"], registry=registry
         )
-        self.told = Counter(
+        self.delivered = Counter(
             "delegator_maintenance_outcomes_signalled_total", "Stored outcomes that were signalled", registry=registry
         )
         self.orphaned = Counter(
@@ -37,7 +37,7 @@ class MaintenanceMetrics:
         )
         self.snoozed = Counter(
             "delegator_maintenance_snoozed_total",
-            "Jobs that could not be timed out or told, say because the codec refuses them; tried again later",
+            "Jobs left for later because they could not be timed out or signalled, say because the codec refused",
             ["queue"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""`delegator serve`: a delegator process. Any number may run; one of them sweeps."""
+"""`delegator serve`: the maintenance process. Any number may run; one of them, the leader, sweeps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What `delegator serve` is told on its command line."""
+    """The command line of `delegator serve`."""
 
     host: str = "127.0.0.1"
     """Address of the health and metrics server."""
@@ -55,7 +55,7 @@ class ServeOptions:
 
 
 async def serve(options: ServeOptions, settings: Settings) -> None:
-    """Run a delegator process until it is asked to stop.
+    """Run a maintenance process until it is asked to stop.
 
     Args:
         options: the command line.
@@ -80,19 +80,18 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
         async with AsyncExitStack() as stack:
             shutdown = await stack.enter_async_context(shutdown_signals())
             await stack.enter_async_context(liveness.watch_event_loop(_STALL))
-            identity = f"delegator {holder_name()}"
+            identity = f"delegator-maintenance {holder_name()}"
             client = await connect_temporal(converter, identity=identity, lazy=options.task_queue is None)
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
                 return
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
-            tables = [QueueTable(queue) for queue in settings.queues]
             url = settings.database_url.get_secret_value()
             pool = await stack.enter_async_context(
                 connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             signaller = Signaller(
-                tables,
+                settings.queues,
                 pool=pool,
                 signals=signals,
                 codec=converter.payload_codec,
@@ -100,7 +99,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 interval=options.sweep.full_interval,
             )
             sweeper = Sweeper(
-                tables,
+                settings.queues,
                 signaller=signaller,
                 converter=converter,
                 identity=identity,
@@ -108,31 +107,32 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            leadership = Elector(url, metrics.leader.set, silence=settings.lease)
-            _log.info("delegator_started", extra={"queues": ",".join(settings.queues)})
+            elector = Elector(url, metrics.leader.set, silence=settings.lease)
+            _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(leadership.run(sweeper.run), name="leadership"),
+                    group.create_task(elector.run(sweeper.run), name="elector"),
                     group.create_task(watch_temporal(client, temporal), name="health"),
                 ]
                 if options.task_queue is not None:
-                    delegation = _delegate_tasks(options.task_queue, options, tables, pool, client, database)
+                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, database)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
                     task.cancel()
-            _log.info("delegator_stopped")
+            _log.info("maintenance_stopped")
 
 
 async def _delegate_tasks(
     task_queue: str,
     options: ServeOptions,
-    tables: Sequence[QueueTable],
+    queues: Sequence[str],
     pool: Pool,
     client: Client,
     state: ConnectionState,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
+    tables = [QueueTable(queue) for queue in queues]
     async with (
         Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),

@@ -1,4 +1,7 @@
-"""The signaller: signals stored outcomes that nobody waits for. It may wait for Temporal while the sweeper goes on."""
+"""The signaller: brings stored outcomes that no process waits for to their workflows, by signal.
+
+It may wait for Temporal while the sweeper goes on.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,11 @@ from temporalio.converter import PayloadCodec
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import WireError
+from delegator.errors import WireError, first_line
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres.connections import TRANSIENT, Pool, first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
-from delegator.postgres.queue_table import QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.wire.codec import decode_outcome
 from delegator.wire.outcomes import Outcome
@@ -33,7 +35,7 @@ class Signaller:
 
     def __init__(
         self,
-        tables: Sequence[QueueTable],
+        queues: Sequence[str],
         *,
         pool: Pool,
         signals: SignalSender,
@@ -44,14 +46,14 @@ class Signaller:
         """Prepare the signaller.
 
         Args:
-            tables: the declared queues' tables.
+            queues: the declared queues.
             pool: connections.
-            signals: tells workflows.
+            signals: sends the signals.
             codec: the data converter's codec, for stored outcomes.
             metrics: this process's series.
             interval: between two looks through whole tables, unless it is asked for one.
         """
-        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._pool = pool
         self._signals = signals
         self._codec = codec
@@ -61,16 +63,16 @@ class Signaller:
         self._snoozed = SnoozedJobs()
 
     def ask(self) -> None:
-        """Have a look taken now: outcomes were stored that nobody else will tell."""
+        """Look now: outcomes were stored that no other process delivers."""
         self._asked.set()
 
     async def run(self) -> None:
-        """Tell for ever, until cancelled."""
+        """Deliver outcomes until cancelled."""
         backoff = Backoff()
         age = _AGE
         while True:
             try:
-                await self.tell(age)
+                await self.deliver(age)
             except TRANSIENT as error:
                 _log.warning("signaller_lost_database", extra={"reason": first_line(error)})
                 await backoff.sleep()
@@ -84,23 +86,23 @@ class Signaller:
                 age = _AGE
             self._asked.clear()
 
-    async def tell(self, age: timedelta) -> None:
+    async def deliver(self, age: timedelta) -> None:
         """Signal outcomes and delete their rows, until none is left. Waits for as long as Temporal is away.
 
         What can't be read or sent is left for later: perhaps the data converter is wrong, or its keys are away.
 
         Args:
-            age: how long an outcome must have been stored; a worker that buries a job tells of it itself.
+            age: how long an outcome must have been stored. A worker that stores one usually delivers it itself.
         """
         for queue in self._queues:
             while undelivered := await self._undelivered_outcomes(queue, age):
-                told = await self._signal(undelivered)
+                delivered = await self._signal(undelivered)
                 async with self._pool.connection() as connection:
-                    await queue.delete_delivered(connection, told)
-                self._metrics.told.inc(len(told))
-                if len(told) < len(undelivered):
-                    self._metrics.snoozed.labels(queue.table.queue).inc(len(undelivered) - len(told))
-                    self._snoozed.add({row.job_id for row in undelivered} - set(told))
+                    await queue.delete_delivered(connection, delivered)
+                self._metrics.delivered.inc(len(delivered))
+                if len(delivered) < len(undelivered):
+                    self._metrics.snoozed.labels(queue.table.queue).inc(len(undelivered) - len(delivered))
+                    self._snoozed.add({row.job_id for row in undelivered} - set(delivered))
 
     async def _undelivered_outcomes(self, queue: MaintenanceStatements, age: timedelta) -> list[UndeliveredOutcome]:
         async with self._pool.connection() as connection:
@@ -108,11 +110,11 @@ class Signaller:
 
     async def _signal(self, undelivered: Sequence[UndeliveredOutcome]) -> list[str]:
         """Return the ids of those that need not be kept."""
-        told: list[str] = []
+        delivered: list[str] = []
         runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
         for row in undelivered:
             if row.namespace is None or row.workflow_id is None or row.run_id is None:
-                told.append(row.job_id)
+                delivered.append(row.job_id)
                 continue
             try:
                 outcome = await decode_outcome(row.outcome, row.result, self._codec)
@@ -122,10 +124,10 @@ class Signaller:
             runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
         async with asyncio.TaskGroup() as group:
             for key, outcomes in runs.items():
-                group.create_task(self._signal_run(key, outcomes, told))
-        return told
+                group.create_task(self._signal_run(key, outcomes, delivered))
+        return delivered
 
-    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], told: list[str]) -> None:
+    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], delivered: list[str]) -> None:
         try:
             delivery = await self._signals.deliver(key, outcomes)
         except Exception as error:  # a codec raises what it likes
@@ -133,4 +135,4 @@ class Signaller:
             return
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
-        told += [job_id for job_id, _ in outcomes]
+        delivered += [job_id for job_id, _ in outcomes]

@@ -1,4 +1,4 @@
-"""The sweeper: looks through the queues for what would otherwise wait for ever. It never waits for Temporal."""
+"""The sweeper: finds jobs that are lost, due or overdue, and moves them on. It never waits for Temporal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from datetime import timedelta
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutError, TimeoutType
+from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres import dead_letters
-from delegator.postgres import queue_maintenance as statements
+from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection
-from delegator.postgres.dead_letters import NewDeadLetter
+from delegator.postgres.dead_letters import NewDeadLetter, Reason
+from delegator.postgres.fragments import OUTCOME_STORED
+from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
-from delegator.postgres.queue_table import MAINTENANCE_CHANNEL, QueueTable
 from delegator.wire.codec import decode_outcome, encode_outcome
 from delegator.wire.outcomes import Outcome
 
@@ -33,28 +33,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SweeperOptions:
-    """How often the sweeper looks, and how patient it is."""
+    """How often the sweeper looks, and how long it waits for others to act first."""
 
     interval: timedelta = timedelta(seconds=1)
     """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
     full_interval: timedelta = timedelta(seconds=15)
-    """Between two looks through whole tables: settled rows, unknown leases, depth."""
+    """Between two looks through whole tables: completed rows, unknown leases, depth."""
     delivery_grace: timedelta = timedelta(seconds=5)
     """How far behind what the stream has delivered a row may be before it counts as lost."""
     restart_grace: timedelta = timedelta(0)
-    """How long after its start the database takes no lease for expired, as nobody could renew one: a lease's length."""
+    """How long after a start of the database no lease counts as expired: a lease's length. Before the start no process
+    could renew its lease."""
     deadline_grace: timedelta = timedelta(seconds=5)
     """How long a live worker has to report a timeout itself."""
     result_retention: timedelta = timedelta(minutes=5)
-    """How long a settled row waits for its inline reader."""
+    """How long a completed row waits for its inline reader."""
 
 
 class Sweeper:
-    """Sweeps the queues on the connection that holds the leadership. Every step may be repeated or broken off."""
+    """Sweeps the queues on the connection that holds the leader's lock. Every step may be repeated or broken off."""
 
     def __init__(
         self,
-        tables: Sequence[QueueTable],
+        queues: Sequence[str],
         *,
         signaller: Signaller,
         converter: DataConverter,
@@ -65,14 +66,14 @@ class Sweeper:
         """Prepare the sweeper.
 
         Args:
-            tables: the declared queues' tables.
-            signaller: tells workflows of stored outcomes.
+            queues: the declared queues.
+            signaller: brings stored outcomes to workflows.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
-            options: how often, how patient.
+            options: how often it looks.
         """
-        self._queues = [MaintenanceStatements(table) for table in tables]
+        self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
         self._converter = converter
         self._identity = identity
@@ -81,10 +82,10 @@ class Sweeper:
         self._snoozed = SnoozedJobs()
 
     async def run(self, connection: Connection) -> None:
-        """Sweep for ever.
+        """Sweep until cancelled.
 
         Raises:
-            psycopg.OperationalError: the connection is lost, and so is the leadership.
+            psycopg.OperationalError: the connection is lost, and with it the leader's lock.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -94,7 +95,7 @@ class Sweeper:
             raise group_error.exceptions[0] from None
 
     async def _sweep_for_ever(self, connection: Connection) -> None:
-        await connection.execute(f"LISTEN {MAINTENANCE_CHANNEL}".encode())
+        await listen_for_maintenance(connection)
         full_at = 0.0
         while True:
             await self.sweep(connection)
@@ -104,26 +105,26 @@ class Sweeper:
             await self._pause(connection)
 
     async def sweep(self, connection: Connection) -> None:
-        """Look at what an index or a small table tells: leases, retries, deadlines, lost deliveries."""
+        """Look for what an index or a small table shows: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
-            expired = await statements.expired_leases(connection, self._options.restart_grace)
+            expired = await leases.lock_expired(connection, self._options.restart_grace)
             if expired:
                 for queue in self._queues:
                     self._count_republished(
                         queue, "lease_expired", await queue.republish_abandoned(connection, expired)
                     )
-                await statements.delete_leases(connection, expired)
+                await leases.delete(connection, expired)
         for queue in self._queues:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace
             self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
-            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
-            if late:
-                await self._time_out(connection, queue, late)
+            overdue = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+            if overdue:
+                await self._time_out(connection, queue, overdue)
                 self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
-        """Look through whole tables, for what no index tells."""
+        """Look through whole tables, for what no index shows."""
         for queue in self._queues:
             self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
             unread = await queue.delete_unread(connection, self._options.result_retention)
@@ -140,14 +141,16 @@ class Sweeper:
             if due is not None:
                 pause = min(pause, max(due, 0.005))
         async for notify in connection.notifies(timeout=pause, stop_after=1):
-            if notify.payload == "settled":
+            if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
 
-    async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
+    async def _time_out(
+        self, connection: Connection, queue: MaintenanceStatements, overdue: Sequence[OverdueJob]
+    ) -> None:
         rows: list[tuple[str, int, bytes]] = []
         dead: list[NewDeadLetter] = []
         dropped: list[str] = []
-        for job in late:
+        for job in overdue:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
@@ -160,7 +163,7 @@ class Sweeper:
                 continue
             if job.workflow_id is None:
                 dead.append(
-                    NewDeadLetter(job.job_id, job.fencing_token, "failed", encoded, "timed_out", "TimeoutError")
+                    NewDeadLetter(job.job_id, job.fencing_token, "failed", encoded, Reason.TIMED_OUT, "TimeoutError")
                 )
             else:
                 rows.append((job.job_id, job.fencing_token, encoded))
@@ -175,10 +178,7 @@ class Sweeper:
 
     async def _timeout(self, job: OverdueJob) -> Outcome:
         timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
-        name = "ScheduleToClose" if job.attempt else "ScheduleToStart"
-        failure = failure_of(
-            TimeoutError(f"activity {name} timeout", type=timeout_type, last_heartbeat_details=[]), self._converter
-        )
+        failure = timed_out(timeout_type, self._converter)
         if job.last_failure is not None:
             try:
                 last = await decode_outcome("failed", job.last_failure, self._converter.payload_codec)
@@ -196,6 +196,6 @@ class Sweeper:
 
     def _count_republished(self, queue: MaintenanceStatements, reason: str, count: int) -> None:
         if count:
-            self._metrics.rescued.labels(queue.table.queue, reason).inc(count)
+            self._metrics.republished.labels(queue.table.queue, reason).inc(count)
             level = logging.DEBUG if reason == "retry_due" else logging.WARNING
             _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})

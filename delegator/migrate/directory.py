@@ -85,12 +85,6 @@ def read_migrations(directory: Path) -> tuple[MigrationFile, ...]:
     return tuple(MigrationFile(name, texts[name].decode(), value) for name, value in hashes)
 
 
-def render_sum(directory: Path) -> str:
-    """Compute what `atlas.sum` should hold for `directory`."""
-    paths = sorted(directory.glob("*.sql"), key=lambda path: path.name)
-    return _render(_file_hashes([(path.name, path.read_bytes()) for path in paths]))
-
-
 def _file_hashes(contents: list[tuple[str, bytes]]) -> list[tuple[str, str]]:
     running = hashlib.sha256()
     hashes = []

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from delegator.errors import ConfigurationError, DatabaseError
+from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres.arrays import with_arrays
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -29,25 +29,32 @@ SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost'
 """
 
 
-async def connect(database_url: str, *, application_name: str, silence: timedelta = SILENCE) -> Connection:
+async def connect(
+    database_url: str, *, application_name: str, silence: timedelta = SILENCE, replication: bool = False
+) -> Connection:
     """Open one connection in autocommit mode.
 
     Args:
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
         silence: how long packets may stay unacknowledged before the connection counts as lost.
+        replication: it can stream the WAL, and knows the simple query protocol only.
 
     Raises:
         ConfigurationError: `database_url` is not one.
         DatabaseError: the server can't be reached or refuses us.
     """
+    streaming: dict[str, Any] = (
+        {"replication": "database", "cursor_factory": psycopg.AsyncClientCursor} if replication else {}
+    )
     try:
         return await psycopg.AsyncConnection.connect(
             database_url,
             autocommit=True,
             application_name=application_name,
             context=with_arrays(),
-            **_patience(silence),
+            **_silence_limits(silence),
+            **streaming,
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
@@ -89,13 +96,13 @@ async def connection_pool(
             "application_name": application_name,
             "context": with_arrays(),
             "prepare_threshold": 0,
-            **_patience(silence),
+            **_silence_limits(silence),
         },
         min_size=1,
         max_size=size,
         timeout=wait,
         configure=_read_by_key if by_key else None,
-        # The pool's own pauses between attempts double without a cap: whoever needs a connection tries again instead.
+        # The pool doubles its pauses between attempts without a cap. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
         name=application_name,
@@ -118,7 +125,7 @@ async def _read_by_key(connection: Connection) -> None:
     await connection.execute(_BY_KEY)
 
 
-def _patience(silence: timedelta) -> dict[str, Any]:
+def _silence_limits(silence: timedelta) -> dict[str, Any]:
     seconds = silence.total_seconds()
     probe = max(1, round(seconds / 4))
     return {
@@ -128,8 +135,3 @@ def _patience(silence: timedelta) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": round(seconds * 1000),
     }
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, for messages of one line."""
-    return str(error).strip().partition("\n")[0]

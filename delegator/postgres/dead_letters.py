@@ -5,31 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from delegator.postgres.connections import Connection
-from delegator.postgres.queue_table import OUTCOME_CHANNEL, QueueTable
+from delegator_schema.columns import DEAD_LETTER_TABLE, moved_columns
+from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.queues import BASE_TABLE
 
-_STORE = """
+from delegator.postgres.connections import Connection
+from delegator.postgres.queue_table import QueueTable
+
+_MOVED: Final = ", ".join(moved_columns(BASE_TABLE, DEAD_LETTER_TABLE))
+
+_STORE = f"""
 WITH dead AS MATERIALIZED (
     SELECT * FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[],
                          %(reason)b::text[], %(error)b::text[])
              AS dead (job_id, fencing_token, outcome, result, reason, error)
 ), stored AS (
-    UPDATE {table} AS q
-    SET outcome = dead.outcome, result = dead.result, completed_at = now(), lease_id = NULL, retry_at = NULL
+    UPDATE {{table}} AS q
+    SET outcome = dead.outcome, result = dead.result, {{store_outcome}}
     FROM dead
     WHERE q.job_id = dead.job_id AND q.fencing_token = dead.fencing_token AND q.outcome IS NULL
     RETURNING q.*, dead.reason, dead.error
-), buried AS (
-    INSERT INTO custom_task_dead_letter (queue, reason, error, failure, job_id, job_type, input, header, options,
-                                         namespace, workflow_id, run_id, attempt, enqueued_at)
-    SELECT %(queue)s, reason, error, result, job_id, job_type, input, header, options,
-           namespace, workflow_id, run_id, attempt, enqueued_at
-    FROM stored
-), told AS (
-    SELECT pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
+), moved AS (
+    INSERT INTO {DEAD_LETTER_TABLE} (queue, reason, error, failure, {_MOVED})
+    SELECT %(queue)s, reason, error, result, {_MOVED} FROM stored
+), notified AS (
+    SELECT pg_notify('{{channel}}' || waiter_id, string_agg(job_id, chr(10)))
     FROM (SELECT waiter_id, job_id,
                  sum(octet_length(job_id) + 1) OVER (PARTITION BY waiter_id ORDER BY job_id) / 7000 AS part
           FROM stored WHERE waiter_id IS NOT NULL) AS parts
@@ -37,7 +41,7 @@ WITH dead AS MATERIALIZED (
 )
 SELECT job_id, waiter_id IS NOT NULL FROM stored
 UNION ALL
-SELECT NULL, true WHERE (SELECT count(*) FROM told) < 0  -- never a row, but a CTE nobody reads is not run
+SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a CTE that no query reads is not run
 """
 
 _SUMMARY = """dead_letter_id, queue, job_type, reason, error, job_id, namespace, workflow_id, run_id, attempt,
@@ -56,34 +60,53 @@ _CONTENT = b"""
 SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_letter_id = %s
 """
 
-# Locked first, so that of two replays at once the second finds nothing. Of several dead letters of one job only the
-# newest can be inserted: the queue holds each job once.
-_REPLAY = """
+# A replayed job starts over: it keeps neither its attempts nor the time when it was first enqueued.
+_REPLAYED: Final = [
+    name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
+]
+_WORKFLOW: Final = ("namespace", "workflow_id", "run_id")
+_REPLAYED_VALUES: Final = ", ".join(
+    f"CASE WHEN %(signal)s THEN {name} END" if name in _WORKFLOW else name for name in _REPLAYED
+)
+
+# Rows are locked first, so that of two replays at once the second finds nothing. Of several dead letters of one job
+# only the newest can be inserted, because the queue holds each job once.
+_REPLAY = f"""
 WITH locked AS MATERIALIZED (
-    SELECT * FROM custom_task_dead_letter
+    SELECT * FROM {DEAD_LETTER_TABLE}
     WHERE dead_letter_id = ANY(%(ids)b::int8[]) AND queue = %(queue)s
     ORDER BY dead_letter_id FOR UPDATE
 ), newest AS (
     SELECT DISTINCT ON (job_id) * FROM locked ORDER BY job_id, dead_letter_id DESC
 ), inserted AS (
-    INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, deadline)
-    SELECT job_id, job_type, input, header, options,
-           CASE WHEN %(signal)s THEN namespace END, CASE WHEN %(signal)s THEN workflow_id END,
-           CASE WHEN %(signal)s THEN run_id END,
-           now() + least((options ->> 'schedule_to_close_ms')::int8, (options ->> 'schedule_to_start_ms')::int8)
+    INSERT INTO {{table}} ({", ".join(_REPLAYED)}, deadline)
+    SELECT {_REPLAYED_VALUES},
+           now() + least((options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8, (options ->> '{SCHEDULE_TO_START_MS}')::int8)
                    * interval '1 millisecond'
     FROM newest ORDER BY dead_letter_id
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id
 )
-DELETE FROM custom_task_dead_letter AS letter USING newest JOIN inserted USING (job_id)
+DELETE FROM {DEAD_LETTER_TABLE} AS letter USING newest JOIN inserted USING (job_id)
 WHERE letter.dead_letter_id = newest.dead_letter_id
 RETURNING letter.dead_letter_id
 """
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
-REASONS: Final = ("unknown_type", "undecodable", "attempts_exhausted", "non_retryable", "timed_out")
-"""Why a job is given up, as `reason` says it."""
+
+class Reason(StrEnum):
+    """Why the queue gives a job up."""
+
+    UNKNOWN_TYPE = "unknown_type"
+    """No worker of the queue has a handler for its type."""
+    UNDECODABLE = "undecodable"
+    """Its arguments or options can't be read."""
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    """Its retry policy allows no further attempt."""
+    NON_RETRYABLE = "non_retryable"
+    """A plain job failed for good, and no workflow hears of it."""
+    TIMED_OUT = "timed_out"
+    """A plain job passed its deadline, and no workflow hears of it."""
 
 
 class NewDeadLetter(NamedTuple):
@@ -95,7 +118,7 @@ class NewDeadLetter(NamedTuple):
     result: bytes
     """The outcome as the queue stores it; also kept as the dead letter's failure."""
     reason: str
-    """One of REASONS."""
+    """A `Reason`."""
     error: str
     """The error's type."""
 
@@ -139,7 +162,7 @@ class Selection:
     job_type: str | None = None
     """Of this delegated activity type."""
     reason: str | None = None
-    """Given up for this reason; one of REASONS."""
+    """Given up for this `Reason`."""
     workflow_id: str | None = None
     """Enqueued by this workflow."""
     since: datetime | timedelta | None = None
@@ -158,12 +181,12 @@ async def store_dead_letters(
     """Move jobs to the dead letters and store their outcome in their rows, in one statement.
 
     Returns:
-        The ids of those whose fence held, and whether a delegator waits inline for the outcome; if not, signal it
-        and delete the row.
+        The ids of those that were still held under their fencing token, and whether an enqueuer waits inline for the
+        outcome. If none does, signal the outcome and delete the row.
     """
     ordered = sorted(dead)
     cursor = await connection.execute(
-        _STORE.format(table=table.name, channel=OUTCOME_CHANNEL).encode(),
+        table.statement(_STORE),
         {
             "queue": table.queue,
             "job_id": [job.job_id for job in ordered],
@@ -206,19 +229,19 @@ async def content(connection: Connection, dead_letter_id: int) -> Content | None
 async def replay(connection: Connection, table: QueueTable, ids: Sequence[int], *, signal: bool) -> set[int]:
     """Enqueue jobs again and delete their dead letters, in one statement.
 
-    The job begins anew: attempt 0, its timeouts from now. One whose id is in the queue stays where it is.
+    The job starts over: attempt 0, timeouts from now. A job whose id is in the queue stays a dead letter.
 
     Args:
         connection: where to.
         table: the queue's table.
         ids: dead letters of that queue.
-        signal: keep the workflow that is to be told of the outcome; else a plain job is enqueued.
+        signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
 
     Returns:
         The ids of the replayed dead letters.
     """
     cursor = await connection.execute(
-        _REPLAY.format(table=table.name).encode(), {"ids": list(ids), "queue": table.queue, "signal": signal}
+        table.statement(_REPLAY), {"ids": list(ids), "queue": table.queue, "signal": signal}
     )
     return {row[0] for row in await cursor.fetchall()}
 

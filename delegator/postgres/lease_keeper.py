@@ -12,13 +12,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
-from delegator.errors import DatabaseError
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect, first_line
+from delegator.postgres.connections import Connection, connect
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 
@@ -47,7 +47,7 @@ class LeaseKeeper:
     def __init__(
         self,
         database_url: str,
-        role: Literal["worker", "enqueuer"],
+        role: leases.Role,
         *,
         duration: timedelta,
         queue: str | None = None,
@@ -62,12 +62,12 @@ class LeaseKeeper:
             role: what the lease is for.
             duration: how long others wait before they take over from a silent holder; renewed three times as often.
             queue: the queue a worker serves.
-            state: told about the database's health.
+            state: where the health of the database connection is noted.
             on_lost: called with the old lease's id when it had expired and a new one was granted.
             stall: how long the event loop may be blocked before the lease is left to time_out.
         """
         self._database_url = database_url
-        self._role: Literal["worker", "enqueuer"] = role
+        self._role: leases.Role = role
         self._duration = duration
         self._queue = queue
         self._state = state
@@ -91,7 +91,7 @@ class LeaseKeeper:
         except BaseException:
             await self._stop()
             raise
-        self._loop_watch = asyncio.create_task(self._watch_loop(), name="lease-beat")
+        self._loop_watch = asyncio.create_task(self._watch_loop(), name="lease-watch")
         return self
 
     async def __aexit__(
@@ -102,7 +102,10 @@ class LeaseKeeper:
         await self._stop()
 
     def note_delivery_watermark(self) -> None:
-        """Note that the stream had nothing to deliver just now: rows published before and still unclaimed were lost."""
+        """Note that the stream had nothing left to deliver just now.
+
+        Rows that were published before this moment and are still unclaimed were lost.
+        """
         self._watermark_at = time.monotonic()
 
     async def renew(self) -> None:
@@ -137,7 +140,10 @@ class LeaseKeeper:
 
     async def _begin(self) -> None:
         self._loop_alive_at = time.monotonic()
-        await self._grant(await self._connected())
+        try:
+            await self._grant(await self._connected())
+        except psycopg.Error as error:
+            raise DatabaseError(f"the database grants no lease: {first_line(error)}") from None
         self._renewals = asyncio.create_task(self._renew_for_ever(), name="lease")
 
     async def _end(self) -> None:
@@ -185,8 +191,8 @@ class LeaseKeeper:
         async with self._turn:
             connection = await self._connected()
             watermark_at, self._watermark_at = self._watermark_at, None
-            drained = None if watermark_at is None else timedelta(seconds=time.monotonic() - watermark_at)
-            if await leases.renew(connection, self.lease_id, self._duration, drained):
+            age = None if watermark_at is None else timedelta(seconds=time.monotonic() - watermark_at)
+            if await leases.renew(connection, self.lease_id, self._duration, age):
                 return
             lost = self.lease_id
             await self._grant(connection)

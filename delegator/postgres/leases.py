@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal
 
 from delegator.postgres.connections import Connection
 
@@ -13,23 +15,35 @@ RETURNING lease_id
 _RENEW = b"""
 UPDATE custom_task_lease
 SET expires_at = now() + %(duration)s,
-    delivery_watermark = greatest(delivery_watermark, now() - %(drained)s::interval)
+    delivery_watermark = greatest(delivery_watermark, now() - %(watermark_age)s::interval)
 WHERE lease_id = %(lease_id)s
 """
-# Expired, not deleted: the sweeper deletes a lease once nothing is held under it any more.
+# The lease expires and is not deleted: the sweeper deletes it once no row names it any more.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
 _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
 
+_WATERMARK = b"SELECT max(delivery_watermark) FROM custom_task_lease WHERE queue = %s"
 
-async def grant(connection: Connection, role: str, holder: str, queue: str | None, duration: timedelta) -> int:
+_EXPIRED = b"""
+SELECT lease_id FROM custom_task_lease
+WHERE expires_at < now() AND pg_postmaster_start_time() < now() - %s
+ORDER BY lease_id FOR UPDATE SKIP LOCKED
+"""
+_DELETE = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
+
+Role = Literal["worker", "enqueuer"]
+"""What a process has a lease for: to hold running jobs, or to wait inline for outcomes."""
+
+
+async def grant(connection: Connection, role: Role, holder: str, queue: str | None, duration: timedelta) -> int:
     """Grant a lease and return its id.
 
     Args:
         connection: where to.
-        role: `worker` or `enqueuer`.
+        role: what the lease is for.
         holder: the process, for people.
-        queue: the queue a worker serves.
+        queue: the queue that a worker serves.
         duration: how long the lease lives without a renewal, by the database's clock.
     """
     cursor = await connection.execute(_GRANT, (role, holder, queue, duration))
@@ -39,20 +53,20 @@ async def grant(connection: Connection, role: str, holder: str, queue: str | Non
     return int(row[0])
 
 
-async def renew(connection: Connection, lease_id: int, duration: timedelta, drained: timedelta | None) -> bool:
-    """Renew a lease, with everything it holds.
+async def renew(connection: Connection, lease_id: int, duration: timedelta, watermark_age: timedelta | None) -> bool:
+    """Renew a lease, and with it the hold on every row that names it.
 
     Args:
         connection: where to.
         lease_id: the lease.
         duration: how long it lives from now.
-        drained: how long ago the stream was seen empty by this holder; None: unknown.
+        watermark_age: how long ago the stream had nothing left to deliver to this holder; None: unknown.
 
     Returns:
         False if the lease is gone: it had expired, and others have taken what it held.
     """
-    cursor = await connection.execute(_RENEW, {"lease_id": lease_id, "duration": duration, "drained": drained})
-    return cursor.rowcount == 1
+    parameters = {"lease_id": lease_id, "duration": duration, "watermark_age": watermark_age}
+    return (await connection.execute(_RENEW, parameters)).rowcount == 1
 
 
 async def is_live(connection: Connection, lease_id: int) -> bool:
@@ -64,3 +78,25 @@ async def is_live(connection: Connection, lease_id: int) -> bool:
 async def revoke(connection: Connection, lease_id: int) -> None:
     """End a lease at once."""
     await connection.execute(_REVOKE, (lease_id,))
+
+
+async def delivery_watermark(connection: Connection, queue: str) -> datetime | None:
+    """Return the moment before which every published row of a queue was offered to a worker; None: unknown."""
+    row = await (await connection.execute(_WATERMARK, (queue,))).fetchone()
+    return None if row is None else row[0]
+
+
+async def lock_expired(connection: Connection, restart_grace: timedelta = timedelta(0)) -> list[int]:
+    """Lock and return expired leases; their holders can't renew them until the transaction ends.
+
+    Args:
+        connection: in a transaction.
+        restart_grace: time that holders get after a start of the server, before which they could not renew.
+    """
+    cursor = await connection.execute(_EXPIRED, (restart_grace,))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def delete(connection: Connection, lease_ids: Sequence[int]) -> None:
+    """Delete leases whose jobs were published again."""
+    await connection.execute(_DELETE, (list(lease_ids),))

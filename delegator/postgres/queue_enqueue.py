@@ -1,4 +1,4 @@
-"""What delegators do to a queue's table: enqueue, wait inline, cancel."""
+"""What enqueuers do to a queue's table: enqueue, wait inline, cancel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from delegator_schema.columns import FORMAT_VERSION, QUEUE_COLUMNS
 from psycopg.errors import UniqueViolation
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
@@ -16,41 +17,45 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.queue_statements import QueueStatements
 
 _INSERT = """
-INSERT INTO {table} (job_id, job_type, input, header, options, namespace, workflow_id, run_id, task_token,
-                     deadline, waiter_id, heartbeat_details, attempt)
-SELECT new.job_id, {job_type}, {input}, {header}, {options}::jsonb, %(namespace)s, {workflow_id}, {run_id}::uuid,
-       {task_token}, now() + {due_ms} * interval '1 millisecond', {waiter_id}, {heartbeat_details}, {attempt}
-FROM unnest({arrays}) AS new ({columns})
+INSERT INTO {table} ({columns})
+SELECT {values}
+FROM unnest({arrays}) AS new ({names})
 """
 _UNLESS_THERE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
-_TYPES: Final[Mapping[str, tuple[str, Callable[[Sequence[Any]], object]]]] = MappingProxyType(
+
+class _Transport(NamedTuple):
+    """How the values of a column's type reach the server."""
+
+    type: str
+    """Type of the parameter, in SQL."""
+    pack: Callable[[Sequence[Any]], object]
+    """Packs many of them."""
+    cast: str = ""
+    """Turns the parameter into the column's type."""
+
+
+_TRANSPORTS: Final[Mapping[str, _Transport]] = MappingProxyType(
     {
-        "job_id": ("text", text_array),
-        "job_type": ("text", text_array),
-        "input": ("bytea", bytea_array),
-        "header": ("bytea", bytea_array),
-        "options": ("text", text_array),
-        "workflow_id": ("text", text_array),
-        "run_id": ("text", text_array),
-        "task_token": ("bytea", bytea_array),
-        "due_ms": ("int8", int8_array),
-        "waiter_id": ("int8", int8_array),
-        "heartbeat_details": ("bytea", bytea_array),
-        "attempt": ("int4", int4_array),
+        "bigint": _Transport("int8", int8_array),
+        "bytea": _Transport("bytea", bytea_array),
+        "integer": _Transport("int4", int4_array),
+        "jsonb": _Transport("text", text_array, "::jsonb"),
+        "text": _Transport("text", text_array),
+        "uuid": _Transport("text", text_array, "::uuid"),
     }
 )
-"""The fields of `NewJob`: their type in SQL, and what packs many of them."""
+_DEADLINE: Final = "now() + {value} * interval '1 millisecond'"
 
-# Who finds nobody named may not put his name there: a workflow may count on the signal already, and would never hear
-# of an outcome that is stored for a delegator which nobody listens to any more.
+# Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never hear of an
+# outcome that is stored for inline reading.
 _ADOPT = """
 UPDATE {table} SET waiter_id = %(waiter_id)s
 WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
 RETURNING job_id
 """
 
-# As above: a settled row that names nobody is the sweeper's to tell.
+# Here, too, waiter_id stays NULL where it is NULL: the signaller brings such an outcome.
 _TAKE_OVER = """
 UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
@@ -75,26 +80,25 @@ _HAND_OVER = """
 WITH handed AS (
     UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL RETURNING job_id
 )
-SELECT pg_notify('{rescue}', 'settled') FROM handed LIMIT 1
+SELECT pg_notify('{maintenance}', '{outcome_stored}') FROM handed LIMIT 1
 """
 
-# Only while the reader is the one who is named: whoever came after it may have the outcome still to read.
+# Only while the row names this reader: a later waiter may not have read the outcome yet.
 _DELETE_READ = """
 DELETE FROM {table}
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s
 """
 
-# A row that a dead worker still holds counts as waiting: nobody would hear the request.
+# A row that a dead worker still holds counts as waiting, because no process would see the request.
 _CANCEL_WAITING = """
 DELETE FROM {table} AS q
 WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
-  AND (q.lease_id IS NULL
-       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
-          AND pg_visible_in_snapshot(q.fencing_token::text::xid8, pg_current_snapshot()))
+  AND (q.lease_id IS NULL OR {holder_is_gone})
 RETURNING q.job_id
 """
 
-# One that has failed since the statement above waits for a retry: the next attempt, which will be told, is due now.
+# A job that has failed since the statement above waits for a retry. Its next attempt, which sees the request, is due
+# now.
 _CANCEL_RUNNING = """
 UPDATE {table}
 SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
@@ -122,14 +126,38 @@ class NewJob(NamedTuple):
     """Its run."""
     task_token: bytes | None
     """Activity task to complete."""
-    due_ms: int | None
+    deadline_ms: int | None
     """Milliseconds from now until the job times out, unless it is finished (or started) by then."""
     waiter_id: int | None
-    """Lease of the delegator that waits inline."""
+    """Lease of the enqueuer that waits inline."""
     heartbeat_details: bytes | None = None
     """Serialized `Payloads` of an earlier attempt's last heartbeat."""
     attempt: int = 0
     """Attempts made before, where Temporal counts them."""
+
+
+class _Source(NamedTuple):
+    """How a field of `NewJob` becomes a column."""
+
+    column: str
+    """The column."""
+    transport: _Transport
+    """How the field's values travel."""
+    expression: str
+    """The column's value in SQL, over `{value}`."""
+
+
+def _sources() -> Mapping[str, _Source]:
+    types = {column.name: column.type for column in QUEUE_COLUMNS}
+    sources = {"deadline_ms": _Source("deadline", _TRANSPORTS["bigint"], _DEADLINE)}
+    for name in NewJob._fields:
+        if name not in sources:
+            transport = _TRANSPORTS[types[name]]
+            sources[name] = _Source(name, transport, f"{{value}}{transport.cast}")
+    return MappingProxyType({name: sources[name] for name in NewJob._fields})
+
+
+_SOURCES: Final = _sources()
 
 
 class StoredOutcome(NamedTuple):
@@ -141,7 +169,7 @@ class StoredOutcome(NamedTuple):
 
 
 class EnqueueStatements(QueueStatements):
-    """The delegators' side of one queue's table. Every method but `cancel` is one statement, atomic by itself.
+    """The enqueuers' side of one queue's table. Every method but `cancel` is one statement, atomic by itself.
 
     `insert` may take a second try.
     """
@@ -169,9 +197,10 @@ class EnqueueStatements(QueueStatements):
     ) -> set[str]:
         """Insert the jobs that are not there yet and return the ids of those.
 
-        What all have in common travels once: most of a batch's columns hold one value. That none is there yet is the
-        rule: an insert which counts on it needs no speculative insertion (PostgreSQL manual, "INSERT"), which costs a
-        quarter more and another WAL record for each row. Within a transaction it would leave that one aborted.
+        A value that all jobs have in common travels once: most columns of a batch hold one value. Usually none of the
+        jobs is there yet. So the first try is a plain INSERT, without ON CONFLICT, whose speculative insertion costs a
+        quarter more and another WAL record for each row (PostgreSQL manual, "INSERT"). Within a caller's transaction
+        there is no first try, because a conflict would abort that transaction.
 
         Args:
             connection: where to.
@@ -182,13 +211,14 @@ class EnqueueStatements(QueueStatements):
         varying: list[str] = []
         parameters: dict[str, object] = {"namespace": namespace}
         for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
-            pg_type, packed = _TYPES[name]
+            transport = _SOURCES[name].transport
             if name == "job_id" or values.count(values[0]) < len(values):
                 varying.append(name)
-                parameters[name] = packed(values)
+                parameters[name] = transport.pack(values)
             else:
-                # Of a plain integer psycopg takes the size for its type, and prepares a statement for each.
-                parameters[name] = Int8(values[0]) if pg_type == "int8" and values[0] is not None else values[0]
+                # psycopg gives plain integers of different sizes different types, and prepares a statement for each.
+                is_int8 = transport.type == "int8" and values[0] is not None
+                parameters[name] = Int8(values[0]) if is_int8 else values[0]
         plain, unless_there = self._insert_with(tuple(varying))
         if not repeats and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             with suppress(UniqueViolation):
@@ -200,17 +230,23 @@ class EnqueueStatements(QueueStatements):
     def _insert_with(self, varying: tuple[str, ...]) -> tuple[bytes, bytes]:
         statements = self._inserts.get(varying)
         if statements is None:
-            sources = {
-                name: f"new.{name}" if name in varying else f"%({name})b::{pg_type}"
-                for name, (pg_type, _) in _TYPES.items()
-            }
-            arrays = ", ".join(f"%({name})b::{_TYPES[name][0]}[]" for name in varying)
-            text = _INSERT.format(table=self.name, arrays=arrays, columns=", ".join(varying), **sources)
+            columns, values = ["namespace", "format_version"], ["%(namespace)s", str(FORMAT_VERSION)]
+            for name, (column, transport, expression) in _SOURCES.items():
+                value = f"new.{name}" if name in varying else f"%({name})b::{transport.type}"
+                columns.append(column)
+                values.append(expression.format(value=value))
+            text = _INSERT.format(
+                table=self.name,
+                columns=", ".join(columns),
+                values=", ".join(values),
+                arrays=", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying),
+                names=", ".join(varying),
+            )
             statements = self._inserts[varying] = text.encode(), (text + _UNLESS_THERE).encode()
         return statements
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
-        """Name a new waiter in rows that name another, settled ones too; return the ids of those."""
+        """Name a new waiter in rows that name another, completed ones too; return the ids of those rows."""
         cursor = await connection.execute(self._adopt, {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id})
         return {row[0] for row in await cursor.fetchall()}
 
@@ -228,7 +264,8 @@ class EnqueueStatements(QueueStatements):
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.
 
-        An update waits for a concurrent republication and then misses the row that it has inserted: ask `unfinished`.
+        An update waits for a concurrent republication, and then misses the row that the latter has inserted. Ask
+        `unfinished` for those.
         """
         cursor = await connection.execute(self._release_waiter, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
@@ -239,11 +276,11 @@ class EnqueueStatements(QueueStatements):
         return {row[0] for row in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Name no waiter in settled rows, so that the sweeper signals their outcomes."""
+        """Name no waiter in completed rows, so that the signaller brings their outcomes."""
         await connection.execute(self._hand_over, {"job_id": text_array(sorted(job_ids))})
 
     async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
-        """Delete settled rows whose outcome was read by the waiter that they still name; return how many."""
+        """Delete completed rows that still name this waiter, which has read their outcome; return how many."""
         parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._delete_read, parameters)
         return cursor.rowcount
@@ -265,6 +302,6 @@ class EnqueueStatements(QueueStatements):
                 cursor = await connection.execute(self._cancel_running, {"job_id": text_array(sorted(rest))})
                 marked |= {row[0] for row in await cursor.fetchall()}
                 rest -= marked
-            if rest:  # settled, gone, or republished at that moment
+            if rest:  # completed, gone, or republished at that moment
                 rest = await self.unfinished(connection, sorted(rest))
         return removed, marked

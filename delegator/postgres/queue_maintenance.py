@@ -1,4 +1,4 @@
-"""The sweeper's statements."""
+"""What the maintenance process does to a queue's table."""
 
 from __future__ import annotations
 
@@ -6,31 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from psycopg import sql
+from delegator_schema.columns import LEASE_TABLE
 
+from delegator.postgres import leases
 from delegator.postgres.connections import Connection
-from delegator.postgres.queue_republish import UNCLAIMED, republish_statement
-from delegator.postgres.queue_table import OUTCOME_CHANNEL, QueueTable
+from delegator.postgres.queue_republish import UNCLAIMED, republish_template
+from delegator.postgres.queue_statements import QueueStatements
+from delegator.postgres.queue_table import QueueTable
 
 BATCH: Final = 2_000
 
-_EXPIRED_LEASES = b"""
-SELECT lease_id FROM custom_task_lease
-WHERE expires_at < now() AND pg_postmaster_start_time() < now() - %s
-ORDER BY lease_id FOR UPDATE SKIP LOCKED
-"""
-_DELETE_LEASES = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
-
-# Each time later, for as long as the stream says that it is empty while it is not: a backlog that can't be delivered
-# must not be streamed again and again.
-_LEFT_BEHIND = sql.SQL(
-    "published_at < %(before)s - %(grace)s"
-    " AND published_at < %(before)s - least(published_at - enqueued_at, interval '1 minute') AND "
+# The pause grows each time, for as long as the watermark says that the stream is empty while it is not. A backlog that
+# can't be delivered must not be streamed again and again.
+_LEFT_OUT = (
+    "q.published_at < %(before)s - %(grace)s"
+    " AND q.published_at < %(before)s - least(q.published_at - q.enqueued_at, interval '1 minute') AND "
 )
-
-_WATERMARK = b"""
-SELECT max(delivery_watermark) FROM custom_task_lease WHERE queue = %s
-"""
 
 _NEXT_RETRY = """
 SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE retry_at IS NOT NULL
@@ -40,28 +31,26 @@ _OVERDUE = """
 SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure
 FROM {table} AS q
 WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
-  AND (lease_id IS NULL OR deadline <= now() - %(grace)s
-       OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now()))
+  AND (lease_id IS NULL OR deadline <= now() - %(grace)s OR NOT {lease_is_live})
 ORDER BY deadline LIMIT %(limit)s
 """
 
 _TIME_OUT = """
-WITH late AS MATERIALIZED (
+WITH overdue AS MATERIALIZED (
     SELECT * FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(result)b::bytea[])
-             AS late (job_id, fencing_token, result)
+             AS overdue (job_id, fencing_token, result)
 ), stored AS (
     UPDATE {table} AS q
-    SET outcome = 'failed', result = late.result, completed_at = now(), lease_id = NULL, retry_at = NULL,
-        fencing_token = greatest(q.fencing_token + 1, pg_current_xact_id()::text::int8)
-    FROM late
-    WHERE q.job_id = late.job_id AND q.fencing_token = late.fencing_token AND q.outcome IS NULL
+    SET outcome = 'failed', result = overdue.result, {store_outcome}, fencing_token = {next_fencing_token}
+    FROM overdue
+    WHERE q.job_id = overdue.job_id AND q.fencing_token = overdue.fencing_token AND q.outcome IS NULL
     RETURNING q.job_id, q.waiter_id
-), told AS (
+), notified AS (
     SELECT pg_notify('{channel}' || waiter_id, job_id) FROM stored WHERE waiter_id IS NOT NULL
 )
 SELECT job_id FROM stored
 UNION ALL
-SELECT NULL WHERE (SELECT count(*) FROM told) < 0  -- never a row, but a CTE nobody reads is not run
+SELECT NULL WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a CTE that no query reads is not run
 """
 
 _DELETE_OVERDUE = """
@@ -98,7 +87,7 @@ class OverdueJob(NamedTuple):
 
 
 class UndeliveredOutcome(NamedTuple):
-    """A stored outcome that nobody was told of."""
+    """A stored outcome that was not delivered yet."""
 
     job_id: str
     namespace: str | None
@@ -108,40 +97,40 @@ class UndeliveredOutcome(NamedTuple):
     result: bytes
 
 
-class MaintenanceStatements:
-    """What the sweeper does to one queue's table."""
+class MaintenanceStatements(QueueStatements):
+    """The maintenance process's side of one queue's table."""
 
-    def __init__(self, table: QueueTable) -> None:
-        """Prepare the statements of a table."""
-        self.table = table
-        free: dict[str, sql.Composable] = {"lease_id": sql.NULL}
-        self._abandoned = republish_statement(
-            table.name, sql.SQL("lease_id = ANY(%(leases)s) AND outcome IS NULL"), free, BATCH
-        )
-        self._unknown_lease = republish_statement(
-            table.name,
-            sql.SQL(
-                "lease_id IS NOT NULL AND outcome IS NULL AND NOT EXISTS "
-                "(SELECT FROM custom_task_lease l WHERE l.lease_id = {}.lease_id)"
-            ).format(sql.Identifier(table.name)),
-            free,
-            BATCH,
-        )
-        self._retries = republish_statement(
-            table.name, sql.SQL("retry_at <= now() AND outcome IS NULL"), {"retry_at": sql.NULL}, BATCH
-        )
-        self._undelivered = republish_statement(table.name, _LEFT_BEHIND + UNCLAIMED, limit=BATCH)
+    def __init__(self, queue: str) -> None:
+        """Prepare the statements for `queue`.
 
-        def statement(template: str) -> bytes:
-            return template.format(table=table.name, channel=OUTCOME_CHANNEL).encode()
-
-        self._next_retry = statement(_NEXT_RETRY)
-        self._overdue = statement(_OVERDUE)
-        self._time_out = statement(_TIME_OUT)
-        self._delete_overdue = statement(_DELETE_OVERDUE)
-        self._undelivered_outcomes = statement(_UNDELIVERED)
-        self._delete_delivered = statement(_DELETE_DELIVERED)
-        self._delete_unread = statement(_DELETE_UNREAD)
+        Raises:
+            ValueError: `queue` is not a queue name.
+        """
+        super().__init__(queue)
+        self.table = QueueTable(queue)
+        free = {"lease_id": "NULL"}
+        self._abandoned = self.statement(
+            republish_template("q.lease_id = ANY(%(leases)s) AND q.outcome IS NULL", free, BATCH)
+        )
+        self._unknown_lease = self.statement(
+            republish_template(
+                "q.lease_id IS NOT NULL AND q.outcome IS NULL AND NOT EXISTS "
+                f"(SELECT FROM {LEASE_TABLE} AS lease WHERE lease.lease_id = q.lease_id)",
+                free,
+                BATCH,
+            )
+        )
+        self._retries = self.statement(
+            republish_template("q.retry_at <= now() AND q.outcome IS NULL", {"retry_at": "NULL"}, BATCH)
+        )
+        self._lost = self.statement(republish_template(_LEFT_OUT + UNCLAIMED, limit=BATCH))
+        self._next_retry = self.statement(_NEXT_RETRY)
+        self._overdue = self.statement(_OVERDUE)
+        self._time_out = self.statement(_TIME_OUT)
+        self._delete_overdue = self.statement(_DELETE_OVERDUE)
+        self._undelivered = self.statement(_UNDELIVERED)
+        self._delete_delivered = self.statement(_DELETE_DELIVERED)
+        self._delete_unread = self.statement(_DELETE_UNREAD)
 
     async def republish_abandoned(self, connection: Connection, leases: Sequence[int]) -> int:
         """Republish what expired leases hold; return how many."""
@@ -156,12 +145,11 @@ class MaintenanceStatements:
         return await _repeat(connection, self._retries, {})
 
     async def republish_undelivered(self, connection: Connection, grace: timedelta) -> int:
-        """Republish jobs that the stream lost: published well before others that it has delivered; return how many."""
-        cursor = await connection.execute(_WATERMARK, (self.table.queue,))
-        row = await cursor.fetchone()
-        if row is None or row[0] is None:
+        """Republish jobs that the stream lost: published well before the delivery watermark. Return how many."""
+        watermark = await leases.delivery_watermark(connection, self.queue)
+        if watermark is None:
             return 0
-        return await _repeat(connection, self._undelivered, {"before": row[0], "grace": grace})
+        return await _repeat(connection, self._lost, {"before": watermark, "grace": grace})
 
     async def next_retry(self, connection: Connection) -> float | None:
         """Return in how many seconds the next retry is due; None: none is scheduled."""
@@ -174,9 +162,9 @@ class MaintenanceStatements:
         cursor = await connection.execute(self._overdue, parameters, binary=True)
         return [OverdueJob(*row) for row in await cursor.fetchall()]
 
-    async def time_out(self, connection: Connection, late: Sequence[tuple[str, int, bytes]]) -> int:
-        """Store timeouts as outcomes, given as (job id, lease token, encoded outcome); return how many."""
-        ordered = sorted(late)
+    async def time_out(self, connection: Connection, overdue: Sequence[tuple[str, int, bytes]]) -> int:
+        """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome); return how many."""
+        ordered = sorted(overdue)
         cursor = await connection.execute(
             self._time_out,
             {
@@ -189,43 +177,27 @@ class MaintenanceStatements:
         return len(await cursor.fetchall())
 
     async def delete_overdue(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Delete jobs past their deadline of which nobody need be told."""
+        """Delete jobs past their deadline whose outcome no workflow waits for."""
         await connection.execute(self._delete_overdue, {"job_id": sorted(job_ids)})
 
     async def undelivered(
         self, connection: Connection, age: timedelta, without: Sequence[str] = ()
     ) -> list[UndeliveredOutcome]:
-        """Return stored outcomes, but some, that nobody waits for inline, settled at least `age` ago."""
+        """Return outcomes, stored at least `age` ago, that no process waits for inline; leave out jobs `without`."""
         parameters = {"age": age, "limit": BATCH, "without": list(without)}
-        cursor = await connection.execute(self._undelivered_outcomes, parameters, binary=True)
+        cursor = await connection.execute(self._undelivered, parameters, binary=True)
         return [UndeliveredOutcome(*row) for row in await cursor.fetchall()]
 
     async def delete_delivered(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Delete settled rows whose outcome was signalled."""
+        """Delete completed rows whose outcome was signalled."""
         await connection.execute(self._delete_delivered, {"job_id": sorted(job_ids)})
 
     async def delete_unread(self, connection: Connection, retention: timedelta) -> int:
-        """Delete settled rows whose inline reader never came back; return how many."""
+        """Delete completed rows whose inline reader never came back; return how many."""
         return (await connection.execute(self._delete_unread, {"retention": retention})).rowcount
 
 
-async def expired_leases(connection: Connection, restart_grace: timedelta = timedelta(0)) -> list[int]:
-    """Lock and return expired leases; their holders can't renew them until the transaction ends.
-
-    Args:
-        connection: in a transaction.
-        restart_grace: time given to holders after a start of the server, before which nobody could renew.
-    """
-    cursor = await connection.execute(_EXPIRED_LEASES, (restart_grace,))
-    return [row[0] for row in await cursor.fetchall()]
-
-
-async def delete_leases(connection: Connection, leases: Sequence[int]) -> None:
-    """Delete leases whose jobs were republished."""
-    await connection.execute(_DELETE_LEASES, (list(leases),))
-
-
-async def _repeat(connection: Connection, statement: sql.Composed, parameters: dict[str, Any]) -> int:
+async def _repeat(connection: Connection, statement: bytes, parameters: dict[str, Any]) -> int:
     total = 0
     while True:
         cursor = await connection.execute(statement, parameters)

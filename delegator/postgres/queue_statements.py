@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any
 
 from delegator_schema.queues import queue_table
 
-OUTCOME_CHANNEL: Final = "delegator_outcomes_"
-"""Prefix of the channel on which a delegator hears that outcomes wait for it; its lease id follows."""
-MAINTENANCE_CHANNEL: Final = "delegator_maintenance"
-"""The channel on which the sweeper hears that something is due sooner than it knew."""
+from delegator.postgres.arrays import int8_array, text_array
+from delegator.postgres.fragments import BY_NAME
 
 
 class QueueStatements:
@@ -19,11 +18,24 @@ class QueueStatements:
         """Name the table.
 
         Raises:
-            ValueError: it is not a queue name.
+            ValueError: `queue` is not a queue name.
         """
         self.queue = queue
         self.name = queue_table(queue)
 
-    def statement(self, template: str) -> bytes:
-        """Return a statement of this queue's table."""
-        return template.format(table=self.name, channel=OUTCOME_CHANNEL, rescue=MAINTENANCE_CHANNEL).encode()
+    def statement(self, template: str, **more: str) -> bytes:
+        """Return a statement of this queue's table.
+
+        Args:
+            template: SQL with `{table}` and the names of fragments.
+            more: further texts that the template names.
+        """
+        return template.format(table=self.name, **BY_NAME, **more).encode()
+
+
+def held_rows(held: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return the parameters of the fragment `HELD` for rows given as (job id, fencing token)."""
+    return {
+        "job_id": text_array([job_id for job_id, _ in held]),
+        "fencing_token": int8_array([token for _, token in held]),
+    }

@@ -1,15 +1,12 @@
-"""The table of a queue (`custom_task_queue` and its siblings): the statements of everybody who uses it."""
+"""The table of a queue (`custom_task_queue` and its siblings): the statements of enqueuers and workers together."""
 
 from __future__ import annotations
 
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_enqueue import EnqueueStatements, NewJob, StoredOutcome
-from delegator.postgres.queue_statements import MAINTENANCE_CHANNEL, OUTCOME_CHANNEL
 from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerStatements
 
 __all__ = [
-    "MAINTENANCE_CHANNEL",
-    "OUTCOME_CHANNEL",
     "AttemptOutcome",
     "Claimed",
     "NewJob",
@@ -33,7 +30,7 @@ class QueueTable(EnqueueStatements, WorkerStatements):
         """Prepare the statements for `queue`.
 
         Raises:
-            ValueError: it is not a queue name.
+            ValueError: `queue` is not a queue name.
         """
         super().__init__(queue)
         self._depth = self.statement(_DEPTH)

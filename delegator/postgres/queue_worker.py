@@ -1,135 +1,20 @@
-"""What workers do to a queue's table: claim, beat, finish."""
+"""What workers do to a queue's table: claim, heartbeat, finish."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
+from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
-from delegator.postgres.queue_statements import QueueStatements
-
-# Columns in the order of `Claimed`. `date_part` says in floating point what `extract` says in decimal, at a third of
-# the cost.
-_JOB: Final = """q.job_id, q.fencing_token, {attempt}, q.job_type, q.input, q.header, q.options::text,
-              q.namespace, q.workflow_id, q.run_id::text, q.task_token, date_part('epoch', q.enqueued_at),
-              q.heartbeat_details, q.cancel_requested, q.waiter_id IS NOT NULL,
-              (date_part('epoch', {deadline} - now()) * 1000)::int8, date_part('epoch', now() - q.published_at)"""
-_STARTED_DEADLINE: Final = """CASE WHEN q.options ? 'schedule_to_start_ms'
-                        THEN q.enqueued_at + (q.options ->> 'schedule_to_close_ms')::int8 * interval '1 millisecond'
-                        ELSE q.deadline END"""
-_INVISIBLE: Final = """
-SELECT job_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, token)
-WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
-           ELSE token < pg_current_xact_id()::text::int8 END"""
-
-# The array's order is the order in which the index is read and rows are locked, so that two claims of
-# overlapping batches wait for each other instead of deadlocking: callers sort it.
-# A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed
-# yet; that it is not simply gone must be judged by the very snapshot that misses it. Nor can any by a lease that has
-# run out: it may be renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost.
-# A fence beyond this transaction's own id is of no transaction: it came with the dump of another database.
-# A row that had to be waited for is read as it is now, leases as they were when the statement began: a lease that this
-# does not know to live may be younger. But then the claim that named it, of which the fence tells, is younger, too.
-_CLAIM = f"""
-WITH claimed AS (
-    UPDATE {{table}} AS q
-    SET lease_id = %(lease_id)s,
-        fencing_token = greatest(q.fencing_token + 1, pg_current_xact_id()::text::int8),
-        attempt = q.attempt + 1,
-        deadline = {_STARTED_DEADLINE}
-    WHERE q.job_id = ANY(%(job_id)b::text[])
-      AND q.outcome IS NULL
-      AND q.retry_at IS NULL
-      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[]))
-           OR NOT EXISTS (SELECT FROM custom_task_lease l WHERE l.lease_id = q.lease_id AND l.expires_at > now())
-              AND pg_visible_in_snapshot(q.fencing_token::text::xid8, pg_current_snapshot()))
-      AND EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
-    RETURNING {_JOB.format(attempt="q.attempt", deadline="q.deadline")}
-)
-SELECT * FROM claimed
-UNION ALL
-{_INVISIBLE}
-   OR NOT EXISTS (SELECT FROM custom_task_lease mine WHERE mine.lease_id = %(lease_id)s AND mine.expires_at > now())
-"""
-
-# A row whose fence has grown was published again, or is held by somebody: another message stands for it.
-_LOOK = f"""
-SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, token)
-JOIN {{table}} AS q ON q.job_id = streamed.job_id AND q.fencing_token = streamed.token
-WHERE q.outcome IS NULL AND q.retry_at IS NULL
-UNION ALL
-{_INVISIBLE}
-"""
-
-_STORE_OUTCOMES = """
-WITH stored AS (
-    UPDATE {table} AS q
-    SET outcome = done.outcome, result = done.result, completed_at = now(), lease_id = NULL
-    FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[],
-                %(part)b::int4[]) AS done (job_id, fencing_token, outcome, result, part)
-    WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
-      AND q.waiter_id IS NOT NULL
-    RETURNING q.job_id, q.waiter_id, done.part
-)
-SELECT array_agg(job_id), pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
-FROM stored GROUP BY waiter_id, part
-"""
-
-# Most batches of a worker that is not busy are of one: by key, so that a plan made once will do, at half the cost.
-_STORE_OUTCOME = """
-UPDATE {table} SET outcome = %(outcome)b, result = %(result)b, completed_at = now(), lease_id = NULL
-WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8 AND outcome IS NULL AND waiter_id IS NOT NULL
-RETURNING pg_notify('{channel}' || waiter_id, job_id)
-"""
-
-_UNWAITED = """
-SELECT q.job_id
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS held (job_id, fencing_token)
-JOIN {table} AS q ON q.job_id = held.job_id AND q.fencing_token = held.fencing_token
-WHERE q.outcome IS NULL AND q.waiter_id IS NULL
-"""
-
-_DELETE_HELD = """
-DELETE FROM {table} AS q
-USING unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS done (job_id, fencing_token)
-WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token
-RETURNING q.job_id
-"""
-
-_DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8"
-
-_RETRY = """
-UPDATE {table} AS q
-SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
-    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
-    fencing_token = greatest(q.fencing_token + 1, pg_current_xact_id()::text::int8)
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
-            %(attempt)b::int4[])
-     AS failed (job_id, fencing_token, delay_ms, failure, attempt)
-WHERE q.job_id = failed.job_id AND q.fencing_token = failed.fencing_token AND q.outcome IS NULL
-RETURNING q.job_id, pg_notify('{rescue}', '')
-"""
-
-_HELD = """
-SELECT q.job_id, q.cancel_requested
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS held (job_id, fencing_token)
-JOIN {table} AS q ON q.job_id = held.job_id AND q.fencing_token = held.fencing_token AND q.outcome IS NULL
-"""
-
-_HEARTBEAT = """
-UPDATE {table} AS q SET heartbeat_details = beat.details
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(details)b::bytea[])
-     AS beat (job_id, fencing_token, details)
-WHERE q.job_id = beat.job_id AND q.fencing_token = beat.fencing_token AND q.outcome IS NULL
-"""
-
+from delegator.postgres.queue_republish import republish_template
+from delegator.postgres.queue_statements import QueueStatements, held_rows
 
 _NOTIFICATION: Final = 7_000
 """Bytes of job ids that one NOTIFY may carry; PostgreSQL allows 8,000, and the last id may reach beyond."""
@@ -155,11 +40,11 @@ class Claimed(NamedTuple):
     heartbeat_details: bytes | None
     cancel_requested: bool
     has_waiter: bool
-    """Somebody waits for the outcome inline; one that nobody waits for never gets a waiter."""
+    """A process waits for the outcome inline. A row without a waiter never gets one."""
     deadline_ms: int | None
     """Milliseconds left until the job's deadline; None: it has none."""
-    waited: float
-    """Seconds since the row was published."""
+    waited_seconds: float
+    """Since the row was published."""
 
 
 class AttemptOutcome(NamedTuple):
@@ -171,19 +56,140 @@ class AttemptOutcome(NamedTuple):
     result: bytes
 
 
+# Columns in floating point by `date_part`, because `extract` takes three times as long for a decimal number.
+_DEADLINE_LEFT: Final = "(date_part('epoch', {deadline} - now()) * 1000)::int8"
+_EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "attempt": "{attempt}",
+        "options": "q.options::text",
+        "run_id": "q.run_id::text",
+        "enqueued_at": "date_part('epoch', q.enqueued_at)",
+        "has_waiter": "q.waiter_id IS NOT NULL",
+        "deadline_ms": _DEADLINE_LEFT,
+        "waited_seconds": "date_part('epoch', now() - q.published_at)",
+    }
+)
+"""The fields of `Claimed` that are not simply the column of that name."""
+
+_JOB: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
+_STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
+                        THEN q.enqueued_at + (q.options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8 * interval '1 millisecond'
+                        ELSE q.deadline END"""
+_INVISIBLE: Final = f"""
+SELECT job_id{", NULL" * (len(Claimed._fields) - 1)}
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, token)
+WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
+           ELSE token < pg_current_xact_id()::text::int8 END"""
+
+# Callers sort the array, because its order is the order in which the index is read and rows are locked. So two claims
+# of overlapping batches wait for each other and do not deadlock.
+# A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed yet;
+# only the snapshot that misses it can tell that it is not gone. A lease that has run out can't claim either: it may be
+# renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost. A fencing token beyond
+# this transaction's own id belongs to no transaction of this database: it came with the dump of another one.
+_CLAIM = f"""
+WITH claimed AS (
+    UPDATE {{table}} AS q
+    SET lease_id = %(lease_id)s,
+        fencing_token = {{next_fencing_token}},
+        attempt = q.attempt + 1,
+        deadline = {_STARTED_DEADLINE}
+    WHERE q.job_id = ANY(%(job_id)b::text[])
+      AND q.outcome IS NULL
+      AND q.retry_at IS NULL
+      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[]))
+           OR {{holder_is_gone}})
+      AND {{own_lease_is_live}}
+    RETURNING {_JOB.format(attempt="q.attempt", deadline="q.deadline")}
+)
+SELECT * FROM claimed
+UNION ALL
+{_INVISIBLE}
+   OR NOT {{own_lease_is_live}}
+"""
+
+# A row whose fencing token has grown was published again, or is held by a worker: another message stands for it.
+_LOOK = f"""
+SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
+FROM {{held}}
+JOIN {{table}} AS q ON {{is_held}}
+WHERE q.outcome IS NULL AND q.retry_at IS NULL
+UNION ALL
+{_INVISIBLE}
+"""
+
+_STORE_OUTCOMES = """
+WITH stored AS (
+    UPDATE {table} AS q
+    SET outcome = done.outcome, result = done.result, {store_outcome}
+    FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[],
+                %(part)b::int4[]) AS done (job_id, fencing_token, outcome, result, part)
+    WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
+      AND q.waiter_id IS NOT NULL
+    RETURNING q.job_id, q.waiter_id, done.part
+)
+SELECT array_agg(job_id), pg_notify('{channel}' || waiter_id, string_agg(job_id, chr(10)))
+FROM stored GROUP BY waiter_id, part
+"""
+
+# Most batches of a worker that is not busy hold one job. This statement goes by key, so that a plan made once will do,
+# at half the cost.
+_STORE_OUTCOME = """
+UPDATE {table} SET outcome = %(outcome)b, result = %(result)b, {store_outcome}
+WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8 AND outcome IS NULL AND waiter_id IS NOT NULL
+RETURNING pg_notify('{channel}' || waiter_id, job_id)
+"""
+
+_UNWAITED = """
+SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
+"""
+
+_DELETE_HELD = "DELETE FROM {table} AS q USING {held} WHERE {is_held} RETURNING q.job_id"
+
+_DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8"
+
+_RETRY = """
+UPDATE {table} AS q
+SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
+    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
+    fencing_token = {next_fencing_token}
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
+            %(attempt)b::int4[])
+     AS failed (job_id, fencing_token, delay_ms, failure, attempt)
+WHERE q.job_id = failed.job_id AND q.fencing_token = failed.fencing_token AND q.outcome IS NULL
+RETURNING q.job_id, pg_notify('{maintenance}', '')
+"""
+
+_STILL_HELD = """
+SELECT q.job_id, q.cancel_requested FROM {held} JOIN {table} AS q ON {is_held} AND q.outcome IS NULL
+"""
+
+_HEARTBEAT = """
+UPDATE {table} AS q SET heartbeat_details = heartbeat.details
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(details)b::bytea[])
+     AS heartbeat (job_id, fencing_token, details)
+WHERE q.job_id = heartbeat.job_id AND q.fencing_token = heartbeat.fencing_token AND q.outcome IS NULL
+"""
+
+_RELEASE = republish_template(
+    "q.job_id = ANY(%(job_id)s) AND q.lease_id = %(lease_id)s AND q.outcome IS NULL",
+    {"lease_id": "NULL", "attempt": "q.attempt - 1"},
+)
+
+
 class WorkerStatements(QueueStatements):
     """The workers' side of one queue's table. Every method is one statement, atomic by itself.
 
-    Those that join the table with their parameters are planned each time, for a third of a millisecond a batch. A
-    prepared statement's generic plan is made while the queue is short, reads the whole table, and is kept while a
-    backlog grows, until somebody analyzes the table: 300 outcomes among 100,000 jobs then took seconds.
+    Statements that join the table with their parameters are planned each time, which takes a third of a millisecond a
+    batch. A prepared statement's generic plan would be made while the queue is short and read the whole table. The plan
+    would be kept while a backlog grows, until the table is analyzed: 300 outcomes among 100,000 jobs then took seconds.
     """
 
     def __init__(self, queue: str) -> None:
         """Prepare the statements for `queue`.
 
         Raises:
-            ValueError: it is not a queue name.
+            ValueError: `queue` is not a queue name.
         """
         super().__init__(queue)
         self._claim = self.statement(_CLAIM)
@@ -194,8 +200,9 @@ class WorkerStatements(QueueStatements):
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
         self._retry = self.statement(_RETRY)
-        self._held = self.statement(_HELD)
+        self._held = self.statement(_STILL_HELD)
         self._heartbeat = self.statement(_HEARTBEAT)
+        self._release = self.statement(_RELEASE)
 
     async def claim(
         self,
@@ -204,16 +211,16 @@ class WorkerStatements(QueueStatements):
         lease_id: int,
         running: Sequence[int] = (),
     ) -> tuple[list[Claimed], set[str]]:
-        """Take the rows that nobody live holds under a lease, each with a new fence.
+        """Take rows that no live process holds under a lease, each with a new fencing token.
 
-        A row that is gone, settled, waiting for a retry or held by a live worker is not returned.
+        A row that is gone, completed, waiting for a retry or held by a live worker is not returned.
 
         Args:
             connection: where to.
-            streamed: the rows, as (job id, lease token as streamed).
+            streamed: the rows, as (job id, fencing token as streamed).
             lease_id: this worker's lease.
-            running: fences of rows that this worker runs. Others that it holds may be claimed again: their claim was
-                committed without its hearing of it.
+            running: fencing tokens of rows that this worker runs. It may claim other rows that it holds again: their
+                claim was committed, and its answer was lost.
 
         Returns:
             The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
@@ -222,7 +229,7 @@ class WorkerStatements(QueueStatements):
         return await _sorted_out(
             await connection.execute(
                 self._claim,
-                {**_fences(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)},
+                {**held_rows(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)},
                 binary=True,
             )
         )
@@ -232,19 +239,19 @@ class WorkerStatements(QueueStatements):
 
         Args:
             connection: where to.
-            streamed: the rows, as (job id, lease token as streamed).
+            streamed: the rows, as (job id, fencing token as streamed).
 
         Returns:
             The rows that are as they were streamed, and the ids of those to read again: not visible yet.
         """
-        return await _sorted_out(await connection.execute(self._look, _fences(streamed), binary=True, prepare=False))
+        return await _sorted_out(await connection.execute(self._look, held_rows(streamed), binary=True, prepare=False))
 
-    async def store_outcomes(self, connection: Connection, settled: Sequence[AttemptOutcome]) -> set[str]:
-        """Store outcomes that somebody waits for inline, and tell them; return the ids of the stored ones."""
-        if len(settled) == 1:
-            (job,) = settled
+    async def store_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> set[str]:
+        """Store outcomes that an enqueuer waits for inline, and notify it; return the ids of the stored ones."""
+        if len(outcomes) == 1:
+            (job,) = outcomes
             return {job.job_id} if (await connection.execute(self._store_one, job._asdict())).rowcount else set()
-        ordered = sorted(settled)
+        ordered = sorted(outcomes)
         sizes = accumulate(len(job.job_id.encode()) + 1 for job in ordered)
         cursor = await connection.execute(
             self._store_outcomes,
@@ -261,31 +268,32 @@ class WorkerStatements(QueueStatements):
         return {job_id for row in await cursor.fetchall() for job_id in row[0]}
 
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
-        """Say which held rows, given as (job id, lease token), name no waiter: signal them, then delete them.
+        """Say which held rows, given as (job id, fencing token), name no waiter: signal them, then delete them.
 
-        They never will again: a row that `settle` has left alone and that this does not name is fenced off.
+        Such a row never names one again. A row that `store_outcomes` has left alone and that is not among these is held
+        under another fencing token.
         """
-        cursor = await connection.execute(self._unwaited, _fences(held), prepare=False)
+        cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
-        """Delete rows given as (job id, lease token), if the token still holds; return the ids of the deleted."""
+        """Delete rows given as (job id, fencing token), if the token still holds; return the ids of the deleted."""
         if len(held) == 1:
             ((job_id, token),) = held
             one = await connection.execute(self._delete_one, {"job_id": job_id, "fencing_token": token})
             return {job_id} if one.rowcount else set()
-        cursor = await connection.execute(self._delete_held, _fences(sorted(held)), prepare=False)
+        cursor = await connection.execute(self._delete_held, held_rows(sorted(held)), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
     async def retry(
         self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes | None, int]]
     ) -> set[str]:
-        """Schedule next attempts, given as (job id, fence, delay in ms, failure, failed attempt); return the ids."""
+        """Schedule next attempts, given as (job id, fencing token, delay in ms, failure, attempt); return the ids."""
         ordered = sorted(failed)
         cursor = await connection.execute(
             self._retry,
             {
-                **_fences([job[:2] for job in ordered]),
+                **held_rows([job[:2] for job in ordered]),
                 "delay_ms": int8_array([job[2] for job in ordered]),
                 "failure": bytea_array([job[3] for job in ordered]),
                 "attempt": int4_array([job[4] for job in ordered]),
@@ -295,28 +303,29 @@ class WorkerStatements(QueueStatements):
         return {row[0] for row in await cursor.fetchall()}
 
     async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:
-        """Return which of the (job id, lease token) pairs still hold, and whether a stop was asked for."""
-        cursor = await connection.execute(self._held, _fences(held), prepare=False)
+        """Return which of the (job id, fencing token) pairs still hold, and whether a stop was asked for."""
+        cursor = await connection.execute(self._held, held_rows(held), prepare=False)
         return dict(await cursor.fetchall())
 
-    async def heartbeat(self, connection: Connection, beats: Sequence[tuple[str, int, bytes]]) -> None:
-        """Store heartbeat details, given as (job id, lease token, details)."""
-        ordered = sorted(beats)
+    async def heartbeat(self, connection: Connection, heartbeats: Sequence[tuple[str, int, bytes]]) -> None:
+        """Store heartbeat details, given as (job id, fencing token, details)."""
+        ordered = sorted(heartbeats)
         await connection.execute(
             self._heartbeat,
             {
-                **_fences([beat[:2] for beat in ordered]),
+                **held_rows([heartbeat[:2] for heartbeat in ordered]),
                 "details": bytea_array([details for _, _, details in ordered]),
             },
             prepare=False,
         )
 
+    async def release(self, connection: Connection, job_ids: Sequence[str], lease_id: int) -> int:
+        """Publish jobs that a lease holds again, so that other workers take them at once; return how many.
 
-def _fences(held: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    return {
-        "job_id": text_array([job_id for job_id, _ in held]),
-        "fencing_token": int8_array([token for _, token in held]),
-    }
+        The attempt that was broken off does not count.
+        """
+        parameters = {"job_id": list(job_ids), "lease_id": lease_id, "limit": len(job_ids)}
+        return (await connection.execute(self._release, parameters)).rowcount
 
 
 async def _sorted_out(cursor: AsyncCursor[TupleRow]) -> tuple[list[Claimed], set[str]]:

@@ -1,25 +1,23 @@
-"""Keeps the WAL streaming: connects, mends the slot, streams, and begins again."""
+"""Keeps one queue's WAL streaming: connects, mends the slot, streams, and begins again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from psycopg import sql
 
-from delegator.errors import ConfigurationError, DatabaseError, DelegatorError
-from delegator.postgres.queue_republish import UNCLAIMED, republish_statement
-from delegator.relay import catalog
-from delegator.relay.catalog import Connection, History
+from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError, first_line
+from delegator.postgres import replication
+from delegator.postgres.connections import Connection
+from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
-from delegator.relay.render import Source
-from delegator.relay.replication import SESSION, CopyStream
+from delegator.relay.source import History, Source, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
@@ -28,14 +26,12 @@ _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
 _STREAK: Final = 10.0
 """Seconds of streaming after which the next failure is treated as the first."""
-_NO_REPLICATION: Final = ("permission denied to start WAL sender", "must be superuser or replication role")
-_REFUSED: Final = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied")
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Follows the WAL for one queue for as long as it runs, whatever becomes of the other queues."""
+    """Follows the WAL for one queue for as long as it runs, whatever happens to the other queues."""
 
     def __init__(self, options: RelayOptions, feed: Feed, ingest: Ingest, budget: Budget, relay: RelayState) -> None:
         """Prepare.
@@ -44,7 +40,7 @@ class Follower:
             options: of the relay.
             feed: the queue's table, publication and slot.
             ingest: takes what is read.
-            budget: bounds it.
+            budget: bounds what is read.
             relay: is told how the stream fares.
         """
         self._options = options
@@ -56,23 +52,30 @@ class Follower:
         self._history: History | None = None
         self._walsender: int | None = None
         self._gap_until: datetime | None = None
-        self._sound = False
+        self._inspected = False
+        self._wrong_columns = False
         self.streaming = asyncio.Event()
+        """Set while the WAL is streamed."""
 
     async def run(self) -> None:
         """Stream until cancelled; outages are retried.
 
         Raises:
-            ConfigurationError: the database can't be streamed from as it is, and never could since we started.
+            ConfigurationError: the queue can't be streamed as the database is, and never could since the start.
+            DatabaseError: PostgreSQL could not be reached for `start_timeout` since the start.
         """
         backoff = Backoff(longest=timedelta(seconds=self._options.backoff_cap))
         loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._options.start_timeout
         while True:
             began = loop.time()
             try:
                 await self._session()
             except (psycopg.Error, OSError, DelegatorError) as error:
-                if isinstance(error, ConfigurationError) and not self._sound:
+                if not self._inspected and (
+                    isinstance(error, ConfigurationError)
+                    or (isinstance(error, DatabaseError) and loop.time() >= give_up_at)
+                ):
                     raise
                 self._lost(error)
             if loop.time() - began > _STREAK:
@@ -83,31 +86,31 @@ class Follower:
         if isinstance(error, psycopg.errors.ObjectInUse):
             reason = f"slot {self._feed.slot} is held by another process"
         elif isinstance(error, psycopg.errors.ConfigurationLimitExceeded):
-            reason = f"no room for slot {self._feed.slot}: raise max_replication_slots, one for each queue is needed"
+            reason = f"no room for slot {self._feed.slot}: raise max_replication_slots, each queue needs one"
         elif isinstance(error, DelegatorError):
             reason = str(error)
         else:
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
         if self._state.problem is None:
-            log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
+            _log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
         self._relay.lost(self._feed.table, reason)
 
     async def _session(self) -> None:
-        async with self._connect(replication=True) as connection:
-            source, history = await catalog.inspect(connection, self._feed)
+        async with self._connected(replication.connect_replication) as connection:
+            source, history = await inspect(connection, self._feed)
             if self._history is not None and history != self._history:
-                log.warning("relay_history_changed", extra={"stream": self._feed.table})
+                _log.warning("relay_history_changed", extra={"stream": self._feed.table})
                 self._ingest.new_history()
                 self._state.confirmed = 0
             self._history = history
             await self._mend_slot(connection)
-            self._sound = True
+            self._inspected = True
             with contextlib.closing(
                 CopyStream(connection, self._options, self._feed, self._ingest, self._budget)
             ) as copy:
                 await copy.start()
                 self._walsender = connection.pgconn.backend_pid
-                await self._see_that_it_stayed()
+                await self._check_slot_not_moved()
                 await self._stream(copy, source)
 
     async def _stream(self, copy: CopyStream, source: Source) -> None:
@@ -117,7 +120,7 @@ class Follower:
         self.streaming.set()
         feed = self._feed
         extra = {"stream": feed.table, "slot": feed.slot, "publication": feed.publication}
-        log.info("relay_streaming", extra=extra)
+        _log.info("relay_streaming", extra=extra)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(copy.run(), name="relay-copy")
@@ -125,6 +128,7 @@ class Follower:
                 if self._gap_until is not None:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
         except BaseExceptionGroup as group:
+            self._wrong_columns = group.subgroup(SchemaError) is not None
             raise group.exceptions[0] from None
         except asyncio.CancelledError:
             await copy.finish()
@@ -136,7 +140,7 @@ class Follower:
     async def _watch(self, copy: CopyStream) -> None:
         """End the session when the server stops while nothing is read.
 
-        A walsender that can't send would keep a server that shuts down from doing so, and we would not hear of it.
+        A walsender that can't send keeps a server that shuts down from doing so, and the relay does not hear of it.
 
         Raises:
             DatabaseError: the server takes no connections.
@@ -144,101 +148,74 @@ class Follower:
         while True:
             await asyncio.sleep(_WATCH)
             if copy.stalled:
-                async with self._connect():
+                async with self._connected(replication.connect_beside):
                     pass
 
     async def _mend_slot(self, connection: Connection) -> None:
-        """Make sure that there is a slot that continues where we were; else have the gap filled."""
+        """Make sure that there is a slot that continues at the relay's position; else prepare to fill the gap."""
         feed, state = self._feed, self._state
-        slot = await catalog.find_slot(connection, feed)
+        slot = await find_slot(connection, feed)
         if slot is not None and slot.active_pid is not None and slot.active_pid == self._walsender:
-            await catalog.terminate(connection, slot.active_pid)
-        if slot is not None and not slot.lost and (not state.started or slot.confirmed <= state.confirmed):
-            state.confirmed = max(state.confirmed, slot.confirmed)
-            return
+            await replication.terminate(connection, slot.active_pid)
         if slot is None:
             reason = "the slot was dropped" if state.started else "the slot did not exist"
-            self._gap_until = await catalog.create_slot(connection, feed)
-        elif slot.lost:
-            reason = "the slot was invalidated"
-            await catalog.drop_slot(connection, feed)
-            self._gap_until = await catalog.create_slot(connection, feed)
+            self._gap_until = await replication.create_slot(connection, feed.slot)
+        elif slot.lost or self._wrong_columns:
+            # The server decodes each row as it was published then, though the publication is right now.
+            reason = "the slot was invalidated" if slot.lost else "the slot holds rows published with other columns"
+            await replication.drop_slot(connection, feed.slot)
+            self._gap_until = await replication.create_slot(connection, feed.slot)
+        elif state.started and slot.confirmed > state.confirmed:
+            reason = "the slot was moved or created again by another process"
+            self._gap_until = await replication.clock(connection)
         else:
-            reason = "the slot was moved or made anew by another process"
-            self._gap_until = await catalog.now(connection)
+            state.confirmed = max(state.confirmed, slot.confirmed)
+            return
+        self._wrong_columns = False
         state.slot_recreated += state.started or slot is not None
-        log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
-        fresh = await catalog.find_slot(connection, feed)
+        _log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
+        fresh = await find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
 
-    async def _see_that_it_stayed(self) -> None:
-        """See that nobody moved the slot between the look at it and its being ours, when it can't be moved any more.
+    async def _check_slot_not_moved(self) -> None:
+        """Check that nobody moved the slot between the look at it and the moment when the relay took it.
 
         Raises:
-            DatabaseError: somebody did; the next session finds it so, and has the gap filled.
+            DatabaseError: somebody did; the next session finds that out, and fills the gap.
         """
-        async with self._connect() as connection:
-            slot = await catalog.find_slot(connection, self._feed)
+        async with self._connected(replication.connect_beside) as connection:
+            slot = await find_slot(connection, self._feed)
         if slot is None or slot.confirmed > self._state.confirmed:
-            raise DatabaseError(f"slot {self._feed.slot} was moved while it was being taken")
+            raise DatabaseError(f"slot {self._feed.slot} was moved while the relay took it")
 
     async def _fill_gap(self, before: datetime) -> None:
-        """Republish what a new slot does not hold, while it is streamed already.
+        """Republish the jobs that a new slot does not hold, while it is streamed already.
 
-        A relay that dies before the end of this leaves a sound slot, and the rest of the gap to the sweeper: workers
-        that find the stream empty tell it so.
+        A relay that dies before the end of this leaves a sound slot. The sweeper republishes the rest: it looks at
+        the delivery watermark, which workers move when they find the stream empty.
         """
-        condition = sql.SQL("{} AND published_at < %(before)s").format(UNCLAIMED)
-        statement = republish_statement(self._feed.table, condition)
-        parameters = {"before": before, "limit": self._options.republish_batch}
-        rows, total = self._options.republish_batch, 0
-        async with self._connect() as connection:
+        batch, rows, total = self._options.republish_batch, self._options.republish_batch, 0
+        async with self._connected(replication.connect_beside) as connection:
             try:
-                while rows >= self._options.republish_batch:
-                    rows = (await connection.execute(statement, parameters)).rowcount
+                while rows >= batch:
+                    rows = await replication.republish_unclaimed(connection, self._feed.table, before, batch)
                     total += rows
                     self._state.republished += rows
             except psycopg.errors.InsufficientPrivilege:
-                log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
+                _log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
         self._gap_until = None
-        log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
+        _log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
-    async def _connect(self, *, replication: bool = False) -> AsyncIterator[Connection]:
-        parameters: dict[str, Any] = {"replication": "database"} if replication else {}
+    async def _connected(self, connect: Callable[[str], Awaitable[Connection]]) -> AsyncIterator[Connection]:
         timeout = self._options.connect_timeout
         try:
-            async with asyncio.timeout(timeout + 1):
-                connection = await psycopg.AsyncConnection.connect(
-                    self._options.database_url,
-                    autocommit=True,
-                    connect_timeout=max(2, round(timeout)),
-                    application_name="delegator-relay",
-                    keepalives_idle=10,
-                    keepalives_interval=5,
-                    keepalives_count=3,
-                    tcp_user_timeout=15_000,
-                    cursor_factory=psycopg.AsyncClientCursor,
-                    **parameters,
-                )
-        except psycopg.ProgrammingError:
-            raise ConfigurationError("DELEGATOR_DATABASE_URL is not a libpq connection string or URL") from None
-        except psycopg.OperationalError as error:
-            reason = str(error).strip().partition("\n")[0]
-            if any(text in reason for text in _NO_REPLICATION):
-                raise ConfigurationError(
-                    "the role may not stream the WAL: ALTER ROLE ... REPLICATION, or name another in --database-url"
-                ) from None
-            if any(text in reason for text in _REFUSED):
-                raise ConfigurationError(
-                    f"PostgreSQL refuses us: {reason}: check DELEGATOR_DATABASE_URL or --database-url"
-                ) from None
-            raise DatabaseError(reason) from None
+            async with asyncio.timeout(timeout):
+                connection = await connect(self._options.database_url)
         except TimeoutError:
-            raise DatabaseError(f"PostgreSQL does not answer within {timeout:g} s") from None
+            raise DatabaseError(f"PostgreSQL does not answer within {timeout:g} s (DELEGATOR_DATABASE_URL)") from None
         try:
-            await connection.execute(SESSION)
             yield connection
         finally:
             # Closing never waits for the server: libpq only sends a farewell.

@@ -1,4 +1,4 @@
-"""The HTTP surface: Sequin's pull API, health and metrics."""
+"""The HTTP surface: Sequin's pull API, beside `/health` and what every process serves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Final
 
 import orjson
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from delegator.relay.message import answer
 from delegator.relay.params import (
@@ -22,13 +21,14 @@ from delegator.relay.params import (
 )
 from delegator.relay.state import RelayState
 from delegator.relay.store import Stream
+from delegator.runtime.health import Health, add_health_routes
 
 _PREFIXES: Final = frozenset({"sequin_streams", "http_pull_consumers"})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {"receive": ("GET", "POST"), "ack": ("POST",), "nack": ("POST",)}
 _MAX_BODY: Final = 8_000_000
 _SUCCESS: Final = b'{"success":true}'
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class PullApi:
@@ -38,35 +38,32 @@ class PullApi:
         self,
         streams: Mapping[str, Stream],
         token: str | None,
-        registry: CollectorRegistry,
+        health: Health,
         state: RelayState,
     ) -> None:
         """Prepare the answers.
 
         Args:
-            streams: by consumer name.
-            token: what requests must carry; None: anything goes.
-            registry: what `/metrics` shows.
+            streams: by the name that requests use.
+            token: bearer token that requests to the pull API must carry; None: no check.
+            health: what `/metrics`, `/livez` and `/readyz` show.
             state: what `/health` shows.
         """
         self._streams = streams
         self._token = token.encode() if token is not None else None
-        self._registry = registry
+        self._health = health
         self._state = state
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_get("/health", self._show_health)
-        app.router.add_get("/metrics", self._show_metrics)
+        add_health_routes(app.router, self._health)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
 
     async def _show_health(self, _request: web.Request) -> web.Response:
-        return _json(orjson.dumps(self._state.health()))
-
-    async def _show_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return _json(orjson.dumps(self._state.health()), 200 if self._state.connected else 503)
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -78,7 +75,7 @@ class PullApi:
         except (ConnectionError, TimeoutError):
             raise
         except Exception:
-            log.exception("relay_request_failed")
+            _log.exception("relay_request_failed")
             return _error(500, "Internal Server Error")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -120,13 +117,15 @@ class PullApi:
         state = self._state.streams[stream.name]
         if not state.started:
             return _error(500, "The message store is not up yet")
-        # Cut off from the WAL there is nothing to wait for: a long wait in vain would say that the stream is empty.
+        # A worker takes a long wait without a message as a sign that the stream is empty. So don't wait while the WAL
+        # is not read.
         batch = await stream.receive(limit, wait if state.connected else 0.0)
-        # An ack for an earlier delivery may have come between the hand-over and now: then it is left out.
+        # A message may have been acked since, for an earlier delivery: then the answer leaves it out.
         response = _json(answer(batch))
         if not batch:
             return response
-        # Written here and not by aiohttp after we return: what a broken connection did not take is free again.
+        # The answer is written here, and not by aiohttp after the return, to learn whether the connection took it.
+        # Messages that it did not take are visible again at once.
         written = False
         try:
             await response.prepare(request)

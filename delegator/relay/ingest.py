@@ -1,45 +1,48 @@
-"""Takes the replication stream apart and fills the store."""
+"""Reads the replication stream of one queue and fills its store."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from struct import Struct
 from struct import error as StructError
 from typing import Final
 
 from delegator.errors import WireError
 from delegator.relay import pgoutput
-from delegator.relay.pgoutput import BEGIN, COMMIT, INSERT, RELATION, TYPE
+from delegator.relay.message import json_text, message_template
+from delegator.relay.pgoutput import BEGIN, COMMIT, INSERT, RELATION
 from delegator.relay.progress import Progress, Transaction
-from delegator.relay.render import Renderer, Source
+from delegator.relay.source import Source, check_columns
 from delegator.relay.store import Stream
 
 _WAL_DATA, _KEEPALIVE = b"wk"
 _PAYLOAD: Final = 25
+"""Where a message of pgoutput begins, behind the walsender's header."""
 _KEEPALIVE_BODY = Struct(">QqB")
 _OID = Struct(">I").unpack_from
 _WHOLE: Final = 1 << 62
-
-log = logging.getLogger(__name__)
 
 
 class Ingest:
     """Reads what a walsender sends, over any number of connections.
 
-    After a reconnection the server sends again every transaction that is not confirmed. Transactions come in
-    the order of their commit positions, so whatever lies at or before the highest message seen is known: it
-    is buffered, with the ack_id it has, or acked; neither must be delivered anew.
+    After a reconnection the server sends every transaction again that is not confirmed. Transactions come in
+    the order of their commit positions. So a message at or before the highest position seen is known: it is buffered
+    under its ack_id, or acked. It must not be delivered again.
     """
 
-    def __init__(self, streams: Mapping[str, Stream], max_record_bytes: int) -> None:
+    def __init__(self, stream: Stream) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            stream: takes the messages.
+        """
         self.progress = Progress()
         self.wal_end = 0
-        self._streams = streams
-        self._max_record = max_record_bytes
-        self._source = Source("", "", {})
-        self._types: dict[int, str] = {}
-        self._tables: dict[int, tuple[Renderer, Stream]] = {}
+        """The highest position that the server has sent."""
+        self._stream = stream
+        self._source: Source | None = None
+        self._template = b""
+        self._table_oid: int | None = None
         self._seen_lsn = 0
         self._seen_count = 0
         self._in_transaction = False
@@ -49,27 +52,31 @@ class Ingest:
         self._open: Transaction | None = None
 
     def connected(self, source: Source, confirmed: int = 0) -> None:
-        """A new connection begins: the server announces relations anew, and repeats what is unconfirmed.
+        """Begin with a new connection: the server announces its tables again, and repeats what is not confirmed.
 
         Args:
-            source: the database.
+            source: the stream's table.
             confirmed: the slot's confirmed position; 0: not known.
         """
         self.progress.reached(confirmed)
         self._source = source
-        self._types.clear()
-        self._tables.clear()
+        self._template = message_template(source)
+        self._table_oid = None
         if self._in_transaction and self._lsn == self._seen_lsn:
             self._seen_count = max(self._seen_count, self._count)
         self._in_transaction = False
 
     def new_history(self) -> None:
-        """Positions seen so far mean nothing any more: this is another server, or another timeline of it."""
+        """Forget the positions seen so far: this is another server, or another timeline of it."""
         self._seen_lsn = self._seen_count = 0
         self.new_slot(0)
 
     def new_slot(self, confirmed: int) -> None:
-        """The slot begins anew, at `confirmed`: nothing buffered holds it back."""
+        """Begin with a new slot: nothing that is buffered holds it back.
+
+        Args:
+            confirmed: where it begins; 0: not known.
+        """
         self.progress.reset(confirmed)
         self._open = None
 
@@ -80,7 +87,8 @@ class Ingest:
             True when the server asks for a status update at once.
 
         Raises:
-            WireError: it does not follow the protocol.
+            SchemaError: other columns are published than messages have a place for.
+            WireError: the message does not follow the protocol.
         """
         try:
             if data[0] != _WAL_DATA:
@@ -90,34 +98,21 @@ class Ingest:
                 return False
             index = self._count
             self._count = index + 1
-            if index < self._known:
+            if index < self._known or _OID(data, _PAYLOAD + 1)[0] != self._table_oid:
                 return False
-            table = self._tables.get(_OID(data, _PAYLOAD + 1)[0])
-            if table is None:
-                return False
-            renderer, stream = table
-            key, rest = renderer.record(data)
+            job_id, fencing_token = pgoutput.parse_insert(data, _PAYLOAD)
         except (IndexError, StructError):
             raise WireError("message of the replication stream is cut short") from None
-        # A record is never longer than its parts and what is fixed.
-        if len(key) + len(rest) + renderer.fixed > self._max_record:
-            length = renderer.length(key, rest)
-            if length > self._max_record:
-                stream.dropped += 1
-                extra = {"stream": stream.name, "bytes": length, "limit": self._max_record}
-                log.error("relay_message_dropped", extra=extra)
-                return False
         transaction = self._open
         if transaction is None:
             transaction = self._open = Transaction(self._lsn, self._micros)
             self.progress.add(transaction)
-        stream.put(transaction, index, renderer.template, key, rest)
+        self._stream.put(transaction, index, self._template, json_text(job_id), fencing_token)
         return False
 
     def flush(self) -> None:
         """Hand what was read since the last call to the pollers that wait for it."""
-        for stream in self._streams.values():
-            stream.flush()
+        self._stream.flush()
 
     def _keepalive(self, data: bytes) -> bool:
         if data[0] != _KEEPALIVE:
@@ -129,23 +124,20 @@ class Ingest:
         return bool(reply)
 
     def _message(self, data: bytes) -> None:
-        kind = data[_PAYLOAD]
-        if kind == BEGIN:
+        message_type = data[_PAYLOAD]
+        if message_type == BEGIN:
             self._begin(*pgoutput.parse_begin(data, _PAYLOAD + 1))
-        elif kind == COMMIT:
+        elif message_type == COMMIT:
             self._commit(pgoutput.parse_commit(data, _PAYLOAD + 1))
-        elif kind == RELATION:
+        elif message_type == RELATION:
             self._relation(pgoutput.parse_relation(data, _PAYLOAD + 1))
-        elif kind == TYPE:
-            oid, name = pgoutput.parse_type(data, _PAYLOAD + 1)
-            self._types[oid] = name
 
     def _relation(self, relation: pgoutput.Relation) -> None:
-        stream = self._streams.get(relation.table)
-        if stream is None or (relation.schema, relation.table) not in self._source.keys:
-            self._tables.pop(relation.oid, None)
-        else:
-            self._tables[relation.oid] = Renderer(relation, self._source, self._types), stream
+        source = self._source
+        if source is None or (relation.schema, relation.table) != (source.schema, source.table):
+            return
+        check_columns(relation.columns, source.table, source.publication)
+        self._table_oid = relation.oid
 
     def _begin(self, commit_lsn: int, micros: int) -> None:
         self._in_transaction = True

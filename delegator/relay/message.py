@@ -1,7 +1,7 @@
-"""One message of a stream, and the JSON of a batch of them.
+"""One message of a stream, and the JSON of a batch of them, byte for byte as Sequin writes it.
 
-A message keeps only what its row and its transaction differ in from others, and is rendered when it is delivered: a
-backlog then takes a fraction of the memory that its JSON would.
+A message keeps only what differs from row to row and from transaction to transaction. It is rendered when it is
+delivered: a backlog then takes a fraction of the memory that its JSON would.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ from binascii import b2a_base64
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import lru_cache
+from typing import Final
+from uuid import NAMESPACE_URL, uuid5
+
+from orjson import dumps
 
 from delegator.relay.pgoutput import EPOCH
 from delegator.relay.progress import Transaction
+from delegator.relay.source import Source
+
+_TEMPLATE: Final = (
+    b'{"ack_id":"%%b","data":{"record":{"job_id":"%%b","fencing_token":%%b},"changes":null,"action":"insert",'
+    b'"metadata":%b,"commit_timestamp":%%b%%b","commit_idx":%%b,"record_pks":["%%b"]}}}'
+)
 
 
 class Delivery:
-    """Messages handed out together, hidden until `deadline`; `left` counts those it still hides."""
+    """Messages delivered together, hidden until `deadline`; `left` counts those that it still hides."""
 
     __slots__ = ("deadline", "left", "messages")
 
@@ -27,36 +37,72 @@ class Delivery:
 
 
 class Message:
-    """A message that is buffered; `delivery` is None while it is visible. An acked one has no `ack_id`.
+    """A buffered message. `delivery` is None while it is visible; an acked message has no `ack_id`.
 
-    Whoever makes one sets every attribute: this is done for each row, and a call would be a tenth of all its cost.
+    It has no constructor: whoever makes a message sets every attribute. One is made for each row, and the call would
+    be a tenth of the row's whole cost.
     """
 
-    __slots__ = ("ack_id", "delivery", "index", "key", "rest", "template", "transaction")
+    __slots__ = ("ack_id", "delivery", "fencing_token", "index", "job_id", "template", "transaction")
 
     ack_id: bytes
     """A UUID in canonical form."""
     transaction: Transaction
     """Inserted the row."""
     index: int
-    """Of the row within its transaction."""
+    """The row's place within its transaction."""
     template: bytes
-    """What `Renderer.template` says of the row's table."""
-    key: bytes
-    """What fills the template's places for the key; see `Renderer.record`."""
-    rest: bytes
-    """What fills its place for the rest of the row."""
+    """What `message_template` returned for the row's table."""
+    job_id: bytes
+    """The row's `job_id` as `json_text` renders it."""
+    fencing_token: bytes
+    """The row's `fencing_token`, a number in text form."""
     delivery: Delivery | None
     """The delivery that hides it."""
 
 
+def message_template(source: Source) -> bytes:
+    """Render what is the same in all messages of a stream.
+
+    Returns:
+        The JSON of a message, with places for its ack_id, its job's id, the fencing token, the transaction's part, the
+        rest of the idempotency key, the index within the transaction, and the job's id again.
+    """
+    metadata = {
+        "table_schema": source.schema,
+        "table_name": source.table,
+        "database_name": source.database,
+        "transaction_annotations": None,
+        "enrichment": None,
+        "consumer": {
+            "id": str(uuid5(NAMESPACE_URL, f"delegator:stream:{source.table}")),
+            "name": source.table,
+            "annotations": {},
+        },
+        "database": {
+            "id": str(uuid5(NAMESPACE_URL, f"delegator:database:{source.host}/{source.database}")),
+            "name": source.database,
+            "annotations": {},
+            "database": source.database,
+            "hostname": source.host,
+        },
+    }
+    return _TEMPLATE % dumps(metadata)[:-1].replace(b"%", b"%%")
+
+
+def json_text(text: bytes) -> bytes:
+    """Render text as a JSON string without its quotes; bytes that are not UTF-8 are replaced."""
+    # The slice gives back most of the kilobyte that each of orjson's results occupies.
+    return dumps(str(text, "utf-8", "replace"))[1:-1]
+
+
 def answer(batch: Iterable[Message]) -> bytes:
-    """Render the answer to `receive`; what was acked meanwhile is left out."""
+    """Render the answer to `receive`, without the messages that were acked meanwhile."""
     return b'{"data":[%b]}' % b",".join(render(batch))
 
 
 def render(batch: Iterable[Message]) -> list[bytes]:
-    """Render messages that are not acked, each as it stands in the answer to `receive`."""
+    """Render the messages that are not acked, each as it stands in the answer to `receive`."""
     rendered: list[bytes] = []
     add, encode = rendered.append, b2a_base64
     transaction: Transaction | None = None
@@ -68,8 +114,9 @@ def render(batch: Iterable[Message]) -> list[bytes]:
             transaction = message.transaction
             stamp, remainder = _stamp(transaction)
         index = b"%d" % message.index
-        key = message.key
-        add(message.template % (ack_id, key, message.rest, stamp, encode(remainder + index, newline=False), index, key))
+        key = encode(remainder + index, newline=False)
+        job_id = message.job_id
+        add(message.template % (ack_id, job_id, message.fencing_token, stamp, key, index, job_id))
     return rendered
 
 

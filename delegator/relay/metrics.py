@@ -1,4 +1,4 @@
-"""The relay's series. They are read from the live state when scraped, so that the hot path counts in plain integers."""
+"""The relay's series. They are read from the state when they are scraped: the hot path counts in plain integers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from delegator.relay.store import Stream
 _T = TypeVar("_T")
 _COUNTERS: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
     ("received", "Messages read from the WAL", lambda stream: stream.received),
-    ("delivered", "Messages answered to pollers, redeliveries included", lambda stream: stream.delivered),
+    ("delivered", "Messages delivered to pollers, redeliveries included", lambda stream: stream.delivered),
     ("acked", "Messages acknowledged", lambda stream: stream.acked),
     ("nacked", "Messages given back by their poller", lambda stream: stream.nacked),
     ("redelivered", "Messages that became visible again", lambda stream: stream.redelivered),
-    ("dropped", "Messages dropped because their record is too large", lambda stream: stream.dropped),
 )
 _GAUGES: Final[tuple[tuple[str, str, Callable[[Stream], float]], ...]] = (
     ("buffered_messages", "Messages read and not acknowledged", lambda stream: len(stream)),
-    ("buffered_bytes", "Memory taken by them", lambda stream: stream.size),
+    ("buffered_bytes", "Memory that these messages take", lambda stream: stream.size),
     ("waiting_pollers", "Requests that wait for a message", lambda stream: stream.pollers),
 )
 _STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
     ("reconnects", "How often streaming began again after it had ended", lambda state: state.reconnects),
     ("stalls", "How often the stream's share of the store was full", lambda state: state.stalls),
-    ("slot_recreated", "How often the slot was lost and made anew", lambda state: state.slot_recreated),
-    ("republished", "Rows inserted anew because the slot was new", lambda state: state.republished),
+    ("slot_recreated", "How often the slot was lost and created again", lambda state: state.slot_recreated),
+    ("republished", "Jobs republished because the slot was new", lambda state: state.republished),
 )
 _STATE_GAUGES: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
     ("connected", "1 while the WAL is streamed", lambda state: state.connected),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Self
+from typing import Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 
+_MAY_BE_ZERO: Final = frozenset({"port", "start_timeout"})
+
 
 @dataclass(frozen=True)
 class Feed:
-    """What one queue is streamed from and through; no two queues share any of it."""
+    """What one queue is streamed from and through; queues share none of it."""
 
     table: str
     """Its table, whose name is also the stream's."""
@@ -27,9 +29,8 @@ class Feed:
 class RelayOptions:
     """Options of one relay; sizes in bytes, times in seconds.
 
-    The relay as a whole buffers at most `max_messages` and `max_bytes`. Each queue has an equal share of both to
-    itself, so a queue that nobody consumes fills its own share and stalls its own slot, and the others go on. A share
-    may be exceeded by one message, which can be larger than all of it.
+    The relay as a whole buffers at most `max_messages` and `max_bytes`. Each queue has an equal share of both. So a
+    queue that nobody consumes fills its own share and stalls its own slot, and the others go on.
     """
 
     database_url: str = field(repr=False)
@@ -54,14 +55,14 @@ class RelayOptions:
     """Bytes to buffer, of all queues together; the relay stops reading a queue whose equal share is used up."""
     low_water: float = 0.75
     """Part of a queue's share of both limits at which reading goes on."""
-    max_record_bytes: int = 5_000_000
-    """A message whose record is larger than this as JSON is dropped, as Sequin does."""
     status_interval: float = 1.0
     """How often the acknowledged position is reported to PostgreSQL."""
     silence_timeout: float = 10.0
-    """A server that says nothing for this long, though asked, is taken for dead."""
+    """A server that does not answer for this long is taken for dead."""
     connect_timeout: float = 5.0
     """Limit for establishing one connection."""
+    start_timeout: float = 20.0
+    """How long a relay that starts waits for a PostgreSQL that can't be reached, before it gives up."""
     backoff_cap: float = 5.0
     """Longest pause between two attempts to connect."""
     republish_batch: int = 5_000
@@ -70,7 +71,7 @@ class RelayOptions:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name != "port" and isinstance(value, int | float) and value <= 0:
+            if item.name not in _MAY_BE_ZERO and isinstance(value, int | float) and value <= 0:
                 raise ConfigurationError(f"relay option {item.name}: {value} is not greater than 0")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")
@@ -87,7 +88,13 @@ class RelayOptions:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, host: str = "127.0.0.1", port: int = 7376) -> Self:
-        """Take what the engine's settings say, and the defaults for the rest."""
+        """Take what the engine's settings say, and the defaults for the rest.
+
+        Args:
+            settings: of the engine.
+            host: address to listen on.
+            port: port to listen on; 0 takes a free one.
+        """
         token = settings.stream_token
         return cls(
             database_url=settings.database_url.get_secret_value(),
@@ -97,7 +104,8 @@ class RelayOptions:
             host=host,
             port=port,
             token=token.get_secret_value() if token is not None else None,
+            start_timeout=settings.start_timeout.total_seconds(),
             silence_timeout=min(cls.silence_timeout, settings.lease.total_seconds()),
-            # A message that a dead worker took and did not claim comes again as soon as one that it claimed.
+            # A message that a dead worker received and did not claim comes again as soon as one that it claimed.
             visibility_timeout=min(cls.visibility_timeout, settings.lease.total_seconds()),
         )

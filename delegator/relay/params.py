@@ -16,7 +16,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}
 
 
 class BadRequestError(Exception):
-    """A parameter is not valid; the message is the answer's summary."""
+    """A parameter is not valid; the message becomes the answer's summary."""
 
 
 def parse_batch_size(params: Mapping[str, object]) -> int:
@@ -35,7 +35,7 @@ def parse_batch_size(params: Mapping[str, object]) -> int:
 
 
 def parse_wait_for(params: Mapping[str, object]) -> float:
-    """Return how many seconds to wait for a message; 0: do not wait.
+    """Return how many seconds to wait for a message; 0: don't wait.
 
     Raises:
         BadRequestError: it is not a duration, or not between 500 and 300,000 ms.
@@ -59,7 +59,7 @@ def parse_wait_for(params: Mapping[str, object]) -> float:
 
 
 def parse_ack_ids(params: Mapping[str, object]) -> list[str]:
-    """Return the ids to ack or nack; `check_ack_ids` must approve those that are unknown.
+    """Return the ids to ack or nack. `check_ack_id` must approve those that no message has.
 
     Raises:
         BadRequestError: it is not a list with at least one string.
@@ -91,7 +91,7 @@ def accepts_json(header: str | None) -> bool:
     if not header or not header.strip():
         return True
     for part in header.split(","):
-        kind = part.partition(";")[0].strip().lower()
-        if kind in ("*/*", "application/*", "application/json"):
+        media_type = part.partition(";")[0].strip().lower()
+        if media_type in ("*/*", "application/*", "application/json"):
             return True
     return False

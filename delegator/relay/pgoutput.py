@@ -10,25 +10,19 @@ from typing import Final
 
 from delegator.errors import WireError
 
-BEGIN, COMMIT, INSERT, RELATION, TYPE = b"BCIRY"
-NULL, TEXT, UNCHANGED = b"ntu"
+BEGIN, COMMIT, INSERT, RELATION = b"BCIR"
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_TEXT: Final = ord("t")
 _BEGIN = Struct(">QqI")
 _COMMIT = Struct(">BQQq")
 _RELATION = Struct(">I")
 _COLUMN = Struct(">Ii")
 _COUNT = Struct(">H")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a published table."""
-
-    name: str
-    """Its name."""
-    type_oid: int
-    """Its type."""
+_TUPLE: Final = 6
+"""Where the values of a row begin: behind the message's type, the table's oid and `N`."""
+_FIRST: Final = Struct(">HBI")
+_SECOND: Final = Struct(">BI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +35,8 @@ class Relation:
     """Its schema."""
     table: str
     """Its name."""
-    columns: tuple[Column, ...]
-    """In the order of the values of a row."""
-
-
-def _string(data: bytes, at: int) -> tuple[str, int]:
-    end = data.index(0, at)
-    return str(data[at:end], "utf-8"), end + 1
+    columns: tuple[str, ...]
+    """Names of its published columns, in the order of the values of a row."""
 
 
 def parse_begin(data: bytes, at: int) -> tuple[int, int]:
@@ -74,19 +63,29 @@ def parse_commit(data: bytes, at: int) -> int:
     return int(end_lsn)
 
 
-def parse_type(data: bytes, at: int) -> tuple[int, str]:
-    """Return oid and name of a type that is not built in."""
-    try:
-        (oid,) = _RELATION.unpack_from(data, at)
-        _schema, at = _string(data, at + 4)
-        name, _ = _string(data, at)
-    except (StructError, ValueError, IndexError) as error:
-        raise WireError(f"pgoutput Type message is cut short: {type(error).__name__}") from None
-    return oid, name
+def parse_insert(data: bytes, at: int) -> tuple[bytes, bytes]:
+    """Return the two values of a row, in their text form, from an Insert message whose type byte stands at `at`.
+
+    Raises:
+        WireError: the row has not exactly two values, or one of them is NULL.
+        struct.error: it is cut short.
+    """
+    columns, first, length = _FIRST.unpack_from(data, at + _TUPLE)
+    start = at + _TUPLE + _FIRST.size
+    end = start + length
+    second, size = _SECOND.unpack_from(data, end)
+    rest = end + _SECOND.size
+    if columns != 2 or first != _TEXT or second != _TEXT or rest + size != len(data):
+        raise WireError("pgoutput row does not consist of two values")
+    return data[start:end], data[rest:]
 
 
 def parse_relation(data: bytes, at: int) -> Relation:
-    """Parse a Relation message whose type byte stands before `at`."""
+    """Read a Relation message whose type byte stands before `at`.
+
+    Raises:
+        WireError: it is cut short.
+    """
     try:
         (oid,) = _RELATION.unpack_from(data, at)
         schema, at = _string(data, at + 4)
@@ -96,20 +95,14 @@ def parse_relation(data: bytes, at: int) -> Relation:
         columns = []
         for _ in range(count):
             name, at = _string(data, at + 1)
-            type_oid, _modifier = _COLUMN.unpack_from(data, at)
+            _type_oid, _modifier = _COLUMN.unpack_from(data, at)
             at += _COLUMN.size
-            columns.append(Column(name, type_oid))
+            columns.append(name)
     except (StructError, ValueError, IndexError) as error:
         raise WireError(f"pgoutput Relation message is cut short: {type(error).__name__}") from None
     return Relation(oid, schema or "pg_catalog", table, tuple(columns))
 
 
-def format_lsn(lsn: int) -> str:
-    """Write a position as PostgreSQL does: `16/B374D848`."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
-def parse_lsn(text: str) -> int:
-    """Read a position as PostgreSQL writes it."""
-    high, _, low = text.partition("/")
-    return int(high, 16) << 32 | int(low, 16)
+def _string(data: bytes, at: int) -> tuple[str, int]:
+    end = data.index(0, at)
+    return str(data[at:end], "utf-8"), end + 1

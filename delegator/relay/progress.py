@@ -1,4 +1,4 @@
-"""Decides up to where the slot may be confirmed: everything before must be acked."""
+"""Decides up to which position the slot may be confirmed: every message before it must be acked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class Transaction:
-    """A transaction with messages of ours; `pending` counts those not acked yet."""
+    """A transaction with messages of the stream; `pending` counts those that are not acked yet."""
 
     __slots__ = ("commit_lsn", "end_lsn", "micros", "pending")
 
@@ -26,11 +26,12 @@ class Transaction:
 class Progress:
     """Tracks transactions in commit order.
 
-    A position is confirmed only when each message of each earlier transaction is acked, since the slot can
-    replay nothing before it.
+    A position is confirmed only when each message of each earlier transaction is acked, because the slot repeats
+    nothing that lies before it.
     """
 
     def __init__(self) -> None:
+        """Begin with nothing confirmed."""
         self._open: deque[Transaction] = deque()
         self._confirmed = 0
         self._idle_at = 0
@@ -51,19 +52,23 @@ class Progress:
         return len(self._open)
 
     def add(self, transaction: Transaction) -> None:
-        """Take a transaction with a message of ours, in commit order."""
+        """Take a transaction with messages of the stream, in commit order."""
         self._open.append(transaction)
 
     def reached(self, lsn: int) -> None:
-        """Every transaction that ends at or before `lsn` was received, and no other is under way."""
+        """Note that every transaction up to a position was received, and that no other is under way.
+
+        Args:
+            lsn: the position.
+        """
         if lsn > self._idle_at:
             self._idle_at = lsn
 
     def reset(self, confirmed: int) -> None:
-        """Forget everything: the slot is a new one, and what is buffered no longer holds anything back.
+        """Forget everything: the slot is a new one, and what is buffered does not hold it back.
 
         Args:
-            confirmed: where the new slot begins; 0: not known.
+            confirmed: where it begins; 0: not known.
         """
         self._open.clear()
         self._confirmed = self._idle_at = confirmed

@@ -1,4 +1,4 @@
-"""The relay as a whole: one process that follows the WAL for each queue and serves their streams."""
+"""The relay as a whole: follows the WAL for each queue and serves their streams, in one process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import errno
 import logging
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -20,36 +22,51 @@ from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.health import LocalHealth
+from delegator.runtime.liveness import Liveness
+from delegator.runtime.shutdown import shutdown_signals
 
 _SHUTDOWN: Final = 2.0
+_BACKLOG: Final = 1024
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Serves the declared queues. `start`, then `run`, then `stop`; each once.
+    """Serves the declared queues. Call `start`, then `run`, then `stop`; each once.
 
-    Each queue has a follower, a store and a bound of its own. They share the event loop and the HTTP surface, and
-    nothing that one could use up for the others.
+    Each queue has a follower, a store and a bound of its own. They share the event loop and the HTTP surface, but no
+    queue can use up what another one needs.
     """
 
     def __init__(self, options: RelayOptions, registry: CollectorRegistry) -> None:
+        """Prepare; nothing is connected yet.
+
+        Args:
+            options: what to serve.
+            registry: where the metrics go.
+        """
         self.options = options
         feeds = options.feeds
         budgets = {feed.table: _share(options, len(feeds)) for feed in feeds}
         self.streams = {name: Stream(name, budget, options.visibility_timeout) for name, budget in budgets.items()}
-        ingests = {name: Ingest({name: stream}, options.max_record_bytes) for name, stream in self.streams.items()}
+        ingests = {name: Ingest(stream) for name, stream in self.streams.items()}
         states = {name: StreamState(ingest) for name, ingest in ingests.items()}
-        self.state = RelayState(states, ConnectionState("postgresql", ConnectionMetrics(registry)))
+        connection = ConnectionState("postgresql", ConnectionMetrics(registry))
+        self.state = RelayState(states, connection)
         self._followers = [
             Follower(options, feed, ingests[feed.table], budgets[feed.table], self.state) for feed in feeds
         ]
         RelayCollector(self.streams, states, registry)
-        api = PullApi(self.streams, options.token, registry, self.state)
+        # No loop is watched: `/livez` is answered by the event loop that does everything, so a blocked one answers
+        # nothing.
+        health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})
+        api = PullApi(self.streams, options.token, health, self.state)
         self._runner = web.AppRunner(
             api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN
         )
         self.url = ""
+        """Base URL of the HTTP surface, without a slash at the end; empty before `start`."""
 
     async def start(self) -> None:
         """Listen; requests are answered from now on.
@@ -60,26 +77,27 @@ class Relay:
         await self._runner.setup()
         options = self.options
         try:
-            site = web.TCPSite(self._runner, options.host, options.port, backlog=1024)
+            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG)
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
             if error.errno == errno.EADDRINUSE:
                 raise ConfigurationError(
-                    f"port {options.port} on {options.host} is in use: choose another with --port"
+                    f"port {options.port} on {options.host} is taken; choose another with --port"
                 ) from None
             raise ConfigurationError(
-                f"can't listen on {options.host}:{options.port}: {error.strerror}: choose with --host and --port"
+                f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
             ) from None
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        log.info("relay_listening", extra={"url": self.url})
+        _log.info("relay_listening", extra={"url": self.url})
 
     async def run(self) -> None:
         """Follow the WAL until cancelled.
 
         Raises:
-            ConfigurationError: the database can't be streamed from as it is.
+            ConfigurationError: a queue can't be streamed as the database is.
+            DatabaseError: PostgreSQL could not be reached at the start.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -94,13 +112,81 @@ class Relay:
             await follower.streaming.wait()
 
     async def stop(self) -> None:
-        """Answer what waits, and close."""
+        """Answer the requests that wait, and close."""
         self.state.stopping = True
         for stream in self.streams.values():
             stream.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await self._runner.cleanup()
-        log.info("relay_stopped")
+        _log.info("relay_stopped")
+
+
+@dataclass(frozen=True)
+class RelayHandle:
+    """A relay that runs."""
+
+    url: str
+    """Base URL of its HTTP surface, without a slash at the end."""
+    relay: Relay
+    """The relay itself, for a look at its state."""
+    task: asyncio.Task[None]
+    """Follows the WAL; ends only by an error or by being cancelled."""
+
+
+@contextlib.asynccontextmanager
+async def running_relay(
+    options: RelayOptions, registry: CollectorRegistry | None = None, *, wait: bool = True
+) -> AsyncIterator[RelayHandle]:
+    """Run a relay on this event loop; it ends with the context.
+
+    Args:
+        options: what to serve.
+        registry: where its metrics go; None: one of its own.
+        wait: begin only when every queue is streamed.
+
+    Raises:
+        ConfigurationError: it can't run as configured.
+        DatabaseError: PostgreSQL could not be reached at the start.
+    """
+    relay = Relay(options, registry or CollectorRegistry())
+    await relay.start()
+    task = asyncio.create_task(relay.run(), name="relay")
+    try:
+        if wait:
+            await _first(task, relay.streaming())
+        yield RelayHandle(relay.url, relay, task)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        await relay.stop()
+
+
+async def serve(options: RelayOptions) -> None:
+    """Run a relay until SIGTERM or SIGINT.
+
+    Args:
+        options: what to serve.
+
+    Raises:
+        ConfigurationError: it can't run as configured.
+        DatabaseError: PostgreSQL could not be reached at the start.
+    """
+    async with shutdown_signals() as shutdown, running_relay(options, wait=False) as handle:
+        await _first(handle.task, shutdown.requested.wait())
+
+
+async def _first(task: asyncio.Task[None], event: Coroutine[None, None, object]) -> None:
+    """Wait for an event, or until a task fails, whose error is raised then."""
+    waiter = asyncio.create_task(event)
+    try:
+        await asyncio.wait([task, waiter], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        await asyncio.wait([waiter])
+    if task.done():
+        task.result()
 
 
 def _share(options: RelayOptions, queues: int) -> Budget:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from delegator.postgres.replication import format_lsn
+from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
-from delegator.relay.pgoutput import format_lsn
-from delegator.relay.replication import CopyStream
 from delegator.runtime.connection_state import ConnectionState
 
 
@@ -14,22 +14,30 @@ class StreamState:
     """The state of one queue's replication."""
 
     def __init__(self, ingest: Ingest) -> None:
+        """Begin with a stream that has not started.
+
+        Args:
+            ingest: knows how much of the WAL was read.
+        """
         self._ingest = ingest
         self._copy: CopyStream | None = None
         self._past_stalls = 0
         self.started = False
+        """The WAL has been streamed before or is streamed now."""
         self.reconnects = self.slot_recreated = self.republished = 0
         self.confirmed = 0
+        """The slot's confirmed position when streaming last began or ended; 0: not known."""
         self.problem: str | None = None
+        """Why the WAL is not streamed; None: it is, or was not tried yet."""
 
     @property
     def connected(self) -> bool:
-        """The WAL is streamed."""
+        """True while the WAL is streamed."""
         return self._copy is not None
 
     @property
     def stalled(self) -> bool:
-        """Streaming waits for room in the store."""
+        """True while streaming waits for room in the store."""
         return self._copy is not None and self._copy.stalled
 
     @property
@@ -44,21 +52,25 @@ class StreamState:
         return max(0, self._ingest.wal_end - confirmed) if confirmed else 0
 
     def streaming(self, copy: CopyStream) -> None:
-        """Streaming began."""
+        """Note that streaming began.
+
+        Args:
+            copy: streams.
+        """
         self.reconnects += self.started
         self.started = True
         self.problem = None
         self._copy = copy
 
     def ended(self) -> None:
-        """Streaming ended."""
+        """Note that streaming ended."""
         if self._copy is not None:
             self._past_stalls += self._copy.stalls
             self.confirmed = max(self.confirmed, self._copy.confirmed)
             self._copy = None
 
     def name(self) -> str:
-        """One word."""
+        """Return the state in one word."""
         if self._copy is not None:
             return "stalled" if self._copy.stalled else "streaming"
         return "reconnecting" if self.started else "starting"
@@ -77,14 +89,14 @@ class StreamState:
 
 
 class RelayState:
-    """The state of the whole relay: the worst of its streams, and the sum of what they count."""
+    """The state of the whole relay: the worst state of its streams, and the sums of their counts."""
 
     def __init__(self, streams: Mapping[str, StreamState], connection: ConnectionState) -> None:
         """Begin with streams that have not started.
 
         Args:
             streams: by name.
-            connection: that of the process to PostgreSQL; up while every stream is streamed.
+            connection: the process's connection to PostgreSQL; up while every stream is streamed.
         """
         self.streams = streams
         self.stopping = False
@@ -93,12 +105,12 @@ class RelayState:
 
     @property
     def connected(self) -> bool:
-        """Every stream is streamed."""
+        """True while every stream is streamed."""
         return all(stream.connected for stream in self.streams.values())
 
     @property
     def stalled(self) -> bool:
-        """A stream waits for room in its store."""
+        """True while a stream waits for room in its store."""
         return any(stream.stalled for stream in self.streams.values())
 
     @property
@@ -108,33 +120,42 @@ class RelayState:
 
     @property
     def reconnects(self) -> int:
-        """How often streaming began again, of all streams."""
+        """How often streaming began again, over all streams."""
         return sum(stream.reconnects for stream in self.streams.values())
 
     @property
     def slot_recreated(self) -> int:
-        """How often a slot was lost and made anew."""
+        """How often a slot was lost and created again."""
         return sum(stream.slot_recreated for stream in self.streams.values())
 
     @property
     def problem(self) -> str | None:
-        """Why a stream is not streamed; None: there is no such stream, or it has not been tried yet."""
+        """Why one of the streams is not streamed; None: all are, or were not tried yet."""
         return next((stream.problem for stream in self.streams.values() if stream.problem is not None), None)
 
     def lost(self, name: str, reason: str) -> None:
-        """A stream ended, or could not be started."""
+        """Note that a stream ended, or could not be started.
+
+        Args:
+            name: of the stream.
+            reason: one line for people, without payloads or secrets.
+        """
         self.streams[name].problem = reason
         self._down.add(name)
         self._connection.lost(reason)
 
     def restored(self, name: str) -> None:
-        """A stream is streamed."""
+        """Note that a stream is streamed.
+
+        Args:
+            name: of the stream.
+        """
         self._down.discard(name)
         if not self._down:
             self._connection.restored()
 
     def name(self) -> str:
-        """One word: that of the stream that is worst off."""
+        """Return the state of the stream that is worst off, in one word."""
         if self.stopping:
             return "stopping"
         names = {stream.name() for stream in self.streams.values()}

@@ -1,4 +1,4 @@
-"""The in-memory store: what was read from the WAL and is not acked."""
+"""The in-memory store of one queue: the messages that were read from the WAL and are not acked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAILS: Final = [b"%03x" % number for number in range(4096)]
 
 
 def ack_ids() -> Iterator[bytes]:
-    """Make version 4 UUIDs, in canonical form: random bits drawn once, and a counter that starts at random."""
+    """Make version 4 UUIDs in canonical form, from random bits that are drawn once and a counter."""
     head = randbits(74)
     text = f"{head:019x}"
     prefix = f"{text[:8]}-{text[8:12]}-4{text[12:15]}-{8 + (head & 3):x}{text[15:18]}-".encode()
@@ -32,12 +32,20 @@ class Budget:
     """Bounds what is buffered of one queue."""
 
     def __init__(self, max_messages: int, max_bytes: int, low_water: float) -> None:
+        """Begin with nothing buffered.
+
+        Args:
+            max_messages: when so many messages are buffered, no further one may be read.
+            max_bytes: likewise, in bytes of memory.
+            low_water: the part of both limits at which reading goes on.
+        """
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._low = int(max_messages * low_water), int(max_bytes * low_water)
         self.messages = 0
         self.bytes = 0
         self.on_room: Callable[[], None] | None = None
+        """Called once when there is room again; set by a reader that waits."""
 
     @property
     def full(self) -> bool:
@@ -45,7 +53,12 @@ class Budget:
         return self.messages >= self._max_messages or self.bytes >= self._max_bytes
 
     def release(self, messages: int, size: int) -> None:
-        """Give back room; tells a reader that waits when the low-water mark is passed."""
+        """Give back room, and let a reader go on that waits for it.
+
+        Args:
+            messages: how many messages were acked.
+            size: bytes that they took.
+        """
         self.messages -= messages
         self.bytes -= size
         if self.on_room is not None and self.messages <= self._low[0] and self.bytes <= self._low[1]:
@@ -65,8 +78,15 @@ class Stream:
     """The messages of one queue. Not thread-safe: it lives on one event loop."""
 
     def __init__(self, name: str, budget: Budget, visibility_timeout: float) -> None:
+        """Begin with no messages.
+
+        Args:
+            name: the stream's name.
+            budget: bounds it.
+            visibility_timeout: seconds for which a delivered message stays hidden without an ack.
+        """
         self.name = name
-        self.delivered = self.redelivered = self.acked = self.nacked = self.dropped = 0
+        self.delivered = self.redelivered = self.acked = self.nacked = 0
         self._budget = budget
         self._timeout = visibility_timeout
         self._ack_ids = ack_ids()
@@ -94,22 +114,22 @@ class Stream:
         """Requests that wait for a message."""
         return len(self._pollers)
 
-    def put(self, transaction: Transaction, index: int, template: bytes, key: bytes, rest: bytes) -> None:
-        """Add a message, of which `Message` says what the arguments are; `flush` hands it to a poller that waits."""
+    def put(self, transaction: Transaction, index: int, template: bytes, job_id: bytes, fencing_token: bytes) -> None:
+        """Add a message, whose attributes `Message` describes; `flush` hands it to a poller that waits."""
         message = Message()
         message.ack_id = ack_id = next(self._ack_ids)
         message.transaction = transaction
         message.index = index
         message.template = template
-        message.key = key
-        message.rest = rest
+        message.job_id = job_id
+        message.fencing_token = fencing_token
         message.delivery = None
         transaction.pending += 1
         self._messages[ack_id] = message
         self._ready.append(message)
         budget = self._budget
         budget.messages += 1
-        budget.bytes += len(key) + len(rest) + OVERHEAD
+        budget.bytes += len(job_id) + len(fencing_token) + OVERHEAD
 
     def flush(self) -> None:
         """Hand visible messages to waiting pollers, first come, first served."""
@@ -176,7 +196,7 @@ class Stream:
         return poller.future.done() and not poller.future.cancelled()
 
     def give_back(self, batch: Iterable[Message]) -> None:
-        """Make messages visible at once that did not reach their poller."""
+        """Make messages visible at once that were delivered but did not reach their poller."""
         self._show(batch)
 
     def find(self, ack_ids: Iterable[str]) -> list[Message | None]:
@@ -185,7 +205,7 @@ class Stream:
         return [get(ack_id.encode()) for ack_id in ack_ids]
 
     def ack(self, found: Iterable[Message | None]) -> None:
-        """Forget messages; what is unknown or repeated is ignored."""
+        """Forget messages; those that are unknown or already acked are ignored."""
         messages = self._messages
         freed = number = 0
         for message in found:
@@ -195,8 +215,8 @@ class Stream:
                 delivery.left -= 1
             message.transaction.pending -= 1
             del messages[ack_id]
-            freed += len(message.key) + len(message.rest)
-            message.ack_id = message.key = message.rest = b""
+            freed += len(message.job_id) + len(message.fencing_token)
+            message.ack_id = message.job_id = message.fencing_token = b""
             message.delivery = None
             number += 1
         self.acked += number

@@ -180,6 +180,18 @@ def health_app(health: Health) -> web.Application:
     Args:
         health: what to answer with.
     """
+    app = web.Application()
+    add_health_routes(app.router, health)
+    return app
+
+
+def add_health_routes(router: web.UrlDispatcher, health: Health) -> None:
+    """Serve `/metrics`, `/livez` and `/readyz` beside what an application serves already.
+
+    Args:
+        router: of the application.
+        health: what to answer with.
+    """
 
     async def metrics(request: web.Request) -> web.Response:
         return web.Response(body=await health.metrics(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -193,11 +205,9 @@ def health_app(health: Health) -> web.Application:
         missing = [name for name, problem in problems.items() if problem is not None]
         return _json({"ready": not missing, "missing": missing, "dependencies": problems}, ok=not missing)
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    return app
+    router.add_get("/metrics", metrics)
+    router.add_get("/livez", livez)
+    router.add_get("/readyz", readyz)
 
 
 def _json(body: Any, *, ok: bool) -> web.Response:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor, Plugin
 from temporalio.converter import DataConverter
-from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import KeepAliveConfig, RPCError
 
-from delegator.errors import ConfigurationError, TemporalError
-from delegator.postgres.connections import first_line
+from delegator.errors import ConfigurationError, TemporalError, first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.temporal_settings import temporal_settings
 
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
 _HEALTH_INTERVAL: Final = 10.0
@@ -47,24 +47,29 @@ def load_data_converter(spec: str | None) -> DataConverter:
 
 
 async def connect_temporal(
-    converter: DataConverter, *, identity: str, runtime: Runtime | None = None, lazy: bool = True
+    converter: DataConverter,
+    *,
+    identity: str | None = None,
+    runtime: Runtime | None = None,
+    lazy: bool = True,
+    plugins: Sequence[Plugin] = (),
+    interceptors: Sequence[Interceptor] = (),
 ) -> Client:
     """Return a client for `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` and their siblings.
 
     Args:
         converter: the data converter.
-        identity: shown in history.
+        identity: shown in history; None: the SDK's own.
         runtime: the SDK's runtime; None: its default.
         lazy: connect with the first call instead of now.
+        plugins: of the client.
+        interceptors: of the client.
 
     Raises:
         TemporalError: the server can't be reached (unless lazy).
         ConfigurationError: the environment's Temporal settings are wrong.
     """
-    try:
-        config = ClientConfig.load_client_connect_config()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ConfigurationError(f"Temporal's client settings (TEMPORAL_*) are wrong: {first_line(error)}") from None
+    config = temporal_settings()
     config.setdefault("target_host", "127.0.0.1:7233")
     try:
         return await Client.connect(
@@ -74,6 +79,8 @@ async def connect_temporal(
             runtime=runtime,
             lazy=lazy,
             keep_alive_config=_KEEP_ALIVE,
+            plugins=plugins,
+            interceptors=interceptors,
         )
     except (RuntimeError, RPCError, ValueError) as error:
         raise TemporalError(

@@ -1,1 +1,1 @@
-"""What travels between workflow, delegator and workers, as bytes."""
+"""What travels between workflows, enqueuers and workers, as bytes."""

@@ -1,4 +1,4 @@
-"""Outcomes as they stand in the queue: through the payload codec, so that nothing readable is at rest."""
+"""Payloads as they stand in the queue: through the payload codec, so that the database holds nothing readable."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ and history each handle one object.
 
     4 bytes, big endian: length of the header | header, JSON | bodies, end to end
 
-The header's key `sizes` holds the bodies' lengths.
+The header's key `sizes` holds the bodies' lengths, and `version` the format's version. Histories keep frames for as
+long as their workflows live: a reader must know every version that was ever released, and refuses a later one.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ from temporalio.common import RawValue
 
 from delegator.errors import WireError
 
+VERSION = 1
+"""The version of the frames that this release writes."""
+
 _LENGTH = 4
 _SIZES = "sizes"
+_VERSION = "version"
 _ENCODING = "encoding"
 _BINARY = b"binary/plain"
 
 
 def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
     """Return a frame of `header` and `bodies`."""
-    encoded = orjson.dumps({**header, _SIZES: list(map(len, bodies))})
+    encoded = orjson.dumps({_VERSION: VERSION, **header, _SIZES: list(map(len, bodies))})
     return b"".join((len(encoded).to_bytes(_LENGTH, "big"), encoded, *bodies))
 
 
@@ -36,16 +41,16 @@ def head(frame: bytes) -> dict[str, Any]:
     """Return the header of a frame, without a look at its bodies.
 
     Raises:
-        WireError: it is no frame.
+        WireError: it is no frame, or a later release wrote it.
     """
     return _head(frame)[0]
 
 
 def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the header (without `sizes`) and the bodies of a frame.
+    """Return the header (without `sizes` and `version`) and the bodies of a frame.
 
     Raises:
-        WireError: it is no frame.
+        WireError: it is no frame, or a later release wrote it.
     """
     header, sizes, start = _head(frame)
     try:
@@ -62,9 +67,12 @@ def _head(frame: bytes) -> tuple[dict[str, Any], Any, int]:
     start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
     try:
         header = orjson.loads(frame[_LENGTH:start])
-        return header, header.pop(_SIZES), start
+        sizes, version = header.pop(_SIZES), header.pop(_VERSION)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         raise WireError("not a delegator frame") from None
+    if version != VERSION:
+        raise WireError(f"a delegator frame of version {version!r}: this release reads up to {VERSION}; update it")
+    return header, sizes, start
 
 
 def to_payload(frame: bytes) -> Payload:

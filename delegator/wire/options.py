@@ -7,19 +7,26 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
+from delegator_schema.options import (
+    HEARTBEAT_MS,
+    INLINE_WAIT_MS,
+    RETRY,
+    SCHEDULE_TO_CLOSE_MS,
+    SCHEDULE_TO_START_MS,
+    START_TO_CLOSE_MS,
+)
 from temporalio.common import RetryPolicy
 
 from delegator.contracts import DEFAULT_OPTIONS, JobOptions
 from delegator.errors import WireError
 
 _DURATIONS = {
-    "start_to_close_ms": "start_to_close_timeout",
-    "schedule_to_close_ms": "schedule_to_close_timeout",
-    "schedule_to_start_ms": "schedule_to_start_timeout",
-    "heartbeat_ms": "heartbeat_timeout",
-    "inline_wait_ms": "inline_wait",
+    START_TO_CLOSE_MS: "start_to_close_timeout",
+    SCHEDULE_TO_CLOSE_MS: "schedule_to_close_timeout",
+    SCHEDULE_TO_START_MS: "schedule_to_start_timeout",
+    HEARTBEAT_MS: "heartbeat_timeout",
+    INLINE_WAIT_MS: "inline_wait",
 }
-_RETRY = "retry"
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
@@ -43,12 +50,12 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
         if policy.non_retryable_error_types:
             retry["non_retryable_error_types"] = list(policy.non_retryable_error_types)
         if retry:
-            encoded[_RETRY] = retry
+            encoded[RETRY] = retry
     return encoded or None
 
 
 def _milliseconds(duration: timedelta) -> int:
-    """Round up, so that no timeout becomes zero; what is longer than PostgreSQL's clock goes on for ever, nearly."""
+    """Round up, so that no timeout becomes zero, and keep within what PostgreSQL's clock can hold."""
     return -(-min(duration, _LONGEST) // _MILLISECOND)
 
 
@@ -71,7 +78,7 @@ def _decode(text: str) -> JobOptions:
             for key, name in _DURATIONS.items()
             if encoded.get(key) is not None
         }
-        retry = encoded.get(_RETRY)
+        retry = encoded.get(RETRY)
         if retry is not None:
             maximum = retry.get("maximum_interval_ms")
             values["retry_policy"] = RetryPolicy(

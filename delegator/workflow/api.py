@@ -1,72 +1,62 @@
-"""What workflow code calls: `delegate`, `delegate_map`, `delegate_starmap`."""
+"""What workflow code calls for one job: `delegate`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, TypeVarTuple, overload
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.contracts import DEFAULT_OPTIONS, DelegatedType, JobOptions, delegated_type
+from delegator.contracts import CallOptions, DelegatedType, JobOptions, delegated_type
+from delegator.errors import ConfigurationError
 from delegator.wire.requests import JobRequest
 from delegator.workflow.calls import Call, CallGroup
 from delegator.workflow.delegations import Delegations
 
-T = TypeVar("T")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
 @overload
 async def delegate(
-    function: Callable[[*Ts], Awaitable[R]],
-    *args: *Ts,
-    job_id: str | None = None,
-    start_to_close_timeout: timedelta | None = None,
-    schedule_to_close_timeout: timedelta | None = None,
-    heartbeat_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    inline_wait: timedelta | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    function: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
+) -> R: ...
+@overload
+async def delegate(
+    function: Callable[[*Ts], R], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
 ) -> R: ...
 @overload
 async def delegate(
     function: str,
+    /,
     *args: Any,
     queue: str = DEFAULT_QUEUE,
     result_type: type[R],
     job_id: str | None = None,
-    start_to_close_timeout: timedelta | None = None,
-    schedule_to_close_timeout: timedelta | None = None,
-    heartbeat_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    inline_wait: timedelta | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
 async def delegate(
     function: str,
+    /,
     *args: Any,
     queue: str = DEFAULT_QUEUE,
     job_id: str | None = None,
-    start_to_close_timeout: timedelta | None = None,
-    schedule_to_close_timeout: timedelta | None = None,
-    heartbeat_timeout: timedelta | None = None,
-    retry_policy: RetryPolicy | None = None,
-    inline_wait: timedelta | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
+    **options: Unpack[CallOptions],
 ) -> Any: ...
 async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes every *Ts
     function: Any,
+    /,
     *args: Any,
-    queue: str = DEFAULT_QUEUE,
+    queue: str | None = None,
     result_type: Any = None,
     job_id: str | None = None,
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
@@ -75,13 +65,15 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     """Run one delegated job and return its result. For workflow code.
 
     Args:
-        function: a function declared with `@delegated` or `@contract`, or the name of a delegated activity type.
+        function: what is declared with `@delegated` or `@contract` (a method by its class: `Emails.send`), or the name
+            of a delegated activity type.
         args: the handler's arguments.
         queue: the queue, for a type given by name.
         result_type: type of the result, for a type given by name.
         job_id: an id of your own; by default one that is unique to this call and stable over replays.
         start_to_close_timeout: longest run of one attempt.
         schedule_to_close_timeout: longest time from now to the outcome, retries included.
+        schedule_to_start_timeout: longest time from now to the first claim by a worker.
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcome; zero: never.
@@ -89,16 +81,17 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
 
     Raises:
         temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.
-        ConfigurationError: `function` is not declared, or an option is out of range.
+        ConfigurationError: `function` is not declared, or an option has the wrong type or is out of range.
         ValueError: `job_id` was already used in this workflow run, or can't be one.
     """
-    declared = _declared(function, queue, result_type)
+    declared = type_called(function, queue, result_type)
     options = JobOptions(
-        start_to_close_timeout=start_to_close_timeout,
-        schedule_to_close_timeout=schedule_to_close_timeout,
-        heartbeat_timeout=heartbeat_timeout,
-        retry_policy=retry_policy,
-        inline_wait=inline_wait,
+        start_to_close_timeout,
+        schedule_to_close_timeout,
+        schedule_to_start_timeout,
+        heartbeat_timeout,
+        retry_policy,
+        inline_wait,
     )
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)
@@ -109,127 +102,22 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     return delegations.converter.result(call)
 
 
-@overload
-async def delegate_map(
-    function: Callable[[T], Awaitable[R]],
-    items: Iterable[T],
-    *,
-    return_exceptions: Literal[False] = False,
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> list[R]: ...
-@overload
-async def delegate_map(
-    function: Callable[[T], Awaitable[R]],
-    items: Iterable[T],
-    *,
-    return_exceptions: Literal[True],
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> list[R | BaseException]: ...
-async def delegate_map(
-    function: Callable[[T], Awaitable[R]],
-    items: Iterable[T],
-    *,
-    return_exceptions: bool = False,
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> Any:
-    """Run one delegated job for each item and return the results in the order of the items. For workflow code.
-
-    Tens of thousands of items are fine: they are enqueued, and their outcomes come back, in large batches. As many
-    calls of `delegate` in a `gather` keep the workflow's thread busy for twice as long, and Temporal's SDK gives it two
-    seconds at a time (its error TMPRL1101): beyond some ten thousand, use this.
+def type_called(function: Callable[..., Any] | str, queue: str | None, result_type: Any) -> DelegatedType:
+    """Return the type that a call is for.
 
     Args:
-        function: a function declared with `@delegated` or `@contract`, of one argument.
-        items: the arguments.
-        return_exceptions: put failures among the results instead of raising the first one.
-        options: what each job asks of its execution, over what the type says.
-        cancellation_type: what a cancellation of the caller means for the jobs.
+        function: what is declared, or the type's name.
+        queue: for a name: its queue; None: the default one.
+        result_type: for a name: the type of its result; None: not known.
 
     Raises:
-        temporalio.exceptions.ActivityError: a job failed; the unfinished others were canceled.
-        ConfigurationError: `function` is not declared.
+        ConfigurationError: `function` is not declared, or has a queue or a result type of its own.
     """
-    return await _map(function, [(item,) for item in items], return_exceptions, options, cancellation_type)
-
-
-@overload
-async def delegate_starmap(
-    function: Callable[[*Ts], Awaitable[R]],
-    items: Iterable[tuple[*Ts]],
-    *,
-    return_exceptions: Literal[False] = False,
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> list[R]: ...
-@overload
-async def delegate_starmap(
-    function: Callable[[*Ts], Awaitable[R]],
-    items: Iterable[tuple[*Ts]],
-    *,
-    return_exceptions: Literal[True],
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> list[R | BaseException]: ...
-async def delegate_starmap(
-    function: Callable[[*Ts], Awaitable[R]],
-    items: Iterable[tuple[*Ts]],
-    *,
-    return_exceptions: bool = False,
-    options: JobOptions | None = None,
-    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
-) -> Any:
-    """Like `delegate_map`, for a function of several arguments: each item is a tuple of them.
-
-    Args:
-        function: as for `delegate_map`, like the others.
-        items: the tuples of arguments.
-        return_exceptions: put failures among the results instead of raising the first one.
-        options: what each job asks of its execution.
-        cancellation_type: what a cancellation of the caller means for the jobs.
-
-    Raises:
-        temporalio.exceptions.ActivityError: a job failed; the unfinished others were canceled.
-    """
-    return await _map(function, list(items), return_exceptions, options, cancellation_type)
-
-
-async def _map(
-    function: Callable[..., Awaitable[Any]],
-    items: Sequence[tuple[Any, ...]],
-    return_exceptions: bool,
-    options: JobOptions | None,
-    cancellation_type: ActivityCancellationType,
-) -> list[Any]:
-    declared = delegated_type(function)
-    delegations = Delegations.current()
-    spec = delegations.spec(declared, options or DEFAULT_OPTIONS, cancellation_type)
-    encode = delegations.converter.input
-    group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
-    job, request = spec.job, JobRequest._make
-    delegations.submit_all([Call(spec, request((job, encode(args), b"", None)), group) for args in items])
-    await delegations.wait(group, cancellation_type)
-    unresolved = [call for call in group.calls if call.outcome is None]
-    if unresolved:
-        await delegations.cancel(unresolved)
-        stopped = set(map(id, unresolved))
-        for call in group.calls:
-            if id(call) not in stopped:
-                delegations.converter.result(call)
-    results = []
-    for call in group.calls:
-        try:
-            results.append(delegations.converter.result(call))
-        except Exception as error:
-            if not return_exceptions:
-                raise
-            results.append(error)
-    return results
-
-
-def _declared(function: Callable[..., Any] | str, queue: str, result_type: Any) -> DelegatedType:
     if isinstance(function, str):
-        return DelegatedType(name=function, queue=queue, return_type=result_type)
-    return delegated_type(function)
+        return DelegatedType(name=function, queue=queue or DEFAULT_QUEUE, return_type=result_type)
+    declared = delegated_type(function)
+    if queue is not None or result_type is not None:
+        raise ConfigurationError(
+            f"{declared.name}: `queue` and `result_type` are for a type given by name; a function declares its own"
+        )
+    return declared

@@ -93,17 +93,23 @@ class Delegations:
         self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
     ) -> CallSpec:
         """Return what calls of a type with these options share: one object, however many calls there are."""
-        key = (
-            declared.name,
-            declared.queue,
-            declared.options.key(),
-            declared.return_type,
-            options.key(),
-            cancellation_type,
-        )
-        known = self._specs.get(key)
+        try:
+            key = (
+                declared.name,
+                declared.queue,
+                declared.options.key(),
+                declared.return_type,
+                options.key(),
+                cancellation_type,
+            )
+            known = self._specs.get(key)
+        except (AttributeError, TypeError):  # a value of the wrong type is no key
+            options.validate(declared.name)
+            raise
         if known is None:
             options.validate(declared.name)
+            if not isinstance(cancellation_type, ActivityCancellationType):
+                raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
             job = JobSpec(declared.name, declared.queue, encode_options(options.over(declared.options)))
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from temporalio.worker import Worker
 
-from delegator.errors import ConfigurationError
+from delegator import ConfigurationError
 from examples.local import delegating_client, run_example
 from examples.wordcount import tasks
 from examples.wordcount.workflow import WordCount

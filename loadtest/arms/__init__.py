@@ -1,4 +1,4 @@
-"""The arms: ways to do the same work."""
+"""The arms: different ways to do the same work."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from delegator.errors import ConfigurationError
 from loadtest.arms.base import Arm
-from loadtest.arms.standalone import StandaloneArm
-from loadtest.arms.workflow import WorkflowArm
+from loadtest.arms.standalone_arm import StandaloneArm
+from loadtest.arms.workflow_arm import WorkflowArm
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
     {
@@ -36,7 +36,7 @@ def arm_named(name: str) -> Arm:
     """Return an arm.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: no arm has that name.
     """
     try:
         return ARMS[name]

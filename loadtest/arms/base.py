@@ -1,4 +1,4 @@
-"""What an arm is to the runner."""
+"""What every arm can do, and how its worker processes are started."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Final
 from temporalio.client import Client
 
 from delegator.errors import ConfigurationError
-from loadtest.options import Options
-from loadtest.processes import WorkerProcess
-from loadtest.scenarios import Arrival, Load, Scenario
-from loadtest.work import Work
+from loadtest.servers.crew import WorkerProcess
+from loadtest.workload.jobs import Work
+from loadtest.workload.options import Options
+from loadtest.workload.scenarios import Arrival, Load, Scenario
 
 HTTP_CONCURRENCY: Final = 1_000
 """Jobs in flight in the HTTP worker; the Temporal worker of classic has as many activity slots."""
@@ -36,28 +36,28 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where the workflows of one run go."""
+    """One run, as its arm sees it."""
 
     client: Client
-    """The load generator's client: without plugin, the same for every arm."""
+    """The load generator's client. It has no plugin, so it is the same for every arm."""
     task_queue: str
-    """This run's own task queue."""
+    """A task queue that no other run uses."""
     timeout: timedelta
     """A workflow that takes longer has failed."""
     ledger: Path
-    """Where this run's ledger is."""
+    """Directory of the run's ledger."""
     database_url: str | None = field(default=None, repr=False)
     """The delegator's database; None: the arm needs none."""
     open: set[str] = field(default_factory=set)
-    """Ids of the executions that were started and have not ended as far as the load generator knows."""
+    """Ids of the executions that were started and whose end the load generator has not seen."""
 
     @property
     def prefix(self) -> str:
-        """What the ids of all of this run's executions begin with, and no other's."""
+        """Prefix of the ids of this run's executions; no other run has it."""
         return f"{self.task_queue}-"
 
     def workflow_id(self, work: Work) -> str:
-        """Return the id of a workflow (and the stem of ids below it)."""
+        """Return the id of a workflow, with which the ids of its activities begin."""
         return f"{self.prefix}{work.workflow}"
 
 
@@ -66,9 +66,9 @@ class Processes:
     """The worker processes of an arm."""
 
     standing: Sequence[WorkerProcess]
-    """What runs all the time."""
+    """Processes that run all the time."""
     job_workers: Sequence[WorkerProcess]
-    """What runs jobs; where a backlog is to build up, started later."""
+    """Processes that run jobs. To let a backlog build up, they are started later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +78,21 @@ class Arm(ABC):
     name: str
     """As given to `--arm`."""
     delegates: bool = False
-    """Whether it needs the delegator's database, stream and HTTP workers."""
+    """Whether it needs the delegator's database, its stream and HTTP workers."""
     plugin: bool = False
     """Whether its Temporal worker has the delegator's plugin."""
     intercepts: bool = False
-    """Whether the plugin takes unchanged `execute_activity` calls."""
+    """Whether the plugin turns unchanged `execute_activity` calls into jobs."""
     waits_inline: bool = True
-    """Whether the plugin waits for outcomes within the workflow task; False: signals bring them all."""
+    """Whether the plugin waits for outcomes within the workflow task; False: all outcomes come by signal."""
     runs_jobs: bool = True
-    """False for the yardsticks, which do nothing (`floor`) or run empty local activities (`local`)."""
+    """Whether it runs jobs. The yardsticks do not: `floor` does nothing, `local` runs empty local activities."""
 
     def check(self, scenario: Scenario, load: Load, options: Options) -> None:
-        """Refuse a load that the arm can't carry.
+        """Refuse a load that the arm can't run.
 
         Raises:
-            ConfigurationError: it can't.
+            ConfigurationError: the arm can't run it.
         """
         if scenario.arrival is Arrival.BACKLOG and not self.runs_jobs:
             raise ConfigurationError(f"the arm {self.name} has no jobs, so the scenario {scenario.name} can't run it")
@@ -108,7 +108,7 @@ class Arm(ABC):
 
     @abstractmethod
     async def waiting(self, session: Session, works: Sequence[Work]) -> int:
-        """Return how many jobs wait for a job worker, while none runs.
+        """Return how many jobs wait for a job worker. Called while no job worker runs.
 
         Args:
             session: the run.
@@ -138,7 +138,7 @@ class Arm(ABC):
 
         Args:
             task_queue: the run's task queue.
-            split: jobs run in processes of their own.
+            split: whether jobs get processes of their own.
         """
 
     def temporal_worker(self, task_queue: str, role: Role) -> WorkerProcess:
@@ -163,7 +163,7 @@ def http_worker() -> WorkerProcess:
         name="HTTP worker",
         argv=(
             *(sys.executable, "-m", "http_workers"),
-            # Jobs that run when it is stopped are those of a run that failed or was interrupted.
-            *("--import", "loadtest.tasks", "--concurrency", str(HTTP_CONCURRENCY), "--grace", "2"),
+            # Jobs are running when it is stopped only if the run failed or was interrupted: they need no time to end.
+            *("--import", "loadtest.workload.handlers", "--concurrency", str(HTTP_CONCURRENCY), "--grace", "2"),
         ),
     )

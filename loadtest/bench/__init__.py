@@ -1,1 +1,1 @@
-"""The figures that this project promises, measured and judged: `make bench`."""
+"""The figures that this project promises, and the experiments that measure them: `make bench`."""

@@ -1,4 +1,4 @@
-"""The measurements behind the figures: each one a command of the load test that anybody can repeat."""
+"""The experiments behind the figures. Each is a command of the load test, so anybody can repeat it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from delegator.dev.temporal_postgres import TemporalPrograms
 from delegator.errors import ConfigurationError
 
 ROUNDS = "{rounds}"
-"""Stands in a command for the number of rounds."""
+"""Placeholder in a command for the number of rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Experiment:
     name: str
     """As given to `--only`; its numbers are in `<name>.json`."""
     command: str
-    """Arguments of `python -m loadtest`, but for `--json`."""
+    """Arguments of `python -m loadtest`, without `--json`."""
     lacking: Callable[[], str | None] = lambda: None
-    """What this machine lacks for it; None: nothing."""
+    """Returns what this machine lacks for it; None: nothing."""
 
     def arguments(self, rounds: int) -> list[str]:
         """Return the command's arguments.
@@ -48,7 +48,7 @@ def _lacks_temporal() -> str | None:
 
 _ARMS = "--arms classic,floor,local,drop-in,delegated --rounds {rounds}"
 _PAIR = "--arms classic,delegated --rounds {rounds}"
-# Before the long one and after it: the machine may have become slower meanwhile.
+# Runs before the long one and after it, because the machine may become slower meanwhile.
 _SMALL_BACKLOG = "bulk --backlog --jobs 10000 --no-bare --rounds {rounds}"
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
@@ -71,8 +71,8 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
                 "compare --scenario fanout --workflows 10 --jobs 200 --concurrency 10"
                 " --arms classic,floor,delegated --rounds {rounds}",
             ),
-            # Ten workflows are over in half a second: what differs little, or what the server does by itself every
-            # now and then, is measured over more of them, too.
+            # Ten workflows end within half a second. Small differences, and what the server does by itself now and
+            # then, need more of them.
             Experiment(
                 "fanout-long",
                 "compare --scenario fanout --workflows 40 --jobs 200 --concurrency 10"
@@ -99,7 +99,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             Experiment("backlog-before", _SMALL_BACKLOG),
             Experiment("backlog", "bulk --backlog --jobs 1000000 --no-bare --rounds 1"),
             Experiment("backlog-after", _SMALL_BACKLOG),
-            # The JSON around 38 bytes makes a payload of 100.
+            # With the JSON around them, 38 bytes are a payload of 100.
             Experiment(
                 "signal",
                 "compare --scenario fanout --workflows 10 --jobs 500 --concurrency 10 --payload-bytes 38"
@@ -109,4 +109,4 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         )
     }
 )
-"""All of them, in the order in which they run."""
+"""All experiments, in the order in which they run."""

@@ -1,1 +1,1 @@
-"""The sub-commands: one module each, with a function `register(app)`."""
+"""The sub-commands. Each module has a function `register(app)`."""

@@ -1,4 +1,4 @@
-"""What the sub-commands share: options, the event loop, where numbers go."""
+"""What the sub-commands share: options, the event loop, checks, output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import uvloop
 from rich.console import Console, RenderableType
 
 from delegator.errors import ConfigurationError
-from loadtest.options import OPTION_NAMES
-from loadtest.plan import Plan
-from loadtest.scenarios import SCENARIOS, scenario_named
-from loadtest.stack import TemporalChoice
+from loadtest.runs.plan import Plan
+from loadtest.servers.stack import TemporalChoice
+from loadtest.workload.options import OPTION_NAMES
+from loadtest.workload.scenarios import SCENARIOS, scenario_named
 
 T = TypeVar("T")
 _STDOUT: Final = Path("-")
@@ -29,32 +29,36 @@ JobsOption = Annotated[int | None, typer.Option(help="Jobs of a workflow.")]
 ConcurrencyOption = Annotated[int | None, typer.Option(help="Workflows in flight.")]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds after which a workflow has failed.")]
 RateOption = Annotated[float | None, typer.Option(help="Jobs that should begin in a second (steady).")]
-DurationOption = Annotated[float | None, typer.Option(help="Seconds for which the rate is kept (steady).")]
+DurationOption = Annotated[
+    float | None, typer.Option(help="Seconds for which workflows are started at the rate (steady).")
+]
 PayloadBytesOption = Annotated[int | None, typer.Option(help="Payload of every job.")]
 SleepMsOption = Annotated[int | None, typer.Option(help="How long a job, or a slow one, waits (sleep, mixed).")]
 SlowPercentOption = Annotated[int | None, typer.Option(help="Share of slow jobs (mixed).")]
 LargeBytesOption = Annotated[int | None, typer.Option(help="Payload of a large job (mixed).")]
 LargePercentOption = Annotated[int | None, typer.Option(help="Share of large jobs (mixed).")]
 FailingPercentOption = Annotated[int | None, typer.Option(help="Share of jobs that fail once (mixed).")]
-BurstsOption = Annotated[int | None, typer.Option(help="How many shares the workflows come in (burst).")]
+BurstsOption = Annotated[
+    int | None, typer.Option(help="Number of bursts that the workflows are shared out to (burst).")
+]
 PauseOption = Annotated[float | None, typer.Option(help="Seconds between two bursts (burst).")]
 TemporalOption = Annotated[
     TemporalChoice | None, typer.Option(help="Temporal of the embedded stack: the dev server, or the real one.")
 ]
-SharedOption = Annotated[bool, typer.Option("--shared", help="Run even where servers have other work.")]
+SharedOption = Annotated[bool, typer.Option("--shared", help="Run even if the servers have other work.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; - for stdout.")]
 
 
 def plan_of(arm: str, given: Mapping[str, Any], *, reference: bool) -> Plan:
-    """Return what the command line asks for.
+    """Return the run that the command line asks for.
 
     Args:
         arm: the arm.
-        given: the options by name, None where not given; `scenario` and `timeout` are.
-        reference: whether what is not given is the arm's own, else the same for all arms.
+        given: the options by name; None if not given, which `scenario` and `timeout` always are.
+        reference: whether missing options get the arm's own defaults; False: those for all arms.
 
     Raises:
-        ConfigurationError: something does not fit.
+        ConfigurationError: an option does not fit the scenario or the arm.
     """
     scenario = scenario_named(given["scenario"])
     shape = {name: given[name] for name in ("workflows", "jobs", "concurrency", "rate", "duration")}
@@ -70,7 +74,7 @@ def plan_of(arm: str, given: Mapping[str, Any], *, reference: bool) -> Plan:
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work on uvloop; SIGTERM ends it as Ctrl-C does, so that no process stays behind."""
+    """Run a command's work on uvloop. SIGTERM ends it as Ctrl-C does, so that no process is left behind."""
 
     async def guarded() -> T:
         task = asyncio.current_task()
@@ -78,7 +82,7 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
         loop = asyncio.get_running_loop()
 
         def end() -> None:
-            loop.add_signal_handler(signal.SIGTERM, lambda: None)  # another must not break off the cleaning up
+            loop.add_signal_handler(signal.SIGTERM, lambda: None)  # a second signal must not end the cleanup
             task.cancel()
 
         loop.add_signal_handler(signal.SIGTERM, end)
@@ -99,11 +103,21 @@ def positive_seconds(option: str, value: float) -> timedelta:
     return timedelta(seconds=value)
 
 
-def check_writable(path: Path | None) -> None:
-    """Find out before the run, not after it, whether its numbers can be written.
+def check_rounds(rounds: int) -> None:
+    """Refuse a number of rounds below 1.
 
     Raises:
-        ConfigurationError: they can't.
+        ConfigurationError: it is below 1.
+    """
+    if rounds < 1:
+        raise ConfigurationError(f"--rounds must be at least 1, not {rounds}")
+
+
+def check_writable(path: Path | None) -> None:
+    """Check before a run that its numbers can be written after it.
+
+    Raises:
+        ConfigurationError: the file can't be written.
     """
     if path is None or path == _STDOUT:
         return
@@ -114,12 +128,12 @@ def check_writable(path: Path | None) -> None:
 
 
 def show(shown: RenderableType, numbers: Mapping[str, Any], json_file: Path | None) -> None:
-    """Print what people read, and write the numbers; with `-` the numbers alone go to stdout.
+    """Print a table for people and write the numbers to a file; with `-` print only the numbers.
 
     Args:
-        shown: for people.
+        shown: the table.
         numbers: the JSON object.
-        json_file: where the numbers go; None: nowhere.
+        json_file: the file; `-`: stdout; None: write no numbers.
     """
     text = json.dumps(numbers, indent=2)
     if json_file == _STDOUT:

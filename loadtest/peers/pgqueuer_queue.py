@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from loadtest.bulk.contender import Enqueue
 from loadtest.peers.scratch import PeerQueue
-from loadtest.processes import WorkerProcess
+from loadtest.queues.contender import Enqueue
+from loadtest.servers.crew import WorkerProcess
 
 ENTRYPOINT = "loadtest_bulk"
 BATCH_SIZE = 300

@@ -11,9 +11,9 @@ import uvloop
 from pgqueuer import PgQueuer
 from pgqueuer.models import Job
 
-from loadtest.bulk.ledger import record
 from loadtest.peers.pgqueuer_queue import BATCH_SIZE, ENTRYPOINT, MANAGERS
 from loadtest.peers.scratch import URL_VARIABLE
+from loadtest.queues.executions import record
 
 
 async def swallow(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""procrastinate: batches are deferred together, the worker runs many jobs at a time and deletes those that are done."""
+"""procrastinate: jobs are deferred in batches; the worker runs many at a time and deletes those that are done."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from loadtest.bulk.contender import Enqueue
-from loadtest.bulk.ledger import record
 from loadtest.peers.scratch import PeerQueue
-from loadtest.processes import WorkerProcess
+from loadtest.queues.contender import Enqueue
+from loadtest.queues.executions import record
+from loadtest.servers.crew import WorkerProcess
 
 if TYPE_CHECKING:
     from procrastinate import App

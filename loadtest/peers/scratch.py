@@ -1,4 +1,4 @@
-"""What the peers' queues share: a database that is the load test's own."""
+"""What the peers share: their tables are in a database that belongs to the load test."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from psycopg import sql
 
 from delegator.postgres.connections import Connection
-from loadtest.bulk.contender import Contender
+from loadtest.queues.contender import Contender
 
 URL_VARIABLE: Final = "LOADTEST_PEER_URL"
-"""Where a worker process finds its tables."""
+"""Environment variable with the URL of the tables."""
 
 
 class PeerQueue(Contender):
-    """A queue whose tables are in a database of the load test's own."""
+    """A queue whose tables are in a database of the load test."""
 
     def __init__(self, url: str) -> None:
         """Prepare.

@@ -1,1 +1,1 @@
-"""How results are shown."""
+"""The report: a page with charts and tables."""

@@ -1,1 +1,4 @@
-"""The workflows of the arms, a module each: the sandbox runs a workflow's module anew for every run of it."""
+"""The workflows of the arms.
+
+Each has a module of its own, because the sandbox executes a workflow's whole module again for every run.
+"""

@@ -9,8 +9,8 @@ from typing import Any
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from loadtest.work import Work
     from loadtest.workflows.steps import Handler, activity, run_jobs
+    from loadtest.workload.jobs import Work
 
 
 @workflow.defn(name="loadtest_activities")

@@ -6,8 +6,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from delegator import delegate, delegate_map
-    from loadtest.work import Work
     from loadtest.workflows.steps import run_jobs
+    from loadtest.workload.jobs import Work
 
 
 @workflow.defn(name="loadtest_delegated")

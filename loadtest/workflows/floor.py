@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from loadtest.work import Work
+    from loadtest.workload.jobs import Work
 
 
 @workflow.defn(name="loadtest_floor")

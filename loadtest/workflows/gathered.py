@@ -10,8 +10,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from delegator import delegate
-    from loadtest.work import Work
     from loadtest.workflows.steps import Handler, run_jobs
+    from loadtest.workload.jobs import Work
 
 
 @workflow.defn(name="loadtest_gathered")

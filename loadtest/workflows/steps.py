@@ -1,4 +1,4 @@
-"""What the workflows have in common; passed through the sandbox, so loaded once."""
+"""What the workflows share. It is passed through the sandbox, so it is loaded once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from temporalio import workflow
 
-from loadtest.ledger import record_results
-from loadtest.scenarios import Pattern
-from loadtest.tasks import RETRY, START_TO_CLOSE, crunch, toil
-from loadtest.work import Work, fold
+from loadtest.workload.handlers import RETRY, START_TO_CLOSE, crunch, toil
+from loadtest.workload.jobs import Work, fold
+from loadtest.workload.ledger import record_results
+from loadtest.workload.scenarios import Pattern
 
 Handler = Callable[[Any], Awaitable[int]]
-"""What a job calls."""
+"""The function that a job runs."""
 
 
 def jobs_of(work: Work) -> tuple[Handler, Sequence[Any]]:

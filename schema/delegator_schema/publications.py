@@ -20,8 +20,8 @@ class Publication:
 
 
 PUBLICATION = Publication("delegator_publication", ("insert",))
-"""Only the birth of a row is news. Claims, renewals, completions and deletes are most of the WAL; not publishing them
-keeps the stream to one message per emission."""
+"""Only an INSERT is news. Claims, renewals, completions and deletes are most of the WAL; not publishing them
+keeps the stream to one message for each INSERT."""
 
 REPLICA_IDENTITY = "DEFAULT"
 """The primary key. Updates and deletes are not published, so no consumer ever needs the old row: FULL would write it,

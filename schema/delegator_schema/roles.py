@@ -1,4 +1,4 @@
-"""The group roles that the engine's processes need, and no more. Log-in roles are granted them by whoever deploys.
+"""The group roles that the engine's processes need, and no more. A deployment grants them to its log-in roles.
 
     CREATE ROLE my_service LOGIN PASSWORD '...' IN ROLE delegator_app;
     CREATE ROLE sequin LOGIN REPLICATION PASSWORD '...' IN ROLE delegator_stream;
@@ -30,7 +30,7 @@ class Role:
 
 
 APP = Role("delegator_app", ("SELECT", "INSERT", "UPDATE", "DELETE"), ("SELECT", "INSERT", "UPDATE", "DELETE"))
-"""For the processes that enqueue, run and sweep: delegators, HTTP workers, applications that use the outbox."""
+"""For the processes that enqueue, run jobs and maintain the queues, and for applications that use the outbox."""
 
 STREAM = Role("delegator_stream", ("SELECT",), ())
 """For Sequin or the relay: reads queue tables (a backfill); everything else reaches it through the slot."""

@@ -7,7 +7,7 @@ from delegator_schema.queues import BASE_TABLE
 
 @dataclass(frozen=True)
 class Storage:
-    """The storage parameters of a kind of table."""
+    """The storage parameters of a table."""
 
     parameters: tuple[tuple[str, str], ...]
     """Name and value, as `pg_class.reloptions` shows them, in alphabetical order."""
@@ -29,7 +29,7 @@ QUEUE_STORAGE = Storage(
 )
 LEASE_STORAGE = Storage(
     (
-        # One small row per process, renewed every few seconds for ever.
+        # One small row per process, renewed every few seconds.
         ("autovacuum_vacuum_scale_factor", "0.02"),
         ("fillfactor", "50"),
     )

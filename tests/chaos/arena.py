@@ -202,7 +202,7 @@ class Arena:
             await self.query(f"DELETE FROM {table} WHERE outcome IS NULL")  # type: ignore[arg-type]
 
 
-async def eventually(look: Callable[[], Awaitable[Any]], *, within: float = 30.0, what: str = "it") -> Any:
+async def eventually(look: Callable[[], Awaitable[Any]], *, within: float = 60.0, what: str = "it") -> Any:
     """Look until the answer is true, and return it."""
     try:
         async with asyncio.timeout(within):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,13 @@ _PROPERTY = "chaos"
 pytest.register_assert_rewrite(
     *(f"tests.chaos.{name}" for name in ("handlers", "network", "processes", "servers", "stream"))
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give these tests time for a fault, for the patience of the load, and for a second load without the fault."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1800 if LONG else 240))
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +45,8 @@ def finish(request: pytest.FixtureRequest) -> Finish:
     async def finish(load: Load, *, recovery: float = RECOVERY) -> Outcome:
         outcome = await load.outcome()
         request.node.user_properties.append((_PROPERTY, asdict(outcome)))
-        if LONG and not outcome.stuck and outcome.recovery > recovery:
-            recovery += await load.undisturbed()  # so much work may be left when the fault ends
+        if not outcome.stuck and outcome.recovery > recovery:
+            recovery += await load.undisturbed()  # so much work may be left when the fault ends, on this machine now
         check(outcome, recovery=recovery)
         return outcome
 

@@ -28,7 +28,7 @@ RECOVERY = LEASE + 5.0
 """Seconds from the end of a fault until everything that it held up is done."""
 NOISE = 1.0 if LONG else 1.5
 """How many times that may be taken; the short form runs beside other tests."""
-PATIENCE = 120.0 if LONG else 25.0
+PATIENCE = 120.0 if LONG else 60.0
 """Seconds after which a workflow is stuck."""
 Finish = Callable[..., Awaitable["Outcome"]]
 """What the fixture `finish` is."""

@@ -25,6 +25,6 @@ def claimed(job_id: str = "a", **changes: Any) -> Claimed:
         cancel_requested=False,
         has_waiter=False,
         deadline_ms=None,
-        waited=0.0,
+        waited_seconds=0.0,
     )
     return row._replace(**changes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,9 +20,11 @@ from delegator import errors
 
 EXPORTS = {
     delegator: (
-        "DelegatorPlugin", "JobContext", "JobOptions", "PluginOptions", "Settings", "collect_rarely", "contract",
-        "current_job", "delegate", "delegate_map", "delegate_starmap", "delegated", "heartbeat", "implements",
+        "ConfigurationError", "DelegatorError", "DelegatorPlugin", "DependencyError", "JobContext", "PluginOptions",
+        "Resource", "Settings", "collect_rarely", "connect", "contract", "current_job", "delegate", "delegate_map",
+        "delegate_starmap", "delegated", "errors", "existing_activities", "heartbeat", "implements", "resource",
     ),
+    http_workers: ("ClaimMode", "HttpWorker"),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
@@ -35,9 +39,30 @@ def test_exports_are_deliberate(package: ModuleType):
     ours = {
         name
         for name, value in vars(package).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType) and (name in exported or name not in modules)
+        if name in exported or not (name.startswith("_") or isinstance(value, ModuleType) or name in modules)
     }
     assert ours - {"unsafe"} == set(exported)
+
+
+@pytest.mark.parametrize("package", [delegator, http_workers], ids=lambda package: package.__name__)
+def test_exports_name_the_package_as_theirs(package: ModuleType):
+    exports = {name: getattr(package, name) for name in package.__all__}
+    modules = {name: value.__module__ for name, value in exports.items() if not isinstance(value, ModuleType)}
+    assert set(modules.values()) == {package.__name__}, modules
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_examples_use_public_names_only(path: Path):
+    public = {package.__name__: set(names) for package, names in EXPORTS.items()}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("delegator", "http_workers"):
+            assert {alias.name for alias in node.names} <= public.get(node.module or "", set()), node.module
+        elif isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+            assert not {name for name in names if name.startswith(("delegator", "http_workers"))} - set(public), names
 
 
 def drawn() -> dict[str, str]:

@@ -23,8 +23,10 @@ _PUBLICATION = """
     FROM pg_catalog.pg_publication AS publication WHERE pubname = %s"""
 _PUBLISHED = """
     SELECT schemaname = current_schema(), schemaname, tablename, rowfilter,
-        cardinality(attnames) = (SELECT count(*) FROM pg_catalog.pg_attribute
-            WHERE attrelid = format('%%I.%%I', schemaname, tablename)::regclass AND attnum > 0 AND NOT attisdropped),
+        cardinality(attnames) = (SELECT count(*) FROM pg_catalog.pg_attribute AS attribute
+            JOIN pg_catalog.pg_class AS class ON class.oid = attribute.attrelid
+            JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+            WHERE namespace.nspname = schemaname AND class.relname = tablename AND attnum > 0 AND NOT attisdropped),
         attnames::text[]
     FROM pg_catalog.pg_publication_tables WHERE pubname = %s ORDER BY schemaname, tablename"""
 _SLOTS = """

@@ -45,7 +45,7 @@ from tests.support import Databases, read_ledger
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"
 OTHER_TASKS = "tests.integration.delegator.other_tasks"
-RESULT_TIMEOUT = 25.0
+RESULT_TIMEOUT = 60.0
 UNFINISHED = "outcome IS NULL OR waiter_id IS NULL"
 OUTCOMES_SIGNAL = "delegator.outcomes"
 PATIENT = PluginOptions(inline_wait=timedelta(seconds=8), result_ttl=timedelta(milliseconds=200), connections=2)
@@ -54,7 +54,7 @@ SIGNALLED = replace(PATIENT, inline_wait=timedelta(0))
 BRIEF = replace(PATIENT, inline_wait=timedelta(milliseconds=50))
 
 
-async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 20.0) -> Any:
+async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 60.0) -> Any:
     """Ask until the answer is true, and return it."""
     async with asyncio.timeout(within):
         while not (answer := await probe()):
@@ -126,11 +126,10 @@ class Environment:
     async def activity_worker(self) -> AsyncIterator[str]:
         """Run the delegator's activity worker beside a worker that only runs workflows; their task queue."""
         url = self.settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in self.settings.queues]
         async with (
             self.worker() as task_queue,
             connection_pool(url, application_name="test activity worker", size=2) as pool,
-            Enqueuer(pool, tables, self.client.namespace) as enqueuer,
+            Enqueuer(pool, [QueueTable(queue) for queue in self.settings.queues], self.client.namespace) as enqueuer,
             activity_worker(self.client, task_queue, collect_types([tasks]).values(), enqueuer),
         ):
             yield task_queue
@@ -138,7 +137,7 @@ class Environment:
     async def start(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> WorkflowHandle[Any, Any]:
         options = {"id": f"{workflow.__qualname__}-{uuid.uuid4()}", **options}
         return await self.client.start_workflow(
-            workflow, args=args, task_queue=task_queue, execution_timeout=timedelta(seconds=60), **options
+            workflow, args=args, task_queue=task_queue, execution_timeout=timedelta(seconds=90), **options
         )
 
     async def execute(self, workflow: Any, *args: Any, task_queue: str, **options: Any) -> Any:
@@ -171,7 +170,7 @@ class Environment:
     async def nothing_left(self) -> None:
         """Wait until no unfinished row is left; settled ones may result_ttl."""
         try:
-            await eventually(self._is_empty, within=15)
+            await eventually(self._is_empty)
         except TimeoutError:
             rows = [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]
             raise AssertionError(f"rows are left: {rows}") from None
@@ -206,7 +205,7 @@ class Environment:
         finally:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await process.wait()
 
     @asynccontextmanager
@@ -215,11 +214,10 @@ class Environment:
         url = self.settings.database_url.get_secret_value()
         sender = SignalSender(self.client, identity="sweeper")
         converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())
-        tables = [QueueTable(queue) for queue in self.settings.queues]
         options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
         async with connection_pool(url, application_name="test sweeper", size=1) as pool:
             signaller = Signaller(
-                tables,
+                self.settings.queues,
                 pool=pool,
                 signals=sender,
                 codec=converter.payload_codec,
@@ -227,10 +225,15 @@ class Environment:
                 interval=options.full_interval,
             )
             sweeper = Sweeper(
-                tables, signaller=signaller, converter=converter, identity="sweeper", metrics=metrics, options=options
+                self.settings.queues,
+                signaller=signaller,
+                converter=converter,
+                identity="sweeper",
+                metrics=metrics,
+                options=options,
             )
-            leadership = Elector(url, lambda leads: None)
-            task = asyncio.create_task(leadership.run(sweeper.run), name="sweeper")
+            elector = Elector(url, lambda leads: None)
+            task = asyncio.create_task(elector.run(sweeper.run), name="sweeper")
             try:
                 yield
             finally:

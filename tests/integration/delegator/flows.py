@@ -11,10 +11,10 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError
 
-from delegator import JobOptions, delegate, delegate_map, delegate_starmap
+from delegator import delegate, delegate_map, delegate_starmap
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    from tests.integration.delegator import queued_tasks, tasks
     from tests.integration.delegator.tasks import Order, Point
 
 TIMEOUT = timedelta(seconds=30)
@@ -139,7 +139,7 @@ class Elsewhere:
     async def run(self) -> list[Any]:
         return [
             await delegate(tasks.elsewhere, Point(1, 2)),
-            await delegate_map(tasks.in_other_queue, [1, 2, 3]),
+            await delegate_map(queued_tasks.in_other_queue, [1, 2, 3]),
             await workflow.execute_activity(tasks.elsewhere, Point(3, 4), start_to_close_timeout=TIMEOUT),
             await delegate("in_other_queue", 5, queue="other", result_type=int),
         ]
@@ -415,7 +415,7 @@ class Uses:
 
     @workflow.run
     async def run(self) -> list[int]:
-        return await delegate_map(tasks.double, [1, 2], options=JobOptions(inline_wait=timedelta(0)))
+        return await delegate_map(tasks.double, [1, 2], inline_wait=timedelta(0))
 
 
 @workflow.defn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from delegator import implements
-from tests.integration.delegator import tasks
+from tests.integration.delegator import queued_tasks, tasks
 from tests.integration.delegator.tasks import Point, begin
 
 
@@ -13,7 +13,7 @@ async def move(point: Point) -> Point:
     return Point(point.x + 1, point.y + 1)
 
 
-@implements(tasks.in_other_queue)
+@implements(queued_tasks.in_other_queue)
 async def treble(number: int) -> int:
     await begin()
     return number * 3

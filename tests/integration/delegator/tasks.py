@@ -248,10 +248,6 @@ async def sleeps(seconds: float) -> str:
 async def elsewhere(point: Point) -> Point: ...
 
 
-@contract(queue="other")
-async def in_other_queue(number: int) -> int: ...
-
-
 @contract()
 async def implemented_nowhere(number: int) -> int: ...
 

@@ -37,7 +37,7 @@ class Dev:
         return await self.wait()
 
     async def wait(self) -> tuple[int, str]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, err.decode()
@@ -78,7 +78,7 @@ async def delegator_dev(
         await process.communicate()
 
 
-async def assert_gone(processes: list[psutil.Process], within: float = 10) -> None:
+async def assert_gone(processes: list[psutil.Process], within: float = 60) -> None:
     assert processes
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, within)
     assert alive == []

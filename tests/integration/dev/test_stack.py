@@ -47,7 +47,7 @@ async def test_components_are_killed_and_restarted_on_their_ports() -> None:
         assert (await client.get_workflow_handle("kept").describe()).id == "kept"
         async with (
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {stack.stream_token}"}) as session,
-            asyncio.timeout(30),
+            asyncio.timeout(60),
         ):
             while not await _received(session, stack.stream_url):
                 await asyncio.sleep(0.1)

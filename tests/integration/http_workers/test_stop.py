@@ -71,7 +71,7 @@ async def test_a_worker_finishes_what_runs_and_takes_nothing_more(idle_engine: E
             await stopping(worker)
             await enqueue(idle_engine, "comes late")
             await asyncio.sleep(0.5)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await worker.process.wait() == 0
     left = await rows(idle_engine)
     assert left.keys() == {"comes late"} and left["comes late"]["lease_id"] is None
@@ -86,7 +86,7 @@ async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Enviro
             await enqueue(idle_engine, "outlasts")
             await is_running(idle_engine, "outlasts")
             await stopping(worker)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await worker.process.wait() == 0
         row = (await rows(idle_engine))["outlasts"]
         assert (row["lease_id"], row["attempt"], row["retry_at"]) == (None, 0, None)
@@ -97,13 +97,13 @@ async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Enviro
 
 
 async def test_a_worker_that_is_asked_twice_does_not_wait(idle_engine: Environment) -> None:
-    async with idle_engine.http_worker("--grace", "60") as worker:
+    async with idle_engine.http_worker("--grace", "600") as worker:
         with idle_engine.held("None"):
             await enqueue(idle_engine, "left behind")
             await is_running(idle_engine, "left behind")
             await stopping(worker)
             worker.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await worker.process.wait() == 128 + signal.SIGTERM
     async with idle_engine.http_worker():
         await is_running(idle_engine, "left behind", times=2)
@@ -161,16 +161,16 @@ async def test_serve_gives_up_the_leadership(database: Database, temporal: Tempo
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"leader_elected" not in await process.stderr.readline():
                 pass
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             errors = (await process.communicate())[1]
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 0 and b"delegator_stopped" in errors and b"Traceback" not in errors, errors
+    assert process.returncode == 0 and b"maintenance_stopped" in errors and b"Traceback" not in errors, errors
 
     async def unlocked() -> bool:
         async with await psycopg.AsyncConnection.connect(database.url) as db:

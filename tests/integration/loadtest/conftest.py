@@ -1,4 +1,4 @@
-"""The stack of this folder's tests, which ask whether it has other work."""
+"""An embedded stack for this folder only: the load test refuses servers that have other work."""
 
 from __future__ import annotations
 

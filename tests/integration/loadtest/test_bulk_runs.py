@@ -1,4 +1,4 @@
-"""The path without workflows, and other queues beside it."""
+"""Queues without workflows: ours and others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ async def test_other_modes(stack: RunningStack, mode: str, arguments: tuple[str,
     assert (result["job_start_ms"] is not None) is (mode == "steady")
 
 
-async def test_a_queue_with_other_work_is_left_alone(stack: RunningStack) -> None:
+async def test_other_jobs(stack: RunningStack) -> None:
+    """The load test does not touch a queue that has other jobs."""
     async with await psycopg.AsyncConnection.connect(stack.database_url, autocommit=True) as connection:
         await connection.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('theirs', 't')")
         try:
@@ -78,7 +79,7 @@ async def test_an_interrupted_run_leaves_no_rows(stack: RunningStack) -> None:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **stack.environment},
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await _queued(connection):
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGTERM)
@@ -105,10 +106,11 @@ async def test_peers_run_the_same_load(stack: RunningStack) -> None:
         assert result["job_start_ms"]["p50"] > 0
 
 
-async def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the packages that are missing."""
     from delegator.errors import ConfigurationError
-    from loadtest.peers import command
+    from loadtest.commands import bulk_peers
 
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(bulk_peers, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"not installed: pgqueuer, asyncpg; pip install '.*\[peers\]'"):
-        command.peers(queues="pgqueuer")
+        bulk_peers.peers(queues="pgqueuer")

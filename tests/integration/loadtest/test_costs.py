@@ -1,4 +1,4 @@
-"""Each figure against work of a known size."""
+"""Each cost is measured for work of a known size."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from psycopg import sql
 from temporalio.client import Client
 
 from delegator.dev.temporal import TemporalServer
-from loadtest.costs.meter import CostMeter, CostSources
-from loadtest.costs.processes import ProcessMeter
-from loadtest.costs.wal import WalMeter
+from loadtest.meters.cost_meter import CostMeter, CostSources
+from loadtest.meters.process_trees import ProcessMeter
+from loadtest.meters.wal import WalMeter
 from tests.support import Database
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_t
 
 @asynccontextmanager
 async def program(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run Python code in a process of its own; it says a word when it begins to wait for the end of its input."""
+    """Run Python code in a process of its own, which ends when its input ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -39,7 +39,7 @@ async def program(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def word(process: asyncio.subprocess.Process) -> bytes:
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await process.stdout.readline()
 
 
@@ -48,7 +48,7 @@ async def table(connection: psycopg.AsyncConnection) -> None:
 
 
 async def work(connection: psycopg.AsyncConnection) -> None:
-    """10 transactions that insert 1,000 rows of 100 bytes, one that updates 300, one that deletes 200, some reading."""
+    """Insert 1,000 rows of 100 bytes in 10 transactions, update 300 in one, delete 200 in one, and read in between."""
     for number in range(10):
         await connection.execute(
             "INSERT INTO cost SELECT id, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(%s::int, %s) AS id",
@@ -73,7 +73,7 @@ async def test_what_postgresql_wrote(database: Database, mode: str) -> None:
             await connection.execute("UPDATE cost SET payload = 'after the window'")
             written = await meter.written()
         assert written is not None
-        # What the server does on its own (autovacuum, checkpoints) is little.
+        # The server's own work (autovacuum, checkpoints) adds little.
         assert written.commits is not None
         assert 12 <= written.commits <= 16
         assert written.dead_tuples is not None
@@ -83,7 +83,8 @@ async def test_what_postgresql_wrote(database: Database, mode: str) -> None:
         assert await extensions.fetchone() is None
 
 
-async def test_a_user_who_may_not_read_the_log_sees_its_length(database: Database) -> None:
+async def test_user_without_rights(database: Database) -> None:
+    """A user without the right to read the log gets the number of its bytes."""
     role = f"cost_{uuid.uuid4().hex[:8]}"
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(role)))
@@ -123,8 +124,9 @@ async def test_sources_that_are_not_there() -> None:
     assert (costs.persistence_by_operation, costs.processes) == ({}, {})
 
 
-async def test_processor_time_of_a_process_and_of_what_it_started() -> None:
-    # 0.2 s before the window; within it 0.3 s of its own, 0.3 s in a child that is gone before anybody looks.
+async def test_processor_time() -> None:
+    """The processor time of ended child processes counts, that before the window does not."""
+    # 0.2 s before the window; within it 0.3 s of its own, and 0.3 s in a child that ends before the next look.
     code = f"""
 import subprocess, sys
 {BURN.format(seconds=0.2)}
@@ -144,8 +146,9 @@ sys.stdin.read()
     assert 0.58 <= meter.costs.processes["burner"].cpu_s < 1.0
 
 
-async def test_memory_that_processes_share_counts_once() -> None:
-    # 64 MiB shared by three processes, all touched by each; 32 MiB of the first one's own, given back before the end.
+async def test_shared_memory() -> None:
+    """Memory that processes share counts once."""
+    # Three processes share 64 MiB and touch all of it. The first one also takes 32 MiB and frees them before the end.
     code = f"""
 import mmap, os, signal, sys
 def touch(pages):
@@ -190,7 +193,8 @@ for pid in children:
     assert 31 * MIB < during - before < 40 * MIB
 
 
-async def test_a_process_named_itself_is_not_part_of_its_parent() -> None:
+async def test_named_child() -> None:
+    """A process that is watched itself is not part of its parent."""
     code = f"""
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {(BURN.format(seconds=0.3) + "input()")!r}], stdin=subprocess.PIPE)
@@ -206,7 +210,8 @@ child.communicate()
     assert meter.costs.processes["child"].cpu_s > 0.1
 
 
-async def test_a_process_that_is_gone_is_left_out_and_one_that_ends_is_kept() -> None:
+async def test_ended_processes() -> None:
+    """A process that ended before the window is left out; one that ends within it is kept."""
     code = BURN.format(seconds=0.2) + "print('done', flush=True)\ninput()"
     async with (
         program(code) as process,
@@ -220,7 +225,8 @@ async def test_a_process_that_is_gone_is_left_out_and_one_that_ends_is_kept() ->
     assert meter.costs.processes["ends"].cpu_s > 0.15
 
 
-async def test_there_are_no_costs_of_a_window_that_failed() -> None:
+async def test_failed_window() -> None:
+    """A window that ended with an exception has no costs."""
     meter = CostMeter(CostSources())
     with pytest.raises(KeyError):
         async with meter:

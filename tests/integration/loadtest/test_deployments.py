@@ -14,8 +14,8 @@ from temporalio.client import Client
 
 from delegator.dev import RunningStack
 from delegator.errors import ConfigurationError
-from loadtest.guard import refuse_other_work
-from loadtest.stack import Servers
+from loadtest.servers.guard import refuse_other_work
+from loadtest.servers.stack import Servers
 
 
 @pytest.fixture
@@ -41,12 +41,13 @@ async def test_unfinished_jobs_are_other_work(deployed: Servers, database: psyco
     await database.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('other', 'other')")
     try:
         with pytest.raises(ConfigurationError, match=r"1 unfinished jobs in custom_task_queue\).*--shared"):
-            await refuse_other_work(deployed, patience=0)
+            await refuse_other_work(deployed, wait_seconds=0)
     finally:
         await database.execute("DELETE FROM custom_task_queue")
 
 
-async def test_an_idle_worker_would_take_others_jobs(stack: RunningStack, database: psycopg.AsyncConnection) -> None:
+async def test_idle_worker(stack: RunningStack, database: psycopg.AsyncConnection) -> None:
+    """`loadtest idle` starts a worker, which would take other programs' jobs: it refuses a queue that has some."""
     await database.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('other', 'other')")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -73,8 +74,8 @@ async def test_live_leases_are_other_work(
     )
     try:
         with pytest.raises(ConfigurationError, match=f"live leases of {role} 7@there"):
-            await refuse_other_work(deployed, patience=0)
-        # Without the database, as for arms that do not delegate, they are nobody's business.
+            await refuse_other_work(deployed, wait_seconds=0)
+        # Arms that do not delegate have no database URL, so nobody asks about jobs.
         await refuse_other_work(Servers(deployed.environment, "deployed"))
     finally:
         await database.execute("DELETE FROM custom_task_lease WHERE holder = '7@there'")
@@ -84,11 +85,11 @@ async def test_live_leases_are_other_work(
 async def test_open_workflows_are_other_work(deployed: Servers, temporal_of_stack: Client) -> None:
     handle = await temporal_of_stack.start_workflow("Other", id="other", task_queue="other")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await open_workflows(temporal_of_stack):
                 await asyncio.sleep(0.02)
         with pytest.raises(ConfigurationError, match="1 open workflows in namespace default"):
-            await refuse_other_work(deployed, patience=0)
+            await refuse_other_work(deployed, wait_seconds=0)
     finally:
         await handle.terminate()
     await refuse_other_work(deployed)
@@ -100,7 +101,7 @@ async def test_our_own_servers_are_not_asked(stack: RunningStack) -> None:
 
 @asynccontextmanager
 async def busy_run(stack: RunningStack, database: psycopg.AsyncConnection) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A run whose jobs take long, in the middle of them."""
+    """A run in the middle of its long jobs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest", "run", "--arm", "delegated", "--scenario", "sleep"),
         *("--workflows", "3", "--jobs", "5", "--sleep-ms", "30000"),
@@ -109,7 +110,7 @@ async def busy_run(stack: RunningStack, database: psycopg.AsyncConnection) -> As
         env={**os.environ, **stack.environment},
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             held = "SELECT count(*) FROM custom_task_queue WHERE lease_id IS NOT NULL"
             while await (await database.execute(held)).fetchone() != (15,):
                 assert process.returncode is None
@@ -126,7 +127,7 @@ async def assert_clean(database: psycopg.AsyncConnection, client: Client, pids: 
         assert await (await database.execute(f"SELECT count(*) FROM {table}")).fetchone() == (0,)
     holders = [row[0] for row in await (await database.execute("SELECT holder FROM custom_task_lease")).fetchall()]
     assert not [holder for holder in holders if int(holder.partition("@")[0]) in pids]
-    async with asyncio.timeout(10):  # until the list has caught up
+    async with asyncio.timeout(60):  # until the list has caught up
         while await open_workflows(client):
             await asyncio.sleep(0.1)
 

@@ -90,16 +90,16 @@ async def test_compare_writes_medians_and_ratios(stack: RunningStack, tmp_path: 
         ),
     ],
 )
-async def test_servers_out_of_reach_are_one_line_and_exit_code_2(
-    arm: str, environment: Mapping[str, str], words: str
-) -> None:
+async def test_unreachable_servers(arm: str, environment: Mapping[str, str], words: str) -> None:
+    """Servers that do not answer end the command with one line and exit code 2."""
     code, output, errors = await loadtest("run", "--arm", arm, "--scenario", "single", environment=environment)
     assert (code, output) == (2, "")
     assert words in errors
     assert errors.count("\n") == 1
 
 
-async def test_a_database_without_the_schema_is_one_line_and_exit_code_2(stack: RunningStack) -> None:
+async def test_missing_schema(stack: RunningStack) -> None:
+    """A database without our tables ends the command with one line and exit code 2."""
     environment = {**stack.environment, "DELEGATOR_DATABASE_URL": stack.postgres.url("postgres")}
     code, _, errors = await loadtest("run", "--arm", "delegated", "--scenario", "single", environment=environment)
     assert code == 2
@@ -109,7 +109,7 @@ async def test_a_database_without_the_schema_is_one_line_and_exit_code_2(stack: 
 
 @pytest.fixture
 async def nothing_open(temporal_of_stack: Client) -> AsyncIterator[None]:
-    """Ends what a run that was killed has left open."""
+    """Terminate the workflows that a killed run left open."""
     yield
     async for execution in temporal_of_stack.list_workflows("ExecutionStatus = 'Running'"):
         await temporal_of_stack.get_workflow_handle(execution.id).terminate()
@@ -117,7 +117,9 @@ async def nothing_open(temporal_of_stack: Client) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("nothing_open")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_no_process_is_left_behind(stack: RunningStack, how: signal.Signals) -> None:
+async def test_no_process_is_left_behind(stack: RunningStack, temporal_of_stack: Client, how: signal.Signals) -> None:
+    """A run that ends early ends its worker processes, even if it is killed."""
+    before = (await temporal_of_stack.count_workflows()).count
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest", "run", "--arm", "classic", "--scenario", "single"),
         *("--workflows", "1000000", "--shared"),
@@ -125,13 +127,16 @@ async def test_no_process_is_left_behind(stack: RunningStack, how: signal.Signal
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **stack.environment},
     )
-    async with asyncio.timeout(30):
-        while not (children := psutil.Process(process.pid).children(recursive=True)):
+    async with asyncio.timeout(120):
+        # The warm-up has 20 workflows: with more the run itself has begun.
+        while (await temporal_of_stack.count_workflows()).count <= before + 20:
+            assert process.returncode is None
             await asyncio.sleep(0.1)
-        await asyncio.sleep(2)  # into the run itself
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
         process.send_signal(how)
         _, errors = await process.communicate()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=15)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=60)
     assert not alive
     if how is not signal.SIGKILL:
         assert (process.returncode, errors.decode()) == (130, "")

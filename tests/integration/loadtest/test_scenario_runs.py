@@ -6,12 +6,12 @@ import pytest
 
 from delegator.dev import RunningStack
 from loadtest.arms import ARMS
-from loadtest.measure import RunResult
-from loadtest.plan import Plan
 from loadtest.progress import Progress
-from loadtest.runner import run
-from loadtest.scenarios import scenario_named
-from loadtest.stack import Servers
+from loadtest.results.run_result import RunResult
+from loadtest.runs.arm_run import run
+from loadtest.runs.plan import Plan
+from loadtest.servers.stack import Servers
+from loadtest.workload.scenarios import scenario_named
 
 
 class Complaints(Progress):
@@ -54,15 +54,16 @@ async def test_every_arm_does_the_same_work(stack: RunningStack, arm: str) -> No
 
 
 @pytest.mark.parametrize(("arm", "versions"), [("delegated", 3), ("signalled", 2)])
-async def test_a_run_pays_for_the_end_of_its_rows(stack: RunningStack, arm: str, versions: int) -> None:
-    """Each row is claimed and deleted, and between them settled if it was waited for inline."""
+async def test_costs_of_rows(stack: RunningStack, arm: str, versions: int) -> None:
+    """A run pays for every version of its rows: claimed, deleted, and completed in between if inline."""
     result = await small_run(stack, arm, "fanout", {"workflows": 2, "jobs": 30, "concurrency": 2})
     assert result.costs is not None
     assert result.costs.dead_tuples is not None
     assert versions * 60 <= result.costs.dead_tuples < versions * 60 + 30
 
 
-async def test_local_has_the_history_of_jobs_completed_inline(stack: RunningStack) -> None:
+async def test_history_of_local(stack: RunningStack) -> None:
+    """The history of the arm local has one marker for each job, like that of jobs completed inline."""
     plan = Plan("local", "sequence", scenario_named("sequence").load(workflows=2, jobs=3, concurrency=2))
     result = await run(plan, Servers.of(stack), Progress())
     assert result.history_events is not None
@@ -111,11 +112,11 @@ async def test_mixed(stack: RunningStack, arm: str) -> None:
 async def test_backlog(stack: RunningStack, arm: str) -> None:
     result = await small_run(stack, arm, "backlog", {"workflows": 2, "jobs": 20})
     assert result.latency_ms is not None
-    # The job workers had not even begun to start when everything was enqueued.
+    # The job workers start only after all jobs are enqueued.
     assert result.job_start_ms is not None
     assert result.duration_s * 1000 < result.latency_ms.max
     assert result.costs is not None
     assert result.costs.processes["HTTP worker" if arm == "delegated" else "Temporal activity worker"].cpu_s > 0.1
-    if arm == "delegated":  # what it did first belongs to the drain, too
+    if arm == "delegated":  # the first claims belong to the measured window too
         assert result.costs.dead_tuples is not None
         assert result.costs.dead_tuples >= 2 * 40

@@ -68,7 +68,7 @@ class Morgue:
             workflow_id=workflow_id,
             run_id=workflow_id and RUN,
             task_token=None,
-            due_ms=None,
+            deadline_ms=None,
             waiter_id=None,
         )
         await table.insert(self.connection, "ns", [job])
@@ -226,7 +226,7 @@ async def test_replay_enqueues_anew_and_streams(morgue: Morgue) -> None:
     assert (result["in_queue"], result["gone"]) == ([], [])
 
     assert await morgue.ids() == []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await streamed(morgue) < 2:  # a slot shows what is flushed, which a commit here does not wait for
             await asyncio.sleep(0.05)
     assert await streamed(morgue) == 2

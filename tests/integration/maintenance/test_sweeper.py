@@ -66,9 +66,9 @@ class Sweeping:
     def __init__(self, pool: Pool, codec: PayloadCodec | None = None) -> None:
         self.signals = Signals()
         self.metrics = MaintenanceMetrics(CollectorRegistry())
-        self.signaller = Signaller([TABLE], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
+        self.signaller = Signaller(["default"], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
         self.sweeper = Sweeper(
-            [TABLE],
+            ["default"],
             signaller=self.signaller,
             converter=DataConverter(payload_codec=codec),
             identity="test",
@@ -114,7 +114,7 @@ async def left(db: Connection) -> list[str]:
 
 
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await look():
             await asyncio.sleep(0.02)
 
@@ -128,7 +128,7 @@ async def test_it_keeps_what_it_can_not_read(db: Connection, pool: Pool, caplog:
     await db.execute("UPDATE custom_task_queue SET last_failure = %s WHERE job_id = 'late'", (SECRET,))
 
     await sweeping.sweeper.sweep(db)
-    await sweeping.signaller.tell(timedelta(0))
+    await sweeping.signaller.deliver(timedelta(0))
 
     assert await left(db) == ["unreadable"]
     assert sorted(sweeping.signals.delivered) == ["late", "readable"]
@@ -142,7 +142,7 @@ async def test_a_codec_that_refuses_a_timeout_does_not_end_it(db: Connection, po
 
     for _ in range(2):
         await sweeping.sweeper.sweep(db)
-        await sweeping.signaller.tell(timedelta(0))
+        await sweeping.signaller.deliver(timedelta(0))
 
     assert (await left(db), sweeping.signals.delivered) == (["bad"], ["good"])
     assert sweeping.snoozed() == 1, "it is left alone for a while"
@@ -156,7 +156,7 @@ async def test_an_outcome_that_can_not_be_sent_is_kept(db: Connection, pool: Poo
     await settled(db, "sendable", result)
     await db.execute(LONG_AGO)
 
-    await sweeping.signaller.tell(timedelta(0))
+    await sweeping.signaller.deliver(timedelta(0))
 
     assert (await left(db), sweeping.signals.delivered) == (["unsendable"], ["sendable"])
     assert sweeping.snoozed() == 1

@@ -18,10 +18,11 @@ from delegator.errors import SchemaError
 from delegator.migrate import inspect, migrate
 from delegator.migrate.apply import apply_files
 from delegator.migrate.database import ATLAS_LOCK, advisory_lock, connect
-from delegator.migrate.directory import SUM_FILE, read_migrations, render_sum
+from delegator.migrate.directory import read_migrations
 from delegator.migrate.statements import partial_hashes, split_statements
 from tests.conftest import MakeDatabase
-from tests.integration.migrate.conftest import ROOT, Server15
+from tests.support import write_sum
+from tests.support.postgres15 import ROOT, Server15
 
 pytestmark = pytest.mark.atlas
 
@@ -42,6 +43,7 @@ class Project:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.directory / "schema"),
             "ATLAS_URL": f"{url}&search_path=public" if url else "",
             "ATLAS_DEV_URL": self._server.dev_url,
         }
@@ -61,7 +63,7 @@ class Project:
         """Leave the first migrations."""
         for path in sorted(self.migrations.glob("*.sql"))[number:]:
             path.unlink()
-        (self.migrations / SUM_FILE).write_text(render_sum(self.migrations))
+        write_sum(self.migrations)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,8 +108,10 @@ def test_the_models_hold_nothing_that_migrations_lack(project: Project) -> None:
 
 
 def test_a_changed_model_is_noticed(project: Project) -> None:
-    models = project.directory / "schema" / "models.py"
-    models.write_text(models.read_text().replace("    job_type:", "    extra: Mapped[int | None]\n    job_type:", 1))
+    columns = project.directory / "schema" / "delegator_schema" / "columns.py"
+    declared = 'Column("cancel_requested"'
+    extra = 'Column("extra", "integer", "For this test.", nullable=True),'
+    columns.write_text(columns.read_text().replace(declared, f"{extra} {declared}", 1))
 
     project.migrate("diff", "extra")
 
@@ -190,7 +194,7 @@ async def test_migrate_lets_atlas_do_it(project: Project, server15: Server15, at
 async def test_what_atlas_says_of_a_bad_file(project: Project, server15: Server15, atlas: Path) -> None:
     settings = Settings.load(database_url=server15.database())
     (project.migrations / "29990101000000_bad.sql").write_text("SELECT 1 / 0;\n")
-    (project.migrations / SUM_FILE).write_text(render_sum(project.migrations))
+    write_sum(project.migrations)
 
     with pytest.raises(SchemaError, match=r"migrate apply` failed: .*division by zero") as caught:
         await migrate(settings, directory=project.migrations, atlas=atlas)
@@ -239,7 +243,7 @@ async def test_both_split_and_hash_the_same(project: Project, server15: Server15
     for name, text in files.items():
         (project.migrations / name).write_text(text)
     project.run("migrate", "hash", "--dir", "file://atlas/migrations")
-    assert (project.migrations / SUM_FILE).read_text() == render_sum(project.migrations)
+    assert [file.name for file in read_migrations(project.migrations)] == ["1_hard.sql", "3_ü.sql"]
 
     (project.migrations / "2_left_out.sql").unlink()
     project.run("migrate", "hash", "--dir", "file://atlas/migrations")

@@ -21,7 +21,7 @@ SQL = re.compile(r"(ALTER (TABLE|PUBLICATION|ROLE)|GRANT|REVOKE|CREATE (UNIQUE )
 
 CASES = [
     ("column", "ALTER TABLE custom_task_queue DROP COLUMN waiter_id", "table custom_task_queue lacks column waiter_id"),
-    ("column", "ALTER TABLE custom_task_lease ALTER kind TYPE varchar(9)", "kind is character varying(9) NOT NULL in"),
+    ("column", "ALTER TABLE custom_task_lease ALTER role TYPE varchar(9)", "role is character varying(9) NOT NULL in"),
     ("column", "ALTER TABLE custom_task_queue ALTER attempt DROP DEFAULT", "attempt is integer NOT NULL instead of"),
     ("column", "ALTER TABLE custom_task_queue ALTER job_type DROP NOT NULL", "job_type is text instead of text NOT"),
     (
@@ -37,7 +37,7 @@ CASES = [
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'custom_task_queue_deadline'::regclass",
         "custom_task_queue_deadline is not valid",
     ),
-    ("constraint", "ALTER TABLE custom_task_lease DROP CONSTRAINT custom_task_lease_kind", "lacks the constraint cus"),
+    ("constraint", "ALTER TABLE custom_task_lease DROP CONSTRAINT custom_task_lease_role", "lacks the constraint cus"),
     ("storage", "ALTER TABLE custom_task_queue SET (fillfactor = 90)", "other storage settings: fillfactor (90)"),
     ("storage", "ALTER TABLE custom_task_lease RESET (fillfactor)", "custom_task_lease has other storage settings: f"),
     ("replica identity", "ALTER TABLE custom_task_queue REPLICA IDENTITY FULL", "replica identity (relreplident f)"),
@@ -226,7 +226,7 @@ async def test_a_slot_that_lost_its_wal() -> None:
             await connection.execute("SELECT pg_reload_conf()")
             for _ in range(3):
                 await connection.execute(
-                    "INSERT INTO custom_task_lease (kind, holder, expires_at) VALUES ('worker', '', now())"
+                    "INSERT INTO custom_task_lease (role, holder, expires_at) VALUES ('worker', '', now())"
                 )
                 await connection.execute("SELECT pg_switch_wal()")
             await connection.execute("CHECKPOINT")

@@ -15,10 +15,10 @@ from delegator.errors import ConfigurationError, DatabaseError, SchemaError
 from delegator.migrate import check, inspect, migrate
 from delegator.migrate.atlas_cli import database_url, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
-from delegator.migrate.directory import SUM_FILE, migrations_directory, read_migrations, render_sum
+from delegator.migrate.directory import migrations_directory, read_migrations
 from delegator.migrate.revisions import OPERATOR
 from tests.conftest import MakeDatabase
-from tests.support import Database
+from tests.support import Database, write_sum
 
 FILES = tuple(file.name for file in read_migrations(migrations_directory()))
 
@@ -40,7 +40,7 @@ def directory(tmp_path: Path) -> Path:
 
 def add(directory: Path, name: str, text: str) -> None:
     (directory / name).write_text(text)
-    (directory / SUM_FILE).write_text(render_sum(directory))
+    write_sum(directory)
 
 
 async def rows(database: Database, query: str) -> list[tuple[object, ...]]:
@@ -129,7 +129,7 @@ async def test_an_additional_queue(database: Database) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
             await connection.execute("UPDATE custom_task_queue_video SET outcome = 'unheard of'")
         await connection.execute(
-            "INSERT INTO custom_task_lease (kind, holder, expires_at) VALUES ('worker', 'x', now())"
+            "INSERT INTO custom_task_lease (role, holder, expires_at) VALUES ('worker', 'x', now())"
         )
         await connection.execute("RESET ROLE; SET ROLE delegator_stream")
         assert await (await connection.execute("SELECT job_id FROM custom_task_queue_video")).fetchall() == [("j",)]
@@ -184,7 +184,7 @@ async def test_a_failing_file_leaves_nothing_behind(database: Database, director
 
 
 async def test_a_file_without_a_transaction(database: Database, directory: Path) -> None:
-    text = "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY more ON custom_task_lease (kind);\n{}"
+    text = "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY more ON custom_task_lease (role);\n{}"
     name = "29990101000000_index.sql"
     add(directory, name, text.format("SELECT 1 / 0;\n"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.integration.postgres import database
-from tests.integration.postgres.database import RESCUE, TABLE
+from tests.integration.postgres.database import MAINTENANCE, TABLE
 from tests.integration.postgres.model import DUE, Model
 from tests.integration.postgres.world import PLAIN, RUNNING, SIGNALLED, TO_SIGNAL, Activity, Held, Step, Worker, World
 
@@ -231,13 +231,13 @@ class Actors(World):
             self.excused[job] += 1
         self.workers[number] = Worker(self.granted("worker"))
 
-    def worker_renews(self, worker: Worker, drained: bool) -> None:
+    def worker_renews(self, worker: Worker, stream_empty: bool) -> None:
         self.model.clock += 1
-        alive = self.store.do(lambda db: database.renew(db, worker.lease, drained))
+        alive = self.store.do(lambda db: database.renew(db, worker.lease, stream_empty))
         assert alive is (worker.lease in self.model.leases)
         if alive:
             self.model.leases[worker.lease] = True
-            if drained:
+            if stream_empty:
                 self.model.watermarks[worker.lease] = self.model.clock
             return
         for job in in_phase(worker, RUNNING):
@@ -250,13 +250,13 @@ class Actors(World):
         return Step(database.sweep_leases, lambda m: m.sweep_leases())
 
     def republish_unknown(self) -> Step:
-        return Step(RESCUE.republish_unknown_lease, lambda m: m.republish_unknown())
+        return Step(MAINTENANCE.republish_unknown_lease, lambda m: m.republish_unknown())
 
     def republish_retries(self) -> Step:
-        return Step(RESCUE.republish_retries, lambda m: m.republish_retries())
+        return Step(MAINTENANCE.republish_retries, lambda m: m.republish_retries())
 
     def republish_undelivered(self) -> Step:
-        return Step(lambda db: RESCUE.republish_undelivered(db, database.NOW), lambda m: m.republish_undelivered())
+        return Step(lambda db: MAINTENANCE.republish_undelivered(db, database.NOW), lambda m: m.republish_undelivered())
 
     def look_for_late(self, patient: bool) -> Step:
         def then(found: set[tuple[str, int]]) -> None:
@@ -282,7 +282,7 @@ class Actors(World):
         return Step(lambda db: database.delete_delivered(db, told), lambda m: m.delete_delivered(told))
 
     def delete_unread(self) -> Step:
-        return Step(lambda db: RESCUE.delete_unread(db, -database.HOUR), lambda m: m.delete_unread())
+        return Step(lambda db: MAINTENANCE.delete_unread(db, -database.HOUR), lambda m: m.delete_unread())
 
     # Time, and those who ask for plain jobs
 

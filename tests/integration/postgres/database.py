@@ -7,28 +7,19 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from psycopg import sql
-
 from delegator.enqueue import inline
 from delegator.enqueue.inline import stop_waiting
 from delegator.postgres import dead_letters, leases
-from delegator.postgres import queue_maintenance as statements
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import NewDeadLetter
 from delegator.postgres.queue_maintenance import MaintenanceStatements
-from delegator.postgres.queue_republish import republish_statement
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from tests.integration.postgres.model import LATER
 
 TABLE = QueueTable("default")
-RESCUE = MaintenanceStatements(TABLE)
+MAINTENANCE = MaintenanceStatements("default")
 HOUR, NOW = timedelta(hours=1), timedelta(0)
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
-RELEASE = republish_statement(
-    TABLE.name,
-    sql.SQL("job_id = ANY(%(job_id)s) AND lease_id = %(lease_id)s AND outcome IS NULL"),
-    {"lease_id": sql.NULL, "attempt": sql.SQL("attempt - 1")},
-)
 _SET_UP = """
 CREATE TABLE published (job_id text);
 CREATE FUNCTION emit() RETURNS trigger LANGUAGE plpgsql AS
@@ -119,15 +110,15 @@ class Store:
         return Seen(row[0] or {}, row[1], row[2], row[3], row[4] or {})
 
 
-async def grant(db: Connection, kind: str) -> int:
-    return await leases.grant(db, kind, "test", "default" if kind == "worker" else None, HOUR)
+async def grant(db: Connection, role: str) -> int:
+    return await leases.grant(db, role, "test", "default" if role == "worker" else None, HOUR)
 
 
-async def renew(db: Connection, lease: int, drained: bool) -> bool:
-    if drained:
+async def renew(db: Connection, lease: int, stream_empty: bool) -> bool:
+    if stream_empty:
         # The sweeper waits longer for what was published before, by seconds that pass here or don't.
         await db.execute(b"UPDATE custom_task_queue SET enqueued_at = published_at")
-    return await leases.renew(db, lease, HOUR, NOW if drained else None)
+    return await leases.renew(db, lease, HOUR, NOW if stream_empty else None)
 
 
 async def run_out(db: Connection, lease: int) -> None:
@@ -192,29 +183,28 @@ async def store_dead_letters(db: Connection, tokens: Mapping[str, int]) -> dict[
 
 
 async def give_back(db: Connection, jobs: Sequence[str], lease: int) -> int:
-    cursor = await db.execute(RELEASE, {"job_id": list(jobs), "lease_id": lease, "limit": len(jobs)})
-    return cursor.rowcount
+    return await TABLE.release(db, list(jobs), lease)
 
 
 async def sweep_leases(db: Connection) -> set[int]:
     async with db.transaction():
-        expired = await statements.expired_leases(db)
-        await RESCUE.republish_abandoned(db, expired)
-        await statements.delete_leases(db, expired)
+        expired = await leases.lock_expired(db)
+        await MAINTENANCE.republish_abandoned(db, expired)
+        await leases.delete(db, expired)
     return set(expired)
 
 
 async def overdue(db: Connection, patient: bool) -> set[tuple[str, int]]:
-    return {(late.job_id, late.fencing_token) for late in await RESCUE.overdue(db, HOUR if patient else NOW)}
+    return {(late.job_id, late.fencing_token) for late in await MAINTENANCE.overdue(db, HOUR if patient else NOW)}
 
 
 async def time_out(db: Connection, tokens: Mapping[str, int]) -> int:
-    return await RESCUE.time_out(db, [(job, token, b"t") for job, token in tokens.items()])
+    return await MAINTENANCE.time_out(db, [(job, token, b"t") for job, token in tokens.items()])
 
 
 async def undelivered(db: Connection) -> set[str]:
-    return {row.job_id for row in await RESCUE.undelivered(db, -HOUR)}
+    return {row.job_id for row in await MAINTENANCE.undelivered(db, -HOUR)}
 
 
 async def delete_delivered(db: Connection, jobs: Collection[str]) -> None:
-    await RESCUE.delete_delivered(db, list(jobs))
+    await MAINTENANCE.delete_delivered(db, list(jobs))

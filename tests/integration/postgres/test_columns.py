@@ -27,7 +27,7 @@ FULL = NewJob(
     workflow_id="wf",
     run_id=RUN,
     task_token=b"token",
-    due_ms=60_000,
+    deadline_ms=60_000,
     waiter_id=7,
     heartbeat_details=b"half",
     attempt=3,
@@ -54,7 +54,7 @@ def as_claimed(job: NewJob, claimed: Claimed) -> bool:
     return (
         claimed == expected
         and options == (None if job.options is None else orjson.loads(job.options))
-        and (due is None if job.due_ms is None else due is not None and 0 < due <= job.due_ms)
+        and (due is None if job.deadline_ms is None else due is not None and 0 < due <= job.deadline_ms)
     )
 
 

@@ -38,5 +38,5 @@ async def test_an_outcome_may_be_told_before_the_inserts_answer_is_read(
         await steps.store_outcomes(db, {"heard": fences["heard"]})
         await hears
 
-        async with asyncio.timeout(10):
-            assert [found.job_id for found in await waiter.wait(TABLE, ["early"], 60)] == ["early"]
+        async with asyncio.timeout(60):
+            assert [found.job_id for found in await waiter.wait(TABLE, ["early"], 600)] == ["early"]

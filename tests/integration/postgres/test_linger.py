@@ -26,7 +26,7 @@ from tests.integration.postgres import database as steps
 from tests.integration.postgres.database import TABLE
 from tests.support import Database
 
-RESULT_TTL = 0.4
+RESULT_TTL = 1.0
 
 
 async def test_a_row_lingers_for_a_process_that_was_stopped(database: Database) -> None:
@@ -84,6 +84,6 @@ async def read_row(database: Database) -> AsyncIterator[tuple[Connection, Parts,
 
 
 async def vanished(db: Connection) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while await steps.read(db, ["a"]):
             await asyncio.sleep(0.02)

@@ -32,7 +32,7 @@ GRACE = timedelta(minutes=1)
 # A backlog as it may be: a tenth runs, a tenth waits for a retry, a few are settled, all have a deadline. Physical
 # order has nothing to do with ids or times.
 FILL = f"""
-INSERT INTO custom_task_lease (kind, holder, queue, expires_at, delivery_watermark)
+INSERT INTO custom_task_lease (role, holder, queue, expires_at, delivery_watermark)
 VALUES ('worker', 'test', 'default', now() + interval '1 h', now() - interval '59 min');
 INSERT INTO {TABLE} (job_id, job_type, input, options, namespace, workflow_id, run_id, published_at, deadline, lease_id,
                      fencing_token, retry_at, waiter_id, outcome, completed_at)
@@ -124,11 +124,11 @@ async def backlog(databases: Databases) -> AsyncIterator[str]:
 IDS = [f"run-{n % 997}:{n}" for n in range(1, ROWS, ROWS // BATCH)]
 HELD = [(job_id, int(job_id.partition(":")[2])) for job_id in IDS]
 QUEUE = QueueTable("default")
-RESCUE = MaintenanceStatements(QUEUE)
+MAINTENANCE = MaintenanceStatements("default")
 
 BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "claim": lambda db, lease: QUEUE.claim(db, HELD, lease),
-    "settle": lambda db, _: QUEUE.store_outcomes(
+    "store_outcomes": lambda db, _: QUEUE.store_outcomes(
         db, [AttemptOutcome(job_id, token, "completed", b"x") for job_id, token in HELD]
     ),
     "store_one": lambda db, _: QUEUE.store_outcomes(db, [AttemptOutcome(*HELD[0], "completed", b"x")]),
@@ -145,9 +145,9 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
     "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),
     "cancel": lambda db, _: QUEUE.cancel(db, IDS),
-    "time_out": lambda db, _: RESCUE.time_out(db, [(*held, b"x") for held in HELD]),
-    "delete_overdue": lambda db, _: RESCUE.delete_overdue(db, IDS),
-    "delete_delivered": lambda db, _: RESCUE.delete_delivered(db, IDS),
+    "time_out": lambda db, _: MAINTENANCE.time_out(db, [(*held, b"x") for held in HELD]),
+    "delete_overdue": lambda db, _: MAINTENANCE.delete_overdue(db, IDS),
+    "delete_delivered": lambda db, _: MAINTENANCE.delete_delivered(db, IDS),
 }
 
 
@@ -165,7 +165,7 @@ async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None
 
 NAMED_AND_JOINED = (
     "claim",
-    "settle",
+    "store_outcomes",
     "store_one",
     "unwaited",
     "read",
@@ -218,16 +218,16 @@ async def test_a_table_of_emptied_pages_is_not_read_for_a_batch(databases: Datab
         await connection.execute(f"ANALYZE {TABLE}".encode())
         await connection.execute(f"DELETE FROM {TABLE} WHERE right(job_id, 1) <> '1'".encode())
         await plans.listen()
-        for name in ("claim", "settle", "delete_held", "held"):
+        for name in ("claim", "store_outcomes", "delete_held", "held"):
             for node in await plans.of(lambda db, name=name: BY_ID[name](db, plans.lease_id)):  # type: ignore[misc]
                 assert node["Node Type"] != "Seq Scan", (name, node)
 
 
 BY_TIME: dict[str, tuple[str, Callable[[Connection], Awaitable[object]]]] = {
-    "retries": (RETRY, RESCUE.republish_retries),
-    "next_retry": (RETRY, RESCUE.next_retry),
-    "overdue": (DEADLINE, lambda db: RESCUE.overdue(db, timedelta(0))),
-    "undelivered": (PUBLISHED, lambda db: RESCUE.republish_undelivered(db, timedelta(seconds=50))),
+    "retries": (RETRY, MAINTENANCE.republish_retries),
+    "next_retry": (RETRY, MAINTENANCE.next_retry),
+    "overdue": (DEADLINE, lambda db: MAINTENANCE.overdue(db, timedelta(0))),
+    "undelivered": (PUBLISHED, lambda db: MAINTENANCE.republish_undelivered(db, timedelta(seconds=50))),
 }
 
 
@@ -243,7 +243,7 @@ async def test_what_asks_for_what_is_due_reads_little_more(plans: Plans, name: s
 
 
 async def test_the_watermark_reads_the_leases_only(plans: Plans) -> None:
-    await plans.of(lambda db: RESCUE.republish_undelivered(db, timedelta(hours=2)))
+    await plans.of(lambda db: MAINTENANCE.republish_undelivered(db, timedelta(hours=2)))
     assert plans.seen[0]["Query Text"].strip().startswith("SELECT max(delivery_watermark)")
     leases = [node for node in nodes(plans.seen[0]["Plan"]) if node.get("Relation Name")]
     assert {node["Relation Name"] for node in leases} == {"custom_task_lease"}

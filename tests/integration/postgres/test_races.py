@@ -15,7 +15,7 @@ import pytest
 from delegator.enqueue.inline import stop_waiting, take_over
 from delegator.postgres.connections import Connection, connect
 from tests.integration.postgres import database as steps
-from tests.integration.postgres.database import HOUR, NOW, RESCUE, TABLE
+from tests.integration.postgres.database import HOUR, MAINTENANCE, NOW, TABLE
 from tests.support import Database
 
 T = TypeVar("T")
@@ -36,8 +36,8 @@ class Pair:
         cursor = await self.observer.execute(f"SELECT job_id, to_jsonb(q) FROM custom_task_queue q WHERE {condition}")
         return dict(await cursor.fetchall())
 
-    async def lease(self, kind: str = "worker") -> int:
-        return await steps.grant(self.observer, kind)
+    async def lease(self, role: str = "worker") -> int:
+        return await steps.grant(self.observer, role)
 
     async def held(self, lease: int, jobs: Sequence[str] = JOBS, waiter: int | None = None) -> dict[str, int]:
         """Enqueue and claim jobs; their fences."""
@@ -57,7 +57,7 @@ class Pair:
 
     async def blocked(self, connection: Connection) -> None:
         """Wait until a connection's statement waits for another's."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             blocked: Any = False
             while not blocked:
                 query = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
@@ -118,7 +118,7 @@ async def test_two_claims_take_each_job_once(pair: Pair, again: int) -> None:
 
 
 async def test_an_outcome_is_read_inline_or_signalled(pair: Pair, again: int) -> None:
-    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("delegator"))
+    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
     settled, read = await asyncio.gather(
         chunked(pair.one, JOBS, lambda db, jobs: steps.store_outcomes(db, {job: tokens[job] for job in jobs})),
@@ -132,7 +132,7 @@ async def test_an_outcome_is_read_inline_or_signalled(pair: Pair, again: int) ->
 
 
 async def test_a_job_is_finished_or_timed_out(pair: Pair, again: int) -> None:
-    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("delegator"))
+    tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
     settled, expired = await asyncio.gather(
         chunked(pair.one, JOBS, lambda db, jobs: steps.store_outcomes(db, {job: tokens[job] for job in jobs})),
@@ -149,12 +149,12 @@ async def test_a_job_is_finished_or_timed_out(pair: Pair, again: int) -> None:
 async def test_what_a_claim_misses_was_emitted_again(pair: Pair, again: int) -> None:
     await steps.insert(pair.observer, JOBS, None)
     lease = await pair.lease()
-    await steps.renew(pair.observer, lease, drained=True)
+    await steps.renew(pair.observer, lease, stream_empty=True)
     before = await pair.rows()
 
     claims, _ = await asyncio.gather(
         chunked(pair.one, JOBS, lambda db, jobs: steps.claim(db, jobs, lease)),
-        RESCUE.republish_undelivered(pair.other, NOW),
+        MAINTENANCE.republish_undelivered(pair.other, NOW),
     )
 
     claimed = union([claimed for claimed, _ in claims])
@@ -184,17 +184,17 @@ async def test_a_cancelled_job_is_removed_or_told_to_stop(pair: Pair, again: int
 
 async def test_nobody_is_named_by_a_row_that_was_emitted_again_while_its_waiter_went(pair: Pair) -> None:
     """An update waits for the republication, and misses what that inserted: a third case, were there no second look."""
-    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("delegator"))
+    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("enqueuer"))
     await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
 
-    found = await pair.late(RESCUE.republish_retries, lambda db: stop_waiting(db, TABLE, ["a", "b"]))
+    found = await pair.late(MAINTENANCE.republish_retries, lambda db: stop_waiting(db, TABLE, ["a", "b"]))
 
     assert found == []
     assert {row["waiter_id"] for row in (await pair.rows()).values()} == {None}
 
 
 async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> None:
-    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("delegator"))
+    tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("enqueuer"))
 
     found = await pair.late(
         lambda db: steps.store_outcomes(db, {"a": tokens["a"]}), lambda db: stop_waiting(db, TABLE, ["a", "b", "gone"])
@@ -205,7 +205,7 @@ async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> No
 
 
 async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal(pair: Pair) -> None:
-    first, second = await pair.lease("delegator"), await pair.lease("delegator")
+    first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["released", "named", "settled"], first)
     await TABLE.release_waiter(pair.one, ["released"])
     await steps.store_outcomes(pair.one, {"settled": tokens["settled"]})
@@ -219,7 +219,7 @@ async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_waiter_that_was_stopped_does_not_delete_what_its_successor_is_to_read(pair: Pair, waits: bool) -> None:
-    first, second = await pair.lease("delegator"), await pair.lease("delegator")
+    first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["a", "b"], first)
     await steps.store_outcomes(pair.one, tokens)
 
@@ -247,7 +247,7 @@ async def test_a_claim_leaves_a_row_to_a_lease_too_young_for_it_to_see(pair: Pai
         if how == "is granted":
             lease = await steps.grant(pair.observer, "worker")
         else:
-            await steps.renew(pair.observer, lease, drained=False)
+            await steps.renew(pair.observer, lease, stream_empty=False)
         assert await steps.claim(pair.observer, ["b"], lease) == ({"b": 1}, set())
 
     async with pair.one.transaction():
@@ -281,7 +281,7 @@ async def test_a_job_that_is_emitted_again_while_it_is_cancelled_is_told(pair: P
     tokens = await pair.held(await pair.lease(), ["a"])
     await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
 
-    assert await pair.late(RESCUE.republish_retries, lambda db: TABLE.cancel(db, ["a"])) == (set(), {"a"})
+    assert await pair.late(MAINTENANCE.republish_retries, lambda db: TABLE.cancel(db, ["a"])) == (set(), {"a"})
 
     assert (await pair.rows())["a"]["cancel_requested"]
 
@@ -311,7 +311,7 @@ FENCED: dict[str, Callable[[Connection, str, int], Awaitable[Any]]] = {
 @pytest.mark.parametrize("waits", [True, False])
 async def test_who_has_lost_a_job_changes_nothing(pair: Pair, name: str, waits: bool) -> None:
     first, second = await pair.lease(), await pair.lease()
-    waiter = await pair.lease("delegator") if waits else None
+    waiter = await pair.lease("enqueuer") if waits else None
     tokens = await pair.held(first, ["republished", "taken", "settled", "deleted"], waiter)
     await steps.run_out(pair.observer, first)
     await steps.claim(pair.observer, ["taken"], second)
@@ -336,7 +336,7 @@ async def test_a_lease_that_has_run_out_is_told_to_claim_again(pair: Pair) -> No
     await steps.insert(pair.observer, ["b"], None)
     await steps.run_out(pair.observer, lease)
     assert await steps.claim(pair.one, ["a", "b", "gone"], lease) == ({}, {"a", "b", "gone"})
-    await steps.renew(pair.observer, lease, drained=False)
+    await steps.renew(pair.observer, lease, stream_empty=False)
     assert await steps.claim(pair.one, ["a", "b", "gone"], lease) == ({"a": 2, "b": 1}, set())
 
 
@@ -358,6 +358,6 @@ async def test_late_rows_and_leases_are_found_by_the_clock_of_the_database(pair:
     assert {job for job, _ in await steps.overdue(pair.one, patient=True)} == {"free"}
     assert {job for job, _ in await steps.overdue(pair.one, patient=False)} == {"held", "free"}
     await steps.run_out(pair.observer, lease)
-    assert {late.job_id for late in await RESCUE.overdue(pair.one, HOUR)} == {"held", "free"}
+    assert {late.job_id for late in await MAINTENANCE.overdue(pair.one, HOUR)} == {"held", "free"}
     assert await steps.sweep_leases(pair.one) == {lease}
     assert {row["lease_id"] for row in (await pair.rows()).values()} == {None}

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -227,7 +228,7 @@ class Machine(RuleBasedStateMachine):
             if activity.wanted:
                 self._given_up(activity, data)
         world.activities = [activity for activity in world.activities if activity not in dead]
-        world.delegators[number] = world.granted("delegator")
+        world.delegators[number] = world.granted("enqueuer")
 
 
 def come_to_an_end(world: Actors) -> None:
@@ -254,7 +255,7 @@ def _one_round(world: Actors) -> None:
         world.do(world.end_wait(activity, recorded=True))
     world.time_passes()
     for worker in world.workers:
-        world.worker_renews(worker, drained=True)
+        world.worker_renews(worker, stream_empty=True)
     for sweep in (world.sweep_leases, world.republish_unknown, world.republish_retries, world.republish_undelivered):
         world.do(sweep())
     for worker in world.workers:
@@ -269,6 +270,7 @@ def _one_round(world: Actors) -> None:
         world.do(sweep())
 
 
+@pytest.mark.timeout(600)  # hundreds of examples, each of them dozens of statements
 def test_interleavings(database: Database) -> None:
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         store = Store(database.url, runner)

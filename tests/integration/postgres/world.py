@@ -140,12 +140,12 @@ class World:
         self.late: dict[str, int] = {}
         self.telling: set[str] = set()
         self.workers = [Worker(self.granted("worker")) for _ in WORKERS]
-        self.delegators = [self.granted("delegator") for _ in DELEGATORS]
+        self.delegators = [self.granted("enqueuer") for _ in DELEGATORS]
 
-    def granted(self, kind: str) -> int:
-        lease: int = self.store.do(lambda db: database.grant(db, kind))
+    def granted(self, role: str) -> int:
+        lease: int = self.store.do(lambda db: database.grant(db, role))
         self.model.leases[lease] = True
-        if kind == "worker":
+        if role == "worker":
             self.model.workers.add(lease)
         return lease
 

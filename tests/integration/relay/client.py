@@ -56,8 +56,8 @@ class Puller:
 
     async def health(self) -> dict[str, Any]:
         async with self.session.get(f"{self.url}/health") as response:
-            assert response.status == 200
             body: dict[str, Any] = await response.json()
+            assert response.status == (200 if body["ok"] else 503)
             return body
 
     async def metric(self, name: str) -> float:
@@ -87,24 +87,75 @@ async def execute(database: Database, query: str, *arguments: object) -> list[tu
         return await cursor.fetchall() if cursor.description else []
 
 
-async def enqueue(database: Database, first: int, last: int, size: int = 0, table: str = STREAM) -> list[str]:
-    """Insert the jobs j<first>..j<last>, with an input of `size` bytes."""
+async def enqueue(
+    database: Database, first: int, last: int, size: int = 0, table: str = STREAM, suffix: str = ""
+) -> list[str]:
+    """Insert the jobs j<first>..j<last>, with `suffix` behind their names and an input of `size` bytes."""
     await execute(
         database,
         f"INSERT INTO {table} (job_id, job_type, input) "
-        "SELECT 'j' || g, 't', convert_to(repeat('x', %s), 'UTF8') FROM generate_series(%s::int, %s::int) g",
-        size, first, last,
+        "SELECT 'j' || g || %s, 't', convert_to(repeat('x', %s), 'UTF8') FROM generate_series(%s::int, %s::int) g",
+        suffix, size, first, last,
     )  # fmt: skip
-    return [f"j{number}" for number in range(first, last + 1)]
+    return [f"j{number}{suffix}" for number in range(first, last + 1)]
 
 
-async def publish_every_column(database: Database) -> str:
-    """Make a publication of the whole rows of the default queue, and return its name."""
-    await execute(database, f"CREATE PUBLICATION whole_rows FOR TABLE {STREAM} WITH (publish = 'insert')")
-    return "whole_rows"
-
-
-async def until(condition: Callable[[], Awaitable[bool]], limit: float = 15.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], limit: float = 60.0) -> None:
     async with asyncio.timeout(limit):
         while not await condition():
             await asyncio.sleep(0.03)
+
+
+_LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
+
+
+async def slot(database: Database) -> tuple[Any, ...]:
+    (row,) = await execute(database, _LSN, database.settings.slot)
+    return row
+
+
+async def wal_position(database: Database) -> str:
+    return str((await execute(database, "SELECT pg_current_wal_lsn()::text"))[0][0])
+
+
+async def behind(database: Database, position: str) -> bool:
+    """The slot is confirmed beyond a position."""
+    (row,) = await execute(
+        database,
+        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s",
+        position, database.settings.slot,
+    )  # fmt: skip
+    return bool(row[0])
+
+
+async def terminate(database: Database) -> None:
+    await execute(
+        database,
+        "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s "
+        "AND active_pid IS NOT NULL",
+        database.settings.slot,
+    )
+
+
+async def drop_slot(database: Database) -> None:
+    """Drop the slot, though the relay takes it again as soon as it can."""
+    async with asyncio.timeout(60):
+        while True:
+            await terminate(database)
+            try:
+                await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot)
+                return
+            except psycopg.errors.ObjectInUse:
+                continue
+
+
+async def started(handle: RelayHandle, reconnects: int) -> None:
+    async def again() -> bool:
+        return handle.relay.state.reconnects >= reconnects and handle.relay.state.connected
+
+    await until(again)
+
+
+async def recreated(handle: RelayHandle) -> bool:
+    """The relay has found that its slot was lost, and streams from a new one."""
+    return handle.relay.state.slot_recreated == 1 and handle.relay.state.connected

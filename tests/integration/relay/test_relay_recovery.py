@@ -9,73 +9,30 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Any
 
 import aiohttp
-import psycopg
 import pytest
 
 from delegator.dev.postgres import Postgres
-from delegator.relay import RelayHandle, running_relay
-from delegator.relay.replication import CopyStream
+from delegator.relay import running_relay
 from tests.support import Database, Databases
 
-from .client import STREAM, Puller, enqueue, execute, names, options, publish_every_column, relay, until
-
-LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots WHERE slot_name = %s"
-
-
-async def slot(database: Database) -> tuple[Any, ...]:
-    (row,) = await execute(database, LSN, database.settings.slot)
-    return row
-
-
-async def wal_position(database: Database) -> str:
-    return str((await execute(database, "SELECT pg_current_wal_lsn()::text"))[0][0])
-
-
-async def behind(database: Database, position: str) -> bool:
-    """The slot is confirmed beyond a position."""
-    (row,) = await execute(
-        database,
-        "SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s",
-        position, database.settings.slot,
-    )  # fmt: skip
-    return bool(row[0])
-
-
-async def terminate(database: Database) -> None:
-    await execute(
-        database,
-        "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = %s "
-        "AND active_pid IS NOT NULL",
-        database.settings.slot,
-    )
-
-
-async def drop_slot(database: Database) -> None:
-    """Drop the slot, though the relay takes it again as soon as it can."""
-    async with asyncio.timeout(10):
-        while True:
-            await terminate(database)
-            try:
-                await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot)
-                return
-            except psycopg.errors.ObjectInUse:
-                continue
-
-
-async def started(handle: RelayHandle, reconnects: int) -> None:
-    async def again() -> bool:
-        return handle.relay.state.reconnects >= reconnects and handle.relay.state.connected
-
-    await until(again)
-
-
-async def recreated(handle: RelayHandle) -> bool:
-    """The relay has found that its slot was lost, and streams from a new one."""
-    return handle.relay.state.slot_recreated == 1 and handle.relay.state.connected
+from .client import (
+    STREAM,
+    Puller,
+    behind,
+    enqueue,
+    execute,
+    names,
+    options,
+    relay,
+    slot,
+    started,
+    terminate,
+    until,
+    wal_position,
+)
 
 
 async def test_an_idle_slot_moves(database: Database) -> None:
@@ -125,7 +82,8 @@ async def answers(puller: Puller) -> bool:
         return False
 
 
-async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> None:
+async def test_a_killed_relay(database: Database) -> None:
+    """A killed relay goes on where its slot is, and loses nothing."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     seen: set[str] = set()
@@ -152,10 +110,11 @@ async def test_a_killed_relay_resumes_and_loses_nothing(database: Database) -> N
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     again = await execute(database, "SELECT count(*) FROM custom_task_queue WHERE published_at > enqueued_at")
-    assert again == [(0,)], "it did not go on where the slot was, but had rows inserted anew"
+    assert again == [(0,)], "it did not go on where the slot was, but republished rows"
 
 
-async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) -> None:
+async def test_a_full_store(database: Database) -> None:
+    """A full store stops the reading of the WAL, and loses nothing."""
     async with relay(database, max_messages=500, status_interval=0.05) as (handle, puller):
         expected = await enqueue(database, 1, 20_000, size=200)
 
@@ -175,13 +134,11 @@ async def test_a_full_store_stops_the_wal_and_loses_nothing(database: Database) 
         assert (await puller.health())["state"] == "streaming"
 
 
-async def test_a_full_store_outlives_the_walsenders_patience(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("delegator.relay.follower.SESSION", b"SET wal_sender_timeout = '1s'")
-    whole = await publish_every_column(database)
-    async with relay(database, publication=whole, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
-        expected = await enqueue(database, 1, 3000, size=10_000)
+async def test_a_full_store_and_wal_sender_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that reads nothing for long is not taken for dead by the server."""
+    monkeypatch.setattr("delegator.postgres.replication.SESSION", b"SET wal_sender_timeout = '1s'")
+    async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
+        expected = await enqueue(database, 1, 15_000, suffix="x" * 2_000)
         await asyncio.sleep(3)
         assert handle.relay.state.stalled
         assert handle.relay.streams[STREAM].size < 2_100_000
@@ -189,9 +146,8 @@ async def test_a_full_store_outlives_the_walsenders_patience(
         assert handle.relay.state.reconnects == 0
 
 
-async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_terminated_walsender(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A walsender that was terminated is replaced, and no message comes twice."""
     caplog.set_level(logging.INFO)
     async with relay(database) as (handle, puller):
         expected = await enqueue(database, 1, 10)
@@ -213,23 +169,24 @@ async def test_a_terminated_backend_is_replaced_and_nothing_comes_twice(
 
 
 @pytest.mark.parametrize(("mode", "limit"), [("fast", 50_000), ("immediate", 50_000), ("fast", 5)])
-async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, mode: Any, limit: int) -> None:
+async def test_a_restarted_postgresql(server_directory: Any, mode: Any, limit: int) -> None:
+    """A server that shuts down is not held up, and is followed again when it is back."""
     server = Postgres(
         server_directory.path / f"relay-{mode}-{limit}", server_directory.log(f"relay-{mode}-{limit}"),
         durable=False, preferred_port=None,
     )  # fmt: skip
+    server.stop_grace_s = 60.0
     await server.start()
     try:
         database = await Databases(server).create()
-        whole = await publish_every_column(database)
-        async with relay(database, publication=whole, max_messages=limit, low_water=0.4) as (handle, puller):
-            await enqueue(database, 1, 5, size=1_000_000)
+        async with relay(database, max_messages=limit, low_water=0.4) as (handle, puller):
+            await enqueue(database, 1, 5)
             held = await puller.receive()
             while len(held) < 5:
                 held += await puller.receive()
-            began = time.monotonic()
+            child = server.child
             await server.stop_by(mode)
-            assert time.monotonic() - began < 6
+            assert child is not None and child.returncode != -signal.SIGKILL, "the relay kept it from stopping"
             assert (await puller.post("ack", {"ack_ids": [held[0]["ack_id"]]}))[0] == 200
 
             async def noticed() -> bool:
@@ -250,140 +207,6 @@ async def test_a_restarted_postgresql_is_followed_again(server_directory: Any, m
         server.release()
 
 
-async def test_a_slot_held_by_another_process_is_waited_for(database: Database) -> None:
-    async with relay(database) as (_, first):
-        starting = asyncio.create_task(asyncio.wait_for(_second(database), 20))
-        await asyncio.sleep(0.6)
-        assert not starting.done()
-        assert await first.health()
-    assert "held by another process" in await starting
-
-
-async def _second(database: Database) -> str:
-    async with running_relay(options(database), wait=False) as handle:
-        problem = None
-        while not handle.relay.state.connected:
-            problem = handle.relay.state.problem or problem
-            await asyncio.sleep(0.02)
-        return str(problem)
-
-
-async def test_a_dropped_slot_is_made_anew_and_the_gap_re_emitted(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with relay(database, republish_batch=300) as (handle, puller):
-        await enqueue(database, 1, 1000)
-        await puller.ack(await puller.receive(100))
-        known = f"SELECT job_id, fencing_token, enqueued_at FROM {STREAM}"
-        before = {job: (fence, enqueued) for job, fence, enqueued in await execute(database, known)}
-        await execute(
-            database,
-            f"UPDATE {STREAM} SET lease_id = CASE job_id WHEN 'j1' THEN 7 END, "
-            "outcome = CASE job_id WHEN 'j2' THEN 'completed' END, retry_at = CASE job_id WHEN 'j3' THEN now() END "
-            "WHERE job_id IN ('j1', 'j2', 'j3')",
-        )
-        await drop_slot(database)
-        await until(lambda: recreated(handle))
-        await enqueue(database, 1001, 1010)
-
-        async def done() -> bool:
-            return await puller.metric("delegator_relay_republished_total") == 997
-
-        await until(done)
-        arrived = await puller.drain()
-        assert set(arrived) >= {f"j{number}" for number in range(4, 1011)}
-        after = {job: (fence, enqueued) for job, fence, enqueued in await execute(database, known)}
-        assert len(after) == 1010
-        assert {job for job in before if after[job][0] == before[job][0]} == {"j1", "j2", "j3"}
-        assert all(after[job][0] >= fence and after[job][1] == enqueued for job, (fence, enqueued) in before.items())
-        assert await puller.metric("delegator_relay_slot_recreated_total") == 1
-        position = await wal_position(database)
-        await until(lambda: behind(database, position))
-    assert any(r.message == "relay_slot_new" and r.levelno == logging.WARNING for r in caplog.records)
-
-
-async def test_an_invalidated_slot_is_made_anew(server_directory: Any) -> None:
-    server = Postgres(
-        server_directory.path / "relay-lost", server_directory.log("relay-lost"), durable=False, preferred_port=None
-    )
-    await server.start()
-    try:
-        database = await Databases(server).create()
-        for setting in ("max_slot_wal_keep_size = '1MB'", "max_wal_size = '32MB'", "min_wal_size = '32MB'"):
-            await execute(database, f"ALTER SYSTEM SET {setting}")
-        await execute(database, "SELECT pg_reload_conf()")
-        async with relay(database) as (_, puller):
-            await puller.drain(500)
-        await enqueue(database, 1, 50)
-        for _ in range(5):
-            await execute(database, "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
-            await execute(database, "DROP TABLE filler")
-            await execute(database, "SELECT pg_switch_wal()")
-            await execute(database, "CHECKPOINT")
-        state = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
-        assert await execute(database, state, database.settings.slot) == [("lost",)]
-        async with relay(database) as (handle, puller):
-            assert sorted(await puller.drain()) == sorted(f"j{number}" for number in range(1, 51))
-            assert handle.relay.state.slot_recreated == 1
-    finally:
-        await server.stop()
-        server.release()
-
-
-async def move_slot(database: Database) -> None:
-    await execute(
-        database,
-        "SELECT pg_replication_slot_advance(%s, pg_current_wal_insert_lsn()) FROM ("
-        "SELECT pg_logical_emit_message(false, 'x', 'y', true) FROM pg_sleep(0)) moved",
-        database.settings.slot,
-    )
-
-
-async def test_a_slot_moved_by_someone_else_counts_as_lost(database: Database) -> None:
-    async with relay(database) as (handle, puller):
-        await enqueue(database, 1, 3)
-        assert await puller.drain() == ["j1", "j2", "j3"]
-        async with asyncio.timeout(10):
-            while True:
-                await terminate(database)
-                try:
-                    await move_slot(database)
-                    break
-                except psycopg.errors.ObjectInUse:
-                    continue
-        await until(lambda: recreated(handle))
-        assert set(await puller.drain()) == {"j1", "j2", "j3"}
-
-
-async def test_a_slot_moved_while_it_is_being_taken_counts_as_lost(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = CopyStream.start
-    moves = 0
-
-    async def move_and_start(stream: CopyStream) -> None:
-        nonlocal moves
-        moves += 1
-        if moves == 1:
-            await move_slot(database)
-        await start(stream)
-
-    async with relay(database) as (handle, puller):
-        await enqueue(database, 1, 3)
-        assert await puller.drain() == ["j1", "j2", "j3"]
-        monkeypatch.setattr(CopyStream, "start", move_and_start)
-        await terminate(database)
-        await until(lambda: recreated(handle))
-        assert set(await puller.drain()) == {"j1", "j2", "j3"}
-
-
-async def test_a_first_start_takes_what_the_table_holds(database: Database) -> None:
-    expected = await enqueue(database, 1, 30)
-    async with relay(database) as (handle, puller):
-        assert sorted(await puller.drain()) == sorted(expected)
-        assert handle.relay.state.slot_recreated == 0
-
-
 async def test_a_silent_server_is_left(database: Database) -> None:
     async with relay(database, silence_timeout=1.0) as (handle, puller):
         (_, pid) = await slot(database)
@@ -393,9 +216,7 @@ async def test_a_silent_server_is_left(database: Database) -> None:
             async def noticed() -> bool:
                 return not handle.relay.state.connected
 
-            began = time.monotonic()
             await until(noticed)
-            assert time.monotonic() - began < 4
         finally:
             os.kill(pid, signal.SIGCONT)
         await started(handle, 1)
@@ -414,21 +235,5 @@ async def test_before_the_store_is_up_receive_is_500(database: Database) -> None
         assert status == 500 and set(body) == {"summary"}
         health = await puller.health()
         assert (health["ok"], health["state"]) == (False, "starting")
-
-
-async def test_a_role_that_may_not_write_streams_and_leaves_the_gap_to_the_sweeper(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    role = f"stream_{database.name}"
-    await execute(database, f"CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'x' IN ROLE delegator_stream")
-    try:
-        await enqueue(database, 1, 3)
-        scheme, _, rest = database.url.partition("://")
-        url = f"{scheme}://{role}:x@{rest.partition('@')[2]}"
-        async with relay(database, database_url=url) as (handle, puller):
-            await enqueue(database, 4, 5)
-            assert await puller.drain() == ["j4", "j5"]
-            assert handle.relay.state.reconnects == 0
-        assert "relay_may_not_republish" in caplog.text
-    finally:
-        await execute(database, f"DROP ROLE {role}")
+        async with session.get(f"{handle.url}/readyz") as response:
+            assert (response.status, (await response.json())["missing"]) == (503, ["postgresql"])

@@ -42,7 +42,7 @@ async def test_an_idle_batcher_writes_at_once():
 
 async def test_who_submits_when_he_has_his_result_is_served():
     writer = Writer()
-    async with Batcher(writer, max_items=10) as batcher, asyncio.timeout(5):
+    async with Batcher(writer, max_items=10) as batcher, asyncio.timeout(60):
         assert [await batcher.submit([number]) for number in range(3)] == [[0], [2], [4]]
 
 
@@ -126,7 +126,7 @@ async def test_leaving_does_not_wait_for_what_nobody_awaits():
     """A database that stays away must not keep a worker from stopping."""
     writer = Writer()
     writer.gate.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with Batcher(writer, max_items=10) as batcher:
             task = asyncio.create_task(batcher.submit([1]))
             await let_run()
@@ -149,10 +149,10 @@ async def test_what_gathers_goes_together_and_waits_no_longer_than_it_is_told():
 
 async def test_enough_items_gather_no_longer():
     writer = Writer()
-    async with Batcher(writer, max_items=10, gather=lambda: 60.0, enough=3) as batcher:
+    async with Batcher(writer, max_items=10, gather=lambda: 600.0, enough=3) as batcher:
         few = asyncio.create_task(batcher.submit([1]))
         await let_run()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await batcher.submit([2, 3]) == [4, 6]
             assert await few == [2]
             assert await batcher.submit([4, 5, 6]) == [8, 10, 12]

@@ -11,8 +11,8 @@ import pytest
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
-from delegator import JobOptions, contract, delegated
-from delegator.contracts import collect_handlers, collect_types, delegated_type
+from delegator import contract, delegated
+from delegator.contracts import JobOptions, collect_handlers, collect_types, delegated_type
 from delegator.errors import ConfigurationError
 from tests.unit.delegator import declared
 
@@ -96,8 +96,20 @@ def test_an_undeclared_function_is_named():
     [
         ({"queue": "No Queue"}, "is not a queue name"),
         ({"start_to_close_timeout": timedelta(0)}, "start_to_close_timeout must be positive"),
-        ({"heartbeat_timeout": timedelta(seconds=-1)}, "heartbeat_timeout must be positive"),
-        ({"inline_wait": timedelta(seconds=-1)}, "inline_wait must be positive"),
+        ({"heartbeat_timeout": timedelta(seconds=-1)}, "heartbeat_timeout must not be negative"),
+        ({"inline_wait": timedelta(seconds=-1)}, "inline_wait must not be negative"),
+        (
+            {"start_to_close_timeout": 3},
+            r"start_to_close_timeout must be a datetime.timedelta, not int: write timedelta",
+        ),
+        ({"schedule_to_start_timeout": timedelta(0)}, "schedule_to_start_timeout must be positive"),
+        ({"retry_policy": 3}, "retry_policy must be a temporalio.common.RetryPolicy, not int"),
+        ({"retry_policy": RetryPolicy(maximum_attempts=1.5)}, "maximum_attempts must be an integer, not float"),
+        ({"retry_policy": RetryPolicy(maximum_interval=3)}, "maximum_interval must be a datetime.timedelta"),
+        ({"retry_policy": RetryPolicy(non_retryable_error_types="E")}, "non_retryable_error_types must be a list"),
+        ({"max_concurrent": True}, "max_concurrent must be an integer, not bool"),
+        ({"max_per_second": "2"}, "max_per_second must be a number, not str"),
+        ({"queue": 3}, "is not a queue name"),
         ({"max_concurrent": 0}, "max_concurrent must be at least 1"),
         ({"max_per_second": 0}, "max_per_second must be positive"),
         ({"retry_policy": RetryPolicy(backoff_coefficient=0.5)}, "backoff_coefficient must be at least 1"),

@@ -76,7 +76,7 @@ class Temporal:
 async def deliver(temporal: Temporal, outcomes: list[tuple[str, Outcome]]) -> Delivery:
     sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await sender.deliver(KEY, outcomes)
     finally:
         await sender.close()
@@ -142,11 +142,11 @@ async def test_what_fills_a_signal_waits_for_no_more():
     for entries in ([Entry("a", outcome(), parcel)] * 2_000, [Entry("a", outcome(bytes(1_000_000)), parcel)]):
         mailbox = Mailbox("r1")
         mailbox.add([Entry("first", outcome(), parcel)])
-        gathering = asyncio.create_task(mailbox.gather(60))
+        gathering = asyncio.create_task(mailbox.gather(600))
         await asyncio.sleep(0)
         assert not gathering.done()
         mailbox.add(entries)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gathering
 
 

@@ -14,7 +14,7 @@ def _python(code: str, log: Path) -> Command:
 
 
 async def _logged(child: Child, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while text not in child.tail():
             await asyncio.sleep(0.01)
 
@@ -29,31 +29,31 @@ async def test_the_tail_is_of_this_run_only(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(600)"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "up")
     assert await child.stop(signal.SIGTERM, grace=0.1) == -signal.SIGKILL
 
 
 async def test_grandchildren_go_with_their_group(tmp_path: Path) -> None:
-    code = "import subprocess; p = subprocess.Popen(['sleep', '60']); print('pid', p.pid, flush=True); p.wait()"
+    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); print('pid', p.pid, flush=True); p.wait()"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "pid")
     grandchild = int(child.tail().split()[1])
     await child.stop(signal.SIGTERM, grace=5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while _runs(grandchild):
             await asyncio.sleep(0.01)
 
 
 async def test_a_cancelled_stop_leaves_nothing(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)"
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(600)"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "up")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await child.stop(signal.SIGTERM, grace=30)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await child.wait() == -signal.SIGKILL
 
 

@@ -22,7 +22,7 @@ class Source:
 
 
 async def _settled(source: Source, requests: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(source.requests) < requests:
             await asyncio.sleep(0.001)
 

@@ -161,5 +161,5 @@ async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
     def spoil(job: Job) -> None:
         job.input = b"\xff\xff"
 
-    assert (await _run(legacy, 7, change=rename)).dead == "unknown_type"
-    assert (await _run(legacy, 7, change=spoil)).dead == "undecodable"
+    assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
+    assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"

@@ -20,6 +20,12 @@ MODULES = {
     "syntax": "def f(:\n",
     "boom": "raise ValueError('two\\nlines')\n",
     "leaves": "raise SystemExit(0)\n",
+    "methods": DELEGATED + "class Mail:\n    @delegated\n    async def send(self, x: int) -> int: return x\n",
+    "old": "from temporalio import activity\n@activity.defn\nasync def g(x: int) -> int: return x\n",
+    "old_class": "from temporalio import activity\nclass Old:\n    @activity.defn\n    def g(self): ...\n",
+    "unresolved": "from __future__ import annotations\n"
+    + DELEGATED
+    + "@delegated\nasync def f(x: Missing) -> int: ...\n",
     "twice": DELEGATED + "@delegated(name='f')\nasync def g(x: int) -> int: return x\n",
 }
 
@@ -39,13 +45,14 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ("", ["--import yourpkg.tasks"]),
         ("--import nosuch.tasks", ["--import nosuch.tasks", "no module named 'nosuch'"]),
         ("--import tasks.py", ["--import tasks.py", "yourpkg.tasks"]),
         ("--import ./tasks.py", ["--import ./tasks.py", "yourpkg.tasks"]),
@@ -55,6 +62,12 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         ("--import leaves", ["--import leaves", "SystemExit"]),
         ("--import empty", ["--import empty", "@delegated"]),
         ("--import contracts", ["--import contracts", "@delegated"]),
+        ("--import methods", ["--import methods", "make an object of the class that declares send"]),
+        ("--import old", ["--import old", "give it by --activities, or decorate them with @delegated"]),
+        ("--activities empty", ["--activities empty", "has no activity"]),
+        ("--activities old_class", ["--activities old_class", "no object of them"]),
+        ("--activities nosuch", ["--activities nosuch", "no module named 'nosuch'"]),
+        ("--import unresolved", ["--import unresolved", "name 'Missing' is not defined"]),
         ("--import tasks --import twice", ["two handlers", "'f'"]),
         ("--import video", ["--queue default", "only for: video"]),
         ("--import tasks --queue video", ["--queue video", "DELEGATOR_QUEUES", "delegator migrate"]),
@@ -73,7 +86,7 @@ def test_a_mistake_is_one_line(here: Path, arguments: str, said: list[str]):
         assert part in line
 
 
-@pytest.mark.parametrize("arguments", ["", "--import tasks --concurrency many", "--import tasks --claim sometimes"])
+@pytest.mark.parametrize("arguments", ["--import tasks --concurrency many", "--import tasks --claim sometimes"])
 def test_a_wrong_option_is_told_without_a_traceback(here: Path, arguments: str):
     ended = worker(here, *arguments.split())
     assert ended.returncode == 2
@@ -102,26 +115,26 @@ def test_the_module_command_is_the_same(here: Path):
         cwd=here,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert ended.returncode == 2
     assert "--import empty" in ended.stderr
 
 
 STAND_IN = """
-import asyncio, sys, types
+import asyncio, sys
 import delegator.errors as errors
+import http_workers.worker
 from http_workers.cli import main
 
 async def fail(error): raise error
 
-async def run_worker(options, settings, handlers):
-    assert options.claim == "none" and options.grace.total_seconds() == 1.5 and set(handlers) == {{"f"}}
+async def serve(options, settings, declared, surroundings, stop, started):
+    assert options.claim == "none" and options.grace.total_seconds() == 1.5 and set(declared.handlers) == {{"f"}}
     async with asyncio.TaskGroup() as group:
         group.create_task(fail({error}))
 
-pool = sys.modules["http_workers.pool"] = types.ModuleType("http_workers.pool")
-pool.run_worker = run_worker
+http_workers.worker.serve = serve
 sys.argv[1:] = ["--import", "tasks", "--claim", "none", "--grace", "1.5"]
 main()
 """
@@ -129,7 +142,7 @@ main()
 
 def run_with_pool_that_raises(here: Path, error: str) -> subprocess.CompletedProcess[str]:
     program = STAND_IN.format(error=error)
-    return subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=30)
+    return subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def running(run: str, *, blocked: bool = False, result_ttl: bool = False) -> Ite
 def test_the_first_signal_asks(run: str, number: signal.Signals):
     with running(run) as process:
         process.send_signal(number)
-        assert process.communicate(timeout=10) == ("stopping\nstopped\n", "")
+        assert process.communicate(timeout=60) == ("stopping\nstopped\n", "")
         assert process.returncode == 0
 
 

@@ -1,8 +1,8 @@
-"""Results of runs that never were."""
+"""Made-up results."""
 
 from __future__ import annotations
 
-from loadtest.measure import HistoryEvents, Latency, RunResult
+from loadtest.results.run_result import HistoryEvents, Latency, RunResult
 
 
 def result(arm: str = "classic", *, speed: float = 10.0, p50: float = 100.0, failed: int = 0) -> RunResult:

@@ -14,12 +14,12 @@ import pytest
 import typer
 from rich.console import Console
 
-from loadtest.bench import command
-from loadtest.bench.command import read_results
 from loadtest.bench.experiments import EXPERIMENTS, Experiment
-from loadtest.bench.lines import LINES, Figure, Line, Results, Verdict
-from loadtest.bench.table import bench_table, number
+from loadtest.bench.figures import LINES, Figure, Line, Results, Verdict
 from loadtest.cli import build_app
+from loadtest.commands import bench_idle
+from loadtest.commands.bench_idle import read_results
+from loadtest.terminal.verdict_table import bench_table, number
 
 
 def _line(measure: str) -> Line:
@@ -28,7 +28,7 @@ def _line(measure: str) -> Line:
 
 
 class _Asked(dict[str, Any]):
-    """Notes which experiments are asked for."""
+    """Records which experiments are read."""
 
     def __missing__(self, name: str) -> Any:
         assert name in EXPERIMENTS, f"no experiment {name}"
@@ -36,7 +36,7 @@ class _Asked(dict[str, Any]):
 
 
 def _runs(path: Sequence[str], **arms: Sequence[float | None]) -> Any:
-    """Return an experiment's numbers: of each arm, one for each round."""
+    """Return the numbers of an experiment: for each arm one number a round."""
 
     def run(arm: str, value: Any) -> dict[str, Any]:
         for key in reversed(path):
@@ -72,14 +72,16 @@ def test_less_is_better_for_costs(percent: float, verdict: Verdict) -> None:
     )
 
 
-def test_a_large_backlog_is_compared_with_small_ones_before_and_after_it() -> None:
+def test_drain_rate() -> None:
+    """A large backlog is compared with small ones that ran before it and after it."""
     rates = {"backlog-before": 30_000.0, "backlog": 18_000.0, "backlog-after": 10_000.0}
     results = {name: _runs(["jobs_per_s"], delegator=[rate]) for name, rate in rates.items()}
     line = _line("backlog of 1,000,000: drain rate / that of 10,000")
     assert line.judge(results) == (Figure(0.9, 0.9, 0.9), Verdict.STRETCH)
 
 
-def test_what_is_divided_is_divided_round_by_round() -> None:
+def test_ratios_of_rounds() -> None:
+    """Numbers are divided round by round; the figure is the median."""
     path = ["costs", "persistence_operations"]
     runs = _runs(path, classic=[1_000, 1_000, 4_000], floor=[1, 1, 1], delegated=[30, 90, 40])
     line = _line("Temporal persistence operations, delegated / classic: fanout 10 x 200")
@@ -87,7 +89,8 @@ def test_what_is_divided_is_divided_round_by_round() -> None:
     assert line.judge({"fanout": {"runs": []}}) == (None, Verdict.NOT_RUN)
 
 
-def test_the_worst_of_several_is_the_one_whose_median_is() -> None:
+def test_worst_of_several() -> None:
+    """The worst of several ratios is the one with the lowest median."""
     results = {
         name: _runs(["workflows_per_s"], delegated=[50.0] * 3, **{"drop-in": rates})
         for name, rates in (("single", [20.0, 49.0, 50.0]), ("sequence", [40.0, 45.0, 50.0]))
@@ -100,7 +103,8 @@ def test_the_worst_of_several_is_the_one_whose_median_is() -> None:
     assert line.judge(results) == (Figure(0.9, 0.8, 1.0), Verdict.REACHED)
 
 
-def test_numbers_of_an_experiment_with_failed_work_do_not_count(tmp_path: Path) -> None:
+def test_failed_work(tmp_path: Path) -> None:
+    """Numbers of an experiment with failed work do not count."""
     good = {"arms": {"a": {"failed": 0}}, "spread": {"a": {"failed": [0, 0]}}, "runs": [{"failed": 0}]}
     bad = good | {"runs": [{"failed": 0}, {"failed": 2}]}
     for name, numbers in (("single", good), ("one", bad), ("peers", {"bulk": bad})):
@@ -109,29 +113,29 @@ def test_numbers_of_an_experiment_with_failed_work_do_not_count(tmp_path: Path) 
     assert read_results(tmp_path) == ({"single": good}, ["one", "peers"])
 
 
-def test_an_experiment_without_numbers_is_a_failure_and_old_ones_do_not_stand_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An experiment without numbers is a failure, even if an older run left some."""
     broken = Experiment("single", "compare --scenario nonsense")
     lacking = Experiment("one", "compare --scenario nonsense", lambda: "a thing")
-    # This one finds its file writable, and makes it, before it finds its servers missing.
+    # This one creates its file before it finds that its servers do not answer.
     begun = Experiment("fanout", "run --arm delegated --scenario fanout")
-    monkeypatch.setattr(command, "EXPERIMENTS", {"single": broken, "one": lacking, "fanout": begun})
+    monkeypatch.setattr(bench_idle, "EXPERIMENTS", {"single": broken, "one": lacking, "fanout": begun})
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     monkeypatch.delenv("DELEGATOR_DATABASE_URL", raising=False)
     for name in ("single", "one", "fanout"):
         (tmp_path / f"{name}.json").write_text("{}", encoding="utf-8")
     with pytest.raises(typer.Exit) as end:
-        command.bench(out=tmp_path, only="single,one,fanout", rounds=1)
+        bench_idle.bench(out=tmp_path, only="single,one,fanout", rounds=1)
     assert end.value.exit_code == 1
     shown = capsys.readouterr().out
     assert "single: gave no numbers (exit code 2)" in shown
     assert "fanout: gave no numbers (exit code 2)" in shown
-    assert "one: left out; it needs: a thing" in shown
+    assert "one: left out, because it needs: a thing" in shown
     assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == [("fanout.json", "")]
 
 
-async def test_an_experiment_that_is_interrupted_may_clean_up(tmp_path: Path) -> None:
+async def test_interrupted_experiment(tmp_path: Path) -> None:
+    """An interrupted experiment gets the time to clean up."""
     program = (
         "import pathlib, signal, sys, time\n"
         "def clean(*_):\n"
@@ -142,7 +146,7 @@ async def test_an_experiment_that_is_interrupted_may_clean_up(tmp_path: Path) ->
         "pathlib.Path(sys.argv[1], 'ready').touch()\n"
         "time.sleep(30)\n"
     )
-    child = asyncio.create_task(command.run_child([sys.executable, "-c", program, str(tmp_path)]))
+    child = asyncio.create_task(bench_idle.run_child([sys.executable, "-c", program, str(tmp_path)]))
     while not (tmp_path / "ready").exists():
         await asyncio.sleep(0.01)
     child.cancel()
@@ -164,7 +168,8 @@ def test_the_table_says_so() -> None:
     assert sum("not run" in line for line in lines) == len(LINES) - 1
 
 
-def test_the_table_says_how_far_the_rounds_lie_apart() -> None:
+def test_table_shows_rounds() -> None:
+    """The table shows the lowest and the highest round."""
     shown = io.StringIO()
     runs = _runs(["jobs_per_s"], delegated=[9_000.0, 16_000.0, 12_000.0])
     Console(file=shown, width=160).print(bench_table(LINES, {"ten-thousand": runs}))
@@ -173,7 +178,8 @@ def test_the_table_says_how_far_the_rounds_lie_apart() -> None:
     assert "9,000..16,000" in line
 
 
-def test_every_experiment_is_a_command_of_the_load_test(capsys: pytest.CaptureFixture[str]) -> None:
+def test_experiments_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every experiment is a command that the load test has."""
     for experiment in EXPERIMENTS.values():
         command, *options = experiment.arguments(3)
         build_app()([command, "--help"], standalone_mode=False)
@@ -181,7 +187,8 @@ def test_every_experiment_is_a_command_of_the_load_test(capsys: pytest.CaptureFi
         assert all(option.removeprefix("--no-") in known for option in options if option.startswith("--"))
 
 
-def test_the_readme_has_every_line_with_its_bounds() -> None:
+def test_readme() -> None:
+    """The README has every line with its bounds."""
     text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines() if row.startswith("| ")]
     said = {row[0]: row[-3:-1] for row in rows}

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delegator.errors import ConfigurationError
-from loadtest.bulk.ledger import DIRECTORY_VARIABLE, Executions, count, process_writer, record
-from loadtest.bulk.load import BulkLoad, Mode, number_of
-from loadtest.bulk.results import BulkComparison, BulkResult, median_result
-from loadtest.bulk.runner import Window, judge
-from loadtest.costs.model import Costs
+from loadtest.queues.executions import DIRECTORY_VARIABLE, Executions, count, process_writer, record
+from loadtest.queues.load import BulkLoad, Mode, number_of
+from loadtest.queues.queue_run import Window, judge
+from loadtest.results.costs import Costs
+from loadtest.results.queue_result import BulkComparison, BulkResult, median_result
 
 COSTS = Costs(None, {}, None, None, None, {})
 GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None}
@@ -30,7 +30,8 @@ def own_file() -> Iterator[None]:
 
 
 @given(begin=st.integers(0, 2**31), more=st.integers(0, 20), size=st.integers(8, 2_000))
-def test_payloads_carry_their_number_in_the_size_asked_for(begin: int, more: int, size: int) -> None:
+def test_payloads(begin: int, more: int, size: int) -> None:
+    """A payload begins with the number of its job and has the requested size."""
     payloads = BulkLoad(mode=Mode.BULK, jobs=1, payload_bytes=size).payloads(begin, begin + more)
     assert [number_of(payload) for payload in payloads] == list(range(begin, begin + more))
     assert {len(payload) for payload in payloads} <= {size}
@@ -45,8 +46,8 @@ def test_payloads_carry_their_number_in_the_size_asked_for(begin: int, more: int
         ({"rate": 10.0, "jobs": 5}, "--jobs and --rate"),
         ({"rate": 10.0, "backlog": True}, "--backlog and --rate"),
         ({"rate": -1.0}, "--rate -1"),
-        ({"rate": 0.01, "duration": 10.0}, "make a job"),
-        ({"duration": 10.0}, "--duration is for how long --rate goes on"),
+        ({"rate": 0.01, "duration": 10.0}, "make at least one job"),
+        ({"duration": 10.0}, "--duration is the time of --rate"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(changed: dict[str, Any], words: str) -> None:
@@ -60,9 +61,10 @@ def test_a_rate_decides_how_many_jobs() -> None:
     assert BulkLoad.of(**GIVEN | {"rate": 2.5}).jobs == 75
 
 
-def test_a_forked_process_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_fork(tmp_path: Path) -> None:
+    """A forked process writes to a file of its own."""
     program = (
-        "import os; from loadtest.bulk.ledger import record\n"
+        "import os; from loadtest.queues.executions import record\n"
         "record(b'00000001')\n"
         "child = not os.fork() or os.wait() and 0\n"
         "record(b'00000003' if child else b'00000002')"
@@ -74,7 +76,8 @@ def test_a_forked_process_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_nothing_is_written_without_a_load_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_load_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that the load test did not start writes nothing."""
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     record(b"00000001")
@@ -95,16 +98,15 @@ def _judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], *, 
 def test_jobs_count_that_ran_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = _judged(tmp_path, monkeypatch, [0, 1, 2, 3, 4])
     assert (result.completed, result.failed, result.jobs_per_s, result.enqueued_per_s) == (4, 0, 1.0, 2.0)
-    # All started a second after the first was due; the others were due half a second apart.
+    # All start one second after the first was due; each is due half a second after the one before.
     assert result.job_start_ms is not None
     assert result.job_start_ms.max == pytest.approx(1000, abs=20)
     assert result.job_start_ms.p50 == pytest.approx(0, abs=20)
 
 
 @pytest.mark.parametrize(("ran", "left"), [([0, 1, 2], 0), ([0, 1, 2, 2, 3], 0), ([0, 1, 2, 3], 1)])
-def test_a_lost_a_repeated_or_a_left_job_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], left: int
-) -> None:
+def test_failed_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[int], left: int) -> None:
+    """A job that is lost, runs twice or leaves its row has failed."""
     result = _judged(tmp_path, monkeypatch, ran, left=left)
     assert (result.completed, result.failed) == (3, 1)
 

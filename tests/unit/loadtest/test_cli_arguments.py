@@ -36,13 +36,14 @@ from loadtest import cli
         ("run --arm drop-in-worker --scenario backlog --jobs 2001", "2000 pending activities"),
         ("compare --arms delegated,floor --scenario backlog", "the arm floor has no jobs"),
         ("run --arm classic --scenario single --temporal mysql", "--temporal"),
-        ("bulk --duration 5", "--duration is for how long --rate goes on"),
+        ("bulk --duration 5", "--duration is the time of --rate"),
         ("bulk --rate 5 --bare", "--bare and --rate"),
-        ("peers --scenarios bulk --rate 5", "--rate and --duration are those of steady"),
-        ("peers --scenarios steady --jobs 5", "--jobs: steady has --rate times --duration of them"),
+        ("peers --scenarios bulk --rate 5", "--rate and --duration belong to steady"),
+        ("peers --scenarios steady --jobs 5", "--jobs: steady has --rate times --duration jobs"),
     ],
 )
-def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, arguments: str, words: str) -> None:
+def test_bad_arguments(monkeypatch, capsys, arguments: str, words: str) -> None:
+    """Bad arguments end the command with one line and exit code 2."""
     monkeypatch.setattr("sys.argv", ["loadtest", *arguments.split()])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -63,7 +64,9 @@ def test_bad_arguments_are_one_line_and_exit_code_2(monkeypatch, capsys, argumen
         (psycopg.OperationalError("the connection is lost\nmore"), "PostgreSQL answered with an error: the connection"),
     ],
 )
-def test_a_server_that_fails_in_between_is_one_line(monkeypatch, capsys, error: Exception, words: str) -> None:
+def test_server_error(monkeypatch, capsys, error: Exception, words: str) -> None:
+    """A server that fails during a run ends the command with one line and exit code 1."""
+
     def build_app() -> Any:
         def app(**_: object) -> None:
             raise error
@@ -79,7 +82,8 @@ def test_a_server_that_fails_in_between_is_one_line(monkeypatch, capsys, error: 
     assert output.count("\n") == 1
 
 
-def test_a_deployment_brings_its_own_temporal(monkeypatch, capsys) -> None:
+def test_temporal_of_a_deployment(monkeypatch, capsys) -> None:
+    """--temporal does not fit servers that the environment names."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
     arguments = ["run", "--arm", "classic", "--scenario", "single", "--temporal", "postgres"]
     monkeypatch.setattr("sys.argv", ["loadtest", *arguments])

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.comparison import Comparison, Ratio, median_run, spread
-from loadtest.costs.model import Costs, ProcessCost
-from loadtest.measure import Latency, RunResult
+from loadtest.results.comparison import Comparison, Ratio, median_run, spread
+from loadtest.results.costs import Costs, ProcessCost
+from loadtest.results.run_result import Latency, RunResult
 from tests.unit.loadtest.results import result
 
 RATIO_KEYS = {"workflows_per_s", "jobs_per_s", "latency_p50", "latency_p99"}
@@ -16,7 +16,8 @@ def divided(above: RunResult, below: RunResult) -> Ratio:
     return Comparison("single", 1, {"below": [below], "above": [above]}).ratio("above", "below")
 
 
-def test_medians_of_rounds_but_the_worst_of_the_counts() -> None:
+def test_medians() -> None:
+    """Numbers are medians of the rounds; completed and failed work is from the worst one."""
     median = median_run([result(speed=10, p50=300), result(speed=30, p50=100, failed=2), result(speed=20, p50=200)])
     assert (median.workflows_per_s, median.jobs_per_s, median.duration_s) == (20, 80, 1)
     assert median.latency_ms is not None
@@ -24,14 +25,15 @@ def test_medians_of_rounds_but_the_worst_of_the_counts() -> None:
     assert (median.completed, median.failed) == (18, 2)
 
 
-def test_medians_of_runs_in_which_nothing_completed() -> None:
+def test_medians_of_nothing() -> None:
+    """Runs in which nothing completed have no latencies."""
     nothing = replace(result(failed=20), latency_ms=None, history_events=None)
     median = median_run([nothing, nothing])
     assert (median.latency_ms, median.history_events, median.failed) == (None, None, 20)
 
 
-def test_ratios_are_of_a_round_and_then_their_median() -> None:
-    """The machine halved its speed twice: the medians, 40 and 40, were not measured under the same conditions."""
+def test_ratios() -> None:
+    """The machine halved its speed twice: only ratios within a round are fair."""
     slow, fast = [result(speed=speed) for speed in (45, 40, 20)], [result(speed=speed) for speed in (90, 20, 40)]
     comparison = Comparison("single", 3, {"classic": fast, "delegated": slow})
     assert comparison.ratio("delegated", "classic").workflows_per_s == 0.5
@@ -39,7 +41,8 @@ def test_ratios_are_of_a_round_and_then_their_median() -> None:
     assert Comparison("single", 3, {"floor": floor, "delegated": slow}).ratio("delegated", "floor").jobs_per_s is None
 
 
-def test_unequal_numbers_of_runs_have_the_ratio_of_the_medians() -> None:
+def test_ratios_of_unequal_runs() -> None:
+    """Between arms with unequal numbers of runs a ratio is that of the medians."""
     runs = {"classic": [result(speed=40), result(speed=44)], "delegated": [result(speed=63)]}
     comparison = Comparison("single", 2, runs)
     assert not comparison.paired
@@ -76,7 +79,8 @@ def test_medians_of_what_not_every_round_has() -> None:
     assert (median.versions, median.costs) == ({"cores": 2}, costs)
 
 
-def test_spread_is_the_least_and_the_greatest() -> None:
+def test_spread() -> None:
+    """The spread is the lowest and the highest value."""
     costs = Costs(10, {}, None, 1, 0, {"relay": ProcessCost(1.5, 1_000)})
     more = replace(costs, persistence_operations=30)
     extremes = spread([replace(result(speed=10), costs=more), replace(result(speed=30, p50=50), costs=costs)])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.entries import EntryWriter, count_entries, entries_in
+from loadtest.workload.entries import EntryWriter, count_entries, entries_in
 
 ENTRY = struct.Struct("<Id")
 
@@ -26,7 +26,7 @@ def test_entries_are_read_as_written(tmp_path: Path, count: int) -> None:
 
 def test_entries_outlive_a_killed_process(tmp_path: Path) -> None:
     program = (
-        "import struct, sys, time; from loadtest.entries import EntryWriter; "
+        "import struct, sys, time; from loadtest.workload.entries import EntryWriter; "
         "EntryWriter(sys.argv[1], '', struct.Struct('<Id')).append(7, 2.5); print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:

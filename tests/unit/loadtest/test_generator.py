@@ -7,9 +7,9 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from delegator.errors import TemporalError
-from loadtest.generator import Outcome, bursts, busy_seconds, closed_loop, open_loop
-from loadtest.scenarios import Pattern
-from loadtest.work import Work
+from loadtest.runs.generator import Outcome, bursts, busy_seconds, closed_loop, open_loop
+from loadtest.workload.jobs import Work
+from loadtest.workload.scenarios import Pattern
 
 WORKS = [Work(number, 1, Pattern.IN_TURN) for number in range(20)]
 
@@ -57,7 +57,7 @@ async def test_a_server_that_can_not_is_an_error() -> None:
 
 
 class Time:
-    """A clock that stands still unless somebody sleeps or works."""
+    """A clock that moves only when a test sleeps or works."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -84,7 +84,8 @@ class Time:
         return task.result()
 
 
-async def test_an_open_loop_starts_at_its_rate_whatever_becomes_of_those_before() -> None:
+async def test_open_loop() -> None:
+    """An open loop starts workflows at its rate, whether earlier ones are done or not."""
     time, starts = Time(), []
 
     async def execute(work: Work) -> int:
@@ -99,12 +100,13 @@ async def test_an_open_loop_starts_at_its_rate_whatever_becomes_of_those_before(
     assert {(outcome.lag, outcome.seconds) for outcome in outcomes} == {(0, 7)}
 
 
-async def test_a_generator_that_falls_behind_has_its_lateness_in_the_latency() -> None:
+async def test_late_start() -> None:
+    """A late start is part of the latency."""
     time = Time()
 
     async def execute(work: Work) -> int:
         if work.workflow == 4:
-            time.now += 2  # this process does nothing else for two seconds
+            time.now += 2  # the process is busy for two seconds
         await time.sleep(0.5)
         return work.workflow
 
@@ -122,7 +124,9 @@ async def test_a_generator_that_falls_behind_has_its_lateness_in_the_latency() -
     assert all(outcome.seconds == pytest.approx(outcome.ended - outcome.intended) for outcome in outcomes)
 
 
-async def test_an_open_loop_ends_with_its_first_real_error() -> None:
+async def test_open_loop_error() -> None:
+    """An open loop ends with the first error that no workflow can survive."""
+
     async def execute(work: Work) -> int:
         raise TemporalError("no standalone activities here")
 
@@ -146,11 +150,13 @@ async def test_bursts_share_out_all_workflows(count: int, sizes: list[int]) -> N
     outcomes = await bursts(execute, WORKS, count=count, pause=0.001, progress=lambda: None)
     assert seen == sizes
     assert [outcome.work.workflow for outcome in outcomes] == list(range(20))
-    # A burst has one moment: who is started after the others is late.
+    # All of a burst have the same intended start: what starts after the first is late.
     assert [len(list(alike)) for _, alike in groupby(outcomes, lambda outcome: outcome.intended)] == sizes
 
 
-def test_busy_is_the_time_with_anything_in_flight() -> None:
+def test_busy_seconds() -> None:
+    """Only the time with a workflow in flight counts."""
+
     def outcome(begin: float, end: float) -> Outcome:
         return Outcome(WORKS[0], begin, begin, end, 0)
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from loadtest.arms import arm_named
-from loadtest.generator import Outcome
-from loadtest.judge import Observed, judge, sort_out
-from loadtest.ledger import Entries, Execution, InlineWait, job_key
-from loadtest.measure import RunResult, Second
-from loadtest.options import Shape
-from loadtest.plan import Plan
-from loadtest.scenarios import Pattern, scenario_named
-from loadtest.work import Work, expected
+from loadtest.results.run_result import RunResult, Second
+from loadtest.runs.generator import Outcome
+from loadtest.runs.judge import Observed, judge, sort_out
+from loadtest.runs.plan import Plan
+from loadtest.workload.jobs import Work, expected
+from loadtest.workload.ledger import Entries, Execution, InlineWait, job_key
+from loadtest.workload.options import Shape
+from loadtest.workload.scenarios import Pattern, scenario_named
 
 WALL = 1_000.0  # moments of outcomes are 1,000 s behind the wall clock
 
@@ -35,7 +35,7 @@ def entries(jobs: dict[tuple[int, int], tuple[float, float, float]], waits: tupl
     )
 
 
-# Two workflows of two jobs: enqueued, started, had.
+# Two workflows of two jobs: when a job was enqueued, when it started, when its result was there.
 JOBS = {
     (0, 0): (10.1, 10.3, 10.8),
     (0, 1): (10.1, 10.4, 10.8),
@@ -69,7 +69,8 @@ def test_a_closed_loop() -> None:
     assert result.history_events.avg == 7
 
 
-def test_jobs_beyond_the_sample_are_counted_all_the_same() -> None:
+def test_jobs_outside_the_sample() -> None:
+    """Jobs whose enqueue was not recorded count too."""
     found = entries(JOBS)
     executions = {
         key: replace(execution, enqueued=None) if key == job_key(1, 1) else execution
@@ -81,7 +82,8 @@ def test_jobs_beyond_the_sample_are_counted_all_the_same() -> None:
     assert sum(second.jobs for second in result.series) == 4
 
 
-def test_an_open_loop_counts_from_the_intended_start() -> None:
+def test_open_loop() -> None:
+    """In an open loop times begin with the intended start."""
     result = judged("steady", rate=4.0, duration=1.0, jobs=2)
     assert result.start_lag_ms is not None
     assert (result.start_lag_ms.p50, result.start_lag_ms.max) == (0, 500)
@@ -91,12 +93,14 @@ def test_an_open_loop_counts_from_the_intended_start() -> None:
     assert result.latency_ms.max == 3_500
 
 
-def test_bursts_are_measured_without_the_pauses() -> None:
+def test_bursts() -> None:
+    """The pauses between bursts are not part of the duration."""
     observed = replace(OBSERVED, outcomes=[outcome(0, 10, 10, 11), outcome(1, 13, 13, 14)])
     assert judged("burst", observed).duration_s == 2
 
 
-def test_a_backlog_is_measured_from_its_first_job_on() -> None:
+def test_backlog() -> None:
+    """A backlog is measured from the start of its first job."""
     late = {job: (enqueued, started + 2, had + 2) for job, (enqueued, started, had) in JOBS.items()}
     observed = Observed([outcome(0, 10, 10, 13), outcome(1, 10, 10, 16)], entries(late), WALL, None)
     result = judged("backlog", observed)
@@ -106,7 +110,8 @@ def test_a_backlog_is_measured_from_its_first_job_on() -> None:
     assert len(result.series) == 4
 
 
-def test_inline_share_is_that_of_the_measured_window() -> None:
+def test_inline_share() -> None:
+    """Inline waits before the measured window do not count."""
     waits = (InlineWait(micro(9.9), 100, 0), InlineWait(micro(10.5), 3, 3), InlineWait(micro(12), 1, 0))
     assert judged("fanout", replace(OBSERVED, entries=entries(JOBS, waits))).inline_share == 0.75
     assert judged("fanout").inline_share is None
@@ -122,7 +127,8 @@ def test_the_floor_has_no_jobs() -> None:
     ("times", "words"),
     [(0, "job 1 of workflow 0 ran 0 times, not 1"), (2, "job 1 of workflow 0 ran 2 times, not 1")],
 )
-def test_a_job_that_did_not_run_once_fails_its_workflow(times: int, words: str) -> None:
+def test_wrong_number_of_executions(times: int, words: str) -> None:
+    """A workflow fails if one of its jobs ran more or less often than it should."""
     found = entries(JOBS)
     executions = dict(found.executions)
     executions[job_key(0, 1)] = Execution(times, micro(10.1), micro(10.4))
@@ -148,7 +154,8 @@ def test_a_job_that_is_to_fail_runs_twice() -> None:
     assert "ran 1 times, not 2" in heard[0]
 
 
-def test_a_generator_that_falls_behind_is_told_of() -> None:
+def test_late_generator() -> None:
+    """The load test complains about its own late starts."""
     heard: list[str] = []
     sort_out(arm_named("delegated"), OBSERVED, heard.append)
     assert "started 1 of 2 workflows more than 100 ms late" in heard[0]

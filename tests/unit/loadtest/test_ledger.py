@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from loadtest.ledger import (
+from loadtest.workload.ledger import (
     DIRECTORY_VARIABLE,
     Execution,
     InlineWait,
@@ -84,9 +84,10 @@ def test_results_and_waits(ledger: Path) -> None:
     assert wait == InlineWait(wait.when, 5, 4)
 
 
-def test_a_forked_process_has_files_of_its_own(tmp_path: Path) -> None:
+def test_fork(tmp_path: Path) -> None:
+    """A forked process writes to files of its own."""
     program = (
-        "import os; from loadtest.ledger import record_results, record_start, record_wait\n"
+        "import os; from loadtest.workload.ledger import record_results, record_start, record_wait\n"
         "for job in (1, 2):\n"
         "    record_start(7, job); record_results(7, (job,)); record_wait(job, job)\n"
         "    if job == 1 and os.fork(): os.wait()"
@@ -107,14 +108,16 @@ def test_a_directory_can_be_named(tmp_path: Path) -> None:
     assert set(read(tmp_path).results) == {job_key(7, 1)}
 
 
-def test_an_entry_that_was_cut_off_does_not_hide_the_others(ledger: Path) -> None:
+def test_incomplete_entry(ledger: Path) -> None:
+    """An incomplete entry at the end of a file does not hide the others."""
     record_results(7, (1, 2))
     (path,) = ledger.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert set(read(ledger).results) == {job_key(7, 1)}
 
 
-def test_without_a_load_test_nothing_is_written(monkeypatch, tmp_path: Path) -> None:
+def test_no_load_test(monkeypatch, tmp_path: Path) -> None:
+    """A process that the load test did not start writes nothing."""
     monkeypatch.delenv(DIRECTORY_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     record_start(1, 2)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.costs.model import Costs, ProcessCost
-from loadtest.measure import HistoryEvents, Latency, Second, per_second, percentile, quantiles_ms
+from loadtest.results.costs import Costs, ProcessCost
+from loadtest.results.run_result import HistoryEvents, Latency, Second, per_second, percentile, quantiles_ms
 from tests.unit.loadtest.results import result
 
 RUN_KEYS = {
@@ -33,7 +33,8 @@ def test_percentile_is_the_nearest_rank(values: list[float], percent: float, val
     assert percentile(values, percent) == value
 
 
-def test_latency_is_in_milliseconds_and_takes_any_order() -> None:
+def test_latency() -> None:
+    """Latencies are milliseconds; the values may come in any order."""
     latency = Latency.of([0.3, 0.1, 0.2])
     assert latency == Latency(p50=200, p90=300, p95=300, p99=300, avg=pytest.approx(200), max=300)
     assert Latency.of([]) is None
@@ -51,7 +52,8 @@ def test_an_arm_without_history_has_none() -> None:
     assert HistoryEvents.of([]) is None
 
 
-def test_quantiles_go_from_the_least_to_the_greatest() -> None:
+def test_quantiles() -> None:
+    """Quantiles go from the lowest to the highest value."""
     quantiles = quantiles_ms([number / 1000 for number in range(100, -1, -1)])
     assert quantiles == pytest.approx(list(range(101)), abs=1.01)
     assert (quantiles[0], quantiles[100], len(quantiles)) == (0, 100, 101)
@@ -76,7 +78,8 @@ def test_json_is_rounded_all_through() -> None:
     assert numbers["inline_share"] == 0.333
 
 
-def test_beside_the_costs_stands_what_a_job_and_a_workflow_cost() -> None:
+def test_costs_in_json() -> None:
+    """The JSON object has the costs of a job and of a workflow beside the total."""
     costs = Costs(150, {}, 1_234, 20, None, {"relay": ProcessCost(0.0012, 1_000)})
     numbers = replace(result(), costs=costs).to_json()["costs"]
     assert numbers["persistence_operations"] == 150

@@ -6,10 +6,10 @@ import pytest
 
 from delegator.errors import ConfigurationError
 from loadtest.arms import ARMS, arm_named
-from loadtest.compare import arms_listed
-from loadtest.options import Options, Shape
-from loadtest.scenarios import SCENARIOS, Load, Pattern, scenario_named
-from loadtest.work import Work, answer, answer_of, expected, fold, place, work_of
+from loadtest.runs.arm_rounds import arms_listed
+from loadtest.workload.jobs import Work, answer, answer_of, expected, fold, place, work_of
+from loadtest.workload.options import Options, Shape
+from loadtest.workload.scenarios import SCENARIOS, Load, Pattern, scenario_named
 
 
 def test_the_reference_runs_are_the_defaults() -> None:
@@ -50,7 +50,8 @@ def test_classic_is_held_to_temporals_limit() -> None:
             arm_named(arm).check(fanout, fanout.load(jobs=2_001), Options())
 
 
-def test_payloads_that_travel_together_must_fit_a_message() -> None:
+def test_large_payloads() -> None:
+    """Payloads of activities that start together must fit into one message."""
     fanout, large = scenario_named("fanout"), Options(payload_bytes=20_000)
     arm_named("delegated").check(fanout, fanout.load(), large)
     arm_named("classic").check(fanout, fanout.load(jobs=100), large)
@@ -81,7 +82,8 @@ def test_every_job_has_an_answer_of_its_own() -> None:
     assert [place(number) for number in works[7].numbers()] == [(7, job) for job in range(50)]
 
 
-def test_the_fold_sees_order_loss_and_repetition() -> None:
+def test_fold() -> None:
+    """The answer of a workflow changes if an answer is lost, repeated or out of order."""
     work = Work(3, 4, Pattern.AT_ONCE)
     answers = [answer(number) for number in work.numbers()]
     assert fold(answers) == expected(work)
@@ -114,7 +116,8 @@ def test_worker_processes(arm: str, standing: list[str], job_workers: list[str])
 
 
 @pytest.mark.parametrize("arm", [arm for arm in ARMS.values() if arm.runs_jobs], ids=lambda arm: arm.name)
-def test_a_backlog_needs_job_workers_of_their_own(arm) -> None:
+def test_split_processes(arm) -> None:
+    """For a backlog every arm runs jobs in processes of their own."""
     processes = arm.processes("queue", split=True)
     assert processes.job_workers
     assert not any("all" in worker.argv and not arm.plugin for worker in processes.standing)
@@ -161,7 +164,8 @@ def test_options_must_fit_the_scenario(scenario: str, options: dict[str, float],
         scenario_named(scenario).options(**options)
 
 
-def test_every_scenario_runs_with_its_own_options() -> None:
+def test_default_options() -> None:
+    """Every scenario accepts its own default options."""
     for scenario in SCENARIOS.values():
         scenario.check(scenario.load(), scenario.options())
         assert scenario.options() == scenario.defaults
@@ -188,7 +192,8 @@ def test_the_floor_has_no_backlog() -> None:
         ({"rate": 0.1, "duration": 1.0}, 1, 0.1),
     ],
 )
-def test_a_rate_makes_the_number_of_workflows(asked: dict[str, float], workflows: int, per_second: float) -> None:
+def test_rate(asked: dict[str, float], workflows: int, per_second: float) -> None:
+    """Rate and duration give the number of workflows."""
     load = scenario_named("steady").load(**asked)
     assert (load.workflows, load.concurrency, load.workflow_rate) == (workflows, None, per_second)
 
@@ -208,7 +213,8 @@ def test_settings_are_what_shaped_the_run() -> None:
     }
 
 
-def test_the_answer_depends_on_every_byte_of_the_payload() -> None:
+def test_answer_of_payload() -> None:
+    """The answer depends on every byte of the payload."""
     chores = Work(3, 40, Pattern.AT_ONCE, Shape(payload_bytes=500)).chores()
     assert {len(chore.payload) for chore in chores} == {500}
     assert len({chore.payload for chore in chores}) == 40

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.comparison import Comparison
-from loadtest.measure import HistoryEvents, Latency, RunResult
-from loadtest.report.table import comparison_table, run_table
+from loadtest.results.comparison import Comparison
+from loadtest.results.run_result import HistoryEvents, Latency, RunResult
+from loadtest.terminal.run_tables import comparison_table, run_table
 
 CLASSIC = RunResult(
     arm="classic",
@@ -65,7 +65,7 @@ def test_how_workflows_arrive(settings: dict[str, float], words: str) -> None:
     assert words in text(run_table(replace(CLASSIC, concurrency=None, settings=settings)))
 
 
-def test_a_comparison_with_ratios_to_the_baseline() -> None:
+def test_comparison() -> None:
     runs = {result.arm: [result] * 3 for result in (CLASSIC, DELEGATED, FLOOR)}
     runs["classic"][0] = replace(CLASSIC, workflows_per_s=40.0)
     shown = text(comparison_table([Comparison("single", 3, runs)], "classic"))

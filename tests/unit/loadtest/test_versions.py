@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import versions
-from loadtest.versions import commit_of, local_versions, package_version
+from loadtest.servers import versions
+from loadtest.servers.versions import commit_of, local_versions, package_version
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -29,7 +29,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @needs_git
-def test_the_commit_of_a_checkout_and_whether_it_has_changes(checkout: Path) -> None:
+def test_commit(checkout: Path) -> None:
+    """The commit of a checkout has a plus if there are changes."""
     commit = commit_of(checkout / "part.py")
     assert commit == git(checkout, "rev-parse", "--short", "HEAD")
     (checkout / "part.py").write_text("2\n")
@@ -37,7 +38,8 @@ def test_the_commit_of_a_checkout_and_whether_it_has_changes(checkout: Path) -> 
 
 
 @needs_git
-def test_a_package_that_is_installed_below_a_checkout_is_no_part_of_it(checkout: Path) -> None:
+def test_package_below_a_checkout(checkout: Path) -> None:
+    """A package in a virtual environment inside a checkout does not belong to the checkout."""
     installed = checkout / ".venv" / "part.py"
     installed.parent.mkdir()
     installed.write_text("1\n")
@@ -57,7 +59,8 @@ def test_what_is_here() -> None:
     assert package_version("no-such-package") == "unknown"
 
 
-def test_the_processor_is_named_where_the_machine_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor has the name that the machine gives it, if any."""
     file = tmp_path / "cpuinfo"
     monkeypatch.setattr(versions, "_PROCESSORS", file)
     assert local_versions()["cpu"] is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.costs.model import Costs, ProcessCost
+from loadtest.results.costs import Costs, ProcessCost
 
 counts = st.none() | st.integers(0, 10**12)
 processes = st.dictionaries(
@@ -49,7 +49,8 @@ def test_nothing_done_has_no_cost_per_job() -> None:
     assert costs(40).per(0) is None
 
 
-def test_medians_leave_out_what_a_run_does_not_have() -> None:
+def test_medians() -> None:
+    """A median ignores runs that did not measure the number."""
     runs = [costs(10), costs(30, commits=None, processes={}), costs(50)]
     median = Costs.median(runs)
     assert median is not None
@@ -58,7 +59,8 @@ def test_medians_leave_out_what_a_run_does_not_have() -> None:
     assert median.processes == {"postgres": ProcessCost(cpu_s=pytest.approx(0.3), peak_rss_bytes=30_000)}
 
 
-def test_an_operation_that_a_run_did_without_counts_as_none_of_it() -> None:
+def test_missing_operation() -> None:
+    """An operation that a run did not need counts as 0 in the median."""
     runs = [costs(10), costs(10, persistence_by_operation={}), costs(10, persistence_by_operation={})]
     median = Costs.median(runs)
     assert median is not None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.costs.persistence import parse
+from loadtest.meters.persistence import parse
 
 METRICS = """\
 # HELP persistence_requests persistence_requests counter
@@ -17,11 +17,13 @@ persistence_errors{{operation="GetTaskQueue",service_name="matching"}} 9
 """
 
 
-def test_counts_by_operation_whatever_the_namespace() -> None:
+def test_counts_by_operation() -> None:
+    """Calls are counted by operation, over all namespaces."""
     assert parse(METRICS.format(more="")) == {"GetTaskQueue": 7, "UpdateWorkflowExecution": 1_000_000}
 
 
-def test_the_ending_that_other_frameworks_add() -> None:
+def test_counter_suffix() -> None:
+    """Some versions of the server add `_total` to the name."""
     text = '# TYPE persistence_requests_total counter\npersistence_requests_total{operation="GetTask"} 4\n'
     assert parse(text) == {"GetTask": 4}
 

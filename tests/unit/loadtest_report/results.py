@@ -1,14 +1,14 @@
-"""Results as `run`, `compare` and `bulk` write them, of a made-up machine."""
+"""Made-up results, as `run`, `compare` and `bulk` write them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from loadtest.bulk.results import BulkComparison, BulkResult
-from loadtest.comparison import Comparison
-from loadtest.costs.model import Costs, ProcessCost
-from loadtest.measure import HistoryEvents, Latency, RunResult, Second, quantiles_ms
+from loadtest.results.comparison import Comparison
+from loadtest.results.costs import Costs, ProcessCost
+from loadtest.results.queue_result import BulkComparison, BulkResult
+from loadtest.results.run_result import HistoryEvents, Latency, RunResult, Second, quantiles_ms
 
 OLD_KEYS = (
     *("arm", "scenario", "workflows", "jobs", "concurrency", "completed", "failed", "duration_s"),
@@ -100,7 +100,7 @@ def bulk() -> dict[str, Any]:
 
 
 def old(json: dict[str, Any]) -> dict[str, Any]:
-    """A comparison as it was written when there were medians of few numbers alone."""
+    """Return a comparison as an old version wrote it: with few numbers, and medians only."""
     arms = {name: {key: value[key] for key in OLD_KEYS} for name, value in json["arms"].items()}
     return {"scenario": json["scenario"], "rounds": json["rounds"], "arms": arms, "ratios": json["ratios"]}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,7 +32,7 @@ def write(name: str, content: Any) -> str:
     return name
 
 
-def test_writes_a_page_and_the_numbers_beside_it(report) -> None:
+def test_page_and_numbers(report) -> None:
     numbers = comparison("classic", "delegated").to_json()
     assert report(write("single.json", numbers), "--out", "page.html") == (0, "")
     assert "single" in Path("page.html").read_text()
@@ -39,7 +40,8 @@ def test_writes_a_page_and_the_numbers_beside_it(report) -> None:
     assert json.loads(Path("page.data.json").read_text()) == {"results": [numbers]}
 
 
-def test_the_numbers_beside_a_page_make_the_same_page(report) -> None:
+def test_numbers_make_the_same_page(report) -> None:
+    """The file of numbers beside a page makes the same page again."""
     first = write("a.json", comparison("classic", "delegated").to_json())
     second = write("b.json", {"bulk": bulk()})
     assert report(first, second, "--out", "page.html") == (0, "")
@@ -47,7 +49,7 @@ def test_the_numbers_beside_a_page_make_the_same_page(report) -> None:
     assert Path("again.html").read_text() == Path("page.html").read_text().replace("page.data", "again.data")
 
 
-def test_writes_a_plot(report) -> None:
+def test_plot(report) -> None:
     assert report(write("single.json", comparison("classic", "delegated").to_json()), "--plot", "plot.svg") == (0, "")
     assert ElementTree.parse("plot.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert [file.name for file in Path().iterdir() if file.suffix != ".json"] == ["plot.svg"]
@@ -63,7 +65,8 @@ def test_writes_a_plot(report) -> None:
         pytest.param({"bulk": bulk(), "steady": bulk()}, id="peers"),
     ],
 )
-def test_reads_all_that_json_wrote(report, content: Any) -> None:
+def test_reads_every_kind_of_file(report, content: Any) -> None:
+    """The report reads what any command wrote with --json, and what older versions wrote."""
     assert report(write("numbers.json", content), "--out", "page.html", "--plot", "plot.svg") == (0, "")
 
 
@@ -95,7 +98,8 @@ def test_reads_all_that_json_wrote(report, content: Any) -> None:
         (run().to_json() | {"settings": {"a": json.loads("[" * 50 + "]" * 50)}}, "nested too deeply"),
     ],
 )
-def test_a_bad_file_is_one_line_and_exit_code_2(report, content: Any, words: str) -> None:
+def test_bad_file(report, content: Any, words: str) -> None:
+    """A bad file ends the command with one line and exit code 2, and nothing is written."""
     code, errors = report(write("numbers.json", content), "--out", "page.html")
     assert code == 2
     assert words in errors
@@ -104,7 +108,7 @@ def test_a_bad_file_is_one_line_and_exit_code_2(report, content: Any, words: str
     assert not Path("page.html").exists()
 
 
-def test_files_that_can_not_be_read_or_written(report) -> None:
+def test_unreadable_and_unwritable_files(report) -> None:
     code, errors = report("none.json", "--out", "page.html")
     assert (code, errors) == (2, "loadtest: can't read none.json: No such file or directory\n")
     numbers = write("numbers.json", run().to_json())
@@ -115,11 +119,24 @@ def test_files_that_can_not_be_read_or_written(report) -> None:
     assert code == 2
     assert "--out PAGE.html" in errors
     code, errors = report(write("page.data.json", run().to_json()), numbers, "--out", "page.html")
-    assert (code, errors) == (2, "loadtest: page.data.json is read: name another file to write\n")
+    assert (code, errors) == (2, "loadtest: page.data.json is one of the files to read: name another file to write\n")
     assert json.loads(Path("page.data.json").read_text()) == run().to_json()
 
 
-def test_binary_files(report) -> None:
+def test_binary_file(report) -> None:
     Path("numbers.json").write_bytes(b"\xff\xfe\x00")
     code, errors = report("numbers.json", "--out", "page.html")
     assert (code, errors) == (2, "loadtest: numbers.json is not JSON: is it a file that --json wrote?\n")
+
+
+def test_missing_library(report, monkeypatch) -> None:
+    """Without the libraries of the extra the command says what to install."""
+    numbers = write("numbers.json", run().to_json())
+    for module in ("overview", "page", "drawing", "sections", "line_charts", "bar_charts"):
+        monkeypatch.delitem(sys.modules, f"loadtest.report.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, errors = report(numbers, "--out", "page.html")
+    assert code == 2
+    assert errors == (
+        "loadtest: the report needs matplotlib, which is not installed: pip install 'temporal-delegator[loadtest]'\n"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from delegator.errors import SchemaError
-from delegator.migrate.directory import SUM_FILE, MigrationFile, migrations_directory, read_migrations, render_sum
+from delegator.migrate.directory import SUM_FILE, MigrationFile, migrations_directory, read_migrations
 
 ROOT = Path(__file__).parents[3]
 
@@ -19,7 +19,6 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_the_sum_is_the_one_atlas_wrote(directory: Path) -> None:
-    assert render_sum(directory) == (directory / SUM_FILE).read_text()
     files = read_migrations(directory)
     assert [file.description for file in files][:4] == ["tables", "storage", "roles", "publication"]
     assert [file.name for file in files] == sorted(file.name for file in files)
@@ -64,7 +63,7 @@ def test_a_directory_without_a_sum_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_atlas_leaves_out_of_the_sum(directory: Path) -> None:
     (directory / "29990101000000_ignored.sql").write_text("-- atlas:sum ignore\nSELECT 1;\n")
 
-    assert "ignored" not in render_sum(directory)
+    assert not any("ignored" in file.name for file in read_migrations(directory))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from struct import pack
 
 from delegator.relay.ingest import Ingest
-from delegator.relay.render import Source
+from delegator.relay.source import Source
 from delegator.relay.store import Budget, Stream
 
 TABLE = "custom_task_queue"
-SOURCE = Source("db", "host", {("public", TABLE): frozenset({"job_id"})})
+SOURCE = Source("host", "db", "public", TABLE, "delegator_publication")
+COLUMNS = ("job_id", "fencing_token")
 
 
 def wal(payload: bytes) -> bytes:
@@ -26,10 +27,10 @@ def commit(commit_lsn: int, end_lsn: int) -> bytes:
     return wal(pack(">cBQQq", b"C", 0, commit_lsn, end_lsn, 0))
 
 
-def relation(oid: int, table: str, columns: dict[str, int], schema: str = "public") -> bytes:
+def relation(oid: int, table: str, *columns: str, schema: str = "public") -> bytes:
     body = pack(">cI", b"R", oid) + schema.encode() + b"\0" + table.encode() + b"\0d" + pack(">H", len(columns))
-    for name, type_oid in columns.items():
-        body += b"\1" + name.encode() + b"\0" + pack(">Ii", type_oid, -1)
+    for name in columns:
+        body += b"\1" + name.encode() + b"\0" + pack(">Ii", 25, -1)
     return wal(body)
 
 
@@ -41,14 +42,14 @@ def insert(oid: int, *values: str | None) -> bytes:
     return wal(body)
 
 
-def ingest(max_record: int = 5_000_000) -> tuple[Ingest, Stream]:
+def ingest() -> tuple[Ingest, Stream]:
     stream = Stream(TABLE, Budget(1000, 1 << 20, 0.5), 30.0)
-    fresh = Ingest({TABLE: stream}, max_record)
+    fresh = Ingest(stream)
     connect(fresh)
     return fresh, stream
 
 
 def connect(target: Ingest) -> None:
     target.connected(SOURCE)
-    target.handle(relation(1, TABLE, {"job_id": 25, "n": 23}))
-    target.handle(relation(2, "other", {"id": 23}))
+    target.handle(relation(1, TABLE, *COLUMNS))
+    target.handle(relation(2, "other", "id"))

@@ -1,0 +1,267 @@
+"""The decorators that declare delegated activity types."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from delegator_schema.queues import DEFAULT_QUEUE
+from temporalio import activity
+from temporalio.common import RetryPolicy
+
+from delegator.contracts.options import JobOptions, TypeOptions
+from delegator.contracts.types import (
+    DECLARATION_ATTRIBUTE,
+    Delegated,
+    DelegatedType,
+    declaration_of,
+    name_of,
+    signature_types,
+    takes_self,
+)
+from delegator.errors import ConfigurationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_TEMPORAL_ATTRIBUTE = "__temporal_activity_definition"
+
+
+@overload
+def delegated(function: Callable[P, R], /) -> Delegated[P, R]: ...
+@overload
+def delegated(
+    *,
+    name: str | None = None,
+    queue: str = DEFAULT_QUEUE,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+    **options: Unpack[TypeOptions],
+) -> Callable[[Callable[P, R]], Delegated[P, R]]: ...
+def delegated(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    queue: str = DEFAULT_QUEUE,
+    start_to_close_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    inline_wait: timedelta | None = None,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+) -> Any:
+    """Declare a function, a method or a callable object as a delegated activity type, run by HTTP workers.
+
+    It stays what it is: call it in a unit test, register it with an ordinary Temporal worker, or give it to `delegate`
+    and `workflow.execute_activity`. An `async def` runs in the worker's event loop, a plain `def` in a thread. Of a
+    class with such methods the worker is given an object; workflows name the method by its class: `Emails.send`.
+
+    Args:
+        function: what to declare.
+        name: the activity type; by default that of `@activity.defn`, else the function's name.
+        queue: the queue its jobs go to.
+        start_to_close_timeout: longest run of one attempt.
+        schedule_to_close_timeout: longest time from enqueue to outcome, retries included.
+        schedule_to_start_timeout: longest time from enqueue to the first claim.
+        heartbeat_timeout: longest time between two heartbeats.
+        retry_policy: Temporal's retry policy; by default Temporal's default.
+        inline_wait: how long a workflow task may wait for the outcome; zero: never.
+        max_concurrent: most jobs of the type that one worker process runs at once.
+        max_per_second: most jobs of the type that one worker process starts in a second.
+
+    Raises:
+        ConfigurationError: a value has the wrong type or is out of range, or the function can't be a handler.
+    """
+    options = JobOptions(
+        start_to_close_timeout=start_to_close_timeout,
+        schedule_to_close_timeout=schedule_to_close_timeout,
+        schedule_to_start_timeout=schedule_to_start_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+        retry_policy=retry_policy,
+        inline_wait=inline_wait,
+    )
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return _declare(function, name, queue, options, max_concurrent=max_concurrent, max_per_second=max_per_second)
+
+    return decorate if function is None else decorate(function)
+
+
+def contract(
+    *,
+    name: str | None = None,
+    queue: str = DEFAULT_QUEUE,
+    start_to_close_timeout: timedelta | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    inline_wait: timedelta | None = None,
+) -> Callable[[Callable[P, R]], Delegated[P, R]]:
+    """Declare a delegated activity type whose handler is in another code base or language.
+
+    The decorated function is only a signature, and is never run: write `raise NotImplementedError` as its body (mypy
+    refuses `...` where something is to be returned). See `implements`.
+
+    Args:
+        name: as for `delegated`, like the others.
+    """
+    options = JobOptions(
+        start_to_close_timeout=start_to_close_timeout,
+        schedule_to_close_timeout=schedule_to_close_timeout,
+        schedule_to_start_timeout=schedule_to_start_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+        retry_policy=retry_policy,
+        inline_wait=inline_wait,
+    )
+
+    def decorate(function: Callable[P, R]) -> Delegated[P, R]:
+        declared: Delegated[P, R] = _declare(function, name, queue, options, implemented=False)
+        return declared
+
+    return decorate
+
+
+class Implements(Protocol[P, R]):
+    """The decorator that `implements` returns: for a function with the contract's signature, or a method with it."""
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Delegated[P, Awaitable[R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Awaitable[R]], /
+    ) -> Delegated[Concatenate[Any, P], Awaitable[R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Delegated[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Delegated[Concatenate[Any, P], R]: ...
+
+
+@overload
+def implements(
+    declaration: Callable[P, Awaitable[R]],
+    /,
+    *,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+) -> Implements[P, R]: ...
+@overload
+def implements(
+    declaration: Callable[P, R], /, *, max_concurrent: int | None = None, max_per_second: float | None = None
+) -> Implements[P, R]: ...
+def implements(
+    declaration: Callable[..., Any],
+    /,
+    *,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+) -> Any:
+    """Declare a function as the handler of a contract; a type checker compares the two signatures.
+
+    The handler may be an `async def` or a plain `def`, whatever the contract is, or a method.
+
+    Args:
+        declaration: the function decorated with `contract`.
+        max_concurrent: most jobs of the type that one worker process runs at once.
+        max_per_second: most jobs of the type that one worker process starts in a second.
+
+    Raises:
+        ConfigurationError: `declaration` is no contract, a limit is out of range, or the parameters differ in number.
+    """
+    declared = declaration_of(declaration)
+    if declared is None or declared.implemented:
+        raise ConfigurationError(f"{name_of(declaration)} is not a contract: decorate it with @contract")
+    promised = _parameters(declaration)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        _refuse_what_cannot_run(function)
+        if len(_parameters(function)) != len(promised):
+            raise ConfigurationError(
+                f"{name_of(function)} implements {declared.name} and must have its parameters: ({', '.join(promised)})"
+            )
+        defined = getattr(function, _TEMPORAL_ATTRIBUTE, None)
+        kept = replace(
+            declared,
+            max_concurrent=max_concurrent,
+            max_per_second=max_per_second,
+            implemented=True,
+            is_activity=defined is not None,
+            is_method=takes_self(function),
+        )
+        return _mark(function, kept, defined is not None)
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)[takes_self(function) :]
+
+
+def _declare(
+    function: Callable[..., Any],
+    name: str | None,
+    queue: str,
+    options: JobOptions,
+    *,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+    implemented: bool = True,
+) -> Any:
+    _refuse_what_cannot_run(function)
+    defined = getattr(function, _TEMPORAL_ATTRIBUTE, None)
+    if name is None:
+        name = _default_name(function) if defined is None else defined.name
+    if name is None:
+        raise ConfigurationError(f"{name_of(function)}: a dynamic activity has no name, and can't be delegated")
+    if defined is not None and defined.name != name:
+        raise ConfigurationError(f"{name}: @activity.defn calls it {defined.name!r}; give one name only")
+    arg_types, return_type = signature_types(function)
+    declared = DelegatedType(
+        name=name,
+        queue=queue,
+        options=options,
+        arg_types=arg_types,
+        return_type=return_type,
+        max_concurrent=max_concurrent,
+        max_per_second=max_per_second,
+        implemented=implemented,
+        is_activity=defined is not None,
+        is_method=takes_self(function),
+    )
+    return _mark(function, declared, defined is not None)
+
+
+def _mark(function: Callable[..., Any], declared: DelegatedType, is_activity: bool) -> Callable[..., Any]:
+    try:
+        if not is_activity:
+            function = activity.defn(name=declared.name)(function)
+        setattr(function, DECLARATION_ATTRIBUTE, declared)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{declared.name}: {error}") from None
+    return function
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    if not inspect.isroutine(function):
+        return type(function).__name__
+    name: str = function.__name__
+    return function.__qualname__.split(".")[-2] if name == "__call__" and takes_self(function) else name
+
+
+def _refuse_what_cannot_run(function: object) -> None:
+    if isinstance(function, (staticmethod, classmethod)):
+        raise ConfigurationError(
+            f"{name_of(function)}: put @{type(function).__name__} above the delegator's decorator, not below it"
+        )
+    if inspect.isclass(function):
+        raise ConfigurationError(f"{name_of(function)} is a class: decorate its methods, and give workers an object")
+    if not callable(function):
+        raise ConfigurationError(f"{function!r} can't be called: options go by name, as in @delegated(name='...')")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"{name_of(function)}: a handler returns its result, it can't yield")

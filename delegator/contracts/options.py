@@ -1,0 +1,151 @@
+"""What a call, or a type for all of its calls, asks of the execution of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from delegator.errors import ConfigurationError
+
+
+class TypeOptions(TypedDict, total=False):
+    """The keywords of `JobOptions`, for the signatures that take them."""
+
+    start_to_close_timeout: timedelta | None
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    inline_wait: timedelta | None
+
+
+class CallOptions(TypeOptions, total=False):
+    """The keywords of `delegate`, `delegate_map` and `delegate_starmap`."""
+
+    cancellation_type: ActivityCancellationType
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What a call asks of the execution of its job; None means: what the type says, else the default."""
+
+    start_to_close_timeout: timedelta | None = None
+    """Longest run of one attempt; enforced by the worker, from a second on to a tenth of a second. Default: none."""
+    schedule_to_close_timeout: timedelta | None = None
+    """Longest time from enqueue to the final outcome, retries included. Default: none."""
+    schedule_to_start_timeout: timedelta | None = None
+    """Longest time from enqueue to the first claim. Default: none."""
+    heartbeat_timeout: timedelta | None = None
+    """Longest time between two heartbeats of a handler. Default: none."""
+    retry_policy: RetryPolicy | None = None
+    """As in Temporal: by default 1 s, doubling, at most 100 s apart, without end."""
+    inline_wait: timedelta | None = None
+    """How long the enqueueing local activity waits for the outcome; zero: never. Default: the worker's."""
+
+    def validate(self, owner: str) -> None:
+        """Refuse what can't work.
+
+        Args:
+            owner: the delegated activity type, for the message.
+
+        Raises:
+            ConfigurationError: a value has the wrong type, or is out of range.
+        """
+        for option in _DURATIONS:
+            value = getattr(self, option)
+            if value is None:
+                continue
+            _check_duration(f"{owner}: {option}", value)
+            if not value and option != "inline_wait":
+                raise ConfigurationError(f"{owner}: {option} must be positive")
+        if self.retry_policy is not None:
+            _check_retry_policy(f"{owner}: retry_policy", self.retry_policy)
+
+    def over(self, base: JobOptions) -> JobOptions:
+        """Return these options, with what they leave open taken from `base`."""
+        if self is base:
+            return self
+        mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
+        return replace(base, **mine)
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what tells these options from others: unlike them, since a retry policy is no key, fit for a dict."""
+        return (
+            self.start_to_close_timeout,
+            self.schedule_to_close_timeout,
+            self.schedule_to_start_timeout,
+            self.heartbeat_timeout,
+            retry_key(self.retry_policy),
+            self.inline_wait,
+        )
+
+
+_OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
+_DURATIONS = tuple(name for name in _OPTION_NAMES if name != "retry_policy")
+DEFAULT_OPTIONS = JobOptions()
+
+
+def retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
+    """Return what tells a retry policy from others; see `JobOptions.key`."""
+    if policy is None:
+        return None
+    return (
+        policy.initial_interval,
+        policy.backoff_coefficient,
+        policy.maximum_interval,
+        policy.maximum_attempts,
+        tuple(policy.non_retryable_error_types or ()),
+    )
+
+
+def _check_duration(option: str, value: object) -> None:
+    if not isinstance(value, timedelta):
+        raise ConfigurationError(
+            f"{option} must be a datetime.timedelta, not {_type_of(value)}: write timedelta(seconds=...)"
+        )
+    if value < timedelta(0):
+        raise ConfigurationError(f"{option} must not be negative")
+
+
+def _check_retry_policy(option: str, policy: object) -> None:
+    """Refuse what Temporal would refuse in a retry policy, and values of the wrong type."""
+    if not isinstance(policy, RetryPolicy):
+        raise ConfigurationError(f"{option} must be a temporalio.common.RetryPolicy, not {_type_of(policy)}")
+    _check_duration(f"{option}: initial_interval", policy.initial_interval)
+    if policy.maximum_interval is not None:
+        _check_duration(f"{option}: maximum_interval", policy.maximum_interval)
+    check_number(f"{option}: backoff_coefficient", policy.backoff_coefficient)
+    if policy.backoff_coefficient < 1:
+        raise ConfigurationError(f"{option}: backoff_coefficient must be at least 1")
+    check_number(f"{option}: maximum_attempts", policy.maximum_attempts, whole=True)
+    if policy.maximum_attempts < 0:
+        raise ConfigurationError(f"{option}: maximum_attempts must not be negative")
+    names: object = policy.non_retryable_error_types
+    if names is not None and (
+        isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names)
+    ):
+        raise ConfigurationError(f"{option}: non_retryable_error_types must be a list of names of exception types")
+
+
+def check_number(option: str, value: object, *, whole: bool = False) -> None:
+    """Refuse what is no number.
+
+    Args:
+        option: for the message.
+        value: the number.
+        whole: it must be an integer.
+
+    Raises:
+        ConfigurationError: `value` is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise ConfigurationError(f"{option} must be {'an integer' if whole else 'a number'}, not {_type_of(value)}")
+
+
+def _type_of(value: object) -> str:
+    return type(value).__name__

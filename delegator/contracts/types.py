@@ -1,0 +1,166 @@
+"""What a delegated activity type is, and how a function carries its declaration."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
+
+from delegator_schema.queues import DEFAULT_QUEUE, is_queue_name
+
+from delegator.contracts.options import DEFAULT_OPTIONS, JobOptions, check_number
+from delegator.errors import ConfigurationError
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S")
+
+DECLARATION_ATTRIBUTE: Final = "__delegated__"
+
+
+class Delegated(Protocol[P, R_co]):
+    """What type checkers see of a declared function; at run time it is the function itself.
+
+    A method is called on its object as ever. Its class's attribute (`Emails.send`) has the signature without `self`:
+    it stands for the method of the worker's object, for `delegate` and `workflow.execute_activity`.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function itself, here and now."""
+
+    @overload
+    def __get__(self: Delegated[Concatenate[S, Q], R], instance: None, owner: type[S], /) -> Callable[Q, R]: ...
+    @overload
+    def __get__(self: Delegated[Concatenate[S, Q], R], instance: S, owner: type[S], /) -> Callable[Q, R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DelegatedType:
+    """A delegated activity type."""
+
+    name: str
+    """The activity type's name, as in Temporal."""
+    queue: str = DEFAULT_QUEUE
+    """The queue its jobs go to."""
+    options: JobOptions = DEFAULT_OPTIONS
+    """Defaults for each of its jobs."""
+    arg_types: tuple[Any, ...] | None = None
+    """Types of the arguments, for the data converter; None: not known."""
+    return_type: Any = None
+    """Type of the result, for the data converter; None: not known."""
+    max_concurrent: int | None = field(default=None, compare=False)
+    """Most jobs of this type that one worker process runs at once; None: the worker's limit. Others are snoozed."""
+    max_per_second: float | None = field(default=None, compare=False)
+    """Most jobs of this type that one worker process starts in a second; None: no limit."""
+    implemented: bool = field(default=True, compare=False)
+    """False for a contract: its handler is elsewhere."""
+    is_activity: bool = field(default=False, compare=False)
+    """Declared over `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
+    is_method: bool = field(default=False, compare=False)
+    """Declared in a class: a handler needs an object of the class."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't work.
+
+        Raises:
+            ConfigurationError: a value has the wrong type, or is out of range.
+        """
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigurationError(f"a delegated activity type's name must be a text of some length: {self.name!r}")
+        if not isinstance(self.queue, str) or not is_queue_name(self.queue):
+            raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
+        self.options.validate(self.name)
+        if self.max_concurrent is not None:
+            check_number(f"{self.name}: max_concurrent", self.max_concurrent, whole=True)
+            if self.max_concurrent < 1:
+                raise ConfigurationError(f"{self.name}: max_concurrent must be at least 1")
+        if self.max_per_second is not None:
+            check_number(f"{self.name}: max_per_second", self.max_per_second)
+            if self.max_per_second <= 0:
+                raise ConfigurationError(f"{self.name}: max_per_second must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A delegated activity type with the function that runs its jobs."""
+
+    type: DelegatedType
+    """The declaration."""
+    function: Callable[..., Any]
+    """The implementation; a plain function runs in a thread."""
+    is_async: bool
+    """Whether it is an `async def`."""
+
+
+def declaration_of(function: object) -> DelegatedType | None:
+    """Return the declaration that a callable carries, as it was made; None: it carries none."""
+    declared = getattr(function, DECLARATION_ATTRIBUTE, None)
+    if not isinstance(declared, DelegatedType):
+        # An object whose class declares __call__ is called like a function.
+        called = inspect.getattr_static(type(function), "__call__", None)
+        declared = getattr(called, DECLARATION_ATTRIBUTE, None)
+    return declared if isinstance(declared, DelegatedType) else None
+
+
+def delegated_type(function: Callable[..., Any]) -> DelegatedType:
+    """Return the declaration of a function.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    declared = declaration_of(function)
+    if declared is None:
+        raise ConfigurationError(f"{name_of(function)} is not a delegated activity type: decorate it with @delegated")
+    return declared
+
+
+def signature_types(function: Callable[..., Any]) -> tuple[tuple[Any, ...] | None, Any]:
+    """Return the types of a callable's positional arguments (None if not all are annotated) and of its result.
+
+    Raises:
+        ConfigurationError: an annotation names what does not exist here.
+    """
+    called = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        hints = typing.get_type_hints(called)
+    except NameError as error:
+        raise ConfigurationError(
+            f"{name_of(function)}: {error}, which an annotation needs: import it at run time too, above the function"
+        ) from None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arg_types: list[Any] = []
+    parameters = list(inspect.signature(function).parameters.values())
+    if takes_self(function):
+        del parameters[0]
+    for parameter in parameters:
+        if parameter.kind not in positional or parameter.name not in hints:
+            return None, hints.get("return")
+        arg_types.append(hints[parameter.name])
+    return tuple(arg_types), hints.get("return")
+
+
+def takes_self(function: Callable[..., Any]) -> bool:
+    """Return whether this is a function of a class, not bound to an object yet."""
+    if not inspect.isfunction(function):
+        return False
+    owner = function.__qualname__.rpartition(".")[0]
+    if not owner or owner.endswith("<locals>"):
+        return False
+    return next(iter(inspect.signature(function).parameters), None) in ("self", "cls")
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether calling this gives something to await."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def name_of(function: object) -> str:
+    """Return how to name a callable in a message."""
+    return getattr(function, "__qualname__", None) or repr(function)

@@ -1,0 +1,22 @@
+"""LISTEN: notifications wake a process up. They never carry data, so a lost one costs time only."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import MAINTENANCE_CHANNEL, OUTCOME_CHANNEL
+
+
+async def listen_for_outcomes(connection: Connection, lease_id: int) -> None:
+    """Hear on this connection of outcomes that wait for the enqueuer with this lease."""
+    await _listen(connection, f"{OUTCOME_CHANNEL}{lease_id}")
+
+
+async def listen_for_maintenance(connection: Connection) -> None:
+    """Hear on this connection of retries, timeouts and outcomes that need the maintenance process soon."""
+    await _listen(connection, MAINTENANCE_CHANNEL)
+
+
+async def _listen(connection: Connection, channel: str) -> None:
+    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))

@@ -1,0 +1,234 @@
+"""Logical replication: the catalogs that describe a publication, the replication slot, and the command that streams it.
+
+Most of this is asked over a replication connection, which knows the simple query protocol only: there the client
+binds the parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from delegator.errors import ConfigurationError, DatabaseError
+from delegator.postgres.connections import Connection, connect
+from delegator.postgres.queue_republish import published_before_statement
+
+SESSION: Final = b"SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'"
+"""How text is sent, and how soon a walsender whose client is silent lets go of the slot."""
+
+_APPLICATION: Final = "delegator-relay"
+_NO_REPLICATION: Final = ("permission denied to start WAL sender", "must be superuser or replication role")
+_SERVER: Final = b"IDENTIFY_SYSTEM"
+_WAL_LEVEL: Final = b"SHOW wal_level"
+_TABLE: Final = b"""
+SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%s)"""
+_PUBLICATION: Final = b"SELECT pubinsert FROM pg_catalog.pg_publication WHERE pubname = %s"
+_PUBLISHED: Final = b"""
+SELECT attnames::text[], rowfilter IS NOT NULL FROM pg_catalog.pg_publication_tables
+WHERE pubname = %s AND schemaname = %s AND tablename = %s"""
+_SLOT: Final = b"""
+SELECT plugin, database, active_pid, coalesce(wal_status = 'lost', false), confirmed_flush_lsn::text
+FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
+_CREATE_SLOT: Final = b"SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
+_DROP_SLOT: Final = b"SELECT pg_drop_replication_slot(%s)"
+_TERMINATE: Final = b"SELECT pg_terminate_backend(%s)"
+_CLOCK: Final = b"SELECT clock_timestamp()"
+_START: Final = sql.SQL(
+    "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names {publications})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server and the database at the other end of a replication connection."""
+
+    system_id: str
+    """The cluster."""
+    timeline: int
+    """Grows when a standby is promoted and when a backup is restored."""
+    database: str
+    """The database's name."""
+    wal_level: str
+    """The server's setting of that name; only `logical` can be streamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """What a publication says of a table."""
+
+    schema: str | None
+    """The table's schema; None: the table does not exist."""
+    publication_exists: bool
+    """The publication exists."""
+    inserts: bool
+    """It publishes inserts."""
+    columns: tuple[str, ...] | None
+    """The table's columns that it publishes, in the order of the table; None: the table is not in the publication."""
+    filtered: bool
+    """It publishes only the table's rows that meet a condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The state of a replication slot."""
+
+    plugin: str
+    """What decodes the WAL for it."""
+    database: str | None
+    """The database that it belongs to; None: it is a physical slot."""
+    active_pid: int | None
+    """The walsender that holds it; None: nobody does."""
+    lost: bool
+    """The server has removed WAL that it needs."""
+    confirmed: int
+    """The position up to which it is confirmed; 0: not known."""
+
+
+async def connect_replication(database_url: str) -> Connection:
+    """Open a connection that can stream the WAL.
+
+    Args:
+        database_url: libpq connection string or URL.
+
+    Raises:
+        ConfigurationError: `database_url` is not one, or its role may not stream the WAL.
+        DatabaseError: the server can't be reached or refuses us.
+    """
+    try:
+        connection = await connect(database_url, application_name=_APPLICATION, replication=True)
+    except DatabaseError as error:
+        if any(text in str(error) for text in _NO_REPLICATION):
+            raise ConfigurationError(
+                "the role in DELEGATOR_DATABASE_URL may not stream the WAL: ALTER ROLE ... REPLICATION, or use another"
+            ) from None
+        raise
+    try:
+        await connection.execute(SESSION)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def connect_beside(database_url: str) -> Connection:
+    """Open an ordinary connection, for what is done while the replication connection streams.
+
+    Args:
+        database_url: libpq connection string or URL.
+
+    Raises:
+        ConfigurationError: `database_url` is not one.
+        DatabaseError: the server can't be reached or refuses us.
+    """
+    return await connect(database_url, application_name=_APPLICATION)
+
+
+async def identify(connection: Connection) -> Server:
+    """Return what the server at the other end of a replication connection is."""
+    system_id, timeline, _position, database = await _row(connection, _SERVER)
+    (wal_level,) = await _row(connection, _WAL_LEVEL)
+    return Server(system_id, timeline, database, wal_level)
+
+
+async def find_published(connection: Connection, table: str, publication: str) -> PublishedTable:
+    """Return what `publication` says of `table`."""
+    found = await _one(connection, _TABLE, table)
+    schema = None if found is None else str(found[0])
+    publishes = await _one(connection, _PUBLICATION, publication)
+    published = None if schema is None else await _one(connection, _PUBLISHED, publication, schema, table)
+    return PublishedTable(
+        schema,
+        publication_exists=publishes is not None,
+        inserts=publishes is not None and bool(publishes[0]),
+        columns=None if published is None else tuple(published[0]),
+        filtered=published is not None and bool(published[1]),
+    )
+
+
+async def find_slot(connection: Connection, slot: str) -> Slot | None:
+    """Return the state of a slot; None: it does not exist."""
+    row = await _one(connection, _SLOT, slot)
+    if row is None:
+        return None
+    plugin, database, active_pid, lost, confirmed = row
+    return Slot(plugin or "none", database, active_pid, lost, parse_lsn(confirmed) if confirmed else 0)
+
+
+async def create_slot(connection: Connection, slot: str) -> datetime:
+    """Create a slot; return a moment by the server's clock from which on it streams every insert."""
+    await connection.execute(_CREATE_SLOT, (slot,))
+    return await clock(connection)
+
+
+async def drop_slot(connection: Connection, slot: str) -> None:
+    """Drop a slot.
+
+    Raises:
+        psycopg.errors.ObjectInUse: a walsender holds it.
+    """
+    await connection.execute(_DROP_SLOT, (slot,))
+
+
+async def terminate(connection: Connection, pid: int) -> None:
+    """End a walsender, so that it lets go of its slot."""
+    await connection.execute(_TERMINATE, (pid,))
+
+
+async def clock(connection: Connection) -> datetime:
+    """Return the time by the server's clock."""
+    moment: datetime = (await _row(connection, _CLOCK))[0]
+    return moment
+
+
+async def republish_unclaimed(connection: Connection, table: str, before: datetime, limit: int) -> int:
+    """Insert jobs again that nobody has claimed, so that the stream delivers them.
+
+    Args:
+        connection: an ordinary one.
+        table: a queue's table.
+        before: take the jobs that were published before this moment.
+        limit: most rows.
+
+    Returns:
+        How many jobs were republished. Fewer than `limit`: there are no more.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: the role may not write to the table.
+    """
+    cursor = await connection.execute(published_before_statement(table), {"before": before, "limit": limit})
+    return cursor.rowcount
+
+
+def start_command(connection: Connection, slot: str, publication: str) -> bytes:
+    """Return the command that streams a publication from a slot's confirmed position on."""
+    names = sql.Literal(sql.Identifier(publication).as_string(connection))
+    return _START.format(slot=sql.Identifier(slot), publications=names).as_bytes(connection)
+
+
+def format_lsn(lsn: int) -> str:
+    """Write a position in the WAL as PostgreSQL does: `16/B374D848`."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def parse_lsn(text: str) -> int:
+    """Read a position in the WAL as PostgreSQL writes it."""
+    high, _, low = text.partition("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+async def _row(connection: Connection, query: bytes) -> TupleRow:
+    row = await _one(connection, query)
+    if row is None:
+        raise psycopg.OperationalError(f"no answer to {query.decode()}")
+    return row
+
+
+async def _one(connection: Connection, query: bytes, *parameters: object) -> TupleRow | None:
+    cursor = await connection.execute(query, parameters or None)
+    return await cursor.fetchone()

@@ -1,0 +1,202 @@
+"""`delegator worker`: a process that runs workflows which delegate, and ordinary activities."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError, TemporalError, first_line
+from delegator.plugin import DelegatorPlugin, PluginOptions
+from delegator.postgres.schema_check import check
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.health import HealthServer, LocalHealth
+from delegator.runtime.liveness import Liveness
+from delegator.runtime.modules import WorkflowModules
+from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.startup import wait_for
+from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
+from delegator.runtime.temporal_settings import temporal_settings
+
+_log = logging.getLogger(__name__)
+_STALL: Final = timedelta(seconds=30)
+_MOST: Final = 100_000
+_ANSWER_LIMIT: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporalWorkerOptions:
+    """What `delegator worker` is told on its command line."""
+
+    task_queue: str
+    """The Temporal task queue."""
+    plugin: PluginOptions = field(default_factory=PluginOptions)
+    """How workflows delegate."""
+    max_workflow_tasks: int | None = None
+    """Most workflow tasks at a time; None: the SDK's default."""
+    max_activities: int = 100
+    """Most activities at a time; those that are plain functions run in as many threads."""
+    grace: timedelta = timedelta(seconds=30)
+    """How long running activities may go on after a request to stop."""
+    host: str = "127.0.0.1"
+    """Address of the health and metrics server."""
+    port: int = 0
+    """Its TCP port; 0: none."""
+    sdk_port: int = 0
+    """TCP port of the SDK's own metrics (`temporal_*`), at the same address; 0: none."""
+
+    def validate(self) -> None:
+        """Refuse what can't work.
+
+        Raises:
+            ConfigurationError: names the option.
+        """
+        if not self.task_queue:
+            raise ConfigurationError("--task-queue: name the Temporal task queue")
+        for name, value, least in (
+            ("--max-workflow-tasks", self.max_workflow_tasks, 2),
+            ("--max-activities", self.max_activities, 1),
+        ):
+            if value is not None and not least <= value <= _MOST:
+                raise ConfigurationError(f"{name} {value}: must be from {least} to {_MOST}")
+        for name, port in (("--port", self.port), ("--sdk-port", self.sdk_port)):
+            if not 0 <= port <= 65_535:
+                raise ConfigurationError(f"{name} {port}: must be from 0 to 65535")
+        if self.grace < timedelta(0):
+            raise ConfigurationError("--grace: must not be negative")
+
+
+async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings, modules: WorkflowModules) -> None:
+    """Run the worker until a signal asks to stop.
+
+    Args:
+        options: the command line.
+        settings: the environment.
+        modules: what it runs.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the schema is not what is declared.
+        DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
+    """
+    temporal_settings()  # refuses what is wrong, before anything is waited for
+    registry = CollectorRegistry()
+    connections = ConnectionMetrics(registry)
+    database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
+    liveness = Liveness()
+    health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
+    server: AbstractContextManager[object] = nullcontext()
+    if options.port:
+        server = HealthServer(health, host=options.host, port=options.port)
+    with server:
+        async with shutdown_signals() as shutdown, liveness.watch_event_loop(_STALL):
+            stop = shutdown.requested
+            if not await wait_for(lambda: check(settings), settings.start_timeout, database, stop):
+                return
+            connection = _Connection(options, settings, modules, database)
+            if not await wait_for(connection.open, settings.start_timeout, temporal, stop):
+                return
+            await _run(options, connection.client, modules, temporal, stop)
+
+
+class _Connection:
+    """A client that is connected once the server answers."""
+
+    def __init__(
+        self, options: TemporalWorkerOptions, settings: Settings, modules: WorkflowModules, database: ConnectionState
+    ) -> None:
+        self._converter = load_data_converter(settings.data_converter)
+        self._plugin = DelegatorPlugin(
+            modules.delegated,
+            settings=settings,
+            options=options.plugin,
+            resources=modules.resources if modules.activities else (),
+        )
+        self._plugin.watch_database(database)
+        self._runtime = _runtime(options)
+        self.client: Client
+
+    async def open(self) -> None:
+        """Connect, and see whether the namespace exists.
+
+        Raises:
+            TemporalError: the server does not answer, or refuses.
+            ConfigurationError: it has no such namespace.
+        """
+        client = await connect_temporal(self._converter, lazy=False, runtime=self._runtime, plugins=[self._plugin])
+        request = DescribeNamespaceRequest(namespace=client.namespace)
+        try:
+            await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise ConfigurationError(
+                    f"Temporal has no namespace {client.namespace!r} (TEMPORAL_NAMESPACE)"
+                ) from None
+            raise TemporalError(f"Temporal refuses: {first_line(error)}") from None
+        self.client = client
+
+
+def _runtime(options: TemporalWorkerOptions) -> Runtime | None:
+    if not options.sdk_port:
+        return None
+    address = f"{options.host}:{options.sdk_port}"
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"--sdk-port {options.sdk_port}: {first_line(error)}") from None
+
+
+async def _run(
+    options: TemporalWorkerOptions,
+    client: Client,
+    modules: WorkflowModules,
+    temporal: ConnectionState,
+    stop: asyncio.Event,
+) -> None:
+    with ThreadPoolExecutor(options.max_activities, thread_name_prefix="activity") as threads:
+        worker = Worker(
+            client,
+            task_queue=options.task_queue,
+            workflows=modules.workflows,
+            activities=modules.activities,
+            activity_executor=threads,
+            max_concurrent_activities=options.max_activities,
+            max_concurrent_workflow_tasks=options.max_workflow_tasks,
+            graceful_shutdown_timeout=options.grace,
+        )
+        running = asyncio.create_task(worker.run(), name="temporal-worker")
+        others: list[asyncio.Task[Any]] = [
+            asyncio.create_task(watch_temporal(client, temporal), name="health"),
+            asyncio.create_task(stop.wait(), name="stop"),
+        ]
+        try:
+            _log.info(
+                "worker_started",
+                extra={
+                    "task_queue": options.task_queue,
+                    "workflows": len(modules.workflows),
+                    "activities": len(modules.activities),
+                    "delegated": len(modules.delegated),
+                },
+            )
+            await asyncio.wait([running, *others], return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                _log.info("worker_stopping")
+                others.append(asyncio.create_task(worker.shutdown(), name="shutdown"))
+            await running
+        finally:
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+    _log.info("worker_stopped")

@@ -1,0 +1,179 @@
+"""The worker as an object: it runs in the caller's event loop, as Temporal's `Worker` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from delegator_schema.queues import DEFAULT_QUEUE
+from prometheus_client import CollectorRegistry
+
+from delegator.config import Settings
+from delegator.contracts import Source, collect
+from delegator.errors import ConfigurationError, DelegatorError
+from delegator.runtime.health import Health
+from http_workers.options import ClaimMode, WorkerOptions
+from http_workers.pool import Surroundings, serve
+
+_GRACE: Final = timedelta(seconds=30)
+_STALL_LIMIT: Final = timedelta(seconds=30)
+
+
+class HttpWorker:
+    """Runs the delegated jobs of a queue.
+
+        async with HttpWorker([tasks, Emails(smtp).send]):
+            ...
+
+    or `await HttpWorker([tasks]).run()`. It handles no signals, configures no logging and opens no port: that is what
+    the `http-worker` program does around it. An object runs once.
+    """
+
+    def __init__(
+        self,
+        handlers: Iterable[Source],
+        *,
+        queue: str = DEFAULT_QUEUE,
+        concurrency: int = 200,
+        settings: Settings | None = None,
+        grace: timedelta = _GRACE,
+        claim: ClaimMode = ClaimMode.LEASE,
+        stall_limit: timedelta = _STALL_LIMIT,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """Prepare the worker; nothing is connected yet.
+
+        Args:
+            handlers: modules, declared functions, methods of objects, objects with declared methods, resources, and
+                what `existing_activities` returns.
+            queue: the queue to serve; one of `Settings.queues`.
+            concurrency: most jobs run at once; plain functions run in as many threads.
+            settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
+                always are.
+            grace: how long running jobs may go on after a request to stop.
+            claim: how a job is made the worker's own.
+            stall_limit: how long a loop may make no progress before `health` says so.
+            registry: takes the worker's metrics; by default one of its own.
+
+        Raises:
+            ConfigurationError: a value is wrong, or no handler is for the queue.
+        """
+        self._settings = settings or Settings.load()
+        self._options = WorkerOptions(
+            queue=queue, concurrency=concurrency, grace=grace, claim=claim, stall_limit=stall_limit
+        )
+        self._options.validate_pool(self._settings, "")
+        self._declared = collect(handlers)
+        if not any(handler.type.queue == queue for handler in self._declared.handlers.values()):
+            raise ConfigurationError(f"no handler that was given is for the queue {queue!r}")
+        self._surroundings = Surroundings.create(registry or CollectorRegistry(), concurrency)
+        self._stop = asyncio.Event()
+        self._started = asyncio.Event()
+        self._has_run = False
+        self._task: asyncio.Task[None] | None = None
+        self._caller: asyncio.Task[object] | None = None
+        self._is_leaving = False
+        self._has_cancelled_caller = False
+
+    @property
+    def health(self) -> Health:
+        """What a health server may answer: the loops that stall, the servers that are away, the metrics."""
+        return self._surroundings.health
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is connected and takes jobs."""
+        return self._started.is_set() and not self._stop.is_set()
+
+    async def run(self) -> None:
+        """Run until `shutdown` is called or the task is cancelled; a cancelled worker stops gracefully first.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or the schema is not what is declared.
+            DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`, or a resource can't be opened.
+            RuntimeError: it has run before.
+        """
+        task = self._begin()
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._stop.set()
+            await task
+            raise
+
+    async def shutdown(self) -> None:
+        """Ask for a graceful stop, and wait for it."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def __aenter__(self) -> Self:
+        """Start, and wait until it is connected. Should the worker fail later, the block is cancelled.
+
+        Raises:
+            ConfigurationError: a setting is wrong, or the schema is not what is declared.
+            DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`, or a resource can't be opened.
+            RuntimeError: it has run before.
+        """
+        task = self._begin()
+        started = asyncio.create_task(self._started.wait())
+        try:
+            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+        except asyncio.CancelledError:
+            await self.shutdown()
+            raise
+        finally:
+            started.cancel()
+        self._caller = asyncio.current_task()
+        task.add_done_callback(self._ended)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop gracefully; raises what the worker failed of."""
+        self._is_leaving = True
+        await self.shutdown()
+        assert self._task is not None
+        if self._has_cancelled_caller and self._caller is not None:
+            self._caller.uncancel()
+        failure = self._task.exception()
+        if failure is not None:
+            raise failure
+
+    def _begin(self) -> asyncio.Task[None]:
+        if self._has_run:
+            raise RuntimeError("an HttpWorker runs once: make another one")
+        self._has_run = True
+        self._task = asyncio.create_task(self._serve(), name="http-worker")
+        return self._task
+
+    async def _serve(self) -> None:
+        surroundings = self._surroundings
+        try:
+            async with surroundings.liveness.watch_event_loop(self._options.stall_limit):
+                await serve(self._options, self._settings, self._declared, surroundings, self._stop, self._started.set)
+        except BaseExceptionGroup as group:
+            raise _ours(group) or group from None
+        finally:
+            self._stop.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not self._is_leaving and self._caller is not None and not task.cancelled() and task.exception() is not None:
+            self._has_cancelled_caller = self._caller.cancel()
+
+
+def _ours(group: BaseExceptionGroup[BaseException]) -> DelegatorError | None:
+    """Return the first error of a group, if all of them are errors that say enough in one line."""
+    ours, others = group.split(DelegatorError)
+    if ours is None or others is not None:
+        return None
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, DelegatorError) else None

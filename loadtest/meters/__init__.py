@@ -1,0 +1,1 @@
+"""Measure what a window of time cost, by component."""

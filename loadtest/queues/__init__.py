@@ -1,0 +1,1 @@
+"""Run a queue on its own, without workflows."""

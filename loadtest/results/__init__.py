@@ -1,0 +1,1 @@
+"""The numbers of runs, as the JSON files hold them."""

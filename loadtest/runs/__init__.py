@@ -1,0 +1,1 @@
+"""Run an arm: start its workers, drive the load, check every result."""

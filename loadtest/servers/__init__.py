@@ -1,0 +1,1 @@
+"""The servers and worker processes of a run."""

@@ -1,0 +1,1 @@
+"""Show progress and results in a terminal."""

@@ -1,0 +1,270 @@
+"""Declaring methods, objects and contracts, and finding them in what a worker is given."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.common import RawValue
+
+from delegator import ConfigurationError, contract, delegated, existing_activities, implements, resource
+from delegator.contracts import collect, collect_handlers, collect_types, delegated_type
+
+
+class Emails:
+    def __init__(self, sender: str) -> None:
+        self.sender = sender
+
+    @delegated
+    async def send(self, to: str) -> str:
+        return f"{self.sender}>{to}"
+
+    @delegated(name="counted")
+    def count(self, to: str) -> int:
+        return len(to)
+
+    @staticmethod
+    @delegated
+    def normalize(to: str) -> str:
+        return to.lower()
+
+    @classmethod
+    @delegated
+    def domain(cls, to: str) -> str:
+        return f"{to}@{cls.__name__}"
+
+
+class Marketing(Emails):
+    async def send(self, to: str) -> str:  # not declared: it hides the one that is
+        return "spam"
+
+
+class Greeter:
+    @delegated
+    async def __call__(self, name: str) -> str:
+        return f"hello {name}"
+
+
+@resource
+async def emails() -> AsyncIterator[Emails]:
+    yield Emails("resource")
+
+
+def module_of(**values: object) -> types.ModuleType:
+    module = types.ModuleType("made")
+    vars(module).update(values)
+    return module
+
+
+async def test_methods_are_declared_by_the_class_and_run_by_an_object() -> None:
+    assert (delegated_type(Emails.send).name, delegated_type(Emails.send).arg_types) == ("send", (str,))
+    assert delegated_type(Emails("a").send) == delegated_type(Emails.send)
+    for given in ([Emails("a")], [module_of(emails=Emails("a"), Emails=Emails)]):
+        handlers = collect_handlers(given)
+        assert sorted(handlers) == ["counted", "domain", "normalize", "send"]
+        assert await handlers["send"].function("b") == "a>b"
+        assert (handlers["counted"].function("b"), handlers["counted"].is_async) == (1, False)
+        assert (handlers["normalize"].function("B"), handlers["domain"].function("b")) == ("b", "b@Emails")
+    bound = Emails("a").send
+    assert collect_handlers([bound, bound])["send"].function == bound
+
+
+def test_a_class_in_a_module_declares_its_types_only() -> None:
+    module = module_of(Emails=Emails)
+    assert sorted(collect_types([module])) == ["counted", "domain", "normalize", "send"]
+    assert sorted(collect_handlers([module])) == ["domain", "normalize"]
+
+
+def test_a_method_that_hides_a_declared_one_is_none() -> None:
+    assert sorted(collect_handlers([Marketing("a")])) == ["counted", "domain", "normalize"]
+
+
+def test_two_objects_with_one_type_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="two handlers for the delegated activity type 'send'"):
+        collect_handlers([Emails("a").send, Emails("b").send])
+
+
+async def test_callable_objects() -> None:
+    class Adder:
+        def __call__(self, number: int) -> int:
+            return number + 1
+
+    adder = delegated(name="add")(Adder())
+    assert (delegated_type(adder).arg_types, delegated_type(adder).return_type) == ((int,), int)
+    assert delegated_type(delegated(Adder())).name == "Adder"
+    greeter = Greeter()
+    handlers = collect_handlers([module_of(adder=adder, greeter=greeter)])
+    assert {name: handler.is_async for name, handler in handlers.items()} == {"add": False, "Greeter": True}
+    assert await handlers["Greeter"].function("you") == "hello you"
+    assert delegated_type(greeter).name == "Greeter"
+
+
+async def test_methods_of_what_a_resource_yields() -> None:
+    found = collect([module_of(emails=emails, Emails=Emails)])
+    assert found.resources == (emails,)
+    with emails.provide(Emails("given")):
+        assert await found.handlers["send"].function("b") == "given>b"
+        assert found.handlers["counted"].function("abc") == 3
+    with pytest.raises(ConfigurationError, match="emails is not open here"):
+        await found.handlers["send"].function("b")
+
+
+def test_an_annotation_that_names_nothing_is_told() -> None:
+    async def later(item: Item) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(ConfigurationError, match="later: name 'Item' is not defined, which an annotation needs"):
+        delegated(later)
+
+
+def test_proxies_in_a_module_are_left_alone() -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("outside of a request")
+
+    assert collect_handlers([module_of(proxy=Proxy(), send=Emails("a").send)]).keys() == {"send"}
+
+
+def test_a_wrapped_function_keeps_its_declaration() -> None:
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        async def call(*args: Any) -> Any:
+            return await function(*args)
+
+        return call
+
+    @traced
+    @delegated
+    async def inner(number: int) -> int:
+        return number
+
+    assert collect_handlers([inner])["inner"].function is inner
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Emails.send, "Emails.send needs an object: give the worker one of its class"),
+        (Emails, "Emails needs an object"),
+        (module_of, "module_of is not a delegated activity type: decorate it with @delegated"),
+        (3, "3 is not a delegated activity type"),
+    ],
+)
+def test_what_can_run_nothing_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        collect_handlers([given])
+
+
+def test_a_contract_is_no_handler() -> None:
+    @contract()
+    async def promised(number: int) -> int:
+        raise NotImplementedError
+
+    with pytest.raises(ConfigurationError, match="promised is a contract: give the worker a function that @implements"):
+        collect_handlers([promised])
+
+
+async def test_contracts_are_implemented_by_functions_and_methods_with_limits() -> None:
+    @contract(queue="video")
+    async def promised(number: int) -> str:
+        raise NotImplementedError
+
+    @implements(promised, max_concurrent=2, max_per_second=5)
+    def kept(number: int) -> str:
+        return str(number)
+
+    class Holder:
+        @implements(promised)
+        async def kept(self, number: int) -> str:
+            return str(number)
+
+    found = collect_handlers([kept])["promised"]
+    assert (found.type.queue, found.type.max_concurrent, found.type.max_per_second) == ("video", 2, 5)
+    assert (found.is_async, found.type.arg_types, found.function(3)) == (False, (int,), "3")
+    assert await collect_handlers([Holder()])["promised"].function(4) == "4"
+    assert collect_types([promised, kept]).keys() == {"promised"}
+
+    with pytest.raises(ConfigurationError, match=r"must have its parameters: \(number\)"):
+
+        @implements(promised)
+        async def other(number: int, more: int) -> str:
+            return ""
+
+    with pytest.raises(ConfigurationError, match="kept is not a contract: decorate it with @contract"):
+        implements(kept)
+    with pytest.raises(ConfigurationError, match="max_concurrent must be at least 1"):
+        implements(promised, max_concurrent=0)(lambda number: "")
+
+
+@activity.defn
+async def old(number: int) -> str:
+    return str(number)
+
+
+@activity.defn(name="old sync")
+def old_sync() -> None: ...
+
+
+class Old:
+    @activity.defn
+    def method(self, number: int) -> int:
+        return number
+
+
+@activity.defn(dynamic=True)
+async def anything(args: Sequence[RawValue]) -> None: ...
+
+
+def test_existing_activities_are_taken_as_they_are() -> None:
+    module = module_of(old=old, old_sync=old_sync, Old=Old, holder=Old(), send=Emails("a").send)
+    found = existing_activities(module, queue="video")
+    types_found = collect_types(found)
+    assert {name: declared.queue for name, declared in types_found.items()} == {
+        "old": "video",
+        "old sync": "video",
+        "method": "video",
+        "send": "default",
+    }
+    assert (types_found["old"].arg_types, types_found["old"].return_type) == ((int,), str)
+    handlers = collect_handlers(found)
+    assert all(handlers[name].type.is_activity for name in ("old", "old sync", "method"))
+    assert handlers["method"].function(3) == 3
+    assert collect_handlers([module]).keys() == {"send"}, "unasked they stay what they are"
+    assert collect_handlers(existing_activities(Old().method)).keys() == {"method"}
+
+
+@pytest.mark.parametrize("given", [module_of(x=1), module_of, Emails.__init__])
+def test_what_has_no_activity_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="has no activity: nothing in it has @activity.defn or @delegated"):
+        existing_activities(given)
+
+
+def generator() -> Any:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (lambda: delegated("name"), "options go by name"),
+        (lambda: delegated(Emails), "is a class: decorate its methods"),
+        (lambda: delegated(generator), "can't yield"),
+        (lambda: delegated(staticmethod(module_of)), "put @staticmethod above"),
+        (lambda: delegated(lambda *, key: key), "keyword-only"),
+        (lambda: delegated(anything), "dynamic activity has no name"),
+        (lambda: delegated(name=3)(lambda: None), "name must be a text"),
+        (lambda: resource(generator), "an `async def` without parameters that yields"),
+    ],
+)
+def test_what_can_not_be_declared_is_refused(declare: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        declare()
+
+
+@pytest.mark.parametrize("decorator", [delegated, contract, implements])
+def test_a_misspelt_option_is_told(decorator: Any) -> None:
+    with pytest.raises(TypeError, match="start_to_close_timout"):
+        decorator(start_to_close_timout=3)

@@ -1,0 +1,90 @@
+"""The worker object, without servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import http_workers.worker
+from delegator import delegated
+from delegator.errors import DatabaseError
+from http_workers import HttpWorker
+
+
+@delegated
+async def nothing() -> None: ...
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Put something else in the place of the pool."""
+
+    def use(function: Callable[..., Any]) -> None:
+        async def run(options: Any, settings: Any, declared: Any, surroundings: Any, stop: Any, started: Any) -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(function(stop, started))
+
+        monkeypatch.setattr(http_workers.worker, "serve", run)
+
+    return use
+
+
+async def test_the_block_is_cancelled_when_the_worker_fails(serve: Any) -> None:
+    """What it failed of is raised instead, and the task that held the block goes on."""
+
+    async def fails_soon(stop: asyncio.Event, started: Callable[[], None]) -> None:
+        started()
+        await asyncio.sleep(0)
+        raise DatabaseError("gone")
+
+    serve(fails_soon)
+    with pytest.raises(DatabaseError, match="gone"):
+        async with HttpWorker([nothing]):
+            await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None and not task.cancelling()
+
+
+async def test_an_error_of_the_block_passes_and_the_worker_stops(serve: Any) -> None:
+    stopped = []
+
+    async def until_stopped(stop: asyncio.Event, started: Callable[[], None]) -> None:
+        started()
+        await stop.wait()
+        stopped.append(True)
+
+    serve(until_stopped)
+    with pytest.raises(ZeroDivisionError):
+        async with HttpWorker([nothing]):
+            raise ZeroDivisionError
+    assert stopped == [True]
+
+
+async def test_a_start_that_is_given_up_stops_the_worker(serve: Any) -> None:
+    stopped = []
+
+    async def never_starts(stop: asyncio.Event, started: Callable[[], None]) -> None:
+        await stop.wait()
+        stopped.append(True)
+
+    serve(never_starts)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), HttpWorker([nothing]):
+            raise AssertionError("it has started")
+    assert stopped == [True]
+
+
+async def test_run_raises_what_the_worker_failed_of(serve: Any) -> None:
+    async def fails(stop: asyncio.Event, started: Callable[[], None]) -> None:
+        raise DatabaseError("gone")
+
+    serve(fails)
+    worker = HttpWorker([nothing], grace=timedelta(0))
+    with pytest.raises(DatabaseError, match="gone"):
+        await worker.run()
+    await worker.shutdown()
+    assert await worker.health.problems() == dict.fromkeys(("stream", "postgresql", "temporal"), "has not answered yet")
