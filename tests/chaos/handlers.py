@@ -62,7 +62,8 @@ async def test_block_the_event_loop(field: Arena, finish: Finish) -> None:
     await finish(load, recovery=LEASE + 2.5 + LEASE + 5)
 
 
-async def test_slow_queue_beside_a_fast_one(field: Arena, finish: Finish) -> None:
+async def test_slow_queue(field: Arena, finish: Finish) -> None:
+    """The jobs of a fast queue do not wait for a queue that is 1,000 times slower."""
     slow = Load(field, "a queue 1,000x slower beside", INLINE)
     await slow.add(2 * SCALE, 10, handler="crawl", ms=lambda number: 4_000, one_by_one=0)
     await slow.noted("start", 10)

@@ -60,7 +60,7 @@ async def test_slow(field: Arena, finish: Finish, server: str, task_queue: str) 
     ("server", "task_queue"), [("PostgreSQL", SIGNALLED), ("the relay", INLINE), ("Temporal", INLINE)]
 )
 async def test_half_open(field: Arena, finish: Finish, server: str, task_queue: str) -> None:
-    """No packet arrives any more, on these connections ever; new ones work after a while."""
+    """Work goes on although no packet arrives on existing connections; new connections work after a while."""
     load = Load(field, f"half-open TCP to {server}", task_queue)
     await load.add(6 * SCALE, 15)
     await load.noted("start", 10)
@@ -77,7 +77,7 @@ async def test_half_open(field: Arena, finish: Finish, server: str, task_queue: 
 
 
 async def test_half_open_leader(field: Arena, finish: Finish) -> None:
-    """The leader's machine vanishes without a word to PostgreSQL, and a worker dies: somebody else must lead."""
+    """Another process becomes the leader when the leader's machine vanishes silently and a worker dies."""
     load = Load(field, "half-open TCP between PostgreSQL and the leader", SIGNALLED)
     await load.add(6, 10, ms=lambda number: 300)
     victim = field.http[0]

@@ -59,7 +59,8 @@ async def test_kill_the_leader_and_a_worker(field: Arena, finish: Finish) -> Non
     await finish(load)
 
 
-async def test_kill_a_delegator_in_its_inline_wait(field: Arena, finish: Finish) -> None:
+async def test_kill_enqueuer_in_inline_wait(field: Arena, finish: Finish) -> None:
+    """Jobs complete once although a Temporal worker is killed during its inline wait."""
     load = Load(field, "kill -9 a delegator in its inline wait", INLINE)
     victim = field.delegators[INLINE]
     for _ in range(5 if LONG else 1):
@@ -71,8 +72,8 @@ async def test_kill_a_delegator_in_its_inline_wait(field: Arena, finish: Finish)
     assert not outcome.doubles
 
 
-async def test_kill_a_delegator_before_its_result_is_history(field: Arena, finish: Finish) -> None:
-    """Outcomes are stored, the workflow task that reads them never ends."""
+async def test_kill_enqueuer_before_history(field: Arena, finish: Finish) -> None:
+    """The outcome is read again when the worker dies before its workflow task ends."""
     load = Load(field, "kill -9 a delegator between stored result and end of task", INLINE)
     victim = field.delegators[INLINE]
     for turn in range(5 if LONG else 1):
@@ -87,8 +88,8 @@ async def test_kill_a_delegator_before_its_result_is_history(field: Arena, finis
     assert not outcome.doubles
 
 
-async def test_pause_a_worker_past_its_lease(field: Arena, finish: Finish) -> None:
-    """What it completes late is of an attempt that is over; the workflow sees the attempt that followed."""
+async def test_pause_worker_past_lease(field: Arena, finish: Finish) -> None:
+    """An attempt that completes after its lease has ended changes nothing; the next attempt's result counts."""
     load = Load(field, "SIGSTOP a worker past its lease, SIGCONT", SIGNALLED)
     await load.add(6, 4, ms=lambda number: 1_500, kind="attempt", one_by_one=0)
     victim = field.http[0]
@@ -119,8 +120,8 @@ async def test_pause_a_worker_past_its_lease(field: Arena, finish: Finish) -> No
     await finish(load)
 
 
-async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish) -> None:
-    """What is republished comes back to those who hold it still: it must not be dropped as theirs."""
+async def test_pause_all_workers(field: Arena, finish: Finish) -> None:
+    """Jobs that are published again while their paused workers still hold them are run, not dropped."""
     load = Load(field, "SIGSTOP all workers past their leases, SIGCONT", INLINE)
     await load.add(6, 6, ms=lambda number: 1_500, one_by_one=0)
     await load.noted("start", 36)
@@ -141,8 +142,8 @@ async def test_pause_all_workers_past_their_leases(field: Arena, finish: Finish)
     assert await field.rescued("undelivered") == undelivered
 
 
-async def test_kill_a_delegator_that_has_read_results(field: Arena, finish: Finish) -> None:
-    """Outcomes were read, the workflow task that did so goes on to wait for others, and never ends."""
+async def test_kill_enqueuer_after_reading(field: Arena, finish: Finish) -> None:
+    """Outcomes are read again when the worker dies after it read them, in a workflow task that had not ended."""
     load = Load(field, "kill -9 a delegator after it read results, in the same task", INLINE)
     victim = field.delegators[INLINE]
     for turn in range(5 if LONG else 1):

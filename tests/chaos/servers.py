@@ -29,8 +29,8 @@ async def test_restart_postgresql(field: Arena, finish: Finish, mode: StopMode, 
     await finish(load)
 
 
-async def test_postgresql_away_for_longer_than_leases(field: Arena, finish: Finish) -> None:
-    """Nobody could renew a lease, so nobody's has run out: what runs is not run again."""
+async def test_postgresql_outage_past_leases(field: Arena, finish: Finish) -> None:
+    """No lease ends while PostgreSQL is away, because no process can renew one; so no running job is run again."""
     load = Load(field, "PostgreSQL away for longer than leases", SIGNALLED)
     await load.add(6 * SCALE, 8, ms=lambda number: 5_000 if number < 4 else 100, one_by_one=0)
     await load.noted("start", 15)
@@ -65,8 +65,8 @@ async def test_terminate_all_backends(field: Arena, finish: Finish) -> None:
     await finish(load)
 
 
-async def test_locked_table_exhausts_the_pools(field: Arena, finish: Finish) -> None:
-    """Every connection of every pool waits for a lock, for longer than leases; yet leases are renewed."""
+async def test_locked_table(field: Arena, finish: Finish) -> None:
+    """Leases are renewed although every connection of every pool waits for a lock, for longer than a lease lasts."""
     load = Load(field, "connection pools exhausted", SIGNALLED)
     await load.add(6 * SCALE, 15)
     await load.noted("start", 10)
@@ -78,7 +78,7 @@ async def test_locked_table_exhausts_the_pools(field: Arena, finish: Finish) -> 
 
 
 async def test_no_connection_left(field: Arena, finish: Finish) -> None:
-    """The server takes no more connections, and those that it had given are ended."""
+    """Work goes on after PostgreSQL has ended all connections and has accepted no new one for a while."""
     load = Load(field, "PostgreSQL refuses connections", INLINE)
     await load.add(6 * SCALE, 15)
     await load.noted("start", 10)

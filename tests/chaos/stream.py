@@ -50,8 +50,8 @@ async def test_drop_the_slot(field: Arena, finish: Finish) -> None:
     await finish(load)
 
 
-async def test_kill_the_relay_between_a_new_slot_and_the_re_emission(field: Arena, finish: Finish) -> None:
-    """What was enqueued before the slot was made is not in it, and the next relay finds nothing wrong with it."""
+async def test_kill_relay_before_republication(field: Arena, finish: Finish) -> None:
+    """Jobs enqueued before the new slot are run, although the relay dies before it publishes them again."""
     load = Load(field, "kill -9 the relay between new slot and republication", INLINE)
     await field.relay.kill()
     slots = await field.query("SELECT slot_name FROM pg_replication_slots")

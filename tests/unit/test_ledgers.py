@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.support import read_ledger
 
 
-def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path):
+def test_incomplete_line(tmp_path: Path):
+    """A line that is still being written is left for the next reading."""
     ledger = tmp_path / "ledger"
     assert read_ledger(ledger) == []
     ledger.write_text('{"event": "star')

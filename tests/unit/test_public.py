@@ -97,5 +97,6 @@ def real() -> dict[str, str]:
     return parents
 
 
-def test_the_drawn_tree_of_errors_is_the_real_one():
+def test_error_tree():
+    """The tree of errors in the docstring is the real one."""
     assert drawn() == real()

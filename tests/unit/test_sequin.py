@@ -34,7 +34,8 @@ def fill_in(node: Any, environment: dict[str, str]) -> Any:
     return node
 
 
-def test_one_sink_for_each_queue_with_a_slot_and_a_publication_of_its_own() -> None:
+def test_sinks() -> None:
+    """Each queue has one sink, with a slot and a publication of its own."""
     document = yaml.safe_load(render_config(settings()))
     sinks, databases = document["sinks"], document["databases"]
 
@@ -60,7 +61,8 @@ def test_one_sink_for_each_queue_with_a_slot_and_a_publication_of_its_own() -> N
     assert len({str({k: v for k, v in database.items() if k not in own}) for database in databases}) == 1
 
 
-def test_a_queue_other_than_the_default_one_alone() -> None:
+def test_additional_queue_only() -> None:
+    """A deployment may serve an additional queue only."""
     document = yaml.safe_load(render_config(settings(queues="video", slot="s", publication="p")))
 
     (database,) = document["databases"]
@@ -72,7 +74,8 @@ def test_a_queue_other_than_the_default_one_alone() -> None:
     assert [sink["database"] for sink in document["sinks"]] == ["delegator_video"]
 
 
-def test_the_database_comes_from_the_settings_without_its_password() -> None:
+def test_database() -> None:
+    """The database comes from our settings; its password comes from Sequin's environment."""
     text = render_config(settings(queues="default", slot="my_slot", publication="my_publication"))
     assert "s3cr" not in text
 
@@ -92,7 +95,8 @@ def test_the_database_comes_from_the_settings_without_its_password() -> None:
     }
 
 
-def test_secrets_and_places_come_from_sequins_environment() -> None:
+def test_environment() -> None:
+    """Secrets and addresses come from Sequin's environment."""
     environment = {"DELEGATOR_STREAM_TOKEN": "token", "SEQUIN_ADMIN_PASSWORD": "long", "DELEGATOR_PG_HOSTNAME": "pg"}
     document = fill_in(yaml.safe_load(render_config(settings(stream_token="unseen"))), environment)
 
@@ -102,13 +106,15 @@ def test_secrets_and_places_come_from_sequins_environment() -> None:
     assert document["databases"][0]["hostname"] == "pg"
 
 
-def test_text_that_is_filled_in_before_it_is_parsed() -> None:
+def test_fill_in_before_parsing() -> None:
+    """A value with special characters does not break the YAML text into which it is filled."""
     text = fill_in(render_config(settings()), {"DELEGATOR_PG_PASSWORD": "a\"b: #'c"})
 
     assert yaml.safe_load(text)["databases"][0]["password"] == "a\"b: #'c"
 
 
-def test_a_default_that_could_end_its_variable_is_left_out() -> None:
+def test_default_with_brace() -> None:
+    """A default that holds a closing brace is left out, because it would end its variable."""
     text = render_config(settings(database_url="host=/tmp dbname='a}b' user=x"))
 
     assert "${DELEGATOR_PG_DATABASE}" in text

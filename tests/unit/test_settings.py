@@ -9,7 +9,8 @@ from delegator.errors import ConfigurationError
 
 
 @pytest.mark.parametrize("name", ["publication", "slot"])
-def test_a_name_that_postgresql_would_cut_off_is_refused(name: str) -> None:
+def test_long_names(name: str) -> None:
+    """A name that PostgreSQL would cut off is refused."""
     queues = ("default", "video")
 
     assert Settings.load(queues=queues, **{name: "x" * 57})
@@ -18,7 +19,8 @@ def test_a_name_that_postgresql_would_cut_off_is_refused(name: str) -> None:
     assert Settings.load(queues=("default",), **{name: "x" * 63})
 
 
-def test_the_default_names_leave_room_for_every_queue_name() -> None:
+def test_long_queue_names() -> None:
+    """The default names leave room for the longest queue name."""
     assert Settings.load(queues=("q" * 40,)).queues == ("q" * 40,)
 
 
@@ -26,14 +28,15 @@ def test_the_default_names_leave_room_for_every_queue_name() -> None:
     ("variable", "meant"),
     [("DELEGATOR_QUEUE", "DELEGATOR_QUEUES"), ("DELEGATOR_START_TIMOUT", "DELEGATOR_START_TIMEOUT")],
 )
-def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
+def test_misspelt_setting(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
+    """A misspelt setting is refused by name."""
     monkeypatch.setenv(variable, "x")
     with pytest.raises(ConfigurationError, match=f"{variable}: no such setting, .* did you mean {meant}?"):
         Settings.load()
 
 
-def test_variables_that_resemble_no_setting_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kubernetes sets some for a service called `delegator`."""
+def test_foreign_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other DELEGATOR_ variables are ignored: Kubernetes sets some for a service called `delegator`."""
     for variable in ("DELEGATOR_PORT", "DELEGATOR_SERVICE_HOST", "DELEGATOR_TEST_DIRECTORY"):
         monkeypatch.setenv(variable, "x")
     assert Settings.load()

@@ -62,7 +62,8 @@ async def test_a_failure(engine: Environment, activity_queue: str):
     )
 
 
-async def test_temporal_repeats_attempts_and_the_handler_sees_which_one_it_is(engine: Environment, activity_queue: str):
+async def test_attempt_numbers(engine: Environment, activity_queue: str):
+    """Temporal retries a failed attempt, and the handler sees the attempt's number."""
     handle = await engine.start(
         flows.CallsOne.run, "execute_activity", "succeed_at", [3], {}, task_queue=activity_queue
     )
@@ -70,7 +71,8 @@ async def test_temporal_repeats_attempts_and_the_handler_sees_which_one_it_is(en
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2), ("started", 3)]
 
 
-async def test_the_next_attempt_knows_the_last_heartbeat(engine: Environment, activity_queue: str):
+async def test_last_heartbeat_details(engine: Environment, activity_queue: str):
+    """The next attempt gets the last heartbeat details of the attempt before."""
     handle = await engine.start(
         flows.CallsOne.run,
         "execute_activity",
@@ -82,7 +84,8 @@ async def test_the_next_attempt_knows_the_last_heartbeat(engine: Environment, ac
     assert await engine.result(handle) == "attempt 2 knows ['page', 12]"
 
 
-async def test_an_attempt_that_runs_too_long_times_out(engine: Environment, activity_queue: str):
+async def test_start_to_close_timeout(engine: Environment, activity_queue: str):
+    """An attempt that runs longer than its start-to-close timeout fails with that timeout type."""
     options = {"start_to_close_timeout": 0.3, "attempts": 1}
     handle = await engine.start(
         flows.CallsOne.run, "execute_activity", "sleeps", [60], options, task_queue=activity_queue
@@ -91,7 +94,8 @@ async def test_an_attempt_that_runs_too_long_times_out(engine: Environment, acti
     assert (told["cause"], told["type"]) == ("TimeoutError", "START_TO_CLOSE")
 
 
-async def test_a_cancellation_reaches_a_handler_that_heartbeats(engine: Environment, activity_queue: str):
+async def test_cancel_heartbeating_handler(engine: Environment, activity_queue: str):
+    """A cancellation of the workflow's activity reaches a handler that sends heartbeats."""
     handle = await engine.start(
         flows.Cancellable.run,
         *("execute_activity", "beats_until_cancelled", [], "WAIT_CANCELLATION_COMPLETED"),
@@ -103,7 +107,8 @@ async def test_a_cancellation_reaches_a_handler_that_heartbeats(engine: Environm
     assert engine.ledger(handle.id) == [("started", 1), ("cancelled", 1)]
 
 
-async def test_a_handler_is_stopped_once_nobody_waits(engine: Environment, activity_queue: str):
+async def test_terminated_workflow_stops_handler(engine: Environment, activity_queue: str):
+    """A handler that sends heartbeats is cancelled when its workflow is terminated."""
     handle = await engine.start(
         flows.WaitsDirectly.run, "execute_activity", "beats_until_cancelled", [], task_queue=activity_queue
     )
@@ -112,7 +117,8 @@ async def test_a_handler_is_stopped_once_nobody_waits(engine: Environment, activ
     await engine.noted(handle.id, "cancelled")
 
 
-async def test_a_terminated_workflow_leaves_nothing(engine: Environment, activity_queue: str):
+async def test_terminated_workflow_leaves_no_row(engine: Environment, activity_queue: str):
+    """A terminated workflow leaves no row behind."""
     workflow_id = "terminated by hand"
     with engine.held(workflow_id):
         handle = await engine.start(

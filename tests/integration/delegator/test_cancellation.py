@@ -58,14 +58,16 @@ async def test_a_cancelled_workflow_ends_as_cancelled(idle_engine: Environment, 
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_was_not_sent_yet_is_never_enqueued(idle_engine: Environment, idle_queue: str, way: str):
+async def test_cancel_before_enqueue(idle_engine: Environment, idle_queue: str, way: str):
+    """A job that is cancelled in the workflow task that would enqueue it is never enqueued."""
     handle = await idle_engine.start(flows.CancelsAtOnce.run, way, task_queue=idle_queue)
     assert await idle_engine.result(handle) == "cancelled"
     assert await idle_engine.jobs(handle.id) == []
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_abandoned_job_stays(engine: Environment, signal_queue: str, way: str):
+async def test_abandoned_job_completes(engine: Environment, signal_queue: str, way: str):
+    """A job with the cancellation type ABANDON is not cancelled: it runs to its end."""
     workflow_id = f"abandons by {way}"
     with engine.held(workflow_id):
         handle = await engine.start(
@@ -81,7 +83,8 @@ async def test_an_abandoned_job_stays(engine: Environment, signal_queue: str, wa
 
 
 @pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
-async def test_trying_to_cancel_does_not_wait_for_the_handler(engine: Environment, signal_queue: str, way: str):
+async def test_try_cancel(engine: Environment, signal_queue: str, way: str):
+    """With TRY_CANCEL the workflow goes on at once, while the handler still cleans up."""
     workflow_id = f"tries to cancel {way}"
     with engine.held(workflow_id):
         handle = await engine.start(
@@ -100,9 +103,8 @@ async def test_trying_to_cancel_does_not_wait_for_the_handler(engine: Environmen
 
 @pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
 @pytest.mark.parametrize("who", ["task", "workflow"])
-async def test_waiting_for_a_cancellation_lets_the_handler_clean_up(
-    engine: Environment, signal_queue: str, way: str, who: str
-):
+async def test_wait_cancellation_completed(engine: Environment, signal_queue: str, way: str, who: str):
+    """With WAIT_CANCELLATION_COMPLETED the workflow goes on after the handler has cleaned up."""
     kind = "WAIT_CANCELLATION_COMPLETED"
     handle = await engine.start(flows.Cancellable.run, way, "until_cancelled", [True], kind, task_queue=signal_queue)
     await engine.noted(handle.id, "started")
@@ -113,7 +115,8 @@ async def test_waiting_for_a_cancellation_lets_the_handler_clean_up(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_handler_may_finish_all_the_same(engine: Environment, signal_queue: str, way: str):
+async def test_handler_ignores_cancellation(engine: Environment, signal_queue: str, way: str):
+    """A workflow that waits for the cancellation gets the result of a handler that ignores it."""
     kind = "WAIT_CANCELLATION_COMPLETED"
     handle = await engine.start(flows.Cancellable.run, way, "ignores_cancellation", [], kind, task_queue=signal_queue)
     await engine.noted(handle.id, "started")
@@ -121,7 +124,8 @@ async def test_a_handler_may_finish_all_the_same(engine: Environment, signal_que
     assert await engine.result(handle) == "result finished all the same"
 
 
-async def test_a_job_that_waits_for_a_retry_is_removed(engine: Environment, signal_queue: str):
+async def test_cancel_waiting_retry(engine: Environment, signal_queue: str):
+    """A cancelled job that waits for its retry is removed at once."""
     handle = await engine.start(
         flows.Cancellable.run, "delegate", "item", ["back off"], "WAIT_CANCELLATION_COMPLETED", task_queue=signal_queue
     )
@@ -132,7 +136,8 @@ async def test_a_job_that_waits_for_a_retry_is_removed(engine: Environment, sign
     assert engine.ledger(handle.id) == [("back off", 1)]
 
 
-async def test_a_terminated_workflow_leaves_nothing(engine: Environment, signal_queue: str):
+async def test_terminated_workflow_leaves_no_row(engine: Environment, signal_queue: str):
+    """A terminated workflow leaves no row behind."""
     with engine.held("terminated"):
         handle = await engine.start(
             flows.WaitsDirectly.run, "delegate", "noted", [1], id="terminated", task_queue=signal_queue
@@ -142,7 +147,8 @@ async def test_a_terminated_workflow_leaves_nothing(engine: Environment, signal_
     await engine.nothing_left()
 
 
-async def test_jobs_canceled_together_are_canceled_by_one_local_activity(engine: Environment, signal_queue: str):
+async def test_cancel_many_jobs(engine: Environment, signal_queue: str):
+    """One local activity cancels all jobs that a workflow cancels together."""
     ids = [f"together {number}" for number in range(20)]
     with engine.held("together"):
         handle = await engine.start(flows.OwnIds.run, ids, id="together", task_queue=signal_queue)

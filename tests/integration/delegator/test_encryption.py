@@ -63,16 +63,16 @@ async def assert_history_unreadable(handle: WorkflowHandle[Any, Any]) -> None:
         assert_unreadable(event.SerializeToString())
 
 
-async def test_the_spy_would_see_a_secret():
+async def test_check_finds_secrets():
+    """The check that these tests use fails on an unencrypted secret, as text and as hexadecimal digits."""
     with pytest.raises(AssertionError):
         assert_unreadable({"input": "\\x" + SECRET.encode().hex()})
     with pytest.raises(AssertionError):
         assert_unreadable({"input": SECRET.encode()})
 
 
-async def test_results_heartbeats_and_retries(
-    encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest
-):
+async def test_retry_is_encrypted(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):
+    """Arguments, heartbeats and results are encrypted at rest and in the history, also across a retry."""
     engine = encrypted_engine
     for way in ways(request.node.callspec.params["encrypted_queue"]):
         workflow_id = f"secret by {way} {encrypted_queue}"
@@ -88,7 +88,8 @@ async def test_results_heartbeats_and_retries(
 
 
 @pytest.mark.postgres_only
-async def test_the_row_and_the_stream(encrypted_engine: Environment, encrypted_queue: str, spy: str):
+async def test_row_and_stream_are_encrypted(encrypted_engine: Environment, encrypted_queue: str, spy: str):
+    """The row holds encrypted payloads only; the stream holds the job_id and the fencing token only."""
     engine = encrypted_engine
     workflow_id = f"row of {encrypted_queue}"
     with engine.held(workflow_id):

@@ -20,7 +20,8 @@ def task_queue(request: pytest.FixtureRequest, inline_queue: str, signal_queue: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_failure_arrives_as_temporal_users_expect_it(engine: Environment, task_queue: str, way: str):
+async def test_failure_is_an_activity_error(engine: Environment, task_queue: str, way: str):
+    """The workflow gets an ActivityError with the same fields that an ordinary activity's failure has."""
     handle = await engine.start(flows.Fails.run, way, "fail", ["Unlucky", True], 0, [], task_queue=task_queue)
     told = await engine.result(handle)
     trace = told.pop("stack_trace")
@@ -42,7 +43,8 @@ async def test_a_failure_arrives_as_temporal_users_expect_it(engine: Environment
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_exception_class_of_ones_own(engine: Environment, task_queue: str, way: str):
+async def test_custom_exception(engine: Environment, task_queue: str, way: str):
+    """An application's own exception arrives as an ApplicationError whose type is the name of its class."""
     handle = await engine.start(flows.Fails.run, way, "refuse_card", [], 0, ["CardRefusedError"], task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["type"], told["cause_message"], told["cause_of_cause"], told["retry_state"]) == (
@@ -61,14 +63,16 @@ async def test_failed_attempts_are_repeated(engine: Environment, task_queue: str
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2), ("started", 3)]
 
 
-async def test_the_type_says_how_attempts_are_repeated(engine: Environment, inline_queue: str):
+async def test_type_retry_policy(engine: Environment, inline_queue: str):
+    """The retry policy of the declared type applies to a call that has none."""
     assert await engine.execute(
         flows.WaitsDirectly.run, "delegate", "fail_first_then_soon", [], task_queue=inline_queue
     )
 
 
 @pytest.mark.parametrize("name", ["cancel_itself", "exits"])
-async def test_a_handler_that_breaks_itself_off_has_failed(engine: Environment, inline_queue: str, name: str):
+async def test_handler_cancels_itself(engine: Environment, inline_queue: str, name: str):
+    """A handler that cancels itself has failed, and is retried."""
     handle = await engine.start(flows.CallsOne.run, "delegate", name, [], {}, task_queue=inline_queue)
     assert await engine.result(handle) == 2
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2)]
@@ -77,18 +81,16 @@ async def test_a_handler_that_breaks_itself_off_has_failed(engine: Environment, 
 @pytest.mark.parametrize(
     ("name", "type_"), [("unusable_failure", "ApplicationError"), ("unusable_heartbeat", "TypeError")]
 )
-async def test_what_cannot_be_encoded_is_a_failure_of_its_handler(
-    engine: Environment, task_queue: str, name: str, type_: str
-):
+async def test_result_that_can_not_be_encoded(engine: Environment, task_queue: str, name: str, type_: str):
+    """A result or failure that can't be encoded is a failure of the attempt."""
     handle = await engine.start(flows.CallsOne.run, "delegate", name, [], {"attempts": 1}, task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["cause"], told["type"]) == ("ApplicationError", type_)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_attempts_exhausted_is_a_dead_letter_and_the_workflow_is_told(
-    engine: Environment, task_queue: str, way: str
-):
+async def test_attempts_exhausted(engine: Environment, task_queue: str, way: str):
+    """A job that has used all its attempts becomes a dead letter, and the workflow gets the last failure."""
     handle = await engine.start(flows.Fails.run, way, "fail", ["Unlucky", False], 2, [], task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["retry_state"], told["type"], told["non_retryable"]) == ("MAXIMUM_ATTEMPTS_REACHED", "Unlucky", False)
@@ -97,7 +99,8 @@ async def test_attempts_exhausted_is_a_dead_letter_and_the_workflow_is_told(
     assert letter == SeenDeadLetter("attempts_exhausted", "Unlucky", "fail", 2, "default", is_complete=True)
 
 
-async def test_an_unknown_type_is_a_dead_letter_and_the_workflow_is_told(engine: Environment, task_queue: str):
+async def test_unknown_type(engine: Environment, task_queue: str):
+    """A job of an unknown type becomes a dead letter, and the workflow gets a failure."""
     handle = await engine.start(flows.CallsOne.run, "delegate", "no_such_type", [], {}, task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["type"], told["non_retryable"], told["activity_type"]) == ("UnknownActivityType", True, "no_such_type")
@@ -106,9 +109,8 @@ async def test_an_unknown_type_is_a_dead_letter_and_the_workflow_is_told(engine:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_undecodable_argument_is_a_dead_letter_and_the_workflow_is_told(
-    engine: Environment, task_queue: str, way: str
-):
+async def test_undecodable_argument(engine: Environment, task_queue: str, way: str):
+    """A job with an argument that can't be decoded becomes a dead letter, and the workflow gets a failure."""
     handle = await engine.start(flows.CallsOne.run, way, "mirror", ["no point"], {}, task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["type"], told["non_retryable"]) == ("UndecodableInput", True)
@@ -119,7 +121,8 @@ async def test_an_undecodable_argument_is_a_dead_letter_and_the_workflow_is_told
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_an_attempt_that_runs_too_long_times_out(engine: Environment, task_queue: str, way: str):
+async def test_start_to_close_timeout(engine: Environment, task_queue: str, way: str):
+    """An attempt that runs longer than its start-to-close timeout times out, and is retried like any failure."""
     handle = await engine.start(
         flows.CallsOne.run, way, "sleeps", [60], {"start_to_close_timeout": 0.1, "attempts": 2}, task_queue=task_queue
     )
@@ -133,7 +136,8 @@ async def test_an_attempt_that_runs_too_long_times_out(engine: Environment, task
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_job_that_takes_too_long_times_out(engine: Environment, task_queue: str, way: str):
+async def test_schedule_to_close_timeout(engine: Environment, task_queue: str, way: str):
+    """A job that takes longer than its schedule-to-close timeout times out."""
     options = {"schedule_to_close_timeout": 0.3}
     handle = await engine.start(flows.CallsOne.run, way, "sleeps", [60], options, task_queue=task_queue)
     told = await engine.result(handle)
@@ -141,7 +145,8 @@ async def test_a_job_that_takes_too_long_times_out(engine: Environment, task_que
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_job_that_nobody_runs_times_out(idle_engine: Environment, way: str):
+async def test_timeout_without_worker(idle_engine: Environment, way: str):
+    """A job times out although no HTTP worker runs."""
     async with idle_engine.worker(SIGNALLED, intercept=True, workflows=[flows.CallsOne]) as task_queue:
         options = {"schedule_to_close_timeout": 0.3}
         handle = await idle_engine.start(flows.CallsOne.run, way, "sleeps", [0], options, task_queue=task_queue)
@@ -152,9 +157,8 @@ async def test_a_job_that_nobody_runs_times_out(idle_engine: Environment, way: s
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_silent_handler_times_out_and_the_next_attempt_knows_its_last_heartbeat(
-    engine: Environment, task_queue: str, way: str
-):
+async def test_heartbeat_timeout_retries(engine: Environment, task_queue: str, way: str):
+    """A handler without heartbeats times out, and the next attempt gets the last heartbeat details."""
     handle = await engine.start(
         flows.CallsOne.run, way, "silent_once", [], {"heartbeat_timeout": 0.2}, task_queue=task_queue
     )
@@ -162,7 +166,8 @@ async def test_a_silent_handler_times_out_and_the_next_attempt_knows_its_last_he
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2)]
 
 
-async def test_a_heartbeat_timeout_tells_the_last_heartbeat(engine: Environment, inline_queue: str):
+async def test_heartbeat_timeout_details(engine: Environment, inline_queue: str):
+    """The failure of a heartbeat timeout holds the last heartbeat details."""
     handle = await engine.start(
         flows.CallsOne.run,
         "delegate",
@@ -176,9 +181,8 @@ async def test_a_heartbeat_timeout_tells_the_last_heartbeat(engine: Environment,
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_arguments_that_are_too_large_are_refused_before_anything_is_written(
-    engine: Environment, task_queue: str, way: str
-):
+async def test_arguments_too_large(engine: Environment, task_queue: str, way: str):
+    """Arguments that are too large fail the call before anything is written."""
     handle = await engine.start(flows.Large.run, way, 2 * 1024 * 1024, task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["type"], told["non_retryable"], told["retry_state"]) == (
@@ -191,31 +195,34 @@ async def test_arguments_that_are_too_large_are_refused_before_anything_is_writt
     assert await engine.jobs(handle.id) == []
 
 
-async def test_a_megabyte_passes(engine: Environment, task_queue: str):
+async def test_large_argument(engine: Environment, task_queue: str):
+    """An argument of one megabyte is accepted."""
     assert await engine.execute(flows.Large.run, "delegate", 1_000_000, task_queue=task_queue) == 1_000_000
 
 
-async def test_large_results_of_one_workflow_task(engine: Environment, task_queue: str):
+async def test_large_results_together(engine: Environment, task_queue: str):
+    """Ten large results that end together all reach the workflow."""
     sizes = [400_000] * 10
     assert await engine.execute(flows.LargeResults.run, sizes, task_queue=task_queue) == sizes
 
 
-async def test_the_largest_result(engine: Environment, task_queue: str):
+async def test_largest_result(engine: Environment, task_queue: str):
+    """A result of the largest permitted size reaches the workflow."""
     largest = 2 * 1024 * 1024 - 65 * 1024
     assert await engine.execute(flows.LargeResults.run, [largest], task_queue=task_queue) == [largest]
 
 
 @pytest.mark.parametrize(("name", "args"), [("large_result", [2 * 1024 * 1024]), ("large_failure", [])])
-async def test_a_workflow_is_told_of_an_outcome_too_large_to_travel(
-    engine: Environment, task_queue: str, name: str, args: list[Any]
-):
+async def test_outcome_too_large(engine: Environment, task_queue: str, name: str, args: list[Any]):
+    """An outcome that is too large fails the call, with a message that says so."""
     handle = await engine.start(flows.CallsOne.run, "delegate", name, args, {}, task_queue=task_queue)
     told = await engine.result(handle)
     assert told["retry_state"] == "NON_RETRYABLE_FAILURE"
     assert "over the limit" in told["cause_message"]
 
 
-async def test_one_bad_item_of_a_map_fails_it_and_stops_the_others(engine: Environment, signal_queue: str):
+async def test_map_stops_at_failure(engine: Environment, signal_queue: str):
+    """One failed item fails the whole map, and the other items are cancelled."""
     with engine.held("one fails"):
         handle = await engine.start(flows.OneFails.run, False, id="one fails", task_queue=signal_queue)
         await engine.noted(handle.id, "sleep")
@@ -228,7 +235,8 @@ async def test_a_map_can_return_its_failures(engine: Environment, task_queue: st
     assert await engine.result(handle) == ["NoneType", "ActivityError", "NoneType"]
 
 
-async def test_a_bad_option_fails_the_workflow_task_with_a_clear_error(engine: Environment, inline_queue: str):
+async def test_bad_option(engine: Environment, inline_queue: str):
+    """A wrong option fails the workflow task, with an error that names the option."""
     handle = await engine.start(flows.BadOptions.run, task_queue=inline_queue)
     try:
         message = await failed_task(handle)
@@ -237,7 +245,8 @@ async def test_a_bad_option_fails_the_workflow_task_with_a_clear_error(engine: E
     assert message == "double: start_to_close_timeout must be positive"
 
 
-async def test_a_worker_without_the_plugin_fails_the_workflow_task_with_a_clear_error(engine: Environment):
+async def test_missing_plugin(engine: Environment):
+    """A worker without the plugin fails, with an error that names DelegatorPlugin."""
     with pytest.raises(RuntimeError) as raised:
         Worker(engine.client, task_queue="no plugin", workflows=[flows.WaitsDirectly])
     assert "DelegatorPlugin" in str(raised.value.__cause__)

@@ -31,7 +31,8 @@ def listening_worker(engine: Environment, waits: list[float], task_queue: str) -
     )
 
 
-async def test_the_wait_for_a_worker_is_told(engine: Environment):
+async def test_wait_is_reported(engine: Environment):
+    """The worker learns how long a workflow waited for its first task, once for each workflow."""
     waits: list[float] = []
     task_queue = f"first task {uuid.uuid4()}"
     begun = asyncio.get_running_loop().time()
@@ -47,7 +48,8 @@ async def test_the_wait_for_a_worker_is_told(engine: Environment):
         assert 0.5 <= waits[0] < asyncio.get_running_loop().time() - begun
 
 
-async def test_a_replay_is_no_wait(engine: Environment):
+async def test_replay_does_not_count(engine: Environment):
+    """The replay of a workflow does not count as a wait."""
     waits: list[float] = []
     task_queue = f"first task {uuid.uuid4()}"
     async with listening_worker(engine, waits, task_queue):
@@ -57,7 +59,8 @@ async def test_a_replay_is_no_wait(engine: Environment):
     assert len(waits) == 1
 
 
-async def test_a_schedule_is_no_wait(engine: Environment):
+async def test_cron_delay_does_not_count(engine: Environment):
+    """The delay of a cron schedule does not count as a wait."""
     waits: list[float] = []
     task_queue = f"first task {uuid.uuid4()}"
     async with listening_worker(engine, waits, task_queue):
@@ -70,7 +73,8 @@ async def test_a_schedule_is_no_wait(engine: Environment):
 
 
 @pytest.mark.postgres_only
-async def test_a_worker_gathers_after_workflows_waited_for_it(engine: Environment):
+async def test_gathers_after_waits(engine: Environment):
+    """A worker gathers calls for longer after workflows have waited for their first task."""
     task_queue = f"backlog {uuid.uuid4()}"
     options = replace(PATIENT, gather=timedelta(seconds=10))
     late = [await engine.start(flows.Sequence_.run, "delegate", 1, task_queue=task_queue) for _ in range(20)]

@@ -66,8 +66,8 @@ async def test_handlers_of_every_kind(bare_engine: Environment) -> None:
     await bare_engine.nothing_left()
 
 
-async def test_a_resource_is_opened_before_the_first_job_and_closed_after_the_last(bare_engine: Environment) -> None:
-    """Also one that uses another, and whose object's methods are handlers."""
+async def test_resource_lifetime(bare_engine: Environment) -> None:
+    """A worker opens its resources before its first job and closes them after its last one, in reverse order."""
     tasks.EVENTS.clear()
     client = await connect(options=OPTIONS)
     async with temporal_worker(client) as task_queue:
@@ -80,7 +80,8 @@ async def test_a_resource_is_opened_before_the_first_job_and_closed_after_the_la
     await bare_engine.nothing_left()
 
 
-async def test_existing_activities_are_delegated_as_they_are(bare_engine: Environment) -> None:
+async def test_existing_activities(bare_engine: Environment) -> None:
+    """Existing activities are delegated without a change to them."""
     client = await connect(existing_activities(tasks), intercept=True, options=OPTIONS)
     async with HttpWorker(existing_activities(tasks)), temporal_worker(client) as task_queue:
         assert await result_of(client, flows.Unedited.run, task_queue) == [
@@ -91,7 +92,8 @@ async def test_existing_activities_are_delegated_as_they_are(bare_engine: Enviro
     await bare_engine.nothing_left()
 
 
-async def test_plain_functions_run_in_as_many_threads_as_there_are_slots(bare_engine: Environment) -> None:
+async def test_threads_match_slots(bare_engine: Environment) -> None:
+    """As many plain functions run at once as the worker has slots."""
     client = await connect(options=OPTIONS)
     count = tasks.MEETING.parties
     async with HttpWorker([tasks], concurrency=count), temporal_worker(client) as task_queue:
@@ -99,7 +101,8 @@ async def test_plain_functions_run_in_as_many_threads_as_there_are_slots(bare_en
     await bare_engine.nothing_left()
 
 
-async def test_options_of_the_wrong_type_are_told_to_the_call(bare_engine: Environment) -> None:
+async def test_options_of_wrong_type(bare_engine: Environment) -> None:
+    """A call with an option of the wrong type fails with an error that names the right type."""
     client = await connect(options=OPTIONS)
     async with temporal_worker(client) as task_queue:
         told = await result_of(client, flows.Mistyped.run, task_queue)
@@ -113,7 +116,8 @@ async def test_options_of_the_wrong_type_are_told_to_the_call(bare_engine: Envir
     assert told == [line for line in expected for _ in range(3)]
 
 
-async def test_a_job_that_no_worker_takes_in_time_is_timed_out(bare_engine: Environment) -> None:
+async def test_schedule_to_start_timeout(bare_engine: Environment) -> None:
+    """A job that no worker takes in time fails with the schedule-to-start timeout."""
     client = await connect(options=OPTIONS)
     async with temporal_worker(client) as task_queue:
         with pytest.raises(WorkflowFailureError) as failed:
@@ -136,8 +140,8 @@ async def stuck_door() -> AsyncIterator[str]:
     raise ValueError("it is stuck")
 
 
-async def test_a_resource_that_can_not_be_opened_ends_the_start(bare_engine: Environment) -> None:
-    """Those opened before it are closed again."""
+async def test_resource_fails_to_open(bare_engine: Environment) -> None:
+    """A resource that can't be opened ends the worker's start, and closes the resources opened before it."""
     tasks.EVENTS.clear()
     said = r"resource .*closed_door can't be opened: OSError: the door is closed \(.*test_front_door.py, line \d+\)$"
     with pytest.raises(ResourceError, match=said):
@@ -146,7 +150,8 @@ async def test_a_resource_that_can_not_be_opened_ends_the_start(bare_engine: Env
     assert tasks.EVENTS[-1] == "notebook closed"
 
 
-async def test_a_resource_that_can_not_be_closed_is_told(bare_engine: Environment) -> None:
+async def test_resource_fails_to_close(bare_engine: Environment) -> None:
+    """An error of a resource that can't be closed is raised, and the other resources are closed."""
     tasks.EVENTS.clear()
     with pytest.raises(ResourceError, match="stuck_door can't be closed: ValueError: it is stuck"):
         async with HttpWorker([tasks, stuck_door]):
@@ -154,7 +159,8 @@ async def test_a_resource_that_can_not_be_closed_is_told(bare_engine: Environmen
     assert tasks.EVENTS[-1] == "notebook closed"
 
 
-async def test_activities_of_a_temporal_worker_use_resources_too(bare_engine: Environment) -> None:
+async def test_resources_in_temporal_worker(bare_engine: Environment) -> None:
+    """Activities of a Temporal worker can use resources, too."""
     tasks.EVENTS.clear()
     client = await connect(options=OPTIONS, resources=[tasks])
     async with temporal_worker(client, activities=[tasks.noted]) as task_queue:
@@ -192,7 +198,8 @@ async def test_a_worker_without_its_database_says_so(monkeypatch: pytest.MonkeyP
             raise AssertionError("it has started")
 
 
-async def test_a_worker_refuses_wrong_options_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_worker_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HttpWorker refuses wrong options before it starts."""
     for options, said in (
         ({"queue": "nosuch"}, "queue nosuch: not a declared queue"),
         ({"concurrency": 0}, "concurrency 0: must be from 1"),

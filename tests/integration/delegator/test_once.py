@@ -29,7 +29,8 @@ def completed(result: Any) -> Outcome:
     return Outcome(OutcomeStatus.COMPLETED, Payloads(payloads=payloads).SerializeToString())
 
 
-async def test_repeated_and_unknown_outcomes_are_ignored(engine: Environment, signal_queue: str):
+async def test_repeated_outcomes(engine: Environment, signal_queue: str):
+    """A workflow ignores outcomes that it has already, and outcomes of jobs that are not its own."""
     handle = await engine.start(flows.AttemptOutcome.run, task_queue=signal_queue)
 
     async def signals() -> list[Any]:
@@ -49,9 +50,8 @@ async def test_repeated_and_unknown_outcomes_are_ignored(engine: Environment, si
     assert engine.ledger(handle.id) == [("started", 1), ("started", 1)]
 
 
-async def test_an_outcome_that_came_before_the_code_ran_is_used_and_nothing_is_enqueued(
-    engine: Environment, inline_queue: str
-):
+async def test_early_outcome(engine: Environment, inline_queue: str):
+    """An outcome that arrives before its call is used, and nothing is enqueued."""
     job_id = f"early-{uuid.uuid4()}"
     handle = await engine.start(
         flows.SameId.run,
@@ -65,7 +65,8 @@ async def test_an_outcome_that_came_before_the_code_ran_is_used_and_nothing_is_e
     assert await engine.jobs(handle.id) == []
 
 
-async def test_a_job_id_is_used_once_in_a_run(engine: Environment, inline_queue: str):
+async def test_same_job_id(engine: Environment, inline_queue: str):
+    """A second call with the same job id fails, and its job is not run."""
     job_id = f"own-{uuid.uuid4()}"
     handle = await engine.start(flows.SameId.run, job_id, task_queue=inline_queue)
     first, error = await engine.result(handle)
@@ -74,7 +75,8 @@ async def test_a_job_id_is_used_once_in_a_run(engine: Environment, inline_queue:
     assert engine.ledger(handle.id) == [("started", 1)]
 
 
-async def test_long_job_ids_many_at_once(engine: Environment, inline_queue: str):
+async def test_long_job_ids(engine: Environment, inline_queue: str):
+    """Many jobs with ids of the greatest length complete together."""
     ids = [f"{number}, {uuid.uuid4()} {'x' * 440}" for number in range(200)]
     with engine.held("long ids"):  # so that they are settled together
         handle = await engine.start(flows.OwnIds.run, ids, id="long ids", task_queue=inline_queue)
@@ -84,13 +86,15 @@ async def test_long_job_ids_many_at_once(engine: Environment, inline_queue: str)
 
 
 @pytest.mark.parametrize("job_id", ["", "a\0b", "line\nbreak", "x" * 501])
-async def test_what_cannot_be_a_job_id_is_refused(engine: Environment, inline_queue: str, job_id: str):
+async def test_bad_job_id(engine: Environment, inline_queue: str, job_id: str):
+    """A job id of a wrong length is refused."""
     handle = await engine.start(flows.RefusedId.run, job_id, task_queue=inline_queue)
     assert (await engine.result(handle)).startswith("a job id has 1 to 500 bytes")
 
 
 @pytest.mark.postgres_only
-async def test_settled_rows_linger_and_vanish(engine: Environment, inline_queue: str):
+async def test_finished_rows_vanish(engine: Environment, inline_queue: str):
+    """The row of a finished job is deleted after the result TTL."""
     with engine.held("lingers"):
         handle = await engine.start(flows.Sequence_.run, "delegate", 1, id="lingers", task_queue=inline_queue)
         await engine.noted("lingers", "started")
@@ -102,8 +106,8 @@ async def test_settled_rows_linger_and_vanish(engine: Environment, inline_queue:
     await eventually(gone)
 
 
-async def test_signals_that_look_alike_are_both_heard(engine: Environment, signal_queue: str):
-    """A worker dies with its rows signalled but not deleted; others run those jobs again, beside different ones."""
+async def test_equal_signals(engine: Environment, signal_queue: str):
+    """A second signal with the same content counts: its worker died before it could delete the rows."""
     ids = ["alike a", "alike b", "alike c"]
     with engine.held("alike"):
         handle = await engine.start(flows.OwnIds.run, ids, id="alike", task_queue=signal_queue)
@@ -117,8 +121,8 @@ async def test_signals_that_look_alike_are_both_heard(engine: Environment, signa
         assert await engine.result(handle) == [7, 8, 9]
 
 
-async def test_outcomes_wait_for_the_end_of_a_workflow_task(engine: Environment, inline_queue: str):
-    """Temporal fails a workflow task beside which more than 100 signals or 2 MB of them arrive."""
+async def test_signals_wait_for_task_end(engine: Environment, inline_queue: str):
+    """Signals wait while a workflow task runs: Temporal fails a task beside which too many of them arrive."""
     sender = SignalSender(engine.client, identity="test")
     many = [(f"nobody's {number}", completed("x" * 10_000)) for number in range(500)]
     with engine.held("fills"):
@@ -136,13 +140,15 @@ async def test_outcomes_wait_for_the_end_of_a_workflow_task(engine: Environment,
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED not in kinds
 
 
-async def test_a_dynamic_signal_handler_does_not_swallow_outcomes(engine: Environment, signal_queue: str):
+async def test_dynamic_signal_handler(engine: Environment, signal_queue: str):
+    """A workflow's dynamic signal handler does not receive the signals that carry outcomes."""
     handle = await engine.start(flows.CatchesSignals.run, task_queue=signal_queue)
     await handle.signal("anything")
     assert await engine.result(handle) == [8, ["anything"]]
 
 
-async def test_a_job_left_by_continue_as_new_is_forgotten(engine: Environment, signal_queue: str):
+async def test_continue_as_new(engine: Environment, signal_queue: str):
+    """A job of a run that continued as new leaves no row, and does not disturb the next run."""
     with engine.held("continues"):
         handle = await engine.start(flows.ContinuesAsNew.run, 1, id="continues", task_queue=signal_queue)
         await engine.noted("continues", "started", 2)
@@ -151,8 +157,8 @@ async def test_a_job_left_by_continue_as_new_is_forgotten(engine: Environment, s
 
 
 @pytest.mark.parametrize("task", [1, 2], ids=["before it was enqueued", "after it was enqueued"])
-async def test_a_job_of_a_workflow_that_is_reset(engine: Environment, signal_queue: str, task: int):
-    """Enqueued after the point of the reset, it is another job; before it, the new run waits for the old run's."""
+async def test_reset(engine: Environment, signal_queue: str, task: int):
+    """After a reset a job is enqueued again if it was enqueued after the reset's point; else its outcome is awaited."""
     workflow_id = f"reset to task {task}"
     with engine.held(workflow_id):
         handle = await engine.start(flows.AttemptOutcome.run, id=workflow_id, task_queue=signal_queue)
@@ -178,7 +184,8 @@ async def test_a_job_of_a_workflow_that_is_reset(engine: Environment, signal_que
     assert len(engine.ledger(workflow_id)) == (3 if task == 1 else 2)
 
 
-async def test_a_workflow_is_evicted_and_goes_on(engine: Environment):
+async def test_eviction(engine: Environment):
+    """Workflows that leave the cache after each task get all their results."""
     async with engine.worker(SIGNALLED, intercept=True, max_cached_workflows=0) as task_queue:
         # One after the other: the SDK drops a local activity whose workflow is evicted, with its workflow task.
         for way in ("delegate", "execute_activity"):
@@ -189,7 +196,8 @@ async def test_a_workflow_is_evicted_and_goes_on(engine: Environment):
 
 
 @pytest.mark.parametrize("way", ["delegate", "delegate_map", "execute_activity"])
-async def test_a_workflow_is_evicted_while_it_waits_for_a_cancellation(engine: Environment, way: str):
+async def test_eviction_during_cancellation(engine: Environment, way: str):
+    """A workflow that leaves the cache while it waits for a cancellation completes."""
     kind = "WAIT_CANCELLATION_COMPLETED"
     async with engine.worker(SIGNALLED, intercept=True, max_cached_workflows=0) as task_queue:
         handle = await engine.start(flows.Cancellable.run, way, "until_cancelled", [True], kind, task_queue=task_queue)
@@ -201,8 +209,8 @@ async def test_a_workflow_is_evicted_while_it_waits_for_a_cancellation(engine: E
 @pytest.mark.postgres_only
 @pytest.mark.parametrize("finishes", ["before", "after"])
 @pytest.mark.parametrize("way", ["delegate", "execute_activity"])
-async def test_a_delegator_killed_in_its_inline_wait(engine: Environment, way: str, finishes: str):
-    """Another worker completes the workflow; no job ran twice."""
+async def test_kill_in_inline_wait(engine: Environment, way: str, finishes: str):
+    """Another worker completes the workflow when one dies during its inline wait; no job runs twice."""
     task_queue = f"killed-{uuid.uuid4()}"
     workflow_id = f"{way}, job finishes {finishes} the take-over"
     process = await asyncio.create_subprocess_exec(

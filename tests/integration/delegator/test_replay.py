@@ -52,7 +52,8 @@ async def cancelled(engine: Environment, way: str, who: str, task_queue: str) ->
 
 
 @pytest.mark.parametrize("kind", ["inline", "signal"])
-async def test_every_way_in_replays(engine: Environment, inline_queue: str, signal_queue: str, kind: str):
+async def test_replay(engine: Environment, inline_queue: str, signal_queue: str, kind: str):
+    """Histories of every way to call a job replay without an error."""
     task_queue = inline_queue if kind == "inline" else signal_queue
     handles = [await engine.start(run, *args, task_queue=task_queue) for run, args in WORKFLOWS]
     if kind == "signal":
@@ -64,7 +65,8 @@ async def test_every_way_in_replays(engine: Environment, inline_queue: str, sign
     await replay(engine, dataclasses.replace(PATIENT, intercept=True), *histories)
 
 
-async def test_a_history_of_ordinary_activities_replays_after_the_switch(engine: Environment):
+async def test_replay_ordinary_activities(engine: Environment):
+    """A history of ordinary activities replays on a worker that delegates them."""
     handlers = [tasks.noted, tasks.double]
     async with Worker(
         engine.client,
@@ -92,8 +94,8 @@ def ordinary(handler: Any) -> Any:
     return run
 
 
-async def test_a_workflow_in_flight_keeps_its_activities_over_the_switch(engine: Environment):
-    """Its first activity was an ordinary one: so are the others, though a new worker intercepts."""
+async def test_switch_in_flight(engine: Environment):
+    """A running workflow whose first activity was ordinary goes on with ordinary ones on a worker that delegates."""
     task_queue = "over the switch"
     without = engine.plugin()
     config: Any = {"task_queue": task_queue, "workflows": [flows.TwoSteps], "max_cached_workflows": 0}

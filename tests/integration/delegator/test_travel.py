@@ -93,7 +93,8 @@ async def test_by_signal(engine: Environment, signal_queue: str, way: str, shape
 
 
 @pytest.mark.parametrize(("way", "shape"), TRAVELS)
-async def test_by_signal_because_it_is_slow(engine: Environment, way: str, shape: str):
+async def test_by_signal_after_inline_wait(engine: Environment, way: str, shape: str):
+    """A job that is slower than the inline wait completes by signal."""
     await travels_slowly(engine, way, shape)
 
 
@@ -115,9 +116,8 @@ async def pydantic_queues(pydantic_engine: Environment) -> AsyncIterator[tuple[s
 
 
 @pytest.mark.parametrize("way", flows.WAYS)
-async def test_every_shape_with_the_pydantic_converter(
-    pydantic_engine: Environment, pydantic_queues: tuple[str, str], way: str
-):
+async def test_pydantic_converter(pydantic_engine: Environment, pydantic_queues: tuple[str, str], way: str):
+    """Every shape of a call works with the Pydantic data converter, inline and by signal."""
     inline, signalled = pydantic_queues
     for shape in flows.PYDANTIC_CALLS:
         if (way, shape) == ("delegate_map", "several arguments"):
@@ -128,7 +128,8 @@ async def test_every_shape_with_the_pydantic_converter(
 
 
 @pytest.mark.parametrize("way", ["delegate", "execute_activity"])
-async def test_a_saga_of_fast_steps_is_one_workflow_task(engine: Environment, inline_queue: str, way: str):
+async def test_sequence_is_one_task(engine: Environment, inline_queue: str, way: str):
+    """Fast jobs that follow each other take one workflow task and no signal."""
     handle = await engine.start(flows.Sequence_.run, way, 5, task_queue=inline_queue)
     assert await engine.result(handle) == [0, 1, 2, 3, 4]
     counts = await counted(handle)
@@ -138,9 +139,8 @@ async def test_a_saga_of_fast_steps_is_one_workflow_task(engine: Environment, in
 
 @pytest.mark.parametrize("way", ["delegate_map", "delegate", "execute_activity"])
 @pytest.mark.parametrize("kind", ["inline", "signal"])
-async def test_a_thousand_calls_at_once_are_a_few_events(
-    engine: Environment, inline_queue: str, signal_queue: str, kind: str, way: str
-):
+async def test_fan_out_history(engine: Environment, inline_queue: str, signal_queue: str, kind: str, way: str):
+    """A thousand calls at once add few events to the history."""
     task_queue = inline_queue if kind == "inline" else signal_queue
     handle = await engine.start(flows.Many.run, way, 1_000, task_queue=task_queue)
     assert await engine.result(handle)
@@ -151,21 +151,24 @@ async def test_a_thousand_calls_at_once_are_a_few_events(
 
 
 @pytest.mark.parametrize("kind", ["inline", "signal"])
-async def test_ten_thousand_jobs_of_one_workflow(engine: Environment, inline_queue: str, signal_queue: str, kind: str):
+async def test_ten_thousand_jobs(engine: Environment, inline_queue: str, signal_queue: str, kind: str):
+    """Ten thousand jobs of one workflow complete in order and add few events to the history."""
     task_queue = inline_queue if kind == "inline" else signal_queue
     handle = await engine.start(flows.Many.run, "delegate_map", 10_000, task_queue=task_queue)
     assert await engine.result(handle), "results out of order"
     assert (await handle.describe()).history_length <= 100
 
 
-async def test_everything_at_once_travels_together(engine: Environment, inline_queue: str):
+async def test_one_request(engine: Environment, inline_queue: str):
+    """Calls of every kind made at once are enqueued by one local activity."""
     handle = await engine.start(flows.Mixed.run, task_queue=inline_queue)
     assert await engine.result(handle) == [2, 4, [6, 8], "a 1 1/1", 2, None]
     counts = await counted(handle)
     assert (counts["local"], counts[ACTIVITY]) == (1, 0)
 
 
-async def test_an_option_of_the_call_overrides_the_worker(engine: Environment, inline_queue: str):
+async def test_inline_wait_of_call(engine: Environment, inline_queue: str):
+    """The inline wait of a call overrides that of the worker."""
     handle = await engine.start(flows.Uses.run, task_queue=inline_queue)
     assert await engine.result(handle) == [2, 4]
     assert (await counted(handle))[SIGNAL] >= 1
@@ -185,7 +188,8 @@ async def test_workflows_share_one_engine(engine: Environment, inline_queue: str
         assert engine.ledger(handle.id) == [("started", 1)] * 3
 
 
-async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(start_engine: StartEngine):
+async def test_contracts_in_two_queues(start_engine: StartEngine):
+    """Two HTTP workers serve contracts of two queues for one workflow."""
     async with start_engine(queues=("default", "other"), http_worker=False) as engine:
         modules = (TASKS, OTHER_TASKS)
         async with (

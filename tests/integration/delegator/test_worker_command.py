@@ -109,7 +109,8 @@ async def result_of(run: Any, task_queue: str, *args: Any) -> Any:
     )
 
 
-async def test_it_runs_workflows_says_how_it_is_and_stops(bare_engine: Environment, tmp_path: Path, port: int) -> None:
+async def test_worker(bare_engine: Environment, tmp_path: Path, port: int) -> None:
+    """`delegator worker` runs workflows, answers health checks and metrics, and stops at SIGTERM."""
     task_queue = f"queue-{uuid.uuid4()}"
     sdk_port = free_port()
     ports = ("--port", str(port), "--sdk-port", str(sdk_port))
@@ -131,7 +132,8 @@ async def test_it_runs_workflows_says_how_it_is_and_stops(bare_engine: Environme
     await bare_engine.nothing_left()
 
 
-async def test_it_delegates_existing_activities(bare_engine: Environment, tmp_path: Path) -> None:
+async def test_intercept(bare_engine: Environment, tmp_path: Path) -> None:
+    """With --activities and --intercept the worker delegates existing activities."""
     task_queue = f"queue-{uuid.uuid4()}"
     arguments = ("--import", FLOWS, "--activities", TASKS, "--intercept", "--task-queue", task_queue)
     async with HttpWorker(existing_activities(tasks)), program(tmp_path, *arguments) as worker:
@@ -140,8 +142,8 @@ async def test_it_delegates_existing_activities(bare_engine: Environment, tmp_pa
     await bare_engine.nothing_left()
 
 
-async def test_serve_takes_tasks_of_existing_activities(bare_engine: Environment, tmp_path: Path) -> None:
-    """The workflows may be in any language: their worker knows nothing of the delegator."""
+async def test_serve_activities(bare_engine: Environment, tmp_path: Path) -> None:
+    """`delegator serve` runs an activity worker for workflows that know nothing of delegation."""
     task_queue = f"queue-{uuid.uuid4()}"
     arguments = ("--activities", TASKS, "--task-queue", task_queue)
     async with (
@@ -160,7 +162,8 @@ async def test_serve_takes_tasks_of_existing_activities(bare_engine: Environment
     await bare_engine.nothing_left()
 
 
-async def test_it_runs_activities_itself_that_are_not_delegated(bare_engine: Environment, tmp_path: Path) -> None:
+async def test_undelegated_activities(bare_engine: Environment, tmp_path: Path) -> None:
+    """`delegator worker` runs activities itself that are not delegated."""
     task_queue = f"queue-{uuid.uuid4()}"
     async with program(
         tmp_path, "--import", FLOWS, "--import", TASKS, "--intercept", "--task-queue", task_queue
@@ -179,7 +182,8 @@ async def test_it_runs_activities_itself_that_are_not_delegated(bare_engine: Env
         ({"DELEGATOR_DATA_CONVERTER": "nosuch:converter"}, "DELEGATOR_DATA_CONVERTER"),
     ],
 )
-async def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, variables: dict[str, str], said: str) -> None:
+async def test_wrong_setting(tmp_path: Path, variables: dict[str, str], said: str) -> None:
+    """A wrong setting ends the command with one line and exit code 2."""
     async with program(tmp_path, "--import", FLOWS, "--task-queue", "any", **variables) as worker:
         assert await worker.ends() == 2
         *_, last = worker.log.read_text().splitlines()

@@ -20,7 +20,8 @@ from delegator.dev.processes import Account
 from tests.integration.dev.support import ROOT, assert_gone, delegator_dev
 
 
-async def test_ctrl_c_leaves_nothing_running_and_no_data() -> None:
+async def test_ctrl_c() -> None:
+    """Ctrl-C ends every process of the stack and deletes its data."""
     async with delegator_dev() as dev:
         family = dev.family()
         assert set(dev.report["pids"].values()) <= {process.pid for process in family}
@@ -40,7 +41,8 @@ async def test_kill_9_leaves_nothing_running() -> None:
         shutil.rmtree(dev.report["directory"])
 
 
-async def test_two_stacks_at_once_have_ports_of_their_own() -> None:
+async def test_two_stacks() -> None:
+    """Two stacks at once have ports and data of their own."""
     async with delegator_dev() as one, delegator_dev() as two:
         ports = [set(_ports(dev.report["environment"])) for dev in (one, two)]
         assert ports[0].isdisjoint(ports[1])
@@ -52,7 +54,8 @@ async def test_two_stacks_at_once_have_ports_of_their_own() -> None:
         assert await one.end(signal.SIGINT) == await two.end(signal.SIGTERM) == (0, "")
 
 
-async def test_usual_ports_that_are_taken_are_left_alone() -> None:
+async def test_taken_ports() -> None:
+    """The stack takes other ports when the usual ones are in use."""
     with contextlib.ExitStack() as held:
         for port in (54320, 7233, 7376):
             with contextlib.suppress(OSError):
@@ -62,7 +65,8 @@ async def test_usual_ports_that_are_taken_are_left_alone() -> None:
             assert (await dev.end(signal.SIGINT))[0] == 0
 
 
-async def test_a_component_that_dies_ends_the_stack_and_is_named() -> None:
+async def test_component_dies() -> None:
+    """A component that dies ends the stack, with an error that names it."""
     async with delegator_dev() as dev:
         family = dev.family()
         os.kill(dev.report["pids"]["temporal"], signal.SIGKILL)
@@ -73,7 +77,8 @@ async def test_a_component_that_dies_ends_the_stack_and_is_named() -> None:
         await assert_gone(family)
 
 
-async def test_kept_data_is_there_at_the_next_start_and_one_stack_has_it(open_path: Path) -> None:
+async def test_kept_data(open_path: Path) -> None:
+    """Data in --data-dir is there at the next start, and a second stack on it is refused."""
     where = open_path / "stack"
     async with delegator_dev("--data-dir", str(where)) as dev:
         first = dev.report["environment"]

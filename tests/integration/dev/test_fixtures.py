@@ -8,7 +8,8 @@ from tests.conftest import MakeDatabase
 from tests.support import Database
 
 
-async def test_two_databases_are_apart_and_have_the_publication(make_database: MakeDatabase) -> None:
+async def test_databases(make_database: MakeDatabase) -> None:
+    """Two databases of the fixture are separate, and each has the publication."""
     one, two = await make_database(), await make_database()
     async with await psycopg.AsyncConnection.connect(one.url, autocommit=True) as connection:
         await connection.execute("INSERT INTO custom_task_queue (job_id, job_type) VALUES ('a', 't')")
@@ -21,7 +22,8 @@ async def test_two_databases_are_apart_and_have_the_publication(make_database: M
     assert one.settings.slot != two.settings.slot
 
 
-async def test_a_database_goes_with_its_slots(make_database: MakeDatabase, database: Database) -> None:
+async def test_drop_with_slots(make_database: MakeDatabase, database: Database) -> None:
+    """A database of the fixture is dropped together with its replication slots."""
     made = await make_database()
     async with await psycopg.AsyncConnection.connect(made.url, autocommit=True) as connection:
         await connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (made.settings.slot,))

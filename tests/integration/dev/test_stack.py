@@ -20,7 +20,8 @@ from delegator.errors import ConfigurationError, DependencyError
 OPTIONS = StackOptions(headless=True, usual_ports=False)
 
 
-async def test_components_are_killed_and_restarted_on_their_ports() -> None:
+async def test_kill_and_restart() -> None:
+    """Components that are killed start again on the same ports with the same data."""
     async with embedded_stack(StackOptions(headless=True, usual_ports=False, temporal_file=True)) as stack:
         before = stack.environment
         pids = stack.pids
@@ -53,7 +54,8 @@ async def test_components_are_killed_and_restarted_on_their_ports() -> None:
                 await asyncio.sleep(0.1)
 
 
-async def test_a_death_cancels_the_block_and_is_raised() -> None:
+async def test_component_dies() -> None:
+    """A component that dies cancels the block, and its error is raised."""
     with pytest.raises(DependencyError, match="postgres ended .* its log"):
         async with embedded_stack(OPTIONS) as stack:
             os.kill(stack.pid("postgres"), signal.SIGQUIT)
@@ -62,7 +64,8 @@ async def test_a_death_cancels_the_block_and_is_raised() -> None:
         stack.pid("relay")
 
 
-async def test_a_program_that_does_not_start_is_quoted() -> None:
+async def test_failed_start() -> None:
+    """The error about a program that does not start quotes its output."""
     broken = ProgramSpec("broken", ("-c", "import sys; sys.exit('no disk left')"), health_path="/health")
     with pytest.raises(DependencyError, match=r"(?s)broken ended \(exit code 1\).*no disk left"):
         async with embedded_stack(StackOptions(headless=True, usual_ports=False, programs=(*PROGRAMS, broken))):
@@ -75,7 +78,8 @@ async def test_an_unknown_component_is_named() -> None:
             await stack.kill("sequin")
 
 
-async def test_a_port_taken_between_choice_and_bind_is_swapped() -> None:
+async def test_port_race() -> None:
+    """A port that another program takes before the server binds it is replaced by another one."""
     directory = StackDirectory.open(None, keep=False)
     server = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)
     thief = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", server.ports[0])
@@ -93,7 +97,8 @@ async def test_a_port_taken_between_choice_and_bind_is_swapped() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
-async def test_programs_in_a_closed_place_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that the server's user can't run are copied into the stack's directory."""
     monkeypatch.setattr(postgres_module, "can_run", lambda _program, _account: False)
     directory = StackDirectory.open(None, keep=False)
     server = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)

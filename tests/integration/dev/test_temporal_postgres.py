@@ -25,7 +25,8 @@ def _built() -> bool:
 
 
 @pytest.mark.skipif(not _built(), reason="Temporal's own server is not built (make temporal-postgres)")
-async def test_it_runs_beside_the_queue_and_survives_a_kill() -> None:
+async def test_kill_and_restart() -> None:
+    """Temporal's own PostgreSQL runs beside that of the queue, and keeps its data after a kill."""
     async with embedded_stack(OPTIONS) as stack:
         assert {"postgres", "temporal", "temporal-postgres"} <= set(stack.pids)
         assert stack.temporal_ui_url is None
@@ -53,7 +54,8 @@ async def test_it_runs_beside_the_queue_and_survives_a_kill() -> None:
         assert (await client.get_workflow_handle("kept").describe()).id == "kept"
 
 
-async def test_missing_binaries_name_the_make_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_missing_binaries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error about missing programs names the make target that builds them."""
     monkeypatch.setattr(temporal_postgres, "_BUILT", tmp_path)
     monkeypatch.setenv("PATH", os.pathsep.join(("/usr/bin", "/bin")))
     with pytest.raises(ConfigurationError, match=r"temporal-server and temporal-sql-tool.*make temporal-postgres"):

@@ -29,7 +29,8 @@ def plain_loop(files: list[str]) -> Counter[str]:
     return total
 
 
-async def test_the_standard_library_gives_what_a_plain_loop_gives(monkeypatch, stack: RunningStack) -> None:
+async def test_same_as_plain_loop(monkeypatch, stack: RunningStack) -> None:
+    """The example counts the words of the standard library exactly as a plain loop does."""
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     files = source_files(Path(sysconfig.get_path("stdlib")))
@@ -51,7 +52,8 @@ async def run(*arguments: str, environment: dict[str, str]) -> tuple[int, str, s
     return process.returncode, output.decode(), errors.decode()
 
 
-async def test_from_the_command_line_with_a_stack_of_its_own(tmp_path: Path) -> None:
+async def test_command_line(tmp_path: Path) -> None:
+    """Without servers in the environment the command starts a stack of its own."""
     (tmp_path / "one.py").write_text("spam spam eggs SPAM")
     (tmp_path / "two.py").write_text("eggs and bacon")
     code, output, errors = await run(str(tmp_path), environment={})
@@ -61,7 +63,8 @@ async def test_from_the_command_line_with_a_stack_of_its_own(tmp_path: Path) -> 
     assert [line.split() for line in lines] == [["3", "spam"], ["2", "eggs"], ["1", "bacon"]]
 
 
-async def test_servers_out_of_reach_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+async def test_unreachable_servers(tmp_path: Path) -> None:
+    """Servers that do not answer end the command with one line and exit code 2."""
     (tmp_path / "one.py").write_text("spam")
     environment = {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
     code, output, errors = await run(str(tmp_path), environment=environment)

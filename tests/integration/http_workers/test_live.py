@@ -33,7 +33,8 @@ async def ask(port: int, path: str) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def test_live_says_no_while_a_handler_blocks_the_event_loop(idle_engine: Environment, port: int) -> None:
+async def test_livez_while_blocked(idle_engine: Environment, port: int) -> None:
+    """/livez fails while a handler blocks the event loop, and succeeds again afterwards."""
     async with idle_engine.http_worker("--port", str(port), "--stall-limit", "1"):
 
         async def live() -> bool:
@@ -52,9 +53,8 @@ async def test_live_says_no_while_a_handler_blocks_the_event_loop(idle_engine: E
         await idle_engine.nothing_left()
 
 
-async def test_ready_names_what_is_missing_and_a_worker_starts_before_its_stream(
-    idle_engine: Environment, port: int
-) -> None:
+async def test_readyz_without_stream(idle_engine: Environment, port: int) -> None:
+    """A worker starts without its stream: /readyz names the stream as missing, and /livez succeeds."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = free.getsockname()[1]
     async with idle_engine.http_worker("--port", str(port), DELEGATOR_STREAM_URL=f"http://127.0.0.1:{nobody}"):

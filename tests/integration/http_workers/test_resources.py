@@ -22,7 +22,8 @@ async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIt
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-async def test_a_resource_that_can_not_be_opened_is_one_line(idle_engine: Environment, processes: str) -> None:
+async def test_resource_fails_to_open(idle_engine: Environment, processes: str) -> None:
+    """A resource that can't be opened ends the command with one line and exit code 2."""
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "http_workers", "--import", BROKEN, "--processes", processes),
         cwd=ROOT,

@@ -56,7 +56,8 @@ async def drain(source: StreamSource, count: int) -> dict[str, str]:
     return found
 
 
-async def test_rows_arrive_and_acked_ones_stay_away(database: Database, source: StreamSource):
+async def test_receive_and_ack(database: Database, source: StreamSource):
+    """Enqueued rows arrive in order, and acked ones do not return."""
     await enqueue(database, ["a", "b"])
     (first, *_) = messages = await source.receive(10, SOON)
     while len(messages) < 2:
@@ -68,7 +69,8 @@ async def test_rows_arrive_and_acked_ones_stay_away(database: Database, source: 
     assert await source.receive(10, NOW) == []
 
 
-async def test_a_nack_brings_a_message_back_at_once(database: Database, source: StreamSource):
+async def test_nack(database: Database, source: StreamSource):
+    """A message that is nacked returns at once."""
     await enqueue(database, ["a"])
     (message,) = await source.receive(1, SOON)
     assert await source.receive(1, NOW) == []
@@ -77,7 +79,8 @@ async def test_a_nack_brings_a_message_back_at_once(database: Database, source: 
     assert again.ack_id == message.ack_id
 
 
-async def test_no_more_than_asked_for_is_taken(database: Database, source: StreamSource):
+async def test_batch_size(database: Database, source: StreamSource):
+    """A poll takes at most as many messages as it asks for."""
     ids = [f"j{number}" for number in range(1500)]
     await enqueue(database, ids)
     async with asyncio.timeout(60):
@@ -87,7 +90,8 @@ async def test_no_more_than_asked_for_is_taken(database: Database, source: Strea
     assert set(rest) <= set(ids)
 
 
-async def test_it_waits_for_the_first_message_and_returns_at_once_then(database: Database, source: StreamSource):
+async def test_waits_for_first_message(database: Database, source: StreamSource):
+    """A poll waits for the first message and returns as soon as it is there."""
     asked = asyncio.create_task(source.receive(10, SOON))
     await asyncio.sleep(0.3)
     assert not asked.done()
@@ -95,7 +99,8 @@ async def test_it_waits_for_the_first_message_and_returns_at_once_then(database:
     assert len(await asked) == 1
 
 
-async def test_an_empty_wait_is_a_real_one_and_needs_no_pause(source: StreamSource):
+async def test_empty_wait(source: StreamSource):
+    """A poll without messages lasts as long as was asked for, so the pacer adds no pause."""
     wait = timedelta(milliseconds=700)
     began = time.monotonic()
     assert await source.receive(1, wait) == []
@@ -116,7 +121,8 @@ async def test_an_unknown_queue_is_refused(relay: RelayHandle):
             await source.receive(1, NOW)
 
 
-async def test_it_goes_on_with_a_relay_that_was_restarted(database: Database):
+async def test_restarted_relay(database: Database):
+    """A poll fails with a temporary error while the relay is away, and works after its restart."""
     async with running_relay(relay_options(database)) as relay:
         port = int(relay.url.rsplit(":", 1)[1])
         async with StreamSource(url=relay.url, queue="default", token=SecretStr("tok")) as source:

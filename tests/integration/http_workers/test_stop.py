@@ -63,7 +63,8 @@ async def rows(engine: Environment) -> dict[str, dict[str, Any]]:
     return {row["job_id"]: row for row in await engine.rows()}
 
 
-async def test_a_worker_finishes_what_runs_and_takes_nothing_more(idle_engine: Environment) -> None:
+async def test_graceful_stop(idle_engine: Environment) -> None:
+    """A worker that is asked to stop finishes its running job and claims no other."""
     async with idle_engine.http_worker("--concurrency", "2") as worker:
         with idle_engine.held("None"):
             await enqueue(idle_engine, "runs")
@@ -80,7 +81,8 @@ async def test_a_worker_finishes_what_runs_and_takes_nothing_more(idle_engine: E
         await idle_engine.nothing_left()
 
 
-async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Environment) -> None:
+async def test_stop_after_grace(idle_engine: Environment) -> None:
+    """A job that runs longer than the grace period is released, and another worker runs the same attempt."""
     with idle_engine.held("None"):
         async with idle_engine.http_worker("--grace", "0.1") as worker:
             await enqueue(idle_engine, "outlasts")
@@ -96,7 +98,8 @@ async def test_what_outlasts_the_grace_is_given_back_at_once(idle_engine: Enviro
     assert [attempt for job, attempt in started(idle_engine) if job == "outlasts"] == [1, 1]
 
 
-async def test_a_worker_that_is_asked_twice_does_not_wait(idle_engine: Environment) -> None:
+async def test_second_signal(idle_engine: Environment) -> None:
+    """A second signal ends the worker at once; the sweeper publishes its job again."""
     async with idle_engine.http_worker("--grace", "600") as worker:
         with idle_engine.held("None"):
             await enqueue(idle_engine, "left behind")
@@ -110,7 +113,8 @@ async def test_a_worker_that_is_asked_twice_does_not_wait(idle_engine: Environme
         await idle_engine.nothing_left()
 
 
-async def test_heartbeat_details_are_kept_while_the_handler_runs(idle_engine: Environment) -> None:
+async def test_heartbeat_is_stored(idle_engine: Environment) -> None:
+    """Heartbeat details are stored while the handler runs, and survive a killed worker."""
     async with idle_engine.http_worker() as worker:
         await enqueue(idle_engine, "beats", job_type="silent_once", input=None)
 
@@ -125,7 +129,8 @@ async def test_heartbeat_details_are_kept_while_the_handler_runs(idle_engine: En
         await idle_engine.nothing_left()
 
 
-async def test_no_more_jobs_are_claimed_than_can_run(idle_engine: Environment) -> None:
+async def test_claims_match_slots(idle_engine: Environment) -> None:
+    """A worker claims no more jobs than it has slots."""
     async with idle_engine.http_worker("--concurrency", "2"):
         with idle_engine.held("None"):
             await enqueue(idle_engine, *(f"slot {number}" for number in range(6)))
@@ -140,7 +145,8 @@ async def test_no_more_jobs_are_claimed_than_can_run(idle_engine: Environment) -
         await idle_engine.nothing_left()
 
 
-async def test_a_backlog_of_a_limited_type_leaves_the_slots_to_others(idle_engine: Environment) -> None:
+async def test_limited_type_frees_slots(idle_engine: Environment) -> None:
+    """A backlog of a type with a limit leaves slots free for jobs of other types."""
     async with idle_engine.http_worker("--concurrency", "4"):
         with idle_engine.held("None"):
             await enqueue(idle_engine, *(f"limited {number}" for number in range(6)), job_type="one_at_a_time")
@@ -152,7 +158,8 @@ async def test_a_backlog_of_a_limited_type_leaves_the_slots_to_others(idle_engin
     assert sorted(limited) == [(f"limited {number}", 1) for number in range(6)]
 
 
-async def test_serve_gives_up_the_leadership(database: Database, temporal: TemporalServer) -> None:
+async def test_serve_releases_lock(database: Database, temporal: TemporalServer) -> None:
+    """`delegator serve` releases the elector's lock when it stops."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "delegator", "serve"),
         cwd=ROOT,

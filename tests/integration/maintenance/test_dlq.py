@@ -179,7 +179,8 @@ async def test_list_finds_by_every_filter(morgue: Morgue) -> None:
     assert await morgue.dlq("list", "--type", "none") == (0, "", "no dead letters\n")
 
 
-async def test_show_decodes_the_failure_and_keeps_payloads_back(morgue: Morgue) -> None:
+async def test_show(morgue: Morgue) -> None:
+    """`show` decodes the failure, and prints payloads with --payloads only."""
     dead = await morgue.add("a", options={"start_to_close_ms": 5})
 
     shown = await morgue.dlq_json("show", dead, **CONVERTER)
@@ -213,7 +214,8 @@ async def streamed(morgue: Morgue) -> int:
     return int(rows[0]["inserts"])
 
 
-async def test_replay_enqueues_anew_and_streams(morgue: Morgue) -> None:
+async def test_replay(morgue: Morgue) -> None:
+    """`replay` enqueues the job again with a new fencing token, and publishes it."""
     dead = await morgue.add("a", options={"schedule_to_close_ms": 3_600_000, "schedule_to_start_ms": 60_000})
     told = await morgue.add("b", queue="video")
     (row,) = await morgue.query("SELECT pg_current_xact_id()::text::int8 AS token")
@@ -244,7 +246,8 @@ async def test_replay_enqueues_anew_and_streams(morgue: Morgue) -> None:
     assert claimed.fencing_token > row["token"]
 
 
-async def test_replay_leaves_a_job_that_is_in_the_queue(morgue: Morgue) -> None:
+async def test_replay_queued_job(morgue: Morgue) -> None:
+    """`replay` leaves a dead letter alone whose job is already in the queue."""
     older, newer = (
         await morgue.add("a", type="older"),
         await morgue.add("a", type="newer"),
@@ -263,7 +266,8 @@ async def test_replay_leaves_a_job_that_is_in_the_queue(morgue: Morgue) -> None:
     assert newer not in await morgue.ids()
 
 
-async def test_two_replays_at_once_enqueue_each_job_once(morgue: Morgue) -> None:
+async def test_concurrent_replays(morgue: Morgue) -> None:
+    """Several replays at once enqueue each job once."""
     ids = [await morgue.add(f"job {number}") for number in range(20)]
     settings = morgue.database.settings
     letters = await dead_letters.find(settings, Selection(ids=ids))
@@ -275,7 +279,8 @@ async def test_two_replays_at_once_enqueue_each_job_once(morgue: Morgue) -> None
     assert (len(await morgue.rows()), await morgue.ids()) == (20, [])
 
 
-async def test_purge_says_how_many(morgue: Morgue) -> None:
+async def test_purge(morgue: Morgue) -> None:
+    """`purge` deletes the selected dead letters and prints their number."""
     first, second = await morgue.add("a"), await morgue.add("b")
     third = await morgue.add("c", queue="video")
     assert await morgue.dlq("purge", first, first, "--yes") == (0, "purged 1 dead letter\n", "")
@@ -288,7 +293,8 @@ async def test_purge_says_how_many(morgue: Morgue) -> None:
 
 
 @pytest.mark.parametrize("action", ["replay", "purge"])
-async def test_nobody_to_ask_is_an_error(morgue: Morgue, action: str) -> None:
+async def test_no_terminal(morgue: Morgue, action: str) -> None:
+    """Without a terminal the command refuses to act unless --yes is given."""
     dead = await morgue.add("a")
     code, out, err = await morgue.dlq(action, dead)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -317,7 +323,8 @@ async def answer(morgue: Morgue, reply: bytes, arguments: Sequence[object]) -> t
                 os.close(descriptor)
 
 
-async def test_a_question_is_asked_on_a_terminal(morgue: Morgue) -> None:
+async def test_confirmation(morgue: Morgue) -> None:
+    """On a terminal the command asks first, and acts only after a yes."""
     first, second = await morgue.add("a"), await morgue.add("b", queue="video")
     code, said = await answer(morgue, b"n\n", ["purge", "--all"])
     assert code == 1
@@ -346,7 +353,8 @@ async def test_a_question_is_asked_on_a_terminal(morgue: Morgue) -> None:
         ("purge 403 404 --yes", "no dead letter 403, 404"),
     ],
 )
-async def test_a_mistake_is_one_line(module_database: Database, arguments: str, said: str) -> None:
+async def test_bad_arguments(module_database: Database, arguments: str, said: str) -> None:
+    """Bad arguments end the command with one line."""
     code, out, err = await dlq(*arguments.split(), DELEGATOR_DATABASE_URL=module_database.url)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("delegator: ")
@@ -354,7 +362,8 @@ async def test_a_mistake_is_one_line(module_database: Database, arguments: str, 
 
 
 @pytest.mark.parametrize("url", ["postgresql://x:sesame@127.0.0.1:1/x", "no such thing"])
-async def test_an_unreachable_database_is_one_line(url: str) -> None:
+async def test_unreachable_database(url: str) -> None:
+    """A database that does not answer ends the command with one line."""
     for arguments in (["list"], ["show", "1"], ["replay", "1", "--yes"], ["purge", "1", "--yes"]):
         code, out, err = await dlq(*arguments, "--database-url", url)
         assert (code, out, err.count("\n")) == (2, "", 1)
@@ -362,7 +371,8 @@ async def test_an_unreachable_database_is_one_line(url: str) -> None:
         assert SECRET not in err
 
 
-async def test_a_queue_without_a_table_is_one_line(morgue: Morgue) -> None:
+async def test_missing_queue_table(morgue: Morgue) -> None:
+    """`replay` into a queue without a table ends with one line, and keeps the dead letter."""
     dead = await morgue.add("a", queue="video")
     await morgue.connection.execute("DROP TABLE custom_task_queue_video")
     code, out, err = await morgue.dlq("replay", dead, "--yes")
@@ -371,7 +381,8 @@ async def test_a_queue_without_a_table_is_one_line(morgue: Morgue) -> None:
     assert await morgue.ids() == [dead]
 
 
-async def test_a_database_without_our_tables_is_one_line(databases: Databases) -> None:
+async def test_unmigrated_database(databases: Databases) -> None:
+    """A database without our tables ends the command with one line that names `delegator migrate`."""
     async with databases.fresh(migrated=False) as empty:
         code, out, err = await dlq("list", DELEGATOR_DATABASE_URL=empty.url)
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -45,7 +45,8 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_another_leads_when_the_leader_is_gone(database: Database) -> None:
+async def test_next_leader(database: Database) -> None:
+    """Another process becomes the leader when the leader loses its connection."""
     candidates = [Candidate(database.url) for _ in range(3)]
     observer = await connect(database.url, application_name="observer")
 

@@ -119,7 +119,8 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_it_keeps_what_it_can_not_read(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_unreadable_outcome(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    """An outcome that can't be read is kept, and the others are delivered."""
     sweeping = Sweeping(pool)
     await settled(db, "unreadable", SECRET)
     await settled(db, "readable", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
@@ -136,7 +137,8 @@ async def test_it_keeps_what_it_can_not_read(db: Connection, pool: Pool, caplog:
     assert sweeping.snoozed() == 1
 
 
-async def test_a_codec_that_refuses_a_timeout_does_not_end_it(db: Connection, pool: Pool) -> None:
+async def test_codec_refuses_timeout(db: Connection, pool: Pool) -> None:
+    """A job whose timeout the codec refuses is snoozed, and the others are timed out and delivered."""
     sweeping = Sweeping(pool, NoKey())
     await late(db, "bad", "good")
 
@@ -148,7 +150,8 @@ async def test_a_codec_that_refuses_a_timeout_does_not_end_it(db: Connection, po
     assert sweeping.snoozed() == 1, "it is left alone for a while"
 
 
-async def test_an_outcome_that_can_not_be_sent_is_kept(db: Connection, pool: Pool) -> None:
+async def test_unsendable_outcome(db: Connection, pool: Pool) -> None:
+    """An outcome that can't be sent is kept, and the others are delivered."""
     sweeping = Sweeping(pool)
     sweeping.signals.fails_for = "no key"
     result = await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None)
@@ -162,7 +165,8 @@ async def test_an_outcome_that_can_not_be_sent_is_kept(db: Connection, pool: Poo
     assert sweeping.snoozed() == 1
 
 
-async def test_it_goes_on_while_temporal_is_away(database: Database, db: Connection, pool: Pool) -> None:
+async def test_temporal_outage(database: Database, db: Connection, pool: Pool) -> None:
+    """The sweeper does its other work while Temporal is away, and delivers outcomes afterwards."""
     sweeping = Sweeping(pool)
     sweeping.signals.temporal_is_there.clear()
     await settled(db, "undelivered", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))

@@ -100,7 +100,8 @@ def test_the_directory_is_valid(project: Project) -> None:
     assert project.migrate("validate") == ""
 
 
-def test_the_models_hold_nothing_that_migrations_lack(project: Project) -> None:
+def test_models_match_migrations(project: Project) -> None:
+    """The models declare nothing that the migrations lack."""
     # Twice: the first replay leaves publication and roles on the dev database.
     for _ in range(2):
         assert "no changes to be made" in project.migrate("diff", "nothing")
@@ -119,7 +120,8 @@ def test_a_changed_model_is_noticed(project: Project) -> None:
     assert 'ALTER TABLE "custom_task_queue" ADD COLUMN "extra" integer NULL' in added.read_text()
 
 
-def test_the_form_for_community_builds(project: Project, server15: Server15) -> None:
+def test_community_build(project: Project, server15: Server15) -> None:
+    """The commands for Atlas's community build find no difference either."""
     url = server15.database()
     project.migrate("apply", url=url)
     provider = [Path(sys.executable).with_name("atlas-provider-sqlalchemy"), "--path", "schema/delegator_schema"]
@@ -134,7 +136,8 @@ def test_the_form_for_community_builds(project: Project, server15: Server15) -> 
     assert "no changes to be made" in compared
 
 
-async def test_atlas_agrees_with_what_we_applied(project: Project, server15: Server15) -> None:
+async def test_atlas_accepts_our_revisions(project: Project, server15: Server15) -> None:
+    """Atlas finds nothing to do after our migration, and both leave the same revisions and columns."""
     ours, theirs = server15.database(), server15.database()
 
     report = await migrate(Settings.load(database_url=ours, queues="default,video"))
@@ -147,7 +150,8 @@ async def test_atlas_agrees_with_what_we_applied(project: Project, server15: Ser
     assert columns(ours) == columns(theirs)
 
 
-async def test_we_agree_with_what_atlas_applied(project: Project, server15: Server15) -> None:
+async def test_we_accept_atlas_revisions(project: Project, server15: Server15) -> None:
+    """`delegator migrate` finds nothing to do after Atlas's migration."""
     url = server15.database()
     project.migrate("apply", url=url)
 
@@ -157,7 +161,8 @@ async def test_we_agree_with_what_atlas_applied(project: Project, server15: Serv
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_one_goes_on_where_the_other_stopped(project: Project, server15: Server15, number: int) -> None:
+async def test_mixed_migrations(project: Project, server15: Server15, number: int) -> None:
+    """Atlas applies the files that we have not applied yet, and we apply those that Atlas has not."""
     names = project.names
     begun_by_us, begun_by_atlas = server15.database(), server15.database()
     whole = shutil.copytree(project.migrations, project.directory / "whole")
@@ -174,7 +179,8 @@ async def test_one_goes_on_where_the_other_stopped(project: Project, server15: S
     assert (await inspect(Settings.load(database_url=begun_by_us))).up_to_date
 
 
-async def test_migrate_lets_atlas_do_it(project: Project, server15: Server15, atlas: Path) -> None:
+async def test_migrate_with_atlas(project: Project, server15: Server15, atlas: Path) -> None:
+    """`migrate` lets Atlas apply the migrations when it has its program."""
     url = server15.database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE orders (id int)")
@@ -191,7 +197,8 @@ async def test_migrate_lets_atlas_do_it(project: Project, server15: Server15, at
         assert found.fetchall() == [("Atlas CLI v0.13.1",)]
 
 
-async def test_what_atlas_says_of_a_bad_file(project: Project, server15: Server15, atlas: Path) -> None:
+async def test_atlas_error(project: Project, server15: Server15, atlas: Path) -> None:
+    """Atlas's error about a bad file is raised as one line."""
     settings = Settings.load(database_url=server15.database())
     (project.migrations / "29990101000000_bad.sql").write_text("SELECT 1 / 0;\n")
     write_sum(project.migrations)
@@ -201,9 +208,8 @@ async def test_what_atlas_says_of_a_bad_file(project: Project, server15: Server1
     assert "\n" not in str(caught.value)
 
 
-async def test_an_atlas_too_old_for_the_server_is_not_used(
-    make_database: MakeDatabase, atlas: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_old_atlas(make_database: MakeDatabase, atlas: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An Atlas that is too old for the server is not used, and a warning says so."""
     database = await make_database(migrated=False)
 
     with caplog.at_level(logging.WARNING):

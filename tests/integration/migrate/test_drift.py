@@ -76,7 +76,8 @@ async def execute(database: Database, statement: str) -> None:
 
 
 @pytest.mark.parametrize(("subject", "damage", "problem"), CASES)
-async def test_it_is_found_and_its_fix_mends_it(database: Database, subject: str, damage: str, problem: str) -> None:
+async def test_drift(database: Database, subject: str, damage: str, problem: str) -> None:
+    """Each kind of drift is found, and the SQL of its fix repairs it."""
     assert (await inspect(database.settings)).up_to_date
     await execute(database, damage)
 
@@ -158,7 +159,8 @@ async def test_each_queues_publication_is_compared(make_database: MakeDatabase, 
     assert (await inspect(database.settings)).up_to_date
 
 
-async def test_another_deployments_queue_may_have_another_publication(database: Database) -> None:
+async def test_foreign_publication(database: Database) -> None:
+    """Another deployment's queue may have a publication of another name."""
     other = Settings.load(database_url=database.url, queues="video", publication="theirs")
     await migrate(other)
 
@@ -190,7 +192,8 @@ async def test_a_publication_of_a_schema(database: Database) -> None:
         await migrate(database.settings)
 
 
-async def test_an_undeclared_index_is_a_note(database: Database) -> None:
+async def test_undeclared_index(database: Database) -> None:
+    """An index that we did not declare is a note, not an error."""
     await execute(database, "CREATE INDEX mine ON custom_task_queue (lease_id)")
 
     report = await migrate(database.settings)
@@ -200,7 +203,8 @@ async def test_an_undeclared_index_is_a_note(database: Database) -> None:
     assert note.fix == "DROP INDEX CONCURRENTLY mine"
 
 
-async def test_a_slot_without_a_consumer_is_a_note(database: Database) -> None:
+async def test_unused_slot(database: Database) -> None:
+    """A slot that no process reads is a note, not an error."""
     slot = database.settings.slot
     await execute(database, f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
 
@@ -255,13 +259,15 @@ class Server:
         return list(self.settings.items())
 
 
-async def test_a_server_that_does_not_write_logical_wal() -> None:
+async def test_wal_level() -> None:
+    """A server that does not write logical WAL is an error, and its fix is an ALTER SYSTEM."""
     (finding,) = await check_server(cast(psycopg.AsyncConnection, Server(wal_level="replica")), 1)
     assert str(finding).startswith("wal_level is replica, so nothing can be streamed: ALTER SYSTEM SET wal_level")
 
 
 @pytest.mark.parametrize("setting", ["max_replication_slots", "max_wal_senders"])
-async def test_a_server_without_room_for_a_slot_for_each_queue(setting: str) -> None:
+async def test_slot_limit(setting: str) -> None:
+    """A server that permits fewer slots than there are queues is found."""
     server = cast(psycopg.AsyncConnection, Server(**{setting: "3"}))
 
     assert await check_server(server, 3) == []

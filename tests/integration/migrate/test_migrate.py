@@ -92,14 +92,16 @@ async def test_databases_of_one_cluster_at_once(make_database: MakeDatabase) -> 
     assert [report.applied for report in reports] == [FILES] * 3
 
 
-async def test_an_existing_database_of_the_application(empty: Database) -> None:
+async def test_application_tables(empty: Database) -> None:
+    """The migration works in a database that has the application's tables."""
     async with await psycopg.AsyncConnection.connect(empty.url, autocommit=True) as connection:
         await connection.execute("CREATE TABLE orders (id bigint PRIMARY KEY)")
 
     assert (await migrate(empty.settings)).applied == FILES
 
 
-async def test_in_a_schema_of_its_own(empty: Database) -> None:
+async def test_own_schema(empty: Database) -> None:
+    """The migration works in a schema that the URL's search_path names."""
     async with await psycopg.AsyncConnection.connect(empty.url, autocommit=True) as connection:
         await connection.execute('CREATE SCHEMA "My Jobs"')
     settings = Settings.load(database_url=empty.url + "?options=-csearch_path%3D%22My%5C%20Jobs%22", queues="default,a")
@@ -137,7 +139,8 @@ async def test_an_additional_queue(database: Database) -> None:
             await connection.execute("SELECT FROM custom_task_lease")
 
 
-async def test_additional_queues_follow_the_default_one(database: Database, directory: Path) -> None:
+async def test_queues_follow_default(database: Database, directory: Path) -> None:
+    """A migration of the default queue's table changes the tables of additional queues, too."""
     settings = Settings.load(database_url=database.url, queues="default,video")
     await migrate(settings)
     text = """ALTER TABLE custom_task_queue ADD COLUMN priority integer NOT NULL DEFAULT 7;
@@ -165,7 +168,8 @@ async def test_a_tampered_file_is_refused(empty: Database, directory: Path) -> N
     assert await rows(empty, "SELECT FROM pg_tables WHERE schemaname = 'public'") == []
 
 
-async def test_a_file_changed_after_it_was_applied_is_refused(database: Database, directory: Path) -> None:
+async def test_changed_file(database: Database, directory: Path) -> None:
+    """A file that was changed after it was applied is refused."""
     path = next(directory.glob("*_roles.sql"))
     add(directory, path.name, path.read_text() + "SELECT 1;\n")
 
@@ -173,7 +177,8 @@ async def test_a_file_changed_after_it_was_applied_is_refused(database: Database
         await migrate(database.settings, directory=directory)
 
 
-async def test_a_failing_file_leaves_nothing_behind(database: Database, directory: Path) -> None:
+async def test_failing_file(database: Database, directory: Path) -> None:
+    """A file that fails is rolled back, with an error that names the file and the statement."""
     add(directory, "29990101000000_bad.sql", "CREATE TABLE half (a int);\nSELECT 1 / 0;\n")
 
     with pytest.raises(SchemaError, match=r"^29990101000000_bad.sql, statement 2: division by zero$"):
@@ -202,7 +207,8 @@ async def test_a_file_without_a_transaction(database: Database, directory: Path)
     assert [finding.problem.split()[1] for finding in report.findings] == ["more"]
 
 
-async def test_building_an_index_while_others_wait_to_migrate(database: Database, directory: Path) -> None:
+async def test_concurrent_index(database: Database, directory: Path) -> None:
+    """One of several migrations at once builds an index concurrently, and no deadlock occurs."""
     text = "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY more ON custom_task_queue (job_type);\n"
     add(directory, "29990101000000_index.sql", text)
 
@@ -211,7 +217,8 @@ async def test_building_an_index_while_others_wait_to_migrate(database: Database
     assert sum(len(report.applied) for report in reports) == 1
 
 
-async def test_a_lock_that_is_never_released(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lock_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration fails with a clear error when another one keeps its lock."""
     monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_S", 0.2)
     async with connect(database.settings) as holder, advisory_lock(holder, DELEGATOR_LOCK):
         with pytest.raises(DatabaseError, match=r"waited .* s for a lock: another migration"):
@@ -226,7 +233,8 @@ async def test_a_newer_database_is_refused(database: Database, directory: Path) 
         await migrate(database.settings)
 
 
-async def test_a_lost_table_is_not_made_again_in_silence(database: Database) -> None:
+async def test_lost_table(database: Database) -> None:
+    """A table that vanished after its migration is an error; it is not created again."""
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("DROP TABLE custom_task_queue")
 
@@ -244,7 +252,8 @@ async def test_inspect_changes_nothing(empty: Database) -> None:
     assert await rows(empty, "SELECT FROM pg_class WHERE relname LIKE '%custom_task%' OR relname LIKE 'atlas%'") == []
 
 
-async def test_a_release_that_published_every_column_is_followed(make_database: MakeDatabase) -> None:
+async def test_publication_upgrade(make_database: MakeDatabase) -> None:
+    """Publications of every column get the declared ones; a table that was added to them is reported."""
     database = await make_database(queues=("default", "video"))
     for name, table in (("", ""), ("_video", "_video")):
         await execute(database, f"ALTER PUBLICATION delegator_publication{name} SET TABLE custom_task_queue{table}")
@@ -263,7 +272,8 @@ async def test_a_release_that_published_every_column_is_followed(make_database: 
     ]
 
 
-async def test_the_order_of_a_tables_columns_does_not_matter(make_database: MakeDatabase) -> None:
+async def test_column_order(make_database: MakeDatabase) -> None:
+    """The order of a table's columns does not matter."""
     database = await make_database(queues=("default", "video"))
     await execute(
         database,
@@ -290,7 +300,8 @@ async def test_another_publication(database: Database) -> None:
     assert published == [("Mine", "custom_task_queue"), ("delegator_publication", "custom_task_queue")]
 
 
-async def test_every_queue_is_checked_against_its_own_publication(make_database: MakeDatabase) -> None:
+async def test_check_publications(make_database: MakeDatabase) -> None:
+    """`check` compares each queue with its own publication."""
     database = await make_database(queues=("default", "video"))
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("ALTER PUBLICATION delegator_publication_video SET TABLE custom_task_queue")
@@ -328,14 +339,16 @@ async def test_check_says_what_to_run(empty: Database) -> None:
         await check(empty.settings, queues=[])
 
 
-async def test_unreachable_and_nonsense() -> None:
+async def test_bad_database_url() -> None:
+    """An unreachable database and a malformed URL are errors that name the setting."""
     with pytest.raises(DatabaseError, match=r"can't connect to the database.*set DELEGATOR_DATABASE_URL"):
         await migrate(Settings.load(database_url="postgresql://x:secret@127.0.0.1:1/x"))
     with pytest.raises(ConfigurationError, match="neither a URL"):
         await check(Settings.load(database_url="no such thing"))
 
 
-async def test_without_the_right_to(database: Database) -> None:
+async def test_missing_rights(database: Database) -> None:
+    """A role that may not create tables gets an error of one line."""
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("DROP ROLE IF EXISTS nobody_special")
         await connection.execute("CREATE ROLE nobody_special")
@@ -356,7 +369,8 @@ async def test_the_url_for_atlas(database: Database) -> None:
     assert f"/{database.name}?search_path=public&sslmode=disable" in url
 
 
-def test_which_atlas(tmp_path: Path) -> None:
+def test_find_atlas(tmp_path: Path) -> None:
+    """DELEGATOR_ATLAS names the program or switches it off; else PATH is searched."""
     binary = tmp_path / "atlas"
     assert find_atlas({"PATH": str(tmp_path)}) is None
     binary.write_text("#!/bin/sh\n")
@@ -368,7 +382,8 @@ def test_which_atlas(tmp_path: Path) -> None:
         find_atlas({"PATH": "", "DELEGATOR_ATLAS": "/none"})
 
 
-async def test_claims_and_completions_are_heap_only_updates(database: Database) -> None:
+async def test_heap_only_updates(database: Database) -> None:
+    """Claims and completions are heap-only updates."""
     steps = [
         "SET lease_id = 1, fencing_token = fencing_token + 1, attempt = attempt + 1",
         "SET outcome = 'completed', result = input, completed_at = now()",

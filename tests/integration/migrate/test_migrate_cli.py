@@ -62,7 +62,8 @@ async def test_what_it_prints(make_database: MakeDatabase) -> None:
     )
 
 
-async def test_drift_is_an_error_with_a_fix_it_line(make_database: MakeDatabase) -> None:
+async def test_drift(make_database: MakeDatabase) -> None:
+    """Drift ends the command with exit code 2 and one line with the fix."""
     database = await make_database()
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("ALTER TABLE custom_task_queue SET (fillfactor = 100)")

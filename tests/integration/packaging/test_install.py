@@ -42,8 +42,8 @@ async def stack(installed: Installation) -> AsyncIterator[dict[str, str]]:
         assert (dev.returncode, err.decode()) == (0, "")
 
 
-def test_no_file_of_another_distribution_is_touched(installed: Installation):
-    """Each file of `schema` has the checksum that its wheel recorded."""
+def test_other_distribution(installed: Installation):
+    """The installation changes no file of the distribution `schema`: each has the checksum that its wheel recorded."""
     (info,) = installed.site_packages.glob(f"{FOREIGN_SCHEMA}-*.dist-info")
     checked = 0
     for file in PathDistribution(info).files or ():

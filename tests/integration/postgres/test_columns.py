@@ -60,7 +60,8 @@ def as_claimed(job: NewJob, claimed: Claimed) -> bool:
 
 @pytest.mark.parametrize("jobs", [[PLAIN], [FULL], [PLAIN, FULL], [FULL, FULL._replace(job_id="other", input=b"x")]])
 @pytest.mark.parametrize("is_claimed", [True, False])
-async def test_every_column_arrives(database: Database, jobs: list[NewJob], is_claimed: bool) -> None:
+async def test_claim_returns_all_columns(database: Database, jobs: list[NewJob], is_claimed: bool) -> None:
+    """A claim returns every column as it was inserted, for the current fencing token only."""
     by_id = {job.job_id: job for job in jobs}
     async with await connect(database.url, application_name="test") as db:
         assert await TABLE.insert(db, "ns", jobs) == set(by_id)
@@ -81,7 +82,8 @@ async def test_every_column_arrives(database: Database, jobs: list[NewJob], is_c
 
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("in_transaction", [True, False])
-async def test_jobs_that_are_there_stay_as_they_are(database: Database, repeats: bool, in_transaction: bool) -> None:
+async def test_insert_keeps_existing_rows(database: Database, repeats: bool, in_transaction: bool) -> None:
+    """An insert leaves rows alone that exist already."""
     there, new = PLAIN._replace(job_id="there", input=b"first"), PLAIN._replace(job_id="new", input=b"second")
     async with await connect(database.url, application_name="test") as db:
         async with db.transaction() if in_transaction else nullcontext():

@@ -16,10 +16,8 @@ from tests.integration.postgres.database import TABLE
 from tests.support import Database
 
 
-async def test_an_outcome_may_be_told_before_the_inserts_answer_is_read(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The event loop was busy: the job was done before its caller came to wait. Nobody is to look by chance."""
+async def test_outcome_before_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiter finds an outcome whose notification came before it began to wait, without polling."""
     monkeypatch.setattr(inline, "_POLL_LISTENING", 1_000.0)
     async with (
         await connect(database.url, application_name="test") as db,

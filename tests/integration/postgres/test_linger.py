@@ -29,8 +29,8 @@ from tests.support import Database
 RESULT_TTL = 1.0
 
 
-async def test_a_row_lingers_for_a_process_that_was_stopped(database: Database) -> None:
-    """Its workflow task may have timed out meanwhile: whoever runs it again must find the outcome."""
+async def test_stopped_process(database: Database) -> None:
+    """A row survives a pause of its process: the workflow task may be run again and must find the outcome."""
     async with read_row(database) as (db, _, waiter):
         waiter.delete_later(TABLE, ["a"])
         await asyncio.sleep(0)
@@ -40,8 +40,8 @@ async def test_a_row_lingers_for_a_process_that_was_stopped(database: Database) 
         await vanished(db)
 
 
-async def test_rows_linger_longer_while_tasks_are_run_again(database: Database) -> None:
-    """An overloaded worker's task comes back late: one that is run again foretells others."""
+async def test_repeated_tasks_extend_ttl(database: Database) -> None:
+    """The result TTL grows while workflow tasks are run again, because an overloaded worker repeats others, too."""
     async with (
         read_row(database) as (db, parts, waiter),
         Enqueuer(parts.pool, [TABLE], "default") as enqueuer,

@@ -152,7 +152,8 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("name", BY_ID)
-async def test_what_names_jobs_reads_these_only(plans: Plans, name: str) -> None:
+async def test_by_id_reads_named_rows(plans: Plans, name: str) -> None:
+    """A statement that names jobs reads the rows of these jobs only."""
     read = await plans.of(lambda db: BY_ID[name](db, plans.lease_id))
     assert read, "auto_explain said nothing"
     for node in read:
@@ -179,8 +180,8 @@ NAMED_AND_JOINED = (
 )
 
 
-async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Databases) -> None:
-    """A worker starts on an empty queue; then a backlog comes, sooner than any ANALYZE."""
+async def test_plans_of_short_queue(databases: Databases) -> None:
+    """A plan made for an empty queue still uses indexes when a backlog comes before the next ANALYZE."""
     async with databases.fresh() as database, await connect(database.url, application_name="plans") as connection:
         await connection.execute(f"ALTER TABLE {TABLE} SET (autovacuum_enabled = off)".encode())
         connection.prepare_threshold = 0
@@ -201,8 +202,8 @@ async def test_no_plan_outlives_the_short_queue_it_was_made_for(databases: Datab
                 assert looked_at(node) <= 2 * BATCH, (name, node)
 
 
-async def test_a_table_of_emptied_pages_is_not_read_for_a_batch(databases: Databases) -> None:
-    """A burst has come and gone, and nothing has been vacuumed."""
+async def test_table_of_empty_pages(databases: Databases) -> None:
+    """A batch reads no whole table after a burst, although nothing has been vacuumed."""
     async with (
         databases.fresh() as database,
         connection_pool(database.url, application_name="plans", size=1, by_key=True) as pool,
@@ -232,7 +233,8 @@ BY_TIME: dict[str, tuple[str, Callable[[Connection], Awaitable[object]]]] = {
 
 
 @pytest.mark.parametrize("name", BY_TIME)
-async def test_what_asks_for_what_is_due_reads_little_more(plans: Plans, name: str) -> None:
+async def test_by_time_reads_due_rows(plans: Plans, name: str) -> None:
+    """A statement that looks for due rows reads few others."""
     index, run = BY_TIME[name]
     read = await plans.of(run)
     assert {node["Index Name"] for node in read if "Index Name" in node} <= {index, PRIMARY_KEY}
@@ -242,7 +244,8 @@ async def test_what_asks_for_what_is_due_reads_little_more(plans: Plans, name: s
         assert looked_at(node) <= 2_000, node
 
 
-async def test_the_watermark_reads_the_leases_only(plans: Plans) -> None:
+async def test_watermark_reads_leases(plans: Plans) -> None:
+    """The delivery watermark is read from the leases only."""
     await plans.of(lambda db: MAINTENANCE.republish_undelivered(db, timedelta(hours=2)))
     assert plans.seen[0]["Query Text"].strip().startswith("SELECT max(delivery_watermark)")
     leases = [node for node in nodes(plans.seen[0]["Plan"]) if node.get("Relation Name")]

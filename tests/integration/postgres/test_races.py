@@ -101,7 +101,8 @@ def again(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-async def test_two_claims_take_each_job_once(pair: Pair, again: int) -> None:
+async def test_concurrent_claims(pair: Pair, again: int) -> None:
+    """Two workers that claim the same jobs get each job once."""
     await steps.insert(pair.observer, JOBS, None)
     leases = [await pair.lease(), await pair.lease()]
 
@@ -117,7 +118,8 @@ async def test_two_claims_take_each_job_once(pair: Pair, again: int) -> None:
         assert set(await pair.rows(f"lease_id = {lease} AND attempt = 1")) == claimed
 
 
-async def test_an_outcome_is_read_inline_or_signalled(pair: Pair, again: int) -> None:
+async def test_inline_or_signal(pair: Pair, again: int) -> None:
+    """An outcome is either read by its waiter or left to the signal, never both."""
     tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
     settled, read = await asyncio.gather(
@@ -131,7 +133,8 @@ async def test_an_outcome_is_read_inline_or_signalled(pair: Pair, again: int) ->
     assert set(await pair.rows("outcome IS NULL AND waiter_id IS NULL")) == unwaited
 
 
-async def test_a_job_is_finished_or_timed_out(pair: Pair, again: int) -> None:
+async def test_complete_or_time_out(pair: Pair, again: int) -> None:
+    """A job is either completed or timed out, never both."""
     tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
     settled, expired = await asyncio.gather(
@@ -146,7 +149,8 @@ async def test_a_job_is_finished_or_timed_out(pair: Pair, again: int) -> None:
     assert set(await pair.rows("outcome = 'failed'")) == set(JOBS) - stored
 
 
-async def test_what_a_claim_misses_was_emitted_again(pair: Pair, again: int) -> None:
+async def test_claim_or_republish(pair: Pair, again: int) -> None:
+    """A job is either claimed or published again with a new fencing token."""
     await steps.insert(pair.observer, JOBS, None)
     lease = await pair.lease()
     await steps.renew(pair.observer, lease, stream_empty=True)
@@ -166,7 +170,8 @@ async def test_what_a_claim_misses_was_emitted_again(pair: Pair, again: int) -> 
         assert after[job]["fencing_token"] > before[job]["fencing_token"]
 
 
-async def test_a_cancelled_job_is_removed_or_told_to_stop(pair: Pair, again: int) -> None:
+async def test_cancel_waiting_or_claimed(pair: Pair, again: int) -> None:
+    """A cancelled job is removed while it waits, and marked once it is claimed."""
     await steps.insert(pair.observer, JOBS, None)
     lease = await pair.lease()
 
@@ -182,8 +187,8 @@ async def test_a_cancelled_job_is_removed_or_told_to_stop(pair: Pair, again: int
     assert set(await pair.rows("cancel_requested")) == marked
 
 
-async def test_nobody_is_named_by_a_row_that_was_emitted_again_while_its_waiter_went(pair: Pair) -> None:
-    """An update waits for the republication, and misses what that inserted: a third case, were there no second look."""
+async def test_stop_waiting_during_republish(pair: Pair) -> None:
+    """A waiter that leaves while its row is published again leaves no waiter_id behind."""
     tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("enqueuer"))
     await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
 
@@ -193,7 +198,8 @@ async def test_nobody_is_named_by_a_row_that_was_emitted_again_while_its_waiter_
     assert {row["waiter_id"] for row in (await pair.rows()).values()} == {None}
 
 
-async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> None:
+async def test_stop_waiting_during_completion(pair: Pair) -> None:
+    """A waiter that leaves while an outcome is stored reads it."""
     tokens = await pair.held(await pair.lease(), ["a", "b"], await pair.lease("enqueuer"))
 
     found = await pair.late(
@@ -204,7 +210,8 @@ async def test_an_outcome_stored_while_its_waiter_goes_is_read(pair: Pair) -> No
     assert (await pair.rows("waiter_id IS NULL")).keys() == {"b"}
 
 
-async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal(pair: Pair) -> None:
+async def test_adopt_after_release(pair: Pair) -> None:
+    """A second waiter does not take over a job whose outcome the signal will deliver."""
     first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["released", "named", "settled"], first)
     await TABLE.release_waiter(pair.one, ["released"])
@@ -218,7 +225,8 @@ async def test_a_waiter_that_comes_late_does_not_take_a_job_back_from_the_signal
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_a_waiter_that_was_stopped_does_not_delete_what_its_successor_is_to_read(pair: Pair, waits: bool) -> None:
+async def test_old_waiter_keeps_rows(pair: Pair, waits: bool) -> None:
+    """A former waiter does not delete a row that its successor has taken over."""
     first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
     tokens = await pair.held(await pair.lease(), ["a", "b"], first)
     await steps.store_outcomes(pair.one, tokens)
@@ -234,8 +242,8 @@ async def test_a_waiter_that_was_stopped_does_not_delete_what_its_successor_is_t
 
 
 @pytest.mark.parametrize("how", ["is granted", "is renewed"])
-async def test_a_claim_leaves_a_row_to_a_lease_too_young_for_it_to_see(pair: Pair, how: str) -> None:
-    """The claim begins, waits for a row, and finds it taken under a lease that did not live when it began."""
+async def test_claim_skips_new_lease(pair: Pair, how: str) -> None:
+    """A claim leaves a row alone that was claimed under a lease granted or renewed after the claim began."""
     mine = await pair.lease()
     await steps.insert(pair.observer, ["a", "b", "c"], None)
     theirs = await pair.lease() if how == "is renewed" else 0
@@ -258,7 +266,8 @@ async def test_a_claim_leaves_a_row_to_a_lease_too_young_for_it_to_see(pair: Pai
     assert await claiming == ({"a": 1, "c": 1}, set())
 
 
-async def test_a_cancellation_tells_a_worker_whose_lease_is_too_young_for_it_to_see(pair: Pair) -> None:
+async def test_cancel_sees_new_lease(pair: Pair) -> None:
+    """A cancellation marks a job that was claimed under a lease granted after the cancellation began."""
     await steps.insert(pair.observer, ["a", "b"], None)
     async with pair.one.transaction():
         await pair.one.execute("SELECT FROM custom_task_queue WHERE job_id = 'a' FOR UPDATE")
@@ -268,8 +277,8 @@ async def test_a_cancellation_tells_a_worker_whose_lease_is_too_young_for_it_to_
     assert await cancelling == ({"a"}, {"b"})
 
 
-async def test_a_fence_from_another_database_is_no_claim_to_come(pair: Pair) -> None:
-    """Restored from a dump, rows have fences that no transaction of this database has reached."""
+async def test_restored_fencing_token(pair: Pair) -> None:
+    """A row restored from a dump can be claimed, though no transaction here has reached its fencing token."""
     mine = await pair.lease()
     await steps.insert(pair.observer, ["a"], None)
     await pair.observer.execute("UPDATE custom_task_queue SET fencing_token = 1000000000000")
@@ -277,7 +286,8 @@ async def test_a_fence_from_another_database_is_no_claim_to_come(pair: Pair) -> 
     assert ([claim.attempt for claim in claimed], again) == ([1], set())
 
 
-async def test_a_job_that_is_emitted_again_while_it_is_cancelled_is_told(pair: Pair) -> None:
+async def test_cancel_during_republish(pair: Pair) -> None:
+    """A cancellation marks a job that is published again at the same time."""
     tokens = await pair.held(await pair.lease(), ["a"])
     await steps.retry(pair.observer, {"a": (tokens["a"], 1)}, "due")
 
@@ -286,7 +296,8 @@ async def test_a_job_that_is_emitted_again_while_it_is_cancelled_is_told(pair: P
     assert (await pair.rows())["a"]["cancel_requested"]
 
 
-async def test_a_job_that_fails_while_it_is_cancelled_does_not_wait_for_its_retry(pair: Pair) -> None:
+async def test_cancel_during_retry(pair: Pair) -> None:
+    """A job that fails while it is cancelled is due at once; it does not wait for its retry."""
     tokens = await pair.held(await pair.lease(), ["a", "b"])
 
     await pair.late(lambda db: steps.retry(db, {"a": (tokens["a"], 1)}, "later"), lambda db: TABLE.cancel(db, ["a"]))
@@ -309,7 +320,8 @@ FENCED: dict[str, Callable[[Connection, str, int], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("name", FENCED)
 @pytest.mark.parametrize("waits", [True, False])
-async def test_who_has_lost_a_job_changes_nothing(pair: Pair, name: str, waits: bool) -> None:
+async def test_stale_fencing_token(pair: Pair, name: str, waits: bool) -> None:
+    """No statement changes a row with a fencing token that is not the row's."""
     first, second = await pair.lease(), await pair.lease()
     waiter = await pair.lease("enqueuer") if waits else None
     tokens = await pair.held(first, ["republished", "taken", "settled", "deleted"], waiter)
@@ -329,8 +341,8 @@ async def test_who_has_lost_a_job_changes_nothing(pair: Pair, name: str, waits: 
     assert await pair.rows() == before
 
 
-async def test_a_lease_that_has_run_out_is_told_to_claim_again(pair: Pair) -> None:
-    """Else a claim whose answer was lost, and is repeated too late, leaves its rows held when the lease is renewed."""
+async def test_claim_under_ended_lease(pair: Pair) -> None:
+    """A claim under a lease that has ended takes nothing, and asks for a repetition under the renewed lease."""
     lease = await pair.lease()
     await pair.held(lease, ["a"])
     await steps.insert(pair.observer, ["b"], None)
@@ -340,7 +352,8 @@ async def test_a_lease_that_has_run_out_is_told_to_claim_again(pair: Pair) -> No
     assert await steps.claim(pair.one, ["a", "b", "gone"], lease) == ({"a": 2, "b": 1}, set())
 
 
-async def test_a_claim_that_waited_for_a_commit_leaves_the_rows_of_the_living(pair: Pair) -> None:
+async def test_claim_skips_live_lease(pair: Pair) -> None:
+    """A claim that waited for another claim's commit leaves that claim's rows alone."""
     mine, theirs = await pair.lease(), await pair.lease()
     await steps.insert(pair.observer, ["a", "b"], None)
     claimed, again = await pair.late(
@@ -349,7 +362,8 @@ async def test_a_claim_that_waited_for_a_commit_leaves_the_rows_of_the_living(pa
     assert (claimed, again) == ({"b": 1}, set())
 
 
-async def test_late_rows_and_leases_are_found_by_the_clock_of_the_database(pair: Pair) -> None:
+async def test_overdue_by_database_clock(pair: Pair) -> None:
+    """Overdue rows and ended leases are found by the clock of the database."""
     lease = await pair.lease()
     await pair.held(lease, ["held"])
     await steps.insert(pair.observer, ["free"], None)

@@ -86,7 +86,8 @@ async def test_drop_in(temporal_client: Client, task_queue: str, intercept: bool
     assert len(plugin.engine.jobs) == intercept
 
 
-async def test_nobody_works(temporal_client: Client, task_queue: str):
+async def test_paused_engine(temporal_client: Client, task_queue: str):
+    """A job waits while the engine is paused, and runs after it resumes."""
     plugin, _ = plugin_of(replace(PATIENT, inline_wait=timedelta(milliseconds=10)), paused=True)
     async with worker(temporal_client, task_queue, plugin):
         handle = await temporal_client.start_workflow(shop.Packing.run, 4, id=task_queue, task_queue=task_queue)
@@ -138,7 +139,8 @@ async def test_two_workers(temporal_client: Client, task_queue: str):
     assert [attempt.status for attempt in job.attempts] == [AttemptStatus.RELEASED, AttemptStatus.CANCELED]
 
 
-async def test_orphan(temporal_client: Client, task_queue: str):
+async def test_terminated_workflow(temporal_client: Client, task_queue: str):
+    """The outcome of a job whose workflow was terminated counts as orphaned."""
     plugin, _ = plugin_of(SIGNALLED, paused=True)
     async with worker(temporal_client, task_queue, plugin):
         handle = await temporal_client.start_workflow(shop.Packing.run, 4, id=task_queue, task_queue=task_queue)

@@ -29,6 +29,7 @@ def test_durations_and_times(text: str, moment: datetime | timedelta) -> None:
 @pytest.mark.parametrize(
     "text", ["", "1", "h", "1x", "-1h", "1h ", "yesterday", "2026-13-01", "9" * 400 + "w", "\uff11h"]
 )
-def test_anything_else_is_refused_by_the_option_name(text: str) -> None:
+def test_malformed_moment(text: str) -> None:
+    """Text that is neither a duration nor a time is refused, with the option's name."""
     with pytest.raises(ConfigurationError, match=r"^--since .*: neither a duration"):
         parse_moment(text, "--since")

@@ -32,7 +32,8 @@ async def let_run() -> None:
         await asyncio.sleep(0)
 
 
-async def test_an_idle_batcher_writes_at_once():
+async def test_idle_batcher():
+    """A batcher that writes nothing writes a submission at once."""
     writer = Writer()
     async with Batcher(writer, max_items=10) as batcher:
         assert await batcher.submit([1, 2]) == [2, 4]
@@ -40,13 +41,15 @@ async def test_an_idle_batcher_writes_at_once():
     assert writer.batches == [[1, 2]]
 
 
-async def test_who_submits_when_he_has_his_result_is_served():
+async def test_repeated_submissions():
+    """A caller can submit again after it has its result."""
     writer = Writer()
     async with Batcher(writer, max_items=10) as batcher, asyncio.timeout(60):
         assert [await batcher.submit([number]) for number in range(3)] == [[0], [2], [4]]
 
 
-async def test_what_comes_while_one_is_written_goes_with_the_next():
+async def test_next_batch():
+    """Submissions that come while a batch is written go together into the next batch."""
     writer = Writer()
     async with Batcher(writer, max_items=4) as batcher:
         writer.gate.clear()
@@ -61,14 +64,16 @@ async def test_what_comes_while_one_is_written_goes_with_the_next():
     assert writer.batches == [[1], [2, 2, 3, 3], [4, 4]]
 
 
-async def test_a_single_submission_larger_than_a_batch_travels_whole():
+async def test_large_submission():
+    """A submission that is larger than a batch is written whole."""
     writer = Writer()
     async with Batcher(writer, max_items=2) as batcher:
         assert await batcher.submit([1, 2, 3]) == [2, 4, 6]
     assert writer.batches == [[1, 2, 3]]
 
 
-async def test_several_writers_and_no_more():
+async def test_parallel_writes():
+    """At most `parallel` batches are written at once."""
     writer = Writer()
     async with Batcher(writer, max_items=1, parallel=2) as batcher:
         writer.gate.clear()
@@ -79,7 +84,8 @@ async def test_several_writers_and_no_more():
         assert await asyncio.gather(*tasks) == [[0], [2], [4], [6]]
 
 
-async def test_an_error_reaches_every_submitter_of_its_batch_only():
+async def test_error_of_a_batch():
+    """The error of a batch reaches each of its submitters, and no other."""
     writer = Writer()
     async with Batcher(writer, max_items=10) as batcher:
         writer.gate.clear()
@@ -96,7 +102,8 @@ async def test_an_error_reaches_every_submitter_of_its_batch_only():
         assert await batcher.submit([4]) == [8]
 
 
-async def test_a_submission_that_was_given_up_is_not_written():
+async def test_cancelled_submission():
+    """A submission that is cancelled before its batch is written is left out."""
     writer = Writer()
     async with Batcher(writer, max_items=10) as batcher:
         writer.gate.clear()
@@ -112,7 +119,8 @@ async def test_a_submission_that_was_given_up_is_not_written():
     assert writer.batches == [[1], [3]]
 
 
-async def test_leaving_waits_for_what_somebody_awaits():
+async def test_exit_waits():
+    """The end of the block waits for submissions that a caller awaits."""
     writer = Writer()
     writer.gate.clear()
     async with Batcher(writer, max_items=10) as batcher:
@@ -122,8 +130,8 @@ async def test_leaving_waits_for_what_somebody_awaits():
     assert task.done() and task.result() == [2]
 
 
-async def test_leaving_does_not_wait_for_what_nobody_awaits():
-    """A database that stays away must not keep a worker from stopping."""
+async def test_exit_without_callers():
+    """The end of the block does not wait for a cancelled submission: a database outage must not delay a stop."""
     writer = Writer()
     writer.gate.clear()
     async with asyncio.timeout(60):
@@ -134,7 +142,8 @@ async def test_leaving_does_not_wait_for_what_nobody_awaits():
     assert task.cancelled()
 
 
-async def test_what_gathers_goes_together_and_waits_no_longer_than_it_is_told():
+async def test_gather():
+    """Submissions within the gather time go into one batch, which is written after that time."""
     writer = Writer()
     async with Batcher(writer, max_items=10, parallel=2, gather=lambda: 0.05) as batcher:
         loop = asyncio.get_running_loop()
@@ -147,7 +156,8 @@ async def test_what_gathers_goes_together_and_waits_no_longer_than_it_is_told():
     assert writer.batches == [[1, 2, 3]]
 
 
-async def test_enough_items_gather_no_longer():
+async def test_gather_enough():
+    """A batch with enough items is written before the gather time ends."""
     writer = Writer()
     async with Batcher(writer, max_items=10, gather=lambda: 600.0, enough=3) as batcher:
         few = asyncio.create_task(batcher.submit([1]))

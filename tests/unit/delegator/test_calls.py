@@ -48,14 +48,16 @@ async def test_a_group_waits_for_every_call(stop_early: bool):
     await asyncio.wait_for(task, 1)
 
 
-async def test_a_failure_ends_the_wait_of_a_group_that_stops_early():
+async def test_stop_early():
+    """A failure ends the wait of a group that stops early."""
     group = group_of(3, stop_early=True)
     task = await waiting(group)
     group.calls[1].resolve(FAILED)
     await asyncio.wait_for(task, 1)
 
 
-async def test_a_failure_does_not_end_the_wait_of_one_that_does_not():
+async def test_wait_for_all():
+    """A failure does not end the wait of a group that waits for all its calls."""
     group = group_of(2, stop_early=False)
     task = await waiting(group)
     group.calls[1].resolve(FAILED)
@@ -65,7 +67,8 @@ async def test_a_failure_does_not_end_the_wait_of_one_that_does_not():
     await asyncio.wait_for(task, 1)
 
 
-def test_results_are_read_as_they_come_and_what_cannot_be_read_is_told_when_it_is_asked_for():
+def test_unreadable_result():
+    """A result is decoded when it arrives; the error of one that can't be decoded is raised when it is asked for."""
     default = DataConverter.default
     converter = Converter(default.payload_converter, default.failure_converter, is_default=True)
     group = group_of(3, stop_early=False, converter=converter)
@@ -81,7 +84,8 @@ def test_results_are_read_as_they_come_and_what_cannot_be_read_is_told_when_it_i
         converter.result(failed)
 
 
-async def test_a_group_that_could_not_be_enqueued_is_ready():
+async def test_enqueue_fails():
+    """The wait of a group ends with the first error of its enqueueing."""
     group = group_of(2, stop_early=False)
     task = await waiting(group)
     first, second = ValueError("first"), ValueError("second")
@@ -91,7 +95,8 @@ async def test_a_group_that_could_not_be_enqueued_is_ready():
     assert group.failure is first
 
 
-async def test_a_cancelled_wait_can_be_taken_up_again():
+async def test_wait_again():
+    """A group can be awaited again after its wait was cancelled."""
     group = group_of(1, stop_early=True)
     task = await waiting(group)
     task.cancel()
@@ -101,8 +106,8 @@ async def test_a_cancelled_wait_can_be_taken_up_again():
     await asyncio.wait_for(again, 1)
 
 
-async def test_a_group_that_stops_early_keeps_the_failure_that_stopped_it():
-    """A workflow task that is run again hears in one turn of the failure and of what was canceled for its sake."""
+async def test_first_failure():
+    """The first failure counts, although the cancellations that it caused arrive before the group wakes."""
     group = group_of(2, stop_early=True)
     task = await waiting(group)
     group.calls[1].resolve(FAILED)

@@ -17,7 +17,8 @@ ARGUMENTS = {size: bytes(size) for size in (0, 10, 100_000, 1_500_000, 2_000_000
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(SIZES, SIZES), max_size=40), st.sampled_from([1, 0, _JOBS_PER_REQUEST + 3]))
-def test_calls_are_cut_by_size_and_by_number(sizes: list[tuple[int, int]], small: int):
+def test_chunks(sizes: list[tuple[int, int]], small: int):
+    """Calls are split into requests by their size and their number, as few as possible, in order."""
     sizes = [*sizes, *[(10, 0)] * small]
     calls: list[Any] = [
         SimpleNamespace(request=SimpleNamespace(input=ARGUMENTS[input_], header=ARGUMENTS[header]))

@@ -27,9 +27,8 @@ def payloads(text: str) -> bytes:
 
 @pytest.mark.parametrize("codec", CODECS)
 @given(text=texts, status=st.sampled_from(OutcomeStatus))
-async def test_an_outcome_comes_back_and_is_hidden_by_a_codec(
-    codec: PayloadCodec | None, text: str, status: OutcomeStatus
-):
+async def test_outcome_round_trip(codec: PayloadCodec | None, text: str, status: OutcomeStatus):
+    """An encoded outcome decodes to itself, and a codec makes its text unreadable."""
     body = payloads(text) if status is OutcomeStatus.COMPLETED else Failure(message=text).SerializeToString()
     outcome = Outcome(status, body)
     encoded = await encode_outcome(outcome, codec)
@@ -48,7 +47,8 @@ async def test_arguments_come_back(codec: PayloadCodec | None):
     ("status", "stored"), [("failed", b"\xff\xff"), ("failed", b""), ("odd", b""), ("canceled", b"\xff")]
 )
 @pytest.mark.parametrize("codec", CODECS)
-async def test_what_is_no_sealed_outcome(codec: PayloadCodec | None, status: str, stored: bytes):
+async def test_malformed_outcome(codec: PayloadCodec | None, status: str, stored: bytes):
+    """Bytes that are not an encoded outcome raise a WireError."""
     with pytest.raises(WireError):
         await decode_outcome(status, stored, codec)
 
@@ -63,7 +63,8 @@ def outcome_of(error: BaseException) -> Outcome:
     )
 
 
-def test_a_failed_outcome_is_shaped_as_an_activity_failure():
+def test_failure_form():
+    """A failed outcome has the form of an activity failure."""
     outcome = outcome_of(ApplicationError("m", 1, type="T"))
     failure = Failure.FromString(outcome.body)
     assert outcome.status is OutcomeStatus.FAILED
@@ -73,7 +74,8 @@ def test_a_failed_outcome_is_shaped_as_an_activity_failure():
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
-def test_a_failure_within_the_limit_keeps_everything(size: int):
+def test_failure_limit(size: int):
+    """A failure within the limit is unchanged; a larger one loses its details only, and says so."""
     error = ApplicationError("m" * 100, "x" * size, type="T", non_retryable=True)
     failure = failure_of(error, DataConverter.default)
     kept = within_limit(failure)

@@ -17,7 +17,8 @@ from delegator.errors import ConfigurationError
 from tests.unit.delegator import declared
 
 
-async def test_a_bare_declaration_leaves_the_function_what_it_is():
+async def test_bare_declaration():
+    """`@delegated` without options leaves the function callable, and records its name and types."""
     assert await declared.bare(2, "ab") == b"abab"
     found = delegated_type(declared.bare)
     assert (found.name, found.queue, found.options) == ("bare", "default", JobOptions())
@@ -31,12 +32,14 @@ def test_a_declaration_with_options():
     assert declared.with_options(3) == 3
 
 
-def test_a_declaration_is_an_activity_of_the_same_name():
+def test_declaration_is_activity():
+    """A delegated function is also a Temporal activity of the same name."""
     for function, name in ((declared.bare, "bare"), (declared.with_options, "renamed")):
         assert activity._Definition.must_from_callable(function).name == name
 
 
-def test_a_declaration_over_an_activity_takes_its_name():
+def test_declaration_over_activity():
+    """A declaration over an existing activity takes the activity's name."""
     assert delegated_type(declared.over_activity).name == "from temporal"
 
 
@@ -48,7 +51,8 @@ def test_two_names_for_one_type_are_refused():
         delegated(name="two")(function)
 
 
-def test_a_contract_has_no_handler_until_one_implements_it():
+def test_contract():
+    """A contract has no handler until a function implements it."""
     only_contract = types.ModuleType("only_contract")
     only_contract.promised = declared.promised  # type: ignore[attr-defined]
     assert delegated_type(declared.promised).queue == "elsewhere"
@@ -59,7 +63,8 @@ def test_a_contract_has_no_handler_until_one_implements_it():
     assert (handler.type.queue, handler.type.arg_types, handler.type.return_type) == ("elsewhere", (int,), str)
 
 
-def test_handlers_are_collected_from_modules_and_functions():
+def test_collect_handlers():
+    """Handlers are collected from modules and from single functions."""
     handlers = collect_handlers([declared])
     assert sorted(handlers) == ["bare", "from temporal", "promised", "renamed"]
     assert handlers["bare"].is_async and not handlers["renamed"].is_async
@@ -76,7 +81,9 @@ def test_two_handlers_of_one_type_are_refused():
         collect_handlers([declared, another])
 
 
-def test_two_different_declarations_of_one_type_are_refused():
+def test_two_declarations():
+    """Two different declarations of one type are refused."""
+
     @contract(name="bare", queue="video")
     async def another(number: int, name: str) -> bytes: ...
 
@@ -125,7 +132,8 @@ def test_values_out_of_range_are_refused(declaration: dict[str, Any], message: s
         delegated(**declaration)(function)
 
 
-def test_options_of_a_call_come_before_those_of_the_type():
+def test_call_options():
+    """The options of a call override those of the type."""
     base = JobOptions(start_to_close_timeout=timedelta(1), heartbeat_timeout=timedelta(2))
     call = JobOptions(start_to_close_timeout=timedelta(3), inline_wait=timedelta(0))
     assert call.over(base) == JobOptions(
@@ -133,7 +141,8 @@ def test_options_of_a_call_come_before_those_of_the_type():
     )
 
 
-def test_options_that_differ_in_anything_have_different_keys():
+def test_options_key():
+    """Options that differ in any field have different keys."""
     options = JobOptions(start_to_close_timeout=timedelta(seconds=1), retry_policy=RetryPolicy(maximum_attempts=2))
     policy = options.retry_policy
     assert policy is not None

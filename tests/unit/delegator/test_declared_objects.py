@@ -60,7 +60,8 @@ def module_of(**values: object) -> types.ModuleType:
     return module
 
 
-async def test_methods_are_declared_by_the_class_and_run_by_an_object() -> None:
+async def test_methods() -> None:
+    """The class declares the types of its methods, and the object that is given runs them."""
     assert (delegated_type(Emails.send).name, delegated_type(Emails.send).arg_types) == ("send", (str,))
     assert delegated_type(Emails("a").send) == delegated_type(Emails.send)
     for given in ([Emails("a")], [module_of(emails=Emails("a"), Emails=Emails)]):
@@ -73,13 +74,15 @@ async def test_methods_are_declared_by_the_class_and_run_by_an_object() -> None:
     assert collect_handlers([bound, bound])["send"].function == bound
 
 
-def test_a_class_in_a_module_declares_its_types_only() -> None:
+def test_class_in_module() -> None:
+    """A class in a module declares its types, and gives handlers for its static and class methods only."""
     module = module_of(Emails=Emails)
     assert sorted(collect_types([module])) == ["counted", "domain", "normalize", "send"]
     assert sorted(collect_handlers([module])) == ["domain", "normalize"]
 
 
-def test_a_method_that_hides_a_declared_one_is_none() -> None:
+def test_overridden_method() -> None:
+    """A method without a declaration that overrides a declared one is not a handler."""
     assert sorted(collect_handlers([Marketing("a")])) == ["counted", "domain", "normalize"]
 
 
@@ -103,7 +106,8 @@ async def test_callable_objects() -> None:
     assert delegated_type(greeter).name == "Greeter"
 
 
-async def test_methods_of_what_a_resource_yields() -> None:
+async def test_methods_of_resource() -> None:
+    """The methods of the object that a resource yields are handlers while the resource is open."""
     found = collect([module_of(emails=emails, Emails=Emails)])
     assert found.resources == (emails,)
     with emails.provide(Emails("given")):
@@ -113,14 +117,18 @@ async def test_methods_of_what_a_resource_yields() -> None:
         await found.handlers["send"].function("b")
 
 
-def test_an_annotation_that_names_nothing_is_told() -> None:
+def test_unknown_annotation() -> None:
+    """A declaration with an undefined name in an annotation is refused, with that name."""
+
     async def later(item: Item) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(ConfigurationError, match="later: name 'Item' is not defined, which an annotation needs"):
         delegated(later)
 
 
-def test_proxies_in_a_module_are_left_alone() -> None:
+def test_proxy_in_module() -> None:
+    """A proxy object in a module that raises on any access is ignored."""
+
     class Proxy:
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError("outside of a request")
@@ -153,12 +161,15 @@ def test_a_wrapped_function_keeps_its_declaration() -> None:
         (3, "3 is not a delegated activity type"),
     ],
 )
-def test_what_can_run_nothing_is_refused(given: Any, said: str) -> None:
+def test_not_a_handler(given: Any, said: str) -> None:
+    """An object without a declaration is refused as a handler."""
     with pytest.raises(ConfigurationError, match=said):
         collect_handlers([given])
 
 
-def test_a_contract_is_no_handler() -> None:
+def test_contract_as_handler() -> None:
+    """A contract is refused as a handler, with a hint to @implements."""
+
     @contract()
     async def promised(number: int) -> int:
         raise NotImplementedError
@@ -167,7 +178,9 @@ def test_a_contract_is_no_handler() -> None:
         collect_handlers([promised])
 
 
-async def test_contracts_are_implemented_by_functions_and_methods_with_limits() -> None:
+async def test_implements() -> None:
+    """Functions and methods implement contracts, with limits of their own."""
+
     @contract(queue="video")
     async def promised(number: int) -> str:
         raise NotImplementedError
@@ -218,7 +231,8 @@ class Old:
 async def anything(args: Sequence[RawValue]) -> None: ...
 
 
-def test_existing_activities_are_taken_as_they_are() -> None:
+def test_existing_activities() -> None:
+    """existing_activities() makes handlers of activities, and leaves declared functions as they are."""
     module = module_of(old=old, old_sync=old_sync, Old=Old, holder=Old(), send=Emails("a").send)
     found = existing_activities(module, queue="video")
     types_found = collect_types(found)
@@ -237,7 +251,8 @@ def test_existing_activities_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("given", [module_of(x=1), module_of, Emails.__init__])
-def test_what_has_no_activity_is_refused(given: Any) -> None:
+def test_no_activity(given: Any) -> None:
+    """existing_activities() refuses an argument without an activity."""
     with pytest.raises(ConfigurationError, match="has no activity: nothing in it has @activity.defn or @delegated"):
         existing_activities(given)
 
@@ -265,6 +280,7 @@ def test_what_can_not_be_declared_is_refused(declare: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize("decorator", [delegated, contract, implements])
-def test_a_misspelt_option_is_told(decorator: Any) -> None:
+def test_misspelt_option(decorator: Any) -> None:
+    """A declaration with a misspelt option is refused, with its name."""
     with pytest.raises(TypeError, match="start_to_close_timout"):
         decorator(start_to_close_timout=3)

@@ -47,14 +47,16 @@ def assert_decoded_alike(data: bytes, hints: Sequence[Any] | None) -> None:
 
 
 @given(st.lists(PLAIN, max_size=4))
-def test_plain_values_become_the_bytes_that_protobuf_writes(values: list[Any]):
+def test_plain_values(values: list[Any]):
+    """Plain values are encoded to the same bytes that protobuf writes, and decoded to the same values."""
     data = encode_plain(values)
     assert data == sdk_bytes(values)
     assert repr(decode_plain(data, None)) == repr(SDK.from_payloads(Payloads.FromString(data).payloads))
 
 
 @pytest.mark.parametrize("make", [lambda size: b"x" * size, lambda size: "x" * size])
-def test_sizes_about_those_at_which_a_length_takes_another_byte(make: Callable[[int], Any]):
+def test_length_boundaries(make: Callable[[int], Any]):
+    """Values are encoded correctly around the sizes at which a length needs one byte more."""
     for size in SIZES:
         value = make(size)
         data = encode_plain([value])
@@ -77,7 +79,8 @@ class Blob(bytes):
 
 
 @pytest.mark.parametrize("value", [Colour.RED, Mood.CALM, Blob(b"x"), bytearray(b"x"), (1,), {1}, object(), Payload()])
-def test_other_types_are_left_to_the_sdk(value: Any):
+def test_other_types(value: Any):
+    """Values of other types are left to the SDK's converter."""
     assert encode_plain([value]) is None
     assert encode_plain([1, value]) is None
     assert outcome(lambda: QUICK.encode([value])) == outcome(lambda: SLOW.encode([value]))
@@ -90,11 +93,13 @@ def test_other_types_are_left_to_the_sdk(value: Any):
         *([object()], {"a": b"bytes"}, {(1,): 2}, [float("nan")], ["\ud800", "\x7f", "é\u2028"], [10**20, -0.0]),
     ],
 )
-def test_containers_of_anything_are_written_as_the_sdk_does(value: Any):
+def test_containers(value: Any):
+    """Containers of any values give the SDK's bytes or the SDK's error."""
     assert outcome(lambda: QUICK.encode([value])) == outcome(lambda: SLOW.encode([value]))
 
 
-def test_a_value_that_contains_itself_is_refused_as_the_sdk_does():
+def test_circular_value():
+    """A value that contains itself gives the SDK's error."""
     ring: list[Any] = []
     ring.append({"again": ring})
     for _ in range(2):
@@ -102,7 +107,8 @@ def test_a_value_that_contains_itself_is_refused_as_the_sdk_does():
     assert QUICK.encode([[1]]) == sdk_bytes([[1]])
 
 
-def test_an_integer_of_too_many_digits_is_refused_as_the_sdk_does():
+def test_huge_integer():
+    """An integer with too many digits gives the SDK's error."""
     assert outcome(lambda: QUICK.encode([10**5_000])) == outcome(lambda: SLOW.encode([10**5_000]))
     data = Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=b"9" * 5_000)]).SerializeToString()
     assert_decoded_alike(data, None)
@@ -118,7 +124,8 @@ def test_an_integer_of_too_many_digits_is_refused_as_the_sdk_does():
         *("7".encode("utf-16"), "7".encode("utf-16-le"), "[7]".encode("utf-32"), b"7\x00", b"[" * 100, b"1" * 300),
     ],
 )
-def test_any_text_is_read_as_the_sdk_does(text: bytes, hint: Any):
+def test_any_json_text(text: bytes, hint: Any):
+    """Any JSON text is decoded as the SDK decodes it."""
     payload = Payload(metadata={"encoding": b"json/plain"}, data=text)
     for payloads in ([payload], [payload, payload]):
         data = Payloads(payloads=payloads).SerializeToString()
@@ -162,7 +169,8 @@ ENCODING = entry(b"encoding", b"json/plain")
         *(field(1, field(2, b"json/plain") + field(1, b"encoding")) + field(2, b"7"), entry(b"\xff", b"") + ENCODING),
     ],
 )
-def test_other_forms_are_read_as_protobuf_does(payload: bytes):
+def test_other_protobuf_forms(payload: bytes):
+    """Other valid and incomplete forms of a message are decoded as protobuf decodes them."""
     for data in (field(1, payload), field(1, payload) * 2, field(1, payload) + field(5, b"unknown"), payload):
         for hints in (None, [int, int], [RawValue, RawValue], [bytes]):
             assert_decoded_alike(data, hints)
@@ -171,7 +179,8 @@ def test_other_forms_are_read_as_protobuf_does(payload: bytes):
 
 
 @given(st.lists(PLAIN, min_size=1, max_size=3), st.data(), HINT_LISTS)
-def test_damaged_bytes_are_read_as_protobuf_does(values: list[Any], draw: st.DataObject, hints: list[Any] | None):
+def test_damaged_bytes(values: list[Any], draw: st.DataObject, hints: list[Any] | None):
+    """Damaged bytes are decoded, or refused, as protobuf does it."""
     data = bytearray(sdk_bytes(values))
     for _ in range(draw.draw(st.integers(0, 3))):
         # Most of what can go wrong is in the first bytes.
@@ -183,10 +192,12 @@ def test_damaged_bytes_are_read_as_protobuf_does(values: list[Any], draw: st.Dat
 
 @given(st.binary(max_size=300), HINT_LISTS)
 @example(bytes(255), None)
-def test_any_bytes_are_read_as_protobuf_does(data: bytes, hints: list[Any] | None):
+def test_any_bytes(data: bytes, hints: list[Any] | None):
+    """Any bytes are decoded, or refused, as protobuf does it."""
     assert_decoded_alike(data, hints)
 
 
 @given(st.lists(PLAIN, min_size=1, max_size=3), HINT_LISTS)
-def test_hints_are_followed_as_the_sdk_does(values: list[Any], hints: list[Any] | None):
+def test_type_hints(values: list[Any], hints: list[Any] | None):
+    """Type hints have the same effect as with the SDK's converter."""
     assert_decoded_alike(sdk_bytes(values), hints)

@@ -36,7 +36,8 @@ async def fit(known: dict[int, Outcome], batches: dict[str, _Batch], refused: se
     return waiter
 
 
-async def test_outcomes_beyond_the_limit_are_left_in_their_rows() -> None:
+async def test_reply_limit() -> None:
+    """Outcomes that the reply has no room for are left in their rows, for the signal."""
     known = outcomes(60, 50, 40, 0)
     batches = {"fast": _Batch(positions={"a": 0, "b": 1, "e": 4}), "slow": _Batch(positions={"c": 2, "d": 3})}
     waiter = await fit(known, batches, set())
@@ -45,7 +46,8 @@ async def test_outcomes_beyond_the_limit_are_left_in_their_rows() -> None:
     assert waiter.brought == {"fast": ["a"], "slow": ["c", "d"]}
 
 
-async def test_jobs_that_were_refused_have_no_rows_and_are_told() -> None:
+async def test_refused_jobs_first() -> None:
+    """Outcomes of refused jobs are always in the reply, because they have no rows."""
     known = outcomes(60, 30, 90)
     waiter = await fit(known, {"fast": _Batch(positions={"a": 0, "b": 1})}, {2})
     assert set(known) == {2}

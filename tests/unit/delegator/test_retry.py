@@ -65,7 +65,8 @@ def model_interval(policy: RetryPolicy, attempt: int) -> float:
     st.integers(1, 6) | st.integers(1, 100_000),
     st.none() | st.timedeltas(timedelta(-1), timedelta(minutes=1)) | st.timedeltas(timedelta(0), timedelta(days=2)),
 )
-def test_decisions(failure: Failure, policy: RetryPolicy, attempt: int, left: timedelta | None):
+def test_decide(failure: Failure, policy: RetryPolicy, attempt: int, left: timedelta | None):
+    """A failure is retried or given up exactly as Temporal's server does it."""
     decision = decide(failure, policy, attempt, left)
     excluded = policy.non_retryable_error_types or []
     application, timeout = failure.application_failure_info, failure.timeout_failure_info
@@ -96,7 +97,8 @@ def test_decisions(failure: Failure, policy: RetryPolicy, attempt: int, left: ti
             assert left is not None and delay >= left.total_seconds() - 1e-3
 
 
-def test_the_default_policy_doubles_from_a_second_to_a_hundred():
+def test_default_policy():
+    """The default intervals double from 1 second up to 100 seconds."""
     intervals = [backoff_interval(RetryPolicy(), attempt).total_seconds() for attempt in (1, 2, 3, 7, 8, 9, 10**9)]
     assert intervals == [1, 2, 4, 64, 100, 100, 100]
 
@@ -111,12 +113,14 @@ def test_the_default_policy_doubles_from_a_second_to_a_hundred():
         (RetryPolicy(initial_interval=timedelta(milliseconds=20)), 9, 2),
     ],
 )
-def test_each_field_of_the_intervals(policy: RetryPolicy, attempt: int, seconds: float):
+def test_backoff_interval(policy: RetryPolicy, attempt: int, seconds: float):
+    """Each field of the retry policy has its effect on the interval."""
     assert backoff_interval(policy, attempt).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("excluded", TYPES)
-def test_errors_that_are_not_retried_by_type(excluded: str):
+def test_non_retryable_types(excluded: str):
+    """A failure is given up if the policy names its type, also for the types of timeouts."""
     policy = RetryPolicy(non_retryable_error_types=[excluded])
     decisions = {}
     for type_ in ("A", "B"):
@@ -132,13 +136,15 @@ def test_errors_that_are_not_retried_by_type(excluded: str):
     assert decisions[excluded] == GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
 
 
-def test_no_policy_means_the_default_one():
+def test_no_policy():
+    """Without a policy the default one applies."""
     failure = Failure(message="m")
     failure.application_failure_info.type = "A"
     assert decide(failure, None, 3, None) == Retry(timedelta(seconds=4))
 
 
-def test_an_endless_delay_fits_the_database():
+def test_huge_retry_delay():
+    """A huge delay that a failure asks for is cut to what the database can store."""
     failure = Failure(message="m")
     failure.application_failure_info.next_retry_delay.FromTimedelta(timedelta(days=3_000_000))
     decision = decide(failure, None, 1, None)

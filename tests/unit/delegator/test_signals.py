@@ -89,7 +89,8 @@ async def test_outcomes_travel_in_one_signal():
     assert temporal.signals == [("r1", outcomes)]
 
 
-async def test_many_and_large_outcomes_travel_in_several():
+async def test_several_signals():
+    """Outcomes that are too many or too large for one signal are sent in several."""
     temporal = Temporal(lambda request, ids: None)
     await deliver(temporal, [(str(n), outcome()) for n in range(4_500)])
     assert [len(outcomes) for _, outcomes in temporal.signals] == [2_000, 2_000, 500]
@@ -98,15 +99,16 @@ async def test_many_and_large_outcomes_travel_in_several():
     assert [len(outcomes) for _, outcomes in temporal.signals] == [1, 1, 1]
 
 
-async def test_while_temporal_is_away_outcomes_are_kept():
+async def test_temporal_outage():
+    """Outcomes are sent again until Temporal accepts them."""
     problems = [error(RPCStatusCode.UNAVAILABLE), error(RPCStatusCode.PERMISSION_DENIED), RuntimeError("not connected")]
     temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
     assert await deliver(temporal, [("a", outcome())]) is Delivery.DELIVERED
 
 
 @pytest.mark.parametrize("ends", ["the task ends", "another begins", "Temporal does not say"])
-async def test_while_a_workflow_task_runs_little_is_sent(ends: str):
-    """What comes beside it fills a buffer that Temporal limits, and nobody can see it before the task ends."""
+async def test_running_task(ends: str):
+    """Little is sent while a workflow task runs: Temporal limits the buffer beside it."""
     sent = []
 
     def task() -> int | RPCError | None:
@@ -123,7 +125,8 @@ async def test_while_a_workflow_task_runs_little_is_sent(ends: str):
     assert sum(len(outcomes) for _, outcomes in temporal.signals) == 20
 
 
-async def test_of_signals_that_come_one_by_one_few_are_sent_beside_a_workflow_task():
+async def test_small_signals_beside_task():
+    """At most 16 signals that follow each other are sent while one workflow task runs."""
     temporal = Temporal(lambda request, ids: None)
     temporal.task = lambda: 1
     sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
@@ -137,7 +140,8 @@ async def test_of_signals_that_come_one_by_one_few_are_sent_beside_a_workflow_ta
     await sender.close()
 
 
-async def test_what_fills_a_signal_waits_for_no_more():
+async def test_full_mailbox():
+    """A mailbox with a full signal, by number or by size, gathers no longer."""
     parcel = Parcel(1)
     for entries in ([Entry("a", outcome(), parcel)] * 2_000, [Entry("a", outcome(bytes(1_000_000)), parcel)]):
         mailbox = Mailbox("r1")
@@ -150,7 +154,8 @@ async def test_what_fills_a_signal_waits_for_no_more():
             await gathering
 
 
-async def test_a_look_that_can_not_be_answered_now_is_taken_again():
+async def test_describe_is_repeated():
+    """A question about the workflow task is repeated when Temporal can't answer it now."""
     temporal = Temporal(lambda request, ids: None)
     answers: list[int | RPCError | None] = [error(RPCStatusCode.RESOURCE_EXHAUSTED), 1, 1, None]
     sent = []
@@ -164,8 +169,8 @@ async def test_a_look_that_can_not_be_answered_now_is_taken_again():
     assert sent == [0] * 4 and not answers
 
 
-async def test_ids_count_too():
-    """Temporal limits what a signal takes, not what is in it for us."""
+async def test_ids_count():
+    """Job ids count for the size of a signal: Temporal limits the whole signal."""
     temporal = Temporal(lambda request, ids: None)
     sizes = []
 
@@ -177,7 +182,8 @@ async def test_ids_count_too():
     assert len(sizes) == 4 and max(sizes) < 300_000
 
 
-async def test_the_run_that_continues_a_closed_one_is_not_flooded_either():
+async def test_continued_run():
+    """Signals to the run that continues a closed one keep the same limits."""
     temporal = Temporal(
         lambda request, ids: error(RPCStatusCode.NOT_FOUND) if request.workflow_execution.run_id == "r1" else None
     )
@@ -187,7 +193,8 @@ async def test_the_run_that_continues_a_closed_one_is_not_flooded_either():
     assert temporal.asked.count("r2") >= 3
 
 
-async def test_a_process_that_ends_holds_nothing_back():
+async def test_hurry():
+    """A process that stops sends everything at once."""
     temporal = Temporal(lambda request, ids: None)
     temporal.task = lambda: 1
     sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
@@ -202,7 +209,8 @@ async def test_a_process_that_ends_holds_nothing_back():
 
 
 @given(st.lists(st.lists(st.integers(0, 300_000), max_size=6), max_size=6), st.integers(1, 3))
-async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every: int):
+async def test_mailbox(arrivals: list[list[int]], every: int):
+    """A mailbox gives out every entry once, in order, in batches within the limits."""
     mailbox, parcel, names = Mailbox("r1"), Parcel(1), count()
     arrived: list[str] = []
     taken: list[str] = []
@@ -225,7 +233,8 @@ async def test_a_mailbox_gives_out_what_it_got(arrivals: list[list[int]], every:
     assert not mailbox.may_overflow
 
 
-async def test_a_full_signal_leaves_at_once(monkeypatch: pytest.MonkeyPatch):
+async def test_full_signal(monkeypatch: pytest.MonkeyPatch):
+    """A full signal is sent without a pause."""
     monkeypatch.setattr(Mailbox, "pause_after", lambda mailbox, batch, now: 60.0)
     temporal = Temporal(lambda request, ids: None)
     await deliver(temporal, [(str(n), outcome()) for n in range(6_000)])
@@ -240,21 +249,23 @@ class NoKey(PayloadCodec):
         raise NotImplementedError
 
 
-async def test_what_the_codec_refuses_is_not_delivered():
-    """A cancelled wait would pass for one: the rows would be deleted, and nobody ever told."""
+async def test_codec_refuses():
+    """An outcome that the codec refuses does not count as delivered: else its row would be deleted."""
     temporal = Temporal(lambda request, ids: None)
     temporal.data_converter = DataConverter(payload_codec=NoKey())
     with pytest.raises(LookupError):
         await deliver(temporal, [("a", outcome()), ("b", outcome())])
 
 
-async def test_what_is_refused_together_is_sent_one_by_one():
+async def test_refused_signal():
+    """Outcomes of a signal that Temporal refuses are sent one by one."""
     temporal = Temporal(lambda request, ids: error(RPCStatusCode.INVALID_ARGUMENT) if len(ids) > 1 else None)
     assert await deliver(temporal, [("a", outcome()), ("b", outcome())]) is Delivery.DELIVERED
     assert [ids for _, ids in temporal.signals] == [[("a", outcome())], [("b", outcome())]]
 
 
-async def test_a_workflow_is_told_of_an_outcome_that_temporal_refuses():
+async def test_refused_outcome():
+    """An outcome that Temporal refuses for its size is replaced by a failure that says so."""
     large = outcome(bytes(100_000))
 
     def refuse_large(request: SignalWorkflowExecutionRequest, ids: list[str]) -> Exception | None:
@@ -267,7 +278,8 @@ async def test_a_workflow_is_told_of_an_outcome_that_temporal_refuses():
     assert Failure.FromString(told.body).cause.application_failure_info.type == "PayloadTooLarge"
 
 
-async def test_a_run_that_takes_no_signal_at_all_is_given_up():
+async def test_refused_failure():
+    """A run to which not even the failure can be sent is given up."""
     temporal = Temporal(lambda request, ids: error(RPCStatusCode.INVALID_ARGUMENT))
     assert await deliver(temporal, [("a", outcome())]) is Delivery.ORPHANED
 
@@ -301,26 +313,29 @@ def pace(batch: int, rate: float, seconds: float) -> list[float]:
     return times
 
 
-def test_outcomes_that_come_one_by_one_are_signalled_at_once():
+def test_no_pause_for_single_outcomes():
+    """Outcomes that follow each other slowly are signalled without a pause."""
     mailbox = Mailbox("r1")
     assert [mailbox.pause_after(1, now / 10) for now in range(100)] == [0.0] * 100
 
 
-def test_signals_of_a_fan_out_grow_with_the_logarithm_of_its_length():
-    """Each costs up to four events, and a map of 10,000 jobs may take 100."""
+def test_fan_out_signals():
+    """The number of a fan-out's signals grows slowly with its duration: each costs up to four events."""
     assert len(pace(100, 0.001, 1.0)) <= 10
     assert len(pace(100, 0.001, 10.0)) <= 20
     assert len(pace(100, 0.001, 60.0)) <= 50
 
 
-def test_a_pause_stays_in_proportion():
+def test_pause_limit():
+    """The pause between two signals stays within a quarter of the fan-out's duration and two seconds."""
     times = pace(100, 0.001, 60.0)
     for earlier, later in pairwise(times):
         assert later - earlier <= max(0.26, earlier * 0.26, 0.01)
         assert later - earlier <= 2.1
 
 
-def test_a_run_that_got_many_signals_is_spared():
+def test_pause_grows_with_signals():
+    """The pauses grow with the number of signals that a run has got."""
     mailbox = Mailbox("r1")
     pauses = [mailbox.pause_after(1, 0.0) for _ in range(10_000)]
     assert pauses[199] == 0.0 and pauses[1_200] == pytest.approx(1.0, abs=0.01) and pauses[-1] == 2.0

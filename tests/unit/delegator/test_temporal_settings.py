@@ -27,7 +27,8 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_settings_of_the_environment_and_of_a_profile(file: str) -> None:
+def test_temporal_settings(file: str) -> None:
+    """Settings come from environment variables and from a profile in a file."""
     assert temporal_settings({"TEMPORAL_ADDRESS": "a:1", "TEMPORAL_NAMESPACE": "n", "TEMPORAL_API_KEY": "k"}) == {
         "target_host": "a:1",
         "namespace": "n",
@@ -52,7 +53,8 @@ def test_settings_of_the_environment_and_of_a_profile(file: str) -> None:
         "TEMPORALIO_ADRESS",
     ],
 )
-def test_what_is_no_setting_of_the_client_may_be_there(variable: str) -> None:
+def test_foreign_variables(variable: str) -> None:
+    """TEMPORAL_ variables that are not settings of the client are ignored."""
     assert temporal_settings({variable: "x"}) == {}
 
 
@@ -74,7 +76,8 @@ def test_what_is_no_setting_of_the_client_may_be_there(variable: str) -> None:
         ("TEMPORAL_TLS_CLIENT_CERT_PATH", "No such file"),
     ],
 )
-def test_what_would_be_ignored_or_is_wrong_is_named(variable: str, said: str) -> None:
+def test_bad_variables(variable: str, said: str) -> None:
+    """A variable that the SDK would ignore, or that has a wrong value, is refused by name."""
     with pytest.raises(ConfigurationError, match=said):
         temporal_settings({variable: "x"})
 
@@ -83,12 +86,14 @@ def test_what_would_be_ignored_or_is_wrong_is_named(variable: str, said: str) ->
     ("profile", "said"),
     [("codec", "ignores a profile's `codec`"), ("unsafe", "`disable_host_verification`")],
 )
-def test_what_would_be_ignored_in_a_profile_is_named(file: str, profile: str, said: str) -> None:
+def test_bad_profile(file: str, profile: str, said: str) -> None:
+    """A key of a profile that the SDK would ignore is refused by name."""
     with pytest.raises(ConfigurationError, match=said):
         temporal_settings({"TEMPORAL_CONFIG_FILE": file, "TEMPORAL_PROFILE": profile})
 
 
-def test_a_misspelt_key_in_a_file_is_named_without_its_value(tmp_path: Path) -> None:
+def test_misspelt_key(tmp_path: Path) -> None:
+    """The error about a misspelt key in a file names the key but not its value."""
     path = tmp_path / "temporal.toml"
     path.write_text('[profile.default]\napikey = "a secret"\n')
     with pytest.raises(ConfigurationError, match="unknown field `apikey`") as refused:
@@ -96,7 +101,8 @@ def test_a_misspelt_key_in_a_file_is_named_without_its_value(tmp_path: Path) -> 
     assert "secret" not in str(refused.value)
 
 
-async def test_connect_reads_everything_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """connect() reads Temporal's settings and the data converter from the environment."""
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "shop")
     monkeypatch.setenv("DELEGATOR_DATA_CONVERTER", "tests.integration.delegator.encryption:converter")
     client = await connect(lazy=True, identity="me")

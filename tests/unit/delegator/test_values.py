@@ -85,13 +85,15 @@ def test_values_are_decoded_as_the_sdk_does(given: list[tuple[Any, Any]]):
     st.one_of(st.binary(), st.text().map(lambda text: f'"{text}"'.encode("utf-16")), JSON.map(repr).map(str.encode)),
     HINTS,
 )
-def test_what_others_wrote_is_decoded_as_the_sdk_does(encoding: bytes | None, data: bytes, hint: Any):
+def test_any_payload(encoding: bytes | None, data: bytes, hint: Any):
+    """Payloads of any encoding are decoded as the SDK decodes them."""
     payload = Payload(metadata={} if encoding is None else {"encoding": encoding}, data=data)
     message = Payloads(payloads=[payload]).SerializeToString()
     assert outcome(lambda: QUICK.decode(message, [hint])) == outcome(lambda: SDK.from_payloads([payload], [hint]))
 
 
-def test_types_of_arguments_that_were_left_out_do_not_matter():
+def test_more_types_than_values():
+    """Types of arguments that were left out do not matter."""
     data = QUICK.encode(["a", 1])
     assert QUICK.decode(data, (str, int, dict)) == ["a", 1]
     assert QUICK.decode(data, (int,)) == ["a", 1], "too few types: none is used"
@@ -103,7 +105,8 @@ class Upper(DefaultPayloadConverter):
         return super().to_payloads([str(value).upper() for value in values])
 
 
-def test_only_the_default_converter_has_a_short_cut():
+def test_other_converter():
+    """A converter other than the SDK's default one takes no short cut."""
     assert is_default(DataConverter.default)
     other = DataConverter(payload_converter_class=Upper)
     assert not is_default(other)
@@ -111,7 +114,9 @@ def test_only_the_default_converter_has_a_short_cut():
     assert QUICK.decode(converter.encode(["quiet"]), None) == ["QUIET"]
 
 
-def test_plain_values_take_the_short_cut():
+def test_plain_values():
+    """Plain values are encoded and decoded without the SDK's converter."""
+
     class Never(PayloadConverter):
         def to_payloads(self, values: Any) -> list[Payload]:
             raise AssertionError("asked")

@@ -61,7 +61,8 @@ def test_frames(header: dict[str, Any], parts: list[bytes]):
 
 
 @given(headers, bodies, st.data())
-def test_a_frame_that_was_cut_or_grew_is_none(header: dict[str, Any], parts: list[bytes], data: st.DataObject):
+def test_frame_length(header: dict[str, Any], parts: list[bytes], data: st.DataObject):
+    """A frame that is cut or has bytes too many raises a WireError."""
     frame = pack(header, parts)
     cut = data.draw(st.integers(0, len(frame) - 1))
     with pytest.raises(WireError):
@@ -78,7 +79,8 @@ def test_garbage_is_a_wire_error(garbage: bytes):
 
 
 @given(headers | jsons, bodies)
-def test_a_frame_of_another_kind_is_a_wire_error_or_read(header: Any, parts: list[bytes]):
+def test_frame_of_another_form(header: Any, parts: list[bytes]):
+    """A valid frame with another content is read or raises a WireError, and no other error."""
     if isinstance(header, dict):
         frame = pack(header, parts)
     else:
@@ -92,7 +94,8 @@ def test_a_frame_of_another_kind_is_a_wire_error_or_read(header: Any, parts: lis
 
 
 @pytest.mark.parametrize("sizes", [[2.0], [True, 1], ["2"], {"2": 2}, None, 2, [-1, 3], [3, -1]])
-def test_sizes_that_are_none(sizes: Any):
+def test_malformed_sizes(sizes: Any):
+    """Sizes in a header that are not sizes raise a WireError."""
     encoded = orjson.dumps({"sizes": sizes})
     with pytest.raises(WireError):
         unpack(len(encoded).to_bytes(4, "big") + encoded + b"xx")
@@ -189,12 +192,14 @@ def test_options(
         )
 
 
-def test_an_endless_timeout_fits_the_database():
+def test_huge_timeout():
+    """A huge timeout is cut to what the database can store."""
     encoded = encode_options(JobOptions(schedule_to_close_timeout=timedelta.max))
     assert encoded is not None and timedelta(milliseconds=encoded["schedule_to_close_ms"]) <= timedelta(days=365_000)
 
 
-def test_defaults_take_no_room():
+def test_default_options():
+    """Options that are all defaults are not stored."""
     assert encode_options(JobOptions(retry_policy=RetryPolicy())) is None
 
 
@@ -220,6 +225,7 @@ def test_job_ids(job_id: str):
 
 
 @pytest.mark.parametrize("job_id", ["", "a\0", "a\nb", "x" * 501, "\N{SNOWMAN}" * 167])
-def test_what_is_no_job_id(job_id: str):
+def test_bad_job_ids(job_id: str):
+    """A job id of a wrong length or with control characters is refused."""
     with pytest.raises(ValueError, match="a job id has 1 to 500 bytes"):
         check_job_id(job_id)

@@ -10,7 +10,8 @@ from delegator.errors import ConfigurationError
 STRANGER = Account("stranger", 54321, 54321)
 
 
-def test_a_closed_parent_closes_what_is_below(open_path: Path) -> None:
+def test_closed_parent(open_path: Path) -> None:
+    """A directory below one that the account can't enter can't be entered either."""
     inner = open_path / "closed" / "inner"
     inner.mkdir(parents=True)
     assert can_enter(inner, STRANGER)
@@ -20,7 +21,8 @@ def test_a_closed_parent_closes_what_is_below(open_path: Path) -> None:
         require_entry(inner, STRANGER)
 
 
-def test_a_program_must_be_readable_and_executable(open_path: Path) -> None:
+def test_program_bits(open_path: Path) -> None:
+    """An account can run a program only if it may read and execute it."""
     program = open_path / "program"
     program.touch(mode=0o755)
     assert can_run(program, STRANGER)

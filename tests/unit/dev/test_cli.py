@@ -57,7 +57,8 @@ def test_version(module: str, program: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("no-such-command",), ("dev", "--no-such-option"), ("dev", "--queues", "9!")])
-def test_bad_usage_is_exit_code_2_without_a_traceback(arguments: tuple[str, ...]) -> None:
+def test_bad_usage(arguments: tuple[str, ...]) -> None:
+    """Bad arguments end the command with exit code 2 and without a traceback."""
     done = _delegator(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -28,7 +28,8 @@ def test_kept_directories_keep_their_token(open_path: Path) -> None:
     assert not (open_path / "stack").exists()
 
 
-def test_a_directory_with_other_files_is_refused_and_untouched(open_path: Path) -> None:
+def test_foreign_files(open_path: Path) -> None:
+    """A directory that holds other files is refused and left as it is."""
     (open_path / "thesis.tex").touch()
     with pytest.raises(ConfigurationError, match="holds other files"):
         StackDirectory.open(open_path, keep=False)
@@ -41,9 +42,8 @@ def test_a_file_is_no_directory(open_path: Path) -> None:
         StackDirectory.open(open_path / "file", keep=False)
 
 
-def test_what_a_killed_stack_left_is_removed_and_a_running_one_is_not(
-    open_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remove_abandoned(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of a killed stack is removed; those of running and starting stacks are not."""
     running = StackDirectory(_old(open_path / "delegator-stack-running"), keep=True)
     _old(open_path / "delegator-stack-running")
     dead = _old(open_path / "delegator-stack-dead")
@@ -67,7 +67,8 @@ def _old(path: Path) -> Path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a normal user's PostgreSQL goes where the user goes")
-def test_a_place_that_postgresql_can_not_reach_is_refused_and_left_clean(open_path: Path) -> None:
+def test_unreachable_place(open_path: Path) -> None:
+    """A place that PostgreSQL's user can't reach is refused, and nothing is left there."""
     closed = open_path / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(ConfigurationError, match="because you are root.*chmod o"):

@@ -4,7 +4,8 @@ import socket
 from delegator.dev.ports import LOOPBACK, reserve
 
 
-def test_the_preferred_port_is_taken_when_free_and_only_once() -> None:
+def test_preferred_port() -> None:
+    """The preferred port is reserved if it is free, and for one holder at a time."""
     free = reserve()
     free.release()
     first = reserve(free.number)
@@ -18,7 +19,8 @@ def test_the_preferred_port_is_taken_when_free_and_only_once() -> None:
         port.release()
 
 
-def test_a_port_that_another_program_listens_on_is_left_alone() -> None:
+def test_taken_port() -> None:
+    """A port on which another program listens is not reserved."""
     with contextlib.closing(socket.create_server((LOOPBACK, 0))) as server:
         taken = server.getsockname()[1]
         port = reserve(taken)

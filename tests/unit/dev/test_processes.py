@@ -19,7 +19,8 @@ async def _logged(child: Child, text: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_tail_is_of_this_run_only(tmp_path: Path) -> None:
+async def test_log_tail(tmp_path: Path) -> None:
+    """The tail of the log holds lines of this run only."""
     log = tmp_path / "log"
     log.write_text("an older run\n")
     child = await Child.spawn(_python("for i in range(100): print('line', i)", log))
@@ -28,7 +29,8 @@ async def test_the_tail_is_of_this_run_only(tmp_path: Path) -> None:
     assert "older" not in child.tail(1000)
 
 
-async def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+async def test_stubborn_child(tmp_path: Path) -> None:
+    """A child process that ignores the signal is killed after the grace period."""
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(600)"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "up")

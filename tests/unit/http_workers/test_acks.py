@@ -27,7 +27,8 @@ async def _settled(source: Source, requests: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_the_first_goes_at_once_and_those_behind_it_together() -> None:
+async def test_ack_batches() -> None:
+    """The first ack is sent at once, and those that come meanwhile are sent together."""
     source = Source()
     acks = Acknowledger(source, Mock())  # type: ignore[arg-type]
     running = asyncio.create_task(acks.run())
@@ -43,7 +44,8 @@ async def test_the_first_goes_at_once_and_those_behind_it_together() -> None:
     assert source.requests == [["a"], ["b", "c", "d"]]
 
 
-async def test_an_outage_is_told_and_outlived() -> None:
+async def test_ack_outage() -> None:
+    """Acks survive an outage of the stream, which is reported once."""
     source, state = Source(), Mock()
     acks = Acknowledger(source, state)  # type: ignore[arg-type]
     source.down = True

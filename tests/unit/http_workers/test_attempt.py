@@ -74,19 +74,22 @@ def _result(ended: Ended) -> Any:
     return _CONVERTER.payload_converter.from_payloads(Payloads.FromString(ended.result).payloads)[0]
 
 
-async def test_activity_functions_find_their_context() -> None:
+async def test_activity_context() -> None:
+    """A function with @activity.defn finds Temporal's activity context."""
     assert _result(await _run(legacy, 7)) == ["legacy", 1, 7]
     assert _result(await _run(legacy_sync, 7)) == ["legacy_sync", "job", 7]
 
 
-async def test_a_heartbeat_of_an_activity_function_is_the_jobs() -> None:
+async def test_activity_heartbeat() -> None:
+    """activity.heartbeat() sets the job's heartbeat details."""
     seen: list[Job] = []
     await _run(legacy, 7, change=seen.append)
     assert _CONVERTER.payload_converter.from_payloads(seen[0].details) == ["half"]
     assert seen[0].details_changed
 
 
-async def test_the_end_of_an_attempt_stores_a_heartbeat_that_may_be_on_its_way() -> None:
+async def test_heartbeat_at_the_end() -> None:
+    """The end of an attempt stores the last heartbeat details again, because their delivery may be incomplete."""
     client = await Client.connect("127.0.0.1:1", lazy=True)
     tasks = ActivityTasks(
         client, identity="", state=ConnectionState("temporal", ConnectionMetrics(CollectorRegistry()))
@@ -102,7 +105,9 @@ async def test_the_end_of_an_attempt_stores_a_heartbeat_that_may_be_on_its_way()
     assert await tasks.last_details(silent) == []
 
 
-async def test_an_attempt_that_takes_too_long_times_out() -> None:
+async def test_start_to_close_timeout() -> None:
+    """An attempt that runs longer than its start-to-close timeout times out."""
+
     def hurry(job: Job) -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(milliseconds=10))
 
@@ -115,7 +120,8 @@ async def test_an_attempt_that_takes_too_long_times_out() -> None:
     assert _result(await _run(waits_briefly, change=hurry)) == "in time"
 
 
-async def test_longer_limits_are_seen_to_by_the_monitor() -> None:
+async def test_long_timeout() -> None:
+    """The monitor ends attempts whose timeout is long."""
     running: set[Job] = set()
 
     def watch(job: Job) -> None:
@@ -132,7 +138,9 @@ async def test_longer_limits_are_seen_to_by_the_monitor() -> None:
     assert ended.failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 
 
-async def test_a_broken_off_attempt_is_released_unless_it_was_asked_to_stop() -> None:
+async def test_cancelled_attempt() -> None:
+    """A cancelled attempt is released if the worker gives it back, and is canceled if its workflow asked for that."""
+
     async def broken_off(change: Callable[[Job], None] | None) -> Ended:
         running = asyncio.create_task(_run(waits, change=change))
         await asyncio.sleep(0)
@@ -154,7 +162,9 @@ async def test_a_broken_off_attempt_is_released_unless_it_was_asked_to_stop() ->
     assert ended.failure.HasField("canceled_failure_info")
 
 
-async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
+async def test_hopeless_jobs() -> None:
+    """A job of an unknown type, or with arguments that can't be decoded, becomes a dead letter."""
+
     def rename(job: Job) -> None:
         job.job_type = "nobody"
 

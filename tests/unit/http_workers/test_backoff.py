@@ -20,7 +20,8 @@ class Highest(random.Random):
 
 
 @given(first=MILLISECONDS, factor=st.integers(1, 10_000), attempts=st.integers(1, 200), seed=st.integers())
-def test_pauses_stay_under_a_ceiling_that_doubles_up_to_the_cap(first: int, factor: int, attempts: int, seed: int):
+def test_pause_limits(first: int, factor: int, attempts: int, seed: int):
+    """Each pause is below a limit that doubles with every attempt, up to the longest pause."""
     low, high = timedelta(milliseconds=first), timedelta(milliseconds=first * factor)
     jittered, ceilings = Backoff(low, high, rng=random.Random(seed)), Backoff(low, high, rng=Highest())
     for attempt in range(attempts):
@@ -30,7 +31,8 @@ def test_pauses_stay_under_a_ceiling_that_doubles_up_to_the_cap(first: int, fact
 
 
 @given(attempts=st.integers(1, 50))
-def test_success_starts_anew(attempts: int):
+def test_reset(attempts: int):
+    """After reset() the pauses start from the shortest one."""
     backoff = Backoff(timedelta(seconds=1), timedelta(seconds=64), rng=Highest())
     for _ in range(attempts):
         backoff.next()
@@ -38,7 +40,8 @@ def test_success_starts_anew(attempts: int):
     assert backoff.next() == 1.0
 
 
-def test_jitter_is_full():
+def test_jitter():
+    """Pauses are spread over the whole range from zero to the limit."""
     backoff = Backoff(timedelta(seconds=1), timedelta(seconds=1), rng=random.Random(7))
     pauses = [backoff.next() for _ in range(500)]
     assert min(pauses) < 0.05
@@ -46,7 +49,8 @@ def test_jitter_is_full():
 
 
 @pytest.mark.parametrize(("first", "longest"), [(0, 1), (-1, 1), (2, 1)])
-def test_a_senseless_range_is_refused(first: int, longest: int):
+def test_bad_range(first: int, longest: int):
+    """A range whose first pause is not positive, or longer than the longest one, is refused."""
     with pytest.raises(ValueError, match="first"):
         Backoff(timedelta(seconds=first), timedelta(seconds=longest))
 

@@ -76,7 +76,8 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         ("--import boom --processes 2", ["--import boom", "ValueError: two lines"]),
     ],
 )
-def test_a_mistake_is_one_line(here: Path, arguments: str, said: list[str]):
+def test_bad_arguments(here: Path, arguments: str, said: list[str]):
+    """A mistake ends the command with one line and exit code 2."""
     ended = worker(here, *arguments.split())
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -87,20 +88,23 @@ def test_a_mistake_is_one_line(here: Path, arguments: str, said: list[str]):
 
 
 @pytest.mark.parametrize("arguments", ["--import tasks --concurrency many", "--import tasks --claim sometimes"])
-def test_a_wrong_option_is_told_without_a_traceback(here: Path, arguments: str):
+def test_unknown_option(here: Path, arguments: str):
+    """A wrong option ends the command with an error and without a traceback."""
     ended = worker(here, *arguments.split())
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
     assert "Error: " in ended.stderr
 
 
-def test_a_setting_that_is_wrong_is_named(here: Path):
+def test_wrong_setting(here: Path):
+    """A wrong setting ends the command with exit code 2 and an error that names it."""
     ended = worker(here, "--import", "tasks", DELEGATOR_QUEUES="No Queue")
     assert ended.returncode == 2
     assert ended.stderr.startswith("http-worker: DELEGATOR_QUEUES")
 
 
-def test_a_taken_port_is_told_by_the_supervisor(here: Path):
+def test_taken_port(here: Path):
+    """The supervisor names a port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ended = worker(here, "--import", "tasks", "--processes", "2", "--port", str(port))
@@ -153,13 +157,15 @@ def run_with_pool_that_raises(here: Path, error: str) -> subprocess.CompletedPro
         ("errors.WireError('nonsense')", 1),
     ],
 )
-def test_what_the_pool_refuses_is_one_line_though_raised_in_a_task(here: Path, error: str, status: int):
+def test_pool_error(here: Path, error: str, status: int):
+    """An error of ours that a task of the pool raises ends the command with one line."""
     ended = run_with_pool_that_raises(here, error)
     assert ended.returncode == status
     assert ended.stderr == f"http-worker: {error.split(chr(39))[1]}\n"
 
 
-def test_a_defect_of_the_pool_is_not_dressed_up(here: Path):
+def test_unexpected_error(here: Path):
+    """An unexpected error of the pool is shown with its traceback."""
     ended = run_with_pool_that_raises(here, "ZeroDivisionError()")
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr

@@ -38,9 +38,8 @@ def series(registry: CollectorRegistry) -> tuple[float | None, float | None]:
     )
 
 
-def test_each_change_is_logged_once_and_measured(
-    state: ConnectionState, registry: CollectorRegistry, clock: Clock, caplog: pytest.LogCaptureFixture
-):
+def test_changes(state: ConnectionState, registry: CollectorRegistry, clock: Clock, caplog: pytest.LogCaptureFixture):
+    """Each change of the state is logged once and counted."""
     caplog.set_level(logging.INFO)
     assert series(registry) == (0, 0)
     assert state.problem() == "has not answered yet"
@@ -61,9 +60,10 @@ def test_each_change_is_logged_once_and_measured(
     assert vars(caplog.records[2])["seconds"] == 2.5
 
 
-def test_a_server_that_was_never_there_is_said_once_and_is_no_loss(
+def test_never_connected(
     state: ConnectionState, registry: CollectorRegistry, clock: Clock, caplog: pytest.LogCaptureFixture
 ):
+    """A server that was never reached is logged once, and does not count as a lost connection."""
     caplog.set_level(logging.INFO)
     state.lost("refused")
     state.lost("refused")

@@ -63,7 +63,8 @@ def ended(job_id: str, data: bytes) -> Ended:
     return Ended(job, result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
 
 
-async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
+async def test_codec_refuses():
+    """An outcome that the codec refuses is snoozed alone; the other outcomes of its batch are stored."""
     table, finished = Table(), []
     finisher = Finisher(
         pool=Pool(),  # type: ignore[arg-type]
@@ -89,7 +90,8 @@ async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
 
 
 @pytest.mark.parametrize(("category", "level"), [("UNSPECIFIED", logging.WARNING), ("BENIGN", logging.DEBUG)])
-def test_an_expected_failure_is_no_warning(category: str, level: int, caplog: pytest.LogCaptureFixture):
+def test_failure_log_level(category: str, level: int, caplog: pytest.LogCaptureFixture):
+    """An ordinary failure is logged as a warning and a benign one below it; neither line holds the message."""
     caplog.set_level(logging.DEBUG)
     error = ApplicationError("a secret", type="Busy", category=ApplicationErrorCategory[category])
     failure = failure_of(error, DataConverter.default)

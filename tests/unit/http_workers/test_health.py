@@ -59,7 +59,8 @@ def server(liveness: Liveness, problems: dict[str, str | None]) -> Iterator[Heal
         yield server
 
 
-def test_progress_is_judged_by_its_age():
+def test_progress():
+    """Progress that is older than its limit counts as stalled."""
     clock = Clock()
     progress = Progress(timedelta(seconds=10), clock)
     clock.now = 10
@@ -70,7 +71,8 @@ def test_progress_is_judged_by_its_age():
     assert progress.stalled() is None
 
 
-def test_a_rightful_wait_is_not_judged_and_the_limit_begins_anew_after_it():
+def test_suspended_progress():
+    """Progress that is suspended does not stall, and its limit begins again afterwards."""
     clock = Clock()
     progress = Progress(timedelta(seconds=10), clock)
     with progress.suspended():
@@ -82,7 +84,8 @@ def test_a_rightful_wait_is_not_judged_and_the_limit_begins_anew_after_it():
     assert progress.stalled() == 11
 
 
-def test_what_is_no_longer_watched_can_not_stall():
+def test_end_of_watch():
+    """Progress that is no longer watched can't stall."""
     clock = Clock()
     liveness = Liveness(clock)
     with liveness.watch("receive", timedelta(seconds=1)):
@@ -91,14 +94,16 @@ def test_what_is_no_longer_watched_can_not_stall():
     assert liveness.stalled() == {}
 
 
-def test_metrics_are_those_of_the_registry_only(server: HealthServer):
+def test_metrics(server: HealthServer):
+    """/metrics holds the series of the given registry only."""
     status, body = get(server.port, "/metrics")
     assert status == 200
     assert "delegator_jobs_total 3.0" in body
     assert "python_info" not in body
 
 
-def test_ready_names_each_dependency_and_what_is_missing(server: HealthServer, problems: dict[str, str | None]):
+def test_readyz(server: HealthServer, problems: dict[str, str | None]):
+    """/readyz names every dependency and those that are missing."""
     assert get(server.port, "/readyz") == (
         200,
         {"ready": True, "missing": [], "dependencies": {"stream": None, "postgresql": None}},
@@ -110,9 +115,8 @@ def test_ready_names_each_dependency_and_what_is_missing(server: HealthServer, p
     )
 
 
-async def test_live_says_no_while_the_event_loop_is_blocked_and_yes_again_after(
-    server: HealthServer, liveness: Liveness
-):
+async def test_livez_event_loop(server: HealthServer, liveness: Liveness):
+    """/livez fails while the event loop is blocked, and succeeds again afterwards."""
     live = (200, {"live": True, "stalled": {}})
     blocked: list[tuple[int, Any]] = []
 
@@ -136,7 +140,8 @@ async def test_live_says_no_while_the_event_loop_is_blocked_and_yes_again_after(
     assert (status, body["stalled"].keys()) == (503, {"event_loop"})
 
 
-async def test_live_says_no_when_a_loop_hangs_while_the_event_loop_runs(server: HealthServer, liveness: Liveness):
+async def test_livez_stalled_loop(server: HealthServer, liveness: Liveness):
+    """/livez fails while a watched loop makes no progress, although the event loop runs."""
     async with liveness.watch_event_loop(timedelta(seconds=5)):
         with liveness.watch("receive", timedelta(milliseconds=100)) as progress:
             await asyncio.sleep(0.2)
@@ -160,7 +165,8 @@ def test_an_unknown_host_is_refused_by_option():
         pass
 
 
-async def test_on_a_unix_socket_it_leaves_no_file_behind(tmp_path: Path):
+async def test_unix_socket(tmp_path: Path):
+    """The server answers on a Unix socket, and removes its file at the end."""
     path = tmp_path / "h.sock"
     with HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), path=path) as server:
         assert server.port is None

@@ -18,7 +18,8 @@ def limits(most_waiting: int = 99, **declared: Any) -> TypeLimits:
     return TypeLimits(handlers, most_waiting)
 
 
-async def test_no_more_of_a_type_run_at_once_than_declared():
+async def test_max_concurrent():
+    """At most `max_concurrent` jobs of a type run at once."""
     held = limits(max_concurrent=2)
     running = most = 0
 
@@ -36,7 +37,8 @@ async def test_no_more_of_a_type_run_at_once_than_declared():
     assert most == 2
 
 
-async def test_a_job_that_is_cancelled_while_it_waits_takes_no_permit():
+async def test_cancelled_wait():
+    """A job that is cancelled while it waits for a permit takes none."""
     held = limits(most_waiting=0, max_concurrent=1)
     assert held.admit("limited") is None
     async with held.permit("limited"):
@@ -52,7 +54,8 @@ async def test_a_job_that_is_cancelled_while_it_waits_takes_no_permit():
         pass
 
 
-async def test_starts_are_spaced_evenly():
+async def test_max_per_second():
+    """The starts of a type with a rate are spread evenly over each second."""
     held = limits(max_per_second=50)
     loop = asyncio.get_running_loop()
     starts = []
@@ -63,12 +66,14 @@ async def test_starts_are_spaced_evenly():
     assert starts[-1] - starts[0] >= 4 / 50 - 0.005
 
 
-def test_other_types_have_none():
+def test_unlimited_type():
+    """A type without limits is not limited by those of another type."""
     held = limits(max_concurrent=1)
     assert (held.limited("limited"), held.limited("free")) == (True, False)
 
 
-async def test_what_may_not_wait_in_a_slot_is_put_off_one_turn_after_the_other():
+async def test_snoozed_turns():
+    """Jobs that may not wait in a slot are snoozed, each a little longer than the one before."""
     held = limits(most_waiting=2, max_concurrent=2)
     assert [held.admit("limited") for _ in range(4)] == [None] * 4
     turns = [held.admit("limited") for _ in range(400)]
@@ -78,7 +83,8 @@ async def test_what_may_not_wait_in_a_slot_is_put_off_one_turn_after_the_other()
     assert timedelta(seconds=1) <= timedelta(seconds=min(seconds)) <= timedelta(seconds=max(seconds)) <= timedelta(60)
 
 
-async def test_a_rate_puts_off_too():
+async def test_rate_snoozes():
+    """A job above the rate is snoozed when it may not wait in a slot."""
     held = limits(most_waiting=0, max_per_second=0.5)
     assert held.admit("limited") is None
     snooze = held.admit("limited")

@@ -35,7 +35,8 @@ def raised(error: Exception) -> Exception:
         return caught
 
 
-def test_text_is_one_event_a_line_with_quoted_values(out: io.StringIO):
+def test_text_format(out: io.StringIO):
+    """The text format writes each event as one line, with quotes around values that need them."""
     configure_logging(LogFormat.TEXT, stream=out)
     logging.getLogger("http_workers.x").info(
         "claimed", extra={"rows": 3, "queue": "default", "note": 'a "b"\nc', "seconds": 0.25, "empty": ""}
@@ -46,7 +47,8 @@ def test_text_is_one_event_a_line_with_quoted_values(out: io.StringIO):
     assert rest == ('info http_workers.x claimed rows=3 queue=default note="a \\"b\\"\\nc" seconds=0.25 empty=""')
 
 
-def test_json_is_one_object_a_line(out: io.StringIO):
+def test_json_format(out: io.StringIO):
+    """The JSON format writes each event as one object on one line, whatever its values are."""
     configure_logging(LogFormat.JSON, stream=out)
     logging.getLogger("delegator.x").warning("two\nlines", extra={"rows": 3, "odd": {1: object}})
     (line,) = out.getvalue().splitlines()
@@ -60,7 +62,8 @@ def test_json_is_one_object_a_line(out: io.StringIO):
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_an_error_is_told_by_type_and_place_but_not_by_its_message(log_format: LogFormat, out: io.StringIO):
+def test_error_without_message(log_format: LogFormat, out: io.StringIO):
+    """A log line has an exception's type and place; its message is shown for our own and the system's errors only."""
     configure_logging(log_format, stream=out)
     log = logging.getLogger("http_workers.x")
     log.error("job_crashed", exc_info=raised(ValueError(SECRET)))
@@ -74,7 +77,8 @@ def test_an_error_is_told_by_type_and_place_but_not_by_its_message(log_format: L
     assert "Connection reset by peer" in third
 
 
-def test_other_libraries_are_cut_to_a_line_and_quiet_below_warning(out: io.StringIO):
+def test_other_libraries(out: io.StringIO):
+    """Messages of other libraries are cut to one line, and are left out below the level warning."""
     configure_logging(stream=out)
     asyncio_log = logging.getLogger("asyncio")
     asyncio_log.info("chatter")
@@ -82,7 +86,8 @@ def test_other_libraries_are_cut_to_a_line_and_quiet_below_warning(out: io.Strin
     assert [line.split(" ", 3)[3] for line in out.getvalue().splitlines()] == ["Task exception was never retrieved"]
 
 
-def test_debug_opens_other_libraries_and_a_level_closes_ours(out: io.StringIO):
+def test_levels(out: io.StringIO):
+    """The level debug shows messages of other libraries, and a higher level hides ours below it."""
     configure_logging(level=logging.DEBUG, stream=out)
     logging.getLogger("asyncio").info("chatter")
     configure_logging(level="warning".upper(), stream=out)

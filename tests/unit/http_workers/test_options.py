@@ -35,7 +35,8 @@ def test_the_defaults_are_valid():
         ({"log_level": "loud"}, "--log-level loud.*debug"),
     ],
 )
-def test_what_can_not_work_is_refused_by_name(changes: dict[str, Any], named: str):
+def test_bad_options(changes: dict[str, Any], named: str):
+    """Options that can't work are refused by name."""
     with pytest.raises(ConfigurationError, match=named):
         options(**changes).validate(Settings.load())
 

@@ -40,7 +40,8 @@ def message(job_id: str, ack_id: str) -> Message:
     return Message(ack_id, Data(Record(job_id, 1)))
 
 
-async def test_a_second_delivery_beside_a_claim_is_only_acknowledged():
+async def test_second_delivery():
+    """A message that is delivered again while its row is claimed is acked, and not claimed again."""
     table, slots = Table(), Slots(10)
     acked: list[str] = []
     started: dict[str, Job] = {}

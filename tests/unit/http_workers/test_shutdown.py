@@ -45,7 +45,8 @@ def running(run: str, *, blocked: bool = False, result_ttl: bool = False) -> Ite
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_asks(run: str, number: signal.Signals):
+def test_first_signal(run: str, number: signal.Signals):
+    """The first signal asks the process to stop."""
     with running(run) as process:
         process.send_signal(number)
         assert process.communicate(timeout=60) == ("stopping\nstopped\n", "")
@@ -53,7 +54,8 @@ def test_the_first_signal_asks(run: str, number: signal.Signals):
 
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
-def test_the_second_ends_at_once(run: str):
+def test_second_signal(run: str):
+    """The second signal ends the process at once."""
     with running(run, result_ttl=True) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout
@@ -63,7 +65,8 @@ def test_the_second_ends_at_once(run: str):
 
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
-def test_the_second_ends_a_blocked_event_loop_too(run: str):
+def test_second_signal_blocked(run: str):
+    """The second signal ends a process whose event loop is blocked, too."""
     with running(run, blocked=True) as process:
         process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):

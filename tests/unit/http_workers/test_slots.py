@@ -10,7 +10,8 @@ from http_workers import slots as slots_module
 from http_workers.slots import Slots
 
 
-async def test_no_more_is_reserved_than_is_free():
+async def test_reserve():
+    """A reservation gets at most the free slots, and waits while there is none."""
     slots = Slots(10)
     assert await slots.reserve(4) == 4
     assert await slots.reserve(100) == 6
@@ -22,7 +23,8 @@ async def test_no_more_is_reserved_than_is_free():
     assert slots.total == 10
 
 
-async def test_slots_that_come_free_one_by_one_gather(monkeypatch: pytest.MonkeyPatch):
+async def test_gather(monkeypatch: pytest.MonkeyPatch):
+    """A reservation gathers slots that are released shortly after each other."""
     monkeypatch.setattr(
         slots_module, "_GATHER", 0.2
     )  # two milliseconds are less than a crowded machine may stand still
@@ -36,7 +38,8 @@ async def test_slots_that_come_free_one_by_one_gather(monkeypatch: pytest.Monkey
     assert await asyncio.wait_for(waiting, 1) == 5
 
 
-async def test_two_that_wait_never_share_a_slot():
+async def test_two_reservations():
+    """Two waiting reservations never get the same slot."""
     slots = Slots(4)
     await slots.reserve(4)
     waiting = [asyncio.create_task(slots.reserve(4)) for _ in range(2)]
@@ -48,7 +51,8 @@ async def test_two_that_wait_never_share_a_slot():
     assert await asyncio.wait_for(pending.pop(), 1) == 1
 
 
-async def test_nothing_released_wakes_nobody():
+async def test_release_nothing():
+    """A release of no slots does not wake a waiting reservation."""
     slots = Slots(1)
     await slots.reserve(1)
     slots.release(0)

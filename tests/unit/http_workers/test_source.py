@@ -52,7 +52,8 @@ def reply(body: Any = None, status: int = 200) -> Handler:
     return handler
 
 
-async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
+async def test_receive():
+    """receive() sends the protocol's request and returns the records."""
     asked: list[tuple[str, str, Any, Any, str | None]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -84,7 +85,8 @@ async def test_receive_asks_as_the_protocol_says_and_returns_the_records():
     ]
 
 
-async def test_ack_and_nack_send_the_ids_and_nothing_for_none():
+async def test_ack_and_nack():
+    """ack() and nack() send their ids, and no request without ids."""
     asked: list[tuple[str, Any]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -120,7 +122,8 @@ async def test_ack_and_nack_send_the_ids_and_nothing_for_none():
         ),
     ],
 )
-async def test_a_malformed_reply_is_named_without_quoting_it(body: Any, wrong: str):
+async def test_malformed_reply(body: Any, wrong: str):
+    """A malformed reply raises a WireError that does not quote it."""
     async with answering(reply(body)) as source:
         with pytest.raises(WireError) as caught:
             await source.receive(10, timedelta(0))
@@ -129,7 +132,8 @@ async def test_a_malformed_reply_is_named_without_quoting_it(body: Any, wrong: s
 
 
 @pytest.mark.parametrize("body", [{"success": False}, {}, {"success": "yes"}])
-async def test_an_ack_that_is_not_a_success_is_malformed(body: Any):
+async def test_malformed_ack_reply(body: Any):
+    """A reply to an ack that is not a success raises a WireError."""
     async with answering(reply(body)) as source:
         with pytest.raises(WireError, match="ack"):
             await source.ack(["a"])
@@ -145,7 +149,8 @@ async def test_an_ack_that_is_not_a_success_is_malformed(body: Any):
         (302, ["DELEGATOR_STREAM_URL"]),
     ],
 )
-async def test_a_refusal_is_permanent_and_says_what_to_do(status: int, names: list[str]):
+async def test_refusal(status: int, names: list[str]):
+    """A refused request raises a permanent error that says what to do."""
     async with answering(reply({"summary": "bad wait_for"}, status), queue="video") as source:
         for call in (source.receive(1, timedelta(0)), source.ack(["a"]), source.nack(["a"])):
             with pytest.raises(StreamRefusedError) as caught:
@@ -156,21 +161,24 @@ async def test_a_refusal_is_permanent_and_says_what_to_do(status: int, names: li
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 @pytest.mark.parametrize("body", [{"summary": "store not up"}, b"<html>", {"summary": 5}, [1]])
-async def test_a_server_that_is_not_ready_is_transient(status: int, body: Any):
+async def test_server_not_ready(status: int, body: Any):
+    """A server that is not ready raises a temporary error with its status."""
     async with answering(reply(body, status)) as source:
         with pytest.raises(StreamError, match=str(status)) as caught:
             await source.receive(1, timedelta(0))
     assert not isinstance(caught.value, StreamRefusedError)
 
 
-async def test_a_long_summary_is_cut_and_kept_on_one_line():
+async def test_long_summary():
+    """A long summary of the server is cut and put on one line."""
     async with answering(reply({"summary": "no\nway " + "x" * 10_000}, 400)) as source:
         with pytest.raises(StreamRefusedError, match="no way") as caught:
             await source.receive(1, timedelta(0))
     assert len(str(caught.value)) < 400
 
 
-async def test_connection_refused_is_transient_and_names_the_setting():
+async def test_connection_refused():
+    """A refused connection raises a temporary error that names the setting."""
     async with serving(reply()) as url:
         pass
     async with StreamSource(url=url, queue="default") as source:
@@ -194,7 +202,9 @@ async def test_a_half_open_connection_is_noticed(call: str):
             await (source.receive(1, timedelta(seconds=1)) if call == "receive" else source.ack(["a"]))
 
 
-async def test_a_large_reply_that_keeps_arriving_is_not_given_up():
+async def test_slow_reply():
+    """A reply that keeps arriving slowly is read to its end."""
+
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -209,7 +219,9 @@ async def test_a_large_reply_that_keeps_arriving_is_not_given_up():
         assert await source.receive(1, timedelta(0)) == []
 
 
-async def test_a_connection_cut_in_the_reply_is_transient():
+async def test_cut_connection():
+    """A connection that ends within the reply raises a temporary error that does not quote it."""
+
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -224,7 +236,9 @@ async def test_a_connection_cut_in_the_reply_is_transient():
     assert SECRET not in str(caught.value)
 
 
-async def test_bytes_that_are_not_http_are_transient_and_not_quoted():
+async def test_not_http():
+    """A reply that is not HTTP raises a temporary error that does not quote it."""
+
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"{SECRET}\r\n\r\n".encode())
         await writer.drain()
@@ -270,7 +284,8 @@ def test_an_unusable_url_is_refused_by_name(url: str):
 
 
 @pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "tökén"])
-def test_a_token_that_no_header_can_carry_is_refused_without_showing_it(token: str):
+def test_bad_token(token: str):
+    """A token that an HTTP header can't hold is refused, and not shown."""
     with pytest.raises(ConfigurationError, match="DELEGATOR_STREAM_TOKEN") as caught:
         StreamSource(url="http://127.0.0.1:1", queue="default", token=SecretStr(token))
     assert token not in str(caught.value)

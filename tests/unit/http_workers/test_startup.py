@@ -31,26 +31,29 @@ def state() -> ConnectionState:
     return ConnectionState("postgresql", ConnectionMetrics(CollectorRegistry()))
 
 
-async def test_a_server_that_is_not_up_yet_is_waited_for(state: ConnectionState):
+async def test_late_server(state: ConnectionState):
+    """A process waits for a server that is not up yet."""
     server = Server(DatabaseError("away"), DatabaseError("away"))
     assert await wait_for(server.check, timedelta(seconds=20), state, asyncio.Event())
     assert (server.asked, state.up) == (3, True)
 
 
-async def test_but_not_for_ever(state: ConnectionState):
+async def test_start_timeout(state: ConnectionState):
+    """The wait for a server ends with its error after the timeout."""
     server = Server(*(DatabaseError("away") for _ in range(99)))
     with pytest.raises(DatabaseError):
         await wait_for(server.check, timedelta(seconds=0.2), state, asyncio.Event())
     assert state.problem() == "away"
 
 
-async def test_one_failure_does_not_end_the_wait(state: ConnectionState):
-    """The first check may fail because this process itself was stopped for longer than the limit."""
+async def test_one_failure(state: ConnectionState):
+    """One failure does not end the wait, even after the timeout: the process itself may have been paused."""
     server = Server(DatabaseError("timed out"))
     assert await wait_for(server.check, timedelta(0), state, asyncio.Event())
 
 
-async def test_what_only_a_person_can_mend_is_said_at_once(state: ConnectionState):
+async def test_permanent_error(state: ConnectionState):
+    """An error that only a person can fix ends the wait at once."""
     server = Server(ConfigurationError("wrong"))
     with pytest.raises(ConfigurationError):
         await wait_for(server.check, timedelta(seconds=20), state, asyncio.Event())

@@ -141,7 +141,8 @@ def gone(children: list[psutil.Process]) -> bool:
     return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in children)
 
 
-def test_one_port_answers_for_all(child: Path):
+def test_one_port(child: Path):
+    """One port answers for all child processes, with the sum of their metrics."""
     with supervised(child, processes=3) as it:
         eventually(lambda: ready(it))
         assert it.get("/livez") == (200, {"live": True, "stalled": {}})
@@ -162,7 +163,8 @@ def test_a_child_that_is_not_ready_is_named(child: Path):
         assert it.get("/readyz")[1]["dependencies"] == {"stream": "process 1: refused"}
 
 
-def test_a_child_whose_event_loop_is_blocked_is_not_live(child: Path):
+def test_livez_blocked_child(child: Path):
+    """/livez fails while a child's event loop is blocked, and names the child."""
     with supervised(child, "blocked") as it:
         eventually(lambda: it.get("/livez")[0] == 503)
         assert list(it.get("/livez")[1]["stalled"]) == ["process 1: event_loop"]
@@ -202,7 +204,8 @@ def test_a_second_signal_does_not_wait(child: Path):
         assert gone(children)
 
 
-def test_a_child_that_does_not_stop_is_killed_after_its_grace(child: Path):
+def test_stubborn_child(child: Path):
+    """A child that does not stop is killed after the grace period."""
     with supervised(child, "stubborn", grace=0) as it:
         eventually(lambda: all(child.with_suffix(f".{index}").exists() for index in range(2)))
         children = it.children()
@@ -213,13 +216,15 @@ def test_a_child_that_does_not_stop_is_killed_after_its_grace(child: Path):
         assert gone(children)
 
 
-def test_a_refusal_at_the_start_is_said_once(child: Path):
+def test_failed_start(child: Path):
+    """An error at the start that each child has is printed once."""
     with supervised(child, "refuse") as it:
         status, errors = it.stopped()
     assert (status, errors) == (1, "refused: wrong token\n")
 
 
-def test_its_directory_is_gone_afterwards(child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_directory_is_removed(child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The supervisor's directory is removed at the end."""
     private = tmp_path / "t"
     private.mkdir()
     monkeypatch.setenv("TMPDIR", str(private))

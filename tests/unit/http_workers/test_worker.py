@@ -33,8 +33,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], Non
     return use
 
 
-async def test_the_block_is_cancelled_when_the_worker_fails(serve: Any) -> None:
-    """What it failed of is raised instead, and the task that held the block goes on."""
+async def test_worker_fails(serve: Any) -> None:
+    """A worker that fails cancels the block and raises its error; the task that held the block goes on."""
 
     async def fails_soon(stop: asyncio.Event, started: Callable[[], None]) -> None:
         started()
@@ -49,7 +49,8 @@ async def test_the_block_is_cancelled_when_the_worker_fails(serve: Any) -> None:
     assert task is not None and not task.cancelling()
 
 
-async def test_an_error_of_the_block_passes_and_the_worker_stops(serve: Any) -> None:
+async def test_block_fails(serve: Any) -> None:
+    """An error of the block stops the worker and is raised unchanged."""
     stopped = []
 
     async def until_stopped(stop: asyncio.Event, started: Callable[[], None]) -> None:
@@ -64,7 +65,8 @@ async def test_an_error_of_the_block_passes_and_the_worker_stops(serve: Any) -> 
     assert stopped == [True]
 
 
-async def test_a_start_that_is_given_up_stops_the_worker(serve: Any) -> None:
+async def test_start_is_cancelled(serve: Any) -> None:
+    """A start that is cancelled stops the worker."""
     stopped = []
 
     async def never_starts(stop: asyncio.Event, started: Callable[[], None]) -> None:
@@ -78,7 +80,9 @@ async def test_a_start_that_is_given_up_stops_the_worker(serve: Any) -> None:
     assert stopped == [True]
 
 
-async def test_run_raises_what_the_worker_failed_of(serve: Any) -> None:
+async def test_run_raises(serve: Any) -> None:
+    """run() raises the error of a worker that fails."""
+
     async def fails(stop: asyncio.Event, started: Callable[[], None]) -> None:
         raise DatabaseError("gone")
 

@@ -99,7 +99,8 @@ async def test_details_only_when_asked_for() -> None:
         (dataclasses.replace(PLAIN, payload_codec=Broken()), "RuntimeError"),
     ],
 )
-async def test_the_wrong_converter_is_told(reader: DataConverter, said: str) -> None:
+async def test_wrong_converter(reader: DataConverter, said: str) -> None:
+    """A report with the wrong data converter says so, and shows no payload."""
     stored = await encoded(ApplicationError("secret"), SCRAMBLED)
     with pytest.raises(WireError, match=said):
         await decode_outcome("failed", stored, reader.payload_codec)

@@ -60,7 +60,8 @@ def test_a_directory_without_a_sum_is_refused(tmp_path: Path) -> None:
         read_migrations(tmp_path)
 
 
-def test_a_file_that_atlas_leaves_out_of_the_sum(directory: Path) -> None:
+def test_ignored_file(directory: Path) -> None:
+    """A file that Atlas leaves out of its sum is not a migration."""
     (directory / "29990101000000_ignored.sql").write_text("-- atlas:sum ignore\nSELECT 1;\n")
 
     assert not any("ignored" in file.name for file in read_migrations(directory))
@@ -86,5 +87,6 @@ def test_version_and_description() -> None:
     assert (file.version, file.description) == ("20260101000000", "add_a_column")
 
 
-def test_the_checkout_is_used_by_an_editable_install() -> None:
+def test_editable_install() -> None:
+    """An editable install uses the migrations of the checkout."""
     assert migrations_directory() == ROOT / "atlas" / "migrations"

@@ -20,7 +20,8 @@ def test_everything_waits_on_a_fresh_database() -> None:
     assert pending(FILES, []) == FILES
 
 
-def test_what_came_after_the_last_applied_one_waits() -> None:
+def test_after_the_last_applied() -> None:
+    """The files after the last applied one are pending."""
     assert pending(FILES, [revision(1), revision(2)]) == FILES[2:]
 
 
@@ -28,7 +29,8 @@ def test_nothing_waits() -> None:
     assert pending(FILES, [revision(1), revision(2), revision(3)]) == ()
 
 
-def test_a_baseline_stands_for_what_was_before_it() -> None:
+def test_baseline() -> None:
+    """A baseline counts for every file before it."""
     assert pending(FILES, [revision(2, kind=1, applied=0, total=0, hash="")]) == FILES[2:]
 
 

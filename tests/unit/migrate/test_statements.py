@@ -41,7 +41,8 @@ def test_a_delimiter_of_its_own_is_refused() -> None:
         split_statements("-- atlas:delimiter \\n\\n\nSELECT 1")
 
 
-def test_partial_hashes_run_on() -> None:
+def test_partial_hashes() -> None:
+    """Each partial hash covers all statements up to its own."""
     first, second = partial_hashes(("a;", "b;"))
 
     assert first == partial_hashes(("a;",))[0]

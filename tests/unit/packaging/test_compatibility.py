@@ -59,12 +59,12 @@ def test_atlas():
     assert row("Atlas")[1] == found[1]
 
 
-def test_the_lowest_temporalio_is_told_in_the_changelog():
-    """A bound that is raised later must be told: users then have to update."""
+def test_lowest_temporalio():
+    """The changelog names the lowest version of temporalio: users have to update when it rises."""
     assert f"temporalio {bound('temporalio').removeprefix('>=')}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_each_hook_runs_a_program_of_the_checkout():
+def test_hooks_are_local():
     """Hooks need no network: every one is local, and its program is in .venv."""
     text = (ROOT / ".pre-commit-config.yaml").read_text()
     assert re.findall(r"- repo: (\S+)", text) == ["local"]

@@ -34,7 +34,9 @@ def load(packed: Any, oid: int) -> Any:
         (int4_array, 1007, INT4),
     ],
 )
-def test_what_is_packed_is_read(pack: Callable[[Sequence[Any]], Any], oid: int, items: st.SearchStrategy[Any]) -> None:
+def test_round_trip(pack: Callable[[Sequence[Any]], Any], oid: int, items: st.SearchStrategy[Any]) -> None:
+    """Packed arrays are read as the values that were packed."""
+
     @given(st.lists(st.none() | items))
     def check(values: list[Any]) -> None:
         assert load(pack(values), oid) == values
@@ -47,7 +49,8 @@ def test_what_is_packed_is_read(pack: Callable[[Sequence[Any]], Any], oid: int, 
     ("packed", "oid"),
     [(text_array(["a"]), 1009), (bytea_array([b""]), 1001), (int8_array([1]), 1016), (int4_array([]), 1007)],
 )
-def test_a_connection_that_knows_them_sends_them_as_they_are(packed: bytes, oid: int) -> None:
+def test_dumper(packed: bytes, oid: int) -> None:
+    """A connection with our dumper sends packed arrays unchanged."""
     dumper = Transformer(with_arrays()).get_dumper(packed, PyFormat.BINARY)
     assert (dumper.oid, dumper.format, bytes(dumper.dump(packed) or b"")) == (oid, Format.BINARY, packed)
 

@@ -19,7 +19,8 @@ from delegator.migrate.directory import migrations_directory, read_migrations
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_provider_loads_the_models_as_atlas_hcl_asks_it_to() -> None:
+def test_atlas_provider() -> None:
+    """Atlas's provider loads the models with the arguments that atlas.hcl has."""
     provider = Path(sys.executable).with_name("atlas-provider-sqlalchemy")
     command = [provider, "--path", "schema/delegator_schema", "--dialect", "postgresql"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -32,13 +33,15 @@ def test_the_provider_loads_the_models_as_atlas_hcl_asks_it_to() -> None:
 
 
 @pytest.mark.parametrize("section", ["storage", "roles", "publication"])
-def test_the_newest_migration_of_a_section_is_what_is_declared(section: str) -> None:
+def test_newest_migrations(section: str) -> None:
+    """The newest migration of each section holds what is declared now."""
     newest = [file for file in read_migrations(migrations_directory()) if file.description == section][-1]
 
     assert newest.text.endswith(sections()[section]), f"add a migration: .ci/migration declared {section}"
 
 
-def test_only_inserts_are_published_and_of_them_only_what_names_the_job() -> None:
+def test_publication() -> None:
+    """The publication has inserts only, and of them the job_id and the fencing token only."""
     assert PUBLICATION.publish == ("insert",)
     assert PUBLICATION.columns == ("job_id", "fencing_token")
     assert set(PUBLICATION.columns) <= set(queued_job.columns.keys())
@@ -53,13 +56,15 @@ def test_the_stream_role_only_reads_queues() -> None:
     assert APP.privileges("custom_task_lease") == ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
-def test_every_queue_has_room_for_heap_only_updates() -> None:
+def test_fillfactor() -> None:
+    """The table of every queue has room for heap-only updates."""
     assert dict(storage_of("custom_task_queue").parameters)["fillfactor"] == "50"
     assert storage_of("custom_task_queue_video") == storage_of("custom_task_queue")
     assert storage_of("custom_task_dead_letter").parameters == ()
 
 
-def test_an_additional_queue_takes_shape_settings_and_grants() -> None:
+def test_additional_queue() -> None:
+    """An additional queue has the columns, settings and grants of the default one."""
     sql = queue_sql("video")
 
     assert 'CREATE TABLE IF NOT EXISTS "custom_task_queue_video" (LIKE "custom_task_queue" INCLUDING ALL);' in sql
@@ -67,7 +72,8 @@ def test_an_additional_queue_takes_shape_settings_and_grants() -> None:
     assert 'GRANT SELECT ON TABLE "custom_task_queue_video" TO "delegator_stream";' in sql
 
 
-def test_no_two_queues_share_a_table_a_publication_or_a_slot() -> None:
+def test_names_of_queues() -> None:
+    """Each queue has a table, a publication and a slot of its own."""
     assert [queue_table(queue) for queue in ("default", "video")] == ["custom_task_queue", "custom_task_queue_video"]
     assert [queue_publication(queue, PUBLICATION.name) for queue in ("default", "video")] == [
         "delegator_publication",

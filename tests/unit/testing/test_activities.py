@@ -42,6 +42,7 @@ async def test_job_id_is_stable_over_attempts():
     assert (await environment.run(tells))[0] == first
 
 
-def test_nowhere():
+def test_outside_of_a_job():
+    """current_job() outside of a job raises an error that says so."""
     with pytest.raises(ConfigurationError, match="current_job"):
         current_job()

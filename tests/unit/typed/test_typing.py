@@ -50,8 +50,8 @@ def pyright(directory: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright], ids=lambda checker: checker.__name__)
-def test_right_code_passes_and_each_mistake_is_reported(checker, tmp_path: Path):
-    """At least the twenty mistakes that a user might make."""
+def test_sample(checker, tmp_path: Path):
+    """Each checker accepts the right code and reports each of at least twenty mistakes."""
     wrong = marked()
     assert len(wrong) >= 20
     reported = checker(tmp_path)
