@@ -83,7 +83,7 @@ class Arena:
     serves: tuple[Process, Process]
     http: tuple[Process, Process]
     slow_http: Process
-    delegators: dict[str, Process]
+    enqueuers: dict[str, Process]
     client: Client | None = None
     held: set[str] = field(default_factory=set)
     """Jobs that were held, or waited for, by what a fault hit, when it hit."""
@@ -94,7 +94,7 @@ class Arena:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        return (self.relay, *self.serves, *self.workers, *self.delegators.values())
+        return (self.relay, *self.serves, *self.workers, *self.enqueuers.values())
 
     @property
     def ledger(self) -> Path:
@@ -143,7 +143,7 @@ class Arena:
         pid = process.pid
         await process.kill()
         died = time.monotonic()
-        # What it had sent is still carried out; its lease is not rescued before it has run out.
+        # PostgreSQL still runs what the process had sent. Its jobs are not published again before its lease ends.
         while time.monotonic() < died + LEASE / 6:
             await self.note_held(pids=[pid])
         return died
@@ -161,7 +161,7 @@ class Arena:
 
         return await eventually(look, what="a leader")
 
-    async def rescued(self, reason: str) -> float:
+    async def republished(self, reason: str) -> float:
         """Return how many jobs the sweepers have republished for a reason."""
         total = 0.0
         async with aiohttp.ClientSession() as session:
@@ -225,9 +225,9 @@ def _http_worker(
     return _program(name, directory, *arguments, health_path="/readyz")
 
 
-def _delegator(name: str, directory: StackDirectory, inline_wait: float) -> Process:
+def _enqueuer(name: str, directory: StackDirectory, inline_wait: float) -> Process:
     arguments = ("-m", "tests.chaos.worker_main", name, str(inline_wait))
-    return _program(f"delegator-{name}", directory, *arguments, health_path=None, ready_line="worker_started")
+    return _program(f"enqueuer-{name}", directory, *arguments, health_path=None, ready_line="worker_started")
 
 
 @asynccontextmanager
@@ -259,9 +259,9 @@ async def arena() -> AsyncIterator[Arena]:
                 _http_worker("http-b", directory, DEFAULT_QUEUE, 30, AN_HOUR_AHEAD),
             ),
             slow_http=_http_worker("http-slow", directory, SLOW_QUEUE, 10),
-            delegators={
-                INLINE: _delegator(INLINE, directory, 1.0),
-                SIGNALLED: _delegator(SIGNALLED, directory, 0.0),
+            enqueuers={
+                INLINE: _enqueuer(INLINE, directory, 1.0),
+                SIGNALLED: _enqueuer(SIGNALLED, directory, 0.0),
             },
         )
         made.ledger.touch()
@@ -311,7 +311,7 @@ async def _end(components: Sequence[Component]) -> None:
 
 
 TASK_TIMEOUT = timedelta(seconds=3)
-"""Of workflow tasks: how long Temporal waits for a dead delegator. (Its default is 10 s.)"""
+"""Of workflow tasks: how long Temporal waits for a dead enqueuer. (Its default is 10 s.)"""
 NOBODY_DIES = timedelta(seconds=30)
-"""The same where no delegator dies: a task that times out because the machine is busy, and is run again just while a
+"""The same where no enqueuer dies: a task that times out because the machine is busy, and is run again just while a
 signal comes, would enqueue anew what the signal says is done."""

@@ -19,7 +19,7 @@ pytest.register_assert_rewrite(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give these tests time for a fault, for the patience of the load, and for a second load without the fault."""
+    """Give these tests time for a fault, for workflows that may be stuck, and for a second load without the fault."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(1800 if LONG else 240))

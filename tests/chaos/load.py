@@ -1,4 +1,4 @@
-"""The load of a scenario, and the account of what became of it."""
+"""The load of a scenario, and what became of its jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECOVERY = LEASE + 5.0
 """Seconds from the end of a fault until everything that it held up is done."""
 NOISE = 1.0 if LONG else 1.5
 """How many times that may be taken; the short form runs beside other tests."""
-PATIENCE = 120.0 if LONG else 60.0
+STUCK_SECONDS = 120.0 if LONG else 60.0
 """Seconds after which a workflow is stuck."""
 Finish = Callable[..., Awaitable["Outcome"]]
 """What the fixture `finish` is."""
@@ -134,9 +134,9 @@ class Load:
         self.fault_ended = time.monotonic()
 
     async def outcome(self) -> Outcome:
-        """Wait for the end, and settle the account."""
+        """Wait for the end, and count what became of the jobs."""
         assert self.fault_ended
-        done, _ = await asyncio.wait(self.tasks.values(), timeout=PATIENCE)
+        done, _ = await asyncio.wait(self.tasks.values(), timeout=STUCK_SECONDS)
         wrong = [name for name, task in self.tasks.items() if task in done and task.result()[0] != self.expected[name]]
         stuck = [name for name, task in self.tasks.items() if task not in done]
         ended = [task.result()[1] for task in done]

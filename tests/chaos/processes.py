@@ -61,11 +61,11 @@ async def test_kill_the_leader_and_a_worker(field: Arena, finish: Finish) -> Non
 
 async def test_kill_enqueuer_in_inline_wait(field: Arena, finish: Finish) -> None:
     """Jobs complete once although a Temporal worker is killed during its inline wait."""
-    load = Load(field, "kill -9 a delegator in its inline wait", INLINE)
-    victim = field.delegators[INLINE]
+    load = Load(field, "kill -9 an enqueuer in its inline wait", INLINE)
+    victim = field.enqueuers[INLINE]
     for _ in range(5 if LONG else 1):
         await load.add(6 * SCALE, 8, ms=lambda number: 300 + number * 53 % 400)
-        await eventually(lambda: field.rows("waiter_id IS NOT NULL AND outcome IS NULL"), what="a waiting delegator")
+        await eventually(lambda: field.rows("waiter_id IS NOT NULL AND outcome IS NULL"), what="a waiting enqueuer")
         load.fault_ended = await field.kill(victim)
         await victim.start()
     outcome = await finish(load)
@@ -74,8 +74,8 @@ async def test_kill_enqueuer_in_inline_wait(field: Arena, finish: Finish) -> Non
 
 async def test_kill_enqueuer_before_history(field: Arena, finish: Finish) -> None:
     """The outcome is read again when the worker dies before its workflow task ends."""
-    load = Load(field, "kill -9 a delegator between stored result and end of task", INLINE)
-    victim = field.delegators[INLINE]
+    load = Load(field, "kill -9 an enqueuer between stored result and end of task", INLINE)
+    victim = field.enqueuers[INLINE]
     for turn in range(5 if LONG else 1):
         await load.add(6 * SCALE, 6, ms=lambda number: 200 + number * 53 % 200, one_by_one=1)
         await load.noted("start", 6 * (turn + 1))
@@ -125,7 +125,7 @@ async def test_pause_all_workers(field: Arena, finish: Finish) -> None:
     load = Load(field, "SIGSTOP all workers past their leases, SIGCONT", INLINE)
     await load.add(6, 6, ms=lambda number: 1_500, one_by_one=0)
     await load.noted("start", 36)
-    undelivered = await field.rescued("undelivered")
+    undelivered = await field.republished("undelivered")
     for victim in field.http:
         victim.signal(signal.SIGSTOP)
     held = await field.note_held(*field.http)
@@ -139,13 +139,13 @@ async def test_pause_all_workers(field: Arena, finish: Finish) -> None:
         victim.signal(signal.SIGCONT)
     load.fault_over()
     await finish(load)
-    assert await field.rescued("undelivered") == undelivered
+    assert await field.republished("undelivered") == undelivered
 
 
 async def test_kill_enqueuer_after_reading(field: Arena, finish: Finish) -> None:
     """Outcomes are read again when the worker dies after it read them, in a workflow task that had not ended."""
-    load = Load(field, "kill -9 a delegator after it read results, in the same task", INLINE)
-    victim = field.delegators[INLINE]
+    load = Load(field, "kill -9 an enqueuer after it read results, in the same task", INLINE)
+    victim = field.enqueuers[INLINE]
     for turn in range(5 if LONG else 1):
         # So many that a worker which starts again replays all that are open within a task's timeout, of which there
         # are two in a row for a task that was started by its predecessor, and a pause after them.

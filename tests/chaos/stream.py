@@ -73,12 +73,12 @@ async def test_kill_relay_before_republication(field: Arena, finish: Finish) -> 
     await eventually(enqueued, what="the jobs to be enqueued")
     for (slot,) in slots:
         await field.query("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", slot)
-    undelivered = await field.rescued("undelivered")
+    undelivered = await field.republished("undelivered")
     await field.relay.start()
     load.fault_over()
     outcome = await finish(load)
     assert not outcome.doubles
-    assert await field.rescued("undelivered") > undelivered
+    assert await field.republished("undelivered") > undelivered
 
 
 async def test_replay_every_message(field: Arena, finish: Finish) -> None:

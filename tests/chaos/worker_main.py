@@ -26,7 +26,7 @@ async def main(task_queue: str, inline_wait: float) -> None:
             client,
             task_queue=task_queue,
             workflows=[flows.Chaos, flows.Poisoned],
-            # Temporal's own patience with a worker that is gone; what is measured here is the engine's.
+            # How long Temporal waits for a worker that is gone: short, because the tests measure the engine's waits.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         )
         async with worker:

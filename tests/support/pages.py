@@ -1,6 +1,6 @@
 """The code in README.md and docs/, as the pages show it.
 
-What becomes of a fenced block is told by its language, its title and a comment before it:
+The language of a fenced block, its title and a comment before it decide what becomes of it:
 
 - `python title="tasks.py"`: a file of the page's folder.
 - `python`, `shell`: run in the page's folder, in the order of the page; it must end with exit code 0.

@@ -239,7 +239,7 @@ class Environment:
         return [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]
 
     async def nothing_left(self) -> None:
-        """Wait until no unfinished row is left; settled ones may result_ttl."""
+        """Wait until no unfinished row is left; finished ones may still be there, for the result TTL."""
 
         async def is_empty() -> bool:
             return not await self.unfinished()
@@ -281,7 +281,7 @@ class Environment:
 
     @asynccontextmanager
     async def sweeper(self) -> AsyncIterator[None]:
-        """Sweep, on this event loop, with little patience."""
+        """Run a sweeper on this event loop, with short intervals."""
         url = self.settings.database_url.get_secret_value()
         sender = SignalSender(self.client, identity="sweeper")
         converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())

@@ -167,8 +167,8 @@ class Fails:
 
 
 def describe_failure(error: ActivityError) -> dict[str, Any]:
-    """Tell what a workflow sees of a failed activity."""
-    told: dict[str, Any] = {
+    """Return what a workflow sees of a failed activity."""
+    seen: dict[str, Any] = {
         "message": str(error),
         "activity_type": error.activity_type,
         "has_id": bool(error.activity_id),
@@ -177,7 +177,7 @@ def describe_failure(error: ActivityError) -> dict[str, Any]:
     }
     cause = error.cause
     if isinstance(cause, ApplicationError):
-        told |= {
+        seen |= {
             "type": cause.type,
             "cause_message": cause.message,
             "details": list(cause.details),
@@ -185,10 +185,10 @@ def describe_failure(error: ActivityError) -> dict[str, Any]:
             "cause_of_cause": type(cause.cause).__name__ if cause.cause else None,
         }
     elif isinstance(cause, TimeoutError):
-        told |= {"type": cause.type.name if cause.type else None, "details": list(cause.last_heartbeat_details)}
+        seen |= {"type": cause.type.name if cause.type else None, "details": list(cause.last_heartbeat_details)}
     if cause is not None and cause.failure is not None:  # type: ignore[attr-defined]
-        told["stack_trace"] = cause.failure.stack_trace  # type: ignore[attr-defined]
-    return told
+        seen["stack_trace"] = cause.failure.stack_trace  # type: ignore[attr-defined]
+    return seen
 
 
 @workflow.defn

@@ -87,11 +87,11 @@ class Meets:
 
 @workflow.defn
 class Mistyped:
-    """What a call is told whose options no type checker has seen."""
+    """Returns the errors of calls with options of the wrong type."""
 
     @workflow.run
     async def run(self) -> list[str]:
-        told = []
+        messages = []
         wrong: list[dict[str, Any]] = [
             {"start_to_close_timeout": 3},
             {"heartbeat_timeout": [3]},
@@ -108,5 +108,5 @@ class Mistyped:
                 try:
                     await call
                 except ConfigurationError as error:
-                    told.append(str(error))
-        return told
+                    messages.append(str(error))
+        return messages

@@ -206,7 +206,7 @@ async def until_cancelled(clean_up: bool) -> str:
 
 
 @delegated
-async def beats_until_cancelled() -> None:
+async def heartbeats_until_cancelled() -> None:
     note("started")
     try:
         while True:

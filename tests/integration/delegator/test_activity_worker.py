@@ -51,9 +51,15 @@ async def test_a_failure(engine: Environment, activity_queue: str):
     handle = await engine.start(
         flows.Fails.run, "execute_activity", "fail", ["Unlucky", True], 0, [], task_queue=activity_queue
     )
-    told = await engine.result(handle)
-    assert 'raise ApplicationError("no such luck"' in told["stack_trace"]
-    assert (told["type"], told["cause_message"], told["details"], told["non_retryable"], told["retry_state"]) == (
+    failure = await engine.result(handle)
+    assert 'raise ApplicationError("no such luck"' in failure["stack_trace"]
+    assert (
+        failure["type"],
+        failure["cause_message"],
+        failure["details"],
+        failure["non_retryable"],
+        failure["retry_state"],
+    ) == (
         "Unlucky",
         "no such luck",
         [{"at": 7}, "more"],
@@ -90,15 +96,15 @@ async def test_start_to_close_timeout(engine: Environment, activity_queue: str):
     handle = await engine.start(
         flows.CallsOne.run, "execute_activity", "sleeps", [60], options, task_queue=activity_queue
     )
-    told = await engine.result(handle)
-    assert (told["cause"], told["type"]) == ("TimeoutError", "START_TO_CLOSE")
+    failure = await engine.result(handle)
+    assert (failure["cause"], failure["type"]) == ("TimeoutError", "START_TO_CLOSE")
 
 
 async def test_cancel_heartbeating_handler(engine: Environment, activity_queue: str):
     """A cancellation of the workflow's activity reaches a handler that sends heartbeats."""
     handle = await engine.start(
         flows.Cancellable.run,
-        *("execute_activity", "beats_until_cancelled", [], "WAIT_CANCELLATION_COMPLETED"),
+        *("execute_activity", "heartbeats_until_cancelled", [], "WAIT_CANCELLATION_COMPLETED"),
         task_queue=activity_queue,
     )
     await engine.noted(handle.id, "started")
@@ -110,7 +116,7 @@ async def test_cancel_heartbeating_handler(engine: Environment, activity_queue: 
 async def test_terminated_workflow_stops_handler(engine: Environment, activity_queue: str):
     """A handler that sends heartbeats is cancelled when its workflow is terminated."""
     handle = await engine.start(
-        flows.WaitsDirectly.run, "execute_activity", "beats_until_cancelled", [], task_queue=activity_queue
+        flows.WaitsDirectly.run, "execute_activity", "heartbeats_until_cancelled", [], task_queue=activity_queue
     )
     await engine.noted(handle.id, "started")
     await handle.terminate()

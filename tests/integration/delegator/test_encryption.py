@@ -113,8 +113,12 @@ async def test_failures(encrypted_engine: Environment, encrypted_queue: str, req
     engine = encrypted_engine
     for way in ways(request.node.callspec.params["encrypted_queue"]):
         handle = await engine.start(flows.Fails.run, way, "secret_failure", [SECRET], 0, [], task_queue=encrypted_queue)
-        told = await engine.result(handle)
-        assert (told["type"], told["cause_message"], told["details"]) == ("Refused", f"can't use {SECRET}", [SECRET])
+        failure = await engine.result(handle)
+        assert (failure["type"], failure["cause_message"], failure["details"]) == (
+            "Refused",
+            f"can't use {SECRET}",
+            [SECRET],
+        )
         await assert_history_unreadable(handle)
         exhausted = await engine.start(
             flows.Fails.run, way, "secret_retry", [SECRET], 1, [], task_queue=encrypted_queue

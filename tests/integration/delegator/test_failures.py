@@ -23,10 +23,10 @@ def task_queue(request: pytest.FixtureRequest, inline_queue: str, signal_queue: 
 async def test_failure_is_an_activity_error(engine: Environment, task_queue: str, way: str):
     """The workflow gets an ActivityError with the same fields that an ordinary activity's failure has."""
     handle = await engine.start(flows.Fails.run, way, "fail", ["Unlucky", True], 0, [], task_queue=task_queue)
-    told = await engine.result(handle)
-    trace = told.pop("stack_trace")
+    failure = await engine.result(handle)
+    trace = failure.pop("stack_trace")
     assert 'raise ApplicationError("no such luck"' in trace
-    assert told == {
+    assert failure == {
         "message": "Activity task failed",
         "activity_type": "fail",
         "has_id": True,
@@ -46,8 +46,8 @@ async def test_failure_is_an_activity_error(engine: Environment, task_queue: str
 async def test_custom_exception(engine: Environment, task_queue: str, way: str):
     """An application's own exception arrives as an ApplicationError whose type is the name of its class."""
     handle = await engine.start(flows.Fails.run, way, "refuse_card", [], 0, ["CardRefusedError"], task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["type"], told["cause_message"], told["cause_of_cause"], told["retry_state"]) == (
+    failure = await engine.result(handle)
+    assert (failure["type"], failure["cause_message"], failure["cause_of_cause"], failure["retry_state"]) == (
         "CardRefusedError",
         "card refused",
         "ApplicationError",
@@ -84,16 +84,20 @@ async def test_handler_cancels_itself(engine: Environment, inline_queue: str, na
 async def test_result_that_can_not_be_encoded(engine: Environment, task_queue: str, name: str, type_: str):
     """A result or failure that can't be encoded is a failure of the attempt."""
     handle = await engine.start(flows.CallsOne.run, "delegate", name, [], {"attempts": 1}, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["cause"], told["type"]) == ("ApplicationError", type_)
+    failure = await engine.result(handle)
+    assert (failure["cause"], failure["type"]) == ("ApplicationError", type_)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_attempts_exhausted(engine: Environment, task_queue: str, way: str):
     """A job that has used all its attempts becomes a dead letter, and the workflow gets the last failure."""
     handle = await engine.start(flows.Fails.run, way, "fail", ["Unlucky", False], 2, [], task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["retry_state"], told["type"], told["non_retryable"]) == ("MAXIMUM_ATTEMPTS_REACHED", "Unlucky", False)
+    failure = await engine.result(handle)
+    assert (failure["retry_state"], failure["type"], failure["non_retryable"]) == (
+        "MAXIMUM_ATTEMPTS_REACHED",
+        "Unlucky",
+        False,
+    )
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2)]
     (letter,) = await engine.dead_letters(handle.id)
     assert letter == SeenDeadLetter("attempts_exhausted", "Unlucky", "fail", 2, "default", is_complete=True)
@@ -102,8 +106,12 @@ async def test_attempts_exhausted(engine: Environment, task_queue: str, way: str
 async def test_unknown_type(engine: Environment, task_queue: str):
     """A job of an unknown type becomes a dead letter, and the workflow gets a failure."""
     handle = await engine.start(flows.CallsOne.run, "delegate", "no_such_type", [], {}, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["type"], told["non_retryable"], told["activity_type"]) == ("UnknownActivityType", True, "no_such_type")
+    failure = await engine.result(handle)
+    assert (failure["type"], failure["non_retryable"], failure["activity_type"]) == (
+        "UnknownActivityType",
+        True,
+        "no_such_type",
+    )
     (letter,) = await engine.dead_letters(handle.id)
     assert (letter.reason, letter.job_type) == ("unknown_type", "no_such_type")
 
@@ -112,9 +120,9 @@ async def test_unknown_type(engine: Environment, task_queue: str):
 async def test_undecodable_argument(engine: Environment, task_queue: str, way: str):
     """A job with an argument that can't be decoded becomes a dead letter, and the workflow gets a failure."""
     handle = await engine.start(flows.CallsOne.run, way, "mirror", ["no point"], {}, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["type"], told["non_retryable"]) == ("UndecodableInput", True)
-    assert "no point" not in told["cause_message"]
+    failure = await engine.result(handle)
+    assert (failure["type"], failure["non_retryable"]) == ("UndecodableInput", True)
+    assert "no point" not in failure["cause_message"]
     assert engine.ledger(handle.id) == []
     (letter,) = await engine.dead_letters(handle.id)
     assert letter.reason == "undecodable"
@@ -126,8 +134,8 @@ async def test_start_to_close_timeout(engine: Environment, task_queue: str, way:
     handle = await engine.start(
         flows.CallsOne.run, way, "sleeps", [60], {"start_to_close_timeout": 0.1, "attempts": 2}, task_queue=task_queue
     )
-    told = await engine.result(handle)
-    assert (told["cause"], told["type"], told["retry_state"]) == (
+    failure = await engine.result(handle)
+    assert (failure["cause"], failure["type"], failure["retry_state"]) == (
         "TimeoutError",
         "START_TO_CLOSE",
         "MAXIMUM_ATTEMPTS_REACHED",
@@ -140,8 +148,8 @@ async def test_schedule_to_close_timeout(engine: Environment, task_queue: str, w
     """A job that takes longer than its schedule-to-close timeout times out."""
     options = {"schedule_to_close_timeout": 0.3}
     handle = await engine.start(flows.CallsOne.run, way, "sleeps", [60], options, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["cause"], told["type"]) == ("TimeoutError", "SCHEDULE_TO_CLOSE")
+    failure = await engine.result(handle)
+    assert (failure["cause"], failure["type"]) == ("TimeoutError", "SCHEDULE_TO_CLOSE")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -150,9 +158,9 @@ async def test_timeout_without_worker(idle_engine: Environment, way: str):
     async with idle_engine.worker(SIGNALLED, intercept=True, workflows=[flows.CallsOne]) as task_queue:
         options = {"schedule_to_close_timeout": 0.3}
         handle = await idle_engine.start(flows.CallsOne.run, way, "sleeps", [0], options, task_queue=task_queue)
-        told = await idle_engine.result(handle)
-        assert (told["cause"], told["retry_state"]) == ("TimeoutError", "TIMEOUT")
-        assert told["type"] in ("SCHEDULE_TO_CLOSE", "SCHEDULE_TO_START")
+        failure = await idle_engine.result(handle)
+        assert (failure["cause"], failure["retry_state"]) == ("TimeoutError", "TIMEOUT")
+        assert failure["type"] in ("SCHEDULE_TO_CLOSE", "SCHEDULE_TO_START")
         await idle_engine.nothing_left()
 
 
@@ -176,21 +184,21 @@ async def test_heartbeat_timeout_details(engine: Environment, inline_queue: str)
         {"heartbeat_timeout": 0.2, "attempts": 1},
         task_queue=inline_queue,
     )
-    told = await engine.result(handle)
-    assert (told["cause"], told["type"], told["details"]) == ("TimeoutError", "HEARTBEAT", ["page", 12])
+    failure = await engine.result(handle)
+    assert (failure["cause"], failure["type"], failure["details"]) == ("TimeoutError", "HEARTBEAT", ["page", 12])
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_arguments_too_large(engine: Environment, task_queue: str, way: str):
     """Arguments that are too large fail the call before anything is written."""
     handle = await engine.start(flows.Large.run, way, 2 * 1024 * 1024, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert (told["type"], told["non_retryable"], told["retry_state"]) == (
+    failure = await engine.result(handle)
+    assert (failure["type"], failure["non_retryable"], failure["retry_state"]) == (
         "PayloadTooLarge",
         True,
         "NON_RETRYABLE_FAILURE",
     )
-    assert "backwards" in told["cause_message"] and "2097152" in told["cause_message"]
+    assert "backwards" in failure["cause_message"] and "2097152" in failure["cause_message"]
     assert engine.ledger(handle.id) == []
     assert await engine.jobs(handle.id) == []
 
@@ -216,9 +224,9 @@ async def test_largest_result(engine: Environment, task_queue: str):
 async def test_outcome_too_large(engine: Environment, task_queue: str, name: str, args: list[Any]):
     """An outcome that is too large fails the call, with a message that says so."""
     handle = await engine.start(flows.CallsOne.run, "delegate", name, args, {}, task_queue=task_queue)
-    told = await engine.result(handle)
-    assert told["retry_state"] == "NON_RETRYABLE_FAILURE"
-    assert "over the limit" in told["cause_message"]
+    failure = await engine.result(handle)
+    assert failure["retry_state"] == "NON_RETRYABLE_FAILURE"
+    assert "over the limit" in failure["cause_message"]
 
 
 async def test_map_stops_at_failure(engine: Environment, signal_queue: str):

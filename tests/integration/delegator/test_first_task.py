@@ -19,7 +19,7 @@ from tests.integration.delegator.environment import PATIENT, Environment
 
 
 def listening_worker(engine: Environment, waits: list[float], task_queue: str) -> Worker:
-    """A worker that notes the waits it is told, and forgets every workflow."""
+    """A worker that notes the reported waits, and keeps no workflow in its cache."""
     converter = engine.client.data_converter
     return Worker(
         engine.client,

@@ -105,7 +105,7 @@ async def test_options_of_wrong_type(bare_engine: Environment) -> None:
     """A call with an option of the wrong type fails with an error that names the right type."""
     client = await connect(options=OPTIONS)
     async with temporal_worker(client) as task_queue:
-        told = await result_of(client, flows.Mistyped.run, task_queue)
+        messages = await result_of(client, flows.Mistyped.run, task_queue)
     expected = [
         "noted: start_to_close_timeout must be a datetime.timedelta, not int: write timedelta(seconds=...)",
         "noted: heartbeat_timeout must be a datetime.timedelta, not list: write timedelta(seconds=...)",
@@ -113,7 +113,7 @@ async def test_options_of_wrong_type(bare_engine: Environment) -> None:
         "noted: cancellation_type must be an ActivityCancellationType",
         "noted: `queue` and `result_type` are for a type given by name; a function declares its own",
     ]
-    assert told == [line for line in expected for _ in range(3)]
+    assert messages == [line for line in expected for _ in range(3)]
 
 
 async def test_schedule_to_start_timeout(bare_engine: Environment) -> None:

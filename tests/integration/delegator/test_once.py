@@ -1,4 +1,4 @@
-"""Exactly once, as a workflow sees it; and nothing left behind."""
+"""A job completes exactly once, as its workflow sees it, and leaves no row."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_same_job_id(engine: Environment, inline_queue: str):
 async def test_long_job_ids(engine: Environment, inline_queue: str):
     """Many jobs with ids of the greatest length complete together."""
     ids = [f"{number}, {uuid.uuid4()} {'x' * 440}" for number in range(200)]
-    with engine.held("long ids"):  # so that they are settled together
+    with engine.held("long ids"):  # so that they complete together
         handle = await engine.start(flows.OwnIds.run, ids, id="long ids", task_queue=inline_queue)
         await engine.noted("long ids", "started", 200)
     assert await engine.result(handle) == list(range(200))
@@ -95,13 +95,13 @@ async def test_bad_job_id(engine: Environment, inline_queue: str, job_id: str):
 @pytest.mark.postgres_only
 async def test_finished_rows_vanish(engine: Environment, inline_queue: str):
     """The row of a finished job is deleted after the result TTL."""
-    with engine.held("lingers"):
-        handle = await engine.start(flows.Sequence_.run, "delegate", 1, id="lingers", task_queue=inline_queue)
-        await engine.noted("lingers", "started")
+    with engine.held("finishes"):
+        handle = await engine.start(flows.Sequence_.run, "delegate", 1, id="finishes", task_queue=inline_queue)
+        await engine.noted("finishes", "started")
     await engine.result(handle)
 
     async def gone() -> bool:
-        return not await engine.rows("workflow_id = 'lingers'")
+        return not await engine.rows("workflow_id = 'finishes'")
 
     await eventually(gone)
 

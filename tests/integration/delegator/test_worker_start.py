@@ -32,7 +32,7 @@ from tests.support import Database
 
 LIMIT = 60.0
 """Seconds within which each of these tests must end: far more than it takes, far less than for ever."""
-PATIENCE = timedelta(seconds=0.5)
+START_TIMEOUT = timedelta(seconds=0.5)
 TOO_LONG = timedelta(seconds=600)
 
 Start = Callable[[Worker], Awaitable[None]]
@@ -141,7 +141,7 @@ def make_worker(
     *,
     delegated: Any = (),
     task_queue: str | None = None,
-    start_timeout: timedelta = PATIENCE,
+    start_timeout: timedelta = START_TIMEOUT,
     **settings: Any,
 ) -> Worker:
     plugin = DelegatorPlugin(

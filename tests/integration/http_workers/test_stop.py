@@ -102,30 +102,30 @@ async def test_second_signal(idle_engine: Environment) -> None:
     """A second signal ends the worker at once; the sweeper publishes its job again."""
     async with idle_engine.http_worker("--grace", "600") as worker:
         with idle_engine.held("None"):
-            await enqueue(idle_engine, "left behind")
-            await is_running(idle_engine, "left behind")
+            await enqueue(idle_engine, "interrupted")
+            await is_running(idle_engine, "interrupted")
             await stopping(worker)
             worker.process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(60):
                 assert await worker.process.wait() == 128 + signal.SIGTERM
     async with idle_engine.http_worker():
-        await is_running(idle_engine, "left behind", times=2)
+        await is_running(idle_engine, "interrupted", times=2)
         await idle_engine.nothing_left()
 
 
 async def test_heartbeat_is_stored(idle_engine: Environment) -> None:
     """Heartbeat details are stored while the handler runs, and survive a killed worker."""
     async with idle_engine.http_worker() as worker:
-        await enqueue(idle_engine, "beats", job_type="silent_once", input=None)
+        await enqueue(idle_engine, "heartbeats", job_type="silent_once", input=None)
 
         async def kept() -> bool:
-            row = (await rows(idle_engine)).get("beats")
+            row = (await rows(idle_engine)).get("heartbeats")
             return row is not None and row["heartbeat_details"] is not None
 
         await eventually(kept)
         worker.kill()
     async with idle_engine.http_worker():
-        await is_running(idle_engine, "beats", times=2)
+        await is_running(idle_engine, "heartbeats", times=2)
         await idle_engine.nothing_left()
 
 

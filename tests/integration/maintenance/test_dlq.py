@@ -1,4 +1,4 @@
-"""`delegator dlq` as it is typed, on dead letters that the engine's own statements buried."""
+"""`delegator dlq` as it is typed, on dead letters that the engine's own statements stored."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ SECRET = "sesame"
 
 
 @dataclass(frozen=True)
-class Morgue:
+class DeadLetterQueue:
     """A database with dead letters."""
 
     database: Database
     connection: Connection
 
     async def add(self, job_id: str, **given: Any) -> int:
-        """Let a job die as a worker does; the dead letter's id. Its row is gone, as after the signal."""
+        """Make a dead letter as a worker does, delete the row as after the signal, and return its id."""
         given = {"queue": "default", "type": "resize", "reason": "attempts_exhausted", "workflow_id": "wf", **given}
         table = QueueTable(given["queue"])
         workflow_id = given["workflow_id"]
@@ -134,27 +134,27 @@ async def dlq(*arguments: object, **environment: str) -> tuple[int | None, str, 
 
 
 @pytest.fixture
-async def morgue(databases: Databases) -> AsyncIterator[Morgue]:
+async def letters(databases: Databases) -> AsyncIterator[DeadLetterQueue]:
     async with databases.fresh(QUEUES) as database:
         connection = await connect(database.url, application_name="test")
         async with connection:
-            yield Morgue(database, connection)
+            yield DeadLetterQueue(database, connection)
 
 
-async def test_list_finds_by_every_filter(morgue: Morgue) -> None:
-    first = await morgue.add("a", ago=timedelta(hours=3))
-    second = await morgue.add("b", queue="video", type="encode", reason="unknown_type", ago=timedelta(hours=2))
-    third = await morgue.add("c", workflow_id="odd \x1b[31m id", ago=timedelta(minutes=5))
-    fourth = await morgue.add("d", workflow_id=None, reason="timed_out")
+async def test_list_finds_by_every_filter(letters: DeadLetterQueue) -> None:
+    first = await letters.add("a", ago=timedelta(hours=3))
+    second = await letters.add("b", queue="video", type="encode", reason="unknown_type", ago=timedelta(hours=2))
+    third = await letters.add("c", workflow_id="odd \x1b[31m id", ago=timedelta(minutes=5))
+    fourth = await letters.add("d", workflow_id=None, reason="timed_out")
 
-    listed = await morgue.dlq_json("list")
+    listed = await letters.dlq_json("list")
     assert [letter["id"] for letter in listed] == [fourth, third, second, first]
     assert all(list(letter) == KEYS for letter in listed)
     assert listed[2] | {"enqueued_at": "", "died_at": ""} == {
         "id": second, "queue": "video", "type": "encode", "reason": "unknown_type", "error": "Broken", "attempt": 1,
         "job_id": "b", "namespace": "ns", "workflow_id": "wf", "run_id": RUN, "enqueued_at": "", "died_at": "",
     }  # fmt: skip
-    moment = (await morgue.query("SELECT died_at FROM custom_task_dead_letter WHERE job_id = 'b'"))[0]["died_at"]
+    moment = (await letters.query("SELECT died_at FROM custom_task_dead_letter WHERE job_id = 'b'"))[0]["died_at"]
     for arguments, expected in {
         ("--queue", "video"): [second],
         ("--type", "resize"): [fourth, third, first],
@@ -167,149 +167,149 @@ async def test_list_finds_by_every_filter(morgue: Morgue) -> None:
         ("--limit", "1"): [fourth],
         ("--queue", "video", "--type", "resize"): [],
     }.items():
-        assert [letter["id"] for letter in await morgue.dlq_json("list", *arguments)] == expected, arguments
+        assert [letter["id"] for letter in await letters.dlq_json("list", *arguments)] == expected, arguments
 
-    code, out, err = await morgue.dlq("list")
+    code, out, err = await letters.dlq("list")
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()] == ["id", *map(str, (fourth, third, second, first))]
     assert "odd \\x1b[31m id" in out
     assert SECRET not in out
-    code, out, err = await morgue.dlq("list", "--limit", 2)
+    code, out, err = await letters.dlq("list", "--limit", 2)
     assert (code, len(out.splitlines()), err.count("--limit")) == (0, 3, 1)
-    assert await morgue.dlq("list", "--type", "none") == (0, "", "no dead letters\n")
+    assert await letters.dlq("list", "--type", "none") == (0, "", "no dead letters\n")
 
 
-async def test_show(morgue: Morgue) -> None:
+async def test_show(letters: DeadLetterQueue) -> None:
     """`show` decodes the failure, and prints payloads with --payloads only."""
-    dead = await morgue.add("a", options={"start_to_close_ms": 5})
+    dead = await letters.add("a", options={"start_to_close_ms": 5})
 
-    shown = await morgue.dlq_json("show", dead, **CONVERTER)
+    shown = await letters.dlq_json("show", dead, **CONVERTER)
     assert list(shown) == [*KEYS, "options", "input_bytes", "failure", "unreadable_failure"]
     assert (shown["failure"]["type"], shown["failure"]["message"]) == ("Broken", "no pixels")
     assert shown["failure"]["retry_state"] == "RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED"
     assert shown["options"] == {"start_to_close_ms": 5}
     assert SECRET not in json.dumps(shown)
 
-    shown = await morgue.dlq_json("show", dead, "--payloads", **CONVERTER)
+    shown = await letters.dlq_json("show", dead, "--payloads", **CONVERTER)
     assert shown["input"] == [{"encoding": "json/plain", "value": SECRET}]
     assert shown["failure"]["details"] == shown["input"]
 
-    code, out, err = await morgue.dlq("show", dead, **CONVERTER)
+    code, out, err = await letters.dlq("show", dead, **CONVERTER)
     assert (code, err) == (0, "")
     assert "Broken: no pixels (non-retryable)" in out
     assert SECRET not in out
 
-    shown = await morgue.dlq_json("show", dead)
+    shown = await letters.dlq_json("show", dead)
     assert shown["failure"] is None
     assert "DELEGATOR_DATA_CONVERTER" in shown["unreadable_failure"]
 
 
-async def streamed(morgue: Morgue) -> int:
+async def streamed(letters: DeadLetterQueue) -> int:
     """How many inserts the publications have streamed."""
     publications = "delegator_publication,delegator_publication_video"
-    rows = await morgue.query(
+    rows = await letters.query(
         "SELECT count(*) AS inserts FROM pg_logical_slot_peek_binary_changes('probe', NULL, NULL, "
         f"'proto_version', '1', 'publication_names', '{publications}') WHERE get_byte(data, 0) = ascii('I')"
     )
     return int(rows[0]["inserts"])
 
 
-async def test_replay(morgue: Morgue) -> None:
+async def test_replay(letters: DeadLetterQueue) -> None:
     """`replay` enqueues the job again with a new fencing token, and publishes it."""
-    dead = await morgue.add("a", options={"schedule_to_close_ms": 3_600_000, "schedule_to_start_ms": 60_000})
-    told = await morgue.add("b", queue="video")
-    (row,) = await morgue.query("SELECT pg_current_xact_id()::text::int8 AS token")
-    await morgue.query("SELECT pg_create_logical_replication_slot('probe', 'pgoutput')")
+    dead = await letters.add("a", options={"schedule_to_close_ms": 3_600_000, "schedule_to_start_ms": 60_000})
+    signalled_id = await letters.add("b", queue="video")
+    (row,) = await letters.query("SELECT pg_current_xact_id()::text::int8 AS token")
+    await letters.query("SELECT pg_create_logical_replication_slot('probe', 'pgoutput')")
 
-    code, out, err = await morgue.dlq("replay", dead, "--yes")
+    code, out, err = await letters.dlq("replay", dead, "--yes")
     assert (code, out, err) == (0, "replayed 1 dead letter\n", "")
-    result = await morgue.dlq_json("replay", "--queue", "video", "--signal", "-y")
-    assert [letter["id"] for letter in result["replayed"]] == [told]
+    result = await letters.dlq_json("replay", "--queue", "video", "--signal", "-y")
+    assert [letter["id"] for letter in result["replayed"]] == [signalled_id]
     assert (result["in_queue"], result["gone"]) == ([], [])
 
-    assert await morgue.ids() == []
+    assert await letters.ids() == []
     async with asyncio.timeout(60):
-        while await streamed(morgue) < 2:  # a slot shows what is flushed, which a commit here does not wait for
+        while await streamed(letters) < 2:  # a slot shows what is flushed, which a commit here does not wait for
             await asyncio.sleep(0.05)
-    assert await streamed(morgue) == 2
-    (plain,) = await morgue.rows()
+    assert await streamed(letters) == 2
+    (plain,) = await letters.rows()
     assert [plain[name] for name in ("job_id", "attempt", "namespace", "workflow_id", "run_id", "waiter_id")] == [
         "a", 0, None, None, None, None,
     ]  # fmt: skip
     assert plain["input"]
     assert timedelta(seconds=50) < plain["deadline"] - plain["enqueued_at"] <= timedelta(seconds=60)
-    (signalled,) = await morgue.rows("custom_task_queue_video")
+    (signalled,) = await letters.rows("custom_task_queue_video")
     assert [str(signalled[name]) for name in ("namespace", "workflow_id", "run_id")] == ["ns", "wf", RUN]
-    lease = await leases.grant(morgue.connection, "worker", "test", "default", timedelta(minutes=1))
-    ((claimed,), _) = await QueueTable("default").claim(morgue.connection, [("a", 0)], lease)
+    lease = await leases.grant(letters.connection, "worker", "test", "default", timedelta(minutes=1))
+    ((claimed,), _) = await QueueTable("default").claim(letters.connection, [("a", 0)], lease)
     assert claimed.attempt == 1
     assert claimed.fencing_token > row["token"]
 
 
-async def test_replay_queued_job(morgue: Morgue) -> None:
+async def test_replay_queued_job(letters: DeadLetterQueue) -> None:
     """`replay` leaves a dead letter alone whose job is already in the queue."""
     older, newer = (
-        await morgue.add("a", type="older"),
-        await morgue.add("a", type="newer"),
+        await letters.add("a", type="older"),
+        await letters.add("a", type="newer"),
     )
 
-    code, out, err = await morgue.dlq("replay", "--all", "--yes")
+    code, out, err = await letters.dlq("replay", "--all", "--yes")
     assert (code, out) == (1, "replayed 1 dead letter\n")
     assert err == f"left {older}: job a is in queue default\n"
-    assert await morgue.ids() == [older]
-    assert [row["job_type"] for row in await morgue.rows()] == ["newer"]
+    assert await letters.ids() == [older]
+    assert [row["job_type"] for row in await letters.rows()] == ["newer"]
 
-    code, out, err = await morgue.dlq("replay", older, "--yes", "--json")
+    code, out, err = await letters.dlq("replay", older, "--yes", "--json")
     assert code == 1
     assert [letter["id"] for letter in json.loads(out)["in_queue"]] == [older]
-    assert len(await morgue.rows()) == 1
-    assert newer not in await morgue.ids()
+    assert len(await letters.rows()) == 1
+    assert newer not in await letters.ids()
 
 
-async def test_concurrent_replays(morgue: Morgue) -> None:
+async def test_concurrent_replays(letters: DeadLetterQueue) -> None:
     """Several replays at once enqueue each job once."""
-    ids = [await morgue.add(f"job {number}") for number in range(20)]
-    settings = morgue.database.settings
+    ids = [await letters.add(f"job {number}") for number in range(20)]
+    settings = letters.database.settings
     letters = await dead_letters.find(settings, Selection(ids=ids))
 
     results = await asyncio.gather(*(dead_letters.replay(settings, letters, signal=False) for _ in range(3)))
 
     assert sorted(letter.id for result in results for letter in result.replayed) == ids
     assert [len(result.replayed) + len(result.in_queue) + len(result.gone) for result in results] == [20] * 3
-    assert (len(await morgue.rows()), await morgue.ids()) == (20, [])
+    assert (len(await letters.rows()), await letters.ids()) == (20, [])
 
 
-async def test_purge(morgue: Morgue) -> None:
+async def test_purge(letters: DeadLetterQueue) -> None:
     """`purge` deletes the selected dead letters and prints their number."""
-    first, second = await morgue.add("a"), await morgue.add("b")
-    third = await morgue.add("c", queue="video")
-    assert await morgue.dlq("purge", first, first, "--yes") == (0, "purged 1 dead letter\n", "")
-    assert await morgue.ids() == [second, third]
-    assert await morgue.dlq_json("purge", "--queue", "video", "--yes") == {"purged": 1}
+    first, second = await letters.add("a"), await letters.add("b")
+    third = await letters.add("c", queue="video")
+    assert await letters.dlq("purge", first, first, "--yes") == (0, "purged 1 dead letter\n", "")
+    assert await letters.ids() == [second, third]
+    assert await letters.dlq_json("purge", "--queue", "video", "--yes") == {"purged": 1}
     nothing = "no such dead letters: nothing to do\n"
-    assert await morgue.dlq("purge", "--queue", "video", "--yes") == (0, "", nothing)
-    assert await morgue.ids() == [second]
-    assert await morgue.rows() == []
+    assert await letters.dlq("purge", "--queue", "video", "--yes") == (0, "", nothing)
+    assert await letters.ids() == [second]
+    assert await letters.rows() == []
 
 
 @pytest.mark.parametrize("action", ["replay", "purge"])
-async def test_no_terminal(morgue: Morgue, action: str) -> None:
+async def test_no_terminal(letters: DeadLetterQueue, action: str) -> None:
     """Without a terminal the command refuses to act unless --yes is given."""
-    dead = await morgue.add("a")
-    code, out, err = await morgue.dlq(action, dead)
+    dead = await letters.add("a")
+    code, out, err = await letters.dlq(action, dead)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "--yes" in err
-    assert (await morgue.ids(), await morgue.rows()) == ([dead], [])
+    assert (await letters.ids(), await letters.rows()) == ([dead], [])
 
 
-async def answer(morgue: Morgue, reply: bytes, arguments: Sequence[object]) -> tuple[int | None, str]:
+async def answer(letters: DeadLetterQueue, reply: bytes, arguments: Sequence[object]) -> tuple[int | None, str]:
     """Run on a terminal, and answer the question."""
     terminal, end = pty.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "delegator", "dlq", *map(str, arguments)),
             cwd=ROOT,
-            env={**os.environ, "DELEGATOR_DATABASE_URL": morgue.database.url},
+            env={**os.environ, "DELEGATOR_DATABASE_URL": letters.database.url},
             stdin=end,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -323,18 +323,18 @@ async def answer(morgue: Morgue, reply: bytes, arguments: Sequence[object]) -> t
                 os.close(descriptor)
 
 
-async def test_confirmation(morgue: Morgue) -> None:
+async def test_confirmation(letters: DeadLetterQueue) -> None:
     """On a terminal the command asks first, and acts only after a yes."""
-    first, second = await morgue.add("a"), await morgue.add("b", queue="video")
-    code, said = await answer(morgue, b"n\n", ["purge", "--all"])
+    first, second = await letters.add("a"), await letters.add("b", queue="video")
+    code, said = await answer(letters, b"n\n", ["purge", "--all"])
     assert code == 1
     assert "purge 2 dead letters (1 of default, 1 of video) for good? [y/N]" in said
     assert "nothing was changed" in said
-    assert await morgue.ids() == [first, second]
-    code, said = await answer(morgue, b"y\n", ["replay", first])
+    assert await letters.ids() == [first, second]
+    code, said = await answer(letters, b"y\n", ["replay", first])
     assert code == 0
     assert "as plain jobs?" in said
-    assert (await morgue.ids(), len(await morgue.rows())) == ([second], 1)
+    assert (await letters.ids(), len(await letters.rows())) == ([second], 1)
 
 
 @pytest.mark.parametrize(
@@ -371,14 +371,14 @@ async def test_unreachable_database(url: str) -> None:
         assert SECRET not in err
 
 
-async def test_missing_queue_table(morgue: Morgue) -> None:
+async def test_missing_queue_table(letters: DeadLetterQueue) -> None:
     """`replay` into a queue without a table ends with one line, and keeps the dead letter."""
-    dead = await morgue.add("a", queue="video")
-    await morgue.connection.execute("DROP TABLE custom_task_queue_video")
-    code, out, err = await morgue.dlq("replay", dead, "--yes")
+    dead = await letters.add("a", queue="video")
+    await letters.connection.execute("DROP TABLE custom_task_queue_video")
+    code, out, err = await letters.dlq("replay", dead, "--yes")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "delegator migrate" in err
-    assert await morgue.ids() == [dead]
+    assert await letters.ids() == [dead]
 
 
 async def test_unmigrated_database(databases: Databases) -> None:

@@ -1,4 +1,4 @@
-"""A sweeper beside what can't be read, stored or told: it says so, keeps it, and goes on."""
+"""A sweeper keeps what it can't read, store or deliver, reports it, and goes on."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ async def db(database: Database) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def settled(db: Connection, job_id: str, result: bytes, workflow_id: str = "wf") -> None:
-    """Store a failure for a waiter who then leaves it to the sweeper."""
+async def store_failure(db: Connection, job_id: str, result: bytes, workflow_id: str = "wf") -> None:
+    """Store a failure for a waiter that then leaves it to the signaller."""
     enqueuer = await leases.grant(db, "enqueuer", "test", None, timedelta(hours=1))
     worker = await leases.grant(db, "worker", "test", "default", timedelta(hours=1))
     await TABLE.insert(db, "ns", [NewJob(job_id, "t", None, None, None, workflow_id, RUN, None, None, enqueuer)])
@@ -103,7 +103,7 @@ async def settled(db: Connection, job_id: str, result: bytes, workflow_id: str =
     await TABLE.hand_over(db, [job_id])
 
 
-async def late(db: Connection, *job_ids: str) -> None:
+async def insert_overdue(db: Connection, *job_ids: str) -> None:
     await TABLE.insert(db, "ns", [NewJob(job, "t", None, None, None, "wf", RUN, None, 1, None) for job in job_ids])
     await db.execute("UPDATE custom_task_queue SET deadline = now() - interval '1 s' WHERE deadline IS NOT NULL")
 
@@ -122,17 +122,17 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
 async def test_unreadable_outcome(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     """An outcome that can't be read is kept, and the others are delivered."""
     sweeping = Sweeping(pool)
-    await settled(db, "unreadable", SECRET)
-    await settled(db, "readable", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await store_failure(db, "unreadable", SECRET)
+    await store_failure(db, "readable", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
     await db.execute(LONG_AGO)
-    await late(db, "late")
-    await db.execute("UPDATE custom_task_queue SET last_failure = %s WHERE job_id = 'late'", (SECRET,))
+    await insert_overdue(db, "overdue")
+    await db.execute("UPDATE custom_task_queue SET last_failure = %s WHERE job_id = 'overdue'", (SECRET,))
 
     await sweeping.sweeper.sweep(db)
     await sweeping.signaller.deliver(timedelta(0))
 
     assert await left(db) == ["unreadable"]
-    assert sorted(sweeping.signals.delivered) == ["late", "readable"]
+    assert sorted(sweeping.signals.delivered) == ["overdue", "readable"]
     assert {record.message for record in caplog.records} >= {"outcome_unreadable", "failure_unreadable"}
     assert sweeping.snoozed() == 1
 
@@ -140,7 +140,7 @@ async def test_unreadable_outcome(db: Connection, pool: Pool, caplog: pytest.Log
 async def test_codec_refuses_timeout(db: Connection, pool: Pool) -> None:
     """A job whose timeout the codec refuses is snoozed, and the others are timed out and delivered."""
     sweeping = Sweeping(pool, NoKey())
-    await late(db, "bad", "good")
+    await insert_overdue(db, "bad", "good")
 
     for _ in range(2):
         await sweeping.sweeper.sweep(db)
@@ -155,8 +155,8 @@ async def test_unsendable_outcome(db: Connection, pool: Pool) -> None:
     sweeping = Sweeping(pool)
     sweeping.signals.fails_for = "no key"
     result = await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None)
-    await settled(db, "unsendable", result, "no key")
-    await settled(db, "sendable", result)
+    await store_failure(db, "unsendable", result, "no key")
+    await store_failure(db, "sendable", result)
     await db.execute(LONG_AGO)
 
     await sweeping.signaller.deliver(timedelta(0))
@@ -169,16 +169,16 @@ async def test_temporal_outage(database: Database, db: Connection, pool: Pool) -
     """The sweeper does its other work while Temporal is away, and delivers outcomes afterwards."""
     sweeping = Sweeping(pool)
     sweeping.signals.temporal_is_there.clear()
-    await settled(db, "undelivered", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await store_failure(db, "undelivered", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
     await db.execute(LONG_AGO)
     worker = await leases.grant(db, "worker", "dead", "default", timedelta(0))
     async with await connect(database.url, application_name="leader") as leader:
         task = asyncio.create_task(sweeping.sweeper.run(leader))
         try:
-            await late(db, "late")
+            await insert_overdue(db, "overdue")
 
             async def timed_out() -> bool:
-                query = "SELECT outcome = 'failed' FROM custom_task_queue WHERE job_id = 'late'"
+                query = "SELECT outcome = 'failed' FROM custom_task_queue WHERE job_id = 'overdue'"
                 return (await (await db.execute(query)).fetchall()) == [(True,)]
 
             async def swept() -> bool:
@@ -187,15 +187,15 @@ async def test_temporal_outage(database: Database, db: Connection, pool: Pool) -
 
             await eventually(timed_out)
             await eventually(swept)
-            assert await left(db) == ["late", "undelivered"]
+            assert await left(db) == ["overdue", "undelivered"]
             sweeping.signals.temporal_is_there.set()
 
-            async def told() -> bool:
+            async def delivered() -> bool:
                 return await left(db) == []
 
-            await eventually(told)
+            await eventually(delivered)
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-    assert sorted(sweeping.signals.delivered) == ["late", "undelivered"]
+    assert sorted(sweeping.signals.delivered) == ["overdue", "undelivered"]

@@ -1,4 +1,4 @@
-"""What workers, delegators and the sweeper do: one transaction a step."""
+"""What workers, enqueuers and the sweeper do: one transaction a step."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ async def _nothing(db: Any) -> None:
 class Actors(World):
     """Makes the steps."""
 
-    # Steps of delegators
+    # Steps of enqueuers
 
     def insert(self, activity: Activity) -> Step:
-        waiter = self.delegators[activity.delegator] if activity.waits else None
+        waiter = self.enqueuers[activity.enqueuer] if activity.waits else None
         jobs = list(activity.jobs)
 
         def then(fresh: set[str]) -> None:
@@ -41,7 +41,7 @@ class Actors(World):
         return Step(lambda db: database.insert(db, jobs, waiter), lambda m: m.insert(jobs, waiter), then)
 
     def adopt(self, activity: Activity) -> Step:
-        waiter, known = self.delegators[activity.delegator], activity.known
+        waiter, known = self.enqueuers[activity.enqueuer], activity.known
 
         def then(named: set[str]) -> None:
             activity.known = []
@@ -51,14 +51,14 @@ class Actors(World):
         return Step(lambda db: TABLE.adopt(db, known, waiter), lambda m: m.adopt(known, waiter), then)
 
     def forgo(self, activity: Activity) -> Step:
-        jobs, waiter = activity.forgone, self.delegators[activity.delegator]
+        jobs, waiter = activity.forgone, self.enqueuers[activity.enqueuer]
 
         def then(result: tuple[dict[str, str], set[str]]) -> None:
             found, gone = result
             activity.forgone = []
             self._found(activity, found)
             if gone:
-                self.activities.append(Activity(activity.delegator, sorted(gone), activity.waits, activity.wanted))
+                self.activities.append(Activity(activity.enqueuer, sorted(gone), activity.waits, activity.wanted))
 
         return Step(lambda db: database.take_over(db, jobs, waiter), lambda m: m.take_over(jobs, waiter), then)
 
@@ -75,7 +75,7 @@ class Actors(World):
         activity.waiting -= set(found)
         for job in found:
             if job in self.model.rows and self.model.rows[job].waiter is None:
-                self.excused[job] += 1  # buried or handed over: it will be signalled, too
+                self.excused[job] += 1  # a dead letter, or handed over: it will be signalled, too
 
     def end_wait(self, activity: Activity, recorded: bool, fits: bool = True) -> Step:
         waiting = sorted(activity.waiting)
@@ -102,7 +102,7 @@ class Actors(World):
         return Step(run, play, then)
 
     def _end(self, activity: Activity, recorded: bool) -> None:
-        self.lingering.setdefault(self.delegators[activity.delegator], set()).update(activity.found)
+        self.unread.setdefault(self.enqueuers[activity.enqueuer], set()).update(activity.found)
         if not (recorded and activity.wanted):
             return
         for job in activity.jobs:
@@ -112,8 +112,8 @@ class Actors(World):
                 self.pending.add(job)
 
     def delete_read(self) -> Step:
-        """Whoever was stopped for longer than rows result_ttl does it late: others may wait for them by now."""
-        waiter, read = self.lingering.popitem()
+        """A process that was paused for long deletes its rows late: others may wait for them by now."""
+        waiter, read = self.unread.popitem()
         jobs = sorted(read)
         return Step(lambda db: TABLE.delete_read(db, jobs, waiter), lambda m: m.delete_read(jobs, waiter))
 
@@ -144,7 +144,7 @@ class Actors(World):
                         self.stream.remove(job)
             for job, attempt in claimed.items():
                 row = self.model.rows.get(job)
-                # In a race the row may have a newer fence by now; then this one is worth nothing.
+                # In a race the row may have a newer fencing token by now; then this one is stale.
                 token = row.token if row is not None and row.lease == lease and row.attempt == attempt else -1
                 worker.held[job] = Held(token, attempt)
 
@@ -158,7 +158,7 @@ class Actors(World):
                 if job in result[1]:
                     worker.held[job].phase = TO_SIGNAL
                 else:
-                    worker.held.pop(job, None)  # stored, or fenced off
+                    worker.held.pop(job, None)  # stored, or its fencing token is stale
 
         return Step(lambda db: database.store_outcomes(db, tokens), lambda m: m.store_outcomes(tokens), then)
 
@@ -189,7 +189,7 @@ class Actors(World):
             for job in jobs:
                 if waited.get(job) is False:
                     worker.held[job].phase = TO_SIGNAL
-                    self.excused[job] += 1  # the sweeper may tell it, too
+                    self.excused[job] += 1  # the signaller may deliver it, too
                 else:
                     del worker.held[job]
 
@@ -258,28 +258,28 @@ class Actors(World):
     def republish_undelivered(self) -> Step:
         return Step(lambda db: MAINTENANCE.republish_undelivered(db, database.NOW), lambda m: m.republish_undelivered())
 
-    def look_for_late(self, patient: bool) -> Step:
+    def look_for_overdue(self, with_grace: bool) -> Step:
         def then(found: set[tuple[str, int]]) -> None:
-            self.late = dict(found)
+            self.overdue = dict(found)
 
-        return Step(lambda db: database.overdue(db, patient), lambda m: m.overdue(patient), then)
+        return Step(lambda db: database.overdue(db, with_grace), lambda m: m.overdue(with_grace), then)
 
     def time_out(self) -> Step:
-        late, self.late = self.late, {}
-        return Step(lambda db: database.time_out(db, late), lambda m: m.time_out(late))
+        overdue, self.overdue = self.overdue, {}
+        return Step(lambda db: database.time_out(db, overdue), lambda m: m.time_out(overdue))
 
-    def tell(self) -> Step:
+    def deliver(self) -> Step:
         def then(found: set[str]) -> None:
             for job in found - set(PLAIN):
-                self.excused[job] += job in self.telling  # it died before it deleted the row
+                self.excused[job] += job in self.delivered  # it died before it deleted the row
                 self.hear(job)
-            self.telling = found
+            self.delivered = found
 
         return Step(database.undelivered, lambda m: m.undelivered(), then)
 
     def delete_delivered(self) -> Step:
-        told, self.telling = self.telling, set()
-        return Step(lambda db: database.delete_delivered(db, told), lambda m: m.delete_delivered(told))
+        delivered, self.delivered = self.delivered, set()
+        return Step(lambda db: database.delete_delivered(db, delivered), lambda m: m.delete_delivered(delivered))
 
     def delete_unread(self) -> Step:
         return Step(lambda db: MAINTENANCE.delete_unread(db, -database.HOUR), lambda m: m.delete_unread())
@@ -295,7 +295,7 @@ class Actors(World):
         self.store.do(lambda db: database.pass_deadline(db, job))
         row = self.model.rows.get(job)
         if row is not None and row.outcome is None:
-            row.late = True
+            row.overdue = True
 
     def enqueue_plain(self) -> Step:
         return Step(lambda db: database.insert(db, PLAIN, None, True), lambda m: m.insert(PLAIN, None, plain=True))

@@ -22,9 +22,9 @@ HOUR, NOW = timedelta(hours=1), timedelta(0)
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
 _SET_UP = """
 CREATE TABLE published (job_id text);
-CREATE FUNCTION emit() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION publish() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO published VALUES (new.job_id); RETURN NULL; END $$;
-CREATE TRIGGER emit AFTER INSERT ON custom_task_queue FOR EACH ROW EXECUTE FUNCTION emit();
+CREATE TRIGGER publish AFTER INSERT ON custom_task_queue FOR EACH ROW EXECUTE FUNCTION publish();
 """
 _WIPE = """
 WITH a AS (DELETE FROM custom_task_queue), b AS (DELETE FROM custom_task_lease), c AS (DELETE FROM published)
@@ -50,11 +50,11 @@ class Seen(NamedTuple):
     """What stands in the tables."""
 
     rows: dict[str, list[Any]]
-    """By job: fence, attempt, lease, retry, waiter, outcome, cancel, late."""
+    """By job: fencing token, attempt, lease, retry, waiter, outcome, cancel, overdue."""
     live: list[int]
     expired: list[int]
-    buried: int
-    emissions: dict[str, int]
+    dead_letters: int
+    publications: dict[str, int]
 
 
 class Store:
@@ -194,8 +194,8 @@ async def sweep_leases(db: Connection) -> set[int]:
     return set(expired)
 
 
-async def overdue(db: Connection, patient: bool) -> set[tuple[str, int]]:
-    return {(late.job_id, late.fencing_token) for late in await MAINTENANCE.overdue(db, HOUR if patient else NOW)}
+async def overdue(db: Connection, with_grace: bool) -> set[tuple[str, int]]:
+    return {(row.job_id, row.fencing_token) for row in await MAINTENANCE.overdue(db, HOUR if with_grace else NOW)}
 
 
 async def time_out(db: Connection, tokens: Mapping[str, int]) -> int:

@@ -20,7 +20,7 @@ class Row:
     waiter: int | None = None
     outcome: str | None = None
     cancel: bool = False
-    late: bool = False
+    overdue: bool = False
     published: int = 0
     plain: bool = False
 
@@ -36,12 +36,12 @@ class Model:
     """Which leases are workers'."""
     watermarks: dict[int, int] = field(default_factory=dict)
     clock: int = 0
-    emissions: dict[str, int] = field(default_factory=dict)
+    publications: dict[str, int] = field(default_factory=dict)
     stream: list[str] = field(default_factory=list)
-    """Emissions since the stream was last looked at."""
-    buried: int = 0
+    """Jobs published since the stream was last looked at."""
+    dead_letters: int = 0
     bumped: set[str] = field(default_factory=set)
-    """Rows that have a new fence since the model was last compared."""
+    """Rows that have a new fencing token since the model was last compared."""
     touched: set[str] = field(default_factory=set)
     """Rows changed by the last step."""
 
@@ -52,7 +52,7 @@ class Model:
             leases=dict(self.leases),
             workers=set(self.workers),
             watermarks=dict(self.watermarks),
-            emissions=dict(self.emissions),
+            publications=dict(self.publications),
             stream=list(self.stream),
             bumped=set(self.bumped),
             touched=set(),
@@ -62,7 +62,7 @@ class Model:
         fresh = {job for job in jobs if job not in self.rows}
         for job in fresh:
             self.rows[job] = Row(waiter=waiter, plain=plain)
-            self._emit(job)
+            self._publish(job)
         return fresh
 
     def adopt(self, jobs: Iterable[str], waiter: int) -> set[str]:
@@ -131,7 +131,7 @@ class Model:
         held = self._held(tokens)
         for job in held:
             self._change(job, outcome="failed", lease=None, retry=None)
-        self.buried += len(held)
+        self.dead_letters += len(held)
         return {job: self.rows[job].waiter is not None for job in held}
 
     def give_back(self, jobs: Iterable[str], lease: int) -> int:
@@ -187,11 +187,11 @@ class Model:
             self._republish(job)
         return len(lost)
 
-    def overdue(self, patient: bool) -> set[tuple[str, int]]:
+    def overdue(self, with_grace: bool) -> set[tuple[str, int]]:
         return {
             (job, row.token)
             for job, row in self.rows.items()
-            if row.late and row.outcome is None and not (patient and self._lives(row.lease))
+            if row.overdue and row.outcome is None and not (with_grace and self._lives(row.lease))
         }
 
     def time_out(self, tokens: Tokens) -> int:
@@ -207,8 +207,8 @@ class Model:
         self._delete(self.undelivered() & set(jobs))
 
     def delete_unread(self) -> int:
-        settled = {job for job, row in self.rows.items() if row.outcome is not None and row.waiter is not None}
-        return self._delete(settled)
+        finished = {job for job, row in self.rows.items() if row.outcome is not None and row.waiter is not None}
+        return self._delete(finished)
 
     def is_free(self, job: str) -> bool:
         row = self.rows.get(job)
@@ -242,11 +242,11 @@ class Model:
 
     def _republish(self, job: str) -> None:
         self._change(job, lease=None)
-        self._emit(job)
+        self._publish(job)
 
-    def _emit(self, job: str) -> None:
+    def _publish(self, job: str) -> None:
         self.rows[job].published = self.clock
-        self.emissions[job] = self.emissions.get(job, 0) + 1
+        self.publications[job] = self.publications.get(job, 0) + 1
         self.stream.append(job)
         self.bumped.add(job)
         self.touched.add(job)

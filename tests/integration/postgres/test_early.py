@@ -1,4 +1,4 @@
-"""Outcomes that are told before anybody waits for them."""
+"""Outcomes whose notification comes before anybody waits for them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ async def test_outcome_before_wait(database: Database, monkeypatch: pytest.Monke
         await steps.insert(db, ["heard", "early"], lease.lease_id)
         worker = await steps.grant(db, "worker")
         (claimed, _) = await TABLE.claim(db, [("early", 0), ("heard", 0)], worker)
-        fences = {claim.job_id: claim.fencing_token for claim in claimed}
+        tokens = {claim.job_id: claim.fencing_token for claim in claimed}
         while not waiter.listening:
             await asyncio.sleep(0.02)
         hears = asyncio.create_task(waiter.wait(TABLE, ["heard"], 60))
-        await steps.store_outcomes(db, {"early": fences["early"]})
-        await steps.store_outcomes(db, {"heard": fences["heard"]})
+        await steps.store_outcomes(db, {"early": tokens["early"]})
+        await steps.store_outcomes(db, {"heard": tokens["heard"]})
         await hears
 
         async with asyncio.timeout(60):

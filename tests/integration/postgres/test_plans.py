@@ -29,7 +29,7 @@ PRIMARY_KEY, PUBLISHED, RETRY, DEADLINE = (
 )
 GRACE = timedelta(minutes=1)
 
-# A backlog as it may be: a tenth runs, a tenth waits for a retry, a few are settled, all have a deadline. Physical
+# A backlog as it may be: a tenth runs, a tenth waits for a retry, a few are finished, all have a deadline. Physical
 # order has nothing to do with ids or times.
 FILL = f"""
 INSERT INTO custom_task_lease (role, holder, queue, expires_at, delivery_watermark)

@@ -40,7 +40,7 @@ class Pair:
         return await steps.grant(self.observer, role)
 
     async def held(self, lease: int, jobs: Sequence[str] = JOBS, waiter: int | None = None) -> dict[str, int]:
-        """Enqueue and claim jobs; their fences."""
+        """Enqueue and claim jobs; return their fencing tokens."""
         await steps.insert(self.observer, jobs, waiter)
         claimed, _ = await TABLE.claim(self.observer, [(job, 0) for job in jobs], lease)
         return {job.job_id: job.fencing_token for job in claimed}
@@ -122,12 +122,12 @@ async def test_inline_or_signal(pair: Pair, again: int) -> None:
     """An outcome is either read by its waiter or left to the signal, never both."""
     tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
-    settled, read = await asyncio.gather(
+    completed, read = await asyncio.gather(
         chunked(pair.one, JOBS, lambda db, jobs: steps.store_outcomes(db, {job: tokens[job] for job in jobs})),
         chunked(pair.other, JOBS, lambda db, jobs: stop_waiting(db, TABLE, jobs)),
     )
 
-    stored, unwaited = union([stored for stored, _ in settled]), union([unwaited for _, unwaited in settled])
+    stored, unwaited = union([stored for stored, _ in completed]), union([unwaited for _, unwaited in completed])
     assert {found.job_id for outcomes in read for found in outcomes} == stored
     assert unwaited == set(JOBS) - stored
     assert set(await pair.rows("outcome IS NULL AND waiter_id IS NULL")) == unwaited
@@ -137,14 +137,14 @@ async def test_complete_or_time_out(pair: Pair, again: int) -> None:
     """A job is either completed or timed out, never both."""
     tokens = await pair.held(await pair.lease(), waiter=await pair.lease("enqueuer"))
 
-    settled, expired = await asyncio.gather(
+    completed, timed_out = await asyncio.gather(
         chunked(pair.one, JOBS, lambda db, jobs: steps.store_outcomes(db, {job: tokens[job] for job in jobs})),
         chunked(pair.other, JOBS, lambda db, jobs: steps.time_out(db, {job: tokens[job] for job in jobs})),
     )
 
-    stored = union([stored for stored, _ in settled])
-    assert union([unwaited for _, unwaited in settled]) == set()
-    assert sum(expired) == len(JOBS) - len(stored)
+    stored = union([stored for stored, _ in completed])
+    assert union([unwaited for _, unwaited in completed]) == set()
+    assert sum(timed_out) == len(JOBS) - len(stored)
     assert set(await pair.rows("outcome = 'completed'")) == stored
     assert set(await pair.rows("outcome = 'failed'")) == set(JOBS) - stored
 
@@ -213,14 +213,14 @@ async def test_stop_waiting_during_completion(pair: Pair) -> None:
 async def test_adopt_after_release(pair: Pair) -> None:
     """A second waiter does not take over a job whose outcome the signal will deliver."""
     first, second = await pair.lease("enqueuer"), await pair.lease("enqueuer")
-    tokens = await pair.held(await pair.lease(), ["released", "named", "settled"], first)
+    tokens = await pair.held(await pair.lease(), ["released", "named", "finished"], first)
     await TABLE.release_waiter(pair.one, ["released"])
-    await steps.store_outcomes(pair.one, {"settled": tokens["settled"]})
+    await steps.store_outcomes(pair.one, {"finished": tokens["finished"]})
 
-    assert await TABLE.adopt(pair.one, ["released", "named", "settled", "gone"], second) == {"named", "settled"}
+    assert await TABLE.adopt(pair.one, ["released", "named", "finished", "gone"], second) == {"named", "finished"}
 
     assert {job: row["waiter_id"] for job, row in (await pair.rows()).items()} == {
-        "released": None, "named": second, "settled": second,
+        "released": None, "named": second, "finished": second,
     }  # fmt: skip
 
 
@@ -307,27 +307,27 @@ async def test_cancel_during_retry(pair: Pair) -> None:
     assert set(await pair.rows("cancel_requested AND retry_at <= now()")) == {"a", "b"}
 
 
-FENCED: dict[str, Callable[[Connection, str, int], Awaitable[Any]]] = {
+BY_TOKEN: dict[str, Callable[[Connection, str, int], Awaitable[Any]]] = {
     "settle": lambda db, job, token: steps.store_outcomes(db, {job: token}),
     "delete": lambda db, job, token: TABLE.delete_held(db, [(job, token)]),
     "retry": lambda db, job, token: steps.retry(db, {job: (token, 1)}, "due"),
     "store_dead_letters": lambda db, job, token: steps.store_dead_letters(db, {job: token}),
-    "heartbeat": lambda db, job, token: TABLE.heartbeat(db, [(job, token, b"beat")]),
+    "heartbeat": lambda db, job, token: TABLE.heartbeat(db, [(job, token, b"half")]),
     "held": lambda db, job, token: TABLE.held(db, [(job, token)]),
     "time_out": lambda db, job, token: steps.time_out(db, {job: token}),
 }
 
 
-@pytest.mark.parametrize("name", FENCED)
+@pytest.mark.parametrize("name", BY_TOKEN)
 @pytest.mark.parametrize("waits", [True, False])
 async def test_stale_fencing_token(pair: Pair, name: str, waits: bool) -> None:
     """No statement changes a row with a fencing token that is not the row's."""
     first, second = await pair.lease(), await pair.lease()
     waiter = await pair.lease("enqueuer") if waits else None
-    tokens = await pair.held(first, ["republished", "taken", "settled", "deleted"], waiter)
+    tokens = await pair.held(first, ["republished", "taken", "finished", "deleted"], waiter)
     await steps.run_out(pair.observer, first)
     await steps.claim(pair.observer, ["taken"], second)
-    await steps.time_out(pair.observer, {"settled": tokens["settled"]})
+    await steps.time_out(pair.observer, {"finished": tokens["finished"]})
     await TABLE.delete_held(pair.observer, [("deleted", tokens["deleted"])])
     assert await steps.sweep_leases(pair.observer) == {first}
     await steps.insert(pair.observer, ["deleted"], waiter)
@@ -335,7 +335,7 @@ async def test_stale_fencing_token(pair: Pair, name: str, waits: bool) -> None:
     before = await pair.rows()
 
     for job, token in tokens.items():
-        result = await FENCED[name](pair.one, job, token)
+        result = await BY_TOKEN[name](pair.one, job, token)
         assert not any(result) if isinstance(result, tuple) else not result
 
     assert await pair.rows() == before
@@ -369,9 +369,9 @@ async def test_overdue_by_database_clock(pair: Pair) -> None:
     await steps.insert(pair.observer, ["free"], None)
     for job in ("held", "free"):
         await steps.pass_deadline(pair.observer, job)
-    assert {job for job, _ in await steps.overdue(pair.one, patient=True)} == {"free"}
-    assert {job for job, _ in await steps.overdue(pair.one, patient=False)} == {"held", "free"}
+    assert {job for job, _ in await steps.overdue(pair.one, with_grace=True)} == {"free"}
+    assert {job for job, _ in await steps.overdue(pair.one, with_grace=False)} == {"held", "free"}
     await steps.run_out(pair.observer, lease)
-    assert {late.job_id for late in await MAINTENANCE.overdue(pair.one, HOUR)} == {"held", "free"}
+    assert {row.job_id for row in await MAINTENANCE.overdue(pair.one, HOUR)} == {"held", "free"}
     assert await steps.sweep_leases(pair.one) == {lease}
     assert {row["lease_id"] for row in (await pair.rows()).values()} == {None}

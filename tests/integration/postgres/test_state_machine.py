@@ -1,4 +1,4 @@
-"""Workers, delegators and a sweeper take turns and race on the real tables, in any order hypothesis thinks of."""
+"""Workers, enqueuers and a sweeper take turns and race on the real tables, in any order hypothesis thinks of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.postgres.actors import Actors, in_phase
 from tests.integration.postgres.database import Store
 from tests.integration.postgres.model import DUE, LATER
 from tests.integration.postgres.world import (
-    DELEGATORS,
+    ENQUEUERS,
     JOBS,
     PLAIN,
     RUNNING,
@@ -35,7 +35,7 @@ Steps = dict[str, Callable[[st.DataObject], Step]]
 """What somebody may do now."""
 Faults = dict[str, Callable[[st.DataObject], None]]
 
-_WEIGHTS = {"worker": 3, "activity": 3, "sweeper": 2, "delegators": 1, "canceller": 1}
+_WEIGHTS = {"worker": 3, "activity": 3, "sweeper": 2, "enqueuers": 1, "canceller": 1}
 _rarely_false = st.sampled_from((True, True, True, False))
 
 
@@ -114,8 +114,8 @@ class Machine(RuleBasedStateMachine):
         for number, activity in enumerate(world.activities):
             everybody[f"activity {number}"] = self._activity_steps(activity)
         everybody["sweeper"] = self._sweeper_steps()
-        if world.lingering:
-            everybody["delegators"] = {"delete read": lambda data: world.delete_read()}
+        if world.unread:
+            everybody["enqueuers"] = {"delete read": lambda data: world.delete_read()}
         unfinished = sorted(job for job, row in world.model.rows.items() if row.outcome is None)
         if unfinished:
             everybody["canceller"] = {"cancel": lambda data: world.cancel(data.draw(_some(unfinished)))}
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
         if worker.claiming or (alive and any(map(world.model.is_free, offered))) or len(offered) > 3:
             steps["claim"] = lambda data: world.claim(worker, data.draw(_some(offered)), data.draw(_rarely_false))
         if waited:
-            steps["settle"] = lambda data: world.store_outcomes(worker, data.draw(_some(waited)))
+            steps["complete"] = lambda data: world.store_outcomes(worker, data.draw(_some(waited)))
         if plain:
             steps["finish plain"] = lambda data: world.delete(worker, plain)
         if in_phase(worker, TO_SIGNAL):
@@ -164,8 +164,8 @@ class Machine(RuleBasedStateMachine):
         """Its steps that find something, and now and then another."""
         world, model = self.world, self.world.model
         steps: Steps = {}
-        if any(row.late for row in model.rows.values()):
-            steps["look for late"] = lambda data: world.look_for_late(data.draw(st.booleans()))
+        if any(row.overdue for row in model.rows.values()):
+            steps["look for overdue"] = lambda data: world.look_for_overdue(data.draw(st.booleans()))
         if not all(model.leases.values()):
             steps["leases"] = lambda data: world.sweep_leases()
         if any(row.lease is not None and row.lease not in model.leases for row in model.rows.values()):
@@ -174,12 +174,12 @@ class Machine(RuleBasedStateMachine):
             steps["retries"] = lambda data: world.republish_retries()
         if model.watermarks and any(row.lease is None and row.outcome is None for row in model.rows.values()):
             steps["undelivered"] = lambda data: world.republish_undelivered()
-        if world.late:
+        if world.overdue:
             steps["time_out"] = lambda data: world.time_out()
         if any(row.outcome is not None for row in model.rows.values()):
-            steps["tell"] = lambda data: world.tell()
-        if world.telling:
-            steps["delete told"] = lambda data: world.delete_delivered()
+            steps["deliver"] = lambda data: world.deliver()
+        if world.delivered:
+            steps["delete delivered"] = lambda data: world.delete_delivered()
         return steps
 
     def _faults(self) -> Faults:
@@ -189,7 +189,7 @@ class Machine(RuleBasedStateMachine):
                 world.workers[data.draw(workers)], data.draw(st.booleans())
             ),
             "worker dies": lambda data: world.worker_dies(data.draw(workers)),
-            "delegator dies": lambda data: self._delegator_dies(data.draw(st.sampled_from(DELEGATORS)), data),
+            "enqueuer dies": lambda data: self._enqueuer_dies(data.draw(st.sampled_from(ENQUEUERS)), data),
             "deadline passes": lambda data: world.deadline_passes(
                 data.draw(st.sampled_from(sorted(world.model.rows) or JOBS))
             ),
@@ -210,25 +210,25 @@ class Machine(RuleBasedStateMachine):
 
     def _ask(self, data: st.DataObject) -> None:
         jobs = data.draw(_some(self.world.unasked()))
-        self.world.activities.append(Activity(data.draw(st.sampled_from(DELEGATORS)), jobs, data.draw(_rarely_false)))
+        self.world.activities.append(Activity(data.draw(st.sampled_from(ENQUEUERS)), jobs, data.draw(_rarely_false)))
 
     def _given_up(self, activity: Activity, data: st.DataObject) -> None:
         """Temporal runs the workflow task again, elsewhere."""
         activity.wanted = False
         if jobs := [job for job in activity.jobs if not self.world.heard[job]]:
-            again = Activity(1 - activity.delegator, jobs, data.draw(_rarely_false))
+            again = Activity(1 - activity.enqueuer, jobs, data.draw(_rarely_false))
             self.world.activities.append(again)
             if data.draw(st.booleans()):
                 self.world.do(self.world.insert(again))
 
-    def _delegator_dies(self, number: int, data: st.DataObject) -> None:
+    def _enqueuer_dies(self, number: int, data: st.DataObject) -> None:
         world = self.world
-        dead = [activity for activity in world.activities if activity.delegator == number]
+        dead = [activity for activity in world.activities if activity.enqueuer == number]
         for activity in dead:
             if activity.wanted:
                 self._given_up(activity, data)
         world.activities = [activity for activity in world.activities if activity not in dead]
-        world.delegators[number] = world.granted("enqueuer")
+        world.enqueuers[number] = world.granted("enqueuer")
 
 
 def come_to_an_end(world: Actors) -> None:
@@ -243,7 +243,7 @@ def come_to_an_end(world: Actors) -> None:
         _one_round(world)
     assert not world.model.rows, f"rows are left: {world.model.rows}"
     missing = [job for job in world.asked if not world.heard[job]]
-    assert not missing, f"never told of: {missing}"
+    assert not missing, f"no outcome of: {missing}"
 
 
 def _one_round(world: Actors) -> None:
@@ -264,9 +264,9 @@ def _one_round(world: Actors) -> None:
             world.do(world.delete(worker, [job]) if job in PLAIN else world.store_outcomes(worker, [job]))
         world.do(world.signal(worker))
         world.do(world.delete(worker, in_phase(worker, SIGNALLED)))
-    while world.lingering:
+    while world.unread:
         world.do(world.delete_read())
-    for sweep in (world.tell, world.delete_delivered, world.delete_unread):
+    for sweep in (world.deliver, world.delete_delivered, world.delete_unread):
         world.do(sweep())
 
 
@@ -289,7 +289,7 @@ def test_interleavings(database: Database) -> None:
                     derandomize=False,
                     print_blob=True,
                     report_multiple_bugs=False,
-                    phases=(Phase.reuse, Phase.generate),  # shrinking takes minutes, and the blob tells all
+                    phases=(Phase.reuse, Phase.generate),  # shrinking takes minutes, and the blob says everything
                     suppress_health_check=list(HealthCheck),
                 ),
             )

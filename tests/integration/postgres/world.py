@@ -1,4 +1,4 @@
-"""Workers, delegators and a sweeper around the tables, and a workflow that has to hear of every job.
+"""Workers, enqueuers and a sweeper around the tables, and a workflow that has to hear of every job.
 
 Every step is made by the engine's own statements and by the model (`model.py`), and compared. Two racing steps must
 end as one of their orders would.
@@ -17,7 +17,7 @@ from tests.integration.postgres.model import Model
 
 JOBS = ("a", "b", "c", "d", "e", "f")
 PLAIN = ("p",)
-WORKERS, DELEGATORS = range(2), range(2)
+WORKERS, ENQUEUERS = range(2), range(2)
 RUNNING, TO_SIGNAL, SIGNALLED = "running", "to signal", "signalled"
 
 
@@ -43,7 +43,7 @@ class Worker:
 class Activity:
     """A local activity. One that Temporal has given up may still go on; nobody takes its result."""
 
-    delegator: int
+    enqueuer: int
     jobs: list[str]
     waits: bool
     wanted: bool = True
@@ -135,12 +135,12 @@ class World:
         self.pending: set[str] = set()
         self.heard: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()
-        self.lingering: dict[int, set[str]] = {}
-        """By delegator: rows that it has read, to be deleted once it thinks that nobody will ask for them again."""
-        self.late: dict[str, int] = {}
-        self.telling: set[str] = set()
+        self.unread: dict[int, set[str]] = {}
+        """By enqueuer: rows that it has read and will delete after the result TTL."""
+        self.overdue: dict[str, int] = {}
+        self.delivered: set[str] = set()
         self.workers = [Worker(self.granted("worker")) for _ in WORKERS]
-        self.delegators = [self.granted("enqueuer") for _ in DELEGATORS]
+        self.enqueuers = [self.granted("enqueuer") for _ in ENQUEUERS]
 
     def granted(self, role: str) -> int:
         lease: int = self.store.do(lambda db: database.grant(db, role))
@@ -181,20 +181,20 @@ class World:
 
     def _difference(self, model: Model, seen: Seen) -> str | None:
         rows = {
-            job: [row.attempt, row.lease, row.retry, row.waiter, row.outcome, row.cancel, row.late]
+            job: [row.attempt, row.lease, row.retry, row.waiter, row.outcome, row.cancel, row.overdue]
             for job, row in model.rows.items()
         }
         if rows != {job: row[1:] for job, row in seen.rows.items()}:
             return f"rows are {seen.rows}, should be {rows}"
         for job, (token, *_) in seen.rows.items():
             if job in model.bumped and token <= self.top.get(job, 0):
-                return f"the fence of {job} did not grow: {token} after {self.top[job]}"
+                return f"the fencing token of {job} did not grow: {token} after {self.top[job]}"
             if job not in model.bumped and token != model.rows[job].token:
-                return f"the fence of {job} changed"
+                return f"the fencing token of {job} changed"
         live, expired = (
             sorted(lease for lease, lives in model.leases.items() if lives is state) for state in (True, False)
         )
-        expected = (live, expired, model.buried, model.emissions)
+        expected = (live, expired, model.dead_letters, model.publications)
         return None if seen[1:] == expected else f"{seen[1:]} should be {expected}"
 
     def _accept(self, model: Model, seen: Seen) -> None:
@@ -212,16 +212,16 @@ class World:
     # The workflow
 
     def hear(self, job: str) -> None:
-        """Complete a job. Twice is a fault, unless somebody died or lost his lease after he told the workflow."""
+        """Complete a job. Twice is an error, unless a process died or lost its lease after its signal."""
         self.heard[job] += 1
         self.pending.discard(job)
-        fence = self.model.rows[job].token if job in self.model.rows else None
-        fenced = sum(
-            worker.held[job].phase == SIGNALLED and worker.held[job].token != fence
+        token = self.model.rows[job].token if job in self.model.rows else None
+        stale = sum(
+            worker.held[job].phase == SIGNALLED and worker.held[job].token != token
             for worker in self.workers
             if job in worker.held
         )
-        assert self.heard[job] <= 1 + self.excused[job] + fenced, f"{job} was completed twice"
+        assert self.heard[job] <= 1 + self.excused[job] + stale, f"{job} was completed twice"
 
     def is_open(self, job: str) -> bool:
         return any(activity.wanted and job in activity.jobs for activity in self.activities)
@@ -234,7 +234,7 @@ class World:
     def nobody_waits_for_ever(self) -> None:
         for job in self.pending:
             row = self.model.rows.get(job)
-            assert row is not None, f"{job} is gone, and its workflow was not told"
+            assert row is not None, f"{job} is gone, and its workflow has no outcome"
             assert (
                 row.outcome is None or row.waiter is None or any(job in activity.jobs for activity in self.activities)
             ), f"the outcome of {job} waits for a reader; its workflow for a signal"

@@ -40,7 +40,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str]:
     return process.returncode or 0, errors.decode()
 
 
-def told(result: tuple[int, str], *texts: str) -> None:
+def refused(result: tuple[int, str], *texts: str) -> None:
     code, errors = result
     assert code == 2, errors
     assert "Traceback" not in errors
@@ -50,30 +50,30 @@ def told(result: tuple[int, str], *texts: str) -> None:
 
 async def test_a_missing_table_names_the_fix(make_database: MakeDatabase) -> None:
     database = await make_database(migrated=False)
-    told(await run("--database-url", database.url), "delegator migrate")
+    refused(await run("--database-url", database.url), "delegator migrate")
 
 
 async def test_an_undeclared_queues_table_names_the_fix(database: Database) -> None:
-    told(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
+    refused(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
 
 
 async def test_a_table_outside_the_publication_names_the_fix(database: Database) -> None:
     await execute(database, "ALTER PUBLICATION delegator_publication DROP TABLE custom_task_queue")
-    told(await run(DELEGATOR_DATABASE_URL=database.url), "not in publication", "delegator migrate")
+    refused(await run(DELEGATOR_DATABASE_URL=database.url), "not in publication", "delegator migrate")
 
 
 async def test_a_publication_without_inserts_names_the_fix(database: Database) -> None:
     await execute(database, "ALTER PUBLICATION delegator_publication SET (publish = 'delete')")
-    told(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish inserts", "delegator migrate")
+    refused(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish inserts", "delegator migrate")
 
 
 async def test_a_publication_of_payloads_names_the_fix(database: Database) -> None:
     await execute(database, "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue")
-    told(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish just", "delegator migrate")
+    refused(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish just", "delegator migrate")
 
 
 async def test_a_missing_publication_names_the_fix(database: Database) -> None:
-    told(
+    refused(
         await run(DELEGATOR_DATABASE_URL=database.url, DELEGATOR_PUBLICATION="nope"),
         "publication nope does not exist", "delegator migrate",
     )  # fmt: skip
@@ -83,34 +83,34 @@ async def test_a_slot_of_another_plugin_is_refused(database: Database) -> None:
     await execute(database, "SELECT pg_create_physical_replication_slot(%s)", database.settings.slot + "_x")
     try:
         result = await run(DELEGATOR_DATABASE_URL=database.url, DELEGATOR_SLOT=database.settings.slot + "_x")
-        told(result, "DELEGATOR_SLOT")
+        refused(result, "DELEGATOR_SLOT")
     finally:
         await execute(database, "SELECT pg_drop_replication_slot(%s)", database.settings.slot + "_x")
 
 
 async def test_bad_names_and_addresses_are_refused(database: Database) -> None:
     url = {"DELEGATOR_DATABASE_URL": database.url}
-    told(await run(**url, DELEGATOR_SLOT="Bad Name"), "DELEGATOR_SLOT")
-    told(await run("--queue", "Bad Name", **url), "DELEGATOR_QUEUES")
-    told(await run("--host", "192.0.2.1", **url), "--host")
-    told(await run("--port", "70000", **url), "--port")
-    told(await run("--database-url", "nonsense=1"), "DELEGATOR_DATABASE_URL")
+    refused(await run(**url, DELEGATOR_SLOT="Bad Name"), "DELEGATOR_SLOT")
+    refused(await run("--queue", "Bad Name", **url), "DELEGATOR_QUEUES")
+    refused(await run("--host", "192.0.2.1", **url), "--host")
+    refused(await run("--port", "70000", **url), "--port")
+    refused(await run("--database-url", "nonsense=1"), "DELEGATOR_DATABASE_URL")
 
 
 async def test_a_port_in_use_is_refused(database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        told(await run("--port", port, DELEGATOR_DATABASE_URL=database.url), port, "--port")
+        refused(await run("--port", port, DELEGATOR_DATABASE_URL=database.url), port, "--port")
 
 
 async def test_a_wrong_password_or_database_is_refused(database: Database, postgres: Any) -> None:
     soon = {"DELEGATOR_START_TIMEOUT": "PT0.5S"}
     missing = postgres.url("no_such_database")
-    told(await run(DELEGATOR_DATABASE_URL=missing, **soon), "can't connect", "DELEGATOR_DATABASE_URL")
+    refused(await run(DELEGATOR_DATABASE_URL=missing, **soon), "can't connect", "DELEGATOR_DATABASE_URL")
     scheme, _, rest = database.url.partition("://")
     wrong = f"{scheme}://postgres:wrong@{rest.partition('@')[2]}"
     code, errors = await run(DELEGATOR_DATABASE_URL=wrong, **soon)
-    told((code, errors), "can't connect", "DELEGATOR_DATABASE_URL")
+    refused((code, errors), "can't connect", "DELEGATOR_DATABASE_URL")
     assert "wrong@" not in errors
 
 
@@ -119,14 +119,14 @@ async def test_an_ordinary_role_is_told_what_it_lacks(database: Database) -> Non
     await execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         scheme, _, rest = database.url.partition("://")
-        told(await run(DELEGATOR_DATABASE_URL=f"{scheme}://{role}:x@{rest.partition('@')[2]}"), "REPLICATION")
+        refused(await run(DELEGATOR_DATABASE_URL=f"{scheme}://{role}:x@{rest.partition('@')[2]}"), "REPLICATION")
     finally:
         await execute(database, f"DROP ROLE {role}")
 
 
 async def test_a_server_that_stays_away(free_url: str) -> None:
     """After `DELEGATOR_START_TIMEOUT` the relay gives up, with the text of every process."""
-    told(
+    refused(
         await run(DELEGATOR_DATABASE_URL=free_url, DELEGATOR_START_TIMEOUT="PT0.5S"),
         "can't connect to PostgreSQL (DELEGATOR_DATABASE_URL)",
     )

@@ -142,10 +142,10 @@ async def test_a_held_slot_of_one_queue(both: Database) -> None:
     async with relay(both, queues=("video",)), running_relay(options(both), wait=False) as handle:
         states = handle.relay.state.streams
 
-        async def told() -> bool:
+        async def reported() -> bool:
             return states[STREAM].connected and states[VIDEO].problem is not None
 
-        await until(told)
+        await until(reported)
         body = handle.relay.state.health()
         assert (body["ok"], body["state"]) == (False, "starting")
         assert "slot_" in str(body["problem"]) and "held by another process" in str(body["problem"])

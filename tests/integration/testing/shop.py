@@ -86,7 +86,7 @@ class DropIn:
 
 @workflow.defn
 class Shipping:
-    """Ships until it is told to stop."""
+    """Ships until it is asked to stop."""
 
     @workflow.init
     def __init__(self, order: str) -> None:

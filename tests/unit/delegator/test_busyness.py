@@ -14,7 +14,7 @@ LONGEST = timedelta(milliseconds=100)
 
 
 class Process:
-    """Uses as much processor time as it is told to."""
+    """Uses as much processor time as the test asks for."""
 
     def __init__(self, longest: timedelta = LONGEST) -> None:
         self.now = self.used = 0.0

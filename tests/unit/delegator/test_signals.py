@@ -273,9 +273,9 @@ async def test_refused_outcome():
 
     temporal = Temporal(refuse_large)
     assert await deliver(temporal, [("a", large)]) is Delivery.DELIVERED
-    ((_, ((job_id, told),)),) = temporal.signals
-    assert (job_id, told.status) == ("a", OutcomeStatus.FAILED)
-    assert Failure.FromString(told.body).cause.application_failure_info.type == "PayloadTooLarge"
+    ((_, ((job_id, delivered),)),) = temporal.signals
+    assert (job_id, delivered.status) == ("a", OutcomeStatus.FAILED)
+    assert Failure.FromString(delivered.body).cause.application_failure_info.type == "PayloadTooLarge"
 
 
 async def test_refused_failure():

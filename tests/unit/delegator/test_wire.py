@@ -1,4 +1,4 @@
-"""What travels as bytes: round trips, and garbage that is told from it."""
+"""Requests, replies and signals are packed and unpacked; malformed bytes are refused."""
 
 from __future__ import annotations
 
@@ -131,16 +131,16 @@ def test_cancel_requests(jobs: list[tuple[str, str]]):
 
 
 @given(st.lists(st.tuples(texts, outcomes), max_size=6))
-def test_signals(settled: list[tuple[str, Outcome]]):
-    assert unpack_signal(pack_signal(settled)) == settled
+def test_signals(outcomes: list[tuple[str, Outcome]]):
+    assert unpack_signal(pack_signal(outcomes)) == outcomes
 
 
 @given(texts, st.lists(st.none() | outcomes, max_size=8))
-def test_replies(prefix: str, settled: list[Outcome | None]):
-    known = {position: outcome for position, outcome in enumerate(settled) if outcome is not None}
-    reply = pack_reply(prefix, known, len(settled))
-    assert unpack_reply(reply) == (prefix, settled)
-    assert count_reply(reply) == (len(settled), len(known))
+def test_replies(prefix: str, outcomes: list[Outcome | None]):
+    known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
+    reply = pack_reply(prefix, known, len(outcomes))
+    assert unpack_reply(reply) == (prefix, outcomes)
+    assert count_reply(reply) == (len(outcomes), len(known))
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Acknowledging: at once while messages are rare, together while they pour in, never given up for one refusal."""
+"""Acks are sent at once while messages are rare, together while they are many, and again after an outage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Source:
         self.requests.append(list(ack_ids))
 
 
-async def _settled(source: Source, requests: int) -> None:
+async def _sent(source: Source, requests: int) -> None:
     async with asyncio.timeout(60):
         while len(source.requests) < requests:
             await asyncio.sleep(0.001)
@@ -34,11 +34,11 @@ async def test_ack_batches() -> None:
     running = asyncio.create_task(acks.run())
     try:
         acks.add(["a"])
-        await _settled(source, 1)
+        await _sent(source, 1)
         for ack_id in "bcd":
             acks.add([ack_id])
             await asyncio.sleep(0)
-        await _settled(source, 2)
+        await _sent(source, 2)
     finally:
         running.cancel()
     assert source.requests == [["a"], ["b", "c", "d"]]

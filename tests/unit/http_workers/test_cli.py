@@ -1,4 +1,4 @@
-"""`http-worker` told something wrong: one line that says what to do, status 2, nothing started."""
+"""A mistake in the use of `http-worker` gives one line that says what to do, and exit code 2; nothing starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finishing in batches: one outcome that is refused holds up no other."""
+"""Finishing in batches: an outcome that is refused delays no other."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Table:
     queue = "default"
 
     def __init__(self) -> None:
-        self.settled: list[str] = []
+        self.stored: list[str] = []
         self.snooze: list[tuple[Any, ...]] = []
 
-    async def store_outcomes(self, connection: Any, settled: Sequence[AttemptOutcome]) -> set[str]:
-        ids = [job.job_id for job in settled]
-        self.settled += ids
+    async def store_outcomes(self, connection: Any, outcomes: Sequence[AttemptOutcome]) -> set[str]:
+        ids = [job.job_id for job in outcomes]
+        self.stored += ids
         return set(ids)
 
     async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
@@ -84,7 +84,7 @@ async def test_codec_refuses():
         await finisher.flush()
     running.cancel()
     await asyncio.wait([running])
-    assert sorted(table.settled) == ["a", "c"]
+    assert sorted(table.stored) == ["a", "c"]
     assert [(job[0], job[3]) for job in table.snooze] == [("b", None)]
     assert sorted(finished) == ["a", "b", "c"]
 

@@ -21,7 +21,7 @@ async def main():
             while True: time.sleep(0.05)
         await stop.requested.wait()
         print("stopping", flush=True)
-        if {result_ttl}:
+        if {slow}:
             await asyncio.sleep(60)
     print("stopped", flush=True)
 
@@ -30,8 +30,8 @@ async def main():
 
 
 @contextmanager
-def running(run: str, *, blocked: bool = False, result_ttl: bool = False) -> Iterator[subprocess.Popen[str]]:
-    program = PROGRAM.format(run=run, blocked=blocked, result_ttl=result_ttl)
+def running(run: str, *, blocked: bool = False, slow: bool = False) -> Iterator[subprocess.Popen[str]]:
+    program = PROGRAM.format(run=run, blocked=blocked, slow=slow)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -56,7 +56,7 @@ def test_first_signal(run: str, number: signal.Signals):
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
 def test_second_signal(run: str):
     """The second signal ends the process at once."""
-    with running(run, result_ttl=True) as process:
+    with running(run, slow=True) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout
         assert process.stdout.readline() == "stopping\n"

@@ -52,13 +52,13 @@ parser.add_argument("mode")
 parser.add_argument("--process-index", type=int)
 parser.add_argument("--supervisor-directory", type=Path)
 parser.add_argument("--supervisor-pid", type=int)
-told = parser.parse_args()
-die_with_supervisor(told.supervisor_pid)
-place = ChildArguments(index=told.process_index, directory=told.supervisor_directory, supervisor=told.supervisor_pid)
-if told.mode == "refuse":
+given = parser.parse_args()
+die_with_supervisor(given.supervisor_pid)
+place = ChildArguments(index=given.process_index, directory=given.supervisor_directory, supervisor=given.supervisor_pid)
+if given.mode == "refuse":
     place.refusal.write_text("wrong token")
     sys.exit(2)
-if told.mode == "stubborn":
+if given.mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(__file__).with_suffix(f".{place.index}").touch()
     while True:
@@ -67,15 +67,15 @@ if told.mode == "stubborn":
 async def main():
     registry, liveness = CollectorRegistry(), Liveness()
     Counter("delegator_jobs_total", "Jobs", ["outcome"], registry=registry).labels("completed").inc(10 + place.index)
-    problem = "refused" if told.mode == "unready" and place.index == 1 else None
+    problem = "refused" if given.mode == "unready" and place.index == 1 else None
     health = LocalHealth(registry, liveness, {"stream": lambda: problem})
     async with shutdown_signals() as stop, liveness.watch_event_loop(timedelta(seconds=2)):
         with HealthServer(health, path=place.socket):
-            if told.mode == "blocked" and place.index == 1:
+            if given.mode == "blocked" and place.index == 1:
                 await asyncio.sleep(0.5)
                 time.sleep(600)
             await stop.requested.wait()
-            if told.mode == "result_ttl":
+            if given.mode == "slow":
                 await asyncio.sleep(600)
 asyncio.run(main())
 """
@@ -193,7 +193,7 @@ def test_children_die_with_their_supervisor(child: Path):
 
 
 def test_a_second_signal_does_not_wait(child: Path):
-    with supervised(child, "result_ttl", grace=600) as it:
+    with supervised(child, "slow", grace=600) as it:
         eventually(lambda: ready(it))
         children = it.children()
         it.process.send_signal(signal.SIGINT)

@@ -154,8 +154,8 @@ def test_command_that_repeats_it(usual: str) -> None:
     assert command(found) == f"python -m loadtest compare {words} --payload-bytes 64"
     single = Comparison("steady", 1, {"classic": [run(settings={"rate": 20.0, "duration": 30.0, "jobs": 1})]})
     assert command(single) == "python -m loadtest run --arm classic --scenario steady --rate 20 --duration 30 --jobs 1"
-    told = Comparison("steady", 1, {"classic": [run(settings={"rate": 20.0, "http_concurrency": 1_000})]})
-    assert command(told) == "python -m loadtest run --arm classic --scenario steady --rate 20"
+    steady = Comparison("steady", 1, {"classic": [run(settings={"rate": 20.0, "http_concurrency": 1_000})]})
+    assert command(steady) == "python -m loadtest run --arm classic --scenario steady --rate 20"
     (queues,) = comparisons([bulk()])
     words = "--queues pgqueuer --scenarios bulk --jobs 5000 --payload-bytes 100 --rounds 1"
     assert command(queues) == f"python -m loadtest peers {words}"

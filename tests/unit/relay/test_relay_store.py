@@ -208,11 +208,11 @@ async def test_low_water() -> None:
     stream = make(budget=budget)
     messages = put(stream, "a", "b", "c", "d")
     assert budget.full
-    told: list[int] = []
-    budget.on_room = lambda: told.append(budget.messages)
+    calls: list[int] = []
+    budget.on_room = lambda: calls.append(budget.messages)
     for message in messages:
         stream.ack([message])
-    assert told == [2]
+    assert calls == [2]
     big = Budget(100, 2 * OVERHEAD, 0.5)
     put(make(budget=big), "x" * OVERHEAD)
     assert big.full

@@ -28,11 +28,11 @@ def tells_in_thread() -> str:
 async def test_activity_environment():
     environment = ActivityEnvironment()
     environment.info = dataclasses.replace(environment.info, activity_type="tells", attempt=2, heartbeat_details=[7])
-    beats: list[Any] = []
-    environment.on_heartbeat = lambda *details: beats.append(details)
+    heartbeats: list[Any] = []
+    environment.on_heartbeat = lambda *details: heartbeats.append(details)
     assert await environment.run(tells) == ["activity:test-run:test", "tells", 2, "test", [7]]
     assert environment.run(tells_in_thread) == "activity:test-run:test"
-    assert beats == [("half", 1), ("half", 2)]
+    assert heartbeats == [("half", 1), ("half", 2)]
 
 
 async def test_job_id_is_stable_over_attempts():

@@ -21,8 +21,8 @@ class Candidate:
 
     def __init__(self, url: str) -> None:
         self.leads = False
-        self.told: list[bool] = []
-        self.task = asyncio.create_task(Elector(url, self.told.append).run(self.lead))
+        self.reports: list[bool] = []
+        self.task = asyncio.create_task(Elector(url, self.reports.append).run(self.lead))
 
     async def lead(self, connection: Connection) -> None:
         self.leads = True
@@ -61,12 +61,12 @@ async def test_next_leader(database: Database) -> None:
     try:
         await eventually(somebody_leads)
         (first,) = await leaders()
-        assert first.told[-1] is True
+        assert first.reports[-1] is True
         await asyncio.sleep(1.2)  # the others ask every second
         assert await leaders() == [first]
 
         await first.stop()
-        assert first.told[-1] is False
+        assert first.reports[-1] is False
         await eventually(somebody_leads)
         (second,) = await leaders()
         assert second is not first
@@ -75,7 +75,7 @@ async def test_next_leader(database: Database) -> None:
         await observer.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
         async def lost_and_led_again() -> bool:
-            return False in second.told[1:] and bool(await leaders())
+            return False in second.reports[1:] and bool(await leaders())
 
         await eventually(lost_and_led_again)
     finally:
