@@ -270,9 +270,9 @@ async def test_concurrent_replays(letters: DeadLetterQueue) -> None:
     """Several replays at once enqueue each job once."""
     ids = [await letters.add(f"job {number}") for number in range(20)]
     settings = letters.database.settings
-    letters = await dead_letters.find(settings, Selection(ids=ids))
+    found = await dead_letters.find(settings, Selection(ids=ids))
 
-    results = await asyncio.gather(*(dead_letters.replay(settings, letters, signal=False) for _ in range(3)))
+    results = await asyncio.gather(*(dead_letters.replay(settings, found, signal=False) for _ in range(3)))
 
     assert sorted(letter.id for result in results for letter in result.replayed) == ids
     assert [len(result.replayed) + len(result.in_queue) + len(result.gone) for result in results] == [20] * 3

@@ -18,7 +18,7 @@ from tests.support import Database
 
 async def test_outcome_before_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiter finds an outcome whose notification came before it began to wait, without polling."""
-    monkeypatch.setattr(inline, "_POLL_LISTENING", 1_000.0)
+    monkeypatch.setattr(inline, "_POLL_LISTENING_SECONDS", 1_000.0)
     async with (
         await connect(database.url, application_name="test") as db,
         connection_pool(database.url, application_name="test", size=2) as pool,
