@@ -50,7 +50,8 @@ def test_exports_are_deliberate(package: ModuleType):
 
 
 @pytest.mark.parametrize("package", [delegator, delegator.testing, http_workers], ids=lambda package: package.__name__)
-def test_exports_name_the_package_as_theirs(package: ModuleType):
+def test_exports_name_their_package(package: ModuleType):
+    """Exported objects name the public package as their module."""
     exports = {name: getattr(package, name) for name in package.__all__}
     modules = {name: value.__module__ for name, value in exports.items() if not isinstance(value, ModuleType)}
     assert set(modules.values()) == {package.__name__}, modules

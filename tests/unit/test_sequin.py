@@ -128,7 +128,8 @@ def test_bad_input() -> None:
         render_config(settings(), schema="a${b}")
 
 
-def test_the_command_writes_a_file_or_prints(tmp_path: Path) -> None:
+def test_command(tmp_path: Path) -> None:
+    """The command prints the configuration or writes it to a file, and refuses a folder that does not exist."""
     app = Typer()
     register(app)
     options = ["--database-url", URL, "--queues", "video", "--schema", "jobs"]

@@ -39,7 +39,8 @@ async def test_every_shape(engine: Environment, activity_queue: str, way: str, s
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_slow_handler(engine: Environment, activity_queue: str, way: str):
+async def test_slow_handler(engine: Environment, activity_queue: str, way: str):
+    """A job that outlasts the activity worker's wait completes the ordinary activity."""
     with engine.held(f"slow {way}"):
         handle = await engine.start(flows.Travel.run, way, "dataclass", id=f"slow {way}", task_queue=activity_queue)
         await engine.noted(handle.id, "started")
@@ -47,7 +48,8 @@ async def test_a_slow_handler(engine: Environment, activity_queue: str, way: str
     assert await is_ordinary(handle)
 
 
-async def test_a_failure(engine: Environment, activity_queue: str):
+async def test_failure(engine: Environment, activity_queue: str):
+    """The failure of a delegated activity arrives like that of an ordinary one."""
     handle = await engine.start(
         flows.Fails.run, "execute_activity", "fail", ["Unlucky", True], 0, [], task_queue=activity_queue
     )

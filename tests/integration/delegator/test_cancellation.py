@@ -34,7 +34,8 @@ async def enqueued(engine: Environment, workflow_id: str) -> None:
 @pytest.mark.parametrize("kind", ASKING)
 @pytest.mark.parametrize("way", [*WAYS, "delegate_map"])
 @pytest.mark.parametrize("who", ["task", "workflow"])
-async def test_a_waiting_row_is_removed(idle_engine: Environment, idle_queue: str, way: str, kind: str, who: str):
+async def test_cancel_waiting_job(idle_engine: Environment, idle_queue: str, way: str, kind: str, who: str):
+    """A cancelled job that waits for a worker is removed."""
     handle = await idle_engine.start(flows.Cancellable.run, way, "noted", [1], kind, task_queue=idle_queue)
     await enqueued(idle_engine, handle.id)
     if who == "task":
@@ -47,7 +48,8 @@ async def test_a_waiting_row_is_removed(idle_engine: Environment, idle_queue: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_cancelled_workflow_ends_as_cancelled(idle_engine: Environment, idle_queue: str, way: str):
+async def test_cancel_workflow(idle_engine: Environment, idle_queue: str, way: str):
+    """A cancelled workflow that waits for a job ends as cancelled."""
     handle = await idle_engine.start(flows.WaitsDirectly.run, way, "noted", [1], task_queue=idle_queue)
     await enqueued(idle_engine, handle.id)
     await handle.cancel()

@@ -238,7 +238,8 @@ async def test_map_stops_at_failure(engine: Environment, signal_queue: str):
     assert await engine.result(handle) == ["ApplicationError", "BadItem: bad item"]
 
 
-async def test_a_map_can_return_its_failures(engine: Environment, task_queue: str):
+async def test_map_returns_failures(engine: Environment, task_queue: str):
+    """A map can return the failures of its items beside the results."""
     handle = await engine.start(flows.OneFails.run, True, task_queue=task_queue)
     assert await engine.result(handle) == ["NoneType", "ActivityError", "NoneType"]
 

@@ -175,7 +175,8 @@ async def test_resources_in_temporal_worker(bare_engine: Environment) -> None:
     assert tasks.EVENTS[-1] == "notebook closed"
 
 
-async def test_a_cancelled_run_stops_gracefully(bare_engine: Environment) -> None:
+async def test_cancelled_run(bare_engine: Environment) -> None:
+    """A run that is cancelled stops gracefully, and can't be started again."""
     tasks.EVENTS.clear()
     worker = HttpWorker([tasks])
     run = asyncio.create_task(worker.run())
@@ -190,7 +191,8 @@ async def test_a_cancelled_run_stops_gracefully(bare_engine: Environment) -> Non
         await worker.run()
 
 
-async def test_a_worker_without_its_database_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without its database fails after the start timeout with a DatabaseError."""
     monkeypatch.setenv("DELEGATOR_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
     monkeypatch.setenv("DELEGATOR_START_TIMEOUT", "PT0S")
     with pytest.raises(DatabaseError):

@@ -33,7 +33,8 @@ async def test_ctrl_c() -> None:
         assert not Path(dev.report["directory"]).exists()
 
 
-async def test_kill_9_leaves_nothing_running() -> None:
+async def test_kill_9() -> None:
+    """A stack that is killed with SIGKILL leaves no process running."""
     async with delegator_dev() as dev:
         family = dev.family()
         await dev.end(signal.SIGKILL)
@@ -96,7 +97,8 @@ async def test_kept_data(open_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="we are no root: the other tests have shown it")
-async def test_a_normal_user_can_run_it(open_path: Path) -> None:
+async def test_normal_user(open_path: Path) -> None:
+    """A user without privileges can run the stack."""
     user = Account("nobody", 65534, 65534)
     python = _python_for(user)
     packages, scripts = sysconfig.get_path("purelib"), sysconfig.get_path("scripts")

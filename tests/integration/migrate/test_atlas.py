@@ -220,7 +220,8 @@ async def test_old_atlas(make_database: MakeDatabase, atlas: Path, caplog: pytes
     assert "atlas_too_old" in caplog.text
 
 
-async def test_both_take_the_same_lock(project: Project, server15: Server15) -> None:
+async def test_same_lock(project: Project, server15: Server15) -> None:
+    """Atlas waits for the lock that our migration takes."""
     url = server15.database()
     async with connect(Settings.load(database_url=url)) as connection, advisory_lock(connection, ATLAS_LOCK):
         output = project.migrate("apply", "--lock-timeout", "300ms", url=url, ok=False)
@@ -242,7 +243,8 @@ COMMENT ON TABLE a IS '-- ; ('
 """
 
 
-async def test_both_split_and_hash_the_same(project: Project, server15: Server15) -> None:
+async def test_same_statements(project: Project, server15: Server15) -> None:
+    """Atlas and we split files into the same statements, with the same hashes."""
     for path in project.migrations.iterdir():
         path.unlink()
     files = {"1_hard.sql": HARD, "2_left_out.sql": "-- atlas:sum ignore\nSELECT 1;\n", "3_ü.sql": "SELECT 'ü';\n\n"}

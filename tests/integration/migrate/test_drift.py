@@ -101,7 +101,8 @@ async def test_migrate_reports_it(database: Database) -> None:
         await migrate(database.settings)
 
 
-async def test_an_additional_queue_is_compared_too(make_database: MakeDatabase) -> None:
+async def test_additional_queue(make_database: MakeDatabase) -> None:
+    """Drift of an additional queue is found, too."""
     database = await make_database(queues=("default", "video"))
     await execute(database, "ALTER TABLE custom_task_queue_video REPLICA IDENTITY FULL")
     await execute(database, "ALTER TABLE custom_task_queue_video ALTER attempt TYPE bigint")
@@ -113,7 +114,8 @@ async def test_an_additional_queue_is_compared_too(make_database: MakeDatabase) 
     assert all("custom_task_queue_video" in finding.fix for finding in findings)
 
 
-async def test_a_lost_queue_comes_back(make_database: MakeDatabase) -> None:
+async def test_lost_queue(make_database: MakeDatabase) -> None:
+    """A table of an additional queue that vanished is created again."""
     database = await make_database(queues=("default", "video"))
     await execute(database, "DROP TABLE custom_task_queue_video")
 
@@ -143,7 +145,8 @@ VIDEO = [
 
 
 @pytest.mark.parametrize(("damage", "problem"), VIDEO)
-async def test_each_queues_publication_is_compared(make_database: MakeDatabase, damage: str, problem: str) -> None:
+async def test_publication_drift(make_database: MakeDatabase, damage: str, problem: str) -> None:
+    """Drift of each queue's publication is found, and its fix repairs it."""
     database = await make_database(queues=("default", "video"))
     assert (await inspect(database.settings)).up_to_date
     await execute(database, damage)

@@ -69,7 +69,8 @@ async def test_a_fresh_database_then_again(empty: Database) -> None:
     assert recorded == [(name, 2, True, "", OPERATOR, True) for name in FILES]
 
 
-async def test_several_at_once(empty: Database) -> None:
+async def test_concurrent_migrations(empty: Database) -> None:
+    """One of several migrations at once applies the files, and one creates the queues."""
     settings = Settings.load(database_url=empty.url, queues="default,video,audio")
 
     reports = await asyncio.gather(*(migrate(settings) for _ in range(6)))
@@ -84,7 +85,8 @@ async def test_several_at_once(empty: Database) -> None:
     ]
 
 
-async def test_databases_of_one_cluster_at_once(make_database: MakeDatabase) -> None:
+async def test_databases_of_one_cluster(make_database: MakeDatabase) -> None:
+    """Several databases of one cluster can be migrated at once."""
     databases = [await make_database(migrated=False) for _ in range(3)]
 
     reports = await asyncio.gather(*(migrate(database.settings) for database in databases))

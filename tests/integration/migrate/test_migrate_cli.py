@@ -35,7 +35,8 @@ async def delegator(*arguments: str, **environment: str) -> tuple[int | None, st
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_what_it_prints(make_database: MakeDatabase) -> None:
+async def test_output(make_database: MakeDatabase) -> None:
+    """The command prints what it has done or would do, and --check fails with what is missing."""
     database = await make_database(migrated=False)
     url = ("--database-url", database.url)
     last = "the database is as declared (queues: default, video)\n"
@@ -76,7 +77,8 @@ async def test_drift(make_database: MakeDatabase) -> None:
     assert await delegator("--database-url", database.url) == (2, "", expected)
 
 
-async def test_a_refusing_atlas(make_database: MakeDatabase, tmp_path: Path) -> None:
+async def test_atlas_error(make_database: MakeDatabase, tmp_path: Path) -> None:
+    """An error of Atlas ends the command with one line that quotes it."""
     database = await make_database(migrated=False)
     binary = tmp_path / "atlas"
     binary.write_text(ATLAS)

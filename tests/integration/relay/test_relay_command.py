@@ -57,12 +57,14 @@ async def test_an_undeclared_queues_table_names_the_fix(database: Database) -> N
     refused(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
 
 
-async def test_a_table_outside_the_publication_names_the_fix(database: Database) -> None:
+async def test_unpublished_table(database: Database) -> None:
+    """A table outside of the publication ends the relay with a line that names the fix."""
     await execute(database, "ALTER PUBLICATION delegator_publication DROP TABLE custom_task_queue")
     refused(await run(DELEGATOR_DATABASE_URL=database.url), "not in publication", "delegator migrate")
 
 
-async def test_a_publication_without_inserts_names_the_fix(database: Database) -> None:
+async def test_publication_without_inserts(database: Database) -> None:
+    """A publication without inserts ends the relay with a line that names the fix."""
     await execute(database, "ALTER PUBLICATION delegator_publication SET (publish = 'delete')")
     refused(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish inserts", "delegator migrate")
 

@@ -123,7 +123,8 @@ async def test_the_older_name_of_the_batch_size_wins(
     ["max_batch_size=0", "max_batch_size=1001", "max_batch_size=x", "batch_size=0", "wait_for=0", "wait_for=499",
      "wait_for=300001", "wait_for=1h", "wait_for=1.5s", "wait_for="],
 )  # fmt: skip
-async def test_bad_parameters_are_400_by_query_and_by_body(running: Puller, query: str) -> None:
+async def test_bad_parameters(running: Puller, query: str) -> None:
+    """Bad parameters get status 400, in the query and in the body."""
     async with running.session.get(f"{running.url}{RECEIVE}?{query}") as response:
         assert response.status == 400
         assert set(await response.json()) == {"summary"}
@@ -280,7 +281,8 @@ async def test_a_poller_that_went_away(database: Database) -> None:
         assert await puller.drain() == ["j1"]
 
 
-async def test_every_queue_has_its_own_stream_in_one_relay(databases: object, make_database: object) -> None:
+async def test_streams_of_queues(databases: object, make_database: object) -> None:
+    """One relay serves a stream of its own for each queue."""
     database: Database = await make_database(queues=("default", "video"))  # type: ignore[operator]
     async with relay(database) as (_, puller):
         await enqueue(database, 1, 2)

@@ -224,7 +224,8 @@ async def test_a_silent_server_is_left(database: Database) -> None:
         assert await puller.drain() == ["j1"]
 
 
-async def test_before_the_store_is_up_receive_is_500(database: Database) -> None:
+async def test_receive_during_start(database: Database) -> None:
+    """`receive` gets status 500 and /readyz fails until the relay has reached PostgreSQL."""
     async with (
         relay(database),
         running_relay(options(database), wait=False) as handle,

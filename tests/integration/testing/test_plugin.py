@@ -223,7 +223,8 @@ async def test_environment_is_not_read(temporal_client: Client, task_queue: str,
         assert await temporal_client.execute_workflow(shop.Packing.run, 4, id=task_queue, task_queue=task_queue) == 4
 
 
-async def test_a_hundred(temporal_client: Client, task_queue: str):
+async def test_hundred_workflows(temporal_client: Client, task_queue: str):
+    """A hundred workflows run one after the other with one plugin."""
     plugin, _ = plugin_of()
     async with worker(temporal_client, task_queue, plugin):
         for number in range(100):

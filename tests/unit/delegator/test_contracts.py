@@ -43,7 +43,9 @@ def test_declaration_over_activity():
     assert delegated_type(declared.over_activity).name == "from temporal"
 
 
-def test_two_names_for_one_type_are_refused():
+def test_two_names():
+    """A declaration that gives an activity a second name is refused."""
+
     @activity.defn(name="one")
     async def function() -> None: ...
 
@@ -72,7 +74,9 @@ def test_collect_handlers():
     assert collect_handlers([declared, declared.bare])["bare"].function is declared.bare
 
 
-def test_two_handlers_of_one_type_are_refused():
+def test_two_handlers():
+    """Two handlers of one type are refused."""
+
     @delegated(name="bare")
     async def another(number: int, name: str) -> bytes:
         return b""

@@ -86,7 +86,8 @@ def test_overridden_method() -> None:
     assert sorted(collect_handlers([Marketing("a")])) == ["counted", "domain", "normalize"]
 
 
-def test_two_objects_with_one_type_are_refused() -> None:
+def test_two_objects() -> None:
+    """Two objects whose methods have the same types are refused."""
     with pytest.raises(ConfigurationError, match="two handlers for the delegated activity type 'send'"):
         collect_handlers([Emails("a").send, Emails("b").send])
 
@@ -136,7 +137,9 @@ def test_proxy_in_module() -> None:
     assert collect_handlers([module_of(proxy=Proxy(), send=Emails("a").send)]).keys() == {"send"}
 
 
-def test_a_wrapped_function_keeps_its_declaration() -> None:
+def test_wrapped_function() -> None:
+    """A function wrapped with functools.wraps keeps its declaration, and the wrapper runs."""
+
     def traced(function: Any) -> Any:
         @functools.wraps(function)
         async def call(*args: Any) -> Any:
@@ -274,7 +277,8 @@ def generator() -> Any:
         (lambda: resource(generator), "an `async def` without parameters that yields"),
     ],
 )
-def test_what_can_not_be_declared_is_refused(declare: Any, said: str) -> None:
+def test_bad_declaration(declare: Any, said: str) -> None:
+    """An object that can't be declared is refused with the reason."""
     with pytest.raises(ConfigurationError, match=said):
         declare()
 

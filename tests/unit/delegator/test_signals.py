@@ -295,7 +295,8 @@ async def test_refused_failure():
     ],
     ids=["reset or continued", "closed", "another chain", "run forgotten", "all forgotten"],
 )
-async def test_a_closed_run(runs: dict[str, tuple[str, str, int]], delivery: Delivery):
+async def test_closed_run(runs: dict[str, tuple[str, str, int]], delivery: Delivery):
+    """Outcomes for a closed run go to the run that continues it, or are given up."""
     temporal = Temporal(
         lambda request, ids: error(RPCStatusCode.NOT_FOUND) if request.workflow_execution.run_id == "r1" else None
     )

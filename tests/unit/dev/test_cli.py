@@ -24,9 +24,10 @@ def _raising(error: BaseException) -> typer.Typer:
     ("error", "code"),
     [(ConfigurationError("set X"), 2), (DatabaseError("start it"), 2), (WireError("odd"), 1), (DelegatorError("?"), 1)],
 )
-def test_an_error_is_one_line_and_an_exit_code(
+def test_error(
     error: DelegatorError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """An error of ours ends the program with one line and its exit code."""
     monkeypatch.setattr(sys, "argv", ["delegator"])
     assert run(lambda: _raising(error), "delegator") == code
     captured = capsys.readouterr()

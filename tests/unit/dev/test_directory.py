@@ -17,7 +17,8 @@ def test_one_stack_at_a_time(open_path: Path) -> None:
     StackDirectory.open(open_path / "stack", keep=True).close()
 
 
-def test_kept_directories_keep_their_token(open_path: Path) -> None:
+def test_token(open_path: Path) -> None:
+    """A kept directory keeps its token, which only its owner can read."""
     first = StackDirectory.open(open_path / "stack", keep=True)
     token = first.token()
     first.close()

@@ -37,7 +37,8 @@ async def test_stubborn_child(tmp_path: Path) -> None:
     assert await child.stop(signal.SIGTERM, grace=0.1) == -signal.SIGKILL
 
 
-async def test_grandchildren_go_with_their_group(tmp_path: Path) -> None:
+async def test_grandchildren(tmp_path: Path) -> None:
+    """The processes that a child has started end with it."""
     code = "import subprocess; p = subprocess.Popen(['sleep', '600']); print('pid', p.pid, flush=True); p.wait()"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "pid")

@@ -55,7 +55,8 @@ def test_bad_range(first: int, longest: int):
         Backoff(timedelta(seconds=first), timedelta(seconds=longest))
 
 
-async def test_sleep_pauses_and_ends_early_on_stop():
+async def test_sleep():
+    """sleep() lasts as long as the pause, and ends early when a stop is requested."""
     backoff = Backoff(timedelta(milliseconds=30), rng=Highest())
     began = time.monotonic()
     await backoff.sleep()

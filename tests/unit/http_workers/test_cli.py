@@ -113,7 +113,8 @@ def test_taken_port(here: Path):
     assert f"port {port}" in line
 
 
-def test_the_module_command_is_the_same(here: Path):
+def test_module_command(here: Path):
+    """`python -m http_workers` is the same command."""
     ended = subprocess.run(
         [sys.executable, "-m", "http_workers", "--import", "empty"],
         cwd=here,

@@ -178,7 +178,8 @@ async def test_unix_socket(tmp_path: Path):
     assert not path.exists()
 
 
-def test_it_closes_its_port_and_its_thread():
+def test_close():
+    """The server closes its port and ends its thread."""
     with HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {})) as server:
         port = server.port
         assert port

@@ -70,7 +70,8 @@ async def described(error: BaseException, converter: DataConverter, **options: A
 
 
 @pytest.mark.parametrize("converter", [PLAIN, SCRAMBLED, ATTRIBUTES])
-async def test_type_message_causes_and_stack_traces(converter: DataConverter) -> None:
+async def test_failure_fields(converter: DataConverter) -> None:
+    """A report shows the type, message, causes and stack traces of a failure, without its details."""
     error = ApplicationError("no pixels", "detail", type="Broken", non_retryable=True)
     failure = (await described(error, converter))["failure"]
     assert (failure["type"], failure["message"], failure["non_retryable"]) == ("Broken", "no pixels", True)

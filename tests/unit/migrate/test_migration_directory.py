@@ -18,7 +18,8 @@ def directory(tmp_path: Path) -> Path:
     return Path(shutil.copytree(migrations_directory(), tmp_path / "migrations"))
 
 
-def test_the_sum_is_the_one_atlas_wrote(directory: Path) -> None:
+def test_read_migrations(directory: Path) -> None:
+    """The checkout's migrations match Atlas's sum, and are read in order."""
     files = read_migrations(directory)
     assert [file.description for file in files][:4] == ["tables", "storage", "roles", "publication"]
     assert [file.name for file in files] == sorted(file.name for file in files)

@@ -16,7 +16,8 @@ def revision(number: int, *, kind: int = 2, applied: int = 1, total: int = 1, ha
     return Revision(str(number), kind, applied, total, f"hash{number}" if hash is None else hash)
 
 
-def test_everything_waits_on_a_fresh_database() -> None:
+def test_fresh_database() -> None:
+    """Every file is pending on a fresh database."""
     assert pending(FILES, []) == FILES
 
 

@@ -36,7 +36,8 @@ def test_an_open_quote_is_refused() -> None:
         split_statements("SELECT 'a; SELECT 2;")
 
 
-def test_a_delimiter_of_its_own_is_refused() -> None:
+def test_delimiter() -> None:
+    """A file with a delimiter of its own is refused."""
     with pytest.raises(SchemaError, match="atlas:delimiter"):
         split_statements("-- atlas:delimiter \\n\\n\nSELECT 1")
 

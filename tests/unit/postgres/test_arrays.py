@@ -55,7 +55,8 @@ def test_dumper(packed: bytes, oid: int) -> None:
     assert (dumper.oid, dumper.format, bytes(dumper.dump(packed) or b"")) == (oid, Format.BINARY, packed)
 
 
-def test_numbers_that_do_not_fit_are_refused() -> None:
+def test_overflow() -> None:
+    """Numbers that do not fit the type are refused."""
     with pytest.raises(Exception, match="int too large|'q' format|argument out of range"):
         int8_array([2**63])
     with pytest.raises(Exception, match="'i' format|argument out of range"):

@@ -65,7 +65,8 @@ async def test_an_idle_slot_moves_with_the_keepalives() -> None:
     assert target.progress.confirmed == 300
 
 
-async def test_transactions_of_other_tables_let_the_slot_move() -> None:
+async def test_transactions_of_other_tables() -> None:
+    """A transaction of other tables is confirmed at once."""
     target, stream = ingest()
     target.handle(begin(10))
     target.handle(insert(2, "1"))
@@ -74,7 +75,8 @@ async def test_transactions_of_other_tables_let_the_slot_move() -> None:
     assert len(stream) == 0
 
 
-async def test_a_keepalive_within_a_transaction_confirms_nothing() -> None:
+async def test_keepalive_within_transaction() -> None:
+    """A keepalive within a transaction confirms nothing."""
     target, _ = ingest()
     target.handle(begin(10))
     target.handle(keepalive(50))
@@ -120,7 +122,8 @@ async def test_new_slot() -> None:
     stream.ack(batch[:1])
 
 
-async def test_another_history_may_begin_with_lower_positions() -> None:
+async def test_lower_positions() -> None:
+    """Messages of a new history are taken although their positions are lower than earlier ones."""
     target, stream = ingest()
     send(target, 1000, "a")
     target.new_history()

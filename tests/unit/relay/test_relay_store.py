@@ -73,7 +73,8 @@ async def test_ack_before_delivery() -> None:
     assert rows(await stream.receive(10, 0)) == ["b"]
 
 
-async def test_nack_makes_visible_at_once_with_the_same_ack_id() -> None:
+async def test_nack() -> None:
+    """A message that is nacked is visible at once, under the same ack_id."""
     stream = make()
     put(stream, "a", "b")
     batch = await stream.receive(10, 0)
@@ -84,7 +85,8 @@ async def test_nack_makes_visible_at_once_with_the_same_ack_id() -> None:
     assert (stream.nacked, stream.redelivered, stream.delivered) == (2, 2, 4)
 
 
-async def test_nack_of_a_visible_message_changes_nothing() -> None:
+async def test_nack_of_visible_message() -> None:
+    """A nack of a visible message changes nothing."""
     stream = make()
     messages = put(stream, "a")
     stream.nack(messages)

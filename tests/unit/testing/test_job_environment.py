@@ -121,7 +121,8 @@ async def test_test_is_broken_off():
     assert environment.heartbeats[-1] == ("cleaned up", False)
 
 
-async def test_job_of_handler_is_not_job_of_test():
+async def test_job_outside_of_handler():
+    """The handler's job is not visible in the test that runs the handler."""
     await run_handler(handlers.mirror, Point(1, 2))
     with pytest.raises(ConfigurationError, match="run_handler"):
         current_job()
