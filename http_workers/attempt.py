@@ -31,6 +31,9 @@ LEAST_WATCHED: Final = 1.0
 """Seconds: a shorter limit has a timer of its own, which costs as much as the rest of a short attempt. Those of the
 others are seen to by the monitor, which looks ten times a second."""
 
+_TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
+
+_log = logging.getLogger(__name__)
 _job_log = logging.getLogger("delegator.job")
 
 
@@ -48,7 +51,8 @@ class Ended:
     """Why no attempt can ever succeed; None: another one might."""
 
     snooze: timedelta | None = None
-    """How long the limits of its type delay the attempt, which was not begun; None: it was begun."""
+    """How long the attempt, which was not begun, is delayed: by its type's limits or by a row too new to read. None: it
+    was begun."""
 
     forgotten: bool = False
     """The worker holds the job no more."""
@@ -96,6 +100,8 @@ class AttemptRunner:
 
     async def run(self, job: Job) -> Ended:
         """Run one attempt; never raises but for a bug."""
+        if job.too_new is not None:
+            return self._left_to_newer(job, job.too_new)
         handler = self._handlers.get(job.job_type)
         if handler is None:
             return self._refused(
@@ -229,6 +235,12 @@ class AttemptRunner:
                 type=type(error).__name__,
             )
             return failure_of(unusable, self._converter)
+
+    def _left_to_newer(self, job: Job, problem: str) -> Ended:
+        """Snooze the job: a newer worker may take it, and the attempt does not count."""
+        _log.error("job_snoozed", extra={"job_id": job.job_id, "job_type": job.job_type, "reason": problem})
+        self._metrics.snooze.labels("").inc()
+        return Ended(job, snooze=_TOO_NEW_SNOOZE)
 
     def _refused(self, job: Job, reason: Reason, message: str) -> Ended:
         types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}

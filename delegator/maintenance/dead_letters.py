@@ -15,6 +15,7 @@ from delegator.postgres import dead_letters
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
+from delegator.wire.rows import row_problem
 
 _BATCH = 1_000
 """Jobs a statement enqueues, so that no transaction of the stream grows without bounds."""
@@ -70,9 +71,12 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
         signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
 
     Raises:
-        ConfigurationError: a queue's table is missing, or a setting is wrong.
+        ConfigurationError: a newer release wrote one of them, a queue's table is missing, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
+    for letter in letters:
+        if (problem := row_problem(letter.format_version)) is not None:
+            raise ConfigurationError(f"nothing was replayed: dead letter {letter.id}: {problem}")
     by_queue: dict[str, list[int]] = defaultdict(list)
     for letter in letters:
         by_queue[letter.queue].append(letter.id)
