@@ -47,11 +47,11 @@ class DropIn:
 
 @workflow.defn(name="Fails")
 class Fails:
-    """One job more."""
+    """A job of another type."""
 
     @workflow.run
     async def run(self) -> None:
-        await delegate_map(jobs.refuse, ["no", "never"], return_exceptions=True)
+        await delegate(jobs.double, 1)
 
 
 @workflow.defn(name="Cancels")

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 
-from delegator.wire.outcomes import Outcome, OutcomeStatus, pack_reply, pack_signal, unpack_reply, unpack_signal
+from delegator.wire.outcomes import Outcome, OutcomeStatus, Reply, pack_reply, pack_signal, unpack_reply, unpack_signal
 from delegator.wire.requests import (
     EnqueueRequest,
     JobRequest,
@@ -77,10 +77,9 @@ def _request(request: EnqueueRequest) -> tuple[list[JobRequest], list[int], int]
     return list(request.jobs), list(request.sequences), request.reply_bytes
 
 
-def _pack_reply(value: tuple[str, list[Outcome | None]]) -> bytes:
-    prefix, outcomes = value
-    known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
-    return pack_reply(prefix, known, len(outcomes))
+def _pack_reply(reply: Reply) -> bytes:
+    known = {position: outcome for position, outcome in enumerate(reply.outcomes) if outcome is not None}
+    return pack_reply(reply.id_prefix, known, reply.types)
 
 
 def _pack_request(value: tuple[list[JobRequest], list[int], int]) -> bytes:
@@ -96,7 +95,11 @@ FRAMES = {
     "enqueue": Frame(_request(_REQUEST), _pack_request, _unpack_request),
     "enqueue-one-spec": Frame(_request(_ONE_SPEC), _pack_request, _unpack_request),
     "cancel": Frame([("default", "run:1"), ("other", "order-7")], pack_cancel, unpack_cancel),
-    "reply": Frame(("run", [_OUTCOMES[0], None, _OUTCOMES[1], _OUTCOMES[2]]), _pack_reply, unpack_reply),
+    "reply": Frame(
+        Reply("run", [_OUTCOMES[0], None, _OUTCOMES[1], _OUTCOMES[2]], [("double", 1), ("describe", 3)]),
+        _pack_reply,
+        unpack_reply,
+    ),
     "signal": Frame(
         [("run:1", _OUTCOMES[0]), ("order-7", _OUTCOMES[1]), ("run:9", _OUTCOMES[2])], pack_signal, unpack_signal
     ),

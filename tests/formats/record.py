@@ -44,11 +44,13 @@ async def record_histories(databases: Databases, temporal: TemporalServer, targe
     """Run the workflows and write their histories."""
     target.mkdir(parents=True, exist_ok=True)
     for converter, path in CONVERTERS.items():
-        async with environment(databases, temporal, data_converter=path, http_worker=False) as engine:
-            async with engine.http_worker(modules=[JOBS]):
-                for name in [name for name, recorded in HISTORIES.items() if recorded.converter == converter]:
-                    history = json.loads((await record(engine, name)).to_json())
-                    (target / f"{name}.json").write_text(json.dumps(history, indent=1) + "\n")
+        async with (
+            environment(databases, temporal, data_converter=path, http_worker=False) as engine,
+            engine.http_worker(modules=[JOBS]),
+        ):
+            for name in [name for name, recorded in HISTORIES.items() if recorded.converter == converter]:
+                history = json.loads((await record(engine, name)).to_json())
+                (target / f"{name}.json").write_text(json.dumps(history, indent=1) + "\n")
 
 
 async def record_rows(databases: Databases, target: Path) -> None:

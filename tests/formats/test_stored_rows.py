@@ -34,9 +34,11 @@ TASK_QUEUE = "stored rows"
 
 @asynccontextmanager
 async def engine_for(databases: Databases, temporal: TemporalServer, converter: str) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal, data_converter=CONVERTERS[converter], http_worker=False) as engine:
-        async with engine.http_worker(modules=[JOBS]):
-            yield engine
+    async with (
+        environment(databases, temporal, data_converter=CONVERTERS[converter], http_worker=False) as engine,
+        engine.http_worker(modules=[JOBS]),
+    ):
+        yield engine
 
 
 async def load(engine: Environment, path: Path, *changes: str) -> WorkflowHandle[Any, Any]:
@@ -154,7 +156,7 @@ async def test_rows_of_a_later_format_wait_for_a_newer_release(
             assert len(rows) == len(OUTCOMES) - 1  # all but the replayed dead letter
             # As if a newer release had come.
             await engine.query(
-                f"UPDATE custom_task_queue SET format_version = {FORMAT_VERSION}, retry_at = CASE WHEN deadline < now() "
-                "THEN retry_at WHEN retry_at IS NOT NULL THEN now() END RETURNING 1"
+                f"UPDATE custom_task_queue SET format_version = {FORMAT_VERSION}, retry_at = CASE "
+                "WHEN deadline < now() THEN retry_at WHEN retry_at IS NOT NULL THEN now() END RETURNING 1"
             )
             assert await engine.result(handle) == OUTCOMES
