@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+from delegator_schema.columns import FORMAT_VERSION
 from prometheus_client import CollectorRegistry
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
@@ -163,3 +165,14 @@ async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
 
     assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
     assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
+
+
+async def test_a_row_too_new_to_read_is_snoozed(caplog: pytest.LogCaptureFixture) -> None:
+    """Even if no handler has its type: a newer worker may have one. Its options are not looked at."""
+    runner = AttemptRunner({}, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
+    job = Job(claimed("job", job_type="unknown", options="?", format_version=FORMAT_VERSION + 1))
+    ended = await runner.run(job)
+    assert ended.snooze and ended.failure is None and ended.dead_letter_reason is None
+    (record,) = caplog.records
+    assert (record.message, record.job_id) == ("job_snoozed", "job")  # type: ignore[attr-defined]
+    assert f"reads up to {FORMAT_VERSION}: update" in record.reason  # type: ignore[attr-defined]
