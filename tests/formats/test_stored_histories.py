@@ -14,7 +14,9 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from delegator import PluginOptions, Settings
+from delegator.errors import WireError
 from delegator.runtime.temporal_client import load_data_converter
+from delegator.wire import frames
 from delegator.wire.outcomes import Reply, unpack_reply
 from delegator.workflow import delegations
 from tests.formats import changed_flows, flows
@@ -58,3 +60,20 @@ async def test_wrongly_read_outcome_is_found_out(name: str, monkeypatch: pytest.
     monkeypatch.setattr(delegations, "unpack_reply", unpack_wrongly)
     with pytest.raises(NondeterminismError):
         await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
+
+
+@pytest.mark.parametrize("name", ["delegate-inline", "delegate-signal"])
+async def test_later_frame_fails_the_workflow_task(name: str, monkeypatch: pytest.MonkeyPatch):
+    """An older worker that gets the history says so; a workflow that hung would tell nobody."""
+    monkeypatch.setattr(frames, "VERSION", CURRENT_FRAMES - 1)
+    with pytest.raises(RuntimeError, match=f"version {CURRENT_FRAMES}: this release reads up to {CURRENT_FRAMES - 1}"):
+        await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
+
+
+async def test_later_signal_fails_the_workflow_task(monkeypatch: pytest.MonkeyPatch):
+    def refuse(frame: bytes) -> None:
+        raise WireError("a later signal")
+
+    monkeypatch.setattr(delegations, "unpack_signal", refuse)
+    with pytest.raises(RuntimeError, match="a later signal"):
+        await replay(folder(CURRENT_FRAMES, "histories") / "delegate-signal.json", flows.ALL)
