@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from delegator.cli.moments import parse_moment
 from delegator.config import Settings
+from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
@@ -28,13 +28,13 @@ _COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job
 
 DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="NewDeadLetter letters' ids, as listed.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
 WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Died since: 1h30m ago, or an ISO 8601 time.")
+    str | None, typer.Option("--since", metavar="WHEN", help="Died since: 90s or 1h30m or PT1H ago, or an ISO 8601 time.")
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Died before: as --since.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="dlq",
-        help="NewDeadLetter letters: jobs that the queue gave up on. Their workflows were told of the failure.",
+        help="Dead letters: jobs that the queue gave up on. Their workflows were told of the failure.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
