@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -21,6 +20,7 @@ from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_o
 from delegator.context import CurrentJob, JobContext, set_current_job
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
+from delegator.runtime.logs import JobLogger, place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import activity_environment
@@ -30,8 +30,6 @@ from http_workers.metrics import WorkerMetrics
 LEAST_WATCHED: Final = 1.0
 """Seconds: a shorter limit has a timer of its own, which costs as much as the rest of a short attempt. Those of the
 others are seen to by the monitor, which looks ten times a second."""
-
-_job_log = logging.getLogger("delegator.job")
 
 
 @dataclass(slots=True)
@@ -49,6 +47,9 @@ class Ended:
 
     snooze: timedelta | None = None
     """How long the limits of its type delay the attempt, which was not begun; None: it was begun."""
+
+    at: str = ""
+    """Where the handler raised, as `place_of` says it; empty: it raised nothing."""
 
     forgotten: bool = False
     """The worker holds the job no more."""
@@ -140,7 +141,7 @@ class AttemptRunner:
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
-            return Ended(job, failure=self._failure(error))
+            return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
         finally:
             job.due_at = None
             if timer is not None:
@@ -179,7 +180,7 @@ class AttemptRunner:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         if job.given_back or job.lost:
             return Ended(job)
-        return Ended(job, failure=self._failure(error))
+        return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
 
     async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
         if self._codec is not None:
@@ -207,9 +208,7 @@ class AttemptRunner:
             enqueued_at=job.enqueued_time(),
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
-            logger=logging.LoggerAdapter(
-                _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
-            ),
+            logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
             beat=beat,
             is_cancel_requested=lambda: job.cancel_requested,
         )

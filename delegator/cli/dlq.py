@@ -34,7 +34,8 @@ TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
 WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Died since: 90s or 1h30m or PT1H ago, or an ISO 8601 time.")
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Died since: an ISO 8601 time, or 90s, 1h30m, PT1H ago."),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Died before: as --since.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]

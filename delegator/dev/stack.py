@@ -22,6 +22,7 @@ from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
 from delegator.dev.temporal import NAMESPACE, Temporal, TemporalServer
 from delegator.dev.temporal_postgres import TemporalOnPostgres, TemporalPrograms
 from delegator.errors import ConfigurationError, DependencyError
+from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
 
@@ -311,10 +312,8 @@ async def embedded_stack(options: StackOptions | None = None) -> AsyncIterator[R
     try:
         stack = RunningStack(options, directory)
         try:
-            try:
+            with unwrapped():
                 await stack.open()
-            except BaseExceptionGroup as group:
-                raise _first(group) from None
             async with _cancelled_by_death(stack):
                 yield stack
         finally:
@@ -350,9 +349,3 @@ async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
         guardian.cancel()
     if guardian.done() and not guardian.cancelled():
         await stack.watch()
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

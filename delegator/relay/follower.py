@@ -21,6 +21,7 @@ from delegator.relay.source import History, Source, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.exception_groups import first_error
 
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
@@ -129,7 +130,7 @@ class Follower:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
         except BaseExceptionGroup as group:
             self._wrong_columns = group.subgroup(SchemaError) is not None
-            raise group.exceptions[0] from None
+            raise first_error(group) from None
         except asyncio.CancelledError:
             await copy.finish()
             raise

@@ -10,7 +10,23 @@ from delegator.config import Settings
 from delegator.durations import parse_duration, parse_moment
 from delegator.errors import ConfigurationError
 
-NOT_DURATIONS = ["", "h", "1x", "-1h", "-5", "nan", "inf", "1e3", "1 h", "P", "PT", "P1X", "PT1H2", "9" * 400 + "w", "\uff11h"]
+NOT_DURATIONS = [
+    "",
+    "h",
+    "1x",
+    "-1h",
+    "-5",
+    "nan",
+    "inf",
+    "1e3",
+    "1 h",
+    "P",
+    "PT",
+    "P1X",
+    "PT1H2",
+    "9" * 400 + "w",
+    "\uff11h",
+]
 
 
 @pytest.mark.parametrize(
