@@ -146,6 +146,11 @@ class RunningStack:
         raise DependencyError("this stack runs no relay")
 
     @property
+    def program_urls(self) -> Mapping[str, str]:
+        """Base URLs of the engine's processes that have a port, by component."""
+        return {program.name: program.url for program in self._programs if program.url is not None}
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """Environment variables that point a process at this stack."""
         return dict(self._environment)
@@ -180,6 +185,7 @@ class RunningStack:
         """
         component = self._component(name)
         await component.start()
+        _log.info("component_started", extra={"component": name, "pid": component.pid, "log": str(component.log)})
         self._watch(component)
 
     async def stop(self, name: str, *, mode: StopMode = "fast") -> None:
@@ -286,7 +292,8 @@ class RunningStack:
             return
         await child.wait()
         message = component.obituary(child)
-        _log.error("component_died name=%s pid=%d\n%s", component.name, child.pid, message)
+        extra = {"component": component.name, "pid": child.pid, "status": child.returncode, "log": str(component.log)}
+        _log.error("component_died", extra=extra)
         if not self._death.done():
             self._death.set_result(message)
 

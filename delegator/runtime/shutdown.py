@@ -60,3 +60,28 @@ async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shut
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def cancelled_by_signals(*, again: bool) -> AsyncIterator[None]:
+    """Cancel the task that runs the block when the first signal comes; main thread only.
+
+    Args:
+        again: a second signal cancels it once more, which may break off its cleanup; False: further signals do nothing.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    async with shutdown_signals(exit_on_second=False) as shutdown:
+        watcher = asyncio.create_task(_cancel(task, shutdown, again=again), name="signals")
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+
+async def _cancel(task: asyncio.Task[object], shutdown: Shutdown, *, again: bool) -> None:
+    await shutdown.requested.wait()
+    task.cancel()
+    if again:
+        await shutdown.insisted.wait()
+        task.cancel()
