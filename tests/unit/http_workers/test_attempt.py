@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
 from prometheus_client import CollectorRegistry
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
@@ -51,6 +54,26 @@ async def waits() -> None:
 async def waits_briefly() -> str:
     await asyncio.sleep(0)
     return "in time"
+
+
+def _fail() -> None:
+    json.loads("no JSON")
+
+
+@delegated
+async def fails() -> None:
+    _fail()
+
+
+@delegated
+def fails_in_a_thread() -> None:
+    _fail()
+
+
+@delegated
+@activity.defn
+async def fails_as_an_activity() -> None:
+    _fail()
 
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
@@ -163,3 +186,11 @@ async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
 
     assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
     assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
+
+
+@pytest.mark.parametrize("handler", [fails, fails_in_a_thread, fails_as_an_activity])
+async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
+    """From the call that raised down to the handler's own line, without the engine's calls around it."""
+    ended = await _run(handler)
+    assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
+    assert ended.at.startswith("decoder.py:")
