@@ -121,7 +121,8 @@ async def _run(options: StackOptions, health: StackHealth, report: Callable[[Run
             raise
         typer.echo(f"delegator dev: {error}", err=True)
     finally:
-        _log.info("stack_stopped")
+        if health.stack is not None:
+            _log.info("stack_stopped")
     return 1
 
 
