@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from temporalio import activity
 
 from delegator.errors import ConfigurationError
+
+JOB_LOGGER: Final = "delegator.job"
+"""Name of the logger that handlers get: its lines are the user's."""
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs for a handler; each line has the job's fields beside those of the call."""
+
+    def __init__(self, **job: object) -> None:
+        """Prepare the logger.
+
+        Args:
+            job: fields of each line.
+        """
+        super().__init__(logging.getLogger(JOB_LOGGER), job)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the job's fields."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 class JobContext(NamedTuple):
@@ -68,13 +90,21 @@ _current: ContextVar[CurrentJob] = ContextVar("delegator_job")
 def current_job() -> JobContext:
     """Return the context of the job that this handler runs.
 
+    A delegated function that an ordinary Temporal worker or Temporal's `ActivityEnvironment` runs as an activity gets
+    what `activity.info()` says.
+
     Raises:
-        ConfigurationError: no delegated job runs here.
+        ConfigurationError: neither a delegated job nor an activity runs here.
     """
     current = _current.get(None)
-    if current is None:
-        raise ConfigurationError("current_job() works only within the handler of a delegated job")
-    return current.context
+    if current is not None:
+        return current.context
+    if activity.in_activity():
+        return _activity_context(activity.info())
+    raise ConfigurationError(
+        "current_job() works only within the handler of a delegated job, or within an activity "
+        "(in a test: await delegator.testing.run_handler(function, ...))"
+    )
 
 
 def heartbeat(*details: Any) -> None:
@@ -86,9 +116,36 @@ def heartbeat(*details: Any) -> None:
         details: anything that the data converter can encode.
 
     Raises:
-        ConfigurationError: no delegated job runs here.
+        ConfigurationError: neither a delegated job nor an activity runs here.
     """
     current_job().beat(*details)
+
+
+def _activity_context(info: activity.Info) -> JobContext:
+    run = info.workflow_run_id or info.activity_run_id
+    job_id = f"activity:{run}:{info.activity_id}"
+    ends = [
+        begin + timeout
+        for begin, timeout in (
+            (info.started_time, info.start_to_close_timeout),
+            (info.scheduled_time, info.schedule_to_close_timeout),
+        )
+        if timeout
+    ]
+    return JobContext(
+        job_id=job_id,
+        job_type=info.activity_type,
+        queue=info.task_queue,
+        attempt=info.attempt,
+        workflow_id=info.workflow_id,
+        run_id=info.workflow_run_id,
+        enqueued_at=info.scheduled_time,
+        deadline=min(ends, default=None),
+        heartbeat_details=info.heartbeat_details,
+        logger=JobLogger(job_id=job_id, job_type=info.activity_type, attempt=info.attempt),
+        beat=activity.heartbeat,
+        is_cancel_requested=activity.is_cancelled,
+    )
 
 
 def set_current_job(current: CurrentJob) -> None:

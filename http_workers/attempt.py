@@ -17,10 +17,10 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
-from delegator.context import CurrentJob, JobContext, set_current_job
+from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
-from delegator.runtime.logs import JobLogger, place_of
+from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import activity_environment

@@ -21,6 +21,7 @@ from delegator.cli.options import (
     PortOption,
     set_up_logging,
 )
+from delegator.cli.version import version_option
 from delegator.config import Settings
 from delegator.durations import parse_duration
 from delegator.errors import DelegatorError
@@ -67,6 +68,7 @@ def http_worker(
     process_index: Annotated[int | None, typer.Option(hidden=True)] = None,
     supervisor_directory: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+    _version: Annotated[bool, version_option("http-worker")] = False,
 ) -> None:
     """Run the jobs of a queue. SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
     place: ChildArguments | None = None

@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from itertools import dropwhile
@@ -31,16 +31,16 @@ from typing import Any, Final, TextIO
 import orjson
 import temporalio
 
+from delegator.context import JOB_LOGGER
 from delegator.errors import DelegatorError
 
 TRACEBACK: Final = "traceback"
 """The field that holds a traceback. As text it stands below its line, as the standard library writes it."""
 
-_ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema", "loadtest"})
+_ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
 _LIBRARIES: Final = frozenset(
     {"aiohttp", "asyncio", "concurrent", "grpc", "psycopg", "py", "sqlalchemy", "temporal_sdk", "temporalio"}
 )
-_JOBS: Final = "delegator.job"
 _SHARED: Final = frozenset({"temporalio.workflow", "temporalio.activity"})
 _SDK: Final = f"{next(iter(temporalio.__path__))}{os.sep}"
 _CALLERS: Final = frozenset({"delegator", "http_workers", "temporalio", "asyncio", "concurrent"})
@@ -174,23 +174,6 @@ class JsonFormatter(_EventFormatter):
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
 
 
-class JobLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs for a handler; each line has the job's fields beside those of the call."""
-
-    def __init__(self, **job: object) -> None:
-        """Prepare the logger.
-
-        Args:
-            job: fields of each line.
-        """
-        super().__init__(logging.getLogger(_JOBS), job)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the job's fields."""
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
-
-
 def place_of(error: BaseException, *, within_handler: bool = False) -> str:
     """Return where an error was raised, as `file:line:function`, the innermost call first, its callers behind `<`.
 
@@ -226,7 +209,7 @@ def _loud_enough(record: logging.LogRecord) -> bool:
 
 
 def _owner(record: logging.LogRecord) -> _Owner:
-    if record.name == _JOBS:
+    if record.name == JOB_LOGGER:
         return _Owner.USER
     if record.name in _SHARED:
         return _Owner.LIBRARY if record.pathname.startswith(_SDK) else _Owner.USER

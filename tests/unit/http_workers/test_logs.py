@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 import temporalio
 
+from delegator.context import JobLogger
 from delegator.errors import StreamError
-from delegator.runtime.logs import JobLogger, LogFormat, configure_logging
+from delegator.runtime.logs import LogFormat, configure_logging
 
 SECRET = "s3cr3t-payload"
 
