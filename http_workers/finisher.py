@@ -173,6 +173,8 @@ class Finisher:
                 self._forget(ended)
                 snooze.append((job, ended.snooze))
                 continue
+            if ended.failure is not None:
+                self._log_failure(job, ended.failure, ended.at)
             if job.task_token is not None:
                 tasks.append(ended)
             elif ended.result is not None:
@@ -217,8 +219,6 @@ class Finisher:
         dead: list[tuple[Ended, Outcome, Reason]],
         retries: list[tuple[Ended, timedelta, Failure]],
     ) -> None:
-        job = ended.job
-        self._log_failure(job, failure, ended.at)
         verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
         if isinstance(verdict, Retry):
             retries.append((ended, verdict.delay, failure))

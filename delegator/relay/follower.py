@@ -91,7 +91,7 @@ class Follower:
         elif isinstance(error, DelegatorError):
             reason = str(error)
         else:
-            reason = f"{type(error).__name__}: {first_line(error)}"
+            reason = first_line(error) or type(error).__name__
         if self._state.problem is None:
             _log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
         self._relay.lost(self._feed.table, reason)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
@@ -53,6 +53,9 @@ class Table:
         self.settled += ids
         return set(ids)
 
+    async def delete_held(self, connection: Any, held: Sequence[tuple[str, int]]) -> None:
+        pass
+
     async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
         self.snooze += failed
         return {job[0] for job in failed}
@@ -70,7 +73,7 @@ def made(
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
         signals=Mock(),
-        activity_tasks=Mock(),
+        activity_tasks=AsyncMock(),
         codec=Codec(),
         identity="i",
         metrics=Mock(),
@@ -123,3 +126,17 @@ def test_a_failures_message_is_logged_on_demand(caplog: pytest.LogCaptureFixture
     (record,) = caplog.records
     assert vars(record)["reason"] == "a reason"
     assert "in test_a_failures_message_is_logged_on_demand" in vars(record)["traceback"]
+
+
+async def test_a_failed_activity_task_is_logged_too(caplog: pytest.LogCaptureFixture):
+    """Temporal hears of the failure and decides about retries; the worker's log says what failed."""
+    finisher = made(Table())
+    job = Job(claimed("a", task_token=b"token"))
+    finisher.add(Ended(job, failure=failure_of(ApplicationError("a secret", type="Busy"), DataConverter.default)))
+    running = asyncio.create_task(finisher.run())
+    async with asyncio.timeout(60):
+        await finisher.flush()
+    running.cancel()
+    await asyncio.wait([running])
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["error"]) == ("attempt_failed", "Busy")
