@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -18,9 +17,10 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
-from delegator.context import CurrentJob, JobContext, set_current_job
+from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
+from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import activity_environment
@@ -34,7 +34,6 @@ others are seen to by the monitor, which looks ten times a second."""
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 
 _log = logging.getLogger(__name__)
-_job_log = logging.getLogger("delegator.job")
 
 
 @dataclass(slots=True)
@@ -53,6 +52,9 @@ class Ended:
     snooze: timedelta | None = None
     """How long the attempt, which was not begun, is delayed: by its type's limits or by a row too new to read. None: it
     was begun."""
+
+    at: str = ""
+    """Where the handler raised, as `place_of` says it; empty: it raised nothing."""
 
     forgotten: bool = False
     """The worker holds the job no more."""
@@ -146,7 +148,7 @@ class AttemptRunner:
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
-            return Ended(job, failure=self._failure(error))
+            return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
         finally:
             job.due_at = None
             if timer is not None:
@@ -185,7 +187,7 @@ class AttemptRunner:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         if job.given_back or job.lost:
             return Ended(job)
-        return Ended(job, failure=self._failure(error))
+        return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
 
     async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
         if self._codec is not None:
@@ -213,9 +215,7 @@ class AttemptRunner:
             enqueued_at=job.enqueued_time(),
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
-            logger=logging.LoggerAdapter(
-                _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
-            ),
+            logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
             beat=beat,
             is_cancel_requested=lambda: job.cancel_requested,
         )

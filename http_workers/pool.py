@@ -245,6 +245,7 @@ async def serve(
             metrics=metrics,
             state=states["postgresql"],
             on_finished=jobs.finished,
+            log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
         receiver = Receiver(

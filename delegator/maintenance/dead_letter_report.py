@@ -1,4 +1,4 @@
-"""NewDeadLetter letters as plain values with stable keys, for `--json` and for tables."""
+"""Dead letters as plain values with stable keys, for `--json` and for tables."""
 
 from __future__ import annotations
 

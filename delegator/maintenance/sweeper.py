@@ -25,6 +25,7 @@ from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
+from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.codec import decode_outcome, encode_outcome
 from delegator.wire.outcomes import Outcome
 from delegator.wire.rows import row_problem
@@ -88,12 +89,10 @@ class Sweeper:
         Raises:
             psycopg.OperationalError: the connection is lost, and with it the leader's lock.
         """
-        try:
+        with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
                 await self._sweep_for_ever(connection)
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
 
     async def _sweep_for_ever(self, connection: Connection) -> None:
         await listen_for_maintenance(connection)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -53,6 +55,26 @@ async def waits() -> None:
 async def waits_briefly() -> str:
     await asyncio.sleep(0)
     return "in time"
+
+
+def _fail() -> None:
+    json.loads("no JSON")
+
+
+@delegated
+async def fails() -> None:
+    _fail()
+
+
+@delegated
+def fails_in_a_thread() -> None:
+    _fail()
+
+
+@delegated
+@activity.defn
+async def fails_as_an_activity() -> None:
+    _fail()
 
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
@@ -176,3 +198,11 @@ async def test_a_row_too_new_to_read_is_snoozed(caplog: pytest.LogCaptureFixture
     (record,) = caplog.records
     assert (record.message, record.job_id) == ("job_snoozed", "job")  # type: ignore[attr-defined]
     assert f"reads up to {FORMAT_VERSION}: update" in record.reason  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("handler", [fails, fails_in_a_thread, fails_as_an_activity])
+async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
+    """From the call that raised down to the handler's own line, without the engine's calls around it."""
+    ended = await _run(handler)
+    assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
+    assert ended.at.startswith("decoder.py:")
