@@ -39,7 +39,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
             application_name="delegator-migrate",
         )
     except psycopg.OperationalError as error:
-        raise DatabaseError(f"can't connect to the database: {first_line(error)}; set DELEGATOR_DATABASE_URL") from None
+        raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
     except psycopg.ProgrammingError:
         raise no_database_url() from None
     try:
