@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 from psycopg import sql
 from pydantic import SecretStr
 from temporalio.client import Client
@@ -29,6 +30,8 @@ from delegator.dev.ports import reserve
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.errors import ConfigurationError, DelegatorError, TemporalError
 from delegator.relay import RelayOptions, running_relay
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.temporal_client import watch_temporal
 from tests.integration.delegator import flows, tasks
 from tests.support import Database, Databases
 
@@ -397,6 +400,22 @@ async def test_worker_whose_temporal_is_away(
     assert isinstance(error, TemporalError)
     assert "(TEMPORAL_ADDRESS)" in str(error)
     assert caplog.text.count("worker_waits: ") == 1
+
+
+async def test_a_wrong_namespace_of_a_late_server(temporal: TemporalServer, caplog: pytest.LogCaptureFixture):
+    """A process that began without Temporal logs that its namespace does not exist once the server answers."""
+    client = await Client.connect(temporal.address, namespace="nowhere")
+    state = ConnectionState("temporal", ConnectionMetrics(CollectorRegistry()))
+    state.lost("away")
+    watch = asyncio.create_task(watch_temporal(client, state))
+    try:
+        async with asyncio.timeout(LIMIT):
+            while "connection_refused" not in caplog.text:
+                await asyncio.sleep(0.01)
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
+    assert "(TEMPORAL_NAMESPACE)" in str(state.problem())
 
 
 async def failure(way: Way, worker: Worker) -> DelegatorError:
