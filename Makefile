@@ -2,23 +2,31 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+UV := .tools/uv/bin/uv
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 # pytest arguments, for example: make test ARGS="-k relay -x"
 ARGS ?=
 
-.PHONY: help install demo test check format chaos bench atlas temporal-postgres clean
+.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos bench atlas temporal-postgres clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 install: $(INSTALLED) ## create .venv and install everything
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml requirements/dev.lock
 	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) on PATH: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1): Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "make: $(PYTHON) can't make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "installing into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev]'
+	@$(PIP) --require-hashes --requirement requirements/dev.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# Only `make lock` and `make versions` need it.
+$(UV):
+	@$(PYTHON) -m venv .tools/uv
+	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-input uv==0.13.9
 
 demo: $(INSTALLED) ## the system at work, beside ordinary activities (under 4 minutes)
 	@$(BIN)/python -m loadtest demo
@@ -27,11 +35,33 @@ demo: $(INSTALLED) ## the system at work, beside ordinary activities (under 4 mi
 test: $(INSTALLED) ## all tests, on real servers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-check: $(INSTALLED) ## ruff, mypy --strict, import contracts
+test-unit: $(INSTALLED) ## the tests that need no server (under a minute)
+	@$(BIN)/python -m pytest tests/unit -n auto --dist loadfile $(ARGS)
+
+coverage: $(INSTALLED) ## all tests, and which lines they reach, in htmlcov/ (lines run by other processes count too)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term --cov-report=html $(ARGS)
+
+versions: $(UV) ## the unit tests with the lowest and the newest permitted versions, on each Python found here
+	@ARGS="$(ARGS)" .ci/versions
+
+lock: $(UV) ## write requirements/*.lock after a change of pyproject.toml (ARGS=--upgrade: newest versions)
+	@.ci/lock $(ARGS)
+
+hooks: $(INSTALLED) ## run `make check` and the lock's test before each commit (needs pre-commit: pip install pre-commit)
+	@pre-commit install
+
+check: $(INSTALLED) ## ruff, mypy --strict, import contracts, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: $(INSTALLED) ## build the documentation into site/; needs no network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+pictures: ## draw docs/pictures/*.svg from the *.dot files beside them (needs Graphviz)
+	@docs/pictures/draw
 
 format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
@@ -41,7 +71,7 @@ chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
 
 bench: $(INSTALLED) ## the figures that are promised, reached or not (35 minutes; run `make temporal-postgres` first)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,peers]'
+	@$(PIP) --require-hashes --requirement requirements/bench.lock
 	@$(BIN)/python -m loadtest bench $(ARGS)
 
 atlas: $(INSTALLED) ## build the Atlas CLI (needs Go; about two minutes, once)
@@ -51,5 +81,5 @@ temporal-postgres: ## build Temporal's own server, for `--temporal postgres` (ne
 	@.ci/build-temporal
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build site htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,11 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from temporalio import activity
+
 from delegator.errors import ConfigurationError
+
+_job_log = logging.getLogger("delegator.job")
 
 
 class JobContext(NamedTuple):
@@ -68,13 +72,21 @@ _current: ContextVar[CurrentJob] = ContextVar("delegator_job")
 def current_job() -> JobContext:
     """Return the context of the job that this handler runs.
 
+    A delegated function that an ordinary Temporal worker or Temporal's `ActivityEnvironment` runs as an activity gets
+    what `activity.info()` says.
+
     Raises:
-        ConfigurationError: no delegated job runs here.
+        ConfigurationError: neither a delegated job nor an activity runs here.
     """
     current = _current.get(None)
-    if current is None:
-        raise ConfigurationError("current_job() works only within the handler of a delegated job")
-    return current.context
+    if current is not None:
+        return current.context
+    if activity.in_activity():
+        return _activity_context(activity.info())
+    raise ConfigurationError(
+        "current_job() works only within the handler of a delegated job, or within an activity "
+        "(in a test: await delegator.testing.run_handler(function, ...))"
+    )
 
 
 def heartbeat(*details: Any) -> None:
@@ -86,9 +98,38 @@ def heartbeat(*details: Any) -> None:
         details: anything that the data converter can encode.
 
     Raises:
-        ConfigurationError: no delegated job runs here.
+        ConfigurationError: neither a delegated job nor an activity runs here.
     """
     current_job().beat(*details)
+
+
+def _activity_context(info: activity.Info) -> JobContext:
+    run = info.workflow_run_id or info.activity_run_id
+    job_id = f"activity:{run}:{info.activity_id}"
+    ends = [
+        begin + timeout
+        for begin, timeout in (
+            (info.started_time, info.start_to_close_timeout),
+            (info.scheduled_time, info.schedule_to_close_timeout),
+        )
+        if timeout
+    ]
+    return JobContext(
+        job_id=job_id,
+        job_type=info.activity_type,
+        queue=info.task_queue,
+        attempt=info.attempt,
+        workflow_id=info.workflow_id,
+        run_id=info.workflow_run_id,
+        enqueued_at=info.scheduled_time,
+        deadline=min(ends, default=None),
+        heartbeat_details=info.heartbeat_details,
+        logger=logging.LoggerAdapter(
+            _job_log, {"job_id": job_id, "job_type": info.activity_type, "attempt": info.attempt}
+        ),
+        beat=activity.heartbeat,
+        is_cancel_requested=activity.is_cancelled,
+    )
 
 
 def set_current_job(current: CurrentJob) -> None:

@@ -12,6 +12,7 @@ import uvloop
 
 from delegator.cli.durations import seconds
 from delegator.cli.main import run
+from delegator.cli.version import version_option
 from delegator.config import Settings
 from delegator.errors import DelegatorError
 from delegator.runtime.logs import LogFormat, configure_logging
@@ -56,6 +57,7 @@ def http_worker(
     process_index: Annotated[int | None, typer.Option(hidden=True)] = None,
     supervisor_directory: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+    _version: Annotated[bool, version_option("http-worker")] = False,
 ) -> None:
     """Run the jobs of a queue. SIGTERM or Ctrl-C stops it gracefully, a second one at once."""
     place: ChildArguments | None = None

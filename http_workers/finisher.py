@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio.api.enums.v1 import ApplicationErrorCategory, RetryState
+from temporalio.api.enums.v1 import ApplicationErrorCategory
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
-from delegator.completion.failures import error_type, failed_outcome
+from delegator.completion.failures import error_type
 from delegator.completion.mailbox import Delivery
-from delegator.completion.retry import GiveUp, decide
+from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
 from delegator.errors import first_line
@@ -31,6 +31,7 @@ from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+from http_workers.verdict import judge
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -214,27 +215,14 @@ class Finisher:
     ) -> None:
         job = ended.job
         self._log_failure(job, failure)
-        left = None if job.deadline is None else timedelta(seconds=job.deadline - asyncio.get_running_loop().time())
-        decision = decide(failure, job.options.retry_policy, job.attempt, left)
-        if not isinstance(decision, GiveUp):
-            retries.append((ended, decision.delay, failure))
+        verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
+        if isinstance(verdict, Retry):
+            retries.append((ended, verdict.delay, failure))
             return
-        outcome = failed_outcome(
-            failure,
-            job_id=job.job_id,
-            job_type=job.job_type,
-            identity=self._identity,
-            retry_state=decision.retry_state,
-        )
-        reason = ended.dead_letter_reason
-        if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
-            reason = Reason.ATTEMPTS_EXHAUSTED
-        if reason is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
-            reason = Reason.NON_RETRYABLE
-        if reason is None:
-            waited.append((ended, outcome))
+        if verdict.dead_letter_reason is None:
+            waited.append((ended, verdict.outcome))
         else:
-            dead.append((ended, outcome, reason))
+            dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
 
     @staticmethod
     def _log_failure(job: Job, failure: Failure) -> None:

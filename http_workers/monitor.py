@@ -46,16 +46,8 @@ class Monitor:
     async def run(self) -> None:
         """Watch for ever, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_clock())
+            group.create_task(watch_clock(self._running))
             group.create_task(self._watch_rows())
-
-    async def _watch_clock(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK)
-            now = time.monotonic()
-            for job in self._running:
-                if job.started_at and job.timed_out is None:
-                    _time_out(job, now)
 
     async def _watch_rows(self) -> None:
         while True:
@@ -95,6 +87,20 @@ class Monitor:
                     job.cancel_requested = True  # settled without us: nobody waits for the outcome
                 if job.cancel_requested and not was_requested:
                     _stop(job)
+
+
+async def watch_clock(running: Iterable[Job]) -> None:
+    """End attempts that take too long, or send no heartbeat for too long; for ever, until cancelled.
+
+    Args:
+        running: the jobs that run, as they change.
+    """
+    while True:
+        await asyncio.sleep(_TICK)
+        now = time.monotonic()
+        for job in running:
+            if job.started_at and job.timed_out is None:
+                _time_out(job, now)
 
 
 def _time_out(job: Job, now: float) -> None:

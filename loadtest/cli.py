@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import psycopg
 import typer
 from temporalio.service import RPCError
 
+from delegator.cli.version import version_option
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError, first_line
 from loadtest.commands import bench_idle, bulk_peers, demo, report_page, run_compare
 
@@ -32,6 +33,11 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+
+    @app.callback()
+    def root(_version: Annotated[bool, version_option("loadtest")] = False) -> None:
+        pass
+
     for register in _REGISTRATIONS:
         register(app)
     return app

@@ -28,7 +28,7 @@ _COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job
 
 DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="NewDeadLetter letters' ids, as listed.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
 QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="dlq",
-        help="NewDeadLetter letters: jobs that the queue gave up on. Their workflows were told of the failure.",
+        help="Dead letters: jobs that the queue gave up on. Their workflows were told of the failure.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

@@ -6,14 +6,13 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from delegator.cli.version import version_option
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 
-DISTRIBUTION = "temporal-delegator"
 COMMANDS = {
     "migrate": "delegator.cli.migrate",
     "sequin-config": "delegator.cli.sequin_config",
@@ -25,12 +24,6 @@ COMMANDS = {
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
-        raise typer.Exit
 
 
 def build_app(command: str | None = None) -> typer.Typer:
@@ -50,9 +43,7 @@ def build_app(command: str | None = None) -> typer.Typer:
 
     @app.callback()
     def root(
-        _version: Annotated[
-            bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-        ] = False,
+        _version: Annotated[bool, version_option("delegator")] = False,
     ) -> None:
         pass
 

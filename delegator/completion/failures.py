@@ -123,3 +123,40 @@ def failed_outcome(
     info.retry_state = retry_state
     failure.cause.CopyFrom(cause)
     return Outcome(status, failure.SerializeToString())
+
+
+def refused_outcome(
+    error: ApplicationError, converter: DataConverter, *, job_id: str, job_type: str, identity: str
+) -> Outcome:
+    """Return the outcome of a job that is refused before it is enqueued.
+
+    Args:
+        error: why.
+        converter: the client's data converter.
+        job_id: the job.
+        job_type: its delegated activity type.
+        identity: who refuses it.
+    """
+    return failed_outcome(
+        failure_of(error, converter),
+        job_id=job_id,
+        job_type=job_type,
+        identity=identity,
+        retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+    )
+
+
+def canceled_outcome(converter: DataConverter, *, identity: str) -> Outcome:
+    """Return the outcome of a job that was removed before it ran.
+
+    Args:
+        converter: the client's data converter.
+        identity: who removed it.
+    """
+    return failed_outcome(
+        canceled(converter),
+        job_id="",
+        job_type="",
+        identity=identity,
+        retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
+    )

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 import orjson
 from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
-from temporalio.api.enums.v1 import RetryState
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import MAX_INPUT_BYTES, canceled, failed_outcome, failure_of, too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
@@ -34,7 +33,8 @@ from delegator.wire.requests import (
     unpack_enqueue,
 )
 
-_SMALLEST_REPLY = 64 * 1024
+SMALLEST_REPLY_BYTES = 64 * 1024
+"""What a reply may take in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class DelegatorActivities:
         refused = set(outcomes)
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
-        await self._fit(parts, outcomes, max(wanted.reply_bytes, _SMALLEST_REPLY), batches, refused)
+        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -151,14 +151,8 @@ class DelegatorActivities:
             async with parts.pool.connection() as connection:
                 gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
                 removed |= gone
-        outcome = failed_outcome(
-            canceled(parts.converter),
-            job_id="",
-            job_type="",
-            identity=holder_name(),
-            retry_state=RetryState.RETRY_STATE_CANCEL_REQUESTED,
-        )
-        return to_raw_value(pack_signal([(job_id, outcome) for job_id in sorted(removed)]))
+        canceled = canceled_outcome(parts.converter, identity=holder_name())
+        return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
 
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
@@ -175,7 +169,10 @@ class DelegatorActivities:
             if codec is not None:
                 data = await encode_payloads(data, codec)
             if len(data) > MAX_INPUT_BYTES:
-                refused[position] = self._too_large(parts, spec.type, job_id, len(data))
+                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
+                refused[position] = refused_outcome(
+                    error, parts.converter, job_id=job_id, job_type=spec.type, identity=holder_name()
+                )
                 continue
             batch = batches[spec.queue]
             batch.positions[job_id] = position
@@ -249,16 +246,9 @@ class DelegatorActivities:
 
         Refused jobs have no rows, so their outcomes always stay in the reply.
         """
-        left: set[int] = set()
-        if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
-            size = sum(len(outcomes[position].body) for position in refused)
-            for position in sorted(outcomes.keys() - refused):
-                body = len(outcomes[position].body)
-                if size + body <= limit:
-                    size += body
-                else:
-                    left.add(position)
-                    del outcomes[position]
+        left = beyond_limit(outcomes, refused, limit)
+        for position in left:
+            del outcomes[position]
         for queue, batch in batches.items():
             table = parts.enqueuer.table(queue)
             if beyond := [job_id for job_id, position in batch.positions.items() if position in left]:
@@ -266,16 +256,25 @@ class DelegatorActivities:
             brought = [job_id for job_id, position in batch.positions.items() if position in outcomes]
             parts.waiter.delete_later(table, brought)
 
-    @staticmethod
-    def _too_large(parts: EnqueueParts, job_type: str, job_id: str, size: int) -> Outcome:
-        error = too_large(f"the input of {job_type}", size, MAX_INPUT_BYTES)
-        return failed_outcome(
-            failure_of(error, parts.converter),
-            job_id=job_id,
-            job_type=job_type,
-            identity=holder_name(),
-            retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
-        )
+
+def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit: int) -> set[int]:
+    """Return the places of the outcomes that a reply has no room for.
+
+    Args:
+        outcomes: by their place in the request.
+        refused: places of jobs that have no rows: their outcomes are always told.
+        limit: of the reply, in bytes.
+    """
+    left: set[int] = set()
+    if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
+        size = sum(len(outcomes[position].body) for position in refused)
+        for position in sorted(outcomes.keys() - refused):
+            body = len(outcomes[position].body)
+            if size + body <= limit:
+                size += body
+            else:
+                left.add(position)
+    return left
 
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:

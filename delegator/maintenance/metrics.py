@@ -32,7 +32,7 @@ class MaintenanceMetrics:
         )
         self.unread = Counter(
             "delegator_maintenance_outcomes_unread_total",
-            "AttemptOutcome rows deleted because their inline reader never came back",
+            "Rows with an outcome that were deleted because their inline reader never came back",
             registry=registry,
         )
         self.snoozed = Counter(

@@ -104,14 +104,7 @@ class Batcher(Generic[Item, Result]):
                 return  # another writer gathers, and will take it
             if self._waiting < self._enough and (pause := self._gather()):
                 await self._more(pause)
-            batch: list[Item] = []
-            parts: list[tuple[int, asyncio.Future[Sequence[Result]]]] = []
-            while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):
-                items, future = self._queue.popleft()
-                self._waiting -= len(items)
-                if not future.cancelled():
-                    batch.extend(items)
-                    parts.append((len(items), future))
+            batch, parts = self._take()
             if not batch:
                 continue
             try:
@@ -130,3 +123,15 @@ class Batcher(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(results[start : start + count])
                 start += count
+
+    def _take(self) -> tuple[list[Item], list[tuple[int, asyncio.Future[Sequence[Result]]]]]:
+        """Take what one batch may hold off the queue: its items, and how many of them each future waits for."""
+        batch: list[Item] = []
+        parts: list[tuple[int, asyncio.Future[Sequence[Result]]]] = []
+        while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):
+            items, future = self._queue.popleft()
+            self._waiting -= len(items)
+            if not future.cancelled():
+                batch.extend(items)
+                parts.append((len(items), future))
+        return batch, parts

@@ -23,7 +23,7 @@ import orjson
 
 from delegator.errors import DelegatorError
 
-_OURS: Final = frozenset({"delegator", "http_workers", "delegator_schema", "loadtest", "examples"})
+_OURS: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _FRAMES: Final = 12
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/@+,%")

@@ -76,7 +76,7 @@ class Call:
 class CallGroup:
     """Calls that one caller waits for together."""
 
-    __slots__ = ("_converter", "_future", "_stop_early", "_unresolved", "calls", "failure")
+    __slots__ = ("_converter", "_future", "_stop_early", "_unresolved", "calls", "failure", "first_failed")
 
     def __init__(self, *, stop_early: bool, converter: Converter | None = None) -> None:
         """Start without calls.
@@ -89,6 +89,9 @@ class CallGroup:
         self.calls: list[Call] = []
         self.failure: BaseException | None = None
         """Set when the jobs could not be enqueued at all."""
+        self.first_failed: Call | None = None
+        """Of a group that stops early, the call that stopped it: those canceled for its sake may be heard of before the
+        caller runs, when a workflow task is run again."""
         self._stop_early = stop_early
         self._unresolved = 0
         self._future: asyncio.Future[None] | None = None
@@ -104,7 +107,9 @@ class CallGroup:
         completed = call.outcome is not None and call.outcome.status is OutcomeStatus.COMPLETED
         if completed and self._converter is not None:
             self._converter.read(call)
-        if self._unresolved == 0 or (self._stop_early and not completed):
+        if self._stop_early and not completed and self.first_failed is None:
+            self.first_failed = call
+        if self._unresolved == 0 or self.first_failed is not None:
             self._wake()
 
     def fail(self, failure: BaseException) -> None:
@@ -115,11 +120,7 @@ class CallGroup:
     @property
     def ready(self) -> bool:
         """Whether the caller need not wait."""
-        if self._unresolved == 0 or self.failure is not None:
-            return True
-        return self._stop_early and any(
-            call.outcome is not None and call.outcome.status is not OutcomeStatus.COMPLETED for call in self.calls
-        )
+        return self._unresolved == 0 or self.failure is not None or self.first_failed is not None
 
     async def wait(self) -> None:
         """Wait until every call is settled or, if the group stops early, until one has failed."""

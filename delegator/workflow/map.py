@@ -300,10 +300,8 @@ async def _map(
     unresolved = [call for call in group.calls if call.outcome is None]
     if unresolved:
         await delegations.cancel(unresolved)
-        stopped = set(map(id, unresolved))
-        for call in group.calls:
-            if id(call) not in stopped:
-                delegations.converter.result(call)
+    if group.first_failed is not None:
+        delegations.converter.result(group.first_failed)
     results = []
     for call in group.calls:
         try:

@@ -10,7 +10,15 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import Info
 
-PASS_THROUGH: Final = ("delegator", "delegator_schema", "orjson", "pydantic", "pydantic_core", "pydantic_settings")
+PASS_THROUGH: Final = (
+    "delegator",
+    "delegator_schema",
+    "http_workers",  # a program in one file imports it beside its workflows
+    "orjson",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+)
 """Modules that workflow code shares with the worker. Free of state, or of effects on workflows."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from delegator.cli.main import DISTRIBUTION
+from delegator.cli.version import DISTRIBUTION
 from loadtest.progress import Progress
 from loadtest.queues.load import BulkLoad
 from loadtest.results.queue_result import BulkComparison, BulkResult, median_result

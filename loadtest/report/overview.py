@@ -1,4 +1,4 @@
-"""One chart of all comparisons, as an SVG image in a file of its own: for a README."""
+"""One chart of all comparisons, as an SVG image in a file of its own: for the documentation."""
 
 from __future__ import annotations
 

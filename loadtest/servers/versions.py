@@ -13,7 +13,7 @@ from typing import Any, Final
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 
-from delegator.cli.main import DISTRIBUTION
+from delegator.cli.version import DISTRIBUTION
 from loadtest.servers.databases import server_settings
 
 _PACKAGES: Final = ("temporalio", "psycopg", "aiohttp", "uvloop")

@@ -135,7 +135,10 @@ QUEUE_COLUMNS = (
     Column("heartbeat_details", "bytea", "`Payloads` of the last heartbeat, for the next attempt.", nullable=True),
     Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
 )
-"""A queue's table: one unfinished job a row. The row is the truth; the stream only says that it exists."""
+"""A queue's table: one unfinished job a row. The row is the truth; the stream only says that it exists.
+
+`docs/explanation/job-life.md` draws a job's states: which columns say so, and who moves it from one to another.
+"""
 
 LEASE_COLUMNS = (
     Column("lease_id", "bigint", "Never used twice.", is_identity=True),

@@ -15,6 +15,7 @@ import delegator
 import delegator.dev
 import delegator.migrate
 import delegator.relay
+import delegator.testing
 import http_workers
 from delegator import errors
 
@@ -28,6 +29,10 @@ EXPORTS = {
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
+    delegator.testing: (
+        "AttemptRecord", "AttemptStatus", "DelegatorTestPlugin", "Delivery", "InMemoryEngine", "JobEnvironment",
+        "JobRecord", "JobStatus", "run_handler",
+    ),
 }  # fmt: skip
 
 
@@ -44,7 +49,7 @@ def test_exports_are_deliberate(package: ModuleType):
     assert ours - {"unsafe"} == set(exported)
 
 
-@pytest.mark.parametrize("package", [delegator, http_workers], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [delegator, delegator.testing, http_workers], ids=lambda package: package.__name__)
 def test_exports_name_the_package_as_theirs(package: ModuleType):
     exports = {name: getattr(package, name) for name in package.__all__}
     modules = {name: value.__module__ for name, value in exports.items() if not isinstance(value, ModuleType)}

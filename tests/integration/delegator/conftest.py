@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import pytest
 
 from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment
-from tests.support import Databases
+from tests.integration.delegator.in_memory import in_memory_environment
+
+StartEngine = Callable[..., AbstractAsyncContextManager[Environment]]
+_IN_MEMORY = "in memory"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what can't be seen of the engine in memory."""
+
+    def is_wanted(item: pytest.Item) -> bool:
+        engine = item.callspec.params.get("start_engine") if hasattr(item, "callspec") else None
+        return engine != _IN_MEMORY or item.get_closest_marker("postgres_only") is None
+
+    items[:] = [item for item in items if is_wanted(item)]
+
+
+@pytest.fixture(scope="session", params=["postgres", _IN_MEMORY])
+def start_engine(request: pytest.FixtureRequest, temporal: TemporalServer) -> StartEngine:
+    """Starts an engine: a whole one, or that of `delegator.testing`, which must not drift from it."""
+    if request.param == _IN_MEMORY:
+        return partial(in_memory_environment, temporal)
+    return partial(environment, request.getfixturevalue("databases"), temporal)
 
 
 @pytest.fixture(scope="session")
-async def shared_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal) as engine:
+async def shared_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
+    async with start_engine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+async def idle_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
+    """An engine without a single HTTP worker: every job waits."""
+    async with start_engine(http_worker=False) as engine:
         yield engine
 
 

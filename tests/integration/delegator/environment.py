@@ -63,6 +63,31 @@ async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float = 60.
 
 
 @dataclass(frozen=True)
+class SeenJob:
+    """A job that has not ended, or whose outcome its workflow has not got."""
+
+    is_finished: bool
+    cancel_requested: bool
+    is_awaited: bool
+    """A local activity waits for it inline."""
+    retry_in: timedelta | None
+    """How long the failed attempt before has it wait; None: it does not wait for a retry."""
+
+
+@dataclass(frozen=True)
+class SeenDeadLetter:
+    """A job that was given up."""
+
+    reason: str
+    error: str
+    job_type: str
+    attempt: int
+    queue: str
+    is_complete: bool
+    """Its arguments and its failure are there."""
+
+
+@dataclass(frozen=True)
 class HttpWorker:
     """An HTTP worker's process."""
 
@@ -111,12 +136,16 @@ class Environment:
         finally:
             gate.unlink()
 
+    def plugin(self, options: PluginOptions = PATIENT, *, intercept: bool | None = None) -> DelegatorPlugin:
+        """Return a plugin for a worker, or for a replayer."""
+        return DelegatorPlugin([tasks], settings=self.settings, options=options, intercept=intercept)
+
     @asynccontextmanager
     async def worker(
         self, options: PluginOptions = PATIENT, *, intercept: bool = False, task_queue: str | None = None, **config: Any
     ) -> AsyncIterator[str]:
         """Run a Temporal worker; its task queue."""
-        plugin = DelegatorPlugin([tasks], settings=self.settings, options=options, intercept=intercept)
+        plugin = self.plugin(options, intercept=intercept)
         task_queue = task_queue or f"queue-{uuid.uuid4()}"
         config = {"workflows": flows.ALL, **config}
         async with Worker(self.client, task_queue=task_queue, plugins=[plugin], **config):
@@ -150,9 +179,9 @@ class Environment:
                 return await handle.result()
         except TimeoutError:
             events = [EventType.Name(event.event_type) for event in (await handle.fetch_history()).events]
-            rows = await self.rows("workflow_id = %s", handle.id)
+            jobs = await self.jobs(handle.id)
             raise AssertionError(
-                f"{handle.id} is stuck\nhistory: {events}\nrows: {rows}\nhandlers: {self.ledger(handle.id)}\n"
+                f"{handle.id} is stuck\nhistory: {events}\njobs: {jobs}\nhandlers: {self.ledger(handle.id)}\n"
                 + self.logs()[-5000:]
             ) from None
 
@@ -167,16 +196,58 @@ class Environment:
             found += await self.query(f"SELECT * FROM {queue_table(queue)} WHERE {condition}", *parameters)
         return found
 
+    async def jobs(self, workflow_id: str) -> list[SeenJob]:
+        return [
+            SeenJob(
+                is_finished=row["outcome"] is not None,
+                cancel_requested=row["cancel_requested"],
+                is_awaited=row["waiter_id"] is not None,
+                retry_in=row["retry_at"] - row["published_at"] if row["retry_at"] else None,
+            )
+            for row in await self.rows("workflow_id = %s", workflow_id)
+        ]
+
+    async def backs_off(self, workflow_id: str) -> SeenJob:
+        """Wait until a job of the workflow waits for a retry."""
+
+        async def waits() -> list[SeenJob]:
+            return [job for job in await self.jobs(workflow_id) if job.retry_in is not None]
+
+        found: list[SeenJob] = await eventually(waits)
+        return found[0]
+
+    async def dead_letters(self, workflow_id: str) -> list[SeenDeadLetter]:
+        return [
+            SeenDeadLetter(
+                row["reason"],
+                row["error"],
+                row["job_type"],
+                row["attempt"],
+                row["queue"],
+                is_complete=bool(row["input"] and row["failure"]),
+            )
+            for row in await self.query("SELECT * FROM custom_task_dead_letter WHERE workflow_id = %s", workflow_id)
+        ]
+
+    async def stored(self) -> list[Any]:
+        """Return what the database holds, and what the HTTP workers logged."""
+        letters = await self.query("SELECT * FROM custom_task_dead_letter")
+        return [*await self.rows(), *letters, self.logs()]
+
+    async def unfinished(self) -> list[Any]:
+        """Return what is known of all jobs that have not ended, but for their arguments."""
+        return [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]
+
     async def nothing_left(self) -> None:
         """Wait until no unfinished row is left; settled ones may result_ttl."""
-        try:
-            await eventually(self._is_empty)
-        except TimeoutError:
-            rows = [{k: v for k, v in row.items() if k != "input"} for row in await self.rows(UNFINISHED)]
-            raise AssertionError(f"rows are left: {rows}") from None
 
-    async def _is_empty(self) -> bool:
-        return not await self.rows(UNFINISHED)
+        async def is_empty() -> bool:
+            return not await self.unfinished()
+
+        try:
+            await eventually(is_empty)
+        except TimeoutError:
+            raise AssertionError(f"jobs are left: {await self.unfinished()}") from None
 
     @asynccontextmanager
     async def http_worker(

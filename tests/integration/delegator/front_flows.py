@@ -16,6 +16,21 @@ with workflow.unsafe.imports_passed_through():
 SOON = timedelta(seconds=20)
 
 
+EVERY_KIND = [
+    "me>youx2",
+    3,
+    "hello you",
+    2,
+    "a line 1",
+    ["a line", "another"],
+    ["a line", "another", "a third"],
+    [1, 2],
+    ["hello x"],
+    ["me>ax1", "me>bx2"],
+    ["me>cx3"],
+]
+
+
 @workflow.defn
 class EveryKind:
     @workflow.run

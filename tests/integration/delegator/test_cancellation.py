@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
 
-from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import BRIEF, SIGNALLED, Environment, environment, eventually
-from tests.support import Databases
+from tests.integration.delegator.environment import BRIEF, SIGNALLED, Environment, eventually
 
 WAYS = ["delegate", "execute_activity"]
 ASKING = ["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED"]
-
-
-@pytest.fixture(scope="module")
-async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    """An engine without a single HTTP worker: every row waits."""
-    async with environment(databases, temporal, http_worker=False) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module", params=["waited inline", "signalled"])
@@ -34,14 +24,11 @@ async def idle_queue(request: pytest.FixtureRequest, idle_engine: Environment) -
         yield task_queue
 
 
-async def row_of(engine: Environment, workflow_id: str) -> dict[str, Any]:
-    async def one() -> dict[str, Any] | None:
-        rows = await engine.rows("workflow_id = %s", workflow_id)
-        return rows[0] if rows else None
+async def enqueued(engine: Environment, workflow_id: str) -> None:
+    async def some() -> bool:
+        return bool(await engine.jobs(workflow_id))
 
-    found = await eventually(one)
-    assert isinstance(found, dict)
-    return found
+    await eventually(some)
 
 
 @pytest.mark.parametrize("kind", ASKING)
@@ -49,20 +36,20 @@ async def row_of(engine: Environment, workflow_id: str) -> dict[str, Any]:
 @pytest.mark.parametrize("who", ["task", "workflow"])
 async def test_a_waiting_row_is_removed(idle_engine: Environment, idle_queue: str, way: str, kind: str, who: str):
     handle = await idle_engine.start(flows.Cancellable.run, way, "noted", [1], kind, task_queue=idle_queue)
-    await row_of(idle_engine, handle.id)
+    await enqueued(idle_engine, handle.id)
     if who == "task":
         await handle.signal(flows.Cancellable.cancel)
         assert await idle_engine.result(handle) == "activity cancelled"
     else:
         await handle.cancel()
         assert await idle_engine.result(handle) == "workflow cancelled, activity cancelled"
-    assert await idle_engine.rows("workflow_id = %s", handle.id) == []
+    assert await idle_engine.jobs(handle.id) == []
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_cancelled_workflow_ends_as_cancelled(idle_engine: Environment, idle_queue: str, way: str):
     handle = await idle_engine.start(flows.WaitsDirectly.run, way, "noted", [1], task_queue=idle_queue)
-    await row_of(idle_engine, handle.id)
+    await enqueued(idle_engine, handle.id)
     await handle.cancel()
     with pytest.raises(WorkflowFailureError) as raised:
         await idle_engine.result(handle)
@@ -74,7 +61,7 @@ async def test_a_cancelled_workflow_ends_as_cancelled(idle_engine: Environment, 
 async def test_what_was_not_sent_yet_is_never_enqueued(idle_engine: Environment, idle_queue: str, way: str):
     handle = await idle_engine.start(flows.CancelsAtOnce.run, way, task_queue=idle_queue)
     assert await idle_engine.result(handle) == "cancelled"
-    assert await idle_engine.rows("workflow_id = %s", handle.id) == []
+    assert await idle_engine.jobs(handle.id) == []
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -87,8 +74,8 @@ async def test_an_abandoned_job_stays(engine: Environment, signal_queue: str, wa
         await engine.noted(workflow_id, "started")
         await handle.signal(flows.Cancellable.cancel)
         assert await engine.result(handle) == "activity cancelled"
-        (row,) = await engine.rows("workflow_id = %s", workflow_id)
-        assert row["outcome"] is None and not row["cancel_requested"]
+        (job,) = await engine.jobs(workflow_id)
+        assert not job.is_finished and not job.cancel_requested
     await engine.nothing_left()
     assert engine.ledger(workflow_id) == [("started", 1)]
 
@@ -138,13 +125,8 @@ async def test_a_job_that_waits_for_a_retry_is_removed(engine: Environment, sign
     handle = await engine.start(
         flows.Cancellable.run, "delegate", "item", ["back off"], "WAIT_CANCELLATION_COMPLETED", task_queue=signal_queue
     )
-
-    async def backs_off() -> bool:
-        return bool(await engine.rows("workflow_id = %s AND retry_at IS NOT NULL", handle.id))
-
-    await eventually(backs_off)
-    (row,) = await engine.rows("workflow_id = %s", handle.id)
-    assert row["retry_at"] - row["published_at"] > timedelta(seconds=50), "the handler asked for a minute"
+    job = await engine.backs_off(handle.id)
+    assert job.retry_in is not None and job.retry_in > timedelta(seconds=50), "the handler asked for a minute"
     await handle.signal(flows.Cancellable.cancel)
     assert await engine.result(handle) == "activity cancelled"
     assert engine.ledger(handle.id) == [("back off", 1)]

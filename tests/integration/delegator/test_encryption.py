@@ -10,11 +10,10 @@ import aiohttp
 import pytest
 from temporalio.client import WorkflowHandle
 
-from delegator.dev.temporal import TemporalServer
 from delegator.relay import RelayOptions, running_relay
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment, eventually
-from tests.support import Databases
+from tests.integration.delegator.conftest import StartEngine
+from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, eventually
 
 SECRET = "correct-horse-battery-staple"
 CONVERTER = "tests.integration.delegator.encryption:converter"
@@ -22,8 +21,8 @@ WAYS = ["delegate", "execute_activity"]
 
 
 @pytest.fixture(scope="module")
-async def encrypted_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal, data_converter=CONVERTER) as engine:
+async def encrypted_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
+    async with start_engine(data_converter=CONVERTER) as engine:
         yield engine
         await engine.nothing_left()
 
@@ -72,7 +71,7 @@ async def test_the_spy_would_see_a_secret():
 
 
 async def test_results_heartbeats_and_retries(
-    encrypted_engine: Environment, encrypted_queue: str, spy: str, request: pytest.FixtureRequest
+    encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest
 ):
     engine = encrypted_engine
     for way in ways(request.node.callspec.params["encrypted_queue"]):
@@ -82,17 +81,31 @@ async def test_results_heartbeats_and_retries(
                 flows.CallsOne.run, way, "secret_retry", [SECRET], {}, id=workflow_id, task_queue=encrypted_queue
             )
             await engine.noted(workflow_id, "started", 3)  # the second attempt waits
-
-            rows = await engine.rows("workflow_id = %s", workflow_id)
-            assert rows[0]["input"] and rows[0]["heartbeat_details"]
-            assert_unreadable(rows)
+            assert_unreadable(await engine.stored())
         assert await engine.result(handle) == f"{SECRET} and ['{SECRET}']"
-        assert_unreadable(await engine.rows())
+        assert_unreadable(await engine.stored())
         await assert_history_unreadable(handle)
+
+
+@pytest.mark.postgres_only
+async def test_the_row_and_the_stream(encrypted_engine: Environment, encrypted_queue: str, spy: str):
+    engine = encrypted_engine
+    workflow_id = f"row of {encrypted_queue}"
+    with engine.held(workflow_id):
+        handle = await engine.start(
+            flows.CallsOne.run,
+            *("execute_activity", "secret_retry", [SECRET], {}),
+            id=workflow_id,
+            task_queue=encrypted_queue,
+        )
+        await engine.noted(workflow_id, "started", 3)
+        (row,) = await engine.rows("workflow_id = %s", workflow_id)
+        assert row["input"] and row["heartbeat_details"]
+        assert_unreadable(row)
+    await engine.result(handle)
     messages = await streamed(spy)
     assert all(set(message["data"]["record"]) == {"job_id", "fencing_token"} for message in messages)
     assert_unreadable(messages)
-    assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
 
 
 async def test_failures(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):
@@ -107,8 +120,7 @@ async def test_failures(encrypted_engine: Environment, encrypted_queue: str, req
         )
         assert (await engine.result(exhausted))["details"] == [SECRET]
         await assert_history_unreadable(exhausted)
-    assert_unreadable(await engine.query("SELECT * FROM custom_task_dead_letter"))
-    assert_unreadable(*(path.read_bytes() for path in engine.directory.glob("*.log")))
+    assert_unreadable(await engine.stored())
 
 
 async def test_fan_out(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import SIGNALLED, Environment, environment, eventually
-from tests.support import Databases
+from tests.integration.delegator.environment import SIGNALLED, Environment, SeenDeadLetter, eventually
 
 WAYS = ["delegate", "execute_activity"]
 
@@ -20,17 +17,6 @@ WAYS = ["delegate", "execute_activity"]
 @pytest.fixture(params=["inline", "signal"])
 def task_queue(request: pytest.FixtureRequest, inline_queue: str, signal_queue: str) -> str:
     return inline_queue if request.param == "inline" else signal_queue
-
-
-@pytest.fixture(scope="module")
-async def idle_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    """An engine without a single HTTP worker."""
-    async with environment(databases, temporal, http_worker=False) as engine:
-        yield engine
-
-
-async def dead_letters(engine: Environment, workflow_id: str) -> list[dict[str, Any]]:
-    return await engine.query("SELECT * FROM custom_task_dead_letter WHERE workflow_id = %s", workflow_id)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -52,7 +38,7 @@ async def test_a_failure_arrives_as_temporal_users_expect_it(engine: Environment
         "cause_of_cause": None,
     }
     assert engine.ledger(handle.id) == [("started", 1)]
-    assert await dead_letters(engine, handle.id) == []
+    assert await engine.dead_letters(handle.id) == []
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -107,22 +93,16 @@ async def test_attempts_exhausted_is_a_dead_letter_and_the_workflow_is_told(
     told = await engine.result(handle)
     assert (told["retry_state"], told["type"], told["non_retryable"]) == ("MAXIMUM_ATTEMPTS_REACHED", "Unlucky", False)
     assert engine.ledger(handle.id) == [("started", 1), ("started", 2)]
-    (letter,) = await dead_letters(engine, handle.id)
-    assert (letter["reason"], letter["error"], letter["attempt"], letter["queue"]) == (
-        "attempts_exhausted",
-        "Unlucky",
-        2,
-        "default",
-    )
-    assert letter["input"] and letter["failure"]
+    (letter,) = await engine.dead_letters(handle.id)
+    assert letter == SeenDeadLetter("attempts_exhausted", "Unlucky", "fail", 2, "default", is_complete=True)
 
 
 async def test_an_unknown_type_is_a_dead_letter_and_the_workflow_is_told(engine: Environment, task_queue: str):
     handle = await engine.start(flows.CallsOne.run, "delegate", "no_such_type", [], {}, task_queue=task_queue)
     told = await engine.result(handle)
     assert (told["type"], told["non_retryable"], told["activity_type"]) == ("UnknownActivityType", True, "no_such_type")
-    (letter,) = await dead_letters(engine, handle.id)
-    assert (letter["reason"], letter["job_type"]) == ("unknown_type", "no_such_type")
+    (letter,) = await engine.dead_letters(handle.id)
+    assert (letter.reason, letter.job_type) == ("unknown_type", "no_such_type")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -134,8 +114,8 @@ async def test_an_undecodable_argument_is_a_dead_letter_and_the_workflow_is_told
     assert (told["type"], told["non_retryable"]) == ("UndecodableInput", True)
     assert "no point" not in told["cause_message"]
     assert engine.ledger(handle.id) == []
-    (letter,) = await dead_letters(engine, handle.id)
-    assert letter["reason"] == "undecodable"
+    (letter,) = await engine.dead_letters(handle.id)
+    assert letter.reason == "undecodable"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -208,7 +188,7 @@ async def test_arguments_that_are_too_large_are_refused_before_anything_is_writt
     )
     assert "backwards" in told["cause_message"] and "2097152" in told["cause_message"]
     assert engine.ledger(handle.id) == []
-    assert await engine.rows("workflow_id = %s", handle.id) == []
+    assert await engine.jobs(handle.id) == []
 
 
 async def test_a_megabyte_passes(engine: Environment, task_queue: str):
@@ -239,11 +219,7 @@ async def test_one_bad_item_of_a_map_fails_it_and_stops_the_others(engine: Envir
     with engine.held("one fails"):
         handle = await engine.start(flows.OneFails.run, False, id="one fails", task_queue=signal_queue)
         await engine.noted(handle.id, "sleep")
-
-        async def backs_off() -> bool:
-            return bool(await engine.rows("workflow_id = %s AND retry_at IS NOT NULL", handle.id))
-
-        await eventually(backs_off)
+        await engine.backs_off(handle.id)
     assert await engine.result(handle) == ["ApplicationError", "BadItem: bad item"]
 
 

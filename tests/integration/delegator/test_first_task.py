@@ -69,6 +69,7 @@ async def test_a_schedule_is_no_wait(engine: Environment):
     assert waits == []
 
 
+@pytest.mark.postgres_only
 async def test_a_worker_gathers_after_workflows_waited_for_it(engine: Environment):
     task_queue = f"backlog {uuid.uuid4()}"
     options = replace(PATIENT, gather=timedelta(seconds=10))

@@ -62,7 +62,7 @@ async def test_an_outcome_that_came_before_the_code_ran_is_used_and_nothing_is_e
     )
     assert (await engine.result(handle))[0] == 41
     assert engine.ledger(handle.id) == []
-    assert await engine.rows("job_id = %s", job_id) == []
+    assert await engine.jobs(handle.id) == []
 
 
 async def test_a_job_id_is_used_once_in_a_run(engine: Environment, inline_queue: str):
@@ -89,6 +89,7 @@ async def test_what_cannot_be_a_job_id_is_refused(engine: Environment, inline_qu
     assert (await engine.result(handle)).startswith("a job id has 1 to 500 bytes")
 
 
+@pytest.mark.postgres_only
 async def test_settled_rows_linger_and_vanish(engine: Environment, inline_queue: str):
     with engine.held("lingers"):
         handle = await engine.start(flows.Sequence_.run, "delegate", 1, id="lingers", task_queue=inline_queue)
@@ -197,6 +198,7 @@ async def test_a_workflow_is_evicted_while_it_waits_for_a_cancellation(engine: E
         assert await engine.result(handle) == "activity cancelled"
 
 
+@pytest.mark.postgres_only
 @pytest.mark.parametrize("finishes", ["before", "after"])
 @pytest.mark.parametrize("way", ["delegate", "execute_activity"])
 async def test_a_delegator_killed_in_its_inline_wait(engine: Environment, way: str, finishes: str):

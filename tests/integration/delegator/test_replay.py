@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 from temporalio.workflow import NondeterminismError
 
-from delegator import DelegatorPlugin, PluginOptions
+from delegator import PluginOptions
 from tests.integration.delegator import flows, tasks
 from tests.integration.delegator.environment import PATIENT, Environment, eventually
 
@@ -33,7 +33,7 @@ WORKFLOWS: list[tuple[Any, list[Any]]] = [
 
 
 async def replay(engine: Environment, options: PluginOptions, *histories: WorkflowHistory) -> None:
-    plugin = DelegatorPlugin([tasks], settings=engine.settings, options=options)
+    plugin = engine.plugin(options)
 
     async def recorded() -> AsyncIterator[WorkflowHistory]:
         for history in histories:
@@ -71,7 +71,7 @@ async def test_a_history_of_ordinary_activities_replays_after_the_switch(engine:
         task_queue="before the switch",
         workflows=[flows.Sequence_],
         activities=[ordinary(handler) for handler in handlers],
-        plugins=[DelegatorPlugin([tasks], settings=engine.settings)],
+        plugins=[engine.plugin()],
     ):
         handle = await engine.start(flows.Sequence_.run, "execute_activity", 3, task_queue="before the switch")
         assert await engine.result(handle) == [0, 1, 2]
@@ -95,7 +95,7 @@ def ordinary(handler: Any) -> Any:
 async def test_a_workflow_in_flight_keeps_its_activities_over_the_switch(engine: Environment):
     """Its first activity was an ordinary one: so are the others, though a new worker intercepts."""
     task_queue = "over the switch"
-    without = DelegatorPlugin([tasks], settings=engine.settings)
+    without = engine.plugin()
     config: Any = {"task_queue": task_queue, "workflows": [flows.TwoSteps], "max_cached_workflows": 0}
     activities = [ordinary(tasks.noted)]
     async with Worker(engine.client, activities=activities, plugins=[without], **config):
@@ -105,7 +105,7 @@ async def test_a_workflow_in_flight_keeps_its_activities_over_the_switch(engine:
             return bool(await handle.query(flows.TwoSteps.steps) == 1)
 
         await eventually(first_step_done)
-    intercepting = DelegatorPlugin([tasks], settings=engine.settings, intercept=True)
+    intercepting = engine.plugin(intercept=True)
     async with Worker(engine.client, activities=activities, plugins=[intercepting], **config):
         await handle.signal(flows.TwoSteps.go_on)
         assert await engine.result(handle) == [1, 2]

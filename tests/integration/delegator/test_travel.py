@@ -12,8 +12,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 
-from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import flows
+from tests.integration.delegator.conftest import StartEngine
 from tests.integration.delegator.environment import (
     BRIEF,
     OTHER_TASKS,
@@ -22,10 +22,8 @@ from tests.integration.delegator.environment import (
     SIGNALLED,
     TASKS,
     Environment,
-    environment,
     eventually,
 )
-from tests.support import Databases
 
 MARKER = EventType.EVENT_TYPE_MARKER_RECORDED
 SIGNAL = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
@@ -75,8 +73,8 @@ async def travels_slowly(engine: Environment, way: str, shape: str) -> None:
             await engine.noted(workflow_id, "started")
 
             async def nobody_waits() -> bool:
-                (row,) = await engine.rows("workflow_id = %s", workflow_id)
-                return row["waiter_id"] is None and (await counted(handle))["local"] == 1
+                (job,) = await engine.jobs(workflow_id)
+                return not job.is_awaited and (await counted(handle))["local"] == 1
 
             await eventually(nobody_waits)
         assert await engine.result(handle) == "right"
@@ -100,8 +98,8 @@ async def test_by_signal_because_it_is_slow(engine: Environment, way: str, shape
 
 
 @pytest.fixture(scope="module")
-async def pydantic_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal, data_converter=PYDANTIC) as engine:
+async def pydantic_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
+    async with start_engine(data_converter=PYDANTIC) as engine:
         yield engine
         await engine.nothing_left()
 
@@ -187,10 +185,8 @@ async def test_workflows_share_one_engine(engine: Environment, inline_queue: str
         assert engine.ledger(handle.id) == [("started", 1)] * 3
 
 
-async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(
-    databases: Databases, temporal: TemporalServer
-):
-    async with environment(databases, temporal, queues=("default", "other"), http_worker=False) as engine:
+async def test_contracts_are_served_elsewhere_in_two_queues_by_two_workers(start_engine: StartEngine):
+    async with start_engine(queues=("default", "other"), http_worker=False) as engine:
         modules = (TASKS, OTHER_TASKS)
         async with (
             engine.http_worker(modules=modules),

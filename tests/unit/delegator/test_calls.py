@@ -99,3 +99,13 @@ async def test_a_cancelled_wait_can_be_taken_up_again():
     again = await waiting(group)
     group.calls[0].resolve(DONE)
     await asyncio.wait_for(again, 1)
+
+
+async def test_a_group_that_stops_early_keeps_the_failure_that_stopped_it():
+    """A workflow task that is run again hears in one turn of the failure and of what was canceled for its sake."""
+    group = group_of(2, stop_early=True)
+    task = await waiting(group)
+    group.calls[1].resolve(FAILED)
+    group.calls[0].resolve(Outcome(OutcomeStatus.CANCELED, b""))
+    await asyncio.wait_for(task, 1)
+    assert group.first_failed is group.calls[1]

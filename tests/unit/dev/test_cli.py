@@ -1,5 +1,7 @@
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import typer
@@ -41,8 +43,17 @@ def _delegator(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "delegator", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_version() -> None:
-    assert _delegator("--version").stdout.startswith("temporal-delegator ")
+@pytest.mark.parametrize(
+    ("module", "program"), [("delegator", "delegator"), ("http_workers", "http-worker"), ("loadtest", "loadtest")]
+)
+def test_version(module: str, program: str) -> None:
+    """Every program prints its name and the versions of an error report in one line, and needs no other option."""
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"{program}: temporal-delegator {version('temporal-delegator')} "
+        f"(Python {platform.python_version()}, temporalio {version('temporalio')})\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [("no-such-command",), ("dev", "--no-such-option"), ("dev", "--queues", "9!")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -26,6 +26,7 @@ from delegator import (
     implements,
     resource,
 )
+from delegator.testing import DelegatorTestPlugin, InMemoryEngine, JobEnvironment, run_handler
 from http_workers import HttpWorker
 
 
@@ -179,6 +180,27 @@ async def run_workers() -> None:
     async with HttpWorker([charge, Emails("me").send, database], queue="default", concurrency=10) as worker:
         assert_type(worker.is_running, bool)
     await HttpWorker(existing_activities(untouched)).run()
+
+
+async def in_tests(order: Order) -> None:
+    receipt = await run_handler(charge, order, 1, attempt=2, start_to_close_timeout=timedelta(1))
+    assert_type(receipt, str)
+    assert_type(await JobEnvironment(heartbeat_details=[1]).run(Emails("me").send, "a@b", 1), bool)
+    async with InMemoryEngine([charge], fakes={charge: render, "other": charge}, provide={database: None}) as engine:
+        assert_type(await engine.run(charge, order, 1, job_id="mine"), str)
+        assert_type(await engine.run(Emails.send, "a@b", 1), bool)
+    plugin = DelegatorTestPlugin([charge, database], intercept=True, paused=True)
+    assert_type(plugin.engine.jobs_of(charge)[0].result, Any)
+
+
+async def mistakes_in_tests(order: Order) -> None:
+    await run_handler(charge, order)  # error: an argument is missing
+    await run_handler(charge, order, 1, attempts=2)  # error: a misspelt option
+    wrong: int = await run_handler(charge, order, 1)  # error: the result's type
+    JobEnvironment(heartbeat_timeout=5)  # error: seconds are no timedelta
+    async with InMemoryEngine([charge]) as engine:
+        await engine.run(charge, 1, order)  # error: the arguments are swapped
+    print(wrong)
 
 
 async def mistakes_in_calls(order: Order) -> None:

@@ -1,0 +1,147 @@
+"""The local activities by which workflows enqueue and cancel jobs, over an engine in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from delegator_schema.options import INLINE_WAIT_MS
+from temporalio import activity
+from temporalio.common import RawValue
+
+from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
+from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.enqueue.policy import InlinePolicy
+from delegator.testing.engine import InMemoryEngine
+from delegator.testing.records import Delivery
+from delegator.testing.rows import InlineWait, Row
+from delegator.testing.service import IDENTITY, Service
+from delegator.wire.codec import encode_payloads
+from delegator.wire.frames import to_raw_value
+from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
+from delegator.wire.requests import (
+    CANCEL_ACTIVITY,
+    ENQUEUE_ACTIVITY,
+    EnqueueRequest,
+    generated_job_id,
+    unpack_cancel,
+    unpack_enqueue,
+)
+
+
+class InMemoryActivities:
+    """Production's local activities by name and by protocol, without a database."""
+
+    def __init__(self, engine: InMemoryEngine, policy: InlinePolicy) -> None:
+        """Prepare the activities.
+
+        Args:
+            engine: runs the jobs.
+            policy: whether to wait for them.
+        """
+        self._engine = engine
+        self._policy = policy
+        self._waiting = 0
+
+    @activity.defn(name=ENQUEUE_ACTIVITY)
+    async def enqueue(self, request: RawValue) -> RawValue:
+        """Enqueue jobs and wait a little for their outcomes.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame of `delegator.wire.outcomes` with the outcomes known by now.
+        """
+        service = self._engine.service
+        info = activity.info()
+        run_id = info.workflow_run_id or ""
+        wanted = unpack_enqueue(request.payload.data)
+        outcomes: dict[int, Outcome] = {}
+        prepared = await self._prepare(service, wanted, info.workflow_id or "", run_id, outcomes)
+        refused = set(outcomes)
+        rows: dict[int, Row] = {}
+        wait = InlineWait()
+        seconds: dict[int, float] = {}
+        for position, new in prepared.items():
+            known = service.table.by_id.get(new.job_id)
+            if known is not None and known.outcome is not None and known.run_id != run_id:
+                known = None  # in production its row is gone
+            rows[position] = row = known or new
+            asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
+            seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
+            if seconds[position] and row.outcome is None:
+                row.waiter = wait
+                wait.add()
+            if known is None:
+                service.table.add(row)
+                service.take(row)
+        waited = [rows[position] for position in rows if rows[position].waiter is wait]
+        if waited:
+            await self._wait(wait, waited, max(seconds.values()))
+        outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
+        left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
+        for position in left:
+            del outcomes[position]
+            service.hand_over(rows[position])
+        for position in outcomes.keys() & rows.keys():
+            rows[position].delivery = Delivery.INLINE
+        return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
+
+    @activity.defn(name=CANCEL_ACTIVITY)
+    async def cancel(self, request: RawValue) -> RawValue:
+        """Remove waiting jobs and ask running ones to stop.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame of outcomes: those of the removed jobs.
+        """
+        removed = self._engine.service.cancel(job_id for _, job_id in unpack_cancel(request.payload.data))
+        return to_raw_value(pack_signal(sorted(removed.items())))
+
+    async def _prepare(
+        self, service: Service, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+    ) -> dict[int, Row]:
+        """Return a new row for each job by its place in the request; those that are too large are refused."""
+        converter = service.converter
+        prepared: dict[int, Row] = {}
+        for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
+            spec, plain, header, own_id = job
+            job_id = own_id or generated_job_id(run_id, sequence)
+            data = await encode_payloads(plain, converter.payload_codec)
+            if len(data) > MAX_INPUT_BYTES:
+                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
+                refused[position] = refused_outcome(
+                    error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
+                )
+                continue
+            options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
+            prepared[position] = Row(
+                job_id=job_id,
+                job_type=spec.type,
+                queue=spec.queue,
+                input=data,
+                plain_input=plain,
+                header=header,
+                options=options or None,
+                namespace=service.namespace,
+                workflow_id=workflow_id,
+                run_id=run_id,
+            )
+        return prepared
+
+    async def _wait(self, wait: InlineWait, rows: Sequence[Row], seconds: float) -> None:
+        self._waiting += 1
+        try:
+            await wait.wait(seconds)
+        finally:
+            self._waiting -= 1
+            for row in rows:
+                if row.waiter is wait:
+                    row.waiter = None
+        asked = Counter(row.job_type for row in rows)
+        in_time = Counter(row.job_type for row in rows if row.outcome is not None)
+        for job_type, count in asked.items():
+            self._policy.learn(job_type, in_time[job_type] / count)

@@ -1,0 +1,80 @@
+"""The Temporal plugin for tests: `DelegatorPlugin`, with an engine in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+
+from temporalio.worker import Worker
+
+from delegator.config import Settings
+from delegator.contracts import Source
+from delegator.contracts.collect import resources_in
+from delegator.enqueue.policy import InlinePolicy
+from delegator.plugin import DelegatorPlugin, PluginOptions
+from delegator.testing.activities import InMemoryActivities
+from delegator.testing.engine import InMemoryEngine
+from delegator.testing.handlers import Fakes, Provided
+
+
+class DelegatorTestPlugin(DelegatorPlugin):
+    """Makes workers able to delegate to handlers in the test's own process.
+
+    Use it in place of `DelegatorPlugin`, for a client or for a worker:
+
+        plugin = DelegatorTestPlugin([tasks], fakes={tasks.send_mail: AsyncMock(return_value=None)})
+        async with Worker(client, task_queue="test", workflows=[OrderWorkflow], plugins=[plugin]):
+            await client.execute_workflow(OrderWorkflow.run, id="order-1", task_queue="test")
+        assert [job.args for job in plugin.engine.jobs_of(tasks.send_mail)] == [["order-1 is on its way"]]
+
+    Workflows see what they see in production: the same commands, the same local activities, the same signals. The only
+    server that a test needs is Temporal's: a dev server, or Temporal's test environment.
+    """
+
+    def __init__(
+        self,
+        delegated: Iterable[Source] = (),
+        *,
+        fakes: Fakes | None = None,
+        provide: Provided | None = None,
+        resources: Iterable[Source] = (),
+        options: PluginOptions | None = None,
+        intercept: bool | None = None,
+        skip_retry_delays: bool = True,
+        paused: bool = False,
+    ) -> None:
+        """Prepare the plugin; nothing runs yet.
+
+        Args:
+            delegated: what the `HttpWorker` is given in production: modules, functions, objects, resources.
+            fakes: what runs in place of some handlers; keys are declared functions or names of types. A contract,
+                whose handler is elsewhere, needs one.
+            provide: values of resources; the other ones are opened when a worker starts.
+            resources: resources, or modules that hold them, that the worker's own activities use.
+            options: how to delegate, as in production. What concerns PostgreSQL has no effect.
+            intercept: short for `PluginOptions(intercept=...)`.
+            skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
+            paused: take no jobs until `engine.resume()`, as if no worker ran.
+
+        Raises:
+            ConfigurationError: a declaration or a fake is wrong.
+        """
+        delegated = list(delegated)
+        # The environment's settings name servers, of which a test needs none.
+        super().__init__(delegated, settings=Settings.model_construct(), options=options, intercept=intercept)
+        self.engine = InMemoryEngine(
+            [*delegated, *resources_in(resources)],
+            fakes=fakes,
+            provide=provide,
+            skip_retry_delays=skip_retry_delays,
+            paused=paused,
+        )
+        """Runs the jobs, and tells what was run."""
+        policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
+        local = InMemoryActivities(self.engine, policy)
+        self.activities = [local.enqueue, local.cancel]
+
+    async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
+        await stack.enter_async_context(self.engine.serving(worker.client))
+        return True

@@ -1,0 +1,297 @@
+"""What runs the jobs of an in-memory engine: the workers, the sweeper and the signals of production, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutType
+
+from delegator.completion import mailbox
+from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
+from delegator.completion.retry import Retry
+from delegator.completion.runs import RunKey, Runs
+from delegator.completion.signals import SignalSender
+from delegator.contracts import Handler
+from delegator.postgres.dead_letters import Reason
+from delegator.runtime.backoff import Backoff
+from delegator.testing.attempts import Attempts, status_of
+from delegator.testing.records import AttemptRecord, Delivery, JobStatus
+from delegator.testing.rows import Row, WatchedJob
+from delegator.wire.codec import encode_payloads
+from delegator.wire.outcomes import Outcome, OutcomeStatus
+from http_workers.attempt import Ended
+from http_workers.verdict import judge
+
+_log = logging.getLogger(__name__)
+
+IDENTITY: Final = "delegator.testing"
+# Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.1
+_THREADS: Final = 200  # as many as an `HttpWorker` has by default
+_STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
+
+
+@dataclass(slots=True)
+class JobTable:
+    """All jobs of an engine; what the queue's table is in production."""
+
+    rows: list[Row] = field(default_factory=list)
+    """Every job so far."""
+    by_id: dict[str, Row] = field(default_factory=dict)
+    """The last job of each id."""
+    is_paused: bool = False
+    """No job is taken."""
+
+    def add(self, row: Row) -> None:
+        """Take a new job."""
+        self.rows.append(row)
+        self.by_id[row.job_id] = row
+
+    def forget_finished(self) -> None:
+        """Keep only jobs without an outcome."""
+        self.rows = [row for row in self.rows if row.outcome is None]
+        self.by_id = {row.job_id: row for row in self.rows}
+
+
+class Service:
+    """Runs the jobs of a table while a worker runs."""
+
+    def __init__(
+        self,
+        table: JobTable,
+        handlers: Mapping[str, Handler],
+        converter: DataConverter,
+        *,
+        client: Client | None,
+        skip_retry_delays: bool,
+    ) -> None:
+        """Prepare; see `serving`.
+
+        Args:
+            table: the jobs.
+            handlers: by delegated activity type.
+            converter: the client's data converter.
+            client: sends signals; None: no workflow waits for any job.
+            skip_retry_delays: begin the next attempt at once.
+        """
+        self.table = table
+        self.converter = converter
+        self.namespace = None if client is None else client.namespace
+        self._skip_retry_delays = skip_retry_delays
+        self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
+        # A handler must not find the activity in whose context its job was enqueued.
+        self._context = contextvars.copy_context()
+        self._group = asyncio.TaskGroup()
+        self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._runs = None if client is None else Runs(client, _pause)
+        self._is_stopping = self._has_stopped = False
+        self._mine: set[Row] = set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Run jobs while the context is open; then break off what still runs, as a worker does that stops."""
+        failure: BaseException | None = None
+        async with self._group:
+            watching = self._create_task(self._attempts.watch())
+            self.take_abandoned()
+            try:
+                yield
+            except BaseException as error:  # raised below: as it is, not within a group
+                failure = error
+            await self._stop()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            watching.cancel()
+        if failure is not None:
+            raise failure
+
+    def take_abandoned(self) -> None:
+        """Take the unfinished jobs of workers that have stopped."""
+        for row in self.table.rows:
+            if row.outcome is None and row.job is None and row.timer is None:
+                self.take(row)
+
+    def take(self, row: Row) -> None:
+        """Run a job that waits, unless the engine is paused."""
+        loop = asyncio.get_running_loop()
+        row.stop_timer()
+        self._mine.add(row)
+        if self._is_stopping:
+            row.status = JobStatus.WAITING
+            return
+        if self.table.is_paused:
+            row.status = JobStatus.WAITING
+            due_at = row.due_at()
+            if due_at is not None:
+                row.timer = loop.call_later(due_at - time.monotonic(), self._time_out, row)
+            return
+        row.status = JobStatus.RUNNING
+        row.job = job = row.claim()
+        self._attempts.begin(job, row.queue, lambda ended: self._ended(row, job, ended))
+
+    def cancel(self, job_ids: Iterable[str]) -> dict[str, Outcome]:
+        """Remove jobs that wait and ask running ones to stop; return the outcomes of the removed."""
+        removed: dict[str, Outcome] = {}
+        canceled = canceled_outcome(self.converter, identity=IDENTITY)
+        for job_id in job_ids:
+            row = self.table.by_id.get(job_id)
+            if row is None or row.outcome is not None:
+                continue
+            if row.job is None:
+                row.waiter = None
+                row.resolve(canceled)
+                row.delivery = Delivery.INLINE
+                self._mine.discard(row)
+                del self.table.by_id[job_id]
+                removed[job_id] = canceled
+            else:
+                row.cancel_requested = row.job.cancel_requested = True
+                row.job.stop()
+        return removed
+
+    def hand_over(self, row: Row) -> None:
+        """Have an outcome signalled that nobody will read inline."""
+        row.waiter = None
+        if row.workflow_id is None or row.run_id is None or self.namespace is None:
+            return
+        if not self._outbox:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
+
+    async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
+        if ended.result is None and ended.failure is None:
+            row.job = None
+            row.attempt -= 1  # broken off because the worker stops: it does not count
+            row.status = JobStatus.WAITING
+            self._note(row, job, ended, None)
+        elif ended.failure is None:
+            self._note(row, job, ended, None)
+            self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
+        else:
+            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic())
+            if isinstance(verdict, Retry):
+                self._note(row, job, ended, verdict.delay)
+                await self._retry(row, job, ended.failure, verdict.delay)
+            else:
+                self._note(row, job, ended, None)
+                row.dead_letter = verdict.dead_letter_reason
+                self._resolve(row, verdict.outcome)
+
+    async def _retry(self, row: Row, job: WatchedJob, failure: Failure, delay: timedelta) -> None:
+        if job.details is not None:
+            details = Payloads(payloads=job.details).SerializeToString()
+            row.heartbeat_details = await encode_payloads(details, self.converter.payload_codec)
+        row.job = None
+        row.status = JobStatus.BACKING_OFF
+        row.last_failure = failure
+        seconds = 0.0 if row.cancel_requested else delay.total_seconds()
+        if self._skip_retry_delays:
+            pause = min(seconds, _FIRST_PAUSE * 2 ** min(job.attempt - 1, 10), _LONGEST_PAUSE)
+            row.started -= seconds - pause
+            seconds = pause
+        row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
+
+    def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
+        payloads, failures = self.converter.payload_converter, self.converter.failure_converter
+        error = None if ended.failure is None else failures.from_failure(ended.failure, payloads)
+        if ended.failure is not None and not ended.failure.HasField("canceled_failure_info"):
+            # A test that hangs, because a job is retried without end, shows why. Here nothing is secret.
+            trace = f"\n{ended.failure.stack_trace}" if job.attempt == 1 and ended.failure.stack_trace else ""
+            _log.warning("attempt_failed: %s, attempt %d: %s%s", job.job_type, job.attempt, error, trace)
+        row.attempts.append(
+            AttemptRecord(
+                number=job.attempt,
+                status=status_of(ended),
+                error=error,
+                heartbeats=tuple(tuple(payloads.from_payloads(details)) for details in job.heartbeats),
+                retry_delay=retry_delay,
+            )
+        )
+
+    def _time_out(self, row: Row) -> None:
+        """End a job that nobody took in time."""
+        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if row.attempt else TimeoutType.SCHEDULE_TO_START
+        failure = timed_out(timeout_type, self.converter)
+        if row.last_failure is not None:
+            failure.cause.CopyFrom(row.last_failure)
+        if row.workflow_id is None:
+            row.dead_letter = Reason.TIMED_OUT
+        outcome = failed_outcome(
+            failure,
+            job_id=row.job_id,
+            job_type=row.job_type,
+            identity=IDENTITY,
+            retry_state=RetryState.RETRY_STATE_TIMEOUT,
+        )
+        self._resolve(row, outcome)
+
+    def _resolve(self, row: Row, outcome: Outcome) -> None:
+        row.job = None
+        row.resolve(outcome)
+        self._mine.discard(row)
+        if row.waiter is not None:
+            row.waiter.arrived()
+        else:
+            self.hand_over(row)
+
+    def _deliver(self) -> None:
+        """Signal what has gathered within one turn of the event loop."""
+        outbox, self._outbox = self._outbox, defaultdict(list)
+        if self._has_stopped:
+            return
+        for key, rows in outbox.items():
+            task = self._create_task(self._signal(key, rows))
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+
+    async def _signal(self, key: RunKey, rows: Sequence[Row]) -> None:
+        assert self._signals is not None and self._runs is not None
+        if any(row.cancel_requested for row in rows):
+            # A handler stops sooner than in production. Temporal would have the workflow task run again that has just
+            # asked for it, if it is to end the workflow and a signal comes in between.
+            await self._runs.workflow_task_ended(key, lambda: self._is_stopping)
+        outcomes = [(row.job_id, row.outcome) for row in rows if row.outcome is not None]
+        delivery = await self._signals.deliver(key, outcomes)
+        for row in rows:
+            row.delivery = Delivery.ORPHANED if delivery is mailbox.Delivery.ORPHANED else Delivery.SIGNAL
+            if self.table.by_id.get(row.job_id) is row:
+                del self.table.by_id[row.job_id]  # as its row is deleted in production
+
+    async def _stop(self) -> None:
+        self._is_stopping = True
+        for row in self._mine:
+            row.stop_timer()
+        if tasks := self._attempts.give_back():
+            await asyncio.wait(tasks, timeout=_STOP_LIMIT)
+        if self._signals is not None:
+            self._signals.hurry()
+            await asyncio.sleep(0)  # what has just ended is in the outbox
+            if self._deliveries:
+                await asyncio.wait(self._deliveries, timeout=_STOP_LIMIT)
+            self._has_stopped = True
+            await self._signals.close()
+
+    def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._group.create_task(coroutine, context=self._context.copy())
+
+
+async def _pause(error: Exception, backoff: Backoff) -> None:
+    await backoff.sleep()

@@ -1,0 +1,3 @@
+"""The application's own `loadtest`."""
+
+TASK_QUEUE = "shop"

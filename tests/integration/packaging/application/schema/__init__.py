@@ -1,0 +1,3 @@
+"""The application's own `schema`."""
+
+CURRENCY = "EUR"

@@ -1,0 +1,1 @@
+"""A small application, with packages whose names other distributions and our own checkout have too."""
