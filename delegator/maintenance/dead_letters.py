@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
+from delegator_schema.ddl import quote
+from delegator_schema.roles import APP
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
@@ -109,10 +111,15 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Connection]:
     connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
+    role = connection.info.user
     try:
         async with connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
         raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
+    except psycopg.errors.UndefinedColumn as error:
+        raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SchemaError(f"{first_line(error)}: GRANT {quote(APP.name)} TO {quote(role)}") from None
     except psycopg.Error as error:
         raise DatabaseError(f"the database refuses: {first_line(error)}") from None
