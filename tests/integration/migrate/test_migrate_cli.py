@@ -93,7 +93,10 @@ async def test_atlas_error(make_database: MakeDatabase, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--database-url", "postgresql://x:secret@127.0.0.1:1/x"), "can't connect to the database"),
+        (
+            ("--database-url", "postgresql://x:secret@127.0.0.1:1/x"),
+            "can't connect to PostgreSQL (DELEGATOR_",
+        ),
         (("--database-url", "no such thing"), "DELEGATOR_DATABASE_URL is neither a URL"),
         (("--queues", "Not A Queue"), "DELEGATOR_QUEUES"),
     ],

@@ -32,6 +32,7 @@ from delegator.wire.requests import (
     check_job_id,
     pack_cancel,
     pack_enqueue,
+    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -138,8 +139,9 @@ def test_signals(outcomes: list[tuple[str, Outcome]]):
 @given(texts, st.lists(st.none() | outcomes, max_size=8))
 def test_replies(prefix: str, outcomes: list[Outcome | None]):
     known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
-    reply = pack_reply(prefix, known, len(outcomes))
-    assert unpack_reply(reply) == (prefix, outcomes)
+    types = type_runs("ab"[position % 3 // 2] for position in range(len(outcomes)))
+    reply = pack_reply(prefix, known, types)
+    assert unpack_reply(reply) == (prefix, outcomes, types)
     assert count_reply(reply) == (len(outcomes), len(known))
 
 

@@ -60,6 +60,17 @@ def test_changes(state: ConnectionState, registry: CollectorRegistry, clock: Clo
     assert vars(caplog.records[2])["seconds"] == 2.5
 
 
+def test_refused_after_outage(state: ConnectionState, caplog: pytest.LogCaptureFixture):
+    """A refusal, which only a person can fix, is logged once, even though the server was away before."""
+    for reason, refused in (("away", False), ("wrong token", True), ("away", False), ("wrong token", True)):
+        state.lost(reason, refused=refused)
+    assert [record.message for record in caplog.records] == ["connection_failed", "connection_refused"]
+    assert vars(caplog.records[1])["reason"] == "wrong token"
+    state.restored()
+    state.lost("wrong token", refused=True)
+    assert [record.message for record in caplog.records][2:] == ["connection_lost"]
+
+
 def test_never_connected(
     state: ConnectionState, registry: CollectorRegistry, clock: Clock, caplog: pytest.LogCaptureFixture
 ):

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import temporalio
 
+from delegator.context import JobLogger
 from delegator.errors import StreamError
 from delegator.runtime.logs import LogFormat, configure_logging
 
@@ -84,6 +86,71 @@ def test_other_libraries(out: io.StringIO):
     asyncio_log.info("chatter")
     asyncio_log.error(f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{SECRET}')>")
     assert [line.split(" ", 3)[3] for line in out.getvalue().splitlines()] == ["Task exception was never retrieved"]
+
+
+def test_users_lines(out: io.StringIO):
+    """A user's log lines are written whole, with an exception's message and traceback."""
+    configure_logging(stream=out)
+    for log in (logging.getLogger("shop.orders"), logging.getLogger("__main__"), JobLogger(job_id="j1").logger):
+        log.info("order %s\nwas packed", 7)
+        log.error("no luck", exc_info=raised(ValueError(SECRET)))
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith('info shop.orders "order 7\\nwas packed"')
+    assert lines[1].endswith(f"error shop.orders no luck error=ValueError reason={SECRET}")
+    assert lines[2] == "Traceback (most recent call last):"
+    assert out.getvalue().count(f"\nValueError: {SECRET}\n") == 3
+
+
+def test_users_exception_in_json(out: io.StringIO):
+    """A user's exception is one JSON object with its message and traceback."""
+    configure_logging(LogFormat.JSON, stream=out)
+    logging.getLogger("shop").error("no luck", exc_info=raised(ValueError(SECRET)))
+    (line,) = out.getvalue().splitlines()
+    event = json.loads(line)
+    assert (event["error"], event["reason"]) == ("ValueError", SECRET)
+    assert event["traceback"].startswith("Traceback")
+    assert event["traceback"].endswith(f"ValueError: {SECRET}")
+
+
+def test_loggers_shared_with_temporal(out: io.StringIO):
+    """Lines of `workflow.logger` and `activity.logger` are the user's if the user's code logs them, else the SDK's."""
+    configure_logging(stream=out)
+    activity_log = logging.getLogger("temporalio.activity")
+    activity_log.info("packed")
+    sdk = f"{next(iter(temporalio.__path__))}/worker/_activity.py"
+    activity_log.handle(activity_log.makeRecord(activity_log.name, logging.INFO, sdk, 1, "chatter", (), None))
+    error = raised(ValueError(SECRET))
+    failed = (type(error), error, error.__traceback__)
+    activity_log.handle(activity_log.makeRecord(activity_log.name, logging.WARNING, sdk, 1, "failed", (), failed))
+    packed, failure = out.getvalue().splitlines()
+    assert packed.endswith("packed")
+    assert "error=ValueError at=" in failure and SECRET not in failure
+
+
+def test_messages_on_demand(out: io.StringIO):
+    """Messages of the engine's errors and of other libraries are written if the setting asks for it."""
+    configure_logging(stream=out, messages=True)
+    logging.getLogger("http_workers.x").error("job_crashed", exc_info=raised(ValueError(SECRET)))
+    logging.getLogger("asyncio").error(f"never retrieved\nfuture: {SECRET}")
+    assert out.getvalue().count(f"\nValueError: {SECRET}\n") == 1
+    assert out.getvalue().endswith(f'"never retrieved\\nfuture: {SECRET}"\n')
+
+
+def test_fields_of_every_line(out: io.StringIO):
+    """Fields that every line gets never hide a field of the event itself."""
+    configure_logging(stream=out, fields={"worker": 3})
+    logging.getLogger("http_workers.x").info("claimed", extra={"rows": 1})
+    logging.getLogger("shop").info("packed", extra={"worker": "Ann"})
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("claimed rows=1 worker=3")
+    assert second.endswith("packed worker=Ann")
+
+
+def test_job_logger(out: io.StringIO):
+    """The job's logger adds its fields to those of a call."""
+    configure_logging(stream=out)
+    JobLogger(job_id="j1", attempt=2).info("packed", extra={"order": 7})
+    assert out.getvalue().endswith("info delegator.job packed job_id=j1 attempt=2 order=7\n")
 
 
 def test_levels(out: io.StringIO):
