@@ -63,14 +63,16 @@ async def test_wrongly_read_outcome_is_found_out(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["delegate-inline", "delegate-signal"])
-async def test_later_frame_fails_the_workflow_task(name: str, monkeypatch: pytest.MonkeyPatch):
-    """An older worker that gets the history says so; a workflow that hung would tell nobody."""
+async def test_later_frame(name: str, monkeypatch: pytest.MonkeyPatch):
+    """A history of a later format fails the workflow task of an older worker with an error; it does not hang."""
     monkeypatch.setattr(frames, "VERSION", CURRENT_FRAMES - 1)
     with pytest.raises(RuntimeError, match=f"version {CURRENT_FRAMES}: this release reads up to {CURRENT_FRAMES - 1}"):
         await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
 
 
-async def test_later_signal_fails_the_workflow_task(monkeypatch: pytest.MonkeyPatch):
+async def test_later_signal(monkeypatch: pytest.MonkeyPatch):
+    """A signal of a later format fails the workflow task of an older worker with an error; it does not hang."""
+
     def refuse(frame: bytes) -> None:
         raise WireError("a later signal")
 

@@ -102,10 +102,8 @@ async def test_stored_rows_reach_their_workflow(path: Path, databases: Databases
         assert (exhausted["job_id"], exhausted["attempt"]) == (job_id_of("policy", version), 2)
 
 
-async def test_rows_of_a_later_format_wait_for_a_newer_release(
-    databases: Databases, temporal: TemporalServer, caplog: pytest.LogCaptureFixture
-):
-    """Every process refuses them by name and leaves them as they are; once they can be read, all goes on."""
+async def test_rows_of_later_format(databases: Databases, temporal: TemporalServer, caplog: pytest.LogCaptureFixture):
+    """Every process refuses rows of a later format by name and leaves them unchanged, until it can read them."""
     later = FORMAT_VERSION + 1
     path = folder(FORMAT_VERSION, "rows") / "plain.sql"
     problem = f"the row has format {later}, this release reads up to {FORMAT_VERSION}: update temporal-delegator"

@@ -53,7 +53,8 @@ async def test_a_missing_table_names_the_fix(make_database: MakeDatabase) -> Non
     refused(await run("--database-url", database.url), "delegator migrate")
 
 
-async def test_an_undeclared_queues_table_names_the_fix(database: Database) -> None:
+async def test_undeclared_queue(database: Database) -> None:
+    """A queue without a table ends the relay with a line that names the fix."""
     refused(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
 
 
@@ -69,7 +70,8 @@ async def test_publication_without_inserts(database: Database) -> None:
     refused(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish inserts", "delegator migrate")
 
 
-async def test_a_publication_of_payloads_names_the_fix(database: Database) -> None:
+async def test_published_payloads(database: Database) -> None:
+    """A publication of payloads ends the relay with a line that names the fix."""
     await execute(database, "ALTER PUBLICATION delegator_publication SET TABLE custom_task_queue")
     refused(await run(DELEGATOR_DATABASE_URL=database.url), "does not publish just", "delegator migrate")
 
@@ -105,7 +107,8 @@ async def test_a_port_in_use_is_refused(database: Database) -> None:
         refused(await run("--port", port, DELEGATOR_DATABASE_URL=database.url), port, "--port")
 
 
-async def test_a_wrong_password_or_database_is_refused(database: Database, postgres: Any) -> None:
+async def test_wrong_login(database: Database, postgres: Any) -> None:
+    """A wrong password or database ends the relay with a line that names the setting, without the password."""
     soon = {"DELEGATOR_START_TIMEOUT": "PT0.5S"}
     missing = postgres.url("no_such_database")
     refused(await run(DELEGATOR_DATABASE_URL=missing, **soon), "can't connect", "DELEGATOR_DATABASE_URL")
@@ -116,7 +119,8 @@ async def test_a_wrong_password_or_database_is_refused(database: Database, postg
     assert "wrong@" not in errors
 
 
-async def test_an_ordinary_role_is_told_what_it_lacks(database: Database) -> None:
+async def test_role_without_replication(database: Database) -> None:
+    """A role without the attribute REPLICATION ends the relay with a line that names it."""
     role = f"plain_{database.name}"
     await execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:

@@ -107,9 +107,8 @@ async def test_by_default_one_message_and_no_wait(running: Puller, module_databa
 
 
 @pytest.mark.parametrize("body", [{"max_batch_size": 1, "batch_size": 3}, {"batch_size": "3"}])
-async def test_the_older_name_of_the_batch_size_wins(
-    running: Puller, module_database: Database, body: dict[str, object]
-) -> None:
+async def test_older_batch_size_name(running: Puller, module_database: Database, body: dict[str, object]) -> None:
+    """A request with both names of the batch size gets that of the older name."""
     await enqueue(module_database, 30, 33)
     await running.has(4)
     first = await running.receive(1)
@@ -179,9 +178,8 @@ async def test_ids_without_effect(running: Puller, module_database: Database) ->
 
 
 @pytest.mark.parametrize("body", [{}, {"ack_ids": []}, {"ack_ids": ["x"]}, {"ack_ids": [7]}, {"ack_ids": "x"}, []])
-async def test_bad_ack_ids_are_400_and_nothing_is_acked(
-    running: Puller, module_database: Database, body: object
-) -> None:
+async def test_bad_ack_ids(running: Puller, module_database: Database, body: object) -> None:
+    """A request with a bad ack_id gets status 400, and acks nothing."""
     for action in ("ack", "nack"):
         status, answer = await running.post(action, body)
         assert status == 400 and set(answer) == {"summary"}

@@ -56,7 +56,8 @@ async def test_only_what_is_acked_is_confirmed(database: Database) -> None:
         assert held
 
 
-async def test_a_graceful_stop_confirms_what_is_acked(database: Database) -> None:
+async def test_graceful_stop(database: Database) -> None:
+    """A relay that stops gracefully confirms to the server all messages that are acked."""
     async with relay(database, status_interval=60.0) as (_, puller):
         await enqueue(database, 1, 5)
         position = await wal_position(database)

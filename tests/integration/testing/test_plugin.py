@@ -57,7 +57,7 @@ async def test_workflow(temporal_client: Client, task_queue: str, delivery: Deli
 
 
 async def test_client_with_plugin(temporal: TemporalServer, task_queue: str):
-    """One plugin for a client, and so for its workers; through Temporal's own test environment."""
+    """One plugin for a client serves its workers, too, in Temporal's own test environment."""
     plugin, mail = plugin_of()
     client = await Client.connect(temporal.address, namespace=NAMESPACE, plugins=[plugin])
     async with WorkflowEnvironment.from_client(client) as environment, worker(environment.client, task_queue):
@@ -76,7 +76,7 @@ async def test_fake_fails(temporal_client: Client, task_queue: str):
 
 @pytest.mark.parametrize("intercept", [True, False])
 async def test_drop_in(temporal_client: Client, task_queue: str, intercept: bool):
-    """Unchanged `execute_activity`, delegated or run as the ordinary activity that it was."""
+    """Unchanged `execute_activity` works, delegated or as the ordinary activity that it was."""
     plugin, _ = plugin_of(intercept=intercept)
     activities: Any = [] if intercept else [shop.charge]
     async with Worker(
@@ -121,7 +121,7 @@ async def test_worker_is_started_again(temporal_client: Client, task_queue: str)
 
 
 async def test_two_workers(temporal_client: Client, task_queue: str):
-    """One plugin, two workers at once: a job is run once, and goes on when its worker stops."""
+    """With two workers of one plugin a job is run once, and goes on when its worker stops."""
     plugin, _ = plugin_of(SIGNALLED)
     other = f"other-{task_queue}"
     async with worker(temporal_client, task_queue, plugin):
@@ -159,14 +159,14 @@ async def test_terminated_workflow(temporal_client: Client, task_queue: str):
 
 
 async def test_handler_is_in_no_activity(temporal_client: Client, task_queue: str):
-    """As in a worker: it does not find the local activity that enqueued it."""
+    """A handler does not find the local activity that enqueued it, as in a worker."""
     plugin, _ = plugin_of()
     async with worker(temporal_client, task_queue, plugin):
         assert await temporal_client.execute_workflow(shop.Asking.run, id=task_queue, task_queue=task_queue) is False
 
 
 async def test_handlers_of_every_kind(temporal_client: Client, task_queue: str):
-    """The same as in `tests/integration/delegator/test_front_door.py` on the whole engine."""
+    """All kinds of handlers run, as on the whole engine in `test_front_door.py`."""
     plugin = DelegatorTestPlugin([front_tasks, front_tasks.Emails("me")], options=PATIENT)
     async with Worker(temporal_client, task_queue=task_queue, workflows=[front_flows.EveryKind], plugins=[plugin]):
         result = await temporal_client.execute_workflow(front_flows.EveryKind.run, id=task_queue, task_queue=task_queue)
@@ -184,7 +184,7 @@ async def test_existing_activities(temporal_client: Client, task_queue: str):
 
 @pytest.mark.parametrize("provided", [True, False])
 async def test_resources(temporal_client: Client, task_queue: str, provided: bool):
-    """Handlers share them with the worker's own activities; opened by the worker, or provided by the test."""
+    """Handlers and the worker's own activities share resources; the worker opens them or the test provides them."""
     shelf = ["a book"]
     plugin = DelegatorTestPlugin(
         [shop.put], resources=[shop], provide={shop.shelf: shelf} if provided else None, options=PATIENT
@@ -208,7 +208,7 @@ async def closed_door() -> AsyncIterator[None]:
 
 
 async def test_resource_can_not_be_opened(temporal_client: Client, task_queue: str):
-    """The worker says so and ends, as in production."""
+    """A worker whose resource can't be opened says so and ends, as in production."""
     plugin = DelegatorTestPlugin([shop, closed_door])
     with pytest.raises(ResourceError, match="closed_door can't be opened"):
         await worker(temporal_client, task_queue, plugin).run()

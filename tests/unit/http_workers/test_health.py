@@ -151,7 +151,8 @@ async def test_livez_stalled_loop(server: HealthServer, liveness: Liveness):
             assert (await asyncio.to_thread(get, server.port, "/livez"))[0] == 200
 
 
-def test_a_taken_port_is_refused_with_what_to_do():
+def test_taken_port():
+    """A port that another program uses is refused, with the option that changes it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), port=port)
@@ -159,7 +160,8 @@ def test_a_taken_port_is_refused_with_what_to_do():
             pass
 
 
-def test_an_unknown_host_is_refused_by_option():
+def test_unknown_host():
+    """An unknown host is refused with the name of its option."""
     server = HealthServer(LocalHealth(CollectorRegistry(), Liveness(), {}), host="no-such-host.invalid", port=1)
     with pytest.raises(ConfigurationError, match="--host"), server:
         pass

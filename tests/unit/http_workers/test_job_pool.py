@@ -33,8 +33,8 @@ class Finisher:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_job_whose_lease_is_lost_frees_its_slot(begun: bool) -> None:
-    """Also one that has not begun: a task that is cancelled before its first step runs nothing at all."""
+async def test_lost_lease_frees_slot(begun: bool) -> None:
+    """A job whose lease is lost frees its slot and is released, even if its task has not begun."""
     runs = 0
 
     async def run(job: Job) -> Ended:
@@ -65,8 +65,8 @@ async def test_a_job_whose_lease_is_lost_frees_its_slot(begun: bool) -> None:
 async def nothing() -> None: ...
 
 
-async def test_a_finished_job_is_no_garbage() -> None:
-    """Else a busy worker spends a seventh of its time on collecting it."""
+async def test_finished_job_is_freed() -> None:
+    """A finished job leaves memory without the garbage collector, which would take much of a busy worker's time."""
     metrics = WorkerMetrics(CollectorRegistry())
     runner = AttemptRunner(collect_handlers([nothing]), DataConverter.default, "default", metrics)
     slots, finisher = Slots(3), Finisher()

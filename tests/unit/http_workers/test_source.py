@@ -253,7 +253,8 @@ async def test_not_http():
     assert SECRET not in str(caught.value)
 
 
-async def test_a_cancelled_receive_raises_cancelled():
+async def test_cancelled_receive():
+    """A cancelled receive() raises CancelledError."""
     asked, released = asyncio.Event(), asyncio.Event()
 
     async def handler(request: web.Request) -> web.Response:

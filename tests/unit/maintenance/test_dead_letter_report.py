@@ -119,6 +119,7 @@ async def test_garbage_is_a_wire_error(stored: bytes) -> None:
         await decode_outcome("failed", stored, None)
 
 
-async def test_a_completed_outcome_still_comes_back() -> None:
+async def test_empty_outcome() -> None:
+    """An outcome without a body decodes to itself."""
     outcome = Outcome(OutcomeStatus.COMPLETED, b"")
     assert await decode_outcome("completed", await encode_outcome(outcome, Scramble()), Scramble()) == outcome

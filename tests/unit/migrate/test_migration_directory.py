@@ -48,7 +48,8 @@ def test_a_removed_file_is_named(directory: Path) -> None:
         read_migrations(directory)
 
 
-def test_a_sum_file_with_another_total_is_refused(directory: Path) -> None:
+def test_wrong_total(directory: Path) -> None:
+    """A sum file whose total does not match is refused."""
     lines = (directory / SUM_FILE).read_text().splitlines()
     (directory / SUM_FILE).write_text("\n".join(["h1:" + "A" * 43 + "=", *lines[1:]]) + "\n")
 
@@ -56,7 +57,8 @@ def test_a_sum_file_with_another_total_is_refused(directory: Path) -> None:
         read_migrations(directory)
 
 
-def test_a_directory_without_a_sum_is_refused(tmp_path: Path) -> None:
+def test_missing_sum(tmp_path: Path) -> None:
+    """A directory without a sum file is refused."""
     with pytest.raises(SchemaError, match="can't read the migrations"):
         read_migrations(tmp_path)
 

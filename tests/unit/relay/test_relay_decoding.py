@@ -147,7 +147,8 @@ async def test_other_tables_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("row", [(None, "5"), ("job", None), ("job",), ("job", "5", "6"), ()])
-def test_a_row_that_does_not_fit_is_a_wire_error(row: tuple[str | None, ...]) -> None:
+def test_malformed_row(row: tuple[str | None, ...]) -> None:
+    """A row that does not fit the announced columns raises a WireError."""
     ingest, _ = make_ingest()
     ingest.handle(begin(9))
     with pytest.raises(WireError):
@@ -183,6 +184,7 @@ def test_a_binary_value_is_a_wire_error() -> None:
         ingest.handle(insert(1, "a", "1").replace(b"t\0\0\0\1a", b"b\0\0\0\1a"))
 
 
-def test_positions_are_written_as_postgresql_does() -> None:
+def test_lsn_format() -> None:
+    """Positions are written and read in PostgreSQL's form."""
     assert format_lsn(0x16B374D848) == "16/B374D848"
     assert parse_lsn("16/B374D848") == 0x16B374D848

@@ -53,7 +53,8 @@ async def test_open_transaction() -> None:
     assert target.progress.confirmed == 15
 
 
-async def test_an_idle_slot_moves_with_the_keepalives() -> None:
+async def test_keepalives() -> None:
+    """Keepalives move the slot while no message waits for its ack."""
     target, stream = ingest()
     assert target.handle(keepalive(100)) is False
     assert target.handle(keepalive(200, reply=True)) is True

@@ -41,7 +41,8 @@ def test_ack_ids_are_distinct_version_4_uuids() -> None:
     assert next(ack_ids())[:23] != next(ack_ids())[:23]
 
 
-async def test_messages_are_delivered_in_order_and_once() -> None:
+async def test_order() -> None:
+    """Messages are delivered once, in order."""
     stream = make()
     put(stream, "a", "b", "c")
     assert rows(await stream.receive(2, 0)) == ["a", "b"]

@@ -33,7 +33,7 @@ async def test_result_and_record():
 
 
 async def test_retries_as_in_production():
-    """Attempts, heartbeats and the delays that production has between them; the test does not wait for those."""
+    """Attempts, heartbeats and delays are those of production, but the test does not wait for the delays."""
     async with InMemoryEngine([handlers]) as engine:
         assert await engine.run(handlers.succeed_at, 3) == 3
         (job,) = engine.jobs_of(handlers.succeed_at)
@@ -63,7 +63,7 @@ async def test_attempts_exhausted():
 
 
 async def test_skipped_delays_count():
-    """The delays 1, 2 and 4 s fit into the deadline of 10 s, the next one does not: four attempts, as in production."""
+    """Skipped delays count for the deadline: 1, 2 and 4 s fit into 10 s, the next does not: four attempts."""
     async with InMemoryEngine([handlers]) as engine:
         error = await failure(engine, handlers.never_works)
         assert len(engine.jobs[0].attempts) == 4
@@ -85,7 +85,7 @@ async def test_timeout():
 
 
 async def test_paused():
-    """Nobody takes the job: it times out as one that has not begun."""
+    """A job that is not taken times out as one that has not begun."""
     async with InMemoryEngine([handlers], paused=True) as engine:
         error = await failure(
             engine, handlers.mirror, Point(1, 2), schedule_to_start_timeout=timedelta(milliseconds=20)
@@ -106,7 +106,7 @@ async def test_type_limits():
 
 
 async def test_fakes():
-    """By function or by name; async, plain, a mock; also for what is declared nowhere here."""
+    """A fake may be given by function or by name; it may be async, plain or a mock, also for an undeclared type."""
     fakes: dict[Any, Any] = {
         handlers.mirror: AsyncMock(return_value=Point(9, 9)),
         "refuse_card": lambda: None,
@@ -146,7 +146,7 @@ async def test_contract_needs_fake():
 
 
 async def test_resources():
-    """Opened with the engine and closed with it, unless the test provides their values."""
+    """The engine opens and closes resources, unless the test provides their values."""
     async with InMemoryEngine([handlers]) as engine:
         assert [await engine.run(handlers.put, item) for item in (1, 2)] == [1, 2]
     shelf = [7]
@@ -161,7 +161,7 @@ async def test_methods():
 
 
 async def test_many_threads():
-    """Plain functions wait for each other: as many run at once as in a worker, whatever the machine has."""
+    """As many plain functions run at once as in a worker, whatever the machine has."""
     barrier = threading.Barrier(60, timeout=20)
 
     @delegated

@@ -28,7 +28,7 @@ async def test_thread():
 
 
 async def test_existing_activity():
-    """A function with `@activity.defn` finds Temporal's context, too."""
+    """A function with `@activity.defn` finds Temporal's activity context, too."""
     environment = JobEnvironment(job_id="job-7", attempt=3)
     assert await environment.run(handlers.existing, 5) == ["job-7", 3]
     assert environment.heartbeats == [("half", 5)]
@@ -52,7 +52,7 @@ async def test_unusable_result():
 
 
 async def test_resumes():
-    """The handler finds what the attempt before said last."""
+    """The handler finds the last heartbeat details of the attempt before."""
     environment = JobEnvironment(attempt=2, heartbeat_details=[3])
     assert await environment.run(handlers.resume, 5) == 3
     assert environment.heartbeats == [(4,), (5,)]
@@ -65,7 +65,7 @@ async def test_attempt_times_out():
 
 
 async def test_silence_times_out():
-    """The timeout of the declared type holds, and tells the last heartbeat."""
+    """The heartbeat timeout of the declared type applies, and its failure holds the last heartbeat details."""
     with pytest.raises(TimeoutError) as raised:
         await run_handler(handlers.silent)
     assert raised.value.type is TimeoutType.HEARTBEAT
@@ -112,7 +112,7 @@ async def test_cancel_from_thread():
     thread.join()
 
 
-async def test_test_is_broken_off():
+async def test_timeout_of_test():
     """A test's own timeout reaches the test, not only the handler."""
     environment = JobEnvironment()
     with pytest.raises(asyncio.TimeoutError):

@@ -43,8 +43,8 @@ def value(outcome: Outcome | None) -> Any:
     return VALUES.decode(outcome.body, None)[0]
 
 
-async def test_asked_again():
-    """The reply to a workflow task that failed is lost; the next task gets it again, and the job runs once."""
+async def test_repeated_task():
+    """A workflow task that is run again gets the lost reply again, and the job runs once."""
     async with InMemoryEngine([handlers]) as engine:
         local = activities(engine)
         for _ in range(2):
@@ -54,7 +54,7 @@ async def test_asked_again():
 
 
 async def test_own_id_in_another_run():
-    """A finished job is no answer to another workflow run that gives the same id."""
+    """A finished job does not answer another workflow run that gives the same id."""
     async with InMemoryEngine([handlers]) as engine:
         local = activities(engine)
         for run_id in ("first", "second"):
@@ -62,8 +62,8 @@ async def test_own_id_in_another_run():
         assert len(engine.jobs) == 2
 
 
-async def test_wait_is_taken_over():
-    """The local activity dies while it waits; the one after it waits for the same job."""
+async def test_second_wait():
+    """A second local activity waits for the same job when the first one dies during its wait."""
     async with InMemoryEngine([handlers], paused=True) as engine:
         local = activities(engine)
         first = asyncio.create_task(enqueue(local, "succeed_at", 1))
@@ -93,8 +93,8 @@ async def test_canceled_job_does_not_run():
         assert engine.jobs[0].attempts == ()
 
 
-async def test_reply_has_a_limit():
-    """What the reply has no room for is left to a signal."""
+async def test_reply_limit():
+    """Outcomes that the reply has no room for are left to a signal."""
 
     async with InMemoryEngine([handlers], fakes={"large": lambda: "x" * 400_000}) as engine:
         outcomes = await enqueue(activities(engine), "large", jobs=4)
