@@ -1,4 +1,4 @@
-"""The stack under fire: every process a real one, between each of them and its servers a faulty network."""
+"""The stack of the chaos tests: real processes, with a faulty network between each of them and its servers."""
 
 from __future__ import annotations
 
@@ -313,5 +313,5 @@ async def _end(components: Sequence[Component]) -> None:
 TASK_TIMEOUT = timedelta(seconds=3)
 """Of workflow tasks: how long Temporal waits for a dead enqueuer. (Its default is 10 s.)"""
 NOBODY_DIES = timedelta(seconds=30)
-"""The same where no enqueuer dies: a task that times out because the machine is busy, and is run again just while a
-signal comes, would enqueue anew what the signal says is done."""
+"""The same where no enqueuer dies. It is long: a busy machine may delay a task until it is run again; if a signal comes
+just then, the second run would enqueue again what the signal has completed."""

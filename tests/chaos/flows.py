@@ -1,4 +1,4 @@
-"""The workflow under fire: every way to delegate."""
+"""The workflow of the chaos tests: every way to delegate."""
 
 from __future__ import annotations
 

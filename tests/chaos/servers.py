@@ -42,7 +42,7 @@ async def test_postgresql_outage_past_leases(field: Arena, finish: Finish) -> No
     await field.postgres.start()
     ((since,),) = await field.query("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8")
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LEASE / 2 - since):  # then nobody has any excuse for his silence
+        async with asyncio.timeout(LEASE / 2 - since):  # then every process must have renewed its lease
             await field.leader()
             await asyncio.sleep(LEASE)
     for worker in field.http:

@@ -1,4 +1,4 @@
-"""The handlers under fire. Each run is noted in a file, which no fault of the engine's can touch."""
+"""The handlers of the chaos tests. Each run is noted in a file, which no fault of the engine can change."""
 
 from __future__ import annotations
 

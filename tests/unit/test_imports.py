@@ -1,4 +1,4 @@
-"""What processes load when they start: every worker pays for it, in seconds and in memory."""
+"""Processes load only the modules they need, because each costs start time and memory."""
 
 from __future__ import annotations
 

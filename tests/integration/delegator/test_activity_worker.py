@@ -1,4 +1,4 @@
-"""Drop-in by activity worker: unchanged `execute_activity`, by workflows that know nothing of delegation."""
+"""The activity worker runs unchanged `execute_activity` calls of workflows that know nothing of delegation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With an encryption codec, nothing readable is in the table, in the stream, in history or in logs."""
+"""With an encryption codec the table, the stream, the history and the logs hold nothing readable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long workflows wait for their first task, as the worker sees it: what it gathers by."""
+"""The worker measures how long workflows wait for their first task, and gathers calls accordingly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histories of every way in replay; those from before the switch replay, too."""
+"""Histories of every way to call a job replay, and so do those from before the delegation."""
 
 from __future__ import annotations
 

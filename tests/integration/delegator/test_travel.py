@@ -1,4 +1,4 @@
-"""One test for each way a job can travel."""
+"""One test for each way in which a job reaches a worker and its outcome reaches the workflow."""
 
 from __future__ import annotations
 

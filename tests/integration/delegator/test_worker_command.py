@@ -1,4 +1,4 @@
-"""`delegator worker`: a Temporal worker as a process like the others."""
+"""`delegator worker` runs a Temporal worker as a process like the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process says of itself."""
+"""The health checks of a worker process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that are asked to stop: they finish or give back what they hold."""
+"""Processes that are asked to stop finish or release the jobs that they hold."""
 
 from __future__ import annotations
 

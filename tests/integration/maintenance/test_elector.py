@@ -1,4 +1,4 @@
-"""One leader at a time, and another one soon after it is gone."""
+"""One process leads at a time, and another one soon after the leader is gone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHERE locktype = 'advisory' AND granted AND pg_stat_activity.datname = current_d
 
 
 class Candidate:
-    """Would lead, and notes whether it does."""
+    """Wants to lead, and notes whether it does."""
 
     def __init__(self, url: str) -> None:
         self.leads = False

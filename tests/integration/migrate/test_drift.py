@@ -1,4 +1,4 @@
-"""Every kind of drift is found, and its fix-it line mends it."""
+"""Every kind of drift is found, and the SQL of its fix repairs it."""
 
 from __future__ import annotations
 

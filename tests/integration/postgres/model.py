@@ -1,4 +1,4 @@
-"""What the statements mean: the same steps on plain Python rows, one after the other."""
+"""A model of the statements: the same steps on plain Python rows, one after the other."""
 
 from __future__ import annotations
 

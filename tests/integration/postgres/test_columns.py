@@ -1,4 +1,4 @@
-"""What a job is given when it is enqueued, its worker finds in the claimed row, whatever the batch has in common."""
+"""A worker finds in the claimed row what was enqueued, whatever the jobs of the batch have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hot statements reach their rows by an index, with custom and with generic plans, whatever the queue's length.
+"""The frequent statements find their rows by an index, with custom and generic plans, whatever the queue's length.
 
 Each is run as the engine runs it; auto_explain says how PostgreSQL did it.
 """

@@ -1,4 +1,4 @@
-"""Two statements at once on the same rows: side by side, and one waiting for the other's commit."""
+"""Two statements on the same rows at once: side by side, or one waiting for the other's commit."""
 
 from __future__ import annotations
 

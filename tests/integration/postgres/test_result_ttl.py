@@ -1,4 +1,4 @@
-"""Rows that were read inline, and the process that is to delete them."""
+"""The result TTL: how long a process keeps the rows that it has read inline."""
 
 from __future__ import annotations
 

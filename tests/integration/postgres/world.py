@@ -1,7 +1,7 @@
 """Workers, enqueuers and a sweeper around the tables, and a workflow that has to hear of every job.
 
-Every step is made by the engine's own statements and by the model (`model.py`), and compared. Two racing steps must
-end as one of their orders would.
+The engine's own statements and the model (`model.py`) make every step, and the results are compared. Two concurrent
+steps must end as they would one after the other, in one of the two orders.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Worker:
 
 @dataclass(eq=False)
 class Activity:
-    """A local activity. One that Temporal has given up may still go on; nobody takes its result."""
+    """A local activity. One that Temporal has given up may still run, but its result is ignored."""
 
     enqueuer: int
     jobs: list[str]

@@ -1,4 +1,4 @@
-"""Group commit."""
+"""Submissions of several callers are written in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a process lets work gather."""
+"""How long a process gathers calls before it writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests stay below what gRPC takes, however many and however large the calls of one turn are."""
+"""Requests stay below gRPC's limit, however many and however large the calls of one turn are."""
 
 from __future__ import annotations
 

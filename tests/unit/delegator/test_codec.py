@@ -1,4 +1,4 @@
-"""Outcomes at rest, through the codec; and failures cut to a size that travels."""
+"""Outcomes are encoded and decoded, and failures are cut to a size that Temporal accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes written and read without protobuf: the same as with it, to the last byte and to the message of an error."""
+"""Bytes are written and read without protobuf exactly as with it, down to the messages of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether to wait inline."""
+"""The decision whether to wait inline, and for how long."""
 
 from __future__ import annotations
 

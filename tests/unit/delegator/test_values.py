@@ -1,4 +1,4 @@
-"""The short cut for plain values makes what the SDK's default converter makes, and raises what it raises."""
+"""The short cut for plain values gives the same results and errors as the SDK's default converter."""
 
 from __future__ import annotations
 

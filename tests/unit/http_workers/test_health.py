@@ -1,4 +1,4 @@
-"""Liveness, and the server that tells it, while the event loop it judges is blocked."""
+"""Liveness, and the health server, which answers while the event loop that it watches is blocked."""
 
 from __future__ import annotations
 

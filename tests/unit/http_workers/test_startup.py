@@ -1,4 +1,4 @@
-"""Starting before a server does."""
+"""Processes start before their servers."""
 
 from __future__ import annotations
 

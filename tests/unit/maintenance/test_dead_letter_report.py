@@ -1,4 +1,4 @@
-"""Failures as they stand in dead letters, read back."""
+"""Reports of the failures in dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local activities over the engine in memory, asked again as after a workflow task that was run again."""
+"""The local activities of the engine in memory, repeated as by a workflow task that is run again."""
 
 from __future__ import annotations
 
