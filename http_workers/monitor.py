@@ -68,7 +68,7 @@ class Monitor:
             pairs = [job.held for job in jobs]
             async with self._pool.connection() as connection:
                 held = await self._table.held(connection, pairs)
-                beats = await self._activity_tasks.details([job for job in jobs if job.task_token is None])
+                beats = await self._activity_tasks.details([job for job in jobs if job.row.task_token is None])
                 if beats:
                     await self._table.heartbeat(connection, beats)
             for job in jobs:
@@ -80,7 +80,7 @@ class Monitor:
                     job.cancel_requested = True
                     _stop(job)
         for job in jobs:
-            if job.task_token is not None and job.details_changed and not job.lost:
+            if job.row.task_token is not None and job.details_changed and not job.lost:
                 job.details_changed = False
                 was_requested = job.cancel_requested
                 if not await self._activity_tasks.heartbeat(job):
@@ -109,7 +109,7 @@ def _time_out(job: Job, now: float) -> None:
     limit = job.options.heartbeat_timeout
     if limit is not None:
         # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
-        grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
+        grace = 0.0 if job.row.task_token is None else _TEMPORALS_LEAD
         if now - job.heartbeat_at > limit.total_seconds() + grace:
             job.time_out(TimeoutType.HEARTBEAT)
 

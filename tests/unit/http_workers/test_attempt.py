@@ -193,7 +193,7 @@ async def test_hopeless_jobs() -> None:
         job.job_type = "nobody"
 
     def spoil(job: Job) -> None:
-        job.input = b"\xff\xff"
+        job.row = job.row._replace(input=b"\xff\xff")
 
     assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
     assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
