@@ -217,7 +217,7 @@ class DelegatorPlugin(SimplePlugin):
             LeaseKeeper(url, "enqueuer", duration=settings.lease, state=self._database_state)
         )
         waiter = await stack.enter_async_context(
-            InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
+            InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
         enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)

@@ -24,7 +24,7 @@ def activity_environment(job: Job, context: JobContext, payload_converter: Paylo
     """
     environment = ActivityEnvironment()
     environment.payload_converter = payload_converter
-    environment.on_heartbeat = context.beat
+    environment.on_heartbeat = context.send_heartbeat
     now = datetime.now(UTC)
     scheduled = context.enqueued_at or now
     options = job.options

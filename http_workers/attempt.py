@@ -190,7 +190,7 @@ class AttemptRunner:
         return self._values.decode(await decode_payloads(details, self._codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
-        def beat(*details: Any) -> None:
+        def send_heartbeat(*details: Any) -> None:
             # Converted here, so that details which can't be are the handler's error.
             job.details = self._converter.payload_converter.to_payloads(details)
             job.details_changed = True
@@ -210,7 +210,7 @@ class AttemptRunner:
             logger=logging.LoggerAdapter(
                 _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
             ),
-            beat=beat,
+            send_heartbeat=send_heartbeat,
             is_cancel_requested=lambda: job.cancel_requested,
         )
 
