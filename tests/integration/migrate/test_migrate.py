@@ -212,7 +212,7 @@ async def test_building_an_index_while_others_wait_to_migrate(database: Database
 
 
 async def test_a_lock_that_is_never_released(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_SECONDS", 0.2)
     async with connect(database.settings) as holder, advisory_lock(holder, DELEGATOR_LOCK):
         with pytest.raises(DatabaseError, match=r"waited .* s for a lock: another migration"):
             await migrate(database.settings)
