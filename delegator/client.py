@@ -10,7 +10,7 @@ from temporalio.runtime import Runtime
 from delegator.config import Settings
 from delegator.contracts import Source
 from delegator.plugin import DelegatorPlugin, PluginOptions
-from delegator.runtime.temporal_client import connect_temporal, load_data_converter
+from delegator.runtime.temporal_client import check_namespace, connect_temporal, load_data_converter
 
 
 async def connect(
@@ -45,12 +45,13 @@ async def connect(
         lazy: connect at the first call instead of now.
 
     Raises:
-        ConfigurationError: a setting or a declaration is wrong, or a setting would be ignored.
+        ConfigurationError: a setting or a declaration is wrong, a setting would be ignored, or the server has no such
+            namespace (unless lazy).
         TemporalError: the server can't be reached (unless lazy).
     """
     settings = settings or Settings.load()
     plugin = DelegatorPlugin(delegated, settings=settings, options=options, intercept=intercept, resources=resources)
-    return await connect_temporal(
+    client = await connect_temporal(
         load_data_converter(settings.data_converter),
         identity=identity,
         runtime=runtime,
@@ -58,3 +59,6 @@ async def connect(
         plugins=[plugin, *plugins],
         interceptors=interceptors,
     )
+    if not lazy:
+        await check_namespace(client)
+    return client

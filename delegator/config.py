@@ -11,6 +11,7 @@ from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_
 from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 
 _ALIKE: Final = 0.82
@@ -20,7 +21,8 @@ class Settings(BaseSettings):
     """Where the servers are and which queues exist.
 
     Temporal's own settings (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS*`,
-    profiles) are read by `temporalio.envconfig`.
+    profiles) are read by `temporalio.envconfig`. A duration is written as seconds (`20`, `0.5`), with units (`90s`,
+    `1h30m`) or as ISO 8601 (`PT20S`).
     """
 
     model_config = SettingsConfigDict(env_prefix="DELEGATOR_", frozen=True, extra="ignore")
@@ -46,6 +48,21 @@ class Settings(BaseSettings):
     """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again."""
     result_retention: timedelta = timedelta(minutes=5)
     """How long a completed row waits for an enqueuer that died."""
+    log_messages: bool = False
+    """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
+    errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
+
+    @field_validator("start_timeout", "lease", "result_retention", mode="before")
+    @classmethod
+    def _readable(cls, value: object, info: ValidationInfo) -> object:
+        return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
+
+    @field_validator("lease")
+    @classmethod
+    def _positive(cls, value: timedelta) -> timedelta:
+        if value <= timedelta(0):
+            raise ValueError("a lease must be longer than 0")
+        return value
 
     @field_validator("queues", mode="before")
     @classmethod
@@ -86,7 +103,7 @@ class Settings(BaseSettings):
             if variable.startswith("DELEGATOR_") and name not in cls.model_fields:
                 alike = difflib.get_close_matches(name, cls.model_fields, 1, _ALIKE)
                 if alike:
-                    meant = f"DELEGATOR_{alike[0].upper()}"
+                    meant = _variable(alike[0])
                     raise ConfigurationError(
                         f"{variable}: no such setting, and it would be ignored; did you mean {meant}?"
                     )
@@ -94,5 +111,9 @@ class Settings(BaseSettings):
             return cls(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
         except ValidationError as error:
             first = error.errors()[0]
-            name = "DELEGATOR_" + "_".join(str(part) for part in first["loc"][:1]).upper()
-            raise ConfigurationError(f"{name}: {first['msg']}") from None
+            name = _variable("_".join(str(part) for part in first["loc"][:1]))
+            raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _variable(field: str) -> str:
+    return f"DELEGATOR_{field.upper()}"

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from temporalio import activity
 
 from delegator.errors import ConfigurationError
 
-_job_log = logging.getLogger("delegator.job")
+JOB_LOGGER: Final = "delegator.job"
+"""Name of the logger that handlers get: its lines are the user's."""
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Logs for a handler; each line has the job's fields beside those of the call."""
+
+    def __init__(self, **job: object) -> None:
+        """Prepare the logger.
+
+        Args:
+            job: fields of each line.
+        """
+        super().__init__(logging.getLogger(JOB_LOGGER), job)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the job's fields."""
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 class JobContext(NamedTuple):
@@ -124,9 +142,7 @@ def _activity_context(info: activity.Info) -> JobContext:
         enqueued_at=info.scheduled_time,
         deadline=min(ends, default=None),
         heartbeat_details=info.heartbeat_details,
-        logger=logging.LoggerAdapter(
-            _job_log, {"job_id": job_id, "job_type": info.activity_type, "attempt": info.attempt}
-        ),
+        logger=JobLogger(job_id=job_id, job_type=info.activity_type, attempt=info.attempt),
         send_heartbeat=activity.heartbeat,
         is_cancel_requested=activity.is_cancelled,
     )

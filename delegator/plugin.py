@@ -22,6 +22,7 @@ from delegator.contracts import Source, collect_types, opened_resources
 from delegator.contracts.collect import declarations_in, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
+from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
@@ -30,8 +31,9 @@ from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
+from delegator.runtime.temporal_client import check_namespace
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 
@@ -66,8 +68,8 @@ class DelegatorPlugin(SimplePlugin):
     It adds two local activities, the workflow interceptor, sandbox pass-through for the packages it needs, and opens
     the connections while a worker runs.
 
-    A worker waits for PostgreSQL as long as `DELEGATOR_START_TIMEOUT` before it takes its first task. Then
-    `worker.run()` and `async with worker` raise a DelegatorError that says what is wrong.
+    A worker waits for PostgreSQL and for Temporal as long as `DELEGATOR_START_TIMEOUT` before it takes its first task.
+    Then `worker.run()` and `async with worker` raise a DelegatorError that says what is wrong.
     """
 
     def __init__(
@@ -147,8 +149,9 @@ class DelegatorPlugin(SimplePlugin):
         """Open the connections around the worker's run; see the base class.
 
         Raises:
-            ConfigurationError: a queue is not declared, or the schema is not what is declared.
-            DependencyError: PostgreSQL can't be reached within `DELEGATOR_START_TIMEOUT`.
+            ConfigurationError: a queue is not declared, the schema is not what is declared, or Temporal has no such
+                namespace.
+            DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
         """
         # The SDK warns so when it cancels a local activity that has just ended, as after a stall. Where warnings are
         # errors, the warning ends the SDK's activity worker. If the worker is being shut down already, nobody takes the
@@ -182,22 +185,20 @@ class DelegatorPlugin(SimplePlugin):
         )
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
-        """Open the connections as soon as PostgreSQL answers; return False if the worker is shut down before that."""
+        """Open the connections as soon as the servers answer; return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
-        for declared in self._types.values():
-            if declared.queue not in settings.queues:
-                raise ConfigurationError(
-                    f"queue {declared.queue!r} of type {declared.name!r} is not declared: "
-                    "add it to DELEGATOR_QUEUES and run `delegator migrate`"
-                )
+        require_declared_queues(self._types.values(), settings)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:
                 await self._open(opened, client.data_converter, client.namespace)
                 stack.push_async_exit(opened.pop_all())
 
-        state = self._database_state or _StartLog()
-        return await wait_for(open_all, settings.start_timeout, state, stop)
+        state = self._database_state or _StartLog("postgresql")
+        if not await wait_for(open_all, settings.start_timeout, state, stop):
+            return False
+        # The SDK's own check gives up at once, and names no setting.
+        return await wait_for(lambda: check_namespace(client), settings.start_timeout, _StartLog("temporal"), stop)
 
     async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str) -> None:
         settings, options = self._settings, self._options
@@ -227,19 +228,20 @@ class DelegatorPlugin(SimplePlugin):
 
 
 class _StartLog:
-    """Logs that a worker waits for PostgreSQL. The reason stands in the text: the application formats these lines."""
+    """Logs that a worker waits for a server. The reason stands in the text: the application formats these lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, dependency: Dependency) -> None:
+        self._dependency = dependency
         self._waits = False
 
     def lost(self, reason: str) -> None:
         if not self._waits:
-            _log.warning("worker_waits: %s", reason, extra={"dependency": "postgresql"})
+            _log.warning("worker_waits: %s", reason, extra={"dependency": self._dependency})
         self._waits = True
 
     def restored(self) -> None:
         if self._waits:
-            _log.info("worker_waits_no_more", extra={"dependency": "postgresql"})
+            _log.info("worker_waits_no_more", extra={"dependency": self._dependency})
 
 
 async def _end(worker: Worker, next: Callable[[Worker], Any]) -> None:

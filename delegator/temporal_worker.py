@@ -11,14 +11,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, TemporalError, first_line
+from delegator.errors import ConfigurationError, first_line
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
@@ -27,13 +25,12 @@ from delegator.runtime.liveness import Liveness
 from delegator.runtime.modules import WorkflowModules
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
-from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
+from delegator.runtime.temporal_client import check_namespace, connect_temporal, load_data_converter, watch_temporal
 from delegator.runtime.temporal_settings import temporal_settings
 
 _log = logging.getLogger(__name__)
 _STALL: Final = timedelta(seconds=30)
 _MOST: Final = 100_000
-_ANSWER_LIMIT: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,15 +132,7 @@ class _Connection:
             ConfigurationError: it has no such namespace.
         """
         client = await connect_temporal(self._converter, lazy=False, runtime=self._runtime, plugins=[self._plugin])
-        request = DescribeNamespaceRequest(namespace=client.namespace)
-        try:
-            await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise ConfigurationError(
-                    f"Temporal has no namespace {client.namespace!r} (TEMPORAL_NAMESPACE)"
-                ) from None
-            raise TemporalError(f"Temporal refuses: {first_line(error)}") from None
+        await check_namespace(client)
         self.client = client
 
 

@@ -18,9 +18,10 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
-from delegator.context import CurrentJob, JobContext, set_current_job
+from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
+from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import activity_environment
@@ -31,7 +32,9 @@ LEAST_WATCHED: Final = 1.0
 """Seconds: a shorter limit has a timer of its own, which costs as much as the rest of a short attempt. Those of the
 others are seen to by the monitor, which looks ten times a second."""
 
-_job_log = logging.getLogger("delegator.job")
+_TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -48,7 +51,11 @@ class Ended:
     """Why no attempt can ever succeed; None: another one might."""
 
     snooze: timedelta | None = None
-    """How long the limits of its type delay the attempt, which was not begun; None: it was begun."""
+    """How long the attempt, which was not begun, is delayed: by its type's limits or by a row too new to read. None: it
+    was begun."""
+
+    at: str = ""
+    """Where the handler raised, as `place_of` says it; empty: it raised nothing."""
 
     forgotten: bool = False
     """The worker holds the job no more."""
@@ -96,6 +103,8 @@ class AttemptRunner:
 
     async def run(self, job: Job) -> Ended:
         """Run one attempt; never raises but for a bug."""
+        if job.too_new is not None:
+            return self._left_to_newer(job, job.too_new)
         handler = self._handlers.get(job.job_type)
         if handler is None:
             return self._refused(
@@ -140,7 +149,7 @@ class AttemptRunner:
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
-            return Ended(job, failure=self._failure(error))
+            return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
         finally:
             job.due_at = None
             if timer is not None:
@@ -179,7 +188,7 @@ class AttemptRunner:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         if job.given_back or job.lost:
             return Ended(job)
-        return Ended(job, failure=self._failure(error))
+        return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
 
     async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
         if self._codec is not None:
@@ -207,9 +216,7 @@ class AttemptRunner:
             enqueued_at=job.enqueued_time(),
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
-            logger=logging.LoggerAdapter(
-                _job_log, {"job_id": job.job_id, "job_type": job.job_type, "attempt": job.attempt}
-            ),
+            logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
             send_heartbeat=send_heartbeat,
             is_cancel_requested=lambda: job.cancel_requested,
         )
@@ -229,6 +236,12 @@ class AttemptRunner:
                 type=type(error).__name__,
             )
             return failure_of(unusable, self._converter)
+
+    def _left_to_newer(self, job: Job, problem: str) -> Ended:
+        """Snooze the job: a newer worker may take it, and the attempt does not count."""
+        _log.error("job_snoozed", extra={"job_id": job.job_id, "job_type": job.job_type, "reason": problem})
+        self._metrics.snooze.labels("").inc()
+        return Ended(job, snooze=_TOO_NEW_SNOOZE)
 
     def _refused(self, job: Job, reason: Reason, message: str) -> Ended:
         types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}

@@ -10,16 +10,26 @@ from typing import Annotated
 import typer
 import uvloop
 
-from delegator.cli.durations import seconds
 from delegator.cli.main import run
+from delegator.cli.options import (
+    DEFAULT_GRACE,
+    DEFAULT_HOST,
+    GraceOption,
+    HostOption,
+    LogFormatOption,
+    LogLevelOption,
+    PortOption,
+    set_up_logging,
+)
 from delegator.cli.version import version_option
 from delegator.config import Settings
+from delegator.durations import parse_duration
 from delegator.errors import DelegatorError
-from delegator.runtime.logs import LogFormat, configure_logging
+from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_handlers
 from delegator.runtime.shutdown import shutdown_signals
-from http_workers.options import LOG_LEVELS, ClaimMode, WorkerOptions
+from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
 from http_workers.worker import HttpWorker
 
@@ -39,9 +49,9 @@ def http_worker(
     queue: Annotated[str, typer.Option(help="Queue to serve; one of DELEGATOR_QUEUES.")] = "default",
     concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.")] = 200,
     processes: Annotated[int, typer.Option(help="Worker processes.")] = 1,
-    host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
-    grace: Annotated[float, typer.Option(help="Seconds that running jobs may go on after a request to stop.")] = 30.0,
+    host: HostOption = DEFAULT_HOST,
+    port: PortOption = 0,
+    grace: GraceOption = DEFAULT_GRACE,
     claim: Annotated[
         ClaimMode,
         typer.Option(
@@ -50,10 +60,11 @@ def http_worker(
         ),
     ] = ClaimMode.LEASE,
     stall_limit: Annotated[
-        float, typer.Option(help="Seconds without progress of a loop after which /livez answers 503.")
-    ] = 30.0,
-    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
-    log_level: Annotated[str, typer.Option(help=f"Least level logged: {', '.join(LOG_LEVELS)}.")] = "info",
+        str,
+        typer.Option(metavar="DURATION", help="How long a loop may make no progress until /livez answers 503."),
+    ] = "30s",
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
     process_index: Annotated[int | None, typer.Option(hidden=True)] = None,
     supervisor_directory: Annotated[Path | None, typer.Option(hidden=True)] = None,
     supervisor_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -72,18 +83,16 @@ def http_worker(
         processes=processes,
         host=host,
         port=port,
-        grace=seconds("--grace", grace),
+        grace=parse_duration(grace, "--grace"),
         claim=claim,
-        stall_limit=seconds("--stall-limit", stall_limit),
-        log_format=log_format,
-        log_level=log_level,
+        stall_limit=parse_duration(stall_limit, "--stall-limit"),
         process_index=place.index if place else None,
         health_socket=place.socket if place else None,
     )
     try:
         settings = Settings.load()
         options.validate(settings)
-        configure_logging(options.log_format, options.level)
+        set_up_logging(settings, log_format, log_level, {"worker": place.index} if place else None)
         if place is None and options.processes > 1:
             _supervise(options)
         else:

@@ -25,6 +25,7 @@ from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.queue_table import AttemptOutcome, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.logs import TRACEBACK
 from delegator.wire.codec import encode_outcome, encode_outcomes
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
@@ -58,6 +59,7 @@ class Finisher:
         metrics: WorkerMetrics,
         state: ConnectionState,
         on_finished: Callable[[Job], None],
+        log_messages: bool = False,
     ) -> None:
         """Prepare the finisher.
 
@@ -71,6 +73,7 @@ class Finisher:
             metrics: this process's series.
             state: told about the database's health.
             on_finished: called when a job is no longer this worker's concern.
+            log_messages: log the message and the traceback of a failed attempt, too.
         """
         self._pool = pool
         self._table = table
@@ -81,6 +84,7 @@ class Finisher:
         self._metrics = metrics
         self._state = state
         self._on_finished = on_finished
+        self._log_messages = log_messages
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
@@ -169,6 +173,8 @@ class Finisher:
                 self._forget(ended)
                 snooze.append((job, ended.snooze))
                 continue
+            if ended.failure is not None:
+                self._log_failure(job, ended.failure, ended.at)
             if job.task_token is not None:
                 tasks.append(ended)
             elif ended.result is not None:
@@ -213,8 +219,6 @@ class Finisher:
         dead: list[tuple[Ended, Outcome, Reason]],
         retries: list[tuple[Ended, timedelta, Failure]],
     ) -> None:
-        job = ended.job
-        self._log_failure(job, failure)
         verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
         if isinstance(verdict, Retry):
             retries.append((ended, verdict.delay, failure))
@@ -224,20 +228,27 @@ class Finisher:
         else:
             dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
 
-    @staticmethod
-    def _log_failure(job: Job, failure: Failure) -> None:
-        """Say what failed, not why: messages may hold what a codec hides. Benign failures are expected ones."""
+    def _log_failure(self, job: Job, failure: Failure, at: str) -> None:
+        """Say what failed and where. The message is added on demand only, because it may hold what a codec hides.
+
+        Benign failures are expected ones.
+        """
         category = failure.application_failure_info.category
         benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+        extra: dict[str, object] = {
+            "job_id": job.job_id,
+            "job_type": job.job_type,
+            "attempt": job.attempt,
+            "error": error_type(failure),
+        }
+        if at:
+            extra["at"] = at
+        if self._log_messages:
+            extra |= {"reason": failure.message, TRACEBACK: failure.stack_trace.rstrip()}
         _log.log(
             logging.DEBUG if benign or failure.HasField("canceled_failure_info") else logging.WARNING,
             "attempt_failed",
-            extra={
-                "job_id": job.job_id,
-                "job_type": job.job_type,
-                "attempt": job.attempt,
-                "error": error_type(failure),
-            },
+            extra=extra,
         )
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from delegator_schema.columns import FORMAT_VERSION
 from temporalio.api.common.v1 import Payload
 from temporalio.exceptions import TimeoutType
 
@@ -14,6 +15,7 @@ from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
 from delegator.postgres.queue_table import Claimed
 from delegator.wire.options import decode_options
+from delegator.wire.rows import row_problem
 
 
 class Job:
@@ -22,6 +24,8 @@ class Job:
     # Of the class, not of each job: most jobs never change them.
     broken: str | None = None
     """Why it can't be run, though the row names it; None: it can."""
+    too_new: str | None = None
+    """Why only a newer release can read the row; None: this one can."""
     last_heartbeat_details: Sequence[object] = ()
     deadline: float | None = None
     """When it times out, monotonic; None: never."""
@@ -63,9 +67,12 @@ class Job:
             self.has_waiter,
             deadline_ms,
             _,
+            format_version,
         ) = claimed
         self.options = DEFAULT_OPTIONS
-        if options is not None:
+        if format_version > FORMAT_VERSION:
+            self.too_new = row_problem(format_version)
+        elif options is not None:
             try:
                 self.options = decode_options(options)
             except WireError:

@@ -31,7 +31,7 @@ class WorkerMetrics:
         )
         self.snooze = Counter(
             "delegator_worker_jobs_snoozed_total",
-            "Jobs that were given back for a while because of their type's limits",
+            "Jobs given back for a while, because of their type's limits or (no job_type) a row too new to be read",
             ["job_type"],
             registry=registry,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,12 +14,10 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.runtime.health import Health, HealthServer
-from delegator.runtime.logs import LogFormat
 
 _MAX_CONCURRENCY: Final = 100_000
 _MAX_PROCESSES: Final = 1024
 _MAX_PORT: Final = 65_535
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class ClaimMode(StrEnum):
@@ -57,10 +54,6 @@ class WorkerOptions:
     """How a job is made the worker's own."""
     stall_limit: timedelta = timedelta(seconds=30)
     """How long a loop may make no progress before `/livez` says so."""
-    log_format: LogFormat = LogFormat.TEXT
-    """How log lines are written."""
-    log_level: str = "info"
-    """Least level logged: debug, info, warning or error."""
     process_index: int | None = None
     """Place of this process among its supervisor's; None: there is no supervisor."""
     health_socket: Path | None = None
@@ -80,8 +73,6 @@ class WorkerOptions:
         self.validate_pool(settings, "--")
         _within("--processes", self.processes, 1, _MAX_PROCESSES)
         _within("--port", self.port, 0, _MAX_PORT)
-        if self.log_level not in LOG_LEVELS:
-            raise ConfigurationError(f"--log-level {self.log_level}: choose one of {', '.join(LOG_LEVELS)}")
 
     def validate_pool(self, settings: Settings, prefix: str) -> None:
         """Refuse what can't work among the options that a worker within another program has, too.
@@ -105,11 +96,6 @@ class WorkerOptions:
         if self.stall_limit < timedelta(seconds=1):
             name = f"{prefix}stall-limit" if prefix else "stall_limit"
             raise ConfigurationError(f"{name}: must be at least 1 second")
-
-    @property
-    def level(self) -> int:
-        """The log level as `logging` numbers it."""
-        return logging.getLevelNamesMapping()[self.log_level.upper()]
 
     def health_server(self, health: Health) -> AbstractContextManager[HealthServer | None]:
         """Return the health server that these options ask for, not yet open; without one, an empty context.

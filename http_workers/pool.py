@@ -26,7 +26,12 @@ from delegator.runtime.connection_state import ConnectionMetrics, ConnectionStat
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
-from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
+from delegator.runtime.temporal_client import (
+    connect_temporal,
+    load_data_converter,
+    refuse_wrong_namespace,
+    watch_temporal,
+)
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
@@ -216,6 +221,7 @@ async def serve(
         ):
             return
         await _refuse_wrong_stream(source, states["stream"])
+        await refuse_wrong_namespace(client, states["temporal"])
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
             connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
@@ -245,6 +251,7 @@ async def serve(
             metrics=metrics,
             state=states["postgresql"],
             on_finished=jobs.finished,
+            log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
         receiver = Receiver(

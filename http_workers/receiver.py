@@ -21,7 +21,7 @@ from http_workers.metrics import WorkerMetrics
 from http_workers.options import ClaimMode
 from http_workers.pacing import EmptyReplyPacer
 from http_workers.slots import Slots
-from http_workers.source import MAX_BATCH, Message, StreamSource
+from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
 
 _log = logging.getLogger(__name__)
 _FIRST_LOOK_AGAIN = 0.001
@@ -99,7 +99,7 @@ class Receiver:
                 try:
                     messages = await self._source.receive(reserved, self._wait)
                 except (StreamError, WireError) as error:
-                    self._stream_state.lost(str(error))
+                    self._stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
                     self._slots.release(reserved)
                     reserved = 0
                     await backoff.sleep()

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from delegator.config import Settings
 from delegator.contracts import Source, collect
-from delegator.errors import ConfigurationError, DelegatorError
+from delegator.errors import ConfigurationError
+from delegator.runtime.exception_groups import expected_error
 from delegator.runtime.health import Health
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.pool import Surroundings, serve
@@ -159,21 +160,10 @@ class HttpWorker:
             async with surroundings.liveness.watch_event_loop(self._options.stall_limit):
                 await serve(self._options, self._settings, self._declared, surroundings, self._stop, self._started.set)
         except BaseExceptionGroup as group:
-            raise _ours(group) or group from None
+            raise expected_error(group) or group from None
         finally:
             self._stop.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not self._is_leaving and self._caller is not None and not task.cancelled() and task.exception() is not None:
             self._has_cancelled_caller = self._caller.cancel()
-
-
-def _ours(group: BaseExceptionGroup[BaseException]) -> DelegatorError | None:
-    """Return the first error of a group, if all of them are errors that say enough in one line."""
-    ours, others = group.split(DelegatorError)
-    if ours is None or others is not None:
-        return None
-    first: BaseException = ours
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, DelegatorError) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +22,7 @@ from temporalio.worker import (
 )
 
 from delegator.runtime.memory import collect_rarely
+from delegator.runtime.shutdown import shutdown_signals
 from delegator.wire.outcomes import count_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
@@ -50,10 +50,6 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
         task_queue: the run's task queue.
         role: what it runs.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     client = await Client.connect(**ClientConfig.load_client_connect_config(), plugins=plugins(arm_name))
     worker = Worker(
         client,
@@ -67,8 +63,8 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(POLLERS),
     )
     collect_rarely()
-    async with worker:
-        await stop.wait()
+    async with shutdown_signals() as shutdown, worker:
+        await shutdown.requested.wait()
 
 
 def plugins(arm_name: str) -> Sequence[Plugin]:

@@ -6,18 +6,32 @@ import asyncio
 import json
 import logging
 import shlex
-import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from delegator.cli.options import (
+    DEFAULT_HOST,
+    HostOption,
+    LogFormatOption,
+    LogLevelOption,
+    PortOption,
+    check_port,
+    set_up_logging,
+)
 from delegator.config import Settings
 from delegator.dev import RunningStack, StackOptions, TemporalKind, embedded_stack
+from delegator.dev.health import StackHealth
 from delegator.errors import DependencyError
+from delegator.runtime.health import HealthServer
+from delegator.runtime.logs import LogFormat, LogLevel
+from delegator.runtime.shutdown import cancelled_by_signals
 
 _KEPT_BY_DEFAULT = Path(".delegator") / "stack"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -46,53 +60,79 @@ def dev(
             "without UI (make temporal-postgres builds it)."
         ),
     ] = "dev",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what the stack consists of as one line of JSON.")
+    ] = False,
+    host: HostOption = DEFAULT_HOST,
+    port: PortOption = 0,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Start PostgreSQL, Temporal, the schema and the relay on this machine; stop them on Ctrl-C."""
+    """Start PostgreSQL, Temporal, the schema and the relay on this machine; stop them on Ctrl-C.
+
+    Standard output says how to reach the stack, once it is ready. Standard error has this process's log lines; each
+    component writes a log file of its own.
+    """
     kept = keep if keep is not None else data_dir is not None
+    settings = Settings.load(queues=queues)
+    set_up_logging(settings, log_format, log_level)
+    check_port(port)
     options = StackOptions(
         data_dir=data_dir or (_KEPT_BY_DEFAULT if kept else None),
         keep=kept,
-        queues=Settings.load(queues=queues).queues,
+        queues=settings.queues,
         headless=headless,
         temporal=temporal,
     )
-    logging.getLogger("delegator.dev").addHandler(logging.NullHandler())
-    raise typer.Exit(asyncio.run(_serve(options, as_json=as_json)))
+    health_url = f"http://{host}:{port}" if port else None
+
+    def report(stack: RunningStack) -> str:
+        return _as_json(stack, health_url) if as_json else _as_text(stack, options, health_url)
+
+    health = StackHealth()
+    server: AbstractContextManager[object] = nullcontext()
+    if port:
+        server = HealthServer(health, host=host, port=port)
+    with server:
+        code = asyncio.run(_serve(options, health, report))
+    raise typer.Exit(code)
 
 
-async def _serve(options: StackOptions, *, as_json: bool) -> int:
-    running = asyncio.create_task(_run(options, as_json=as_json))
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        # Cancelling works while it starts too; the second Ctrl-C, while it stops, kills what is left.
-        loop.add_signal_handler(number, running.cancel)
+async def _serve(options: StackOptions, health: StackHealth, report: Callable[[RunningStack], str]) -> int:
     try:
-        return await running
+        # Cancelling works while the stack starts, too. A second signal, while it stops, kills what is left.
+        async with cancelled_by_signals(again=True):
+            return await _run(options, health, report)
     except asyncio.CancelledError:
         return 0
 
 
-async def _run(options: StackOptions, *, as_json: bool) -> int:
-    started = False
+async def _run(options: StackOptions, health: StackHealth, report: Callable[[RunningStack], str]) -> int:
     try:
         async with embedded_stack(options) as stack:
-            started = True
-            typer.echo(_as_json(stack) if as_json else _as_text(stack, options))
-            await asyncio.Event().wait()
+            health.stack = stack
+            typer.echo(report(stack))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                _log.info("stack_stopping")
     except DependencyError as error:
-        if not started:
+        if health.stack is None:
             raise
         typer.echo(f"delegator dev: {error}", err=True)
+    finally:
+        if health.stack is not None:
+            _log.info("stack_stopped")
     return 1
 
 
-def _as_json(stack: RunningStack) -> str:
+def _as_json(stack: RunningStack, health_url: str | None) -> str:
     return json.dumps(
         {
             "environment": dict(stack.environment),
             "temporal_ui_url": stack.temporal_ui_url,
             "temporal_metrics_url": stack.temporal_metrics_url,
+            "health_url": health_url,
             "directory": str(stack.directory),
             "logs": {name: str(path) for name, path in stack.logs.items()},
             "pids": dict(stack.pids),
@@ -100,13 +140,14 @@ def _as_json(stack: RunningStack) -> str:
     )
 
 
-def _as_text(stack: RunningStack, options: StackOptions) -> str:
+def _as_text(stack: RunningStack, options: StackOptions, health_url: str | None) -> str:
     exports = [f"  export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
     rows = {
         "Temporal": stack.temporal_address,
         "Temporal UI": stack.temporal_ui_url or ("off (--headless)" if options.temporal == "dev" else "none"),
         "Temporal metrics": stack.temporal_metrics_url,
         "Stream": stack.environment.get("DELEGATOR_STREAM_URL", "off"),
+        "Health": f"{health_url}/readyz" if health_url else "off (--port)",
         "Data and logs": f"{stack.directory} ({'kept' if options.keep else 'removed at the end'})",
     }
     lines = [f"  {name:<17} {value}" for name, value in rows.items()]

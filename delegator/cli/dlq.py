@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from delegator.cli.moments import parse_moment
 from delegator.config import Settings
+from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
@@ -34,7 +34,8 @@ TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
 WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="WHEN", help="Died since: 1h30m ago, or an ISO 8601 time.")
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Died since: an ISO 8601 time, or 90s, 1h30m, PT1H ago."),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Died before: as --since.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]

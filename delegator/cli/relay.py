@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 import uvloop
 
+from delegator.cli.options import DEFAULT_HOST, HostOption, LogFormatOption, LogLevelOption, check_port, set_up_logging
 from delegator.config import Settings
 from delegator.relay.options import RelayOptions
 from delegator.relay.service import serve
-from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
+from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 
 
@@ -21,8 +22,10 @@ def register(app: typer.Typer) -> None:
 
 
 def relay(
-    host: Annotated[str, typer.Option(help="Address of the pull API, /metrics, /livez and /readyz.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the same; 0 takes a free one.")] = 7376,
+    host: HostOption = DEFAULT_HOST,
+    port: Annotated[
+        int, typer.Option(help="Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one.")
+    ] = 7376,
     database_url: Annotated[str | None, typer.Option(help="Default: DELEGATOR_DATABASE_URL.")] = None,
     token: Annotated[
         str | None,
@@ -32,12 +35,13 @@ def relay(
         list[str] | None,
         typer.Option(help="Queue to serve; may be repeated. Default: DELEGATOR_QUEUES.", show_default=False),
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
-    log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Stream the queues over Sequin's pull API, instead of Sequin."""
     settings = Settings.load(database_url=database_url, stream_token=token, queues=tuple(queue) if queue else None)
-    configure_logging(log_format, log_level.number)
+    set_up_logging(settings, log_format, log_level)
+    check_port(port)
     options = RelayOptions.from_settings(settings, host=host, port=port)
     collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

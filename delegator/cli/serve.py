@@ -11,11 +11,22 @@ import typer
 import uvloop
 from delegator_schema.queues import DEFAULT_QUEUE
 
+from delegator.cli.options import (
+    DEFAULT_HOST,
+    ActivitiesQueueOption,
+    HostOption,
+    LogFormatOption,
+    LogLevelOption,
+    PortOption,
+    check_port,
+    set_up_logging,
+)
 from delegator.config import Settings
+from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 from delegator.maintenance.service import ServeOptions, serve
 from delegator.maintenance.sweeper import SweeperOptions
-from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
+from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.modules import load_types
 
 
@@ -25,8 +36,8 @@ def register(app: typer.Typer) -> None:
 
 
 def serve_command(
-    host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
+    host: HostOption = DEFAULT_HOST,
+    port: PortOption = 0,
     imports: Annotated[
         list[str] | None,
         typer.Option("--import", metavar="MODULE", help="Module with types whose activity tasks to delegate."),
@@ -35,30 +46,32 @@ def serve_command(
         list[str] | None,
         typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are such types, too."),
     ] = None,
-    activities_queue: Annotated[str, typer.Option(help="Queue of the jobs of --activities.")] = DEFAULT_QUEUE,
+    activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     task_queue: Annotated[
         str | None, typer.Option(help="Temporal task queue on which workflows schedule these activities.")
     ] = None,
     delivery_grace: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Seconds behind the stream's progress after which a row is lost; default: a third of a lease.",
+            metavar="DURATION",
+            help="How far behind the stream's progress a row counts as lost. Default: a third of DELEGATOR_LEASE.",
             show_default=False,
         ),
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
-    log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Rescue what is lost, due or timed out; with --task-queue, also delegate activity tasks. Any number may run."""
     settings = Settings.load()
-    configure_logging(log_format, log_level.number)
+    set_up_logging(settings, log_format, log_level)
     sweep = dataclasses.replace(
         SweeperOptions(),
-        delivery_grace=settings.lease / 3 if delivery_grace is None else timedelta(seconds=delivery_grace),
+        delivery_grace=parse_duration(delivery_grace, "--delivery-grace") if delivery_grace else settings.lease / 3,
         restart_grace=settings.lease,
         result_retention=settings.result_retention,
         full_interval=min(SweeperOptions().full_interval, max(settings.result_retention / 4, timedelta(seconds=1))),
     )
+    check_port(port)
     if bool(imports or activities) != bool(task_queue):
         raise ConfigurationError(
             "--import (or --activities) and --task-queue go together: the types to delegate, and where they come"

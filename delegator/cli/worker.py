@@ -9,10 +9,21 @@ import typer
 import uvloop
 from delegator_schema.queues import DEFAULT_QUEUE
 
-from delegator.cli.durations import seconds
+from delegator.cli.options import (
+    DEFAULT_GRACE,
+    DEFAULT_HOST,
+    ActivitiesQueueOption,
+    GraceOption,
+    HostOption,
+    LogFormatOption,
+    LogLevelOption,
+    PortOption,
+    set_up_logging,
+)
 from delegator.config import Settings
+from delegator.durations import parse_duration
 from delegator.plugin import PluginOptions
-from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
+from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_workflows
 from delegator.temporal_worker import TemporalWorkerOptions, run_temporal_worker
@@ -39,7 +50,7 @@ def worker(
             metavar="MODULE", help="Module whose existing @activity.defn functions are delegated as they are."
         ),
     ] = None,
-    activities_queue: Annotated[str, typer.Option(help="Queue of the jobs of --activities.")] = DEFAULT_QUEUE,
+    activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     intercept: Annotated[
         bool, typer.Option(help="Delegate unchanged `workflow.execute_activity` calls of the delegated types.")
     ] = False,
@@ -53,24 +64,24 @@ def worker(
         int | None, typer.Option(help="Most workflow tasks at a time; default: the SDK's.", show_default=False)
     ] = None,
     max_activities: Annotated[int, typer.Option(help="Most activities of its own at a time.")] = 100,
-    host: Annotated[str, typer.Option(help="Address of /metrics, /livez and /readyz.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of /metrics, /livez and /readyz; 0: none.")] = 0,
+    host: HostOption = DEFAULT_HOST,
+    port: PortOption = 0,
     sdk_port: Annotated[
         int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.")
     ] = 0,
-    grace: Annotated[float, typer.Option(help="Seconds that activities may go on after a request to stop.")] = 30.0,
-    log_format: Annotated[LogFormat, typer.Option(help="How log lines are written.")] = LogFormat.TEXT,
-    log_level: Annotated[LogLevel, typer.Option(help="Least level logged.")] = LogLevel.INFO,
+    grace: GraceOption = DEFAULT_GRACE,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Run workflows that delegate, and ordinary activities. SIGTERM or Ctrl-C stops it gracefully."""
     settings = Settings.load()
-    configure_logging(log_format, log_level.number)
+    set_up_logging(settings, log_format, log_level)
     options = TemporalWorkerOptions(
         task_queue=task_queue,
         plugin=PluginOptions(intercept=intercept, patch=patch),
         max_workflow_tasks=max_workflow_tasks,
         max_activities=max_activities,
-        grace=seconds("--grace", grace),
+        grace=parse_duration(grace, "--grace"),
         host=host,
         port=port,
         sdk_port=sdk_port,

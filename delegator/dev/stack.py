@@ -22,6 +22,7 @@ from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
 from delegator.dev.temporal import NAMESPACE, Temporal, TemporalServer
 from delegator.dev.temporal_postgres import TemporalOnPostgres, TemporalPrograms
 from delegator.errors import ConfigurationError, DependencyError
+from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,11 @@ class RunningStack:
         raise DependencyError("this stack runs no relay")
 
     @property
+    def program_urls(self) -> Mapping[str, str]:
+        """Base URLs of the engine's processes that have a port, by component."""
+        return {program.name: program.url for program in self._programs if program.url is not None}
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """Environment variables that point a process at this stack."""
         return dict(self._environment)
@@ -179,6 +185,7 @@ class RunningStack:
         """
         component = self._component(name)
         await component.start()
+        _log.info("component_started", extra={"component": name, "pid": component.pid, "log": str(component.log)})
         self._watch(component)
 
     async def stop(self, name: str, *, mode: StopMode = "fast") -> None:
@@ -285,7 +292,8 @@ class RunningStack:
             return
         await child.wait()
         message = component.describe_end(child)
-        _log.error("component_died", extra={"component": component.name, "pid": child.pid, "reason": message})
+        extra = {"component": component.name, "pid": child.pid, "status": child.returncode, "log": str(component.log)}
+        _log.error("component_died", extra=extra)
         if not self._death.done():
             self._death.set_result(message)
 
@@ -311,10 +319,8 @@ async def embedded_stack(options: StackOptions | None = None) -> AsyncIterator[R
     try:
         stack = RunningStack(options, directory)
         try:
-            try:
+            with unwrapped():
                 await stack.open()
-            except BaseExceptionGroup as group:
-                raise _first(group) from None
             async with _cancelled_by_death(stack):
                 yield stack
         finally:
@@ -350,9 +356,3 @@ async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
         guardian.cancel()
     if guardian.done() and not guardian.cancelled():
         await stack.watch()
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

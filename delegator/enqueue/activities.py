@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import orjson
+from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.common import RawValue
@@ -19,7 +21,7 @@ from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
-from delegator.postgres.queue_table import NewJob, StoredOutcome
+from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
 from delegator.wire.codec import decode_outcomes, encode_payloads
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
@@ -29,9 +31,13 @@ from delegator.wire.requests import (
     EnqueueRequest,
     JobSpec,
     generated_job_id,
+    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
+from delegator.wire.rows import row_problem
+
+_log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
@@ -130,7 +136,7 @@ class DelegatorActivities:
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
         await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
-        return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
+        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:
@@ -221,9 +227,28 @@ class DelegatorActivities:
         if waiting:
             found += await parts.waiter.wait(table, sorted(waiting), max(batch.wait_seconds.values()), sorted(adopted))
             self._learn(parts, batch, waiting, found)
+        if any(row.format_version > FORMAT_VERSION for row in found):
+            found = await self._hand_over_too_new(parts, table, found)
         decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
+
+    @staticmethod
+    async def _hand_over_too_new(
+        parts: EnqueueParts, table: QueueTable, found: Sequence[StoredOutcome]
+    ) -> list[StoredOutcome]:
+        """Leave outcomes that only a newer release can read to its signaller; return the others."""
+        readable: list[StoredOutcome] = []
+        too_new: list[str] = []
+        for row in found:
+            problem = row_problem(row.format_version)
+            if problem is None:
+                readable.append(row)
+                continue
+            _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": problem})
+            too_new.append(row.job_id)
+        await parts.waiter.hand_over(table, too_new)
+        return readable
 
     @staticmethod
     def _learn(parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome]) -> None:

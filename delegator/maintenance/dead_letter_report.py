@@ -1,4 +1,4 @@
-"""NewDeadLetter letters as plain values with stable keys, for `--json` and for tables."""
+"""Dead letters as plain values with stable keys, for `--json` and for tables."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from temporalio.exceptions import FailureError
 from delegator.errors import WireError
 from delegator.postgres.dead_letters import Content, DeadLetter
 from delegator.wire.codec import decode_outcome, decode_payloads
+from delegator.wire.rows import row_problem
 
 _TYPES = {
     "timeout_failure_info": "TimeoutError",
@@ -58,6 +59,12 @@ async def describe(
         payloads: with the arguments, the headers' values and the failure's details.
     """
     described = {**summary(letter), "options": content.options or {}, "input_bytes": len(content.input or b"")}
+    problem = row_problem(letter.format_version)
+    if problem is not None:
+        described |= {"failure": None, "unreadable_failure": problem}
+        if payloads:
+            described |= {"input": None, "unreadable_input": problem, "header": None}
+        return described
     try:
         described |= {"failure": await _failure(content.failure, converter, payloads), "unreadable_failure": None}
     except WireError as error:

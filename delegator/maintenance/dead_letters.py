@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
+from delegator_schema.ddl import quote
+from delegator_schema.roles import APP
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
@@ -15,6 +17,7 @@ from delegator.postgres import dead_letters
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
+from delegator.wire.rows import row_problem
 
 _BATCH = 1_000
 """Jobs a statement enqueues, so that no transaction of the stream grows without bounds."""
@@ -70,9 +73,12 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
         signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
 
     Raises:
-        ConfigurationError: a queue's table is missing, or a setting is wrong.
+        ConfigurationError: a newer release wrote one of them, a queue's table is missing, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
+    for letter in letters:
+        if (problem := row_problem(letter.format_version)) is not None:
+            raise ConfigurationError(f"nothing was replayed: dead letter {letter.id}: {problem}")
     by_queue: dict[str, list[int]] = defaultdict(list)
     for letter in letters:
         by_queue[letter.queue].append(letter.id)
@@ -105,10 +111,15 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Connection]:
     connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
+    role = connection.info.user
     try:
         async with connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
         raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
+    except psycopg.errors.UndefinedColumn as error:
+        raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SchemaError(f"{first_line(error)}: GRANT {quote(APP.name)} TO {quote(role)}") from None
     except psycopg.Error as error:
         raise DatabaseError(f"the database refuses: {first_line(error)}") from None

@@ -17,6 +17,7 @@ from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.busyness import Busyness
+from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics
@@ -31,7 +32,13 @@ from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
-from delegator.runtime.temporal_client import connect_temporal, load_data_converter, watch_temporal
+from delegator.runtime.temporal_client import (
+    check_namespace,
+    connect_temporal,
+    load_data_converter,
+    refuse_wrong_namespace,
+    watch_temporal,
+)
 
 _log = logging.getLogger(__name__)
 _STALL = timedelta(seconds=30)
@@ -63,7 +70,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
-        DependencyError: PostgreSQL can't be reached at the start.
+        DependencyError: PostgreSQL can't be reached at the start; with a task queue, Temporal can't.
     """
     registry = CollectorRegistry()
     metrics = MaintenanceMetrics(registry)
@@ -81,9 +88,18 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             shutdown = await stack.enter_async_context(shutdown_signals())
             await stack.enter_async_context(liveness.watch_event_loop(_STALL))
             identity = f"delegator-maintenance {holder_name()}"
-            client = await connect_temporal(converter, identity=identity, lazy=options.task_queue is None)
+            require_declared_queues(options.types, settings)
+            client = await connect_temporal(converter, identity=identity)
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
                 return
+            if options.task_queue is None:
+                await refuse_wrong_namespace(client, temporal)
+            else:
+                limit = settings.start_timeout
+                if not await wait_for(lambda: check_namespace(client), limit, temporal, shutdown.requested):
+                    return
+                # A worker does not take a lazy client.
+                client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
             url = settings.database_url.get_secret_value()

@@ -24,6 +24,7 @@ from delegator.postgres.queue_maintenance import MaintenanceStatements, Undelive
 from delegator.runtime.backoff import Backoff
 from delegator.wire.codec import decode_outcome
 from delegator.wire.outcomes import Outcome
+from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
 _INTERVAL = timedelta(seconds=15)
@@ -115,6 +116,10 @@ class Signaller:
         for row in undelivered:
             if row.namespace is None or row.workflow_id is None or row.run_id is None:
                 delivered.append(row.job_id)
+                continue
+            problem = row_problem(row.format_version)
+            if problem is not None:
+                _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": problem})
                 continue
             try:
                 outcome = await decode_outcome(row.outcome, row.result, self._codec)

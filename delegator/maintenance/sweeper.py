@@ -25,8 +25,10 @@ from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
+from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.codec import decode_outcome, encode_outcome
 from delegator.wire.outcomes import Outcome
+from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
 
@@ -87,12 +89,10 @@ class Sweeper:
         Raises:
             psycopg.OperationalError: the connection is lost, and with it the leader's lock.
         """
-        try:
+        with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
                 await self._sweep_for_ever(connection)
-        except BaseExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
 
     async def _sweep_for_ever(self, connection: Connection) -> None:
         await listen_for_maintenance(connection)
@@ -154,12 +154,14 @@ class Sweeper:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
+            problem = row_problem(job.format_version)
+            if problem is not None:  # the outcome would have to be in the row's own format
+                self._snooze(queue, job, problem)
+                continue
             try:
                 encoded = await encode_outcome(await self._timeout(job), self._converter.payload_codec)
             except Exception as error:  # a codec or a failure converter raises what it likes
-                _log.error("timeout_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
-                self._metrics.snoozed.labels(queue.table.queue).inc()
-                self._snoozed.add([job.job_id])
+                self._snooze(queue, job, type(error).__name__)
                 continue
             if job.workflow_id is None:
                 dead.append(
@@ -175,6 +177,11 @@ class Sweeper:
             await queue.delete_overdue(connection, dropped)
         if timed_out := len(rows) + len(dead) + len(dropped):
             _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": timed_out})
+
+    def _snooze(self, queue: MaintenanceStatements, job: OverdueJob, reason: str) -> None:
+        _log.error("timeout_not_stored", extra={"job_id": job.job_id, "reason": reason})
+        self._metrics.snoozed.labels(queue.table.queue).inc()
+        self._snoozed.add([job.job_id])
 
     async def _timeout(self, job: OverdueJob) -> Outcome:
         timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START

@@ -10,8 +10,8 @@ from datetime import timedelta
 import psycopg
 from psycopg import AsyncConnection
 
-from delegator.errors import SchemaError
-from delegator.migrate.database import ATLAS_LOCK, advisory_lock, first_line
+from delegator.errors import SchemaError, first_line
+from delegator.migrate.database import ATLAS_LOCK, advisory_lock
 from delegator.migrate.directory import MigrationFile
 from delegator.migrate.revisions import Revision, create_revision_table, read_revisions, write_revision
 

@@ -10,8 +10,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from delegator.config import Settings
-from delegator.errors import DatabaseError
-from delegator.postgres.connections import no_database_url
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres import connections
 
 LOCK_TIMEOUT_SECONDS = 60
 """How long a migration waits for a lock, also for that of another migration."""
@@ -31,17 +31,8 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
         ConfigurationError: the database URL is not one.
         DatabaseError: the server can't be reached, refuses the connection, or drops it.
     """
-    try:
-        connection = await AsyncConnection.connect(
-            settings.database_url.get_secret_value(),
-            autocommit=True,
-            connect_timeout=10,
-            application_name="delegator-migrate",
-        )
-    except psycopg.OperationalError as error:
-        raise DatabaseError(f"can't connect to the database: {first_line(error)}; set DELEGATOR_DATABASE_URL") from None
-    except psycopg.ProgrammingError:
-        raise no_database_url() from None
+    url = settings.database_url.get_secret_value()
+    connection = await connections.connect(url, application_name="delegator migrate")
     try:
         async with connection:
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
@@ -81,8 +72,3 @@ async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[
 async def _try_lock(connection: AsyncConnection, key: int) -> bool:
     row = await (await connection.execute("SELECT pg_try_advisory_lock(%s::bigint)", [key])).fetchone()
     return row is not None and bool(row[0])
-
-
-def first_line(error: psycopg.Error) -> str:
-    """Return the server's message. Its context is left out, because it may quote data."""
-    return error.diag.message_primary or str(error).strip().partition("\n")[0]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, moved_columns
+from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
 from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from delegator_schema.queues import BASE_TABLE
 
@@ -45,7 +45,7 @@ SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a C
 """
 
 _SUMMARY = """dead_letter_id, queue, job_type, reason, error, job_id, namespace, workflow_id, run_id, attempt,
-       enqueued_at, died_at"""
+       enqueued_at, died_at, format_version"""
 _SELECT = f"SELECT {_SUMMARY} FROM custom_task_dead_letter"
 _CONDITIONS: Final = {
     "ids": "dead_letter_id = ANY(%(ids)s::int8[])",
@@ -140,6 +140,8 @@ class DeadLetter(NamedTuple):
     """Number of the last attempt; 0: there was none."""
     enqueued_at: datetime
     died_at: datetime
+    format_version: int = FORMAT_VERSION
+    """Of what it holds."""
 
 
 class Content(NamedTuple):

@@ -59,11 +59,12 @@ RETURNING job_id
 _TAKE_OVER = """
 UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
-RETURNING job_id, outcome, result
+RETURNING job_id, outcome, result, format_version
 """
 
 _READ = """
-SELECT job_id, outcome, result FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
+SELECT job_id, outcome, result, format_version
+FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
 """
 
 _RELEASE_WAITER = """
@@ -166,6 +167,8 @@ class StoredOutcome(NamedTuple):
     job_id: str
     outcome: str
     result: bytes
+    format_version: int = FORMAT_VERSION
+    """Of what the row holds."""
 
 
 class EnqueueStatements(QueueStatements):

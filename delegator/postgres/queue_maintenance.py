@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from delegator_schema.columns import LEASE_TABLE
+from delegator_schema.columns import FORMAT_VERSION, LEASE_TABLE
 
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection
@@ -28,7 +28,7 @@ SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE re
 """
 
 _OVERDUE = """
-SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure
+SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, format_version
 FROM {table} AS q
 WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
   AND (lease_id IS NULL OR deadline <= now() - %(grace)s OR NOT {lease_is_live})
@@ -58,7 +58,7 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now()
 """
 
 _UNDELIVERED = """
-SELECT job_id, namespace, workflow_id, run_id::text, outcome, result
+SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version
 FROM {table}
 WHERE outcome IS NOT NULL AND waiter_id IS NULL AND completed_at < now() - %(age)s
   AND job_id <> ALL(%(without)b::text[])
@@ -84,6 +84,8 @@ class OverdueJob(NamedTuple):
     task_token: bytes | None
     workflow_id: str | None
     last_failure: bytes | None
+    format_version: int = FORMAT_VERSION
+    """Of what the row holds."""
 
 
 class UndeliveredOutcome(NamedTuple):
@@ -95,6 +97,8 @@ class UndeliveredOutcome(NamedTuple):
     run_id: str | None
     outcome: str
     result: bytes
+    format_version: int = FORMAT_VERSION
+    """Of what the row holds."""
 
 
 class MaintenanceStatements(QueueStatements):

@@ -7,6 +7,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
@@ -45,6 +46,8 @@ class Claimed(NamedTuple):
     """Milliseconds left until the job's deadline; None: it has none."""
     waited_seconds: float
     """Since the row was published."""
+    format_version: int = FORMAT_VERSION
+    """Of what the row holds."""
 
 
 class AttemptOutcome(NamedTuple):

@@ -21,6 +21,7 @@ from delegator.relay.source import History, Source, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.exception_groups import first_error
 
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
@@ -90,7 +91,7 @@ class Follower:
         elif isinstance(error, DelegatorError):
             reason = str(error)
         else:
-            reason = f"{type(error).__name__}: {first_line(error)}"
+            reason = first_line(error) or type(error).__name__
         if self._state.problem is None:
             _log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
         self._relay.lost(self._feed.table, reason)
@@ -129,7 +130,7 @@ class Follower:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
         except BaseExceptionGroup as group:
             self._wrong_columns = group.subgroup(SchemaError) is not None
-            raise group.exceptions[0] from None
+            raise first_error(group) from None
         except asyncio.CancelledError:
             await copy.finish()
             raise

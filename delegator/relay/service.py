@@ -22,6 +22,7 @@ from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.exception_groups import unwrapped
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.shutdown import shutdown_signals
@@ -99,12 +100,10 @@ class Relay:
             ConfigurationError: a queue can't be streamed as the database is.
             DatabaseError: PostgreSQL could not be reached at the start.
         """
-        try:
+        with unwrapped():
             async with asyncio.TaskGroup() as tasks:
                 for follower in self._followers:
                     tasks.create_task(follower.run(), name="relay-follower")
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
 
     async def streaming(self) -> None:
         """Wait until every queue is streamed."""

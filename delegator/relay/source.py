@@ -64,7 +64,9 @@ async def inspect(connection: Connection, feed: Feed) -> tuple[Source, History]:
     table, publication = feed.table, feed.publication
     found = await replication.find_published(connection, table, publication)
     if found.schema is None:
-        raise SchemaError(f"table {table} does not exist in database {server.database}: {_FIX}")
+        raise SchemaError(
+            f"table {table} does not exist in database {server.database}: {_FIX} with DELEGATOR_QUEUES naming its queue"
+        )
     if not found.publication_exists:
         raise SchemaError(f"publication {publication} does not exist in database {server.database}: {_FIX}")
     if not found.inserts:

@@ -60,6 +60,7 @@ class ConnectionState:
         self._lost = metrics.lost.labels(dependency)
         self._is_up = False
         self._since: float | None = None
+        self._refused = False
         self._problem: str = "has not answered yet"
 
     @property
@@ -71,14 +72,19 @@ class ConnectionState:
         """Return what is wrong, or None while the dependency answers. Safe to call from any thread."""
         return None if self._is_up else self._problem
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, *, refused: bool = False) -> None:
         """Note that the dependency does not answer.
 
         Args:
             reason: one line for people, without payloads or secrets.
+            refused: it answers, and only a person can mend what it says: that is logged even if it was away before.
         """
         self._problem = reason
+        is_news = refused and not self._refused
+        self._refused |= refused
         if self._since is not None:
+            if is_news:
+                _log.warning("connection_refused", extra={"dependency": self.dependency, "reason": reason})
             return
         self._since = self._clock()
         if self._is_up:
@@ -91,6 +97,7 @@ class ConnectionState:
 
     def restored(self) -> None:
         """Note that the dependency answers."""
+        self._refused = False
         if self._is_up:
             return
         self._is_up = True

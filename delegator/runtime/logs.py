@@ -3,27 +3,47 @@
 Log an event by name with its fields in `extra`: `log.info("sweep_done", extra={"rows": 3})`. The standard library
 keeps a few names for itself there (`name`, `args`, `process`, `module`, `message`, ...) and raises KeyError for them.
 
-Nothing a user's data could hide in is written: of an exception only its type and where it was raised, and its
-message only when it is one of ours or the operating system's; of another library's message its first line.
+A record belongs to one of three:
+
+- The user: every logger that the other two don't have, `current_job().logger`, and what workflow and activity code
+  logs through Temporal's loggers. It is written as it is, with the message and the traceback of an exception.
+- The engine. It never writes what a payload codec could hide: of an exception only its type and where it was raised,
+  and its message only when it is one of ours or the operating system's.
+- A library that the engine uses. It writes warnings and above, and of a message its first line.
+
+`DELEGATOR_LOG_MESSAGES` lets the engine and the libraries write messages and tracebacks, too.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
+from itertools import dropwhile
 from pathlib import PurePath
 from typing import Any, Final, TextIO
 
 import orjson
+import temporalio
 
+from delegator.context import JOB_LOGGER
 from delegator.errors import DelegatorError
 
-_OURS: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
+TRACEBACK: Final = "traceback"
+"""The field that holds a traceback. As text it stands below its line, as the standard library writes it."""
+
+_ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
+_LIBRARIES: Final = frozenset(
+    {"aiohttp", "asyncio", "concurrent", "grpc", "psycopg", "py", "sqlalchemy", "temporal_sdk", "temporalio"}
+)
+_SHARED: Final = frozenset({"temporalio.workflow", "temporalio.activity"})
+_SDK: Final = f"{next(iter(temporalio.__path__))}{os.sep}"
+_CALLERS: Final = frozenset({"delegator", "http_workers", "temporalio", "asyncio", "concurrent"})
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _FRAMES: Final = 12
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/@+,%")
@@ -52,88 +72,155 @@ class LogLevel(StrEnum):
         return logging.getLevelNamesMapping()[self.name]
 
 
+class _Owner(Enum):
+    USER = 0
+    ENGINE = 1
+    LIBRARY = 2
+
+
 def configure_logging(
-    log_format: LogFormat = LogFormat.TEXT, level: int | str = logging.INFO, stream: TextIO | None = None
+    log_format: LogFormat = LogFormat.TEXT,
+    level: int | str = logging.INFO,
+    stream: TextIO | None = None,
+    *,
+    messages: bool = False,
+    fields: Mapping[str, object] | None = None,
 ) -> None:
     """Send every logger's events to one stream; replaces what was set up before.
 
     Args:
         log_format: text or JSON.
-        level: the least level written; other libraries write warnings and above unless it is DEBUG.
+        level: the least level written; the engine's libraries write warnings and above unless it is DEBUG.
         stream: None: standard error.
+        messages: write the messages and tracebacks of the engine's and the libraries' exceptions, too.
+        fields: added to every event.
 
     Raises:
         ValueError: `level` is not a level.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else TextFormatter())
-    handler.addFilter(_quiet)
+    formatter = JsonFormatter if log_format is LogFormat.JSON else TextFormatter
+    handler.setFormatter(formatter(messages=messages, fields=fields))
+    handler.addFilter(_loud_enough)
     root = logging.getLogger()
     root.setLevel(level)
     root.handlers[:] = [handler]
     logging.captureWarnings(True)
 
 
-class TextFormatter(logging.Formatter):
-    """Writes `time level logger event key=value ...` on one line."""
+class _EventFormatter(logging.Formatter):
+    def __init__(self, *, messages: bool = False, fields: Mapping[str, object] | None = None) -> None:
+        """Prepare the formatter.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Render one event."""
-        head = f"{_time(record)} {record.levelname.lower()} {record.name} {_one_line(_event(record))}"
-        return head + "".join(f" {key}={_text(value)}" for key, value in _fields(record))
+        Args:
+            messages: write the messages and tracebacks of the engine's and the libraries' exceptions, too.
+            fields: added to every event.
+        """
+        super().__init__()
+        self._messages = messages
+        self._constant = dict(fields or {})
 
+    def event(self, record: logging.LogRecord) -> str:
+        """Return the event's name, or the user's message."""
+        message = record.getMessage()
+        # asyncio and others append the repr of a task, whose exception may quote a payload.
+        cut = _owner(record) is _Owner.LIBRARY and not self._messages
+        return message.partition("\n")[0] if cut else message
 
-class JsonFormatter(logging.Formatter):
-    """Writes one JSON object a line: `time`, `level`, `logger`, `event` and the event's fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render one event."""
-        event: dict[str, Any] = dict(_fields(record))
-        event |= {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": _event(record),
-        }
-        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
-
-
-def _quiet(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING or _is_ours(record) or logging.getLogger().level <= logging.DEBUG
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] in _OURS
-
-
-def _event(record: logging.LogRecord) -> str:
-    message = record.getMessage()
-    # asyncio and others append the repr of a task, whose exception may quote a payload.
-    return message if _is_ours(record) else message.partition("\n")[0]
-
-
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
-    for key, value in vars(record).items():
-        if key not in _STANDARD:
-            yield key, value
-    error = record.exc_info[1] if record.exc_info else None
-    if error is not None:
+    def fields(self, record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+        """Return the event's fields, the exception's last."""
+        given = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        yield from given.items()
+        yield from ((key, value) for key, value in self._constant.items() if key not in given)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return
         yield "error", type(error).__qualname__
+        if self._messages or _owner(record) is _Owner.USER:
+            yield "reason", str(error)
+            yield TRACEBACK, "".join(traceback.format_exception(error)).rstrip()
+            return
         if isinstance(error, DelegatorError):
             yield "reason", str(error)
         elif isinstance(error, OSError) and error.strerror:
             yield "reason", error.strerror
-        yield "at", " < ".join(_frames(error))
+        yield "at", place_of(error)
 
 
-def _frames(error: BaseException) -> Iterator[str]:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
-    for frame in reversed(frames[-_FRAMES:]):
-        yield f"{PurePath(frame.filename).name}:{frame.lineno}:{frame.name}"
+class TextFormatter(_EventFormatter):
+    """Writes `time level logger event key=value ...` on one line, and a traceback below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render one event."""
+        fields = dict(self.fields(record))
+        trace = fields.pop(TRACEBACK, None)
+        head = f"{_time(record)} {record.levelname.lower()} {record.name} {_one_line(self.event(record))}"
+        line = head + "".join(f" {key}={_text(value)}" for key, value in fields.items())
+        return f"{line}\n{trace}" if trace else line
+
+
+class JsonFormatter(_EventFormatter):
+    """Writes one JSON object a line: `time`, `level`, `logger`, `event` and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render one event."""
+        event: dict[str, Any] = dict(self.fields(record))
+        event |= {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": self.event(record),
+        }
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
+
+
+def place_of(error: BaseException, *, within_handler: bool = False) -> str:
+    """Return where an error was raised, as `file:line:function`, the innermost call first, its callers behind `<`.
+
+    Args:
+        error: what was raised.
+        within_handler: leave out the calls from the engine down to the user's handler.
+    """
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith("<frozen")
+    ]
+    if within_handler:
+        below = dropwhile(lambda entry: _package(entry[0].f_globals.get("__name__", "")) in _CALLERS, frames)
+        frames = list(below) or frames[-1:]
+    if len(frames) > _FRAMES:
+        frames = [*frames[:1], *frames[-_FRAMES + 1 :]] if within_handler else frames[-_FRAMES:]
+    return " < ".join(
+        f"{PurePath(frame.f_code.co_filename).name}:{line}:{frame.f_code.co_name}" for frame, line in reversed(frames)
+    )
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _loud_enough(record: logging.LogRecord) -> bool:
+    return (
+        record.levelno >= logging.WARNING
+        or _owner(record) is not _Owner.LIBRARY
+        or logging.getLogger().level <= logging.DEBUG
+    )
+
+
+def _owner(record: logging.LogRecord) -> _Owner:
+    if record.name == JOB_LOGGER:
+        return _Owner.USER
+    if record.name in _SHARED:
+        return _Owner.LIBRARY if record.pathname.startswith(_SDK) else _Owner.USER
+    package = _package(record.name)
+    if package in _ENGINE:
+        return _Owner.ENGINE
+    return _Owner.LIBRARY if package in _LIBRARIES else _Owner.USER
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _one_line(text: str) -> str:

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Final
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Each asks for a stop. SIGHUP comes when a terminal closes; a process under `nohup` ignores it, and goes on to."""
 
 
 class Shutdown:
@@ -30,7 +31,7 @@ class Shutdown:
 
 @asynccontextmanager
 async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shutdown]:
-    """Turn SIGTERM and SIGINT into a `Shutdown` while the context is open; main thread only.
+    """Turn SIGTERM, SIGINT and SIGHUP into a `Shutdown` while the context is open; main thread only.
 
     Args:
         exit_on_second: a second signal ends the process on the spot, with status 128 + its number, even if a
@@ -52,9 +53,35 @@ async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shut
         else:
             loop.call_soon_threadsafe(shutdown.insisted.set)
 
-    previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    numbers = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield shutdown
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def cancelled_by_signals(*, again: bool) -> AsyncIterator[None]:
+    """Cancel the task that runs the block when the first signal comes; main thread only.
+
+    Args:
+        again: a second signal cancels it once more, which may break off its cleanup; False: further signals do nothing.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    async with shutdown_signals(exit_on_second=False) as shutdown:
+        watcher = asyncio.create_task(_cancel(task, shutdown, again=again), name="signals")
+        try:
+            yield
+        finally:
+            watcher.cancel()
+
+
+async def _cancel(task: asyncio.Task[object], shutdown: Shutdown, *, again: bool) -> None:
+    await shutdown.requested.wait()
+    task.cancel()
+    if again:
+        await shutdown.insisted.wait()
+        task.cancel()

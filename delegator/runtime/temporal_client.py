@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
-from temporalio.service import KeepAliveConfig, RPCError
+from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
 
 from delegator.errors import ConfigurationError, TemporalError, first_line
 from delegator.runtime.backoff import Backoff
@@ -19,7 +20,9 @@ from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.temporal_settings import temporal_settings
 
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
+_ANSWER_LIMIT: Final = timedelta(seconds=10)
 _HEALTH_INTERVAL: Final = 10.0
+_REFUSALS: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 # Temporal's frontend closes connections that ask more often than every 10 s (frontend.keepAliveMinTime).
 _KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000)
 
@@ -88,6 +91,57 @@ async def connect_temporal(
         ) from None
 
 
+async def check_namespace(client: Client) -> None:
+    """Make sure that Temporal answers and has the client's namespace.
+
+    Args:
+        client: may be lazy.
+
+    Raises:
+        ConfigurationError: the server has no such namespace.
+        TemporalError: the server can't be reached, or refuses.
+    """
+    where = f"Temporal at {client.service_client.config.target_host}"
+    request = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        # The limit of the call does not bound the connecting of a lazy client.
+        async with asyncio.timeout(_ANSWER_LIMIT.total_seconds()):
+            await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise ConfigurationError(f"{where} has no namespace {client.namespace!r} (TEMPORAL_NAMESPACE)") from None
+        if error.status in _REFUSALS:
+            raise TemporalError(
+                f"{where} refuses namespace {client.namespace!r} (TEMPORAL_NAMESPACE, TEMPORAL_API_KEY): "
+                f"{first_line(error)}"
+            ) from None
+        # Temporal's test server with time skipping has no namespaces to describe.
+        if error.status is not RPCStatusCode.UNIMPLEMENTED:
+            raise TemporalError(f"{where} does not answer (TEMPORAL_ADDRESS): {first_line(error)}") from None
+    except TimeoutError:
+        raise TemporalError(f"{where} is silent (TEMPORAL_ADDRESS)") from None
+    except RuntimeError as error:  # a lazy client that could not connect
+        raise TemporalError(f"can't connect to {where} (TEMPORAL_ADDRESS): {first_line(error)}") from None
+
+
+async def refuse_wrong_namespace(client: Client, state: ConnectionState) -> None:
+    """Look once whether Temporal has the client's namespace. A server that is away is not waited for.
+
+    Args:
+        client: may be lazy.
+        state: told what the server says.
+
+    Raises:
+        ConfigurationError: the server has no such namespace.
+    """
+    try:
+        await check_namespace(client)
+    except TemporalError as error:
+        state.lost(str(error))
+    else:
+        state.restored()
+
+
 async def watch_temporal(client: Client, state: ConnectionState) -> None:
     """Ask Temporal now and then whether it is well, until cancelled, so that readiness does not wait for work.
 
@@ -96,11 +150,16 @@ async def watch_temporal(client: Client, state: ConnectionState) -> None:
         state: told what the server says.
     """
     backoff = Backoff()
+    has_namespace = False
     while True:
         try:
-            await client.service_client.check_health(timeout=_HEALTH_TIMEOUT)
-        except (RPCError, RuntimeError) as error:
-            state.lost(first_line(error))
+            if has_namespace:
+                await client.service_client.check_health(timeout=_HEALTH_TIMEOUT)
+            else:
+                await check_namespace(client)
+                has_namespace = True
+        except (ConfigurationError, TemporalError, RPCError, RuntimeError) as error:
+            state.lost(first_line(error), refused=isinstance(error, ConfigurationError))
             await backoff.sleep()
         else:
             state.restored()

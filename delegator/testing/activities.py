@@ -24,6 +24,7 @@ from delegator.wire.requests import (
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
     generated_job_id,
+    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -86,7 +87,7 @@ class InMemoryActivities:
             service.hand_over(rows[position])
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
-        return to_raw_value(pack_reply(run_id, outcomes, len(wanted.jobs)))
+        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

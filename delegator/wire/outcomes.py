@@ -62,18 +62,32 @@ def unpack_signal(frame: bytes) -> list[tuple[str, Outcome]]:
         raise WireError("not a frame of outcomes") from None
 
 
-def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], count: int) -> bytes:
-    """Return the reply to an enqueue request of `count` jobs: the outcomes that are known, by position.
+class Reply(NamedTuple):
+    """The reply to an enqueue request."""
+
+    id_prefix: str
+    """The prefix of the ids of jobs without their own id. History records it, because a reset run replays this reply
+    under another run id."""
+    outcomes: list[Outcome | None]
+    """For each job of the request, its outcome; None: a signal will bring it."""
+    types: list[tuple[str, int]]
+    """The types of the request's jobs, as `type_runs` returns them. A replay compares them with what the workflow asks
+    for."""
+
+
+def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], types: Sequence[tuple[str, int]]) -> bytes:
+    """Return the reply to an enqueue request: the outcomes that are known, by position.
 
     Args:
-        id_prefix: the prefix under which jobs without an id of their own were enqueued. It is recorded in history,
-            because a reset run replays this reply under another run id.
+        id_prefix: see `Reply`.
+        outcomes: those known, by the job's position in the request.
+        types: see `Reply`.
     """
-    statuses = [_PENDING] * count
+    statuses = [_PENDING] * sum(count for _, count in types)
     for position, outcome in outcomes.items():
         statuses[position] = _LETTERS[outcome.status]
     return pack(
-        {"prefix": id_prefix, "statuses": "".join(statuses)},
+        {"prefix": id_prefix, "types": types, "statuses": "".join(statuses)},
         [outcomes[position].body for position in sorted(outcomes)],
     )
 
@@ -90,8 +104,8 @@ def count_reply(frame: bytes) -> tuple[int, int]:
     return len(statuses), len(statuses) - statuses.count(_PENDING)
 
 
-def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:
-    """Return the id prefix and, for each job of the request, its outcome (None: a signal will bring it).
+def unpack_reply(frame: bytes) -> Reply:
+    """Return the reply in a frame.
 
     Raises:
         WireError: the bytes are another kind of frame, or none.
@@ -102,6 +116,7 @@ def unpack_reply(frame: bytes) -> tuple[str, list[Outcome | None]]:
         outcomes = [
             None if letter == _PENDING else Outcome(_STATUSES[letter], next(rest)) for letter in header["statuses"]
         ]
-        return header["prefix"], outcomes
-    except (KeyError, TypeError, StopIteration):
+        types = [(name, count) for name, count in header["types"]]
+        return Reply(header["prefix"], outcomes, types)
+    except (KeyError, TypeError, ValueError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from delegator.errors import WireError
@@ -65,6 +66,11 @@ def check_job_id(job_id: str) -> None:
 def generated_job_id(prefix: str, sequence: int) -> str:
     """Return the id of the job that a workflow run enqueued as its `sequence`th."""
     return f"{prefix}:{sequence}"
+
+
+def type_runs(types: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the types of a request's jobs as runs: each type with how many jobs of it follow each other."""
+    return [(name, sum(1 for _ in jobs)) for name, jobs in groupby(types)]
 
 
 def pack_enqueue(request: EnqueueRequest) -> bytes:

@@ -14,10 +14,10 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions
-from delegator.errors import ConfigurationError
+from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
-from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_reply, unpack_signal
+from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -27,6 +27,7 @@ from delegator.wire.requests import (
     generated_job_id,
     pack_cancel,
     pack_enqueue,
+    type_runs,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
 
@@ -35,6 +36,7 @@ _BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
+_SHOWN_TYPES = 5
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 # Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
@@ -222,7 +224,13 @@ class Delegations:
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
             return
-        for job_id, outcome in unpack_signal(reply.payload.data):
+        try:
+            removed = unpack_signal(reply.payload.data)
+        except WireError as error:
+            for call in waiting:
+                call.caller.fail(error)
+            return
+        for job_id, outcome in removed:
             self._resolve(job_id, outcome)
 
     def on_outcomes(self, outcomes: RawValue) -> None:
@@ -289,19 +297,18 @@ class Delegations:
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=_summary(calls),
             )
-        except ActivityError as error:
+            reply = _read_reply(raw.payload.data, calls)
+        except (ActivityError, WireError, workflow.NondeterminismError) as error:
             for call in calls:
                 self._pending.pop(call.job_id, None)
                 call.caller.fail(error)
             sent.set_result(None)
             return
-        frame = raw.payload.data
-        self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
-        prefix, outcomes = unpack_reply(frame)
-        was_reset = prefix != self._run_id
-        for call, outcome in zip(calls, outcomes, strict=True):
+        self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
+        was_reset = reply.id_prefix != self._run_id
+        for call, outcome in zip(calls, reply.outcomes, strict=True):
             if was_reset and call.request.job_id is None:
-                self._adopt_id(call, generated_job_id(prefix, call.sequence))
+                self._adopt_id(call, generated_job_id(reply.id_prefix, call.sequence))
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
@@ -333,6 +340,28 @@ def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
         size += weight
     if start < len(calls):
         yield calls[start:]
+
+
+def _read_reply(frame: bytes, calls: Sequence[Call]) -> Reply:
+    """Return the reply to the request for these calls.
+
+    Raises:
+        WireError: it is not a reply, or a later release wrote it.
+        NondeterminismError: it replies to another request, so the workflow's code has changed since.
+    """
+    reply = unpack_reply(frame)
+    asked = type_runs(call.spec.job.type for call in calls)
+    if reply.types != asked:
+        raise workflow.NondeterminismError(
+            f"the recorded reply is for {_described(reply.types)}, and the workflow asks for {_described(asked)}: "
+            "its code has changed since it ran; use workflow.patched() where it differs"
+        )
+    return reply
+
+
+def _described(types: Sequence[tuple[str, int]]) -> str:
+    shown = ", ".join(f"{count} x {name}" for name, count in types[:_SHOWN_TYPES])
+    return f"{shown}, ..." if len(types) > _SHOWN_TYPES else shown
 
 
 def _summary(calls: Sequence[Call]) -> str:

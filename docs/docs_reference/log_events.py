@@ -103,11 +103,13 @@ def _fields(call: ast.Call, named: Mapping[str, tuple[str, ...]]) -> tuple[str, 
 
 def _named_fields(tree: ast.Module) -> dict[str, tuple[str, ...]]:
     """Return the fields that a module first puts into a variable, by its name."""
-    return {
-        node.targets[0].id: _keys(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Dict)
-    }
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and isinstance(node.value, ast.Dict):
+                found[target.id] = _keys(node.value)
+    return found
 
 
 def _keys(node: ast.Dict) -> tuple[str, ...]:

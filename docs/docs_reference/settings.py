@@ -37,6 +37,8 @@ def _written(value: Any) -> str:
     if isinstance(value, timedelta):
         written: str = TypeAdapter(timedelta).dump_python(value, mode="json")
         return written
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, tuple):
         return ",".join(value)
     return "" if value is None else str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvloop
 from rich.console import Console, RenderableType
 
 from delegator.errors import ConfigurationError
+from delegator.runtime.shutdown import cancelled_by_signals
 from loadtest.runs.plan import Plan
 from loadtest.servers.stack import TemporalChoice
 from loadtest.workload.options import OPTION_NAMES
@@ -77,16 +77,8 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's work on uvloop. SIGTERM ends it as Ctrl-C does, so that no process is left behind."""
 
     async def guarded() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        loop = asyncio.get_running_loop()
-
-        def end() -> None:
-            loop.add_signal_handler(signal.SIGTERM, lambda: None)  # a second signal must not end the cleanup
-            task.cancel()
-
-        loop.add_signal_handler(signal.SIGTERM, end)
-        return await work
+        async with cancelled_by_signals(again=False):  # a second signal must not end the cleanup
+            return await work
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 
 import asyncpg
 import uvloop
 from pgqueuer import PgQueuer
 from pgqueuer.models import Job
 
+from delegator.runtime.shutdown import shutdown_signals
 from loadtest.peers.pgqueuer_queue import BATCH_SIZE, ENTRYPOINT, MANAGERS
 from loadtest.peers.scratch import URL_VARIABLE
 from loadtest.queues.executions import record
@@ -29,20 +29,16 @@ async def serve(url: str) -> None:
     """
     connections = [await asyncpg.connect(url) for _ in range(MANAGERS)]
     managers = [PgQueuer.from_asyncpg_connection(connection) for connection in connections]
-    loop = asyncio.get_running_loop()
     for manager in managers:
         manager.entrypoint(ENTRYPOINT)(swallow)
 
-    def stop() -> None:
-        for manager in managers:
-            manager.shutdown.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with shutdown_signals() as shutdown, asyncio.TaskGroup() as group:
             for manager in managers:
                 group.create_task(manager.run(batch_size=BATCH_SIZE))
+            await shutdown.requested.wait()
+            for manager in managers:
+                manager.shutdown.set()
     finally:
         for connection in connections:
             await connection.close()

@@ -14,7 +14,7 @@ from typing import Final
 
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.postgres.connections import Connection, connect
-from loadtest.failures import first
+from delegator.runtime.exception_groups import first_error
 from loadtest.meters.cost_meter import CostMeter, CostSources
 from loadtest.queues.contender import Contender, Enqueue
 from loadtest.queues.executions import DIRECTORY_VARIABLE, Executions, count
@@ -75,7 +75,7 @@ async def run_contender(
                 async with contender.producer() as enqueue:
                     window = await (run.backlog if load.mode is Mode.BACKLOG else run.beside)(connection, enqueue)
             except ExceptionGroup as errors:
-                raise first(errors) from None
+                raise first_error(errors) from None
             finally:
                 if window is None or window.left:
                     await contender.clear(connection)

@@ -11,7 +11,8 @@ from temporalio.client import ActivityFailureError, WorkflowFailureError
 from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 
-from loadtest.failures import describe, first
+from delegator.runtime.exception_groups import first_error
+from loadtest.failures import describe
 from loadtest.workload.jobs import Work
 
 Execute = Callable[[Work], Awaitable[int]]
@@ -79,7 +80,7 @@ async def closed_loop(
             for _ in range(concurrency):
                 group.create_task(client())
     except ExceptionGroup as errors:
-        raise first(errors) from None
+        raise first_error(errors) from None
     return outcomes
 
 
@@ -149,7 +150,7 @@ async def open_loop(
                 await sleep(max(0.0, intended - clock()))
                 group.create_task(client(work, intended))
     except ExceptionGroup as errors:
-        raise first(errors) from None
+        raise first_error(errors) from None
     return outcomes
 
 
@@ -168,7 +169,7 @@ async def _one(execute: Execute, work: Work, clock: Callable[[], float], intende
     try:
         answer = await execute(work)
     except ExceptionGroup as errors:
-        error = first(errors)
+        error = first_error(errors)
         if not isinstance(error, _FAILURES):
             raise error from None
     except _FAILURES as failure:

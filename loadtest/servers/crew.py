@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeVar
 
 from delegator.dev.processes import Child, Command
 from delegator.errors import DelegatorError
-from loadtest.failures import first
+from delegator.runtime.exception_groups import first_error
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Crew:
                 result = await group.create_task(only())
                 watch.cancel()
         except ExceptionGroup as errors:
-            raise first(errors) from None
+            raise first_error(errors) from None
         return result
 
     def last_words(self) -> str:

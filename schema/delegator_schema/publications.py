@@ -14,8 +14,8 @@ class Publication:
     """Operations published, of insert, update, delete and truncate."""
     columns: tuple[str, ...] = ("job_id", "fencing_token")
     """The published columns of a queue's table. They name the job, and which of its inserts is meant. A worker reads
-    the rest from the row when it claims it. So payloads never leave the database through the stream. A message holds two
-    short values, whatever the size of the job. Sequin drops messages of more than 5,000,000 bytes."""
+    the rest from the row when it claims it. So payloads never leave the database through the stream. A message holds
+    two short values, whatever the size of the job. Sequin drops messages of more than 5,000,000 bytes."""
 
 
 PUBLICATION = Publication("delegator_publication", ("insert",))

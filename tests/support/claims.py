@@ -26,5 +26,6 @@ def claimed(job_id: str = "a", **changes: Any) -> Claimed:
         has_waiter=False,
         deadline_ms=None,
         waited_seconds=0.0,
+        format_version=1,
     )
     return row._replace(**changes)

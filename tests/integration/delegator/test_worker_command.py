@@ -173,13 +173,11 @@ async def test_it_runs_activities_itself_that_are_not_delegated(bare_engine: Env
     ("variables", "said"),
     [
         ({"TEMPORAL_ADRESS": "localhost:7233"}, "TEMPORAL_ADRESS"),
-        ({"TEMPORAL_NAMESPACE": "nosuch"}, "namespace 'nosuch' (TEMPORAL_NAMESPACE)"),
-        ({"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_START_TIMEOUT": "PT0S"}, "TEMPORAL_ADDRESS"),
-        ({"DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x", "DELEGATOR_START_TIMEOUT": "PT0S"}, "PostgreSQL"),
         ({"DELEGATOR_DATA_CONVERTER": "nosuch:converter"}, "DELEGATOR_DATA_CONVERTER"),
     ],
 )
 async def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path: Path, variables: dict[str, str], said: str) -> None:
+    """Other faults: `tests/integration/test_startup_faults.py`."""
     async with program(tmp_path, "--import", FLOWS, "--task-queue", "any", **variables) as worker:
         assert await worker.ends() == 2
         *_, last = worker.log.read_text().splitlines()

@@ -329,7 +329,7 @@ async def test_check_says_what_to_run(empty: Database) -> None:
 
 
 async def test_unreachable_and_nonsense() -> None:
-    with pytest.raises(DatabaseError, match=r"can't connect to the database.*set DELEGATOR_DATABASE_URL"):
+    with pytest.raises(DatabaseError, match=r"can't connect to PostgreSQL \(DELEGATOR_DATABASE_URL\)"):
         await migrate(Settings.load(database_url="postgresql://x:secret@127.0.0.1:1/x"))
     with pytest.raises(ConfigurationError, match="neither a URL"):
         await check(Settings.load(database_url="no such thing"))

@@ -90,7 +90,10 @@ async def test_a_refusing_atlas(make_database: MakeDatabase, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--database-url", "postgresql://x:secret@127.0.0.1:1/x"), "can't connect to the database"),
+        (
+            ("--database-url", "postgresql://x:secret@127.0.0.1:1/x"),
+            "can't connect to PostgreSQL (DELEGATOR_",
+        ),
         (("--database-url", "no such thing"), "DELEGATOR_DATABASE_URL is neither a URL"),
         (("--queues", "Not A Queue"), "DELEGATOR_QUEUES"),
     ],

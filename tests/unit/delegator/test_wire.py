@@ -32,6 +32,7 @@ from delegator.wire.requests import (
     check_job_id,
     pack_cancel,
     pack_enqueue,
+    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -135,8 +136,9 @@ def test_signals(settled: list[tuple[str, Outcome]]):
 @given(texts, st.lists(st.none() | outcomes, max_size=8))
 def test_replies(prefix: str, settled: list[Outcome | None]):
     known = {position: outcome for position, outcome in enumerate(settled) if outcome is not None}
-    reply = pack_reply(prefix, known, len(settled))
-    assert unpack_reply(reply) == (prefix, settled)
+    types = type_runs("ab"[position % 3 // 2] for position in range(len(settled)))
+    reply = pack_reply(prefix, known, types)
+    assert unpack_reply(reply) == (prefix, settled, types)
     assert count_reply(reply) == (len(settled), len(known))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+from delegator_schema.columns import FORMAT_VERSION
 from prometheus_client import CollectorRegistry
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
@@ -51,6 +55,26 @@ async def waits() -> None:
 async def waits_briefly() -> str:
     await asyncio.sleep(0)
     return "in time"
+
+
+def _fail() -> None:
+    json.loads("no JSON")
+
+
+@delegated
+async def fails() -> None:
+    _fail()
+
+
+@delegated
+def fails_in_a_thread() -> None:
+    _fail()
+
+
+@delegated
+@activity.defn
+async def fails_as_an_activity() -> None:
+    _fail()
 
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
@@ -163,3 +187,22 @@ async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
 
     assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
     assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
+
+
+async def test_a_row_too_new_to_read_is_snoozed(caplog: pytest.LogCaptureFixture) -> None:
+    """Even if no handler has its type: a newer worker may have one. Its options are not looked at."""
+    runner = AttemptRunner({}, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
+    job = Job(claimed("job", job_type="unknown", options="?", format_version=FORMAT_VERSION + 1))
+    ended = await runner.run(job)
+    assert ended.snooze and ended.failure is None and ended.dead_letter_reason is None
+    (record,) = caplog.records
+    assert (record.message, record.job_id) == ("job_snoozed", "job")  # type: ignore[attr-defined]
+    assert f"reads up to {FORMAT_VERSION}: update" in record.reason  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("handler", [fails, fails_in_a_thread, fails_as_an_activity])
+async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
+    """From the call that raised down to the handler's own line, without the engine's calls around it."""
+    ended = await _run(handler)
+    assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
+    assert ended.at.startswith("decoder.py:")

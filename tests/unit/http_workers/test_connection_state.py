@@ -61,6 +61,17 @@ def test_each_change_is_logged_once_and_measured(
     assert vars(caplog.records[2])["seconds"] == 2.5
 
 
+def test_a_refusal_after_an_absence(state: ConnectionState, caplog: pytest.LogCaptureFixture):
+    """What only a person can mend is logged once, even though the server was away before."""
+    for reason, refused in (("away", False), ("wrong token", True), ("away", False), ("wrong token", True)):
+        state.lost(reason, refused=refused)
+    assert [record.message for record in caplog.records] == ["connection_failed", "connection_refused"]
+    assert vars(caplog.records[1])["reason"] == "wrong token"
+    state.restored()
+    state.lost("wrong token", refused=True)
+    assert [record.message for record in caplog.records][2:] == ["connection_lost"]
+
+
 def test_a_server_that_was_never_there_is_said_once_and_is_no_loss(
     state: ConnectionState, registry: CollectorRegistry, clock: Clock, caplog: pytest.LogCaptureFixture
 ):

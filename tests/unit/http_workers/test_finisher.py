@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
@@ -53,6 +53,9 @@ class Table:
         self.settled += ids
         return set(ids)
 
+    async def delete_held(self, connection: Any, held: Sequence[tuple[str, int]]) -> None:
+        pass
+
     async def retry(self, connection: Any, failed: Sequence[tuple[Any, ...]]) -> set[str]:
         self.snooze += failed
         return {job[0] for job in failed}
@@ -63,19 +66,26 @@ def ended(job_id: str, data: bytes) -> Ended:
     return Ended(job, result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
 
 
-async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
-    table, finished = Table(), []
-    finisher = Finisher(
+def made(
+    table: Table, on_finished: Callable[[Job], None] = lambda job: None, *, log_messages: bool = False
+) -> Finisher:
+    return Finisher(
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
         signals=Mock(),
-        activity_tasks=Mock(),
+        activity_tasks=AsyncMock(),
         codec=Codec(),
         identity="i",
         metrics=Mock(),
         state=Mock(),
-        on_finished=lambda job: finished.append(job.job_id),
+        on_finished=on_finished,
+        log_messages=log_messages,
     )
+
+
+async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
+    table, finished = Table(), []
+    finisher = made(table, lambda job: finished.append(job.job_id))
     for job_id, data in (("a", b"1"), ("b", POISON), ("c", b"3")):
         finisher.add(ended(job_id, data))
     running = asyncio.create_task(finisher.run())
@@ -88,12 +98,45 @@ async def test_an_outcome_that_the_codec_refuses_is_put_off_alone():
     assert sorted(finished) == ["a", "b", "c"]
 
 
+def log_failed(error: ApplicationError, *, log_messages: bool) -> None:
+    job = Job(claimed("a", has_waiter=True, workflow_id="w"))
+    made(Table(), log_messages=log_messages)._log_failure(
+        job, failure_of(error, DataConverter.default), "tasks.py:12:pack"
+    )
+
+
 @pytest.mark.parametrize(("category", "level"), [("UNSPECIFIED", logging.WARNING), ("BENIGN", logging.DEBUG)])
-def test_an_expected_failure_is_no_warning(category: str, level: int, caplog: pytest.LogCaptureFixture):
+def test_a_failure_is_logged_without_its_message(category: str, level: int, caplog: pytest.LogCaptureFixture):
+    """It says what failed and where; an expected failure is no warning."""
     caplog.set_level(logging.DEBUG)
     error = ApplicationError("a secret", type="Busy", category=ApplicationErrorCategory[category])
-    failure = failure_of(error, DataConverter.default)
-    Finisher._log_failure(ended("a", b"1").job, failure)
+    log_failed(error, log_messages=False)
     (record,) = caplog.records
-    assert (record.levelno, vars(record)["error"]) == (level, "Busy")
-    assert "a secret" not in caplog.text
+    fields = vars(record)
+    assert (record.levelno, fields["error"], fields["at"]) == (level, "Busy", "tasks.py:12:pack")
+    assert "a secret" not in str(fields)
+
+
+def test_a_failures_message_is_logged_on_demand(caplog: pytest.LogCaptureFixture):
+    """With DELEGATOR_LOG_MESSAGES."""
+    try:
+        raise ApplicationError("a reason", type="Busy")
+    except ApplicationError as error:
+        log_failed(error, log_messages=True)
+    (record,) = caplog.records
+    assert vars(record)["reason"] == "a reason"
+    assert "in test_a_failures_message_is_logged_on_demand" in vars(record)["traceback"]
+
+
+async def test_a_failed_activity_task_is_logged_too(caplog: pytest.LogCaptureFixture):
+    """Temporal hears of the failure and decides about retries; the worker's log says what failed."""
+    finisher = made(Table())
+    job = Job(claimed("a", task_token=b"token"))
+    finisher.add(Ended(job, failure=failure_of(ApplicationError("a secret", type="Busy"), DataConverter.default)))
+    running = asyncio.create_task(finisher.run())
+    async with asyncio.timeout(60):
+        await finisher.flush()
+    running.cancel()
+    await asyncio.wait([running])
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["error"]) == ("attempt_failed", "Busy")

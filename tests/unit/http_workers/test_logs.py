@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import temporalio
 
+from delegator.context import JobLogger
 from delegator.errors import StreamError
 from delegator.runtime.logs import LogFormat, configure_logging
 
@@ -80,6 +82,68 @@ def test_other_libraries_are_cut_to_a_line_and_quiet_below_warning(out: io.Strin
     asyncio_log.info("chatter")
     asyncio_log.error(f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{SECRET}')>")
     assert [line.split(" ", 3)[3] for line in out.getvalue().splitlines()] == ["Task exception was never retrieved"]
+
+
+def test_a_users_lines_are_written_as_they_are(out: io.StringIO):
+    """Whatever logger they come from: the message whole, the exception with message and traceback."""
+    configure_logging(stream=out)
+    for log in (logging.getLogger("shop.orders"), logging.getLogger("__main__"), JobLogger(job_id="j1").logger):
+        log.info("order %s\nwas packed", 7)
+        log.error("no luck", exc_info=raised(ValueError(SECRET)))
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith('info shop.orders "order 7\\nwas packed"')
+    assert lines[1].endswith(f"error shop.orders no luck error=ValueError reason={SECRET}")
+    assert lines[2] == "Traceback (most recent call last):"
+    assert out.getvalue().count(f"\nValueError: {SECRET}\n") == 3
+
+
+def test_a_users_exception_is_one_json_object(out: io.StringIO):
+    configure_logging(LogFormat.JSON, stream=out)
+    logging.getLogger("shop").error("no luck", exc_info=raised(ValueError(SECRET)))
+    (line,) = out.getvalue().splitlines()
+    event = json.loads(line)
+    assert (event["error"], event["reason"]) == ("ValueError", SECRET)
+    assert event["traceback"].startswith("Traceback")
+    assert event["traceback"].endswith(f"ValueError: {SECRET}")
+
+
+def test_the_loggers_that_temporal_shares_with_users(out: io.StringIO):
+    """`workflow.logger` and `activity.logger` are the user's where the user's code logs, and the SDK's else."""
+    configure_logging(stream=out)
+    activity_log = logging.getLogger("temporalio.activity")
+    activity_log.info("packed")
+    sdk = f"{next(iter(temporalio.__path__))}/worker/_activity.py"
+    activity_log.handle(activity_log.makeRecord(activity_log.name, logging.INFO, sdk, 1, "chatter", (), None))
+    error = raised(ValueError(SECRET))
+    failed = (type(error), error, error.__traceback__)
+    activity_log.handle(activity_log.makeRecord(activity_log.name, logging.WARNING, sdk, 1, "failed", (), failed))
+    packed, failure = out.getvalue().splitlines()
+    assert packed.endswith("packed")
+    assert "error=ValueError at=" in failure and SECRET not in failure
+
+
+def test_messages_of_the_engine_and_of_libraries_are_written_on_demand(out: io.StringIO):
+    configure_logging(stream=out, messages=True)
+    logging.getLogger("http_workers.x").error("job_crashed", exc_info=raised(ValueError(SECRET)))
+    logging.getLogger("asyncio").error(f"never retrieved\nfuture: {SECRET}")
+    assert out.getvalue().count(f"\nValueError: {SECRET}\n") == 1
+    assert out.getvalue().endswith(f'"never retrieved\\nfuture: {SECRET}"\n')
+
+
+def test_fields_of_every_line(out: io.StringIO):
+    """They never hide a field of the event itself."""
+    configure_logging(stream=out, fields={"worker": 3})
+    logging.getLogger("http_workers.x").info("claimed", extra={"rows": 1})
+    logging.getLogger("shop").info("packed", extra={"worker": "Ann"})
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("claimed rows=1 worker=3")
+    assert second.endswith("packed worker=Ann")
+
+
+def test_the_jobs_logger_adds_to_the_fields_of_a_call(out: io.StringIO):
+    configure_logging(stream=out)
+    JobLogger(job_id="j1", attempt=2).info("packed", extra={"order": 7})
+    assert out.getvalue().endswith("info delegator.job packed job_id=j1 attempt=2 order=7\n")
 
 
 def test_debug_opens_other_libraries_and_a_level_closes_ours(out: io.StringIO):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,6 @@ def options(**changes: Any) -> WorkerOptions:
 
 def test_the_defaults_are_valid():
     options().validate(Settings.load())
-    assert options(log_level="warning").level == logging.WARNING
 
 
 @pytest.mark.parametrize(
@@ -32,7 +30,6 @@ def test_the_defaults_are_valid():
         ({"port": 65_536}, "--port"),
         ({"grace": timedelta(seconds=-1)}, "--grace"),
         ({"stall_limit": timedelta(0)}, "--stall-limit"),
-        ({"log_level": "loud"}, "--log-level loud.*debug"),
     ],
 )
 def test_what_can_not_work_is_refused_by_name(changes: dict[str, Any], named: str):

@@ -44,7 +44,7 @@ def running(run: str, *, blocked: bool = False, result_ttl: bool = False) -> Ite
 
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks(run: str, number: signal.Signals):
     with running(run) as process:
         process.send_signal(number)
@@ -70,3 +70,60 @@ def test_the_second_ends_a_blocked_event_loop_too(run: str):
             process.wait(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 128 + signal.SIGTERM
+
+
+def test_nohup_keeps_its_meaning():
+    """A process that was started with SIGHUP ignored goes on when its terminal closes."""
+    with running("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); asyncio.run") as process:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60) == ("stopping\nstopped\n", "")
+
+
+CANCELLED = """
+import asyncio
+from delegator.runtime.shutdown import cancelled_by_signals
+
+async def main():
+    try:
+        async with cancelled_by_signals(again={again}):
+            print("ready", flush=True)
+            try:
+                await asyncio.sleep(600)
+            finally:
+                print("stopping", flush=True)
+                try:
+                    await asyncio.get_running_loop().run_in_executor(None, input)
+                finally:
+                    print("broken off" if asyncio.current_task().cancelling() > 1 else "cleaned up", flush=True)
+    except asyncio.CancelledError:
+        print("stopped", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("again", "end"), [(True, "broken off"), (False, "cleaned up")])
+def test_a_block_is_cancelled(again: bool, end: str):
+    """A second signal breaks off the block's cleanup, or does nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CANCELLED.format(again=again)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        try:
+            for line in ("ready\n", "stopping\n"):
+                assert process.stdout.readline() == line
+                process.send_signal(signal.SIGTERM)
+            if again:
+                assert process.stdout.readline() == f"{end}\n"
+                assert process.communicate("\n", timeout=60) == ("stopped\n", "")
+            else:
+                assert process.communicate("\n", timeout=60) == (f"{end}\nstopped\n", "")
+        finally:
+            process.kill()

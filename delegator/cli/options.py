@@ -1,0 +1,57 @@
+"""Options that several programs have: declared once, so that their names, texts and meanings agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from delegator.config import Settings
+from delegator.errors import ConfigurationError
+from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
+
+_HIGHEST_PORT = 65_535
+
+HostOption = Annotated[str, typer.Option("--host", help="Address that --port is opened on.")]
+PortOption = Annotated[
+    int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none.", show_default=False)
+]
+ActivitiesQueueOption = Annotated[str, typer.Option("--activities-queue", help="Queue of the jobs of --activities.")]
+GraceOption = Annotated[
+    str,
+    typer.Option("--grace", metavar="DURATION", help="How long running work may go on after a request to stop."),
+]
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")]
+LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="Least level logged.")]
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_GRACE = "30s"
+
+
+def check_port(port: int, option: str = "--port") -> None:
+    """Refuse a number that is not a port.
+
+    Args:
+        port: the number; 0 is allowed.
+        option: named in the message.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise ConfigurationError(f"{option} {port}: must be from 0 to {_HIGHEST_PORT}")
+
+
+def set_up_logging(
+    settings: Settings, log_format: LogFormat, log_level: LogLevel, fields: Mapping[str, object] | None = None
+) -> None:
+    """Configure the logging of a program.
+
+    Args:
+        settings: say whether messages are logged.
+        log_format: of `--log-format`.
+        log_level: of `--log-level`.
+        fields: added to every line.
+    """
+    configure_logging(log_format, log_level.number, messages=settings.log_messages, fields=fields)

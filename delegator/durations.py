@@ -1,0 +1,73 @@
+"""Durations and points in time as people write them in settings and on command lines."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from delegator.errors import ConfigurationError
+
+_NUMBER: Final = r"\d+(?:\.\d+)?"
+_UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
+_SECONDS: Final = re.compile(_NUMBER, re.ASCII)
+_PART: Final = re.compile(rf"({_NUMBER})(ms|[wdhms])", re.ASCII)
+_PARTS: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_ISO_8601: Final = re.compile(
+    rf"P(?=.)(?:({_NUMBER})W)?(?:({_NUMBER})D)?(?:T(?=.)(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?", re.ASCII
+)
+_FORMS: Final = "seconds (20, 0.5), 90s, 1h30m, 2d, or ISO 8601 (PT20S)"
+
+
+def parse_duration(text: str, name: str) -> timedelta:
+    """Return a duration, which is never negative.
+
+    Args:
+        text: seconds (`20`, `0.5`), numbers with units (`500ms`, `90s`, `1h30m`, `2d`, `1w`), or ISO 8601 (`PT20S`).
+        name: the setting or option, for the message.
+
+    Raises:
+        ConfigurationError: it is none of these, or too long.
+    """
+    duration = _duration(text.strip())
+    if duration is None:
+        raise ConfigurationError(f"{name} {text}: not a duration; write {_FORMS}")
+    return duration
+
+
+def parse_moment(text: str, name: str) -> datetime | timedelta:
+    """Return a time with its zone, or how long ago it is.
+
+    Args:
+        text: an ISO 8601 time, in UTC if it has no offset, or a duration as in `parse_duration`.
+        name: the option, for the message.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        duration = _duration(text.strip())
+        if duration is None:
+            raise ConfigurationError(
+                f"{name} {text}: neither a time (2026-01-31T12:00:00+01:00) nor a duration; write {_FORMS}"
+            ) from None
+        return duration
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _duration(text: str) -> timedelta | None:
+    try:
+        if _SECONDS.fullmatch(text):
+            return timedelta(seconds=float(text))
+        if _PARTS.fullmatch(text):
+            parts = ((_UNITS[unit], float(count)) for count, unit in _PART.findall(text))
+        elif (match := _ISO_8601.fullmatch(text)) is not None:
+            names = ("weeks", "days", "hours", "minutes", "seconds")
+            parts = ((unit, float(count)) for unit, count in zip(names, match.groups(), strict=True) if count)
+        else:
+            return None
+        return sum((timedelta(**{unit: count}) for unit, count in parts), timedelta())
+    except OverflowError:
+        return None

@@ -1,0 +1,79 @@
+"""Every stored history replays; the history of a workflow that was changed since does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from delegator import PluginOptions, Settings
+from delegator.errors import WireError
+from delegator.runtime.temporal_client import load_data_converter
+from delegator.wire import frames
+from delegator.wire.outcomes import Reply, unpack_reply
+from delegator.workflow import delegations
+from tests.formats import changed_flows, flows
+from tests.formats.folders import CURRENT_FRAMES, folder, stored
+from tests.formats.histories import CONVERTERS, HISTORIES, plugin
+
+HISTORY_FILES = [pytest.param(path, id=f"{path.parent.parent.name}-{path.stem}") for path in stored("histories")]
+
+
+async def replay(path: Path, workflows: list[Any]) -> None:
+    history = WorkflowHistory.from_json(path.stem, json.loads(path.read_text()))
+    await Replayer(
+        workflows=workflows,
+        plugins=[plugin(Settings(), PluginOptions())],
+        data_converter=load_data_converter(CONVERTERS[HISTORIES[path.stem].converter]),
+    ).replay_workflow(history)
+
+
+@pytest.mark.parametrize("path", HISTORY_FILES)
+async def test_stored_history_replays(path: Path):
+    await replay(path, flows.ALL)
+
+
+@pytest.mark.parametrize("path", HISTORY_FILES)
+async def test_changed_workflow_is_found_out(path: Path, caplog: pytest.LogCaptureFixture):
+    # The SDK's replayer wraps what the workflow raised, encoded if failures are.
+    with pytest.raises(RuntimeError, match="NondeterminismError"):
+        await replay(path, changed_flows.ALL)
+    assert re.search(r"the recorded reply is for \d x \w+, and the workflow asks for \d x \w+", caplog.text)
+
+
+@pytest.mark.parametrize("name", ["delegate-inline", "map-inline"])
+async def test_wrongly_read_outcome_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch):
+    """A workflow that gets another result than the recorded one fails its replay."""
+
+    def unpack_wrongly(frame: bytes) -> Reply:
+        reply = unpack_reply(frame)
+        wrong = Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=b"7")]).SerializeToString()
+        return reply._replace(outcomes=[outcome and outcome._replace(body=wrong) for outcome in reply.outcomes])
+
+    monkeypatch.setattr(delegations, "unpack_reply", unpack_wrongly)
+    with pytest.raises(NondeterminismError):
+        await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
+
+
+@pytest.mark.parametrize("name", ["delegate-inline", "delegate-signal"])
+async def test_later_frame_fails_the_workflow_task(name: str, monkeypatch: pytest.MonkeyPatch):
+    """An older worker that gets the history says so; a workflow that hung would tell nobody."""
+    monkeypatch.setattr(frames, "VERSION", CURRENT_FRAMES - 1)
+    with pytest.raises(RuntimeError, match=f"version {CURRENT_FRAMES}: this release reads up to {CURRENT_FRAMES - 1}"):
+        await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
+
+
+async def test_later_signal_fails_the_workflow_task(monkeypatch: pytest.MonkeyPatch):
+    def refuse(frame: bytes) -> None:
+        raise WireError("a later signal")
+
+    monkeypatch.setattr(delegations, "unpack_signal", refuse)
+    with pytest.raises(RuntimeError, match="a later signal"):
+        await replay(folder(CURRENT_FRAMES, "histories") / "delegate-signal.json", flows.ALL)

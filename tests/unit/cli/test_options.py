@@ -1,0 +1,53 @@
+"""Every long-running program has the same options, with the same names, texts and defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+from delegator.cli.main import build_app
+from http_workers.cli import app as http_worker
+
+PROGRAMS = ("relay", "serve", "worker", "dev", "http-worker")
+COMMON = {
+    "--host": ("127.0.0.1", "Address that --port is opened on."),
+    "--log-format": ("text", "How log lines are written."),
+    "--log-level": ("info", "Least level logged."),
+}
+
+
+def options(program: str) -> dict[str, Any]:
+    if program == "http-worker":
+        command: Any = typer.main.get_command(http_worker)
+    else:
+        group: Any = typer.main.get_command(build_app(program))
+        command = group.commands[program]
+    return {name: option for option in command.params for name in option.opts}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("name", COMMON)
+def test_common_options(program: str, name: str) -> None:
+    default, text = COMMON[name]
+    option = options(program)[name]
+    assert (getattr(option.default, "value", option.default), option.help) == (default, text)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_port(program: str) -> None:
+    """The relay's port always is open, because its streams are served there."""
+    port = options(program)["--port"]
+    if program == "relay":
+        assert port.default == 7376
+        assert port.help == "Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one."
+    else:
+        assert (port.default, port.help) == (0, "Port of /metrics, /livez and /readyz; 0: none.")
+
+
+@pytest.mark.parametrize("program", ["worker", "http-worker"])
+def test_grace(program: str) -> None:
+    grace = options(program)["--grace"]
+    assert (grace.default, grace.metavar) == ("30s", "DURATION")
+    assert grace.help == "How long running work may go on after a request to stop."
