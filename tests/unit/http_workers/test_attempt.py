@@ -146,7 +146,7 @@ async def test_longer_limits_are_seen_to_by_the_monitor() -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, fenced=False)
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False)
     watching = asyncio.create_task(monitor.run())
     async with asyncio.timeout(LEAST_WATCHED * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
