@@ -88,8 +88,8 @@ WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot())
 # each other and do not deadlock.
 # A WAL sender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed yet.
 # The statement's snapshot shows that the row is not gone. An expired lease can't claim: it may be renewed soon, and
-# then it still holds rows of an earlier claim whose answer was lost. A fencing token that is greater than this transaction's
-# id belongs to no transaction of this database: it came with the dump of another one.
+# then it still holds rows of an earlier claim whose answer was lost. A fencing token that is greater than this
+# transaction's id belongs to no transaction of this database: it came with the dump of another one.
 _CLAIM = f"""
 WITH claimed AS (
     UPDATE {{table}} AS q
