@@ -79,8 +79,8 @@ class ActivityTasks:
         try:
             reply = await self._client.workflow_service.record_activity_task_heartbeat(
                 RecordActivityTaskHeartbeatRequest(
-                    namespace=job.namespace or self._client.namespace,
-                    task_token=job.task_token or b"",
+                    namespace=job.row.namespace or self._client.namespace,
+                    task_token=job.row.task_token or b"",
                     details=Payloads.FromString(await self._encoded(job)),
                     identity=self._identity,
                 )
@@ -116,8 +116,8 @@ class ActivityTasks:
     async def _respond(self, ended: Ended) -> None:
         service = self._client.workflow_service
         job = ended.job
-        namespace = job.namespace or self._client.namespace
-        token = job.task_token or b""
+        namespace = job.row.namespace or self._client.namespace
+        token = job.row.task_token or b""
         if ended.result is not None:
             result = await encode_payloads(ended.result, self._converter.payload_codec)
             await service.respond_activity_task_completed(

@@ -112,9 +112,9 @@ class AttemptRunner:
         if job.broken is not None:
             return self._refused(job, Reason.UNDECODABLE, job.broken)
         try:
-            args = () if job.input is None else await self._arguments(job.input, handler)
-            if job.heartbeat_details is not None:
-                job.last_heartbeat_details = await self._last_heartbeat_details(job.heartbeat_details)
+            args = () if job.row.input is None else await self._arguments(job.row.input, handler)
+            if job.row.heartbeat_details is not None:
+                job.last_heartbeat_details = await self._last_heartbeat_details(job.row.heartbeat_details)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
@@ -132,13 +132,13 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        limit, job.due_kind = _limit(job)
+        limit, job.due_timeout_type = _limit(job)
         current = CurrentJob(lambda: self._context(job, limit))
         timer = None
         if limit is not None:
             job.due_at = job.started_at + limit
             if limit < LEAST_WATCHED:
-                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
+                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_timeout_type)
         try:
             set_current_job(current)
             if handler.is_async and not handler.type.is_activity:
@@ -210,8 +210,8 @@ class AttemptRunner:
             job_type=job.job_type,
             queue=self._queue,
             attempt=job.attempt,
-            workflow_id=job.workflow_id,
-            run_id=job.run_id,
+            workflow_id=job.row.workflow_id,
+            run_id=job.row.run_id,
             enqueued_at=job.enqueued_time(),
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,

@@ -175,10 +175,10 @@ class Finisher:
                 continue
             if ended.failure is not None:
                 self._log_failure(job, ended.failure, ended.at)
-            if job.task_token is not None:
+            if job.row.task_token is not None:
                 tasks.append(ended)
             elif ended.result is not None:
-                if job.workflow_id is None:
+                if job.row.workflow_id is None:
                     plain.append(ended)
                 else:
                     waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
@@ -258,7 +258,7 @@ class Finisher:
         inline: list[AttemptOutcome] = []
         rest: list[tuple[str, int]] = []
         for (job, outcome), result in zip(by_id.values(), encoded, strict=True):
-            if job.has_waiter:
+            if job.row.has_waiter:
                 inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
                 rest.append(job.held)
@@ -296,10 +296,10 @@ class Finisher:
         runs: dict[RunKey, list[tuple[Job, Outcome]]] = defaultdict(list)
         done: list[Job] = []
         for job, outcome in to_signal:
-            if job.workflow_id is None or job.run_id is None or job.namespace is None:
+            if job.row.workflow_id is None or job.row.run_id is None or job.row.namespace is None:
                 done.append(job)
             else:
-                runs[RunKey(job.namespace, job.workflow_id, job.run_id)].append((job, outcome))
+                runs[RunKey(job.row.namespace, job.row.workflow_id, job.row.run_id)].append((job, outcome))
         async with asyncio.TaskGroup() as group:
             for key, outcomes in runs.items():
                 group.create_task(self._signal_run(key, outcomes))

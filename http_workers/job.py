@@ -32,7 +32,7 @@ class Job:
     started_at: float = 0.0
     due_at: float | None = None
     """Monotonic time at which the running attempt times out; None: it does not, or none runs."""
-    due_kind: TimeoutType = TimeoutType.START_TO_CLOSE
+    due_timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
     task: asyncio.Task[None] | None = None
     begun: bool = False
     """Whether the task has begun. A task that is cancelled before that never runs its cleanup."""
@@ -49,36 +49,19 @@ class Job:
 
     def __init__(self, claimed: Claimed) -> None:
         """Take the values of the row. Options that can't be decoded make the job `broken`."""
-        (
-            self.job_id,
-            self.fencing_token,
-            self.attempt,
-            self.job_type,
-            self.input,
-            self.header,
-            options,
-            self.namespace,
-            self.workflow_id,
-            self.run_id,
-            self.task_token,
-            self.enqueued_at,
-            self.heartbeat_details,
-            self.cancel_requested,
-            self.has_waiter,
-            deadline_ms,
-            _,
-            format_version,
-        ) = claimed
+        self.row = claimed
+        self.job_id, self.fencing_token, self.attempt, self.job_type, *_ = claimed
+        self.cancel_requested = claimed.cancel_requested
         self.options = DEFAULT_OPTIONS
-        if format_version > FORMAT_VERSION:
-            self.too_new = row_problem(format_version)
-        elif options is not None:
+        if claimed.format_version > FORMAT_VERSION:
+            self.too_new = row_problem(claimed.format_version)
+        elif claimed.options is not None:
             try:
-                self.options = decode_options(options)
+                self.options = decode_options(claimed.options)
             except WireError:
                 self.broken = "the job's options can't be read"
-        if deadline_ms is not None:
-            self.deadline = time.monotonic() + deadline_ms / 1000
+        if claimed.deadline_ms is not None:
+            self.deadline = time.monotonic() + claimed.deadline_ms / 1000
 
     @property
     def is_ours(self) -> bool:
@@ -103,4 +86,4 @@ class Job:
 
     def enqueued_time(self) -> datetime:
         """Return when the job was first enqueued."""
-        return datetime.fromtimestamp(self.enqueued_at, UTC)
+        return datetime.fromtimestamp(self.row.enqueued_at, UTC)

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _TICK = 0.1
 _INTERVAL = 0.5
 _YOUNG = 0.5
-_TEMPORALS_LEAD = 1.0
+_TEMPORAL_GRACE_SECONDS = 1.0
 
 
 class Monitor:
@@ -68,7 +68,7 @@ class Monitor:
             pairs = [job.held for job in jobs]
             async with self._pool.connection() as connection:
                 held = await self._table.held(connection, pairs)
-                beats = await self._activity_tasks.details([job for job in jobs if job.task_token is None])
+                beats = await self._activity_tasks.details([job for job in jobs if job.row.task_token is None])
                 if beats:
                     await self._table.heartbeat(connection, beats)
             for job in jobs:
@@ -80,7 +80,7 @@ class Monitor:
                     job.cancel_requested = True
                     _stop(job)
         for job in jobs:
-            if job.task_token is not None and job.details_changed and not job.lost:
+            if job.row.task_token is not None and job.details_changed and not job.lost:
                 job.details_changed = False
                 was_requested = job.cancel_requested
                 if not await self._activity_tasks.heartbeat(job):
@@ -105,11 +105,11 @@ async def watch_clock(running: Iterable[Job]) -> None:
 
 def _time_out(job: Job, now: float) -> None:
     if job.due_at is not None and now >= job.due_at:
-        job.time_out(job.due_kind)
+        job.time_out(job.due_timeout_type)
     limit = job.options.heartbeat_timeout
     if limit is not None:
         # Temporal times activity tasks out. This only ends a handler whose task has timed out.
-        grace = 0.0 if job.task_token is None else _TEMPORALS_LEAD
+        grace = 0.0 if job.row.task_token is None else _TEMPORAL_GRACE_SECONDS
         if now - job.heartbeat_at > limit.total_seconds() + grace:
             job.time_out(TimeoutType.HEARTBEAT)
 

@@ -49,6 +49,6 @@ def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry
     reason = ended.dead_letter_reason
     if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
         reason = Reason.ATTEMPTS_EXHAUSTED
-    if reason is None and job.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
+    if reason is None and job.row.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
         reason = Reason.NON_RETRYABLE
     return FinalFailure(outcome, reason)

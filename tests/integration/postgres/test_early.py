@@ -20,7 +20,7 @@ async def test_an_outcome_may_be_told_before_the_inserts_answer_is_read(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event loop was busy: the job was done before its caller came to wait. Nobody is to look by chance."""
-    monkeypatch.setattr(inline, "_POLL_LISTENING", 1_000.0)
+    monkeypatch.setattr(inline, "_POLL_LISTENING_SECONDS", 1_000.0)
     async with (
         await connect(database.url, application_name="test") as db,
         connection_pool(database.url, application_name="test", size=2) as pool,

@@ -183,7 +183,7 @@ async def test_an_unknown_type_and_broken_arguments_can_never_succeed() -> None:
         job.job_type = "nobody"
 
     def spoil(job: Job) -> None:
-        job.input = b"\xff\xff"
+        job.row = job.row._replace(input=b"\xff\xff")
 
     assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
     assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
