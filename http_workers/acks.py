@@ -10,7 +10,7 @@ from delegator.errors import StreamError, WireError
 from delegator.runtime.connection_state import ConnectionState
 from http_workers.source import StreamSource
 
-_INTERVAL: Final = 0.05
+_INTERVAL_SECONDS: Final = 0.05
 _MOST: Final = 2_000
 
 
@@ -44,7 +44,7 @@ class Acknowledger:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(max(0.0, self._sent_at + _INTERVAL - loop.time()))
+            await asyncio.sleep(max(0.0, self._sent_at + _INTERVAL_SECONDS - loop.time()))
             self._sent_at = loop.time()
             await self.flush()
 

@@ -28,8 +28,8 @@ from http_workers.activity_context import activity_environment
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
-LEAST_WATCHED: Final = 1.0
-"""Seconds. A shorter limit has its own timer, which costs as much as the rest of a short attempt. The monitor, which
+LEAST_WATCHED_SECONDS: Final = 1.0
+"""A shorter limit has its own timer, which costs as much as the rest of a short attempt. The monitor, which
 looks ten times a second, enforces the longer limits."""
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
@@ -137,7 +137,7 @@ class AttemptRunner:
         timer = None
         if limit is not None:
             job.due_at = job.started_at + limit
-            if limit < LEAST_WATCHED:
+            if limit < LEAST_WATCHED_SECONDS:
                 timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_timeout_type)
         try:
             set_current_job(current)

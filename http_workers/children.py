@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_ANSWER_LIMIT: Final = 3.0
-_START_ALLOWANCE: Final = 30.0
+_ANSWER_LIMIT_SECONDS: Final = 3.0
+_START_ALLOWANCE_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class ChildrenHealth:
         children: Sequence[Child],
         registry: CollectorRegistry,
         *,
-        start_allowance: float = _START_ALLOWANCE,
+        start_allowance: float = _START_ALLOWANCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Collect the health of these children.
@@ -102,7 +102,7 @@ class ChildrenHealth:
             return None
         try:
             async with (
-                asyncio.timeout(_ANSWER_LIMIT),
+                asyncio.timeout(_ANSWER_LIMIT_SECONDS),
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(child.socket))) as session,
                 session.get(f"http://worker{route}") as response,
             ):

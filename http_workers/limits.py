@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from delegator.contracts import DelegatedType, Handler
 
-_FIRST_GUESS = 1.0
+_FIRST_GUESS_SECONDS = 1.0
 _WEIGHT = 0.2
-_SHORTEST_SNOOZE = 1.0
-_LONGEST_SNOOZE = 60.0
+_SHORTEST_SNOOZE_SECONDS = 1.0
+_LONGEST_SNOOZE_SECONDS = 60.0
 
 
 class _Limit:
@@ -22,7 +22,7 @@ class _Limit:
         self.most = declared.max_concurrent
         self.permits = None if self.most is None else asyncio.Semaphore(self.most)
         self._interval = 0.0 if declared.max_per_second is None else 1.0 / declared.max_per_second
-        self._run_seconds = _FIRST_GUESS
+        self._run_seconds = _FIRST_GUESS_SECONDS
         self._next_start = 0.0
         self._next_turn = 0.0
         self.in_hand = 0
@@ -56,9 +56,9 @@ class _Limit:
         spacing = max(self._interval, self._run_seconds / self.most if self.most else 0.0)
         first = now + (self.in_hand * spacing)
         self._next_turn = max(first, self._next_turn + spacing)
-        if self._next_turn - now > _LONGEST_SNOOZE:  # begin again: jobs are spread over the time until then
+        if self._next_turn - now > _LONGEST_SNOOZE_SECONDS:  # begin again: jobs are spread over the time until then
             self._next_turn = first
-        return max(_SHORTEST_SNOOZE, min(self._next_turn - now, _LONGEST_SNOOZE))
+        return max(_SHORTEST_SNOOZE_SECONDS, min(self._next_turn - now, _LONGEST_SNOOZE_SECONDS))
 
 
 class TypeLimits:

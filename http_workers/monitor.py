@@ -16,9 +16,9 @@ from http_workers.activity_tasks import ActivityTasks
 from http_workers.job import Job
 
 _log = logging.getLogger(__name__)
-_TICK = 0.1
-_INTERVAL = 0.5
-_YOUNG = 0.5
+_TICK_SECONDS = 0.1
+_INTERVAL_SECONDS = 0.5
+_YOUNG_SECONDS = 0.5
 _TEMPORAL_GRACE_SECONDS = 1.0
 
 
@@ -51,9 +51,9 @@ class Monitor:
 
     async def _watch_rows(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(_INTERVAL_SECONDS)
             now = time.monotonic()
-            jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG]
+            jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG_SECONDS]
             if not jobs:
                 continue
             try:
@@ -96,7 +96,7 @@ async def watch_clock(running: Iterable[Job]) -> None:
         running: the jobs that run. The collection changes.
     """
     while True:
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(_TICK_SECONDS)
         now = time.monotonic()
         for job in running:
             if job.started_at and job.timed_out is None:

@@ -48,8 +48,8 @@ from http_workers.source import StreamRefusedError, StreamSource, StreamTimeouts
 _log = logging.getLogger(__name__)
 _POLLERS = 2
 _CONNECTIONS = 6
-_CANCEL_GRACE = 5.0
-_FINISH_LIMIT = 10.0
+_CANCEL_GRACE_SECONDS = 5.0
+_FINISH_LIMIT_SECONDS = 10.0
 _LONGEST_ROUND = timedelta(seconds=40)
 _LONGEST_WAIT = timedelta(seconds=10)
 
@@ -332,8 +332,8 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
         job.stop()
     tasks = [job.task for job in rest if job.task is not None]
     if tasks:
-        await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
+        await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_FINISH_LIMIT):
+        async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
             await finisher.release(rest, lease.lease_id)
             await finisher.flush()

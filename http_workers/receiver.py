@@ -24,9 +24,9 @@ from http_workers.slots import Slots
 from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
 
 _log = logging.getLogger(__name__)
-_FIRST_LOOK_AGAIN = 0.001
-_LAST_LOOK_AGAIN = 0.1
-_VISIBLE_WITHIN = 20.0
+_FIRST_LOOK_AGAIN_SECONDS = 0.001
+_LAST_LOOK_AGAIN_SECONDS = 0.1
+_VISIBLE_WITHIN_SECONDS = 20.0
 
 
 class Receiver:
@@ -151,8 +151,8 @@ class Receiver:
         claimed: list[Claimed] = []
         rest = list(wanted.items())
         backoff = Backoff()
-        give_up_at = time.monotonic() + _VISIBLE_WITHIN
-        pause = _FIRST_LOOK_AGAIN
+        give_up_at = time.monotonic() + _VISIBLE_WITHIN_SECONDS
+        pause = _FIRST_LOOK_AGAIN_SECONDS
         while rest:
             expired = False
             try:
@@ -180,7 +180,7 @@ class Receiver:
                     _log.warning("rows_invisible", extra={"rows": len(rest)})  # the sweeper finds them
                     break
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LAST_LOOK_AGAIN)
+                pause = min(pause * 2, _LAST_LOOK_AGAIN_SECONDS)
         return claimed
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:

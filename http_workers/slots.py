@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-_GATHER = 0.002
+_GATHER_SECONDS = 0.002
 
 
 class Slots:
@@ -34,7 +34,7 @@ class Slots:
         while True:
             await self._freed.wait()
             if self._free * 8 < self._total:
-                await asyncio.sleep(_GATHER)
+                await asyncio.sleep(_GATHER_SECONDS)
             if self._free > 0:  # another poller may have taken it
                 break
         taken = min(most, self._free)

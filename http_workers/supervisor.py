@@ -31,7 +31,7 @@ EXIT_REFUSED: Final = 2
 _log = logging.getLogger(__name__)
 _STOP_MARGIN: Final = timedelta(seconds=5)
 _KILL_MARGIN: Final = timedelta(seconds=1)
-_STEADY: Final = 60.0
+_STEADY_SECONDS: Final = 60.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -146,7 +146,7 @@ class _Supervisor:
                 return
             reason = _take_refusal(slot.arguments.refusal)
             lived = time.monotonic() - started
-            if lived > _STEADY:
+            if lived > _STEADY_SECONDS:
                 slot.backoff.reset()
                 slot.child.answered_at = time.monotonic()
             elif status == EXIT_REFUSED and slot.child.generation == 0:

@@ -15,7 +15,7 @@ MAX_INPUT_BYTES = 2 * 1024 * 1024
 MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
 """Temporal's limit of a payload, minus what a signal and a codec add."""
 
-_KEPT = 8_000
+_KEPT_CHARACTERS = 8_000
 _TIMEOUT_NAMES = {
     TimeoutType.START_TO_CLOSE: "StartToClose",
     TimeoutType.SCHEDULE_TO_START: "ScheduleToStart",
@@ -89,11 +89,11 @@ def within_limit(failure: Failure, limit_bytes: int = MAX_OUTCOME_BYTES) -> Fail
         return failure
     kept = Failure(
         message=(
-            f"{failure.message[:_KEPT]} "
+            f"{failure.message[:_KEPT_CHARACTERS]} "
             f"(the failure took {size_bytes} bytes, over the limit of {limit_bytes}: details cut)"
         ),
         source=failure.source,
-        stack_trace=failure.stack_trace[:_KEPT],
+        stack_trace=failure.stack_trace[:_KEPT_CHARACTERS],
     )
     if failure.HasField("application_failure_info"):
         kept.application_failure_info.CopyFrom(failure.application_failure_info)

@@ -20,9 +20,9 @@ from delegator.dev.accounts import (
 from delegator.errors import ConfigurationError
 
 # A new directory is not locked yet for a short time.
-_YOUNG_S = 60.0
+_YOUNG_SECONDS = 60.0
 _REMOVALS = 30
-_REMOVAL_PAUSE_S = 0.1
+_REMOVAL_PAUSE_SECONDS = 0.1
 
 
 class StackDirectory:
@@ -100,7 +100,7 @@ class StackDirectory:
                 if not self.path.exists():
                     break
                 # The last backends of a killed PostgreSQL may still write.
-                time.sleep(_REMOVAL_PAUSE_S)
+                time.sleep(_REMOVAL_PAUSE_SECONDS)
         os.close(self._lock)
 
 
@@ -109,7 +109,7 @@ def remove_abandoned() -> None:
     for base in temporary_bases():
         for path in base.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
-                if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_S:
+                if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
                     continue
                 with (path / "lock").open("r+") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,8 +25,8 @@ from delegator.errors import ConfigurationError
 from delegator.runtime.liveness import Liveness
 
 _BACKLOG: Final = 64
-_START_LIMIT: Final = 10.0
-_SCRAPE_GRACE: Final = 1.0
+_START_LIMIT_SECONDS: Final = 10.0
+_SCRAPE_GRACE_SECONDS: Final = 1.0
 
 Check = Callable[[], str | None]
 """Returns what is wrong with a dependency; None: nothing. It is called from the health server's thread."""
@@ -109,7 +109,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
         listener = self._listen()
         self._thread = threading.Thread(target=self._run, args=(listener,), name="health", daemon=True)
         self._thread.start()
-        started = self._ready.wait(_START_LIMIT)
+        started = self._ready.wait(_START_LIMIT_SECONDS)
         if self._failure is not None or not started:
             listener.close()
             raise RuntimeError("the health server did not start") from self._failure
@@ -120,7 +120,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
     ) -> None:
         self._stop()
         if self._thread is not None:
-            self._thread.join(_START_LIMIT)
+            self._thread.join(_START_LIMIT_SECONDS)
         self._port = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -220,7 +220,7 @@ def _json(body: Any, *, ok: bool) -> web.Response:
 
 @asynccontextmanager
 async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SCRAPE_GRACE)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SCRAPE_GRACE_SECONDS)
     await runner.setup()
     try:
         yield runner

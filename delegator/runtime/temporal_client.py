@@ -21,7 +21,7 @@ from delegator.runtime.temporal_settings import temporal_settings
 
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
 _ANSWER_LIMIT: Final = timedelta(seconds=10)
-_HEALTH_INTERVAL: Final = 10.0
+_HEALTH_INTERVAL_SECONDS: Final = 10.0
 _REFUSALS: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
 # Temporal's frontend closes connections that send keep-alives more often than every 10 s (frontend.keepAliveMinTime).
 _KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000)
@@ -164,4 +164,4 @@ async def watch_temporal(client: Client, state: ConnectionState) -> None:
         else:
             state.restored()
             backoff.reset()
-            await asyncio.sleep(_HEALTH_INTERVAL)
+            await asyncio.sleep(_HEALTH_INTERVAL_SECONDS)

@@ -24,7 +24,7 @@ from delegator.errors import WireError
 VERSION = 1
 """The version of the frames that this release writes."""
 
-_LENGTH = 4
+_LENGTH_BYTES = 4
 _SIZES = "sizes"
 _VERSION = "version"
 _ENCODING = "encoding"
@@ -34,7 +34,7 @@ _BINARY = b"binary/plain"
 def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
     """Return a frame of `header` and `bodies`."""
     encoded = orjson.dumps({_VERSION: VERSION, **header, _SIZES: list(map(len, bodies))})
-    return b"".join((len(encoded).to_bytes(_LENGTH, "big"), encoded, *bodies))
+    return b"".join((len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, *bodies))
 
 
 def head(frame: bytes) -> dict[str, Any]:
@@ -64,9 +64,9 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 def _head(frame: bytes) -> tuple[dict[str, Any], Any, int]:
     """Return the header, the bodies' sizes (not checked), and the position of the first body."""
-    start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
+    start = _LENGTH_BYTES + int.from_bytes(frame[:_LENGTH_BYTES], "big")
     try:
-        header = orjson.loads(frame[_LENGTH:start])
+        header = orjson.loads(frame[_LENGTH_BYTES:start])
         sizes, version = header.pop(_SIZES), header.pop(_VERSION)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         raise WireError("not a delegator frame") from None

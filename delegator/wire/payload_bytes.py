@@ -25,9 +25,9 @@ _JSON, _BYTES, _NULL = (
     Payload(metadata={"encoding": encoding}).SerializeToString()
     for encoding in (b"json/plain", b"binary/plain", b"binary/null")
 )
-_SMALL: Final = 256
+_SMALL_BYTES: Final = 256
 """Heads for data of fewer bytes are made once, at import."""
-_NO_HEAD: Final = bytes(2 * _SMALL)
+_NO_HEAD: Final = bytes(2 * _SMALL_BYTES)
 
 
 def encode_plain(values: Sequence[Any]) -> bytes | None:
@@ -63,7 +63,7 @@ def decode_plain(data: bytes, hints: Sequence[Any] | None) -> list[Any] | None:
     """
     size = len(data)
     try:
-        if size < _SMALL:
+        if size < _SMALL_BYTES:
             hint = hints[0] if hints else None
             head = _JSON_HEAD_OF[size]
             if data.startswith(head):
@@ -85,7 +85,7 @@ def _encoded(value: Any) -> bytes | None:
     if value_type is bytes:
         data: bytes = value
         size = len(data)
-        return (_BYTES_HEADS[size] if size < _SMALL else _head(_BYTES, size)) + data
+        return (_BYTES_HEADS[size] if size < _SMALL_BYTES else _head(_BYTES, size)) + data
     write = _WRITERS.get(value_type)
     if write is None:
         return _NOTHING if value is None else None
@@ -94,7 +94,7 @@ def _encoded(value: Any) -> bytes | None:
     except RecursionError:  # the value may contain itself: the SDK has another error for that
         return None
     size = len(data)
-    return (_JSON_HEADS[size] if size < _SMALL else _head(_JSON, size)) + data
+    return (_JSON_HEADS[size] if size < _SMALL_BYTES else _head(_JSON, size)) + data
 
 
 def _head(entry: bytes, size: int) -> bytes:
@@ -114,11 +114,11 @@ def _varint(number: int) -> bytes:
 def _heads_of(heads: Sequence[bytes]) -> Sequence[bytes]:
     """Index heads by the length of head and data. Impossible lengths get bytes that no data begins with."""
     of = {len(head) + size: head for size, head in enumerate(heads)}
-    return tuple(of.get(length, _NO_HEAD) for length in range(_SMALL))
+    return tuple(of.get(length, _NO_HEAD) for length in range(_SMALL_BYTES))
 
 
-_JSON_HEADS: Final = tuple(_head(_JSON, size) for size in range(_SMALL))
-_BYTES_HEADS: Final = tuple(_head(_BYTES, size) for size in range(_SMALL))
+_JSON_HEADS: Final = tuple(_head(_JSON, size) for size in range(_SMALL_BYTES))
+_BYTES_HEADS: Final = tuple(_head(_BYTES, size) for size in range(_SMALL_BYTES))
 _JSON_HEAD_OF: Final = _heads_of(_JSON_HEADS)
 _BYTES_HEAD_OF: Final = _heads_of(_BYTES_HEADS)
 _NOTHING: Final = _head(_NULL, 0)

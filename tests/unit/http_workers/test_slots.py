@@ -24,7 +24,7 @@ async def test_no_more_is_reserved_than_is_free():
 
 async def test_slots_that_come_free_one_by_one_gather(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        slots_module, "_GATHER", 0.2
+        slots_module, "_GATHER_SECONDS", 0.2
     )  # two milliseconds are less than a crowded machine may stand still
     slots = Slots(100)
     await slots.reserve(100)
