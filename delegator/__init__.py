@@ -4,7 +4,7 @@ from temporalio.workflow import unsafe
 
 if unsafe.in_sandbox():
     raise ImportError(
-        "delegator is imported anew inside the workflow sandbox: give the worker (or its client, or the replayer) "
+        "the workflow sandbox imports delegator again: give the worker (or its client, or the replayer) "
         "plugins=[DelegatorPlugin(...)]"
     )
 
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 for _name in __all__:
-    # Tracebacks, logs and help() name what is public by the name that people import.
+    # Tracebacks, logs and help() then show public objects under the name that users import.
     if _name != "errors":
         globals()[_name].__module__ = __name__
 del _name

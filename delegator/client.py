@@ -1,4 +1,4 @@
-"""Connecting to Temporal once, for clients and workers alike."""
+"""Connects to Temporal, for clients and workers alike."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ async def connect(
     runtime: Runtime | None = None,
     lazy: bool = False,
 ) -> Client:
-    """Connect to Temporal as the environment says; workers made with the client can delegate.
+    """Connect to Temporal with the settings of the environment. Workers made with this client can delegate.
 
     It reads Temporal's settings (`TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, profiles, ...), takes the data converter
-    that `DELEGATOR_DATA_CONVERTER` names, and adds `DelegatorPlugin`. The HTTP workers read the same settings, so that
-    both sides encode alike.
+    that `DELEGATOR_DATA_CONVERTER` names, and adds `DelegatorPlugin`. The http-workers read the same settings, so both
+    sides encode payloads in the same way.
 
     Args:
-        delegated: for `DelegatorPlugin`, like the three that follow.
+        delegated: the `delegated` of `DelegatorPlugin`.
         intercept: delegate unchanged `workflow.execute_activity` calls of the delegated types.
-        resources: opened while a worker runs.
+        resources: resources that open while a worker runs.
         options: how to delegate.
         settings: where PostgreSQL is, and the data converter; by default read from the environment.
         plugins: more plugins.
         interceptors: interceptors.
         identity: shown in histories; by default the SDK's.
         runtime: the SDK's runtime; by default the SDK's default one.
-        lazy: connect with the first call instead of now.
+        lazy: connect at the first call instead of now.
 
     Raises:
         ConfigurationError: a setting or a declaration is wrong, a setting would be ignored, or the server has no such

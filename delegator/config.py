@@ -36,21 +36,21 @@ class Settings(BaseSettings):
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
     """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
     publication: str = "delegator_publication"
-    """Name of the publication that streams the default queue's inserts; another queue's is `<publication>_<queue>`."""
+    """Name of the default queue's publication; another queue's is `<publication>_<queue>`."""
     slot: str = "delegator_slot"
-    """Name of the logical replication slot that streams the default queue, for the embedded relay and in the generated
-    sequin.yml; another queue's is `<slot>_<queue>`."""
+    """Name of the default queue's logical replication slot, for the relay and in the generated sequin.yml; another
+    queue's is `<slot>_<queue>`."""
     data_converter: str | None = None
     """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); None: the default."""
     start_timeout: timedelta = timedelta(seconds=20)
     """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
-    """How long a silent worker keeps its jobs; also how long recovery from its death takes, at most."""
+    """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again."""
     result_retention: timedelta = timedelta(minutes=5)
-    """How long a settled row waits for an inline reader that died."""
+    """How long a completed row waits for an enqueuer that died."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
-    errors. Off, they say the type and the place only, because a message may quote what a payload codec hides."""
+    errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
 
     @field_validator("start_timeout", "lease", "result_retention", mode="before")
     @classmethod
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     @classmethod
     def _short(cls, value: str, info: ValidationInfo) -> str:
         for queue in info.data.get("queues", ()):
-            # The slot stands for both: they are derived alike. PostgreSQL would cut the name off, maybe to another's.
+            # A publication's name is made like a slot's. PostgreSQL cuts a long name, perhaps to another queue's.
             if len(queue_slot(queue, value).encode()) > LONGEST_IDENTIFIER:
                 raise ValueError(f"with queue {queue} behind it, the name is longer than {LONGEST_IDENTIFIER} bytes")
         return value
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
             overrides: settings given on the command line; None means not given.
 
         Raises:
-            ConfigurationError: a value is not valid, or a name is misspelt; the message names the variable.
+            ConfigurationError: a value is not valid, or a name is misspelt. The message names the variable.
         """
         for variable in sorted(os.environ):
             name = variable.removeprefix("DELEGATOR_").lower()

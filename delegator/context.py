@@ -1,4 +1,4 @@
-"""What a handler can know and say about the job it runs."""
+"""The context of the job that a handler runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class JobContext(NamedTuple):
-    """The attempt that a handler runs."""
+    """What a handler can know about the attempt that it runs."""
 
     job_id: str
     """Unique and stable over attempts: use it as the idempotency key of side effects."""
@@ -45,25 +45,25 @@ class JobContext(NamedTuple):
     attempt: int
     """1 for the first attempt."""
     workflow_id: str | None
-    """The workflow that waits; None: none does."""
+    """The workflow that waits for the outcome; None: no workflow waits."""
     run_id: str | None
-    """Its run."""
+    """The run of that workflow."""
     enqueued_at: datetime | None
     """When the job was first enqueued."""
     deadline: datetime | None
     """When this attempt or the job times out, by this machine's clock; None: never."""
     heartbeat_details: Sequence[Any]
-    """What the previous attempt said in its last heartbeat; empty: nothing."""
+    """The details of the previous attempt's last heartbeat; empty: there were none."""
     logger: logging.LoggerAdapter[logging.Logger]
     """Logs with the job's id, type and attempt."""
-    beat: Callable[..., None]
+    send_heartbeat: Callable[..., None]
     """See `heartbeat`."""
     is_cancel_requested: Callable[[], bool]
-    """Says whether the workflow asked the job to stop."""
+    """Returns whether the workflow asked the job to stop."""
 
 
 class CurrentJob:
-    """The job of the running task. Its context is made when it is asked for: most handlers never do."""
+    """The job of the running task. Its context is made at the first use, because most handlers do not use it."""
 
     __slots__ = ("_context", "_make")
 
@@ -71,14 +71,14 @@ class CurrentJob:
         """Describe the job.
 
         Args:
-            make: returns its context; called at most once.
+            make: returns its context. It is called at most once.
         """
         self._make = make
         self._context: JobContext | None = None
 
     @property
     def context(self) -> JobContext:
-        """What the handler can know and say."""
+        """The job's context."""
         if self._context is None:
             self._context = self._make()
         return self._context
@@ -90,8 +90,8 @@ _current: ContextVar[CurrentJob] = ContextVar("delegator_job")
 def current_job() -> JobContext:
     """Return the context of the job that this handler runs.
 
-    A delegated function that an ordinary Temporal worker or Temporal's `ActivityEnvironment` runs as an activity gets
-    what `activity.info()` says.
+    In a function that an ordinary Temporal worker or Temporal's `ActivityEnvironment` runs as an activity, the context
+    holds what `activity.info()` says.
 
     Raises:
         ConfigurationError: neither a delegated job nor an activity runs here.
@@ -108,9 +108,9 @@ def current_job() -> JobContext:
 
 
 def heartbeat(*details: Any) -> None:
-    """Say that the handler is alive, with details that the next attempt finds in its context.
+    """Say that the handler is alive. The next attempt finds the details in its context.
 
-    Cheap: details are stored in batches, and the last of them when the attempt fails.
+    A call is cheap: details are stored in batches, and the last ones when the attempt fails.
 
     Args:
         details: anything that the data converter can encode.
@@ -118,7 +118,7 @@ def heartbeat(*details: Any) -> None:
     Raises:
         ConfigurationError: neither a delegated job nor an activity runs here.
     """
-    current_job().beat(*details)
+    current_job().send_heartbeat(*details)
 
 
 def _activity_context(info: activity.Info) -> JobContext:
@@ -143,11 +143,11 @@ def _activity_context(info: activity.Info) -> JobContext:
         deadline=min(ends, default=None),
         heartbeat_details=info.heartbeat_details,
         logger=JobLogger(job_id=job_id, job_type=info.activity_type, attempt=info.attempt),
-        beat=activity.heartbeat,
+        send_heartbeat=activity.heartbeat,
         is_cancel_requested=activity.is_cancelled,
     )
 
 
 def set_current_job(current: CurrentJob) -> None:
-    """Make this job the one of the running task. For workers."""
+    """Set the job of the running task. For workers."""
     _current.set(current)

@@ -1,4 +1,4 @@
-"""Durations and points in time as people write them in settings and on command lines."""
+"""Parses durations and times in settings and on command lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _FORMS: Final = "seconds (20, 0.5), 90s, 1h30m, 2d, or ISO 8601 (PT20S)"
 
 
 def parse_duration(text: str, name: str) -> timedelta:
-    """Return a duration, which is never negative.
+    """Return a duration. It is never negative.
 
     Args:
         text: seconds (`20`, `0.5`), numbers with units (`500ms`, `90s`, `1h30m`, `2d`, `1w`), or ISO 8601 (`PT20S`).
         name: the setting or option, for the message.
 
     Raises:
-        ConfigurationError: it is none of these, or too long.
+        ConfigurationError: the text has none of these forms, or is too long a duration.
     """
     duration = _duration(text.strip())
     if duration is None:
@@ -36,14 +36,14 @@ def parse_duration(text: str, name: str) -> timedelta:
 
 
 def parse_moment(text: str, name: str) -> datetime | timedelta:
-    """Return a time with its zone, or how long ago it is.
+    """Return a time with its zone, or a duration before now.
 
     Args:
         text: an ISO 8601 time, in UTC if it has no offset, or a duration as in `parse_duration`.
         name: the option, for the message.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the text has neither form.
     """
     try:
         moment = datetime.fromisoformat(text)

@@ -2,17 +2,17 @@
 
     DelegatorError
     ├── ConfigurationError        a setting, argument or declaration is wrong; the message names it
-    │   ├── SchemaError           the database is not what the declarations say; `delegator migrate` mends it
-    │   └── WorkerRefusedError    a supervised worker process found something of that kind (`http_workers`)
-    ├── DependencyError           PostgreSQL, the stream or Temporal can't be reached or refuses us
+    │   ├── SchemaError           the database differs from the declarations; `delegator migrate` fixes it
+    │   └── WorkerRefusedError    a supervised worker process refused to start (`http_workers`)
+    ├── DependencyError           PostgreSQL, the stream or Temporal can't be reached, or refuses
     │   ├── DatabaseError
     │   ├── StreamError
-    │   │   └── StreamRefusedError  what only a person can mend: a wrong token, a stream nobody made (`http_workers`)
+    │   │   └── StreamRefusedError  only a person can fix it: a wrong token, a missing stream (`http_workers`)
     │   ├── TemporalError
     │   └── ResourceError         a resource of a worker can't be opened or closed
-    └── WireError                 bytes from a peer are not what the protocol says
+    └── WireError                 bytes from a peer do not follow the protocol
 
-What a workflow sees are Temporal's own errors (`temporalio.exceptions`), never these.
+A workflow never sees these: it gets Temporal's own errors (`temporalio.exceptions`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ConfigurationError(DelegatorError):
 
 
 class SchemaError(ConfigurationError):
-    """The database's schema is not what the declarations say."""
+    """The database's schema differs from the declarations."""
 
 
 class DependencyError(DelegatorError):
@@ -57,7 +57,7 @@ class WireError(DelegatorError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return the type, the text and the place of an error that a user's code raised, for a message of one line."""
+    """Return the type, the text and the place of an error of a user's code, on one line."""
     text = " ".join(str(error).split())
     frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in frames if not frame.filename.startswith("<frozen")]

@@ -1,4 +1,4 @@
-"""The Temporal plugin: one line makes a client's workers able to delegate."""
+"""The Temporal plugin. It makes a client's workers able to delegate."""
 
 from __future__ import annotations
 
@@ -45,31 +45,31 @@ class PluginOptions:
     """How a worker delegates."""
 
     inline_wait: timedelta = timedelta(seconds=1)
-    """How long a workflow task waits for the jobs it enqueued; zero: never. Stay far below the task timeout (10 s)."""
+    """How long a workflow task waits for its jobs; zero: never. Stay far below the workflow task timeout (10 s)."""
     inline_slots: int = 1_000
-    """Local activities at a time; while half of them wait, no other one does."""
+    """Largest number of local activities at a time. While half of them wait inline, no other one waits."""
     result_ttl: timedelta = timedelta(seconds=15)
-    """How long a row that was read inline is kept, for a workflow task that is run again; eight times as long while
-    tasks are seen to be run again, as in an overload. Above the task timeout."""
+    """How long a row that was read inline is kept, because the workflow task may run again. While tasks run again, as
+    in an overload, rows are kept eight times as long. Set it above the workflow task timeout."""
     intercept: bool = False
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True
-    """With `intercept`: leave workflow runs that began before alone, at the cost of one marker per run."""
+    """With `intercept`: runs that began before keep their ordinary activities. It costs one marker for each run."""
     gather: timedelta = GATHER
-    """How long a worker may gather jobs to enqueue them together while it is short of processor time, or workflows wait
-    for their first task; zero: never. A start delay looks like such a wait."""
+    """How long a worker may gather jobs to enqueue them together; zero: never. It gathers while it is short of
+    processor time, and while workflows wait for their first task. A start delay looks like such a wait."""
     connections: int = 4
-    """Most connections to PostgreSQL, besides one that listens and one that renews the lease."""
+    """Largest number of connections to PostgreSQL. One more listens, and one more renews the lease."""
 
 
 class DelegatorPlugin(SimplePlugin):
     """Makes workers able to delegate: `Client.connect(..., plugins=[DelegatorPlugin(...)])`.
 
-    It adds two local activities, the workflow interceptor, sandbox pass-through for the packages it needs, and opens
-    the connections while a worker runs.
+    It adds two local activities and the workflow interceptor. It lets its packages pass through the sandbox. While a
+    worker runs, it holds the connections.
 
-    A worker waits for PostgreSQL and for Temporal as long as `DELEGATOR_START_TIMEOUT` before it takes its first task.
-    Then `worker.run()` and `async with worker` raise a DelegatorError that says what is wrong.
+    A worker waits for PostgreSQL and for Temporal for up to `DELEGATOR_START_TIMEOUT` before it takes its first task.
+    After that `worker.run()` and `async with worker` raise a DelegatorError that says what is wrong.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class DelegatorPlugin(SimplePlugin):
         """Prepare the plugin; nothing is connected yet.
 
         Args:
-            delegated: delegated functions, modules that hold them, or what `existing_activities` returns; needed for
-                `intercept`.
+            delegated: delegated functions, modules that hold them, or what `existing_activities` returns. `intercept`
+                needs it.
             settings: where the servers are; by default read from the environment.
             options: how to delegate.
-            intercept: short for `PluginOptions(intercept=...)`.
-            resources: resources, or modules that hold them, that the worker's own activities use.
+            intercept: the same as `PluginOptions(intercept=...)`.
+            resources: resources, or modules that hold them. The worker's own activities may use them.
 
         Raises:
             ConfigurationError: a setting or a declaration is wrong.
@@ -117,17 +117,17 @@ class DelegatorPlugin(SimplePlugin):
         )
 
     def watch_database(self, state: ConnectionState) -> None:
-        """Have the health of the connection to PostgreSQL noted there. For a process with a health server.
+        """Report the health of the connection to PostgreSQL. For a process with a health server.
 
         Args:
-            state: where it is noted while a worker runs.
+            state: gets the health while a worker runs.
         """
         self._database_state = state
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
         if not config.get("activities"):
-            # Ours are local: the worker must not take activity tasks that another one of its task queue runs.
+            # The plugin's activities are local. The worker must not take activity tasks of other workers.
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
@@ -153,11 +153,11 @@ class DelegatorPlugin(SimplePlugin):
                 namespace.
             DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
         """
-        # The SDK warns so when it cancels a local activity that has just ended, as after a stall. Where warnings are
-        # errors, the warning ends the SDK's activity worker. If the worker is being shut down already, nobody takes the
-        # local activities that its workflows still begin, and its end waits for ever.
+        # The SDK gives this warning when it cancels a local activity that has just ended, for example after a stall. If
+        # warnings are errors, it ends the SDK's activity worker. If the worker is already shutting down, its workflows
+        # may still begin local activities. No task takes them then, and the shutdown never ends.
         warnings.filterwarnings("default", "Cannot find activity to cancel", UserWarning)
-        # The SDK has no public way to ask whether a worker is being shut down.
+        # The SDK has no public way to ask whether a worker shuts down.
         stop = getattr(worker, "_shutdown_event", None)
         stop = stop if isinstance(stop, asyncio.Event) else asyncio.Event()
         async with AsyncExitStack() as stack:
@@ -165,8 +165,9 @@ class DelegatorPlugin(SimplePlugin):
                 if await self._start(stack, worker, stop):
                     await stack.enter_async_context(opened_resources(self._resources))
             except DelegatorError as error:
-                # Also logged, because who shuts the worker down does not get the error. Neither does a fixture with
-                # `async with`: the SDK gives the error to the task that began the block, which has ended by then.
+                # Also logged, because the task that shuts the worker down does not get the error. A fixture with
+                # `async with` does not get it either: the SDK gives it to the task that began the block, and that task
+                # has ended.
                 _log.error("worker_start_failed: %s", error)
                 if not stop.is_set():
                     await _end(worker, next)
@@ -185,7 +186,7 @@ class DelegatorPlugin(SimplePlugin):
         )
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
-        """Open the connections as soon as the servers answer; return False if the worker is shut down before that."""
+        """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
 
@@ -218,7 +219,7 @@ class DelegatorPlugin(SimplePlugin):
             LeaseKeeper(url, "enqueuer", duration=settings.lease, state=self._database_state)
         )
         waiter = await stack.enter_async_context(
-            InlineWaiter(pool, url, lease, result_ttl=options.result_ttl.total_seconds())
+            InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
         enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
@@ -228,7 +229,7 @@ class DelegatorPlugin(SimplePlugin):
 
 
 class _StartLog:
-    """Logs that a worker waits for a server. The reason stands in the text: the application formats these lines."""
+    """Logs that a worker waits for a server. The reason is in the text, because the application formats these lines."""
 
     def __init__(self, dependency: Dependency) -> None:
         self._dependency = dependency
@@ -245,14 +246,14 @@ class _StartLog:
 
 
 async def _end(worker: Worker, next: Callable[[Worker], Any]) -> None:
-    """Let the SDK's worker begin and end at once, because it can't be shut down otherwise.
+    """Let the SDK's worker begin and end at once. It can't be shut down otherwise.
 
-    The SDK's `shutdown`, which `async with` calls when it is left, waits for the end of a run. It would wait for ever
-    for the end of one that never began.
+    `async with` calls the SDK's `shutdown` at its end. `shutdown` waits for the end of a run, and would never return if
+    no run had begun.
     """
     shutdown = asyncio.create_task(worker.shutdown())
     try:
-        with suppress(Exception):  # Temporal may be away too: what is wrong with PostgreSQL is what we report
+        with suppress(Exception):  # Temporal may not answer either; the error of PostgreSQL is reported
             await next(worker)
     finally:
         shutdown.cancel()

@@ -1,4 +1,4 @@
-"""`delegator worker`: a process that runs workflows which delegate, and ordinary activities."""
+"""`delegator worker`: a process that runs delegating workflows and ordinary activities."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _MOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemporalWorkerOptions:
-    """What `delegator worker` is told on its command line."""
+    """The options of `delegator worker`."""
 
     task_queue: str
     """The Temporal task queue."""
     plugin: PluginOptions = field(default_factory=PluginOptions)
     """How workflows delegate."""
     max_workflow_tasks: int | None = None
-    """Most workflow tasks at a time; None: the SDK's default."""
+    """Largest number of workflow tasks at a time; None: the SDK's default."""
     max_activities: int = 100
-    """Most activities at a time; those that are plain functions run in as many threads."""
+    """Largest number of activities at a time. Plain functions run in as many threads."""
     grace: timedelta = timedelta(seconds=30)
     """How long running activities may go on after a request to stop."""
     host: str = "127.0.0.1"
@@ -55,7 +55,7 @@ class TemporalWorkerOptions:
     """TCP port of the SDK's own metrics (`temporal_*`), at the same address; 0: none."""
 
     def validate(self) -> None:
-        """Refuse what can't work.
+        """Check the values.
 
         Raises:
             ConfigurationError: names the option.
@@ -81,13 +81,13 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
     Args:
         options: the command line.
         settings: the environment.
-        modules: what it runs.
+        modules: the workflows and activities that it runs.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
         DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
     """
-    temporal_settings()  # refuses what is wrong, before anything is waited for
+    temporal_settings()  # refuses wrong settings before the process waits for a server
     registry = CollectorRegistry()
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
@@ -108,7 +108,7 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
 
 
 class _Connection:
-    """A client that is connected once the server answers."""
+    """A client that connects when the server answers."""
 
     def __init__(
         self, options: TemporalWorkerOptions, settings: Settings, modules: WorkflowModules, database: ConnectionState
@@ -125,7 +125,7 @@ class _Connection:
         self.client: Client
 
     async def open(self) -> None:
-        """Connect, and see whether the namespace exists.
+        """Connect, and check whether the namespace exists.
 
         Raises:
             TemporalError: the server does not answer, or refuses.

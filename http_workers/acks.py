@@ -1,4 +1,4 @@
-"""Acknowledging messages: at once while they are rare, together while they pour in."""
+"""Acknowledges messages: a few at once, many together."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from delegator.errors import StreamError, WireError
 from delegator.runtime.connection_state import ConnectionState
 from http_workers.source import StreamSource
 
-_INTERVAL: Final = 0.05
+_INTERVAL_SECONDS: Final = 0.05
 _MOST: Final = 2_000
 
 
 class Acknowledger:
-    """Tells the stream what it may forget.
+    """Acknowledges messages to the stream.
 
-    A message is acknowledged when its row is claimed. From then on the lease is the truth, so that a delay, far below
-    the stream's visibility timeout of 30 s, and even a loss cost nothing but a message that the claim drops.
+    A message is acknowledged when its row is claimed. From then on the lease counts. So a short delay does no harm. If
+    an acknowledgement is lost, the stream delivers the message again and the claim drops it.
     """
 
     def __init__(self, source: StreamSource, state: ConnectionState) -> None:
@@ -26,7 +26,7 @@ class Acknowledger:
 
         Args:
             source: the stream.
-            state: told about the stream's health.
+            state: gets the stream's health.
         """
         self._source = source
         self._state = state
@@ -35,7 +35,7 @@ class Acknowledger:
         self._sent_at = 0.0
 
     def add(self, ack_ids: Sequence[str]) -> None:
-        """Have messages acknowledged soon."""
+        """Acknowledge messages soon."""
         self._waiting += ack_ids
         self._arrived.set()
 
@@ -44,7 +44,7 @@ class Acknowledger:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            await asyncio.sleep(max(0.0, self._sent_at + _INTERVAL - loop.time()))
+            await asyncio.sleep(max(0.0, self._sent_at + _INTERVAL_SECONDS - loop.time()))
             self._sent_at = loop.time()
             await self.flush()
 
@@ -56,4 +56,4 @@ class Acknowledger:
             try:
                 await self._source.ack(waiting[start : start + _MOST])
             except (StreamError, WireError) as error:
-                self._state.lost(str(error))  # they come again, and the claim drops them
+                self._state.lost(str(error))  # the stream delivers them again, and the claim drops them

@@ -1,4 +1,4 @@
-"""Existing activity functions as handlers: `activity.info()`, `activity.heartbeat()` and their kin work in them."""
+"""Runs existing activity functions as handlers. `activity.info()`, `activity.heartbeat()` and the like work in them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from http_workers.job import Job
 
 
 def activity_environment(job: Job, context: JobContext, payload_converter: PayloadConverter) -> ActivityEnvironment:
-    """Return what runs a handler that was declared over `@activity.defn`, within an activity context.
+    """Return the environment that runs a handler with `@activity.defn` in an activity context.
 
     Args:
         job: the job.
-        context: what the job's own context says.
-        payload_converter: the data converter's.
+        context: the job's context.
+        payload_converter: the payload converter of the data converter.
     """
     environment = ActivityEnvironment()
     environment.payload_converter = payload_converter
-    environment.on_heartbeat = context.beat
+    environment.on_heartbeat = context.send_heartbeat
     now = datetime.now(UTC)
     scheduled = context.enqueued_at or now
     options = job.options

@@ -1,6 +1,6 @@
-"""Drop-in by activity worker: outcomes and heartbeats of jobs whose Temporal activity task waits.
+"""Outcomes and heartbeats of jobs that the activity worker enqueued: a Temporal activity task waits for them.
 
-Temporal owns retries, timeouts and cancellation of these. "Not found" means that the task is settled already.
+Temporal owns their retries, timeouts and cancellation. "Not found" means that the task has ended already.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ActivityTasks:
         Args:
             client: Temporal's client.
             identity: shown in history.
-            state: told about Temporal's health.
+            state: gets Temporal's health.
         """
         self._client = client
         self._identity = identity
@@ -50,7 +50,7 @@ class ActivityTasks:
         return self._client.data_converter
 
     async def complete(self, ended: Ended) -> None:
-        """Tell Temporal how an attempt ended. Waits for as long as Temporal is away."""
+        """Complete, fail or cancel the activity task of an attempt. It waits as long as Temporal does not answer."""
         backoff = Backoff()
         while True:
             try:
@@ -71,10 +71,10 @@ class ActivityTasks:
                 return
 
     async def heartbeat(self, job: Job) -> bool:
-        """Pass a heartbeat on and return whether the task is still wanted; sets the job's cancellation request.
+        """Send a heartbeat to Temporal. Return whether the task still waits. This sets the job's cancellation request.
 
         Raises:
-            RPCError: Temporal is away.
+            RPCError: Temporal does not answer.
         """
         try:
             reply = await self._client.workflow_service.record_activity_task_heartbeat(
@@ -93,7 +93,7 @@ class ActivityTasks:
         return True
 
     async def details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
-        """Return heartbeat details not stored yet, as the queue's statement takes them."""
+        """Return the heartbeat details that are not stored yet, in the form of the queue's statement."""
         beats = []
         for job in jobs:
             if job.details_changed:
@@ -104,7 +104,7 @@ class ActivityTasks:
     async def last_details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
         """Return every attempt's last heartbeat details, stored or not, in the same form.
 
-        For the end of an attempt: a heartbeat that is being stored at this moment may come too late for its fence.
+        For the end of an attempt. A heartbeat that is being stored now may come after the change of the fencing token.
         """
         return [(*job.held, await self._encoded(job)) for job in jobs if job.details is not None]
 

@@ -1,4 +1,4 @@
-"""Running one attempt: arguments in, handler, outcome out."""
+"""Runs one attempt: decodes the arguments, calls the handler, encodes the result."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from http_workers.activity_context import activity_environment
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
-LEAST_WATCHED: Final = 1.0
-"""Seconds: a shorter limit has a timer of its own, which costs as much as the rest of a short attempt. Those of the
-others are seen to by the monitor, which looks ten times a second."""
+LEAST_WATCHED_SECONDS: Final = 1.0
+"""A shorter limit has its own timer, which costs as much as the rest of a short attempt. The monitor, which
+looks ten times a second, enforces the longer limits."""
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 
@@ -48,21 +48,20 @@ class Ended:
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
     dead_letter_reason: Reason | None = None
-    """Why no attempt can ever succeed; None: another one might."""
+    """Why the job becomes a dead letter at once; None: another attempt may succeed."""
 
     snooze: timedelta | None = None
-    """How long the attempt, which was not begun, is delayed: by its type's limits or by a row too new to read. None: it
-    was begun."""
+    """How long the job is snoozed, by its type's limits or because its row is too new. None: the attempt began."""
 
     at: str = ""
-    """Where the handler raised, as `place_of` says it; empty: it raised nothing."""
+    """Where the handler raised its error, as `place_of` returns it; empty: it raised none."""
 
     forgotten: bool = False
-    """The worker holds the job no more."""
+    """The worker does not hold the job any more."""
 
     @property
     def released(self) -> bool:
-        """The attempt was broken off by this worker's stop: the job belongs to others now."""
+        """Whether this worker's stop broke the attempt off. Other workers run the job."""
         return self.result is None and self.failure is None and self.snooze is None
 
 
@@ -84,7 +83,7 @@ class AttemptRunner:
             converter: decodes arguments, encodes results and failures.
             queue: the queue served.
             metrics: this process's series.
-            threads: runs handlers that are plain functions; None: the event loop's default executor.
+            threads: runs plain functions; None: the event loop's default executor.
         """
         self._handlers = handlers
         self._threads = threads
@@ -102,7 +101,7 @@ class AttemptRunner:
         }
 
     async def run(self, job: Job) -> Ended:
-        """Run one attempt; never raises but for a bug."""
+        """Run one attempt. It does not raise."""
         if job.too_new is not None:
             return self._left_to_newer(job, job.too_new)
         handler = self._handlers.get(job.job_type)
@@ -133,13 +132,13 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        limit, job.due_kind = _limit(job)
+        limit, job.due_timeout_type = _limit(job)
         current = CurrentJob(lambda: self._context(job, limit))
         timer = None
         if limit is not None:
             job.due_at = job.started_at + limit
-            if limit < LEAST_WATCHED:
-                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_kind)
+            if limit < LEAST_WATCHED_SECONDS:
+                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_timeout_type)
         try:
             set_current_job(current)
             if handler.is_async and not handler.type.is_activity:
@@ -176,11 +175,11 @@ class AttemptRunner:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def broken_off(self, job: Job, error: BaseException) -> Ended:
-        """Return how an attempt ended that a cancellation of its task broke off.
+        """Return the end of an attempt whose task was cancelled.
 
         Args:
             job: the job.
-            error: the cancellation; nobody asked for it: the handler's own error.
+            error: the cancellation. If it was not requested, it is the handler's own error.
         """
         if job.timed_out is not None:
             return Ended(job, failure=self._timeout(job, job.timed_out))
@@ -199,8 +198,8 @@ class AttemptRunner:
         return self._values.decode(await decode_payloads(details, self._codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
-        def beat(*details: Any) -> None:
-            # Converted here, so that details which can't be are the handler's error.
+        def send_heartbeat(*details: Any) -> None:
+            # Converted here, so that the handler gets the error of details that can't be converted.
             job.details = self._converter.payload_converter.to_payloads(details)
             job.details_changed = True
             job.heartbeat_at = time.monotonic()
@@ -217,7 +216,7 @@ class AttemptRunner:
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
             logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
-            beat=beat,
+            send_heartbeat=send_heartbeat,
             is_cancel_requested=lambda: job.cancel_requested,
         )
 
@@ -238,7 +237,7 @@ class AttemptRunner:
             return failure_of(unusable, self._converter)
 
     def _left_to_newer(self, job: Job, problem: str) -> Ended:
-        """Snooze the job: a newer worker may take it, and the attempt does not count."""
+        """Snooze the job. A newer worker may take it. The attempt does not count."""
         _log.error("job_snoozed", extra={"job_id": job.job_id, "job_type": job.job_type, "reason": problem})
         self._metrics.snooze.labels("").inc()
         return Ended(job, snooze=_TOO_NEW_SNOOZE)

@@ -1,4 +1,4 @@
-"""The health of several worker processes, asked over their Unix sockets and answered as one."""
+"""Collects the health of several worker processes over their Unix sockets."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-_ANSWER_LIMIT: Final = 3.0
-_START_ALLOWANCE: Final = 30.0
+_ANSWER_LIMIT_SECONDS: Final = 3.0
+_START_ALLOWANCE_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
 class Child:
-    """What the supervisor knows of one worker process."""
+    """The state of one worker process."""
 
     index: int
-    """Its place, from 0; stays the same when the process is replaced."""
+    """Its index, from 0. A replacement has the same index."""
     socket: Path
-    """Where it answers for its health."""
+    """The Unix socket of its health server."""
     generation: int = 0
     """How often it was replaced."""
     running: bool = False
     """Whether there is a process now."""
     answered_at: float = field(default_factory=time.monotonic)
-    """When it last answered, or was expected to begin to; monotonic."""
+    """Monotonic time of its last answer, or of its start."""
 
 
 class ChildrenHealth:
-    """Answers for a supervisor: alive and ready when every child is; the metrics of all, by process."""
+    """The health of a supervisor. It is alive and ready if every child is. Its metrics are those of all children."""
 
     def __init__(
         self,
         children: Sequence[Child],
         registry: CollectorRegistry,
         *,
-        start_allowance: float = _START_ALLOWANCE,
+        start_allowance: float = _START_ALLOWANCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Answer for these children.
+        """Collect the health of these children.
 
         Args:
-            children: kept up to date by the supervisor.
+            children: the children. The supervisor updates them.
             registry: the supervisor's own metrics.
-            start_allowance: seconds that a process may take until it first answers, and may be gone while it
-                is restarted, before it counts as not alive.
+            start_allowance: seconds that a process may take until its first answer, also after a restart. After that it
+                counts as not alive.
             clock: monotonic, in seconds.
         """
         self._children = children
@@ -71,7 +71,7 @@ class ChildrenHealth:
         return stalled
 
     async def problems(self) -> Mapping[str, str | None]:
-        """Return every dependency with what is wrong with it in some child."""
+        """Return every dependency with what is wrong in any child."""
         problems: dict[str, str | None] = {}
         for child, body in await self._ask("/readyz"):
             if body is None:
@@ -102,7 +102,7 @@ class ChildrenHealth:
             return None
         try:
             async with (
-                asyncio.timeout(_ANSWER_LIMIT),
+                asyncio.timeout(_ANSWER_LIMIT_SECONDS),
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(child.socket))) as session,
                 session.get(f"http://worker{route}") as response,
             ):
@@ -114,7 +114,7 @@ class ChildrenHealth:
 
 
 class _Families:
-    """Lets `generate_latest` write metrics that were gathered elsewhere."""
+    """Gives collected metrics to `generate_latest`."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families

@@ -1,4 +1,4 @@
-"""Finishing attempts: outcomes are stored, signalled, retried or moved to the dead letters, in batches."""
+"""Finishes attempts in batches: stores or signals outcomes, schedules retries, stores dead letters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SNOOZE = timedelta(seconds=10)
 
 
 class Finisher:
-    """Takes ended attempts and brings each to its end; batches form while the previous ones are being written."""
+    """Finishes ended attempts. While batches are written, the next one gathers."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class Finisher:
             codec: the data converter's codec.
             identity: this worker's name in failures.
             metrics: this process's series.
-            state: told about the database's health.
-            on_finished: called when a job is no longer this worker's concern.
-            log_messages: log the message and the traceback of a failed attempt, too.
+            state: gets the database's health.
+            on_finished: called when this worker has finished a job.
+            log_messages: also log the message and the traceback of a failed attempt.
         """
         self._pool = pool
         self._table = table
@@ -94,9 +94,9 @@ class Finisher:
 
     @property
     def backlog(self) -> int:
-        """Ended attempts that wait for the database, or are more than may wait for Temporal.
+        """Number of ended attempts that wait for the database, or exceed the number that may wait for Temporal.
 
-        Outcomes for a busy run wait to be signalled together: that is no reason to run fewer jobs.
+        Outcomes for a busy run wait until they are signalled together. The worker need not run fewer jobs then.
         """
         return len(self._queue) + self._busy - min(self._delivering, _MAX_DELIVERING)
 
@@ -124,7 +124,7 @@ class Finisher:
                 tasks.create_task(self._finish(batch, slots), name="finish")
 
     async def flush(self) -> None:
-        """Wait until everything added is finished, without letting outcomes gather any more."""
+        """Finish everything that was added. Outcomes do not gather any more."""
         self._signals.hurry()
         await self._idle.wait()
 
@@ -143,7 +143,7 @@ class Finisher:
                 self._idle.set()
 
     async def _finish_one_by_one(self, batch: Sequence[Ended], slots: asyncio.Semaphore) -> None:
-        """Keep one outcome that the codec or the database refuses from holding up those beside it."""
+        """Finish each attempt of a batch by itself, so that a refused outcome does not stop the others."""
         for ended in batch:
             await slots.acquire()
             try:
@@ -194,7 +194,7 @@ class Finisher:
             to_signal = await self._store_outcomes(waited) if waited else []
             if dead:
                 to_signal += await self._store_dead_letters(dead)
-            # What follows waits for Temporal: let the next batch use the database meanwhile.
+            # The next steps wait for Temporal. In the meantime the next batch may use the database.
             slots.release()
             released = True
             self._delivering += len(batch)
@@ -229,9 +229,9 @@ class Finisher:
             dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
 
     def _log_failure(self, job: Job, failure: Failure, at: str) -> None:
-        """Say what failed and where. The message is added on demand only, because it may hold what a codec hides.
+        """Log what failed and where. The message is logged only if asked for, because it may hold what a codec hides.
 
-        Benign failures are expected ones.
+        Benign failures are expected.
         """
         category = failure.application_failure_info.category
         benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
@@ -252,7 +252,7 @@ class Finisher:
         )
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
-        """Store what an enqueuer waits for inline; return what has to be signalled instead."""
+        """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
         by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
         encoded = await encode_outcomes([outcome for _, outcome in by_id.values()], self._codec)
         inline: list[AttemptOutcome] = []
@@ -268,7 +268,7 @@ class Finisher:
         unwaited: set[str] = set()
         if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
-            self._fenced(len(rest) - len(unwaited))
+            self._count_fenced(len(rest) - len(unwaited))
         return [by_id[job_id] for job_id in by_id if job_id in unwaited]
 
     async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
@@ -289,7 +289,7 @@ class Finisher:
                     "dead_letter_stored",
                     extra={"job_id": job.job_id, "job_type": job.job_type, "reason": reason.value},
                 )
-        self._fenced(len(dead) - len(has_waiter))
+        self._count_fenced(len(dead) - len(has_waiter))
         return [(ended.job, outcome) for ended, outcome, _ in dead if has_waiter.get(ended.job.job_id) is False]
 
     async def _signal(self, to_signal: Sequence[tuple[Job, Outcome]]) -> None:
@@ -324,29 +324,29 @@ class Finisher:
             await self._write(lambda db: self._table.heartbeat(db, beats))
         rows = []
         for ended, delay, failure in retries:
-            # Before the row is free: the message of its next attempt may come sooner than this batch is finished.
+            # Before the row is free: the message of the next attempt may come before this batch is finished.
             self._forget(ended)
             encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
             rows.append((*ended.job.held, delay // _MILLISECOND, encoded, ended.job.attempt))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
-        self._fenced(len(rows) - len(scheduled))
+        self._count_fenced(len(rows) - len(scheduled))
 
     async def _delete(self, jobs: Sequence[Job]) -> None:
         held = [job.held for job in jobs]
         await self._write(lambda db: self._table.delete_held(db, held))
 
     async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
-        """Give jobs back so that other workers take them at once; their broken-off attempt does not count."""
+        """Give jobs back, so that other workers take them at once. The broken-off attempts do not count."""
         if jobs:
             job_ids = [job.job_id for job in jobs]
             await self._write(lambda db: self._table.release(db, job_ids, lease_id))
 
-    def _fenced(self, count: int) -> None:
+    def _count_fenced(self, count: int) -> None:
         if count > 0:
             self._metrics.fenced.inc(count)
 
     async def _write(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run a statement that may be repeated: the fence makes the second time harmless."""
+        """Run a statement, and repeat it after a lost connection. The fencing token makes the repetition harmless."""
         backoff = Backoff()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A job in a worker: its row as it was claimed, and what becomes of it."""
+"""A job in a worker: its row as it was claimed, and its state here."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from delegator.wire.rows import row_problem
 class Job:
     """One job that this worker holds."""
 
-    # Of the class, not of each job: most jobs never change them.
+    # Defaults of the class, because most jobs never change them.
     broken: str | None = None
-    """Why it can't be run, though the row names it; None: it can."""
+    """Why the job can't run; None: it can."""
     too_new: str | None = None
-    """Why only a newer release can read the row; None: this one can."""
+    """Why only a newer release can read the row; None: this release can."""
     last_heartbeat_details: Sequence[object] = ()
     deadline: float | None = None
-    """When it times out, monotonic; None: never."""
+    """Monotonic time of the job's deadline; None: it has none."""
     started_at: float = 0.0
     due_at: float | None = None
-    """When the running handler has taken too long, monotonic; None: never, or none runs."""
-    due_kind: TimeoutType = TimeoutType.START_TO_CLOSE
+    """Monotonic time at which the running attempt times out; None: it does not, or none runs."""
+    due_timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
     task: asyncio.Task[None] | None = None
     begun: bool = False
-    """The task has run: one that is cancelled before it has would never come to its end."""
+    """Whether the task has begun. A task that is cancelled before that never runs its cleanup."""
     heartbeat_at: float = 0.0
     details: Sequence[Payload] | None = None
-    """Of this attempt's last heartbeat; None: it has not sent one."""
+    """Details of this attempt's last heartbeat; None: there was none."""
     details_changed: bool = False
     lost: bool = False
-    """The lease is lost: another worker may run the job, its outcome here counts for nothing."""
+    """Whether the lease is lost. Another worker may run the job, and the outcome of this attempt is dropped."""
     given_back: bool = False
-    """This worker stops, and leaves the job to others."""
+    """Whether this worker stops and gives the job to others."""
     timed_out: TimeoutType | None = None
-    """The timeout that ended the attempt; None: none did."""
+    """The timeout that ended the attempt; None: there was none."""
 
     def __init__(self, claimed: Claimed) -> None:
-        """Take over what was read of the row; options that can't be read make the job `broken`."""
+        """Take the values of the row. Options that can't be decoded make the job `broken`."""
         self.row = claimed
         self.job_id, self.fencing_token, self.attempt, self.job_type, *_ = claimed
         self.cancel_requested = claimed.cancel_requested
@@ -65,11 +65,11 @@ class Job:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this worker is to run the job, or go on running it."""
+        """Whether this worker may run the job."""
         return not (self.lost or self.given_back)
 
     def stop(self) -> None:
-        """Break the attempt off; one that has not begun will see why it must not."""
+        """Break the attempt off. An attempt that has not begun checks `is_ours` first."""
         if self.task is not None and self.begun:
             self.task.cancel()
 
@@ -81,7 +81,7 @@ class Job:
 
     @property
     def held(self) -> tuple[str, int]:
-        """Job id and fencing token, as the statements take them."""
+        """Job id and fencing token, in the form of the statements."""
         return self.job_id, self.fencing_token
 
     def enqueued_time(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Per-type limits of one worker process: concurrency and rate."""
+"""The limits of types in one worker process: concurrency and rate."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from datetime import timedelta
 
 from delegator.contracts import DelegatedType, Handler
 
-_FIRST_GUESS = 1.0
+_FIRST_GUESS_SECONDS = 1.0
 _WEIGHT = 0.2
-_SHORTEST_SNOOZE = 1.0
-_LONGEST_SNOOZE = 60.0
+_SHORTEST_SNOOZE_SECONDS = 1.0
+_LONGEST_SNOOZE_SECONDS = 60.0
 
 
 class _Limit:
-    """What one type may do."""
+    """The limits of one type."""
 
     def __init__(self, declared: DelegatedType) -> None:
         self.most = declared.max_concurrent
         self.permits = None if self.most is None else asyncio.Semaphore(self.most)
         self._interval = 0.0 if declared.max_per_second is None else 1.0 / declared.max_per_second
-        self._run_seconds = _FIRST_GUESS
+        self._run_seconds = _FIRST_GUESS_SECONDS
         self._next_start = 0.0
         self._next_turn = 0.0
         self.in_hand = 0
-        """Jobs that run, or wait in a slot."""
+        """Number of jobs that run or wait in a slot."""
         self.unstarted = 0
-        """Of these, those that have not started yet."""
+        """Number of these jobs that have not started yet."""
 
     @property
     def waiting(self) -> int:
@@ -36,41 +36,41 @@ class _Limit:
         return self.unstarted if self.most is None else max(0, self.in_hand - self.most)
 
     def is_free(self, now: float) -> bool:
-        """Say whether another job could start at once."""
+        """Return whether another job could start at once."""
         if self.most is not None and self.in_hand >= self.most:
             return False
         return not self._interval or (not self.unstarted and self._next_start <= now)
 
     def pause(self, now: float) -> float:
-        """Take the next start that the rate allows; return how long it is until then."""
+        """Reserve the next start that the rate allows. Return the seconds until then."""
         start = max(now, self._next_start)
         self._next_start = start + self._interval
         return start - now
 
     def ran(self, seconds: float) -> None:
-        """Learn how long jobs run."""
+        """Note how long a job ran."""
         self._run_seconds += _WEIGHT * (seconds - self._run_seconds)
 
     def turn(self, now: float) -> float:
-        """Return in how many seconds the turn of one more job that is put off may come."""
+        """Return for how many seconds to snooze one more job."""
         spacing = max(self._interval, self._run_seconds / self.most if self.most else 0.0)
         first = now + (self.in_hand * spacing)
         self._next_turn = max(first, self._next_turn + spacing)
-        if self._next_turn - now > _LONGEST_SNOOZE:  # begin again: they are spread over the time until then
+        if self._next_turn - now > _LONGEST_SNOOZE_SECONDS:  # begin again: jobs are spread over the time until then
             self._next_turn = first
-        return max(_SHORTEST_SNOOZE, min(self._next_turn - now, _LONGEST_SNOOZE))
+        return max(_SHORTEST_SNOOZE_SECONDS, min(self._next_turn - now, _LONGEST_SNOOZE_SECONDS))
 
 
 class TypeLimits:
-    """Holds attempts back as their type's declaration says; types without limits pass at no cost."""
+    """Applies the limits of types. A type without limits costs nothing."""
 
     def __init__(self, handlers: Mapping[str, Handler], most_waiting: int = 0) -> None:
         """Read the limits.
 
         Args:
             handlers: by delegated activity type.
-            most_waiting: jobs of all types that may wait in a slot until their type's limits let them start; more are
-                put off, so that a backlog of a limited type does not take the slots of the others.
+            most_waiting: number of jobs of all types that may wait in a slot for their type's limits. More jobs are
+                snoozed, so that a backlog of a limited type does not take the slots of other types.
         """
         self._limits = {
             name: _Limit(handler.type)
@@ -80,14 +80,14 @@ class TypeLimits:
         self._most_waiting = most_waiting
 
     def limited(self, job_type: str) -> bool:
-        """Say whether a type has limits."""
+        """Return whether a type has limits."""
         return job_type in self._limits
 
     def admit(self, job_type: str) -> timedelta | None:
-        """Let a job of a limited type have a slot, to start there when `permit` lets it.
+        """Give a job of a limited type a slot. It starts when `permit` allows it.
 
         Returns:
-            None if it may; else how long to put it off.
+            None if it may have the slot; else how long to snooze it.
         """
         limit = self._limits[job_type]
         now = asyncio.get_running_loop().time()
@@ -99,7 +99,7 @@ class TypeLimits:
 
     @asynccontextmanager
     async def permit(self, job_type: str) -> AsyncIterator[None]:
-        """Wait until a job that was admitted may start, and count it as running until the context ends."""
+        """Wait until an admitted job may start. It counts as running until the context ends."""
         limit = self._limits[job_type]
         loop = asyncio.get_running_loop()
         has_permit = False

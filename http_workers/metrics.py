@@ -21,7 +21,7 @@ class WorkerMetrics:
         )
         self.dropped = Counter(
             "delegator_worker_messages_dropped_total",
-            "Messages whose row was gone, settled or held by another worker",
+            "Messages whose row was gone, completed or held by another worker",
             registry=registry,
         )
         self.running = Gauge("delegator_worker_jobs_running", "Jobs whose handler runs now", registry=registry)

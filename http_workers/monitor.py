@@ -16,17 +16,17 @@ from http_workers.activity_tasks import ActivityTasks
 from http_workers.job import Job
 
 _log = logging.getLogger(__name__)
-_TICK = 0.1
-_INTERVAL = 0.5
-_YOUNG = 0.5
-_TEMPORALS_LEAD = 1.0
+_TICK_SECONDS = 0.1
+_INTERVAL_SECONDS = 0.5
+_YOUNG_SECONDS = 0.5
+_TEMPORAL_GRACE_SECONDS = 1.0
 
 
 class Monitor:
-    """Ends attempts that take too long, and looks at the rows of those that run for more than a moment, all at once."""
+    """Ends attempts that take too long. It also reads the rows of running jobs, many in one statement."""
 
     def __init__(
-        self, *, pool: Pool, table: QueueTable, activity_tasks: ActivityTasks, running: Iterable[Job], fenced: bool
+        self, *, pool: Pool, table: QueueTable, activity_tasks: ActivityTasks, running: Iterable[Job], claims: bool
     ) -> None:
         """Prepare the monitor.
 
@@ -34,37 +34,37 @@ class Monitor:
             pool: connections.
             table: the queue's table.
             activity_tasks: takes the heartbeats of activity tasks.
-            running: the jobs that run, as they change.
-            fenced: whether rows are claimed, and can so be lost.
+            running: the jobs that run. The collection changes.
+            claims: whether this worker claims rows. Only claimed rows can be lost.
         """
         self._pool = pool
         self._table = table
         self._activity_tasks = activity_tasks
         self._running = running
-        self._fenced = fenced
+        self._claims = claims
 
     async def run(self) -> None:
-        """Watch for ever, until cancelled."""
+        """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_clock(self._running))
             group.create_task(self._watch_rows())
 
     async def _watch_rows(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(_INTERVAL_SECONDS)
             now = time.monotonic()
-            jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG]
+            jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG_SECONDS]
             if not jobs:
                 continue
             try:
                 await self._look(jobs)
             except TRANSIENT:
-                continue  # the lease keeper reports and outlasts it
+                continue  # the lease keeper reports it and connects again
             except RPCError:
                 continue
 
     async def _look(self, jobs: Sequence[Job]) -> None:
-        if self._fenced:
+        if self._claims:
             pairs = [job.held for job in jobs]
             async with self._pool.connection() as connection:
                 held = await self._table.held(connection, pairs)
@@ -84,19 +84,19 @@ class Monitor:
                 job.details_changed = False
                 was_requested = job.cancel_requested
                 if not await self._activity_tasks.heartbeat(job):
-                    job.cancel_requested = True  # settled without us: nobody waits for the outcome
+                    job.cancel_requested = True  # ended elsewhere: no workflow waits for the outcome
                 if job.cancel_requested and not was_requested:
                     _stop(job)
 
 
 async def watch_clock(running: Iterable[Job]) -> None:
-    """End attempts that take too long, or send no heartbeat for too long; for ever, until cancelled.
+    """End attempts that take too long, or send no heartbeat for too long, until cancelled.
 
     Args:
-        running: the jobs that run, as they change.
+        running: the jobs that run. The collection changes.
     """
     while True:
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(_TICK_SECONDS)
         now = time.monotonic()
         for job in running:
             if job.started_at and job.timed_out is None:
@@ -105,11 +105,11 @@ async def watch_clock(running: Iterable[Job]) -> None:
 
 def _time_out(job: Job, now: float) -> None:
     if job.due_at is not None and now >= job.due_at:
-        job.time_out(job.due_kind)
+        job.time_out(job.due_timeout_type)
     limit = job.options.heartbeat_timeout
     if limit is not None:
-        # Of an activity task Temporal is the judge; this only ends a handler that would go on for nobody.
-        grace = 0.0 if job.row.task_token is None else _TEMPORALS_LEAD
+        # Temporal times activity tasks out. This only ends a handler whose task has timed out.
+        grace = 0.0 if job.row.task_token is None else _TEMPORAL_GRACE_SECONDS
         if now - job.heartbeat_at > limit.total_seconds() + grace:
             job.time_out(TimeoutType.HEARTBEAT)
 

@@ -1,4 +1,4 @@
-"""What a worker process is told on its command line."""
+"""The options of a worker process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_PORT: Final = 65_535
 
 
 class ClaimMode(StrEnum):
-    """How a worker makes a job its own before it runs it."""
+    """Whether a worker claims a job before it runs it."""
 
     LEASE = "lease"
-    """A fenced lease on the row: safe whatever the stream does."""
+    """Claim the row under a lease, with a fencing token. It is safe whatever the stream does."""
     NONE = "none"
-    """Run what the stream names: less is written, and a redelivery is a second execution, as is a run longer than a
-    third of a lease, because the sweeper takes the unclaimed row for lost."""
+    """Run the rows that the stream names, without a claim. Less is written. A redelivery is a second execution. So is a
+    run that is longer than a third of a lease, because the sweeper takes the unclaimed row for lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +51,16 @@ class WorkerOptions:
     grace: timedelta = timedelta(seconds=30)
     """How long running jobs may go on after a request to stop."""
     claim: ClaimMode = ClaimMode.LEASE
-    """How a job is made the worker's own."""
+    """Whether jobs are claimed."""
     stall_limit: timedelta = timedelta(seconds=30)
     """How long a loop may make no progress before `/livez` says so."""
     process_index: int | None = None
-    """Place of this process among its supervisor's; None: there is no supervisor."""
+    """Index of this process; None: there is no supervisor."""
     health_socket: Path | None = None
     """Unix socket on which a supervised process answers its supervisor."""
 
     def validate(self, settings: Settings) -> None:
-        """Refuse what can't work, before anything is started.
+        """Check the values before anything is started.
 
         Args:
             settings: declares the queues.
@@ -75,7 +75,7 @@ class WorkerOptions:
         _within("--port", self.port, 0, _MAX_PORT)
 
     def validate_pool(self, settings: Settings, prefix: str) -> None:
-        """Refuse what can't work among the options that a worker within another program has, too.
+        """Check the options that a worker within another program has too.
 
         Args:
             settings: declares the queues.
@@ -98,10 +98,10 @@ class WorkerOptions:
             raise ConfigurationError(f"{name}: must be at least 1 second")
 
     def health_server(self, health: Health) -> AbstractContextManager[HealthServer | None]:
-        """Return the health server that these options ask for, not yet open; without one, an empty context.
+        """Return the health server of these options, not open yet. Without a port it is an empty context.
 
         Args:
-            health: what it answers with.
+            health: the answers of the server.
         """
         if self.health_socket is not None:
             return HealthServer(health, path=self.health_socket)

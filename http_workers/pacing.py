@@ -1,4 +1,4 @@
-"""How a receive loop paces itself when the stream has nothing to give."""
+"""Pauses of a receive loop while the stream has no messages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ _WAITED: Final = 0.9
 
 
 class EmptyReplyPacer:
-    """Says how long to pause after a reply, so that a stream that does not really wait is not hammered.
+    """Returns how long to pause after a reply.
 
-    Sequin's `wait_for` returns at once, empty, while messages are in flight to others.
+    Sequin's `wait_for` does not wait while messages are in flight to others: it returns at once, without messages. The
+    pauses keep the loop from sending too many requests.
     """
 
     def __init__(
@@ -19,18 +20,18 @@ class EmptyReplyPacer:
         first: timedelta = timedelta(milliseconds=5),
         longest: timedelta = timedelta(milliseconds=250),
     ) -> None:
-        """Start without a pause pending.
+        """Start without a pause.
 
         Args:
-            first: pause after the first early empty reply; it doubles with each one that follows.
-            longest: where doubling ends.
+            first: pause after the first early empty reply. It doubles with each further one.
+            longest: longest pause.
         """
         self._first = first.total_seconds()
         self._longest = longest.total_seconds()
         self._next = self._first
 
     def pause(self, received: int, elapsed: timedelta, wait: timedelta) -> float:
-        """Take note of a reply and return how long to pause before the next request, in seconds.
+        """Note a reply. Return the pause before the next request, in seconds.
 
         Args:
             received: messages in the reply.

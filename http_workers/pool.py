@@ -1,4 +1,4 @@
-"""The pool of one worker process: everything put together, started and stopped in order."""
+"""The pool of one worker process: starts and stops its parts in order."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ from http_workers.source import StreamRefusedError, StreamSource, StreamTimeouts
 _log = logging.getLogger(__name__)
 _POLLERS = 2
 _CONNECTIONS = 6
-_CANCEL_GRACE = 5.0
-_FINISH_LIMIT = 10.0
+_CANCEL_GRACE_SECONDS = 5.0
+_FINISH_LIMIT_SECONDS = 10.0
 _LONGEST_ROUND = timedelta(seconds=40)
 _LONGEST_WAIT = timedelta(seconds=10)
 
@@ -63,7 +63,7 @@ class JobPool:
         Args:
             runner: runs attempts.
             limits: per-type limits.
-            slots: freed when an attempt ends.
+            slots: the worker's slots. One is freed when an attempt ends.
             metrics: this process's series.
         """
         self._runner = runner
@@ -73,14 +73,14 @@ class JobPool:
         metrics.running.set_function(lambda: len(self.running))
         self._overdue = 0
         self.held: dict[str, Job] = {}
-        """Jobs that are this worker's concern: running, or ended and not finished."""
+        """Jobs that this worker holds: they run, or have ended and are not finished."""
         self.running: set[Job] = set()
         """Jobs whose handler runs or waits for its type's limits."""
 
     def start(self, job: Job, finisher: Finisher) -> None:
         """Run a claimed job."""
         older = self.held.get(job.job_id)
-        if older is not None:  # the row was claimed again, so its lease had run out
+        if older is not None:  # the row was claimed again, so its lease had expired
             older.lost = True
             older.stop()
         self.held[job.job_id] = job
@@ -107,11 +107,11 @@ class JobPool:
             finisher.add(self._runner.broken_off(job, error))
         finally:
             self.running.discard(job)
-            job.task = None  # whose context holds the job: a cycle, left to the garbage collector
+            job.task = None  # its context holds the job: the cycle would be left to the garbage collector
             self._free_slot(finisher)
 
     def _free_slot(self, finisher: Finisher) -> None:
-        # A database that is slower than the handlers must slow down the taking of more jobs.
+        # If the database is slower than the handlers, the worker must take fewer jobs.
         if finisher.backlog > self._slots.total:
             self._overdue += 1
         else:
@@ -126,7 +126,7 @@ class JobPool:
             self._slots.release()
 
     def lease_lost(self, lease_id: int) -> None:
-        """Stop every job: others may run them now."""
+        """Stop every job, because others may run them now."""
         for job in self.running:
             job.lost = True
             job.stop()
@@ -134,7 +134,7 @@ class JobPool:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a worker tells its process."""
+    """What a worker reports to its process: metrics, health, liveness."""
 
     registry: CollectorRegistry
     """The metrics."""
@@ -161,7 +161,7 @@ class Surroundings:
 
     @property
     def health(self) -> LocalHealth:
-        """Answers for the worker."""
+        """The worker's health."""
         return LocalHealth(self.registry, self.liveness, {name: state.problem for name, state in self.states.items()})
 
 
@@ -179,9 +179,9 @@ async def serve(
         options: how to run them.
         settings: where the servers are.
         declared: the handlers and their resources.
-        surroundings: told how the worker is.
+        surroundings: gets the state of the worker.
         stop: asks for a graceful stop when it is set.
-        started: called when everything is connected and open; not if it is asked to stop before.
+        started: called when everything is connected and open. It is not called if the worker must stop before that.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -274,7 +274,7 @@ async def serve(
             table=table,
             activity_tasks=activity_tasks,
             running=jobs.running,
-            fenced=options.claim is ClaimMode.LEASE,
+            claims=options.claim is ClaimMode.LEASE,
         )
         async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
             with ExitStack() as watched:
@@ -289,7 +289,7 @@ async def serve(
 
 
 async def _refuse_wrong_stream(source: StreamSource, state: ConnectionState) -> None:
-    """Raise what only a person can mend; a stream that is not up yet is waited for by the pollers."""
+    """Raise errors that only a person can fix. The pollers wait for a stream that does not answer yet."""
     try:
         await source.ack([str(uuid4())])
     except StreamRefusedError:
@@ -322,7 +322,7 @@ async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[N
 
 
 async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grace: timedelta) -> None:
-    """Let running jobs end within the grace period, then give the others back."""
+    """Let running jobs end within the grace period. Then give the other jobs back."""
     running = [job.task for job in jobs.running if job.task is not None]
     if running and grace:
         await asyncio.wait(running, timeout=grace.total_seconds())
@@ -332,8 +332,8 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
         job.stop()
     tasks = [job.task for job in rest if job.task is not None]
     if tasks:
-        await asyncio.wait(tasks, timeout=_CANCEL_GRACE)
+        await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_FINISH_LIMIT):
+        async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
             await finisher.release(rest, lease.lease_id)
             await finisher.flush()

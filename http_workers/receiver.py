@@ -24,13 +24,13 @@ from http_workers.slots import Slots
 from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
 
 _log = logging.getLogger(__name__)
-_FIRST_LOOK_AGAIN = 0.001
-_LAST_LOOK_AGAIN = 0.1
-_VISIBLE_WITHIN = 20.0
+_FIRST_LOOK_AGAIN_SECONDS = 0.001
+_LAST_LOOK_AGAIN_SECONDS = 0.1
+_VISIBLE_WITHIN_SECONDS = 20.0
 
 
 class Receiver:
-    """Pulls messages for free slots, claims the rows that they name and hands the jobs over."""
+    """Pulls messages for free slots, claims their rows and starts the jobs."""
 
     def __init__(
         self,
@@ -53,19 +53,19 @@ class Receiver:
 
         Args:
             source: the stream.
-            acknowledge: has messages acknowledged soon.
+            acknowledge: acknowledges messages soon.
             pool: connections for claims.
             table: the queue's table.
             lease: this process's lease.
             slots: jobs that may still be taken.
             claim_mode: whether rows are claimed.
             metrics: this process's series.
-            stream_state: told about the stream's health.
-            database_state: told about the database's health.
-            wait: how long the stream may wait for a message. Less than a lease: what is waiting for this worker when it
-                is stopped must not get the messages of the jobs that others are to take from it.
+            stream_state: gets the stream's health.
+            database_state: gets the database's health.
+            wait: how long the stream may wait for a message. It is less than a lease: when this worker is killed, its
+                open request must end before its jobs are republished.
             held: the jobs that this process holds.
-            start: takes a claimed job; its slot is the receiver's to give, the job's to release.
+            start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
         """
         self._source = source
         self._acknowledge = acknowledge
@@ -83,11 +83,11 @@ class Receiver:
         self._claiming: set[str] = set()
 
     async def poll(self, progress: Progress, most: int) -> None:
-        """Receive for ever, until cancelled. A cancellation never loses a message: unacknowledged, it comes again.
+        """Receive until cancelled. A cancellation loses no message: the stream delivers it again.
 
         Args:
-            progress: marked with every round.
-            most: most slots to reserve for one request.
+            progress: marked at every turn.
+            most: largest number of slots to reserve for one request.
         """
         backoff, pacer = Backoff(), EmptyReplyPacer()
         async with asyncio.TaskGroup() as takers:
@@ -128,7 +128,7 @@ class Receiver:
             if type(job_id) is not str or type(token) is not int:
                 _log.error("message_unreadable", extra={"reason": "the record lacks job_id or fencing_token"})
                 continue
-            # A second claim of the same row, beside the first, would fence off the attempt that the first one starts.
+            # A second claim of the same row at the same time would change the fencing token of the first.
             if job_id not in self._claiming and (self._is_claimed or job_id not in self._held):
                 wanted[job_id] = token
         self._claiming.update(wanted)
@@ -143,7 +143,7 @@ class Receiver:
         if unused:
             self._metrics.dropped.inc(unused)
             self._slots.release(unused)
-        # From here on the lease is the truth: the stream may forget.
+        # From here on the lease counts, so the stream may drop the messages.
         self._acknowledge([message.ack_id for message in messages])
 
     async def _read_rows(self, wanted: Mapping[str, int]) -> list[Claimed]:
@@ -151,8 +151,8 @@ class Receiver:
         claimed: list[Claimed] = []
         rest = list(wanted.items())
         backoff = Backoff()
-        give_up_at = time.monotonic() + _VISIBLE_WITHIN
-        pause = _FIRST_LOOK_AGAIN
+        give_up_at = time.monotonic() + _VISIBLE_WITHIN_SECONDS
+        pause = _FIRST_LOOK_AGAIN_SECONDS
         while rest:
             expired = False
             try:
@@ -177,12 +177,12 @@ class Receiver:
             rest = [(job_id, wanted[job_id]) for job_id in again]
             if rest:
                 if time.monotonic() > give_up_at:
-                    _log.warning("rows_invisible", extra={"rows": len(rest)})  # the sweeper will find them
+                    _log.warning("rows_invisible", extra={"rows": len(rest)})  # the sweeper finds them
                     break
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LAST_LOOK_AGAIN)
+                pause = min(pause * 2, _LAST_LOOK_AGAIN_SECONDS)
         return claimed
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:
-        """Return the fences of rows that this worker holds already: not to be claimed from itself."""
+        """Return the fencing tokens of rows that this worker runs. It must not claim them again."""
         return [self._held[job_id].fencing_token for job_id in self._held.keys() & wanted.keys()]

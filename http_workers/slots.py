@@ -1,14 +1,14 @@
-"""The free slots of a worker: never take more jobs than can be run at once."""
+"""The free slots of a worker. It never takes more jobs than it can run at once."""
 
 from __future__ import annotations
 
 import asyncio
 
-_GATHER = 0.002
+_GATHER_SECONDS = 0.002
 
 
 class Slots:
-    """Counts free slots; pollers reserve them before they ask the stream for as many messages."""
+    """Counts free slots. A poller reserves slots before it asks the stream for as many messages."""
 
     def __init__(self, total: int) -> None:
         """Start with all slots free.
@@ -29,13 +29,13 @@ class Slots:
     async def reserve(self, most: int) -> int:
         """Wait for at least one free slot, then reserve up to `most`.
 
-        Slots that come free one by one are left to gather for a moment, so that a busy worker asks for batches.
+        Slots that become free one by one gather for a moment, so that a busy worker asks for batches.
         """
         while True:
             await self._freed.wait()
             if self._free * 8 < self._total:
-                await asyncio.sleep(_GATHER)
-            if self._free > 0:  # another poller may have been faster
+                await asyncio.sleep(_GATHER_SECONDS)
+            if self._free > 0:  # another poller may have taken it
                 break
         taken = min(most, self._free)
         self._free -= taken

@@ -1,4 +1,4 @@
-"""The pull client: takes messages from Sequin's HTTP API, or from the relay, which speaks the same one."""
+"""The client of the stream: takes messages over Sequin's HTTP API. The relay has the same API."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _SUMMARY_LIMIT: Final = 200
 
 
 class StreamRefusedError(StreamError):
-    """The stream answered, and will answer the same to the same request: only a person can mend it."""
+    """The stream refused a request, and will refuse it again. Only a person can fix the cause."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """What a worker needs to know of an inserted row: the rest it reads when it claims the row."""
+    """The columns of an inserted row. A worker reads the rest when it claims the row."""
 
     job_id: object = None
-    """A string, unless the stream is of some other table."""
+    """A string, unless the stream is of another table."""
     fencing_token: object = None
-    """An integer, likewise."""
+    """An integer, unless the stream is of another table."""
 
 
 class Data(msgspec.Struct, frozen=True, gc=False):
-    """What happened to a row; of all that the stream says of it, the row."""
+    """The part of a message that holds the row."""
 
     record: Record
     """The row."""
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One inserted row, as the stream delivered it. What is not declared here is not even decoded."""
+    """One inserted row, as the stream delivered it. Other fields are not decoded."""
 
     ack_id: str
-    """Names the message (not this delivery of it) in `ack` and `nack`."""
+    """Names the message in `ack` and `nack`. A redelivery has the same id."""
     data: Data
-    """What it says."""
+    """The content."""
 
 
 class _Received(msgspec.Struct, frozen=True, gc=False):
@@ -65,18 +65,18 @@ _RECEIVED: Final = msgspec.json.Decoder(_Received)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamTimeouts:
-    """How long the stream may be silent before its connection is given up."""
+    """How long the stream may be silent before its connection counts as lost."""
 
     connect: timedelta = timedelta(seconds=5)
     """Name resolution, TCP and TLS together."""
     margin: timedelta = timedelta(seconds=5)
-    """Silence allowed on top of the `wait` of a `receive`; a half-open connection is noticed after both."""
-    settle: timedelta = timedelta(seconds=10)
+    """Silence allowed after the `wait` of a `receive`. A half-open connection is noticed after both."""
+    ack: timedelta = timedelta(seconds=10)
     """Silence allowed in an `ack` or a `nack`."""
 
 
 class StreamSource:
-    """Receives and settles the messages of one queue.
+    """Receives and acknowledges the messages of one queue.
 
     Use it as an async context manager. It may be called from several tasks at once.
     """
@@ -97,7 +97,7 @@ class StreamSource:
             queue: name of the queue; its stream has the name of its table.
             token: API token of the stream (`DELEGATOR_STREAM_TOKEN`).
             session: used and left open; without it the source opens a session of its own, and closes it.
-            timeouts: None: the defaults.
+            timeouts: the time limits; None: the defaults.
 
         Raises:
             ConfigurationError: `url` or `token` can't be used.
@@ -112,7 +112,7 @@ class StreamSource:
         self._nack_url = routes / "nack"
         self._headers = _headers(token)
         self._timeouts = timeouts or StreamTimeouts()
-        self._ack_timeout = self._timeout(self._timeouts.settle)
+        self._ack_timeout = self._timeout(self._timeouts.ack)
         self._borrowed = session
         self._session = session
         self._exits = AsyncExitStack()
@@ -145,7 +145,7 @@ class StreamSource:
 
         Args:
             max_messages: at least 1; the protocol hands out no more than 1000 at a time.
-            wait: zero: answer at once; else held within the protocol's 0.5 s to 5 min.
+            wait: how long the stream may wait for a message; zero: not at all. The protocol allows 0.5 s to 5 min.
 
         Raises:
             StreamRefusedError: wrong token, no such stream, a refused request.
@@ -160,13 +160,13 @@ class StreamSource:
         body = await self._post(self._receive_url, request, timeout)
         try:
             return _RECEIVED.decode(body).data
-        except msgspec.ValidationError as error:  # names the place and the type, not the value
+        except msgspec.ValidationError as error:  # its text names the place and the type, not the value
             raise self._malformed("receive", str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._malformed("receive", f"{len(body)} bytes that are not JSON") from None
 
     async def ack(self, ack_ids: Sequence[str]) -> None:
-        """Tell the stream to forget these messages; ids it does not know are ignored by it.
+        """Acknowledge these messages. The stream ignores ids that it does not know.
 
         Raises:
             StreamRefusedError: wrong token, no such stream, a refused request.
@@ -243,7 +243,7 @@ class StreamSource:
         return WireError(f"the stream at {self._origin} answered {route!r} with a malformed reply: {what}")
 
     def _timeout(self, silence: timedelta) -> aiohttp.ClientTimeout:
-        # No total: a large batch over a slow link is not a dead connection as long as bytes arrive.
+        # No total limit: a large batch on a slow link is fine while bytes arrive.
         return aiohttp.ClientTimeout(
             total=None, connect=self._timeouts.connect.total_seconds(), sock_read=silence.total_seconds()
         )

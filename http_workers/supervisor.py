@@ -26,17 +26,17 @@ from http_workers.children import Child, ChildrenHealth
 from http_workers.options import WorkerOptions
 
 EXIT_REFUSED: Final = 2
-"""Exit status of a worker that was told something wrong, or was refused by a server, when it started."""
+"""Exit status of a worker that could not start because of a wrong option or setting, or a refusal of a server."""
 
 _log = logging.getLogger(__name__)
 _STOP_MARGIN: Final = timedelta(seconds=5)
 _KILL_MARGIN: Final = timedelta(seconds=1)
-_STEADY: Final = 60.0
+_STEADY_SECONDS: Final = 60.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class WorkerRefusedError(ConfigurationError):
-    """A worker process refused to start; the message is the worker's own."""
+    """A worker process refused to start. The message is that of the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,30 +44,30 @@ class ChildArguments:
     """What a supervisor adds to the command line of a worker process."""
 
     index: int
-    """Its place, from 0."""
+    """Its index, from 0."""
     directory: Path
-    """Private to the supervisor and its workers."""
+    """A directory that only the supervisor and its workers use."""
     supervisor: int
     """The supervisor's process id."""
 
     @property
     def socket(self) -> Path:
-        """Where the worker answers for its health."""
+        """The Unix socket of the worker's health server."""
         return self.directory / f"{self.index}.sock"
 
     @property
     def refusal(self) -> Path:
-        """Where the worker writes why it refused to start, so that it is said once and not by each of them."""
+        """The file for the reason of a refused start. The supervisor prints it once, not once for each worker."""
         return self.directory / f"{self.index}.refusal"
 
     def arguments(self) -> list[str]:
-        """Return them as the worker's command line has them."""
+        """Return them in the form of the worker's command line."""
         place = ["--process-index", str(self.index), "--supervisor-directory", str(self.directory)]
         return [*place, "--supervisor-pid", str(self.supervisor)]
 
 
 def die_with_supervisor(supervisor: int) -> None:
-    """Have the kernel kill this process when its supervisor dies; without effect where there is no such thing.
+    """Let the kernel kill this process when its supervisor ends. It has an effect on Linux only.
 
     Args:
         supervisor: its process id.
@@ -81,11 +81,11 @@ def die_with_supervisor(supervisor: int) -> None:
 async def supervise(options: WorkerOptions, command: Sequence[str]) -> bool:
     """Run `options.processes` worker processes until a signal asks to stop.
 
-    The first SIGTERM or SIGINT is passed on as a request to stop; the second kills.
+    The first SIGTERM or SIGINT asks the workers to stop. The second one kills them.
 
     Args:
         options: how many processes, their grace, and where health is served.
-        command: starts one worker process; what `ChildArguments` holds is added.
+        command: starts one worker process. The arguments of `ChildArguments` are appended.
 
     Returns:
         False: processes had to be killed.
@@ -146,11 +146,11 @@ class _Supervisor:
                 return
             reason = _take_refusal(slot.arguments.refusal)
             lived = time.monotonic() - started
-            if lived > _STEADY:
+            if lived > _STEADY_SECONDS:
                 slot.backoff.reset()
                 slot.child.answered_at = time.monotonic()
             elif status == EXIT_REFUSED and slot.child.generation == 0:
-                # Later, the same status may come from a server that is away for a moment: then it is tried again.
+                # Later the same status may mean that a server does not answer. Then the worker is started again.
                 self._refusal = self._refusal or reason or "a worker process refused to start"
                 shutdown.request()
                 return
@@ -168,7 +168,7 @@ class _Supervisor:
             *self._command,
             *slot.arguments.arguments(),
             stdin=asyncio.subprocess.DEVNULL,
-            # A Ctrl-C in the terminal must reach the workers once, from here.
+            # A Ctrl-C in the terminal must reach the workers only once, from here.
             start_new_session=True,
         )
         slot.process = process

@@ -1,4 +1,4 @@
-"""What follows an attempt that failed: another one, or the job's outcome."""
+"""Decides what follows a failed attempt: another attempt, or the job's outcome."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class FinalFailure:
     """The job is not tried again."""
 
     outcome: Outcome
-    """What the workflow is told."""
+    """The outcome for the workflow."""
     dead_letter_reason: Reason | None
     """Why the job becomes a dead letter; None: it does not."""
 
 
 def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry | FinalFailure:
-    """Say what follows a failed attempt.
+    """Return what follows a failed attempt.
 
     Args:
         ended: the attempt.

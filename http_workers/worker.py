@@ -29,8 +29,8 @@ class HttpWorker:
         async with HttpWorker([tasks, Emails(smtp).send]):
             ...
 
-    or `await HttpWorker([tasks]).run()`. It handles no signals, configures no logging and opens no port: that is what
-    the `http-worker` program does around it. An object runs once.
+    or `await HttpWorker([tasks]).run()`. It handles no signals, configures no logging and opens no port. The program
+    `http-worker` does that. An object runs once.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class HttpWorker:
             settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
                 always are.
             grace: how long running jobs may go on after a request to stop.
-            claim: how a job is made the worker's own.
+            claim: whether jobs are claimed.
             stall_limit: how long a loop may make no progress before `health` says so.
             registry: takes the worker's metrics; by default one of its own.
 
@@ -81,7 +81,7 @@ class HttpWorker:
 
     @property
     def health(self) -> Health:
-        """What a health server may answer: the loops that stall, the servers that are away, the metrics."""
+        """The answers of a health server: stalled loops, servers that do not answer, metrics."""
         return self._surroundings.health
 
     @property
@@ -90,7 +90,7 @@ class HttpWorker:
         return self._started.is_set() and not self._stop.is_set()
 
     async def run(self) -> None:
-        """Run until `shutdown` is called or the task is cancelled; a cancelled worker stops gracefully first.
+        """Run until `shutdown` is called or the task is cancelled. A cancelled worker also stops gracefully.
 
         Raises:
             ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -112,7 +112,7 @@ class HttpWorker:
             await asyncio.wait([self._task])
 
     async def __aenter__(self) -> Self:
-        """Start, and wait until it is connected. Should the worker fail later, the block is cancelled.
+        """Start, and wait until the worker is connected. If it fails later, the block is cancelled.
 
         Raises:
             ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -137,7 +137,7 @@ class HttpWorker:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop gracefully; raises what the worker failed of."""
+        """Stop gracefully. If the worker has failed, this raises its error."""
         self._is_leaving = True
         await self.shutdown()
         assert self._task is not None

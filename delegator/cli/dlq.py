@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="dlq",
-        help="Dead letters: jobs that the queue gave up on. Their workflows were told of the failure.",
+        help="Dead letters: jobs that the queue gave up on. Their workflows got the failure.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -114,7 +114,7 @@ def replay_command(
     everything: AllOption = False,
     signal: Annotated[
         bool,
-        typer.Option("--signal/--detach", help="Tell the workflow of the outcome once more, or run a plain job."),
+        typer.Option("--signal/--detach", help="Signal the outcome to the workflow again, or run a plain job."),
     ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -124,16 +124,16 @@ def replay_command(
 
     A job whose id is in the queue is left a dead letter; if any is, the exit code is 1.
 
-    Its workflow was told of the failure, and went on. So by default (--detach) the replayed job belongs to no
+    Its workflow got the failure, and went on. So by default (--detach) the replayed job belongs to no
     workflow: its handler runs, its result is dropped, and if it fails for good it becomes a dead letter again.
-    With --signal the workflow is told of the outcome. That helps only a run which waits for this job once more, because
-    it was reset to a point after the job was enqueued and before it was told of the failure. Any other run ignores it;
+    With --signal the workflow gets the outcome. That helps only a run which waits for this job once more, because
+    it was reset to a point after the job was enqueued and before it got the failure. Any other run ignores it;
     if the workflow is closed, the outcome is dropped as orphaned.
     """
     settings = Settings.load(database_url=database_url)
     selection = _selection(ids, _filters(queue, job_type, reason, workflow_id, since, until, limit), everything)
     letters = asyncio.run(dead_letters.find(settings, selection))
-    manner = "and tell their workflows" if signal else "as plain jobs"
+    manner = "and signal their workflows" if signal else "as plain jobs"
     if not letters or not _confirmed("replay", letters, f" {manner}", yes):
         _nothing_done(letters, {"replayed": [], "in_queue": [], "gone": []} if as_json else None)
         return
@@ -225,7 +225,9 @@ def _confirmed(action: str, letters: list[DeadLetter], manner: str, yes: bool) -
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise ConfigurationError(f"{action}: nobody to ask, nothing was changed: confirm with --yes")
+        raise ConfigurationError(
+            f"{action}: there is no terminal to ask on, so nothing was changed: confirm with --yes"
+        )
     queues = ", ".join(f"{count} of {queue}" for queue, count in sorted(Counter(map(_queue_of, letters)).items()))
     return typer.confirm(f"{action} {_count(letters)} ({queues}){manner}?", err=True)
 

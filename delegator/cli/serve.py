@@ -61,7 +61,10 @@ def serve_command(
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
-    """Rescue what is lost, due or timed out; with --task-queue, also delegate activity tasks. Any number may run."""
+    """Republish lost jobs, start due retries, time out overdue jobs. Any number may run.
+
+    With --task-queue it also delegates activity tasks.
+    """
     settings = Settings.load()
     set_up_logging(settings, log_format, log_level)
     sweep = dataclasses.replace(

@@ -1,1 +1,1 @@
-"""How outcomes are made and brought to the workflows that wait for them."""
+"""Makes outcomes and delivers them to the workflows that wait for them."""

@@ -1,4 +1,4 @@
-"""Every failure that the engine makes, as Temporal users expect it: an activity failure with a cause."""
+"""Makes every failure of the engine in the form that Temporal users expect: an activity failure with a cause."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 MAX_INPUT_BYTES = 2 * 1024 * 1024
-"""Temporal's own limit of a payload, for the arguments of a job."""
+"""Temporal's limit of a payload. It holds for the arguments of a job."""
 
 MAX_OUTCOME_BYTES = 2 * 1024 * 1024 - 64 * 1024
-"""Temporal's own limit of a payload, less what a signal and a codec add."""
+"""Temporal's limit of a payload, minus what a signal and a codec add."""
 
-_KEPT = 8_000
+_KEPT_CHARACTERS = 8_000
 _TIMEOUT_NAMES = {
     TimeoutType.START_TO_CLOSE: "StartToClose",
     TimeoutType.SCHEDULE_TO_START: "ScheduleToStart",
     TimeoutType.SCHEDULE_TO_CLOSE: "ScheduleToClose",
     TimeoutType.HEARTBEAT: "Heartbeat",
 }
-"""The names of Temporal's server, which also stand in `non_retryable_error_types`."""
+"""The names that Temporal's server uses. Users write them in `non_retryable_error_types`."""
 
 
 def failure_of(error: BaseException, converter: DataConverter) -> Failure:
     """Return the failure of a handler's error: type, message, details, non-retryable flag and stack trace.
 
-    The failure converter makes it, as it would for an ordinary activity; the codec is applied when it is stored.
+    The failure converter makes it, as for an ordinary activity. The codec is applied later, when it is stored.
     """
     failure = Failure()
     converter.failure_converter.to_failure(error, converter.payload_converter, failure)
@@ -55,7 +55,7 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> ApplicationError:
     """Return the error of a job whose payload exceeds Temporal's limit.
 
     Args:
-        what: the payload, at the beginning of the message.
+        what: names the payload; the message begins with it.
         size_bytes: its size.
         limit_bytes: the limit.
     """
@@ -67,7 +67,7 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> ApplicationError:
 
 
 def error_type(failure: Failure) -> str:
-    """Return the type of the error behind a failure, for logs and dead letters: it never holds a message."""
+    """Return the type of the error behind a failure, for logs and dead letters. It never holds a message."""
     if failure.HasField("application_failure_info"):
         return failure.application_failure_info.type.replace("\0", "") or "ApplicationError"
     if failure.HasField("canceled_failure_info"):
@@ -77,20 +77,23 @@ def error_type(failure: Failure) -> str:
     return "Error"
 
 
-def within_limit(failure: Failure, limit: int = MAX_OUTCOME_BYTES) -> Failure:
-    """Return a failure, without its details and causes if it is too large to travel with them.
+def within_limit(failure: Failure, limit_bytes: int = MAX_OUTCOME_BYTES) -> Failure:
+    """Return a failure. If it is too large, its details and causes are removed.
 
     Args:
         failure: a handler's failure.
-        limit: in bytes.
+        limit_bytes: largest size.
     """
-    size = failure.ByteSize()
-    if size <= limit:
+    size_bytes = failure.ByteSize()
+    if size_bytes <= limit_bytes:
         return failure
     kept = Failure(
-        message=f"{failure.message[:_KEPT]} (the failure took {size} bytes, over the limit of {limit}: details cut)",
+        message=(
+            f"{failure.message[:_KEPT_CHARACTERS]} "
+            f"(the failure took {size_bytes} bytes, over the limit of {limit_bytes}: details cut)"
+        ),
         source=failure.source,
-        stack_trace=failure.stack_trace[:_KEPT],
+        stack_trace=failure.stack_trace[:_KEPT_CHARACTERS],
     )
     if failure.HasField("application_failure_info"):
         kept.application_failure_info.CopyFrom(failure.application_failure_info)
@@ -131,11 +134,11 @@ def refused_outcome(
     """Return the outcome of a job that is refused before it is enqueued.
 
     Args:
-        error: why.
+        error: why it is refused.
         converter: the client's data converter.
         job_id: the job.
         job_type: its delegated activity type.
-        identity: who refuses it.
+        identity: the process that refuses it.
     """
     return failed_outcome(
         failure_of(error, converter),
@@ -151,7 +154,7 @@ def canceled_outcome(converter: DataConverter, *, identity: str) -> Outcome:
 
     Args:
         converter: the client's data converter.
-        identity: who removed it.
+        identity: the process that removed it.
     """
     return failed_outcome(
         canceled(converter),

@@ -12,28 +12,28 @@ from delegator.wire.outcomes import Outcome
 
 _MOST_OUTCOMES = 2_000
 _MOST_BYTES = 256 * 1024
-_FRAMING = 12  # bytes of an outcome beside its id and its body, at most
+_FRAMING_BYTES = 12  # at most, for each outcome, besides its id and its body
 _BUSY_BATCH = 4
-_FIRST_PAUSE = 0.01
-_SHORT_PAUSE = 0.25
-_LONGEST_PAUSE = 2.0
+_FIRST_PAUSE_SECONDS = 0.01
+_SHORT_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 2.0
 _PAUSE_SHARE = 0.25
 _FREE_SIGNALS = 200
-_PAUSE_PER_SIGNAL = 0.001
-_LONGEST_SPARING_PAUSE = 2.0
-# The server's buffer has room for 100 signals or 2 MB beside a workflow task: for those of six or seven workers, if all
-# have outcomes for one run at once.
+_PAUSE_PER_SIGNAL_SECONDS = 0.001
+_LONGEST_SPARING_PAUSE_SECONDS = 2.0
+# While a workflow task is open, the server buffers up to 100 signals or 2 MB. These limits leave room for six or seven
+# workers that send to one run at once.
 _UNSEEN_SIGNALS = 16
 _UNSEEN_BYTES = 256 * 1024
 
 
 class Delivery(StrEnum):
-    """What became of outcomes."""
+    """What happened to outcomes."""
 
     DELIVERED = "delivered"
-    """They stand in the history of the run, or of the one that follows it."""
+    """The history of the run, or of the run that continues it, holds them."""
     ORPHANED = "orphaned"
-    """Nobody waits any more: the chain of runs is closed."""
+    """No workflow waits for them: the chain of runs is closed."""
 
 
 class Parcel:
@@ -44,25 +44,25 @@ class Parcel:
     def __init__(self, count: int) -> None:
         """Wait for `count` outcomes."""
         self.future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        """What became of them all."""
+        """The result for all outcomes together."""
         self._left = count
         self._orphaned = False
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take note of one outcome."""
+        """Note the delivery of one outcome."""
         self._left -= 1
         self._orphaned = self._orphaned or delivery is Delivery.ORPHANED
         if not self._left and not self.future.done():
             self.future.set_result(Delivery.ORPHANED if self._orphaned else Delivery.DELIVERED)
 
     def failed(self, error: Exception) -> None:
-        """Let the caller see what went wrong; what was delivered before may be delivered again."""
+        """Pass an error to the caller. It may deliver again what was delivered already."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class Entry(NamedTuple):
-    """One outcome on its way."""
+    """One outcome to be signalled."""
 
     job_id: str
     outcome: Outcome
@@ -70,12 +70,12 @@ class Entry(NamedTuple):
 
 
 class Mailbox:
-    """One run's outcomes, until a signal takes them along."""
+    """One run's outcomes that wait for the next signal."""
 
     __slots__ = (
+        "_busy_since",
         "_bytes",
         "_pause",
-        "_pouring_since",
         "_sent",
         "_unseen",
         "_unseen_bytes",
@@ -92,26 +92,26 @@ class Mailbox:
             run_id: the run.
         """
         self.run_id = run_id
-        """The run that is open, as far as we know: the one that enqueued the jobs, or one that continues it."""
+        """The run to signal: the one that enqueued the jobs, or the one that was found to continue it."""
         self.entries: list[Entry] = []
         self.arrived = asyncio.Event()
         """Set when outcomes come."""
         self.hurried = False
-        """Nothing is to be waited for any more."""
+        """Set by `hurry`: nothing waits any more."""
         self._bytes = 0
-        self._pouring_since: float | None = None
+        self._busy_since: float | None = None
         self._pause = 0.0
         self._sent = 0
         self._unseen = self._unseen_bytes = 0
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Take outcomes that are to be sent."""
+        """Add outcomes to be sent."""
         self.entries += entries
         self._bytes += sum([_weight(entry) for entry in entries])
         self.arrived.set()
 
     def take(self) -> list[Entry]:
-        """Return what the next signal carries."""
+        """Remove and return the outcomes for the next signal."""
         count = size = 0
         for entry in self.entries:
             weight = _weight(entry)
@@ -127,50 +127,51 @@ class Mailbox:
         return batch
 
     def hurry(self) -> None:
-        """Wait for nothing any more: this process ends."""
+        """Stop all waiting, because this process ends."""
         self.hurried = True
         self.arrived.set()
 
     @property
     def may_overflow(self) -> bool:
-        """Whether another signal, beside those sent since `was_seen`, could be too much for one workflow task."""
+        """Whether one more signal could overflow the server's buffer, after those sent since `was_seen`."""
         following = max(min(self._bytes, _MOST_BYTES), _weight(self.entries[0])) if self.entries else 0
         return self._unseen >= _UNSEEN_SIGNALS or self._unseen_bytes + following > _UNSEEN_BYTES
 
     def was_seen(self) -> None:
-        """Take note that what was sent so far stands in history, or that no workflow task kept it from that."""
+        """Note that the signals sent so far have left the server's buffer, or were never held in it."""
         self._unseen = self._unseen_bytes = 0
 
-    async def gather(self, pause: float) -> None:
-        """Let outcomes gather for `pause` seconds, or until they fill a signal: from then on waiting saves none."""
+    async def gather(self, pause_seconds: float) -> None:
+        """Let outcomes gather for `pause_seconds`, or until they fill a signal."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
+            async with asyncio.timeout(pause_seconds):
                 while len(self.entries) < _MOST_OUTCOMES and self._bytes < _MOST_BYTES and not self.hurried:
                     self.arrived.clear()
                     await self.arrived.wait()
 
     def pause_after(self, batch: int, now: float) -> float:
-        """Return the pause before the next signal: none while outcomes come one by one, growing while they pour in.
+        """Return the pause before the next signal, in seconds.
 
-        It grows to a share of the time for which they have been pouring, so that the signals of a fan-out, as far as
-        they are not full, grow with the logarithm of its length, and their delay stays in proportion to it. A run that
-        has got many signals is spared more of those: Temporal allows 10,000 a run.
+        There is none while outcomes come one by one. While many come, the pause grows, up to a share of the time since
+        the first of them. So the number of signals that are not full grows with the logarithm of a fan-out's length,
+        and the delay stays in proportion to that length. After many signals to one run the pause grows further, because
+        Temporal allows 10,000 a run.
 
         Args:
-            batch: outcomes in the signal just sent.
-            now: monotonic, in seconds.
+            batch: number of outcomes in the signal just sent.
+            now: the monotonic clock, in seconds.
         """
         self._sent += 1
         if batch > _BUSY_BATCH:
-            if self._pouring_since is None:
-                self._pouring_since = now
-            longest = max(_SHORT_PAUSE, min(_LONGEST_PAUSE, (now - self._pouring_since) * _PAUSE_SHARE))
-            self._pause = min(longest, self._pause * 2 or _FIRST_PAUSE)
+            if self._busy_since is None:
+                self._busy_since = now
+            longest = max(_SHORT_PAUSE_SECONDS, min(_LONGEST_PAUSE_SECONDS, (now - self._busy_since) * _PAUSE_SHARE))
+            self._pause = min(longest, self._pause * 2 or _FIRST_PAUSE_SECONDS)
         else:
-            self._pouring_since, self._pause = None, 0.0
-        sparing = min(_LONGEST_SPARING_PAUSE, (self._sent - _FREE_SIGNALS) * _PAUSE_PER_SIGNAL)
+            self._busy_since, self._pause = None, 0.0
+        sparing = min(_LONGEST_SPARING_PAUSE_SECONDS, (self._sent - _FREE_SIGNALS) * _PAUSE_PER_SIGNAL_SECONDS)
         return max(self._pause, sparing)
 
 
 def _weight(entry: Entry) -> int:
-    return len(entry.outcome.body) + len(entry.job_id.encode()) + _FRAMING
+    return len(entry.outcome.body) + len(entry.job_id.encode()) + _FRAMING_BYTES

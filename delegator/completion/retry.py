@@ -1,4 +1,4 @@
-"""Whether and when a failed attempt is repeated: the meaning of Temporal's RetryPolicy.
+"""Decides whether and when a failed attempt is repeated, by the meaning of Temporal's RetryPolicy.
 
 See Temporal's documentation, "Retry Policies": https://docs.temporal.io/encyclopedia/retry-policies
 """
@@ -23,7 +23,7 @@ _RETRYABLE_TIMEOUTS: Final = frozenset({TimeoutType.START_TO_CLOSE, TimeoutType.
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again."""
+    """Make another attempt."""
 
     delay: timedelta
     """Time until the next attempt."""
@@ -31,10 +31,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Do not try again."""
+    """Make no further attempt."""
 
     retry_state: RetryState.ValueType
-    """Why."""
+    """Why there is no further attempt."""
 
 
 def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left: timedelta | None) -> Retry | GiveUp:
@@ -44,7 +44,7 @@ def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left
         failure: the attempt's failure.
         policy: the job's retry policy; None: Temporal's default.
         attempt: number of the failed attempt, from 1.
-        time_left: until the job's schedule-to-close deadline; None: it has none.
+        time_left: time until the job's schedule-to-close deadline; None: it has none.
     """
     policy = policy or DEFAULT_RETRY_POLICY
     if failure.HasField("canceled_failure_info"):
@@ -62,7 +62,7 @@ def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left
 
 
 def backoff_interval(policy: RetryPolicy, attempt: int) -> timedelta:
-    """Return the interval after the `attempt`th attempt."""
+    """Return the interval after attempt number `attempt`."""
     initial = policy.initial_interval or DEFAULT_RETRY_POLICY.initial_interval
     longest = min(policy.maximum_interval or initial * 100, _LONGEST)
     try:

@@ -1,4 +1,4 @@
-"""What Temporal knows of the workflow runs that wait for outcomes."""
+"""Asks Temporal about the workflow runs that wait for outcomes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.runtime.backoff import Backoff
 
-_FIRST_LOOK_AFTER = 0.01
-_LONGEST_BETWEEN_LOOKS = 0.1
-_LONGEST_HOLD = 3.0  # Less than the sweeper waits before it times out a job whose outcome is still on its way
-_PASSING = (
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 3.0  # shorter than the sweeper's grace before it times out a job that has ended
+_TRANSIENT = (
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.RESOURCE_EXHAUSTED,
     RPCStatusCode.DEADLINE_EXCEEDED,
@@ -41,14 +41,14 @@ class RunKey(NamedTuple):
 
 
 class Runs:
-    """Asks Temporal about runs."""
+    """Asks Temporal which run is open, and whether its workflow task has ended."""
 
     def __init__(self, client: Client, pause: Callable[[Exception, Backoff], Awaitable[None]]) -> None:
-        """Prepare the questions.
+        """Nothing is asked yet.
 
         Args:
             client: Temporal's client.
-            pause: awaited before a call that failed is made again.
+            pause: awaited before a failed call is repeated.
         """
         self._client = client
         self._pause = pause
@@ -56,7 +56,7 @@ class Runs:
     async def successor(self, key: RunKey) -> str | None:
         """Return the open run that continues a closed one (reset, continue-as-new, retry); None: there is none.
 
-        Waits for as long as Temporal is away.
+        It waits as long as Temporal does not answer.
         """
         first = await self._describe(key)
         current = await self._describe(key._replace(run_id=""))
@@ -66,25 +66,25 @@ class Runs:
         return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in _OPEN else None
 
     async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool]) -> None:
-        """Wait until no workflow task of the run is under way that was when this was called; for 3 s at most.
+        """Wait until the run's workflow task that is open now has ended, for at most 3 seconds.
 
-        Until then signals can't be seen by the workflow, only fill the server's buffer; one that holds more than 100
-        events or 2 MB makes it fail the task (`history.maximumBufferedEventsBatch` and `...SizeInBytes` of Temporal's
-        dynamic configuration). Where Temporal will not say, nothing is waited for.
+        While the task is open, the server buffers signals, and the workflow can't see them. When the buffer holds more
+        than 100 events or 2 MB, the server fails the task (`history.maximumBufferedEventsBatch` and `...SizeInBytes` in
+        Temporal's dynamic configuration). If Temporal refuses to describe the run, this returns at once.
 
         Args:
             key: the run.
-            give_up: asked now and then whether to wait no longer.
+            give_up: called repeatedly; True ends the wait.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + _LONGEST_HOLD
+        until = loop.time() + _LONGEST_WAIT_SECONDS
         first: tuple[int, int] | None = None
-        pause = _FIRST_LOOK_AFTER
+        pause = _FIRST_PAUSE_SECONDS
         while not give_up() and loop.time() < until:
             try:
                 task = await self._workflow_task(key)
             except RPCError as error:
-                if error.status not in _PASSING:
+                if error.status not in _TRANSIENT:
                     return
             except RuntimeError:  # a lazy client that could not connect
                 pass
@@ -92,12 +92,12 @@ class Runs:
                 if task is None or (first is not None and task != first):
                     return
                 first = task
-            # No two workers look at the same moments, or what each sends then would come together.
+            # The pause is random, because workers that look at the same moments would also send at the same moment.
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 1.5, _LONGEST_BETWEEN_LOOKS)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
     async def _workflow_task(self, key: RunKey) -> tuple[int, int] | None:
-        """Return what identifies the started workflow task: when it was started, and its attempt."""
+        """Return what identifies the open workflow task: its start and its attempt; None: no task is open."""
         task = (await self._ask(key)).pending_workflow_task
         if task.state != PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED:
             return None

@@ -25,15 +25,15 @@ from delegator.wire.outcomes import SIGNAL_NAME, Outcome, pack_signal
 
 _log = logging.getLogger(__name__)
 
-_FORGOTTEN_AFTER = 5.0
-_SMALL = 16 * 1024
+_MAILBOX_KEPT_SECONDS = 5.0
+_SMALL_BYTES = 16 * 1024
 
 
 class SignalSender:
-    """Sends outcomes to workflow runs: at once to a quiet run, coalesced to a busy one.
+    """Sends outcomes to workflow runs. A run that gets few of them gets each at once. Else one signal carries many.
 
-    At most one signal to a run is under way, and the pause between two that are not full grows while more keep coming,
-    because each costs the run an event and perhaps a workflow task. Few are sent while a workflow task is under way.
+    At most one signal to a run is sent at a time. While outcomes keep coming, the pause between signals grows, because
+    each signal costs the run an event and perhaps a workflow task. Few signals are sent while a workflow task is open.
     """
 
     def __init__(self, client: Client, *, identity: str, state: ConnectionState | None = None) -> None:
@@ -42,7 +42,7 @@ class SignalSender:
         Args:
             client: Temporal's client; its codec encodes the signals.
             identity: shown in history.
-            state: where the health of the connection to Temporal is noted.
+            state: gets the health of the connection to Temporal.
         """
         self._client = client
         self._identity = identity
@@ -54,12 +54,12 @@ class SignalSender:
         self._hurried = False
 
     async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
-        """Bring outcomes to a run and say what became of them.
+        """Signal outcomes to a run, and return whether they were delivered.
 
-        Waits for as long as Temporal is away, and with many for the end of a workflow task.
+        It waits as long as Temporal does not answer. With many outcomes it also waits for the end of a workflow task.
 
         Raises:
-            Exception: what the payload codec raises; nothing was sent of the outcomes beside which it did.
+            Exception: what the payload codec raises. The signal that it could not encode was not sent.
         """
         if not outcomes:
             return Delivery.DELIVERED
@@ -77,13 +77,13 @@ class SignalSender:
         return await parcel.future
 
     def hurry(self) -> None:
-        """Gather and hold back nothing any more: what is not delivered soon never will be."""
+        """Send everything without pauses from now on, because the process ends soon."""
         self._hurried = True
         for mailbox in self._mailboxes.values():
             mailbox.hurry()
 
     async def close(self) -> None:
-        """Give up what is still to be sent."""
+        """Stop. Outcomes that were not sent yet stay in their rows."""
         for sender in self._senders:
             sender.cancel()
         await asyncio.gather(*self._senders, return_exceptions=True)
@@ -105,7 +105,7 @@ class SignalSender:
                     await mailbox.gather(pause)
                 if not mailbox.entries:
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(_FORGOTTEN_AFTER):
+                        async with asyncio.timeout(_MAILBOX_KEPT_SECONDS):
                             await mailbox.arrived.wait()
         finally:
             self._mailboxes.pop(key, None)
@@ -115,7 +115,7 @@ class SignalSender:
     async def _send_batch(self, key: RunKey, mailbox: Mailbox, batch: Sequence[Entry]) -> None:
         try:
             delivery = await self._send(key, mailbox, [(entry.job_id, entry.outcome) for entry in batch])
-        except Exception as error:  # a codec raises what it likes: its callers must not take it for a delivery
+        except Exception as error:  # a codec may raise any error; the outcomes were not delivered
             for entry in batch:
                 entry.parcel.failed(error)
         else:
@@ -133,7 +133,7 @@ class SignalSender:
             signal_name=SIGNAL_NAME,
             input=Payloads(payloads=payloads),
             identity=self._identity,
-            # Temporal drops a signal whose id it has seen: nothing less than all that it carries may make two the same.
+            # Temporal drops a signal whose request id it has seen. A retry of this request has the same id.
             request_id=str(uuid.uuid4()),
         )
         backoff = Backoff()
@@ -160,13 +160,13 @@ class SignalSender:
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
     ) -> Delivery:
-        """Send one by one what Temporal refuses together, and a failure in place of an outcome that it refuses."""
+        """Send refused outcomes one by one. If Temporal refuses a single outcome, send a failure in its place."""
         if len(outcomes) > 1:
             deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
             return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
         ((job_id, outcome),) = outcomes
         _log.error("signal_refused", extra={"job_id": job_id, "bytes": len(outcome.body), "reason": first_line(error)})
-        if len(outcome.body) <= _SMALL:
+        if len(outcome.body) <= _SMALL_BYTES:
             return Delivery.ORPHANED
         converter = self._client.data_converter
         refusal = too_large("the outcome that Temporal refuses", len(outcome.body), MAX_OUTCOME_BYTES)

@@ -1,4 +1,4 @@
-"""Finding declarations in what workers and plugins are given: modules, functions, objects."""
+"""Finds declarations in the sources that workers and plugins are given: modules, functions, objects."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ _TEMPORAL_ATTRIBUTE = "__temporal_activity_definition"
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A delegated activity type, with its handler if that is here."""
+    """A delegated activity type, and its handler if there is one here."""
 
     type: DelegatedType
     """The type."""
     function: Callable[..., Any] | None
-    """The handler; None: it is elsewhere, or a method for which there is no object."""
+    """The handler; None: it is elsewhere, or it is a method and there is no object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a worker works with."""
+    """What a worker found in its sources."""
 
     handlers: dict[str, Handler]
     """By delegated activity type."""
     resources: tuple[Resource[Any], ...]
-    """In the order in which they are to be opened."""
+    """In the order in which they are opened."""
 
 
 Source: TypeAlias = ModuleType | Declaration | Callable[..., Any] | Resource[Any] | object
-"""What can be given: a module; a function, bound method or callable object that is declared; an object or a class whose
-methods are; a resource; what `existing_activities` returns."""
+"""A module; a declared function, bound method or callable object; an object or a class with declared methods; a
+resource; or what `existing_activities` returns."""
 
 
 def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
-    """Return the types declared by sources, contracts included, by name.
+    """Return the types that sources declare, contracts included, by name.
 
     Raises:
-        ConfigurationError: a type is declared twice, differently, or a source declares nothing.
+        ConfigurationError: two declarations of one type differ, or a source declares nothing.
     """
     types: dict[str, DelegatedType] = {}
     for source in sources:
@@ -68,7 +68,7 @@ def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
 
 
 def collect_handlers(sources: Iterable[Source]) -> dict[str, Handler]:
-    """Return the handlers found in sources, by the name of their type; contracts are left out.
+    """Return the handlers in sources, by the name of their type. Contracts are left out.
 
     Raises:
         ConfigurationError: two functions implement one type, or a source declares nothing.
@@ -77,7 +77,7 @@ def collect_handlers(sources: Iterable[Source]) -> dict[str, Handler]:
 
 
 def collect(sources: Iterable[Source]) -> Declared:
-    """Return the handlers and the resources found in sources.
+    """Return the handlers and the resources in sources.
 
     Raises:
         ConfigurationError: two functions implement one type, or a source declares nothing.
@@ -98,15 +98,15 @@ def collect(sources: Iterable[Source]) -> Declared:
 
 
 def existing_activities(*sources: Source, queue: str = DEFAULT_QUEUE) -> list[Declaration]:
-    """Take existing `@activity.defn` functions and methods as delegated activity types, without an edit.
+    """Make delegated activity types of existing `@activity.defn` functions and methods. They need no edit.
 
-    Give the result to `DelegatorPlugin(..., intercept=True)` and to `HttpWorker`: unchanged
+    Give the result to `DelegatorPlugin(..., intercept=True)` and to `HttpWorker`. Unchanged
     `workflow.execute_activity` calls then become delegated jobs, with the timeouts and the retry policy of the call.
-    What is declared with `@delegated` beside them keeps its own declaration.
+    A function with `@delegated` keeps its own declaration.
 
     Args:
         sources: modules, functions, methods of objects, or objects that have such methods.
-        queue: the queue their jobs go to.
+        queue: the queue of their jobs.
 
     Raises:
         ConfigurationError: a source has no activity.
@@ -132,10 +132,10 @@ def activities_in(module: ModuleType) -> list[Declaration]:
 
 
 def declarations_in(source: Source) -> list[Declaration]:
-    """Return what a source declares; nothing, if it is a module without declarations.
+    """Return the declarations of a source. A module may have none.
 
     Raises:
-        ConfigurationError: another source that declares nothing.
+        ConfigurationError: the source is not a module, and declares nothing.
     """
     if isinstance(source, Declaration):
         return [source]
@@ -143,12 +143,12 @@ def declarations_in(source: Source) -> list[Declaration]:
         return [one for value in _values(source) for one in _in_value(value, None)]
     found = list(_in_value(source, None))
     if not found and not isinstance(source, Resource):
-        delegated_type(source)  # type: ignore[arg-type]  # says what is missing
+        delegated_type(source)  # type: ignore[arg-type]  # raises the error that names what is missing
     return found
 
 
 def resources_in(sources: Iterable[Source]) -> list[Resource[Any]]:
-    """Return the resources among sources and in modules."""
+    """Return the resources that are given directly or stand in modules."""
     found = [
         value
         for source in sources
@@ -168,11 +168,11 @@ def _values(module: ModuleType) -> list[object]:
 
 
 def _in_value(value: object, activity_queue: str | None) -> Iterator[Declaration]:
-    """Find what one value declares.
+    """Find the declarations of one value.
 
     Args:
         value: anything.
-        activity_queue: the queue of existing activities; None: they are none of our business.
+        activity_queue: the queue of existing activities; None: they are left out.
     """
     if isinstance(value, ModuleType):
         return
@@ -190,21 +190,21 @@ def _in_value(value: object, activity_queue: str | None) -> Iterator[Declaration
         yield from _of(value, value, activity_queue)
     else:
         for name, function, of_class in _methods(type(value)):
-            # Of a static or class method the class's own is taken, so that it is one, however many objects there are.
+            # A static or class method is taken from the class, so that several objects give one handler.
             yield from _of(function, of_class or getattr(value, name), activity_queue)
 
 
 def _has_mark(value: object) -> bool:
-    # Not getattr, which proxies answer in their own way, or with an error.
+    # Not getattr: proxies answer it in their own way, or raise an error.
     names = (DECLARATION_ATTRIBUTE, _TEMPORAL_ATTRIBUTE)
     return any(inspect.getattr_static(value, name, None) is not None for name in names)
 
 
 def _methods(owner: type) -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any] | None]]:
-    """Return the declared functions of a class and of its bases, those that another one hides left out.
+    """Return the declared functions of a class and of its bases. Overridden ones are left out.
 
     Returns:
-        Each one's name and function; and what can be called without an object, if it is a static or a class method.
+        For each its name, its function, and, for a static or class method, what can be called without an object.
     """
     seen: set[str] = set()
     for base in owner.__mro__:
@@ -242,7 +242,7 @@ def _of(
 
 @dataclass(frozen=True)
 class _ResourceMethod:
-    """A method of the object that a resource yields; it carries the method's declarations."""
+    """A method of the object that a resource yields. It carries the method's declaration."""
 
     resource: Resource[Any]
     name: str
@@ -256,7 +256,7 @@ class _ResourceMethod:
 
 
 class _AsyncResourceMethod(_ResourceMethod):
-    """One that is an `async def`."""
+    """A method that is an `async def`."""
 
     async def __call__(self, *args: Any) -> Any:
         return await super().__call__(*args)

@@ -58,20 +58,21 @@ def delegated(
 ) -> Any:
     """Declare a function, a method or a callable object as a delegated activity type, run by HTTP workers.
 
-    It stays what it is: call it in a unit test, register it with an ordinary Temporal worker, or give it to `delegate`
-    and `workflow.execute_activity`. An `async def` runs in the worker's event loop, a plain `def` in a thread. Of a
-    class with such methods the worker is given an object; workflows name the method by its class: `Emails.send`.
+    The decorator does not change it: call it in a unit test, register it with an ordinary Temporal worker, or give it
+    to `delegate` and `workflow.execute_activity`. An `async def` runs in the worker's event loop, a plain `def` in a
+    thread. For a class with declared methods, give the worker an object, and name the method in workflows by its class:
+    `Emails.send`.
 
     Args:
         function: what to declare.
-        name: the activity type; by default that of `@activity.defn`, else the function's name.
-        queue: the queue its jobs go to.
+        name: the activity type; by default the name of `@activity.defn`, else the function's name.
+        queue: the queue of its jobs.
         start_to_close_timeout: longest run of one attempt.
         schedule_to_close_timeout: longest time from enqueue to outcome, retries included.
         schedule_to_start_timeout: longest time from enqueue to the first claim.
         heartbeat_timeout: longest time between two heartbeats.
-        retry_policy: Temporal's retry policy; by default Temporal's default.
-        inline_wait: how long a workflow task may wait for the outcome; zero: never.
+        retry_policy: Temporal's retry policy; by default Temporal's default policy.
+        inline_wait: how long a workflow task may wait for the outcome; zero turns the wait off.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
 
@@ -106,11 +107,11 @@ def contract(
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]:
     """Declare a delegated activity type whose handler is in another code base or language.
 
-    The decorated function is only a signature, and is never run: write `raise NotImplementedError` as its body (mypy
-    refuses `...` where something is to be returned). See `implements`.
+    The decorated function is only a signature and is never run. Write `raise NotImplementedError` as its body, because
+    mypy refuses `...` in a function that returns a value. See `implements`.
 
     Args:
-        name: as for `delegated`, like the others.
+        name: as for `delegated`. So are the other arguments.
     """
     options = JobOptions(
         start_to_close_timeout=start_to_close_timeout,
@@ -129,7 +130,7 @@ def contract(
 
 
 class Implements(Protocol[P, R]):
-    """The decorator that `implements` returns: for a function with the contract's signature, or a method with it."""
+    """The decorator that `implements` returns. It takes a function or a method with the contract's signature."""
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Delegated[P, Awaitable[R]]: ...
@@ -162,9 +163,9 @@ def implements(
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
 ) -> Any:
-    """Declare a function as the handler of a contract; a type checker compares the two signatures.
+    """Declare a function as the handler of a contract. A type checker compares the two signatures.
 
-    The handler may be an `async def` or a plain `def`, whatever the contract is, or a method.
+    The handler may be an `async def`, a plain `def` or a method. The contract need not be of the same kind.
 
     Args:
         declaration: the function decorated with `contract`.

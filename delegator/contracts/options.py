@@ -1,4 +1,4 @@
-"""What a call, or a type for all of its calls, asks of the execution of a job."""
+"""The options of a job: timeouts, retry policy, inline wait. A call sets them, or a type for all of its calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from delegator.errors import ConfigurationError
 
 
 class TypeOptions(TypedDict, total=False):
-    """The keywords of `JobOptions`, for the signatures that take them."""
+    """The keywords of `JobOptions`, for signatures."""
 
     start_to_close_timeout: timedelta | None
     schedule_to_close_timeout: timedelta | None
@@ -32,10 +32,10 @@ class CallOptions(TypeOptions, total=False):
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What a call asks of the execution of its job; None means: what the type says, else the default."""
+    """The options of a job. None means the value of the type, or else the default."""
 
     start_to_close_timeout: timedelta | None = None
-    """Longest run of one attempt; enforced by the worker, from a second on to a tenth of a second. Default: none."""
+    """Longest run of one attempt. The worker enforces it; from one second on, to a tenth of a second. Default: none."""
     schedule_to_close_timeout: timedelta | None = None
     """Longest time from enqueue to the final outcome, retries included. Default: none."""
     schedule_to_start_timeout: timedelta | None = None
@@ -43,15 +43,15 @@ class JobOptions:
     heartbeat_timeout: timedelta | None = None
     """Longest time between two heartbeats of a handler. Default: none."""
     retry_policy: RetryPolicy | None = None
-    """As in Temporal: by default 1 s, doubling, at most 100 s apart, without end."""
+    """As in Temporal. Default: the first retry after 1 s, intervals that double up to 100 s, without end."""
     inline_wait: timedelta | None = None
-    """How long the enqueueing local activity waits for the outcome; zero: never. Default: the worker's."""
+    """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's."""
 
     def validate(self, owner: str) -> None:
-        """Refuse what can't work.
+        """Check the values.
 
         Args:
-            owner: the delegated activity type, for the message.
+            owner: name of the delegated activity type, for the message.
 
         Raises:
             ConfigurationError: a value has the wrong type, or is out of range.
@@ -67,14 +67,14 @@ class JobOptions:
             _check_retry_policy(f"{owner}: retry_policy", self.retry_policy)
 
     def over(self, base: JobOptions) -> JobOptions:
-        """Return these options, with what they leave open taken from `base`."""
+        """Return these options. A value that is None is taken from `base`."""
         if self is base:
             return self
         mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
         return replace(base, **mine)
 
     def key(self) -> tuple[Any, ...]:
-        """Return what tells these options from others: unlike them, since a retry policy is no key, fit for a dict."""
+        """Return a hashable value that is equal for equal options. A retry policy is not hashable."""
         return (
             self.start_to_close_timeout,
             self.schedule_to_close_timeout,
@@ -91,7 +91,7 @@ DEFAULT_OPTIONS = JobOptions()
 
 
 def retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
-    """Return what tells a retry policy from others; see `JobOptions.key`."""
+    """Return a hashable value that is equal for equal retry policies."""
     if policy is None:
         return None
     return (
@@ -113,7 +113,7 @@ def _check_duration(option: str, value: object) -> None:
 
 
 def _check_retry_policy(option: str, policy: object) -> None:
-    """Refuse what Temporal would refuse in a retry policy, and values of the wrong type."""
+    """Refuse a retry policy that Temporal would refuse, and values of the wrong type."""
     if not isinstance(policy, RetryPolicy):
         raise ConfigurationError(f"{option} must be a temporalio.common.RetryPolicy, not {_type_of(policy)}")
     _check_duration(f"{option}: initial_interval", policy.initial_interval)
@@ -133,15 +133,15 @@ def _check_retry_policy(option: str, policy: object) -> None:
 
 
 def check_number(option: str, value: object, *, whole: bool = False) -> None:
-    """Refuse what is no number.
+    """Refuse a value that is not a number.
 
     Args:
-        option: for the message.
-        value: the number.
-        whole: it must be an integer.
+        option: name of the option, for the message.
+        value: the value.
+        whole: the number must be an integer.
 
     Raises:
-        ConfigurationError: `value` is none.
+        ConfigurationError: `value` is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ConfigurationError(f"{option} must be {'an integer' if whole else 'a number'}, not {_type_of(value)}")

@@ -1,4 +1,4 @@
-"""What handlers share within one worker process: opened before the first job, closed after the last."""
+"""Resources that the handlers of one worker process share. They open before the first job and close after the last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _opened: Final[ContextVar[Mapping[Resource[Any], Any]]] = ContextVar("delegator_
 
 
 class Resource(Generic[T]):
-    """A declared resource. It holds nothing itself: each worker opens its own."""
+    """A declared resource. It holds no value: each worker opens its own."""
 
     def __init__(self, function: Callable[[], AsyncIterator[T]]) -> None:
         """Declare the resource; see `resource`."""
@@ -36,7 +36,7 @@ class Resource(Generic[T]):
         return f"<resource {self.name}>"
 
     def get(self) -> T:
-        """Return what this worker process has opened. For handlers, and for resources declared later.
+        """Return the value that this worker opened. Handlers and later resources call it.
 
         Raises:
             ConfigurationError: no worker has opened it here.
@@ -55,7 +55,7 @@ class Resource(Generic[T]):
         """Let `get` return this value within the block, for example in a unit test of a handler.
 
         Args:
-            value: the value, a fake perhaps.
+            value: the value; it may be a fake.
         """
         token = _opened.set({**_opened.get({}), self: value})
         try:
@@ -68,7 +68,7 @@ class Resource(Generic[T]):
         return self._open()
 
     def value_type(self) -> type | None:
-        """Return the class of the value, where the function's annotation names one."""
+        """Return the class of the value if the function's annotation names one."""
         try:
             annotation = typing.get_type_hints(self._function).get("return")
         except NameError:
@@ -89,25 +89,25 @@ def resource(function: Callable[[], AsyncIterator[T]], /) -> Resource[T]:
         async def save(order: Order) -> None:
             await database.get().execute(...)
 
-    A worker that is given the module opens it before its first job and closes it after its last one: what stands behind
-    `yield` runs in any case. Resources are opened in the order of their declaration, and one may use those before it.
-    If the yielded object's class (named by the annotation) has delegated methods, they become handlers too.
+    A worker that is given the module opens the resource before its first job and closes it after its last one. The code
+    after `yield` always runs. Resources open in the order of their declaration, so one may use those before it.
+    If the annotation names a class with delegated methods, these methods become handlers too.
 
     Args:
         function: an `async def` without parameters that yields the value once.
 
     Raises:
-        ConfigurationError: the function is of another kind.
+        ConfigurationError: the function has another form.
     """
     return Resource(function)
 
 
 @asynccontextmanager
 async def opened_resources(resources: Iterable[Resource[Any]]) -> AsyncIterator[None]:
-    """Open resources for the running task and the tasks made in the block; close them in reverse order. For workers.
+    """Open resources for the running task and the tasks made in the block. Close them in reverse order. For workers.
 
     Args:
-        resources: in the order in which they are to be opened.
+        resources: in the order in which they are opened.
 
     Raises:
         ResourceError: one of them can't be opened or closed.
@@ -117,15 +117,15 @@ async def opened_resources(resources: Iterable[Resource[Any]]) -> AsyncIterator[
     try:
         async with AsyncExitStack() as stack:
             for one in resources:
-                values[one] = await stack.enter_async_context(_told(one))
+                values[one] = await stack.enter_async_context(_with_named_errors(one))
             yield
     finally:
         _opened.reset(token)
 
 
 @asynccontextmanager
-async def _told(one: Resource[T]) -> AsyncIterator[T]:
-    """Open a resource, and close it whatever happens: what the worker failed of is none of its business."""
+async def _with_named_errors(one: Resource[T]) -> AsyncIterator[T]:
+    """Open a resource and close it. Its errors name it. An error of the block does not reach the resource."""
     manager = one.open()
     try:
         value = await manager.__aenter__()

@@ -1,4 +1,4 @@
-"""What a delegated activity type is, and how a function carries its declaration."""
+"""Delegated activity types, and the declaration that a function carries."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ DECLARATION_ATTRIBUTE: Final = "__delegated__"
 
 
 class Delegated(Protocol[P, R_co]):
-    """What type checkers see of a declared function; at run time it is the function itself.
+    """The type that type checkers see for a declared function. At run time it is the function itself.
 
-    A method is called on its object as ever. Its class's attribute (`Emails.send`) has the signature without `self`:
-    it stands for the method of the worker's object, for `delegate` and `workflow.execute_activity`.
+    A method is called on its object as usual. The class's attribute (`Emails.send`) has the signature without `self`.
+    Give it to `delegate` and `workflow.execute_activity`: it means the method of the worker's object.
     """
 
     __name__: str
     __qualname__: str
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function itself, here and now."""
+        """Call the function itself."""
 
     @overload
     def __get__(self: Delegated[Concatenate[S, Q], R], instance: None, owner: type[S], /) -> Callable[Q, R]: ...
@@ -48,7 +48,7 @@ class DelegatedType:
     name: str
     """The activity type's name, as in Temporal."""
     queue: str = DEFAULT_QUEUE
-    """The queue its jobs go to."""
+    """The queue of its jobs."""
     options: JobOptions = DEFAULT_OPTIONS
     """Defaults for each of its jobs."""
     arg_types: tuple[Any, ...] | None = None
@@ -56,24 +56,26 @@ class DelegatedType:
     return_type: Any = None
     """Type of the result, for the data converter; None: not known."""
     max_concurrent: int | None = field(default=None, compare=False)
-    """Most jobs of this type that one worker process runs at once; None: the worker's limit. Others are snoozed."""
+    """Most jobs of this type that one worker process runs at once; None: the worker's limit. More jobs are snoozed."""
     max_per_second: float | None = field(default=None, compare=False)
     """Most jobs of this type that one worker process starts in a second; None: no limit."""
     implemented: bool = field(default=True, compare=False)
     """False for a contract: its handler is elsewhere."""
     is_activity: bool = field(default=False, compare=False)
-    """Declared over `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
+    """True if the function also has `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
     is_method: bool = field(default=False, compare=False)
-    """Declared in a class: a handler needs an object of the class."""
+    """True if it is declared in a class: the handler needs an object of the class."""
 
     def __post_init__(self) -> None:
-        """Refuse what can't work.
+        """Check the values.
 
         Raises:
             ConfigurationError: a value has the wrong type, or is out of range.
         """
         if not isinstance(self.name, str) or not self.name:
-            raise ConfigurationError(f"a delegated activity type's name must be a text of some length: {self.name!r}")
+            raise ConfigurationError(
+                f"a delegated activity type's name must be a text that is not empty: {self.name!r}"
+            )
         if not isinstance(self.queue, str) or not is_queue_name(self.queue):
             raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
         self.options.validate(self.name)
@@ -100,10 +102,10 @@ class Handler:
 
 
 def declaration_of(function: object) -> DelegatedType | None:
-    """Return the declaration that a callable carries, as it was made; None: it carries none."""
+    """Return the declaration that a callable carries; None: it carries none."""
     declared = getattr(function, DECLARATION_ATTRIBUTE, None)
     if not isinstance(declared, DelegatedType):
-        # An object whose class declares __call__ is called like a function.
+        # An object whose class has a declared __call__ is called like a function.
         called = inspect.getattr_static(type(function), "__call__", None)
         declared = getattr(called, DECLARATION_ATTRIBUTE, None)
     return declared if isinstance(declared, DelegatedType) else None
@@ -125,7 +127,7 @@ def signature_types(function: Callable[..., Any]) -> tuple[tuple[Any, ...] | Non
     """Return the types of a callable's positional arguments (None if not all are annotated) and of its result.
 
     Raises:
-        ConfigurationError: an annotation names what does not exist here.
+        ConfigurationError: an annotation uses a name that does not exist at run time.
     """
     called = function if inspect.isroutine(function) else type(function).__call__
     try:
@@ -147,7 +149,7 @@ def signature_types(function: Callable[..., Any]) -> tuple[tuple[Any, ...] | Non
 
 
 def takes_self(function: Callable[..., Any]) -> bool:
-    """Return whether this is a function of a class, not bound to an object yet."""
+    """Return whether this is a method that is not bound to an object."""
     if not inspect.isfunction(function):
         return False
     owner = function.__qualname__.rpartition(".")[0]
@@ -157,10 +159,10 @@ def takes_self(function: Callable[..., Any]) -> bool:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether calling this gives something to await."""
+    """Return whether the result of a call must be awaited."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def name_of(function: object) -> str:
-    """Return how to name a callable in a message."""
+    """Return the name of a callable for a message."""
     return getattr(function, "__qualname__", None) or repr(function)

@@ -1,7 +1,7 @@
-"""Runs another program so that it dies with its parent, as another user where asked.
+"""Runs another program that ends when its parent ends, as another user if asked.
 
-A script of its own, run with `python -I -S`, because doing this between fork and exec in a process that has
-threads (temporalio's runtime) is not safe.
+It is a separate script, run with `python -I -S`. The same work between fork and exec is not safe in a process with
+threads, such as those of temporalio's runtime.
 
 Usage: _launcher.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM [ARGUMENT ...]; UID -1 keeps the user.
 """
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Become the program."""
+    """Replace this process with the program."""
     parent, signal_number, uid, gid = (int(value) for value in arguments[:4])
     program = arguments[4:]
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
         os.setgid(gid)
         os.setuid(uid)
     if libc is not None:
-        # After setuid, which clears it; before the check, so that a parent's death is not missed in between.
+        # After setuid, because setuid clears it. Before the check, so that the end of the parent is not missed.
         libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")

@@ -1,7 +1,7 @@
-"""Which user PostgreSQL runs as, and what that user can reach.
+"""Chooses the user that PostgreSQL runs as, and checks what that user can reach.
 
-PostgreSQL refuses to run as root. A container's or a CI machine's root therefore runs it as an existing
-unprivileged user (initdb insists on one that the user database knows).
+PostgreSQL refuses to run as root. So root, in a container or on a CI machine, runs it as an existing unprivileged user.
+initdb needs a user that the user database knows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CANDIDATES = ("nobody", "daemon", "postgres")
 
 
 def account_for(data: Path) -> Account | None:
-    """Return the user to run PostgreSQL as; None: we are not root, run it as ourselves.
+    """Return the user to run PostgreSQL as; None: the current user, which is not root.
 
     Args:
-        data: its data directory; when it exists its owner is taken.
+        data: its data directory. If it exists, its owner is taken.
 
     Raises:
         DependencyError: this machine has no unprivileged user.
@@ -63,7 +63,7 @@ def require_entry(directory: Path, account: Account) -> None:
     """Check that `account` can enter `directory`.
 
     Raises:
-        ConfigurationError: it can't; the message names the first directory that is closed to it.
+        ConfigurationError: it can't. The message names the first directory that it can't enter.
     """
     for path in reversed((directory, *directory.parents)):
         if not _mode(path, account) & 1:
@@ -74,16 +74,16 @@ def require_entry(directory: Path, account: Account) -> None:
 
 
 def temporary_bases() -> tuple[Path, ...]:
-    """Return the directories in which stacks make temporary ones, best first."""
+    """Return the directories for temporary directories of stacks, the best one first."""
     bases = (Path(base).resolve() for base in (tempfile.gettempdir(), "/tmp", "/var/tmp"))
     return tuple(dict.fromkeys(base for base in bases if base.is_dir()))
 
 
 def new_temporary_directory(account: Account | None) -> Path:
-    """Make a directory for one stack, in a place that `account` can enter.
+    """Make a directory for one stack in a directory that `account` can enter.
 
     Raises:
-        DependencyError: there is no such place.
+        DependencyError: there is no such directory.
     """
     for where in temporary_bases():
         if account is None or can_enter(where, account):

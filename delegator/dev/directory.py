@@ -1,4 +1,4 @@
-"""The directory that one stack lives in."""
+"""The directory of a stack."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from delegator.dev.accounts import (
 )
 from delegator.errors import ConfigurationError
 
-# A directory is unlocked for a moment between its making and its locking.
-_YOUNG_S = 60.0
+# A new directory is not locked yet for a short time.
+_YOUNG_SECONDS = 60.0
 _REMOVALS = 30
-_REMOVAL_PAUSE_S = 0.1
+_REMOVAL_PAUSE_SECONDS = 0.1
 
 
 class StackDirectory:
-    """A stack's data and logs, held by one stack at a time."""
+    """A stack's data and logs. One stack at a time holds the directory."""
 
     def __init__(self, path: Path, *, keep: bool) -> None:
-        """Take hold of `path`, which must exist.
+        """Lock `path`, which must exist.
 
         Raises:
             ConfigurationError: another stack runs there.
@@ -45,20 +45,20 @@ class StackDirectory:
                 f"another stack is running in {path}: stop it, or choose another --data-dir"
             ) from None
         if os.geteuid() == 0:
-            # PostgreSQL's unprivileged user must pass through; what is in here stays closed to it.
+            # PostgreSQL's unprivileged user must be able to enter. It can't read the other files here.
             path.chmod(path.stat().st_mode | 0o011)
         (path / "logs").mkdir(exist_ok=True)
 
     @classmethod
     def open(cls, path: Path | None, *, keep: bool) -> StackDirectory:
-        """Take hold of a directory.
+        """Lock a directory, and make it if necessary.
 
         Args:
-            path: made if missing; None: a new temporary one.
-            keep: leave it when the stack ends. One that held something else before is never removed.
+            path: the directory; None: a new temporary one.
+            keep: keep it when the stack ends. A directory that had other files before is never removed.
 
         Raises:
-            ConfigurationError: it is no place for a stack; the message says why.
+            ConfigurationError: it can't be used for a stack. The message says why.
         """
         if path is None:
             remove_abandoned()
@@ -66,7 +66,7 @@ class StackDirectory:
         path = path.expanduser().absolute()
         missing = [place for place in (path, *path.parents) if not place.exists()]
         if (account := account_for(path / "postgres" / "data")) is not None:
-            # Before anything is made, so that a refusal leaves nothing.
+            # Checked before anything is made, so that a refusal leaves nothing behind.
             require_entry(missing[-1].parent if missing else path.parent, account)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class StackDirectory:
         return self.path / "logs" / f"{name}.log"
 
     def token(self) -> str:
-        """Return the stream's token, the same for as long as the directory is kept."""
+        """Return the stream's token. It does not change while the directory is kept."""
         file = self.path / "token"
         if not file.exists():
             file.touch(mode=0o600)
@@ -93,14 +93,14 @@ class StackDirectory:
         return file.read_text().strip()
 
     def close(self) -> None:
-        """Let go of it, and remove it unless it is kept."""
+        """Unlock it, and remove it unless it is kept."""
         if not self._keep:
             for _ in range(_REMOVALS):
                 shutil.rmtree(self.path, ignore_errors=True)
                 if not self.path.exists():
                     break
-                # The last backends of a killed PostgreSQL are still writing.
-                time.sleep(_REMOVAL_PAUSE_S)
+                # The last backends of a killed PostgreSQL may still write.
+                time.sleep(_REMOVAL_PAUSE_SECONDS)
         os.close(self._lock)
 
 
@@ -109,7 +109,7 @@ def remove_abandoned() -> None:
     for base in temporary_bases():
         for path in base.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
-                if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_S:
+                if path.stat().st_uid != os.geteuid() or time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
                     continue
                 with (path / "lock").open("r+") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The health of a stack: each component's, asked when somebody wants to know."""
+"""The health of a stack: the health of its components, asked at each request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ANSWER_LIMIT = aiohttp.ClientTimeout(total=3)
 class StackHealth:
     """Ready while every component runs and the engine's own processes are ready.
 
-    It is asked from the health server's thread, and only reads what the stack's event loop writes.
+    The health server's thread calls it. It only reads what the stack's event loop writes.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class StackHealth:
         )
 
     async def stalled(self) -> Mapping[str, str]:
-        """Return nothing: the stack has no loop that must go round."""
+        """Return nothing: the stack has no loop that must make progress."""
         return {}
 
     async def problems(self) -> Mapping[str, str | None]:
@@ -57,7 +57,7 @@ class StackHealth:
 
 
 async def _missing(session: aiohttp.ClientSession, url: str) -> str | None:
-    """Return what a process of the engine lacks."""
+    """Return what is wrong with a process of the engine."""
     try:
         async with session.get(f"{url}/readyz") as response:
             if response.status == 200:

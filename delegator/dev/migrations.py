@@ -11,13 +11,13 @@ async def migrate_database(url: str, queues: tuple[str, ...]) -> None:
     """Apply the migrations.
 
     Args:
-        url: of the database, for its owner.
-        queues: declared queues; each gets its table.
+        url: of the database, with its owner as the user.
+        queues: the declared queues. Each gets a table.
 
     Raises:
         DelegatorError: the database refuses.
     """
-    # Here, so that whoever needs something else of `delegator.dev` does not load SQLAlchemy for it.
+    # Imported here, so that other parts of `delegator.dev` do not load SQLAlchemy.
     from delegator.migrate import migrate
 
     await migrate(Settings.load(database_url=SecretStr(url), queues=queues))

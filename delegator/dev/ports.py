@@ -1,4 +1,4 @@
-"""Ports for servers that are started side by side."""
+"""Ports for servers on one machine."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from delegator.errors import DependencyError
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768-60999): while a server restarts, no outgoing connection can take its port.
+# Below Linux's range for outgoing connections (32768-60999): no such connection takes the port during a restart.
 _RANGE = range(20_000, 32_000)
 _ATTEMPTS = 200
 
 
 @dataclass(frozen=True)
 class Port:
-    """A TCP port on the loopback interface that no other stack of this machine will choose."""
+    """A TCP port on the loopback interface. No other stack of this machine will choose it."""
 
     number: int
     """The port."""
     _guard: socket.socket | None = field(repr=False, compare=False, default=None)
-    """Held for as long as the port is ours; the kernel drops it with the process."""
+    """Held while the port is reserved. The kernel closes it when the process ends."""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Give it up."""
         if self._guard is not None:
             self._guard.close()
 
@@ -34,11 +34,11 @@ class Port:
 def reserve(preferred: int | None = None) -> Port:
     """Return `preferred` if it is free, else a free port.
 
-    The reservation keeps other stacks away, between this call and the server's bind and while a server restarts.
-    Programs that are no stack can still take the port, so the caller must be ready for a failing bind.
+    The reservation keeps other stacks away until the server binds the port, and while the server restarts. Other
+    programs can still take the port, so a bind may fail.
 
     Args:
-        preferred: the usual port; None takes any.
+        preferred: the usual port; None: any port.
 
     Raises:
         DependencyError: no port is free.

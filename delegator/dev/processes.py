@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent."""
+"""Child processes that end when their parent ends."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Command:
     argv: tuple[str, ...]
     """The program, by its absolute path, and its arguments."""
     log: Path
-    """File that gets its output; appended to."""
+    """File that its output is appended to."""
     environment: Mapping[str, str]
-    """Its whole environment."""
+    """All of its environment variables."""
     account: Account | None = None
-    """User to run as; None: ours."""
+    """User to run as; None: the user of this process."""
     death_signal: signal.Signals = signal.SIGKILL
-    """What it gets when our process dies (Linux)."""
+    """The signal that it gets when this process ends (Linux)."""
     directory: Path | None = None
-    """Working directory; None: ours."""
+    """Working directory; None: that of this process."""
 
 
 class Child:
-    """One run of a command, in a process group of its own so that a terminal's Ctrl-C does not reach it."""
+    """One run of a command. It has its own process group, so that a terminal's Ctrl-C does not reach it."""
 
     def __init__(self, command: Command, process: asyncio.subprocess.Process, log_start: int) -> None:
         self.command = command
@@ -85,31 +85,31 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is its process group's too."""
+        """Its process id, which is also the id of its process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """Its exit code; None: it runs; negative: the number of the signal that ended it."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait for its end, end what is left of its process group, and return its exit code."""
+        """Wait for its end, kill the rest of its process group, and return its exit code."""
         code = await self._process.wait()
         self._kill_group()
         return code
 
-    async def stop(self, how: signal.Signals, grace: float) -> int:
-        """Ask it to end, and end it when it does not.
+    async def stop(self, how: signal.Signals, grace_seconds: float) -> int:
+        """Ask it to end, and kill it if it does not end.
 
         Args:
             how: the signal that asks.
-            grace: seconds until SIGKILL.
+            grace_seconds: time until SIGKILL.
         """
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(how)
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(grace_seconds):
                 return await self.wait()
         except TimeoutError:
             return await self.kill()
@@ -134,7 +134,7 @@ class Child:
         return "\n".join(line for line in text.splitlines()[-lines:] if line.strip())
 
     def _kill_group(self) -> None:
-        # Once only: long after the group's end its id may be another's.
+        # Only once: after the group has ended, the system may give its id to another group.
         if self._group_alive:
             self._group_alive = self._process.returncode is None
             with contextlib.suppress(ProcessLookupError, PermissionError):

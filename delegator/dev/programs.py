@@ -1,4 +1,4 @@
-"""The engine's own processes, as components of the stack."""
+"""The engine's own processes as components of the stack."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class ProgramSpec:
     preferred_port: int | None = None
     """The usual port."""
     health_path: str | None = None
-    """Path of its readiness check, 200 when it is ready; None: no port, ready when it runs."""
+    """Path of its readiness check; None: it has no port, and is ready when it runs."""
     module: str | None = None
-    """The module that it needs; it is left out of the stack where that is not installed."""
+    """The module that it needs. Without that module the stack leaves the process out."""
 
     @property
     def available(self) -> bool:
-        """Say whether its module is installed."""
+        """Whether its module is installed."""
         return self.module is None or importlib.util.find_spec(self.module) is not None
 
 
@@ -66,8 +66,8 @@ class Program(Component):
         Args:
             spec: what to run.
             log: its log file.
-            environment: set beside our own; read at each start, so it may still be filled in.
-            preferred_port: the usual port; None takes any.
+            environment: variables that are added to those of this process. Each start reads them, so they may change.
+            preferred_port: the usual port; None: any port.
         """
         has_port = spec.health_path is not None
         super().__init__(spec.name, log, (preferred_port,) if has_port else ())
@@ -89,7 +89,7 @@ class Program(Component):
         return Command((sys.executable, *arguments), self.log, environment)
 
     async def is_ready(self, child: Child) -> bool:
-        """Say whether its health check passes."""
+        """Return whether its health check passes."""
         if self.url is None or self._spec.health_path is None:
             return True
         try:
@@ -103,6 +103,6 @@ class Program(Component):
 
 
 def child_environment(stack: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment with the stack's in front, and nothing left that points at another Temporal."""
+    """Return the environment of this process with the stack's variables. Settings of another Temporal are removed."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "DELEGATOR_"))}
     return ours | {"TEMPORAL_CONFIG_FILE": os.devnull, "PYTHONUNBUFFERED": "1"} | dict(stack)

@@ -36,23 +36,23 @@ class StackOptions:
     data_dir: Path | None = None
     """Where its data and logs are; None: a temporary directory."""
     keep: bool = False
-    """Leave the data when the stack ends, and keep Temporal's workflows in a file."""
+    """Keep the data when the stack ends, and Temporal's workflows in a file."""
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """Declared queues."""
     headless: bool = False
-    """Without Temporal's web UI."""
+    """Start Temporal without its web UI."""
     usual_ports: bool = True
-    """Take the usual ports where they are free (54320, 7233, 8233, 7376); False: any free ones."""
+    """Use the usual ports if they are free (54320, 7233, 8233, 7376); False: any free ports."""
     temporal_file: bool = False
-    """Keep Temporal's workflows in a file even when the data is thrown away, so that it can be restarted."""
+    """Keep Temporal's workflows in a file even without `keep`, so that Temporal can be restarted."""
     temporal: TemporalKind = "dev"
-    """`dev`: the dev server; `postgres`: Temporal's own, on a second PostgreSQL (component `temporal-postgres`)."""
+    """`dev`: the dev server; `postgres`: Temporal's own server, with a second PostgreSQL (`temporal-postgres`)."""
     programs: tuple[ProgramSpec, ...] = PROGRAMS
     """The engine's processes to run."""
 
 
 class RunningStack:
-    """A stack that runs. Made by `embedded_stack`."""
+    """A stack that runs. `embedded_stack` makes it."""
 
     temporal_namespace = NAMESPACE
     """The namespace to use."""
@@ -70,7 +70,7 @@ class RunningStack:
             preferred_port=postgres.USUAL_PORT if usual else None,
         )
         self.temporal_postgres: Postgres | None = None
-        """The PostgreSQL that Temporal has for itself; None: it is the dev server."""
+        """The PostgreSQL of Temporal's own server; None: Temporal is the dev server."""
         self.temporal: Temporal
         """The Temporal server."""
         if options.temporal == "postgres":
@@ -178,10 +178,10 @@ class RunningStack:
         return self._component(name).pid
 
     async def start(self, name: str) -> None:
-        """Start a component that was stopped or killed, on its ports of before, and wait until it answers.
+        """Start a component again on the same ports, and wait until it answers.
 
         Raises:
-            DependencyError: it does not start; the message quotes its log.
+            DependencyError: it does not start. The message quotes its log.
         """
         component = self._component(name)
         await component.start()
@@ -193,7 +193,7 @@ class RunningStack:
 
         Args:
             name: the component.
-            mode: for PostgreSQL: `fast` ends sessions and checkpoints, `immediate` recovers at the next start.
+            mode: for PostgreSQL: `fast` ends sessions and checkpoints; after `immediate` the next start recovers.
         """
         component = self._component(name)
         self._unwatch(name)
@@ -213,10 +213,10 @@ class RunningStack:
         await self.start(name)
 
     async def watch(self) -> None:
-        """Wait until a component dies unasked.
+        """Wait until a component ends that was not stopped.
 
         Raises:
-            DependencyError: one did; the message names it and quotes its log.
+            DependencyError: a component ended. The message names it and quotes its log.
         """
         raise DependencyError(await asyncio.shield(self._death))
 
@@ -236,11 +236,11 @@ class RunningStack:
         async with asyncio.TaskGroup() as group:
             for program in self._programs:
                 group.create_task(self.start(program.name))
-        # Once more: the relay moves to another port when it finds its own taken.
+        # Set again: the relay chooses another port if its own is taken.
         self._set_stream_url()
 
     async def close(self) -> None:
-        """Stop everything, the servers last; nothing is left running, even when this is cancelled."""
+        """Stop everything, the servers last. Nothing is left running, even if this is cancelled."""
         for name in list(self._watchers):
             self._unwatch(name)
         try:
@@ -291,7 +291,7 @@ class RunningStack:
         if (child := component.child) is None:
             return
         await child.wait()
-        message = component.obituary(child)
+        message = component.describe_end(child)
         extra = {"component": component.name, "pid": child.pid, "status": child.returncode, "log": str(component.log)}
         _log.error("component_died", extra=extra)
         if not self._death.done():
@@ -300,21 +300,21 @@ class RunningStack:
 
 @asynccontextmanager
 async def embedded_stack(options: StackOptions | None = None) -> AsyncIterator[RunningStack]:
-    """Run a stack for the length of a `with` block.
+    """Run a stack while a `with` block runs.
 
-    When a component dies unasked the block is cancelled and DependencyError raised in its place. (Where setup and
-    teardown happen in different tasks, as in a pytest fixture, nothing can be cancelled: the error comes at the end.)
+    If a component ends that was not stopped, the block is cancelled and DependencyError is raised. In a pytest fixture,
+    where setup and teardown run in different tasks, the block can't be cancelled: the error is raised at the end.
 
     Args:
         options: how to run it; None: the defaults.
 
     Raises:
-        ConfigurationError: the options can't work here; the message says why.
-        DependencyError: a server did not start or died; the message quotes its log.
+        ConfigurationError: the options can't work here. The message says why.
+        DependencyError: a server did not start, or ended. The message quotes its log.
     """
     options = options or StackOptions()
     if options.temporal == "postgres":
-        TemporalPrograms.find()  # before anything is made
+        TemporalPrograms.find()  # checked before anything is made
     directory = StackDirectory.open(options.data_dir, keep=options.keep)
     try:
         stack = RunningStack(options, directory)
@@ -346,7 +346,7 @@ async def _cancelled_by_death(stack: RunningStack) -> AsyncIterator[None]:
     try:
         yield
         if cancelled:
-            # The block ended in the same moment: the cancellation arrives here.
+            # The block ended at the same moment, so the cancellation arrives here.
             await asyncio.sleep(0)
     except asyncio.CancelledError:
         if cancelled and body.uncancel() <= cancelling:

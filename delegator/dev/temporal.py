@@ -23,16 +23,16 @@ from delegator.errors import DependencyError
 USUAL_PORT = 7233
 USUAL_UI_PORT = 8233
 NAMESPACE = "default"
-# With the default of four partitions, a burst of starts leaves some first workflow tasks waiting for seconds.
+# With the default of four partitions some first workflow tasks wait for seconds after a burst of starts.
 DYNAMIC_CONFIG: Mapping[str, int] = MappingProxyType(
     {"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1}
 )
-"""Server settings that both kinds of server run with."""
+"""Settings of both kinds of server."""
 _PROBE_TIMEOUT = timedelta(seconds=2)
 
 
 class Temporal(Component):
-    """A Temporal server, whatever keeps its data."""
+    """A Temporal server of either kind."""
 
     @property
     @abstractmethod
@@ -66,10 +66,10 @@ class TemporalServer(Temporal):
 
         Args:
             log: its log file.
-            database: SQLite file that keeps the workflows; None: in memory, gone when it stops.
-            headless: without the web UI.
-            preferred_port: the usual gRPC port; None takes any.
-            preferred_ui_port: the usual port of the UI; None takes any.
+            database: SQLite file that keeps the workflows; None: they are in memory, and lost when it stops.
+            headless: start it without the web UI.
+            preferred_port: the usual gRPC port; None: any port.
+            preferred_ui_port: the usual port of the UI; None: any port.
         """
         super().__init__("temporal", log, (preferred_port, preferred_ui_port, None, None))
         self._database = database
@@ -100,16 +100,16 @@ class TemporalServer(Temporal):
             arguments += ["--db-filename", str(self._database)]
         for name, value in DYNAMIC_CONFIG.items():
             arguments += ["--dynamic-config-value", f"{name}={value}"]
-        # TEMPORAL_* variables of the caller's shell may be meant for another server, with TLS and keys.
+        # TEMPORAL_* variables of the caller's shell may belong to another server, with TLS and keys.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
         return Command((str(_program()), *arguments), self.log, environment)
 
     async def stop(self) -> None:
-        """Stop it: gracefully when it has a file to close, else at once."""
+        """Stop it: gracefully if it has a file to close, else at once."""
         await (super().kill() if self._database is None else super().stop())
 
     async def is_ready(self, child: Child) -> bool:
-        """Say whether it serves its namespace."""
+        """Return whether it serves its namespace."""
         try:
             client = await Client.connect(self.address, namespace=NAMESPACE)
             await client.workflow_service.describe_namespace(

@@ -1,4 +1,4 @@
-"""Temporal's own server on a PostgreSQL of its own, as production runs it; built by `make temporal-postgres`."""
+"""Temporal's own server with its own PostgreSQL, as in production. `make temporal-postgres` builds it."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from delegator.dev.temporal import DYNAMIC_CONFIG, NAMESPACE, USUAL_PORT, Tempor
 from delegator.errors import ConfigurationError, DependencyError
 
 SETTINGS: Final[Mapping[str, str]] = MappingProxyType({"wal_level": "replica"})
-"""What Temporal's PostgreSQL has different from the queue's: nobody decodes its log."""
+"""Settings that differ from those of the queue's PostgreSQL: this one needs no logical decoding."""
 
 _BUILT: Final = Path(__file__).parents[2] / ".tools" / "bin"
 _STORES: Final = MappingProxyType({"temporal": "temporal", "temporal_visibility": "visibility"})
 _PLUGIN: Final = "postgres12"
 _SERVICES: Final = ("frontend", "history", "matching", "worker")
-# The ports in the order in which they are reserved: gRPC, metrics, HTTP API, then two for each service but the first's.
+# The order in which ports are reserved: gRPC, metrics, HTTP API, then two for each service. The first service has one.
 _EXTRA_PORTS: Final = 2 * len(_SERVICES) - 1
 _SHARDS: Final = 4
 _RETENTION: Final = timedelta(days=1)
 _PROBE_TIMEOUT: Final = timedelta(seconds=2)
 _PROBE: Final = "delegator-probe"
-# Beside those of the dev server's command line, the limits that it sets for itself: neither server should be throttled.
+# Also the limits that the dev server sets for itself, so that neither server is throttled.
 _LIMITS: Final = MappingProxyType(
     {
         "frontend.persistenceMaxQPS": 10_000,
@@ -56,14 +56,14 @@ class TemporalPrograms:
     server: Path
     """`temporal-server`."""
     sql_tool: Path
-    """`temporal-sql-tool`, which makes the schema."""
+    """`temporal-sql-tool`: makes the schema."""
 
     @classmethod
     def find(cls) -> Self:
-        """Find them where `make temporal-postgres` puts them, else on PATH.
+        """Find them in the folder of `make temporal-postgres`, else on PATH.
 
         Raises:
-            ConfigurationError: they are in neither place.
+            ConfigurationError: they are not there.
         """
         names = ("temporal-server", "temporal-sql-tool")
         found = [shutil.which(name, path=f"{_BUILT}{os.pathsep}{os.environ.get('PATH', '')}") for name in names]
@@ -78,7 +78,7 @@ class TemporalPrograms:
 
 
 class TemporalOnPostgres(Temporal):
-    """One Temporal server, all of its services in one process, with its data in a PostgreSQL that runs already."""
+    """One Temporal server with all services in one process. Its data is in a PostgreSQL that runs already."""
 
     def __init__(
         self,
@@ -93,12 +93,12 @@ class TemporalOnPostgres(Temporal):
         """Describe the server.
 
         Args:
-            directory: gets its configuration, with PostgreSQL's password in it; made if missing.
+            directory: for its configuration, which holds PostgreSQL's password. It is made if missing.
             log: its log file.
-            postgres: its database server, started before it.
+            postgres: its database server. It must run already.
             programs: the binaries.
-            durable: the data is kept, so a stop is graceful.
-            preferred_port: the usual gRPC port; None takes any.
+            durable: the data is kept. Then a stop is graceful.
+            preferred_port: the usual gRPC port; None: any port.
         """
         super().__init__("temporal", log, (preferred_port, *(None,) * (2 + _EXTRA_PORTS)))
         self._directory = directory
@@ -133,7 +133,7 @@ class TemporalOnPostgres(Temporal):
             await self._sql_tool(database, "update-schema", "--schema-name", f"postgresql/v12/{schema}")
 
     def command(self) -> Command:
-        """Write the configuration, with the ports of now, and return the server's command."""
+        """Write the configuration with the current ports, and return the server's command."""
         dynamic = self._directory / "dynamic.json"
         # JSON is YAML too.
         dynamic.write_text(json.dumps(_dynamic_config()))
@@ -144,11 +144,11 @@ class TemporalOnPostgres(Temporal):
         return Command((str(self._programs.server), *arguments), self.log, _environment())
 
     async def stop(self) -> None:
-        """Stop it: gracefully when its data is kept, else at once."""
+        """Stop it: gracefully if its data is kept, else at once."""
         await (super().stop() if self._durable else super().kill())
 
     async def is_ready(self, child: Child) -> bool:
-        """Say whether all services answer for its namespace, which is registered here at the first start."""
+        """Return whether all services answer for its namespace. The first start registers the namespace here."""
         try:
             client = await Client.connect(self.address, namespace=NAMESPACE)
             await _register_namespace(client)
@@ -260,5 +260,5 @@ def _dynamic_config() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without what the programs would read as their own options."""
+    """Return the environment of this process without the variables that the programs read as options."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "SQL_", "PG"))}

@@ -1,1 +1,1 @@
-"""The enqueuer: the part of a Temporal worker that enqueues jobs, and waits inline for fast ones."""
+"""The enqueuer: the part of a Temporal worker that enqueues jobs and waits inline for their outcomes."""

@@ -1,4 +1,4 @@
-"""The local activities by which workflows enqueue and cancel jobs."""
+"""The local activities that enqueue and cancel jobs for workflows."""
 
 from __future__ import annotations
 
@@ -40,39 +40,39 @@ from delegator.wire.rows import row_problem
 _log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
-"""What a reply may take in any case."""
+"""A reply may always have this size."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueParts:
-    """What the activities work with while a worker runs."""
+    """What the activities use while a worker runs."""
 
     pool: Pool
-    """Connections."""
+    """Connections to PostgreSQL."""
     enqueuer: Enqueuer
-    """Group-committed inserts."""
+    """Inserts jobs; concurrent requests share a commit."""
     waiter: InlineWaiter
-    """Inline waiting."""
+    """Waits inline for outcomes."""
     policy: InlinePolicy
-    """Whether to wait."""
+    """Decides how long to wait inline."""
     lease: LeaseKeeper
-    """This process's lease, named by rows whose outcomes it waits for."""
+    """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What the jobs of one spec have in common, in one request."""
+    """What the jobs of one spec in a request have in common."""
 
-    wait: float
-    """Seconds to wait for the outcome; 0: not at all."""
+    wait_seconds: float
+    """How long to wait inline for the outcome; 0: not at all."""
     waiter_id: int | None
-    """The lease that the row is to name."""
+    """The value of the row's `waiter_id`."""
     options: str | None
-    """The `options` column: what the worker needs, without what only the enqueueing side does."""
+    """The `options` column. Options that only the enqueuer needs are left out."""
     deadline_ms: int | None
-    """Milliseconds until the job times out, unless it is finished (or started) by then."""
+    """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
 
 
 @dataclass(slots=True)
@@ -82,15 +82,15 @@ class _Batch:
     rows: list[NewJob] = field(default_factory=list)
     """In the request's order."""
     positions: dict[str, int] = field(default_factory=dict)
-    """Places in the request, by job id."""
-    waits: dict[str, float] = field(default_factory=dict)
-    """Seconds to wait inline, by job id; only of those that are waited for."""
+    """Positions in the request, by job id."""
+    wait_seconds: dict[str, float] = field(default_factory=dict)
+    """How long to wait inline, by job id. Jobs without an inline wait are left out."""
 
 
 class DelegatorActivities:
-    """The local activities of one plugin; they work while a worker that has the plugin runs.
+    """The local activities of one plugin. They work while a worker with the plugin runs.
 
-    Several workers may have the same plugin, because their client has it.
+    Several workers may use one plugin: they inherit it from their client.
     """
 
     def __init__(self) -> None:
@@ -98,19 +98,19 @@ class DelegatorActivities:
         self._running: list[EnqueueParts] = []
 
     def start(self, parts: EnqueueParts) -> None:
-        """Begin to serve with the parts of a worker."""
+        """Use the parts of a worker that has started."""
         self._running.append(parts)
 
     def stop(self, parts: EnqueueParts) -> None:
-        """Serve with these parts no more."""
+        """Stop using these parts."""
         self._running.remove(parts)
 
     @property
     def parts(self) -> EnqueueParts:
-        """What the activities work with.
+        """The parts of a running worker.
 
         Raises:
-            ApplicationError: no worker with the plugin runs; retried.
+            ApplicationError: no worker with the plugin runs. Temporal retries it.
         """
         if not self._running:
             raise ApplicationError("the delegator plugin is not running in this worker", type="NotRunning")
@@ -118,13 +118,13 @@ class DelegatorActivities:
 
     @activity.defn(name=ENQUEUE_ACTIVITY)
     async def enqueue(self, request: RawValue) -> RawValue:
-        """Enqueue jobs and wait a little for their outcomes.
+        """Enqueue jobs and wait inline for their outcomes.
 
         Args:
             request: a frame of `delegator.wire.requests`.
 
         Returns:
-            A frame of `delegator.wire.outcomes` with the outcomes known by now.
+            A frame of `delegator.wire.outcomes` with the outcomes that are known.
         """
         parts = self.parts
         info = activity.info()
@@ -146,7 +146,7 @@ class DelegatorActivities:
             request: a frame of `delegator.wire.requests`.
 
         Returns:
-            A frame of outcomes: those of the removed jobs.
+            A frame with the outcomes of the removed jobs.
         """
         parts = self.parts
         by_queue: dict[str, list[str]] = defaultdict(list)
@@ -182,9 +182,9 @@ class DelegatorActivities:
                 continue
             batch = batches[spec.queue]
             batch.positions[job_id] = position
-            if agreed.wait:
-                batch.waits[job_id] = agreed.wait
-            # By `_make`: a named tuple's own constructor is written in Python, and takes three times as long.
+            if agreed.wait_seconds:
+                batch.wait_seconds[job_id] = agreed.wait_seconds
+            # `_make` takes a third of the time of a named tuple's constructor, which is written in Python.
             batch.rows.append(
                 NewJob._make(
                     (
@@ -207,7 +207,7 @@ class DelegatorActivities:
 
     async def _enqueue_in(self, parts: EnqueueParts, queue: str, batch: _Batch, outcomes: dict[int, Outcome]) -> None:
         table = parts.enqueuer.table(queue)
-        waiting = set(batch.waits)
+        waiting = set(batch.wait_seconds)
         adopted: set[str] = set()
         found: list[StoredOutcome] = []
         rest = batch.rows
@@ -216,7 +216,7 @@ class DelegatorActivities:
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
             if not known:
                 break
-            # An earlier attempt of this local activity enqueued them: name ourselves as the one who waits.
+            # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
             parts.waiter.tasks_are_run_again()
             async with parts.pool.connection() as connection:
                 taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
@@ -225,7 +225,7 @@ class DelegatorActivities:
             waiting -= known - taken.adopted - taken.gone
             rest = [row for row in batch.rows if row.job_id in taken.gone]
         if waiting:
-            found += await parts.waiter.wait(table, sorted(waiting), max(batch.waits.values()), sorted(adopted))
+            found += await parts.waiter.wait(table, sorted(waiting), max(batch.wait_seconds.values()), sorted(adopted))
             self._learn(parts, batch, waiting, found)
         if any(row.format_version > FORMAT_VERSION for row in found):
             found = await self._hand_over_too_new(parts, table, found)
@@ -252,7 +252,7 @@ class DelegatorActivities:
 
     @staticmethod
     def _learn(parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome]) -> None:
-        """Take note of which types finish in time."""
+        """Note which types finish in time."""
         types = {row.job_id: row.job_type for row in batch.rows}
         asked = Counter(map(types.__getitem__, waiting))
         in_time = Counter(types[outcome.job_id] for outcome in found if outcome.job_id in waiting)
@@ -263,15 +263,15 @@ class DelegatorActivities:
         self,
         parts: EnqueueParts,
         outcomes: dict[int, Outcome],
-        limit: int,
+        limit_bytes: int,
         batches: Mapping[str, _Batch],
         refused: Set[int],
     ) -> None:
-        """Keep the reply within its limit: outcomes beyond it are left in their rows, for the sweeper to signal.
+        """Keep the reply within its limit. Outcomes beyond it stay in their rows, and the signaller signals them.
 
         Refused jobs have no rows, so their outcomes always stay in the reply.
         """
-        left = beyond_limit(outcomes, refused, limit)
+        left = beyond_limit(outcomes, refused, limit_bytes)
         for position in left:
             del outcomes[position]
         for queue, batch in batches.items():
@@ -282,20 +282,20 @@ class DelegatorActivities:
             parts.waiter.delete_later(table, brought)
 
 
-def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit: int) -> set[int]:
-    """Return the places of the outcomes that a reply has no room for.
+def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes: int) -> set[int]:
+    """Return the positions of the outcomes that a reply has no room for.
 
     Args:
-        outcomes: by their place in the request.
-        refused: places of jobs that have no rows: their outcomes are always told.
-        limit: of the reply, in bytes.
+        outcomes: outcomes by their position in the request.
+        refused: positions of jobs that have no rows. Their outcomes always stay in the reply.
+        limit_bytes: largest size of the reply.
     """
     left: set[int] = set()
-    if sum(len(outcome.body) for outcome in outcomes.values()) > limit:
+    if sum(len(outcome.body) for outcome in outcomes.values()) > limit_bytes:
         size = sum(len(outcomes[position].body) for position in refused)
         for position in sorted(outcomes.keys() - refused):
             body = len(outcomes[position].body)
-            if size + body <= limit:
+            if size + body <= limit_bytes:
                 size += body
             else:
                 left.add(position)
@@ -304,12 +304,12 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit: int)
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
     options = spec.options or {}
-    wait = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
+    wait_seconds = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
-        wait=wait,
-        waiter_id=parts.lease.lease_id if wait else None,
+        wait_seconds=wait_seconds,
+        waiter_id=parts.lease.lease_id if wait_seconds else None,
         options=orjson.dumps(kept).decode() if kept else None,
         deadline_ms=min(due, default=None),
     )

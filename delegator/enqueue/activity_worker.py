@@ -1,7 +1,7 @@
-"""Drop-in by activity worker: for workflows in any language that call `execute_activity` unchanged.
+"""The activity worker: workflows in any language call `execute_activity` unchanged.
 
-A Temporal worker takes the activity tasks of delegated types, enqueues each as a job with its task token, and
-leaves its completion to the HTTP worker. Temporal keeps retries, timeouts, heartbeats and cancellation.
+A Temporal worker takes the activity tasks of delegated types and enqueues each as a job with its task token. The
+http-worker completes the task. Temporal owns retries, timeouts, heartbeats and cancellation.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
     Args:
         client: Temporal's client.
         task_queue: the task queue that the workflows schedule these activities on.
-        types: the delegated activity types to take; tasks of others are refused, and so tried again elsewhere.
-        enqueuer: enqueues them.
+        types: the delegated activity types to take. Tasks of other types fail, and Temporal retries them.
+        enqueuer: enqueues the jobs.
     """
     by_name = {declared.name: declared for declared in types}
     return Worker(
@@ -53,7 +53,7 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
 def delegating_activity(
     types: Mapping[str, DelegatedType], enqueuer: Enqueuer, converter: DataConverter
 ) -> Callable[[Sequence[RawValue]], Awaitable[Any]]:
-    """Return the activity that enqueues its task as a job of a delegated type, to be completed from elsewhere.
+    """Return the activity that enqueues its task as a job. The http-worker completes the task later.
 
     Args:
         types: the types, by name.
@@ -61,7 +61,7 @@ def delegating_activity(
         converter: the client's data converter.
     """
 
-    # Only to a dynamic activity does the SDK hand over arguments unconverted, whatever their number.
+    # The SDK passes any number of unconverted arguments only to a dynamic activity.
     @activity.defn(dynamic=True)
     async def delegate_task(args: Sequence[RawValue]) -> Any:
         name = activity.info().activity_type
@@ -107,7 +107,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
 
 
 def _job_id(info: activity.Info) -> str:
-    """Return an id of its own for every attempt: to Temporal, each is another task."""
+    """Return a new id for every attempt, because Temporal makes each attempt a new task."""
     run = info.workflow_run_id or info.activity_run_id
     return f"activity:{run}:{info.activity_id}:{info.attempt}"
 

@@ -1,4 +1,4 @@
-"""How busy this process and the Temporal server are, as a reason to gather more before it writes."""
+"""Measures how busy this process and the Temporal server are. A busy process gathers more jobs before it writes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-_WINDOW: Final = 0.25  # seconds between looks at the processor time
-_IDLE: Final = 0.5  # of a core: nothing gathers yet
-_BUSY: Final = 0.9  # of a core: as long as allowed
-_PROMPT: Final = 0.1  # seconds that a workflow may wait for its first task where nothing is behind
-_SHARE: Final = 0.1  # of what it waits beyond that
-_MEMORY: Final = 0.2  # weight of the last workflow in their average
-_STALE: Final = 2.0  # seconds after which a wait says nothing of the present
+_WINDOW_SECONDS: Final = 0.25  # between two readings of the processor time
+_IDLE: Final = 0.5  # share of a core up to which nothing gathers
+_BUSY: Final = 0.9  # share of a core from which work gathers as long as allowed
+_NORMAL_WAIT_SECONDS: Final = 0.1  # for a workflow's first task when no process is overloaded
+_SHARE: Final = 0.1  # of the wait beyond that for which work gathers
+_MEMORY: Final = 0.2  # weight of the newest workflow in the moving average
+_STALE_SECONDS: Final = 2.0  # after that a measured wait is ignored
 
 
 class Busyness:
-    """Tells how long work may gather: not at all while there is time to spare, longer the less there is.
+    """Says how long work may gather. An idle process gathers nothing; the busier it is, the longer it gathers.
 
-    Two things say so. A Python process is near its limit when it uses one core, whatever the machine has. And workflows
-    that wait for their first task show that Temporal, or the machine it shares, is behind. Then each hop that takes
-    several jobs instead of one leaves processor time for what really waits for it, and a moment's delay is lost in the
-    queues.
+    There are two measures. A Python process is near its limit when it uses one core, however many the machine has.
+    Workflows that wait for their first task show that Temporal, or the machine that it shares, is overloaded. Larger
+    batches then save processor time, and the added delay is small beside the time that work waits anyway.
     """
 
     def __init__(
@@ -32,29 +31,29 @@ class Busyness:
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.process_time,
     ) -> None:
-        """Begin to look.
+        """Begin to measure.
 
         Args:
-            longest: how long work may gather at most; zero: never.
-            clock: monotonic, in seconds.
-            used: processor time of this process, in seconds.
+            longest: longest time that work may gather; zero: never.
+            clock: returns the monotonic time, in seconds.
+            used: returns the processor time of this process, in seconds.
         """
         self._longest = longest.total_seconds()
         self._clock = clock
         self._used = used
-        self._looked_at = clock()
+        self._measured_at = clock()
         self._used_then = used()
         self._by_process = 0.0
         self._wait = 0.0
-        self._waited_at = self._looked_at
+        self._waited_at = self._measured_at
 
     def workflow_waited(self, seconds: float) -> None:
-        """Take note of how long a workflow waited for its first task; from any thread: a lost one does not matter.
+        """Note how long a workflow waited for its first task. Any thread may call it; a lost note does no harm.
 
         Args:
-            seconds: beyond the wait for which work gathers as long as allowed, more weighs no more.
+            seconds: the wait. Its effect has an upper limit.
         """
-        wait = min(seconds, _PROMPT + self._longest / _SHARE)
+        wait = min(seconds, _NORMAL_WAIT_SECONDS + self._longest / _SHARE)
         self._wait += _MEMORY * (wait - self._wait)
         self._waited_at = self._clock()
 
@@ -63,12 +62,12 @@ class Busyness:
         if not self._longest:
             return 0.0
         now = self._clock()
-        passed = now - self._looked_at
-        if passed >= _WINDOW:
+        passed = now - self._measured_at
+        if passed >= _WINDOW_SECONDS:
             used = self._used()
             share = (used - self._used_then) / passed
             self._by_process = self._longest * min(1.0, max(0.0, (share - _IDLE) / (_BUSY - _IDLE)))
-            self._looked_at, self._used_then = now, used
-        if now - self._waited_at > _STALE:
+            self._measured_at, self._used_then = now, used
+        if now - self._waited_at > _STALE_SECONDS:
             self._wait = 0.0
-        return max(self._by_process, (self._wait - _PROMPT) * _SHARE)
+        return max(self._by_process, (self._wait - _NORMAL_WAIT_SECONDS) * _SHARE)

@@ -1,4 +1,4 @@
-"""The check that every type that a process enqueues has a queue."""
+"""Checks that the queue of every type that a process enqueues is declared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def require_declared_queues(types: Iterable[DelegatedType], settings: Settings) 
         settings: declares the queues.
 
     Raises:
-        ConfigurationError: one is not; the message names the type and `DELEGATOR_QUEUES`.
+        ConfigurationError: a queue is not declared. The message names the type and `DELEGATOR_QUEUES`.
     """
     for declared in types:
         if declared.queue not in settings.queues:

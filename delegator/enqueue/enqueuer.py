@@ -1,4 +1,4 @@
-"""Group-committed, idempotent enqueueing."""
+"""Inserts jobs idempotently. Concurrent requests share a commit."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ GATHER = timedelta(milliseconds=100)
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2
-_MORE_REPEATS = 60.0  # seconds; where one job was there already, others will be
+_EXPECT_REPEATS_SECONDS = 60.0  # after one job was in the queue already, others probably are
 
 
 class Enqueuer:
-    """Inserts jobs of all queues, those of concurrent calls with one commit. Use as an async context manager."""
+    """Inserts jobs of all queues. Concurrent calls share a commit. Use as an async context manager."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class Enqueuer:
             pool: connections.
             tables: the declared queues' tables.
             namespace: the Temporal namespace whose workflows wait for the outcomes.
-            state: where the health of the database connection is noted.
-            gather: how many seconds a few jobs may wait for others, to be inserted with them.
+            state: gets the health of the database connection.
+            gather: returns for how many seconds a small batch may wait for more jobs.
         """
         self._pool = pool
         self._namespace = namespace
@@ -76,7 +76,7 @@ class Enqueuer:
         """Return the table of a declared queue.
 
         Raises:
-            ApplicationError: the queue is not declared here; retried, because a roll-out may declare it.
+            ApplicationError: the queue is not declared here. Temporal retries it: a roll-out may declare the queue.
         """
         table = self._tables.get(queue)
         if table is None:
@@ -87,7 +87,7 @@ class Enqueuer:
         return table
 
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> Sequence[bool]:
-        """Insert jobs and say for each whether it is new. Waits for as long as the database is away.
+        """Insert jobs, and return for each whether it is new. It waits as long as the database does not answer.
 
         Raises:
             ApplicationError: the queue is not declared.
@@ -106,7 +106,7 @@ class Enqueuer:
                 if self._state is not None:
                     self._state.restored()
                 if len(new) < len(jobs):
-                    self._repeats_until = time.monotonic() + _MORE_REPEATS
+                    self._repeats_until = time.monotonic() + _EXPECT_REPEATS_SECONDS
                 return [job.job_id in new for job in jobs]
             except TRANSIENT as error:
                 if self._state is not None:

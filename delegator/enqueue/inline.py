@@ -1,4 +1,4 @@
-"""Waiting inline: the enqueuer reads outcomes from the rows of jobs that it enqueued."""
+"""Inline waiting: the enqueuer reads the outcomes of its jobs from their rows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from delegator.runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 _POLL_LISTENING_SECONDS = 0.5
-_POLL_DEAF_SECONDS = 0.02
-_LONGER_TTL = 8
-_MOST_EARLY = 10_000
+_POLL_NOT_LISTENING_SECONDS = 0.02
+_LONGER_TTL_FACTOR = 8
+_MOST_EARLY_NOTIFICATIONS = 10_000
 
 
 class _Wait:
@@ -40,44 +40,44 @@ class _Wait:
 class InlineWaiter:
     """Waits for outcomes of rows that name this process's lease. Use as an async context manager.
 
-    NOTIFY only says where to look: the row is the truth, and without notifications rows are polled.
+    The row is the truth. NOTIFY only says which rows to read. Without notifications the rows are polled.
     """
 
-    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, result_ttl: float) -> None:
+    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, result_ttl_seconds: float) -> None:
         """Prepare the waiter.
 
         Args:
             pool: connections for statements.
             database_url: where to LISTEN, on a connection of its own.
             lease: this process's lease; rows name it.
-            result_ttl: seconds for which a row that was read is kept, because the workflow task may be run again; eight
-                times as long while tasks are seen to be run again. Time during which this process was stopped does
-                not count.
+            result_ttl_seconds: how long a row that was read is kept, because the workflow task may run again. While
+                tasks are seen to run again, rows are kept eight times as long. Time in which this process was paused
+                does not count.
         """
         self._pool = pool
         self._database_url = database_url
         self._lease = lease
-        self._result_ttl = result_ttl
+        self._result_ttl_seconds = result_ttl_seconds
         self._waits: dict[str, _Wait] = {}
-        self._early: dict[str, None] = {}
+        self._early_notifications: dict[str, None] = {}
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
         self._hinted = asyncio.Event()
-        self._someone_waits = asyncio.Event()
+        self._has_waits = asyncio.Event()
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
-        self._awake = 0.0
-        self._longer_ttl_until = 0.0
+        self._awake_seconds = 0.0
+        self._longer_ttl_until_seconds = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.waiting = 0
-        """How many callers wait now."""
+        """The number of callers that wait now."""
         self.listening = False
-        """Whether notifications are heard; rows are polled often while they are not."""
+        """Whether notifications arrive. While they do not, rows are polled often."""
 
     async def __aenter__(self) -> Self:
         loops = {
             "listen": self._listen(),
             "read": self._read(),
             "poll": self._poll(),
-            "result_ttl": self._delete_read(),
+            "delete": self._delete_read(),
         }
         self._tasks = [asyncio.create_task(loop, name=f"inline-{name}") for name, loop in loops.items()]
         return self
@@ -92,33 +92,35 @@ class InlineWaiter:
                 await task
 
     async def wait(
-        self, table: QueueTable, job_ids: Sequence[str], timeout: float, completed: Sequence[str] = ()
+        self, table: QueueTable, job_ids: Sequence[str], timeout_seconds: float, completed: Sequence[str] = ()
     ) -> list[StoredOutcome]:
-        """Wait for the outcomes of rows that name this lease; return those found in time.
+        """Wait for the outcomes of rows that name this lease, and return those found in time.
 
-        The other rows name no waiter any more when this returns: their outcomes will be signalled.
+        When this returns, the other rows name no waiter. Their outcomes will be signalled.
 
         Args:
             table: the queue's table.
             job_ids: rows that name this lease.
-            timeout: longest wait, in seconds.
-            completed: those that may have their outcome already.
+            timeout_seconds: longest wait.
+            completed: rows that may have their outcome already.
 
         Raises:
-            psycopg.Error: the database went away; the rows may still name this lease.
+            psycopg.Error: the connection was lost. The rows may still name this lease.
         """
         wait = _Wait(table, job_ids)
         self._waits.update(dict.fromkeys(job_ids, wait))
         self.waiting += 1
-        self._someone_waits.set()
-        early = [job_id for job_id in job_ids if job_id in self._early] if self._early else []
+        self._has_waits.set()
+        early = (
+            [job_id for job_id in job_ids if job_id in self._early_notifications] if self._early_notifications else []
+        )
         for job_id in early:
-            del self._early[job_id]
+            del self._early_notifications[job_id]
         if completed or early:
             self._hint(table, (*completed, *early))
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout_seconds):
                     await wait.future
             if wait.missing:
                 await self._release(wait)
@@ -127,20 +129,20 @@ class InlineWaiter:
             for job_id in job_ids:
                 self._waits.pop(job_id, None)
             if not self._waits:
-                self._someone_waits.clear()
+                self._has_waits.clear()
         return wait.found
 
     def delete_later(self, table: QueueTable, job_ids: list[str]) -> None:
-        """Delete completed rows that were read, once no workflow task will ask for them again."""
+        """Delete completed rows that were read, after the result TTL."""
         if job_ids:
-            self._read_rows.append((self._awake, table, self._lease.lease_id, job_ids))
+            self._read_rows.append((self._awake_seconds, table, self._lease.lease_id, job_ids))
 
     def tasks_are_run_again(self) -> None:
-        """Keep read rows longer for a while: workflow tasks that time out, or whose worker dies, come back late."""
-        self._longer_ttl_until = self._awake + self._result_ttl * _LONGER_TTL
+        """Keep rows that were read for longer, for a while: workflow tasks time out and run again."""
+        self._longer_ttl_until_seconds = self._awake_seconds + self._result_ttl_seconds * _LONGER_TTL_FACTOR
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
-        """Leave completed rows to the signaller."""
+        """Let the signaller deliver the outcomes of completed rows."""
         async with self._pool.connection() as connection:
             await table.hand_over(connection, job_ids)
 
@@ -188,8 +190,8 @@ class InlineWaiter:
 
     async def _poll(self) -> None:
         while True:
-            await self._someone_waits.wait()
-            await asyncio.sleep(_POLL_LISTENING_SECONDS if self.listening else _POLL_DEAF_SECONDS)
+            await self._has_waits.wait()
+            await asyncio.sleep(_POLL_LISTENING_SECONDS if self.listening else _POLL_NOT_LISTENING_SECONDS)
             for wait in set(self._waits.values()):
                 self._hint(wait.table, wait.missing)
 
@@ -224,20 +226,22 @@ class InlineWaiter:
                 self._hinted.set()
 
     def _remember(self, job_id: str) -> None:
-        """Keep what is heard of a job before its caller waits: it may be done before the insert's answer is read."""
-        self._early[job_id] = None
-        if len(self._early) > _MOST_EARLY:
-            del self._early[next(iter(self._early))]
+        """Keep a notification that comes before its caller waits. A job may end before its INSERT has returned."""
+        self._early_notifications[job_id] = None
+        if len(self._early_notifications) > _MOST_EARLY_NOTIFICATIONS:
+            del self._early_notifications[next(iter(self._early_notifications))]
 
     async def _delete_read(self) -> None:
-        pause = min(1.0, self._result_ttl / 4 + 0.05)
+        pause = min(1.0, self._result_ttl_seconds / 4 + 0.05)
         while True:
             began = time.monotonic()
             await asyncio.sleep(pause)
-            self._awake += min(time.monotonic() - began, pause * 2)
+            self._awake_seconds += min(time.monotonic() - began, pause * 2)
             due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
-            result_ttl = self._result_ttl * (_LONGER_TTL if self._awake < self._longer_ttl_until else 1)
-            while self._read_rows and self._read_rows[0][0] + result_ttl <= self._awake:
+            ttl_seconds = self._result_ttl_seconds * (
+                _LONGER_TTL_FACTOR if self._awake_seconds < self._longer_ttl_until_seconds else 1
+            )
+            while self._read_rows and self._read_rows[0][0] + ttl_seconds <= self._awake_seconds:
                 _, table, waiter_id, job_ids = self._read_rows.popleft()
                 due[table, waiter_id].extend(job_ids)
             for (table, waiter_id), job_ids in due.items():
@@ -245,14 +249,14 @@ class InlineWaiter:
                     async with self._pool.connection() as connection:
                         await table.delete_read(connection, job_ids, waiter_id)
                 except psycopg.Error as error:
-                    # The sweeper deletes them after the retention.
+                    # The sweeper deletes them after DELEGATOR_RESULT_RETENTION.
                     _log.warning("completed_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
 
 
 async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Iterable[str]) -> list[StoredOutcome]:
-    """Stop naming a waiter in rows, and return the outcomes of those that are completed.
+    """Clear `waiter_id` in rows that have no outcome, and return the outcomes of the others.
 
-    Every other row that exists when this returns will be signalled, whatever happened to it meanwhile.
+    When this returns, the outcome of every row that was cleared will be signalled.
 
     Args:
         connection: where to.
@@ -263,27 +267,27 @@ async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Itera
 
 
 class TakenOver(NamedTuple):
-    """What became of rows that named another enqueuer."""
+    """What happened to rows that named another enqueuer."""
 
     adopted: set[str]
-    """They name the successor now; some may be completed."""
+    """Rows that name the successor now. Some may be completed."""
     found: list[StoredOutcome]
-    """Outcomes of those that the successor does not wait for; the others of them will be signalled."""
+    """Outcomes of completed rows that the successor does not wait for. Unfinished ones will be signalled."""
     gone: set[str]
-    """There are no such rows: they were deleted a moment ago."""
+    """Ids without a row: they were deleted in the meantime."""
 
 
 async def take_over(
     connection: Connection, table: QueueTable, job_ids: set[str], waiting: set[str], waiter_id: int
 ) -> TakenOver:
-    """Take over rows from an enqueuer that died or is paused, so that it deletes them no more if it wakes up.
+    """Take over rows from an enqueuer that died or is paused. If it wakes up, it can't delete them any more.
 
     Args:
         connection: where to.
         table: the queue's table.
         job_ids: the rows.
-        waiting: those that the successor waits for.
-        waiter_id: its lease.
+        waiting: the rows that the successor waits for.
+        waiter_id: the successor's lease.
     """
     adopted: set[str] = set()
     if job_ids & waiting:
@@ -300,8 +304,8 @@ async def _release(
     while rest:
         rest -= await table.release_waiter(connection, sorted(rest))
         if rest:
-            # Each a new statement, hence a new snapshot. A row that was republished under the release is seen here,
-            # still naming its waiter; in this order, because its outcome may come at any moment.
+            # Each statement has a new snapshot. A row that was republished during the release is seen here and still
+            # names its waiter. `unfinished` comes first, because an outcome may be stored between the two statements.
             unfinished = await table.unfinished(connection, sorted(rest))
             if successor is None:
                 outcomes = await table.read(connection, sorted(rest))

@@ -1,1 +1,1 @@
-"""Rescue: whatever was lost, is due or timed out is found in the table and brought on its way again."""
+"""Maintenance: republishes lost jobs, starts due retries, times out overdue jobs, signals undelivered outcomes."""

@@ -30,7 +30,7 @@ _TYPES = {
 
 
 def summary(letter: DeadLetter) -> dict[str, Any]:
-    """Return what `dlq list` says of a dead letter: nothing that a codec hides."""
+    """Return what `dlq list` shows of a dead letter. It holds nothing that a codec hides."""
     return {
         "id": letter.id,
         "queue": letter.queue,
@@ -54,9 +54,9 @@ async def describe(
 
     Args:
         letter: the dead letter.
-        content: what it holds.
-        converter: the data converter of those who enqueued and ran the job.
-        payloads: with the arguments, the headers' values and the failure's details.
+        content: its payloads.
+        converter: the data converter of the processes that enqueued and ran the job.
+        payloads: also return the arguments, the headers' values and the failure's details.
     """
     described = {**summary(letter), "options": content.options or {}, "input_bytes": len(content.input or b"")}
     problem = row_problem(letter.format_version)
@@ -80,7 +80,7 @@ async def _read_content(content: Content, converter: DataConverter) -> dict[str,
     try:
         decoded = await decode_payloads(content.input or b"", converter.payload_codec)
         read["input"] = [_payload(payload) for payload in Payloads.FromString(decoded).payloads]
-    except Exception as error:  # a codec raises what it likes
+    except Exception as error:  # a codec may raise any error
         read["unreadable_input"] = f"the arguments can't be decoded: {type(error).__name__}"
     try:
         fields = Header.FromString(content.header or b"").fields
@@ -110,7 +110,7 @@ async def _failure(encoded: bytes | None, converter: DataConverter, payloads: bo
 
 
 def _restore(failure: Failure, converter: DataConverter) -> None:
-    """Put back what a failure converter has moved into the encoded attributes."""
+    """Restore what a failure converter has moved into the encoded attributes."""
     for link in _chain(failure):
         if link.HasField("encoded_attributes"):
             error = converter.failure_converter.from_failure(link, converter.payload_converter)

@@ -20,19 +20,19 @@ from delegator.postgres.queue_table import QueueTable
 from delegator.wire.rows import row_problem
 
 _BATCH = 1_000
-"""Jobs a statement enqueues, so that no transaction of the stream grows without bounds."""
+"""Number of jobs that one statement enqueues. It bounds the size of a transaction in the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of dead letters that were to be replayed."""
+    """The result of a replay of dead letters."""
 
     replayed: tuple[DeadLetter, ...]
-    """Enqueued again, and no dead letters any more."""
+    """Those that were enqueued again and are no dead letters any more."""
     in_queue: tuple[DeadLetter, ...]
-    """Left alone: a job with this id is in the queue."""
+    """Those that were left, because a job with this id is in the queue."""
     gone: tuple[DeadLetter, ...]
-    """Another process replayed or purged them meanwhile."""
+    """Those that another process replayed or purged in the meantime."""
 
 
 async def find(settings: Settings, selection: Selection) -> list[DeadLetter]:
@@ -51,7 +51,7 @@ async def find(settings: Settings, selection: Selection) -> list[DeadLetter]:
 
 
 async def content(settings: Settings, dead_letter_id: int) -> Content:
-    """Return what a dead letter holds.
+    """Return the payloads of a dead letter.
 
     Raises:
         ConfigurationError: there is none with this id, or a setting is wrong.
@@ -65,12 +65,12 @@ async def content(settings: Settings, dead_letter_id: int) -> Content:
 
 
 async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: bool) -> Replayed:
-    """Enqueue jobs again and delete their dead letters: for each either both happen or none.
+    """Enqueue jobs again and delete their dead letters. For each job either both happen, or nothing.
 
     Args:
         settings: where the database is.
         letters: the dead letters; each goes to the queue it came from.
-        signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
+        signal: keep the workflow, so that it gets the outcome. False: enqueue a plain job.
 
     Raises:
         ConfigurationError: a newer release wrote one of them, a queue's table is missing, or a setting is wrong.
@@ -98,7 +98,7 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
 
 
 async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
-    """Delete dead letters; return how many there still were.
+    """Delete dead letters. Return how many existed.
 
     Raises:
         ConfigurationError: a setting is wrong.

@@ -19,7 +19,8 @@ _FOLLOWER_PAUSE_SECONDS = 1.0
 class Elector:
     """Runs a function while this process is the leader.
 
-    The lock belongs to one connection. A leader that loses the connection leads no longer, and another process may.
+    The lock belongs to one connection. A leader that loses the connection is not the leader any more, and another
+    process can become it.
     """
 
     def __init__(self, database_url: str, on_change: Callable[[bool], None], *, silence: timedelta = SILENCE) -> None:
@@ -28,14 +29,14 @@ class Elector:
         Args:
             database_url: where the lock is.
             on_change: called with whether this process is the leader, when that changes.
-            silence: how long packets may stay unacknowledged before either side gives the leader's connection up.
+            silence: how long packets may stay unacknowledged before either side closes the leader's connection.
         """
         self._database_url = database_url
         self._silence = silence
         self._on_change = on_change
 
     async def run(self, lead: Callable[[Connection], Awaitable[None]]) -> None:
-        """Become the leader, call `lead` with the connection that holds the lock, and again, until cancelled.
+        """Become the leader and call `lead` with the connection that holds the lock. Repeat this until cancelled.
 
         Args:
             lead: works until its connection fails.

@@ -1,4 +1,4 @@
-"""The sweeper's series, and those of the queues."""
+"""The metrics of the sweeper and of the queues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MaintenanceMetrics:
         self.leader = Gauge("delegator_maintenance_leader", "1 while this process sweeps", registry=registry)
         self.republished = Counter(
             "delegator_maintenance_republished_total",
-            "Jobs inserted again, so that the stream delivers them once more",
+            "Jobs inserted again, so that the stream delivers them again",
             ["queue", "reason"],
             registry=registry,
         )
@@ -32,12 +32,12 @@ class MaintenanceMetrics:
         )
         self.unread = Counter(
             "delegator_maintenance_outcomes_unread_total",
-            "Rows with an outcome that were deleted because their inline reader never came back",
+            "Rows with an outcome that were deleted because their enqueuer never read it",
             registry=registry,
         )
         self.snoozed = Counter(
             "delegator_maintenance_snoozed_total",
-            "Jobs left for later because they could not be timed out or signalled, say because the codec refused",
+            "Jobs snoozed because they could not be timed out or signalled, for example because the codec failed",
             ["queue"],
             registry=registry,
         )

@@ -54,7 +54,7 @@ class ServeOptions:
     port: int = 0
     """Its TCP port; 0: none."""
     sweep: SweeperOptions = field(default_factory=SweeperOptions)
-    """How often the sweeper looks."""
+    """How often the sweeper runs."""
     types: tuple[DelegatedType, ...] = ()
     """Delegated activity types whose activity tasks are taken from Temporal."""
     task_queue: str | None = None

@@ -1,6 +1,6 @@
-"""The signaller: brings stored outcomes that no process waits for to their workflows, by signal.
+"""The signaller: signals stored outcomes that no process waits for.
 
-It may wait for Temporal while the sweeper goes on.
+It may wait for Temporal. The sweeper does not wait for the signaller.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AGE = timedelta(seconds=1)
 
 
 class Signaller:
-    """Brings outcomes from their rows to workflows, on connections of its own."""
+    """Delivers outcomes from their rows to workflows, with its own connections."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Signaller:
             signals: sends the signals.
             codec: the data converter's codec, for stored outcomes.
             metrics: this process's series.
-            interval: between two looks through whole tables, unless it is asked for one.
+            interval: time between two looks at whole tables, unless `ask` is called.
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._pool = pool
@@ -64,7 +64,7 @@ class Signaller:
         self._snoozed = SnoozedJobs()
 
     def ask(self) -> None:
-        """Look now: outcomes were stored that no other process delivers."""
+        """Look now, because outcomes were stored that no other process delivers."""
         self._asked.set()
 
     async def run(self) -> None:
@@ -88,12 +88,12 @@ class Signaller:
             self._asked.clear()
 
     async def deliver(self, age: timedelta) -> None:
-        """Signal outcomes and delete their rows, until none is left. Waits for as long as Temporal is away.
+        """Signal outcomes and delete their rows, until none is left. It waits as long as Temporal does not answer.
 
-        What can't be read or sent is left for later: perhaps the data converter is wrong, or its keys are away.
+        An outcome that can't be read or sent is snoozed: the data converter may be wrong, or its keys not available.
 
         Args:
-            age: how long an outcome must have been stored. A worker that stores one usually delivers it itself.
+            age: an outcome must be stored for this time. Usually the worker that stored it also delivers it.
         """
         for queue in self._queues:
             while undelivered := await self._undelivered_outcomes(queue, age):
@@ -110,7 +110,7 @@ class Signaller:
             return await queue.undelivered(connection, age, self._snoozed.ids())
 
     async def _signal(self, undelivered: Sequence[UndeliveredOutcome]) -> list[str]:
-        """Return the ids of those that need not be kept."""
+        """Signal outcomes. Return the ids of the rows to delete."""
         delivered: list[str] = []
         runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
         for row in undelivered:
@@ -135,7 +135,7 @@ class Signaller:
     async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], delivered: list[str]) -> None:
         try:
             delivery = await self._signals.deliver(key, outcomes)
-        except Exception as error:  # a codec raises what it likes
+        except Exception as error:  # a codec may raise any error
             _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
             return
         if delivery is Delivery.ORPHANED:

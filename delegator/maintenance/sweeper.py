@@ -1,4 +1,4 @@
-"""The sweeper: finds jobs that are lost, due or overdue, and moves them on. It never waits for Temporal."""
+"""The sweeper: republishes lost jobs and due retries, and times out overdue jobs. It never waits for Temporal."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class SweeperOptions:
     """How often the sweeper looks, and how long it waits for others to act first."""
 
     interval: timedelta = timedelta(seconds=1)
-    """Between two looks at leases, retries and deadlines; a retry that is due sooner is not kept waiting."""
+    """Time between two looks at leases, retries and deadlines. A retry that is due earlier does not wait for it."""
     full_interval: timedelta = timedelta(seconds=15)
-    """Between two looks through whole tables: completed rows, unknown leases, depth."""
+    """Time between two looks at whole tables: completed rows, unknown leases, depth."""
     delivery_grace: timedelta = timedelta(seconds=5)
-    """How far behind what the stream has delivered a row may be before it counts as lost."""
+    """How much older than the delivery watermark an unclaimed row must be to count as lost."""
     restart_grace: timedelta = timedelta(0)
-    """How long after a start of the database no lease counts as expired: a lease's length. Before the start no process
-    could renew its lease."""
+    """How long after a start of the database no lease counts as expired: the length of a lease. Before the start no
+    process could renew its lease."""
     deadline_grace: timedelta = timedelta(seconds=5)
-    """How long a live worker has to report a timeout itself."""
+    """How long a live worker may take to report a timeout itself."""
     result_retention: timedelta = timedelta(minutes=5)
-    """How long a completed row waits for its inline reader."""
+    """How long a completed row waits for its enqueuer."""
 
 
 class Sweeper:
-    """Sweeps the queues on the connection that holds the leader's lock. Every step may be repeated or broken off."""
+    """Sweeps the queues on the connection that holds the leader's lock. Every step may be repeated or interrupted."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Sweeper:
 
         Args:
             queues: the declared queues.
-            signaller: brings stored outcomes to workflows.
+            signaller: signals stored outcomes.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
@@ -87,14 +87,14 @@ class Sweeper:
         """Sweep until cancelled.
 
         Raises:
-            psycopg.OperationalError: the connection is lost, and with it the leader's lock.
+            psycopg.OperationalError: the connection was lost, and with it the leader's lock.
         """
         with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
-                await self._sweep_for_ever(connection)
+                await self._sweep_repeatedly(connection)
 
-    async def _sweep_for_ever(self, connection: Connection) -> None:
+    async def _sweep_repeatedly(self, connection: Connection) -> None:
         await listen_for_maintenance(connection)
         full_at = 0.0
         while True:
@@ -105,7 +105,7 @@ class Sweeper:
             await self._pause(connection)
 
     async def sweep(self, connection: Connection) -> None:
-        """Look for what an index or a small table shows: leases, retries, deadlines, lost deliveries."""
+        """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
             if expired:
@@ -124,7 +124,7 @@ class Sweeper:
                 self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
-        """Look through whole tables, for what no index shows."""
+        """Do the steps that read whole tables."""
         for queue in self._queues:
             self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
             unread = await queue.delete_unread(connection, self._options.result_retention)
@@ -160,7 +160,7 @@ class Sweeper:
                 continue
             try:
                 encoded = await encode_outcome(await self._timeout(job), self._converter.payload_codec)
-            except Exception as error:  # a codec or a failure converter raises what it likes
+            except Exception as error:  # a codec or a failure converter may raise any error
                 self._snooze(queue, job, type(error).__name__)
                 continue
             if job.workflow_id is None:

@@ -1,4 +1,4 @@
-"""Brings a database to what the declarations say, and says where it is not.
+"""Brings a database to the declared state, and reports differences.
 
 `migrate` applies the migrations (through the Atlas CLI where there is one), creates the additional queues and ends with
 the drift check; `inspect` does the same without changing anything; `check` is the cheap form of it that every other

@@ -1,4 +1,4 @@
-"""Applies migration files where there is no Atlas binary, and records them as Atlas would."""
+"""Applies migration files without an Atlas binary, and records them as Atlas does."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 def pending(files: Sequence[MigrationFile], revisions: Sequence[Revision]) -> tuple[MigrationFile, ...]:
-    """Return the files that are still to be applied.
+    """Return the files that are not applied yet.
 
     Raises:
-        SchemaError: the database's history is not a beginning of these files.
+        SchemaError: the database's history differs from these files.
     """
     if not revisions:
         return tuple(files)
@@ -33,7 +33,7 @@ def pending(files: Sequence[MigrationFile], revisions: Sequence[Revision]) -> tu
         if not revision.complete:
             raise SchemaError(
                 f"migration {revision.version} was applied in part ({revision.applied} of {revision.total} statements):"
-                " finish it with `atlas migrate apply`, or mend the database and run `atlas migrate set`"
+                " finish it with `atlas migrate apply`, or fix the database and run `atlas migrate set`"
             )
         if known is None and revision.version > (files[-1].version if files else ""):
             raise SchemaError(
@@ -45,7 +45,7 @@ def pending(files: Sequence[MigrationFile], revisions: Sequence[Revision]) -> tu
                 f"checksum mismatch: {known.name} was applied with other content; install the release that applied it"
             )
     applied = {revision.version for revision in revisions}
-    # A baseline (`atlas migrate apply --baseline`) stands for everything before it.
+    # A baseline (`atlas migrate apply --baseline`) replaces everything before it.
     baseline = max((revision.version for revision in revisions if revision.type != 2), default="")
     skipped = [f.name for f in files if baseline < f.version < last and f.version not in applied]
     if skipped:
@@ -54,10 +54,10 @@ def pending(files: Sequence[MigrationFile], revisions: Sequence[Revision]) -> tu
 
 
 async def apply_files(connection: AsyncConnection, files: Sequence[MigrationFile]) -> tuple[str, ...]:
-    """Apply what is pending, each file in a transaction of its own, and return the names of the applied files.
+    """Apply the pending files, each in its own transaction, and return their names.
 
     Raises:
-        SchemaError: the history does not fit, or a statement failed; its file left nothing behind.
+        SchemaError: the history differs, or a statement failed. A file that failed changed nothing.
     """
     async with advisory_lock(connection, ATLAS_LOCK):
         waiting = pending(files, await read_revisions(connection))
@@ -65,7 +65,7 @@ async def apply_files(connection: AsyncConnection, files: Sequence[MigrationFile
             await create_revision_table(connection)
         for file in waiting:
             await _apply(connection, file)
-            _log.info("migration_applied name=%s", file.name)
+            _log.info("migration_applied", extra={"file": file.name})
     return tuple(file.name for file in waiting)
 
 

@@ -1,4 +1,4 @@
-"""Lets the Atlas CLI apply the migrations, where there is one."""
+"""Applies the migrations with the Atlas CLI, if there is one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from urllib.parse import quote, urlencode
 from psycopg import AsyncConnection
 
 from delegator.errors import ConfigurationError, SchemaError
-from delegator.migrate.database import LOCK_TIMEOUT_S
+from delegator.migrate.database import LOCK_TIMEOUT_SECONDS
 from delegator.migrate.revisions import REVISIONS_SCHEMA
 
 _log = logging.getLogger(__name__)
-# What Atlas v0.13 and older say of PostgreSQL 16 and newer, before they change anything.
+# Atlas v0.13 and older print this with PostgreSQL 16 and newer. They have changed nothing then.
 _TOO_OLD = "unexpected number of rows"
 _URL_VARIABLE = "DELEGATOR_ATLAS_URL"
 
@@ -28,7 +28,7 @@ def find_atlas(environment: Mapping[str, str]) -> Path | None:
     """Return the Atlas binary to use: DELEGATOR_ATLAS (`off`: none), else `atlas` on PATH, else None.
 
     Raises:
-        ConfigurationError: DELEGATOR_ATLAS names nothing that can be run.
+        ConfigurationError: DELEGATOR_ATLAS does not name a program.
     """
     chosen = environment.get("DELEGATOR_ATLAS", "")
     if chosen == "off":
@@ -44,28 +44,28 @@ async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory:
 
     Args:
         binary: the Atlas CLI.
-        connection: tells where the database is; not used by Atlas.
+        connection: gives the server, the database and the schema. Atlas opens its own connection.
         directory: the migrations, with their atlas.sum.
 
     Returns:
-        False when this Atlas is too old for the server; it has changed nothing then.
+        False if this Atlas is too old for the server. It has changed nothing then.
 
     Raises:
-        SchemaError: Atlas refuses; the message is Atlas's own.
+        SchemaError: Atlas failed. The message is that of Atlas.
     """
     with tempfile.TemporaryDirectory(prefix="delegator-atlas-") as scratch:
         project = Path(scratch, "atlas.hcl")
         project.write_text(_project(directory), encoding="utf-8")  # noqa: ASYNC240 - a few lines, once
-        # The URL holds the password: in the environment, never on the command line, which every user can list.
+        # The URL holds the password. It goes into the environment, because every user can list command lines.
         process = await asyncio.create_subprocess_exec(
             binary,
             "migrate",
             "apply",
             "--env=delegator",
             f"--config=file://{project}",
-            # The queue lives in the application's own database: Atlas finds tables that are not ours.
+            # The queue is in the application's own database, so Atlas finds tables that are not ours.
             "--allow-dirty",
-            f"--lock-timeout={LOCK_TIMEOUT_S}s",
+            f"--lock-timeout={LOCK_TIMEOUT_SECONDS}s",
             env={
                 **os.environ,
                 _URL_VARIABLE: await database_url(connection),
@@ -83,14 +83,10 @@ async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory:
             await process.wait()
             raise
     if process.returncode == 0:
-        _log.info("migrations_applied_by_atlas binary=%s", binary)
+        _log.info("migrations_applied_by_atlas", extra={"binary": str(binary)})
         return True
     if _TOO_OLD in output:
-        _log.warning(
-            "atlas_too_old binary=%s server_version=%d: applying the migrations without it; install a newer atlas",
-            binary,
-            connection.info.server_version,
-        )
+        _log.warning("atlas_too_old", extra={"binary": str(binary), "server_version": connection.info.server_version})
         return False
     raise SchemaError(f"`{binary} migrate apply` failed: {_reason(output, connection.info.password)}")
 
@@ -113,7 +109,7 @@ def _reason(output: str, password: str) -> str:
 
 
 async def database_url(connection: AsyncConnection) -> str:
-    """Spell the connection's server, database and schema as the URL that Atlas expects."""
+    """Return the connection's server, database and schema as the URL that Atlas expects."""
     info, parameters = connection.info, connection.info.get_parameters()
     row = await (await connection.execute("SELECT current_schema()::text")).fetchone()
     query = {"search_path": row[0] if row else "public"}

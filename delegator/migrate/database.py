@@ -1,4 +1,4 @@
-"""The connection that migrations use, and the locks that make them one at a time."""
+"""The connection that migrations use, and the locks that let one migration run at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from delegator.config import Settings
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres import connections
 
-LOCK_TIMEOUT_S = 60
-"""How long a migration waits for a lock, another migration's included."""
-_LOCK_POLL_S = 0.05
-_LOCKED = f"waited {LOCK_TIMEOUT_S} s for a lock: another migration or a long transaction holds it; try again"
+LOCK_TIMEOUT_SECONDS = 60
+"""How long a migration waits for a lock, also for that of another migration."""
+_LOCK_POLL_SECONDS = 0.05
+_LOCKED = f"waited {LOCK_TIMEOUT_SECONDS} s for a lock: another migration or a long transaction holds it; try again"
 DELEGATOR_LOCK = 0x44454C45_47415445
-"""Advisory lock held around `delegator migrate`."""
+"""Advisory lock that `delegator migrate` holds."""
 ATLAS_LOCK = 0xA02049D8
 """Advisory lock that `atlas migrate apply` takes: 32-bit FNV-1 of `atlas_migrate_execute`."""
 
@@ -35,7 +35,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
     connection = await connections.connect(url, application_name="delegator migrate")
     try:
         async with connection:
-            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(f"{first_line(error)}: migrate as the owner of the tables, with CREATEROLE") from None
@@ -49,17 +49,17 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[None]:
-    """Hold a session-level advisory lock; it goes with the connection if this process dies.
+    """Hold a session-level advisory lock. PostgreSQL releases it when the connection ends.
 
     Raises:
-        DatabaseError: somebody else has held it for `LOCK_TIMEOUT_S`.
+        DatabaseError: another session has held it for `LOCK_TIMEOUT_SECONDS`.
     """
     try:
-        async with asyncio.timeout(LOCK_TIMEOUT_S):
-            # A statement that waits for the lock would keep its snapshot, for which the holder's CREATE INDEX
-            # CONCURRENTLY waits: a deadlock. Between two attempts there is none.
+        async with asyncio.timeout(LOCK_TIMEOUT_SECONDS):
+            # A statement that waits for the lock keeps its snapshot. The holder's CREATE INDEX CONCURRENTLY would wait
+            # for that snapshot: a deadlock. Between two attempts there is no snapshot.
             while not await _try_lock(connection, key):  # noqa: ASYNC110 - the event is in the database
-                await asyncio.sleep(_LOCK_POLL_S)
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
     except TimeoutError:
         raise DatabaseError(_LOCKED) from None
     try:

@@ -1,4 +1,4 @@
-"""Reads the migration directory and verifies its `atlas.sum`, by Atlas's own algorithm."""
+"""Reads the migration directory and verifies its `atlas.sum` as Atlas does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from delegator.migrate.statements import split_statements
 SUM_FILE = "atlas.sum"
 _DIRECTIVE = re.compile(r"[ -~]*atlas:(\w+)(?: +([ -~]*))*")
 _FILE_DIRECTIVES = re.compile(r"(?:(?:--|#)[^\n]*\n)+(?=\n)")
-_HINT = "take the migration files as they were released; whoever changed them on purpose runs `atlas migrate hash`"
+_HINT = "restore the released migration files; after a change on purpose run `atlas migrate hash`"
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class MigrationFile:
     name: str
     """File name: `<version>_<description>.sql`."""
     text: str
-    """What the file holds."""
+    """The content of the file."""
     hash: str
-    """Its checksum in `atlas.sum`, without `h1:`; covers the files before it too."""
+    """Its checksum in `atlas.sum`, without `h1:`. It covers the files before it too."""
 
     @property
     def version(self) -> str:
-        """The part of the name before the first underscore, by which migrations are ordered."""
+        """The part of the name before the first underscore. Migrations are ordered by it."""
         return self.name.removesuffix(".sql").split("_", 1)[0]
 
     @property
@@ -53,10 +53,10 @@ class MigrationFile:
 
 
 def migrations_directory() -> Path:
-    """Return where the migrations are: in the installed package `delegator_schema`, or in `atlas/` of a checkout.
+    """Return the migration directory: in the installed package `delegator_schema`, or in `atlas/` of a checkout.
 
     Raises:
-        SchemaError: neither place has them.
+        SchemaError: neither exists.
     """
     package = Path(delegator_schema.__file__).resolve().parent
     for candidate in (package / "migrations", package.parents[1] / "atlas" / "migrations"):

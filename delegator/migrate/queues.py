@@ -1,4 +1,4 @@
-"""The queues: each has a table, the additional ones in the shape of the default one's, and a publication."""
+"""Creates the queues. Each has a table and a publication. All tables have the shape of the default queue's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INDEXES = """
     SELECT indisunique, substring(pg_get_indexdef(indexrelid) FROM ' USING .*')
     FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisvalid ORDER BY 2"""
 
-# A publication of whole schemas or of everything takes no columns: the comparison reports it.
+# A publication of whole schemas or of all tables can't have column lists. The comparison reports it.
 _PUBLISHED = """
     SELECT FROM pg_catalog.pg_publication AS publication
     JOIN pg_catalog.pg_publication_tables AS published USING (pubname),
@@ -45,25 +45,25 @@ _PUBLISHED = """
 
 
 async def existing_queues(connection: AsyncConnection) -> tuple[str, ...]:
-    """Return the queues whose tables the database has, declared by this process or not."""
+    """Return the queues whose tables the database has. This process need not declare them."""
     found = await (await connection.execute(_QUEUE_TABLES, {"base": BASE_TABLE})).fetchall()
     names = (DEFAULT_QUEUE if table == BASE_TABLE else table.removeprefix(f"{BASE_TABLE}_") for (table,) in found)
     return tuple(name for name in names if is_queue_name(name))
 
 
 async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publication: str) -> tuple[str, ...]:
-    """Create what the queues lack: the tables of the additional ones, columns and indexes of old ones, publications.
+    """Create what is missing: tables of new queues, columns and indexes of older ones, publications.
 
     Args:
-        connection: in autocommit mode; only one process at a time.
+        connection: in autocommit mode. One process at a time may run this.
         queues: the declared queues.
-        publication: name of the default queue's publication, from which the others' are derived.
+        publication: name of the default queue's publication. The other names are derived from it.
 
     Returns:
         The queues whose tables were created.
 
     Raises:
-        SchemaError: the default queue's table, whose shape the others take, is missing.
+        SchemaError: the default queue's table is missing.
     """
     present = await existing_queues(connection)
     if DEFAULT_QUEUE not in present:
@@ -86,7 +86,7 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
 
 
 async def _follow(connection: AsyncConnection, table: str) -> None:
-    """Give a queue's table what a migration has added to the default queue's since it was created."""
+    """Add the columns and indexes that migrations have added to the default queue's table."""
     names = {"base": quote(BASE_TABLE), "table": quote(table)}
     names_of_columns = await connection.execute(
         _MISSING_COLUMNS.replace("%(table)s::text", "%(name)s::text"), {**names, "name": table}
@@ -96,8 +96,8 @@ async def _follow(connection: AsyncConnection, table: str) -> None:
     present = {row[1] for row in await (await connection.execute(_INDEXES, [names["table"]])).fetchall()}
     for unique, definition in await (await connection.execute(_INDEXES, [names["base"]])).fetchall():
         if definition not in present:
-            kind = "UNIQUE INDEX" if unique else "INDEX"
-            await connection.execute(f"CREATE {kind} ON {quote(table)}{definition}".encode())
+            index = "UNIQUE INDEX" if unique else "INDEX"
+            await connection.execute(f"CREATE {index} ON {quote(table)}{definition}".encode())
 
 
 async def _is_published(connection: AsyncConnection, table: str, publication: str) -> bool:

@@ -1,4 +1,4 @@
-"""Atlas's revision table: what was applied to a database, readable and writable by both of us."""
+"""Atlas's revision table: which migrations were applied to a database. Atlas and this module read and write it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Revision:
     version: str
     """Version of the migration."""
     type: int
-    """2: executed; 1: baseline; 4: resolved by hand (a bit set)."""
+    """A set of bits: 1 is a baseline, 2 is executed, 4 is resolved by hand."""
     applied: int
     """Statements executed."""
     total: int
     """Statements in the file."""
     hash: str
-    """The file's checksum when it was executed; empty when unknown."""
+    """The file's checksum when it was executed; empty: not known."""
 
     @property
     def complete(self) -> bool:
@@ -40,7 +40,7 @@ class Revision:
 
 
 async def read_revisions(connection: AsyncConnection) -> list[Revision]:
-    """Return what was applied, in order; nothing where the table does not exist.
+    """Return the revisions in order; none if the table does not exist.
 
     Atlas keeps rows about itself under versions that start with a dot.
     """
@@ -83,10 +83,10 @@ async def write_revision(connection: AsyncConnection, file: MigrationFile, appli
     """Record that the first `applied` statements of `file` were executed.
 
     Args:
-        connection: in the transaction that executed them, where there is one.
+        connection: in the transaction that executed them, if there is one.
         file: the migration.
         applied: statements executed so far.
-        took: time they needed; Atlas keeps it in nanoseconds.
+        took: their run time. Atlas keeps it in nanoseconds.
     """
     statements = file.statements
     await connection.execute(

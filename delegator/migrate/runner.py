@@ -1,4 +1,4 @@
-"""`migrate`: the whole of it, one at a time per database."""
+"""`migrate`: all steps of a migration. One migration runs at a time in a database."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ _OLDEST_SERVER = 150000
 
 @dataclass(frozen=True)
 class MigrationReport:
-    """What a migration did, or would do."""
+    """What a migration did, or what it would do."""
 
     applied: tuple[str, ...]
-    """Names of the migration files that were applied (`inspect`: that wait)."""
+    """Names of the migration files that were applied (`inspect`: that are pending)."""
     created_queues: tuple[str, ...]
     """Queues whose tables were created (`inspect`: that are missing)."""
     findings: tuple[Finding, ...]
-    """How the database differs from the declarations; after `migrate` no errors are left among them."""
+    """How the database differs from the declarations. After `migrate` none of them is an error."""
     atlas: Path | None = None
-    """The Atlas binary that applied the files; None: they were applied without one."""
+    """The Atlas binary that applied the files; None: they were applied without Atlas."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings that have to be mended."""
+        """The findings that must be fixed."""
         return tuple(finding for finding in self.findings if finding.is_error)
 
     @property
     def up_to_date(self) -> bool:
-        """Whether there was nothing to do and there is nothing to mend."""
+        """Whether there was nothing to do and there is nothing to fix."""
         return not (self.applied or self.created_queues or self.errors)
 
 
 async def migrate(
     settings: Settings, *, directory: Path | None = None, atlas: Path | None = None, use_atlas: bool = True
 ) -> MigrationReport:
-    """Bring the database to the declared state; does nothing where it is there already.
+    """Bring the database to the declared state. Parts that are right already do not change.
 
     Applies the migrations, creates the tables of the declared additional queues and the publication of each queue, and
-    compares the outcome with the declarations. Safe to run from several processes at once.
+    compares the result with the declarations. It is safe to run from several processes at once.
 
     Args:
         settings: where the database is, and which queues it should have.
-        directory: the migrations; None for those that came with this installation.
-        atlas: the Atlas binary to use; None for DELEGATOR_ATLAS or the one on PATH, where there is one.
-        use_atlas: False to apply the files without looking for a binary.
+        directory: the migrations; None: those of this installation.
+        atlas: the Atlas binary; None: DELEGATOR_ATLAS, or the one on PATH, if there is one.
+        use_atlas: False: apply the files without a binary.
 
     Raises:
-        SchemaError: the files or the database's history are not what they should be, or the database differs from the
-            declarations in what migrations do not mend; one line for each difference says what to run.
+        SchemaError: the files or the database's history are wrong, or the database differs from the declarations in
+            something that migrations do not fix. One line for each difference says what to run.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
     directory = directory or migrations_directory()
@@ -81,14 +81,14 @@ async def migrate(
 
 
 async def inspect(settings: Settings, *, directory: Path | None = None) -> MigrationReport:
-    """Say what `migrate` would do and how the database differs from the declarations; changes nothing.
+    """Report what `migrate` would do, and how the database differs from the declarations. Nothing is changed.
 
     Args:
         settings: where the database is, and which queues it should have.
-        directory: the migrations; None for those that came with this installation.
+        directory: the migrations; None: those of this installation.
 
     Raises:
-        SchemaError: the files or the database's history are not what they should be.
+        SchemaError: the files or the database's history are wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
     files = read_migrations(directory or migrations_directory())
@@ -102,7 +102,7 @@ async def inspect(settings: Settings, *, directory: Path | None = None) -> Migra
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """Put findings into one message, a line each."""
+    """Return one message with a line for each finding."""
     if len(findings) == 1:
         return str(findings[0])
     lines = "".join(f"\n  {finding}" for finding in findings)

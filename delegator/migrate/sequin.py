@@ -1,10 +1,10 @@
-"""Generates Sequin's configuration from the declared queues, so that the two can't drift.
+"""Generates Sequin's configuration from the declared queues, so that the two always agree.
 
-Each queue is a database entry of its own, because a slot belongs to one: Sequin stops reading a slot while any sink of
-it is full (50,000 messages or about 100 MiB), which would let a queue without workers stop all the others.
+Each queue has its own database entry, because each entry has one slot. Sequin stops reading a slot while a sink of it
+is full (50,000 messages or about 100 MiB). With one slot a queue without workers would stop all other queues.
 
-Sequin's own database is configured by `PG_*` variables, which its container has in its environment too. The database
-that it streams from gets names of its own here, so that one is never taken for the other.
+The `PG_*` variables in Sequin's environment are for Sequin's own database. So the variables of the database that it
+streams from have other names here.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from delegator.postgres.connections import no_database_url
 
 ACCOUNT = "delegator"
 DATABASE = "delegator"
-"""Name of the default queue's database entry; another queue's has the queue's name behind it."""
+"""Name of the default queue's database entry. For another queue its name is appended."""
 _POOL_SIZE = 5
-"""Connections that Sequin holds for each entry, thus for each queue; pull sinks need few."""
+"""Connections that Sequin holds for each queue. Pull sinks need few."""
 _HEADER = """\
 # Written by `delegator sequin-config`; write it again after the queues change. Apply it after `delegator migrate`:
 # Sequin stops at once when a table is missing. Sequin fills in these variables of its environment:
@@ -35,12 +35,12 @@ _HEADER = """\
 #   DELEGATOR_PG_HOSTNAME, DELEGATOR_PG_PORT, DELEGATOR_PG_DATABASE, DELEGATOR_PG_USERNAME   where the queues are
 #   SEQUIN_ADMIN_EMAIL, SEQUIN_ADMIN_PASSWORD   who may log in to Sequin's console
 """
-# Inside ${NAME:-default} and outside of it, other characters could end the default or start a substitution.
+# Other characters could end the default of ${NAME:-default}, or start a substitution.
 _SAFE_DEFAULT = re.compile(r"[\w.:@/+-]+", re.ASCII)
 
 
 def render_config(settings: Settings, *, schema: str = "public") -> str:
-    """Render `sequin.yml`: for each declared queue one sink, and the database entry that feeds it. It holds no secret.
+    """Render `sequin.yml`: for each declared queue a sink and its database entry. It holds no secret.
 
     Args:
         settings: the queues, and where the database is.
@@ -86,7 +86,7 @@ def _database(settings: Settings, queue: str) -> Mapping[str, object]:
         "ssl": str(target.get("sslmode")) in ("require", "verify-ca", "verify-full"),
         "pool_size": _POOL_SIZE,
         "slot": {"name": queue_slot(queue, settings.slot), "create_if_not_exists": True},
-        # `delegator migrate` makes it; one that Sequin made would publish every table and column, and updates too.
+        # `delegator migrate` makes it. Sequin would make one that publishes every table and column, and also updates.
         "publication": {"name": queue_publication(queue, settings.publication), "create_if_not_exists": False},
         "await_database": {"timeout_ms": 60_000, "interval_ms": 1_000},
     }
@@ -100,7 +100,7 @@ def _sink(queue: str, schema: str) -> Mapping[str, object]:
         "status": "active",
         "source": {"include_tables": [f"{schema}.{table}"]},
         "actions": list(PUBLICATION.publish),
-        # Grouped, a message waits until the one before it with the same key is acked.
+        # With grouping a message waits until the previous one with the same key is acknowledged.
         "message_grouping": False,
         "destination": {"type": "sequin_stream"},
     }
@@ -111,14 +111,14 @@ def _variable(name: str, default: str = "") -> str:
 
 
 def _yaml(value: object, indent: str = "") -> Iterator[str]:
-    """Emit block style; strings are double-quoted in JSON's form, which YAML reads the same."""
+    """Write YAML in block style. Strings are quoted as in JSON, because YAML reads that form too."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if isinstance(item, Mapping | list):
                 yield f"{indent}{key}:"
                 yield from _yaml(item, indent + "  ")
             elif isinstance(item, str) and item.startswith("${"):
-                # A password may hold quotes; where the text is filled in before it is parsed, only a block keeps it.
+                # A password may hold quotes. Sequin fills it in before it parses the text, so only a block keeps it.
                 yield f"{indent}{key}: |-"
                 yield f"{indent}  {item}"
             else:

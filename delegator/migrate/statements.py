@@ -1,4 +1,4 @@
-"""Splits a migration into statements exactly where Atlas does, so that both count and hash the same ones."""
+"""Splits a migration into the same statements as Atlas, so that both count and hash the same texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from delegator.errors import SchemaError
 
 _DOLLAR_QUOTE = re.compile(r"\$(?:[A-Za-zÈ-ÿ_][\wÈ-ÿ]*)?\$")
-# Atlas honours a backslash inside quotes whatever standard_conforming_strings says.
+# Atlas takes a backslash inside quotes for an escape, whatever standard_conforming_strings says.
 _QUOTED = {quote: re.compile(rf"{quote}(?:\\.|[^{quote}\\])*{quote}", re.DOTALL) for quote in ("'", '"', "`")}
 _COMMENTS = (("--", "\n"), ("#", "\n"), ("/*", "*/"))
 
@@ -18,7 +18,7 @@ def split_statements(text: str) -> tuple[str, ...]:
     """Return the statements of `text`, each with its semicolon and without the comments before it.
 
     Raises:
-        SchemaError: a quote is left open, or the file sets a delimiter of its own.
+        SchemaError: a quote is not closed, or the file sets its own delimiter.
     """
     if re.match(r"-- atlas:delimiter\b", text):
         raise SchemaError("a migration sets `atlas:delimiter`, which only the Atlas CLI understands: put it on PATH")
@@ -66,7 +66,7 @@ def _quote_end(text: str, position: int) -> int | None:
 
 
 def partial_hashes(statements: tuple[str, ...]) -> list[str]:
-    """Return the running checksum after each statement, as a revision keeps them."""
+    """Return the checksum after each statement, in the form of the revision table."""
     running = hashlib.sha256()
     hashes = []
     for statement in statements:

@@ -1,1 +1,1 @@
-"""All SQL of the hot path: one module a table."""
+"""All SQL that runs for jobs. Each table has its modules."""

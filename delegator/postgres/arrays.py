@@ -1,6 +1,7 @@
-"""Array parameters, packed in PostgreSQL's binary form (`array_recv`) in one go.
+"""Packs array parameters in PostgreSQL's binary form (`array_recv`).
 
-psycopg adapts an array element by element, in Python; a batch has a thousand elements in each of several arrays.
+psycopg adapts an array element by element, in Python. That is slow for batches with several arrays of a thousand
+elements.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def int4_array(items: Sequence[int | None]) -> Int4Array:
 
 
 def with_arrays() -> AdaptersMap:
-    """Return psycopg's adapters and those of packed arrays, as the `context` of a connection."""
+    """Return psycopg's adapters and those of packed arrays, for the `context` of a connection."""
     adapters = AdaptersMap(psycopg.adapters)
     for array, dumper in ((TextArray, _Texts), (ByteaArray, _Byteas), (Int8Array, _Int8s), (Int4Array, _Int4s)):
         adapters.register_dumper(array, dumper)

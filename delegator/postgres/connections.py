@@ -18,10 +18,10 @@ Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
-"""What a lost connection, a restart, a deadlock or an exhausted server raises: try again."""
+"""The errors of a lost connection, a restart, a deadlock or an exhausted server. A later attempt may succeed."""
 
 SILENCE: Final = timedelta(seconds=15)
-"""How long a network may swallow packets before a connection is given up, unless the caller says otherwise."""
+"""How long packets may stay unacknowledged before a connection counts as lost, unless the caller sets a limit."""
 
 
 _BY_KEY: Final = b"""
@@ -38,11 +38,11 @@ async def connect(
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
         silence: how long packets may stay unacknowledged before the connection counts as lost.
-        replication: it can stream the WAL, and knows the simple query protocol only.
+        replication: open a replication connection. It can stream the WAL, and has only the simple query protocol.
 
     Raises:
         ConfigurationError: `database_url` is not one.
-        DatabaseError: the server can't be reached or refuses us.
+        DatabaseError: the server can't be reached, or refuses the connection.
     """
     streaming: dict[str, Any] = (
         {"replication": "database", "cursor_factory": psycopg.AsyncClientCursor} if replication else {}
@@ -76,11 +76,11 @@ async def connection_pool(
     Args:
         database_url: libpq connection string or URL.
         application_name: shown in `pg_stat_activity`.
-        size: most connections.
-        silence: how long packets may stay unacknowledged before a connection counts as lost; a free connection is
-            waited for half as long.
-        by_key: its statements name the rows they want. PostgreSQL's costs are those of a disk with moving parts, by
-            which a batch had better read the whole table where that has a few hundred pages, full or not.
+        size: largest number of connections.
+        silence: how long packets may stay unacknowledged before a connection counts as lost. A caller waits half as
+            long for a free connection.
+        by_key: the statements name the rows that they read. PostgreSQL's default costs suit hard disks: with them a
+            batch would read a whole table of a few hundred pages.
 
     Raises:
         ConfigurationError: `database_url` is not one.
@@ -102,7 +102,7 @@ async def connection_pool(
         max_size=size,
         timeout=wait,
         configure=_read_by_key if by_key else None,
-        # The pool doubles its pauses between attempts without a cap. So it gives up soon, and its callers try again.
+        # The pool doubles its pauses between attempts without a limit. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
         name=application_name,
@@ -115,7 +115,7 @@ async def connection_pool(
 
 
 def no_database_url() -> ConfigurationError:
-    """Return the error for a database URL that libpq can't read, which psycopg calls a ProgrammingError."""
+    """Return the error for a database URL that libpq can't read. psycopg raises ProgrammingError for it."""
     return ConfigurationError(
         "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
     )

@@ -41,7 +41,7 @@ WITH dead AS MATERIALIZED (
 )
 SELECT job_id, waiter_id IS NOT NULL FROM stored
 UNION ALL
-SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a CTE that no query reads is not run
+SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a CTE runs only if a query reads it
 """
 
 _SUMMARY = """dead_letter_id, queue, job_type, reason, error, job_id, namespace, workflow_id, run_id, attempt,
@@ -60,7 +60,7 @@ _CONTENT = b"""
 SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_letter_id = %s
 """
 
-# A replayed job starts over: it keeps neither its attempts nor the time when it was first enqueued.
+# A replayed job starts again: its attempts and the time of its first enqueueing are dropped.
 _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
@@ -69,8 +69,8 @@ _REPLAYED_VALUES: Final = ", ".join(
     f"CASE WHEN %(signal)s THEN {name} END" if name in _WORKFLOW else name for name in _REPLAYED
 )
 
-# Rows are locked first, so that of two replays at once the second finds nothing. Of several dead letters of one job
-# only the newest can be inserted, because the queue holds each job once.
+# Rows are locked first. So if two replays run at once, the second one finds nothing. If one job has several dead
+# letters, only the newest is inserted, because the queue holds each job once.
 _REPLAY = f"""
 WITH locked AS MATERIALIZED (
     SELECT * FROM {DEAD_LETTER_TABLE}
@@ -100,23 +100,23 @@ class Reason(StrEnum):
     UNKNOWN_TYPE = "unknown_type"
     """No worker of the queue has a handler for its type."""
     UNDECODABLE = "undecodable"
-    """Its arguments or options can't be read."""
+    """Its arguments or options can't be decoded."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     """Its retry policy allows no further attempt."""
     NON_RETRYABLE = "non_retryable"
-    """A plain job failed for good, and no workflow hears of it."""
+    """A plain job failed for good. No workflow gets the failure."""
     TIMED_OUT = "timed_out"
-    """A plain job passed its deadline, and no workflow hears of it."""
+    """A plain job passed its deadline. No workflow gets the failure."""
 
 
 class NewDeadLetter(NamedTuple):
-    """A job to be given up."""
+    """A job that the queue gives up."""
 
     job_id: str
     fencing_token: int
     outcome: str
     result: bytes
-    """The outcome as the queue stores it; also kept as the dead letter's failure."""
+    """The outcome as the queue stores it. The dead letter keeps it as its failure."""
     reason: str
     """A `Reason`."""
     error: str
@@ -124,7 +124,7 @@ class NewDeadLetter(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A dead letter without what it holds."""
+    """A dead letter without its payloads."""
 
     id: int
     queue: str
@@ -145,7 +145,7 @@ class DeadLetter(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a dead letter holds, as the queue had it."""
+    """The payloads of a dead letter, as the queue had them."""
 
     failure: bytes | None
     input: bytes | None
@@ -155,26 +155,26 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters. What is None does not narrow the choice."""
+    """Which dead letters to take. A value of None selects all."""
 
     ids: Sequence[int] | None = None
-    """These only."""
+    """Only these ids."""
     queue: str | None = None
-    """Of this queue."""
+    """Only those of this queue."""
     job_type: str | None = None
-    """Of this delegated activity type."""
+    """Only those of this delegated activity type."""
     reason: str | None = None
-    """Given up for this `Reason`."""
+    """Only those given up for this `Reason`."""
     workflow_id: str | None = None
-    """Enqueued by this workflow."""
+    """Only those enqueued by this workflow."""
     since: datetime | timedelta | None = None
-    """Given up then or later; a timedelta: so long ago, by the database's clock."""
+    """Only those given up at this time or later. A timedelta is the time before now, by the database's clock."""
     until: datetime | timedelta | None = None
-    """Given up before; a timedelta as above."""
+    """Only those given up before this time. A timedelta as for `since`."""
     limit: int | None = None
-    """At most so many."""
+    """Largest number of dead letters."""
     newest_first: bool = False
-    """Choose and return the newest first, else the oldest."""
+    """Start with the newest; False: with the oldest."""
 
 
 async def store_dead_letters(
@@ -183,8 +183,8 @@ async def store_dead_letters(
     """Move jobs to the dead letters and store their outcome in their rows, in one statement.
 
     Returns:
-        The ids of those that were still held under their fencing token, and whether an enqueuer waits inline for the
-        outcome. If none does, signal the outcome and delete the row.
+        The ids of the jobs whose fencing token still matched, and whether an enqueuer waits inline for the outcome. If
+        none does, signal the outcome and then delete the row.
     """
     ordered = sorted(dead)
     cursor = await connection.execute(
@@ -222,7 +222,7 @@ async def find(connection: Connection, selection: Selection) -> list[DeadLetter]
 
 
 async def content(connection: Connection, dead_letter_id: int) -> Content | None:
-    """Return what a dead letter holds; None: it is gone."""
+    """Return the payloads of a dead letter; None: it is gone."""
     cursor = await connection.execute(_CONTENT, (dead_letter_id,))
     row = await cursor.fetchone()
     return None if row is None else Content(*row)
@@ -231,13 +231,13 @@ async def content(connection: Connection, dead_letter_id: int) -> Content | None
 async def replay(connection: Connection, table: QueueTable, ids: Sequence[int], *, signal: bool) -> set[int]:
     """Enqueue jobs again and delete their dead letters, in one statement.
 
-    The job starts over: attempt 0, timeouts from now. A job whose id is in the queue stays a dead letter.
+    The job starts again: attempt 0, timeouts from now. A job whose id is in the queue stays a dead letter.
 
     Args:
         connection: where to.
         table: the queue's table.
         ids: dead letters of that queue.
-        signal: keep the workflow, so that it hears of the outcome; else a plain job is enqueued.
+        signal: keep the workflow, so that it gets the outcome. False: enqueue a plain job.
 
     Returns:
         The ids of the replayed dead letters.

@@ -1,6 +1,6 @@
-"""Pieces of SQL that several statements share, each under one name.
+"""Pieces of SQL that several statements use. Each has one name.
 
-They are written for a queue's table under the alias `q`. A statement names them as `{lease_is_live}` and so on; see
+They use the alias `q` for a queue's table. A statement names them as `{lease_is_live}` and so on; see
 `QueueStatements.statement`.
 """
 
@@ -11,38 +11,38 @@ from typing import Final
 from delegator_schema.columns import LEASE_TABLE
 
 OUTCOME_CHANNEL: Final = "delegator_outcomes_"
-"""Prefix of the channel on which an enqueuer hears that outcomes wait for it; the id of its lease follows."""
+"""Prefix of the channel that notifies an enqueuer of stored outcomes. The id of its lease follows."""
 MAINTENANCE_CHANNEL: Final = "delegator_maintenance"
-"""The channel on which the sweeper hears that something is due sooner than it knew."""
+"""The channel that notifies the sweeper that something is due earlier than it knew."""
 OUTCOME_STORED: Final = "outcome"
-"""Payload of a notification on `MAINTENANCE_CHANNEL`: an outcome waits to be signalled."""
+"""Payload of a notification on `MAINTENANCE_CHANNEL`: the signaller must deliver an outcome."""
 
 LEASE_IS_LIVE: Final = (
     f"EXISTS (SELECT FROM {LEASE_TABLE} AS lease WHERE lease.lease_id = q.lease_id AND lease.expires_at > now())"
 )
-"""A process holds the row."""
+"""A live process holds the row."""
 
 OWN_LEASE_IS_LIVE: Final = (
     f"EXISTS (SELECT FROM {LEASE_TABLE} AS own WHERE own.lease_id = %(lease_id)s AND own.expires_at > now())"
 )
 """The lease of the process that runs the statement has not expired."""
 
-# A row that had to be waited for is read as it is now, but leases as they were when the statement began. So a lease
-# that the statement does not see may be younger than the statement. Then the claim that named the lease is younger,
-# too, and the fencing token, which is the id of that claim's transaction, is not visible.
+# After a wait for a row lock PostgreSQL reads the row's newest version, but leases as they were when the statement
+# began. So a lease that the statement does not see may be younger than the statement. Then the claim that named the
+# lease is younger too. The fencing token is the id of that claim's transaction, and it is not visible.
 HOLDER_IS_GONE: Final = (
     f"NOT {LEASE_IS_LIVE} AND pg_visible_in_snapshot(q.fencing_token::text::xid8, pg_current_snapshot())"
 )
 """The row names a lease, and no live process holds it."""
 
 NEXT_FENCING_TOKEN: Final = "greatest(q.fencing_token + 1, pg_current_xact_id()::text::int8)"
-"""A token that is greater than the row's, and no less than the id of the transaction that sets it."""
+"""A token that is greater than the row's token, and at least the id of the transaction that sets it."""
 
 STORE_OUTCOME: Final = "completed_at = now(), lease_id = NULL, retry_at = NULL"
-"""What changes in a row when its outcome is stored, beside `outcome` and `result`."""
+"""What a row also changes when `outcome` and `result` are stored."""
 
 HELD: Final = "unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS held (job_id, fencing_token)"
-"""The rows that a process means, each with the token under which it holds them."""
+"""The rows that a process names, each with the token under which it holds the row."""
 
 IS_HELD: Final = "q.job_id = held.job_id AND q.fencing_token = held.fencing_token"
 """Joins `q` with `HELD`: the row is still held under that token."""
@@ -59,4 +59,4 @@ BY_NAME: Final = {
     "held": HELD,
     "is_held": IS_HELD,
 }
-"""The fragments, under the names by which statements ask for them."""
+"""The fragments by the names that statements use."""

@@ -1,4 +1,4 @@
-"""The lease of this process: granted at the start, renewed while it lives, revoked at the end."""
+"""Keeps the lease of this process: grants it at the start, renews it, revokes it at the end."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from delegator.runtime.connection_state import ConnectionState
 T = TypeVar("T")
 
 STALL: Final = timedelta(seconds=30)
-"""How long the event loop may be blocked before its process counts as dead."""
+"""How long the event loop may be blocked before the lease is not renewed any more."""
 
 _log = logging.getLogger(__name__)
 
 
 def holder_name() -> str:
-    """Return this process's name, for people: `<pid>@<host>`."""
+    """Return this process's name: `<pid>@<host>`."""
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
 class LeaseKeeper:
-    """Holds one lease for this process. Everything that names the lease lives as long as it is renewed.
+    """Holds one lease for this process. Rows that name the lease are held while it is renewed.
 
-    The renewals have a connection and a thread of their own: they must wait neither for a connection behind what the
-    lease protects, nor for a handler that blocks the event loop for a while.
+    Renewals have their own connection and their own thread. So they wait neither for a connection of the pool, nor for
+    a handler that blocks the event loop.
 
     Use as an async context manager.
     """
@@ -60,11 +60,11 @@ class LeaseKeeper:
         Args:
             database_url: libpq connection string or URL.
             role: what the lease is for.
-            duration: how long others wait before they take over from a silent holder; renewed three times as often.
-            queue: the queue a worker serves.
-            state: where the health of the database connection is noted.
-            on_lost: called with the old lease's id when it had expired and a new one was granted.
-            stall: how long the event loop may be blocked before the lease is left to time_out.
+            duration: how long a lease lives without a renewal. It is renewed three times in that time.
+            queue: the queue that a worker serves.
+            state: gets the health of the database connection.
+            on_lost: called with the id of the old lease, when it had expired and a new one was granted.
+            stall: how long the event loop may be blocked. After that the lease is left to expire.
         """
         self._database_url = database_url
         self._role: leases.Role = role
@@ -78,7 +78,7 @@ class LeaseKeeper:
         self._loop_watch: asyncio.Task[None] | None = None
         self._renewals: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
-        self._turn = asyncio.Lock()
+        self._renewal_lock = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
         self.lease_id = 0
@@ -87,7 +87,7 @@ class LeaseKeeper:
         self._main = asyncio.get_running_loop()
         self._thread.start()
         try:
-            await self._there(self._begin())
+            await self._in_thread(self._begin())
         except BaseException:
             await self._stop()
             raise
@@ -102,27 +102,27 @@ class LeaseKeeper:
         await self._stop()
 
     def note_delivery_watermark(self) -> None:
-        """Note that the stream had nothing left to deliver just now.
+        """Note that the stream has delivered everything up to now.
 
         Rows that were published before this moment and are still unclaimed were lost.
         """
         self._watermark_at = time.monotonic()
 
     async def renew(self) -> None:
-        """Renew the lease now; if it is gone, have a new one granted.
+        """Renew the lease now. If it is gone, get a new one.
 
         Raises:
             DatabaseError: the database can't be reached.
             psycopg.Error: the connection was lost.
         """
-        await self._there(self._renew())
+        await self._in_thread(self._renew())
 
-    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the thread of the renewals."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def _here(self, function: Callable[..., None], *args: object) -> None:
-        """Have the process's event loop call something; from the thread of the renewals."""
+    def _in_main_loop(self, function: Callable[..., None], *args: object) -> None:
+        """Let the process's event loop call a function. This runs in the thread of the renewals."""
         with suppress(RuntimeError):  # the loop is closed: the process ends
             self._main.call_soon_threadsafe(function, *args)
 
@@ -133,7 +133,7 @@ class LeaseKeeper:
             await asyncio.sleep(pause)
 
     async def _stop(self) -> None:
-        await self._there(self._end())
+        await self._in_thread(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join)
         self._loop.close()
@@ -144,7 +144,7 @@ class LeaseKeeper:
             await self._grant(await self._connected())
         except psycopg.Error as error:
             raise DatabaseError(f"the database grants no lease: {first_line(error)}") from None
-        self._renewals = asyncio.create_task(self._renew_for_ever(), name="lease")
+        self._renewals = asyncio.create_task(self._renew_repeatedly(), name="lease")
 
     async def _end(self) -> None:
         if self._renewals is not None:
@@ -168,7 +168,7 @@ class LeaseKeeper:
     async def _grant(self, connection: Connection) -> None:
         self.lease_id = await leases.grant(connection, self._role, holder_name(), self._queue, self._duration)
 
-    async def _renew_for_ever(self) -> None:
+    async def _renew_repeatedly(self) -> None:
         backoff = Backoff(longest=self._duration / 6)
         pause = self._duration.total_seconds() / 3
         while True:
@@ -181,14 +181,14 @@ class LeaseKeeper:
                     break
                 except (psycopg.Error, DatabaseError) as error:
                     if self._state is not None:
-                        self._here(self._state.lost, first_line(error))
+                        self._in_main_loop(self._state.lost, first_line(error))
                     await backoff.sleep()
             backoff.reset()
             if self._state is not None:
-                self._here(self._state.restored)
+                self._in_main_loop(self._state.restored)
 
     async def _renew(self) -> None:
-        async with self._turn:
+        async with self._renewal_lock:
             connection = await self._connected()
             watermark_at, self._watermark_at = self._watermark_at, None
             age = None if watermark_at is None else timedelta(seconds=time.monotonic() - watermark_at)
@@ -198,4 +198,4 @@ class LeaseKeeper:
             await self._grant(connection)
         _log.warning("lease_lost", extra={"lease": lost, "granted": self.lease_id})
         if self._on_lost is not None:
-            self._here(self._on_lost, lost)
+            self._in_main_loop(self._on_lost, lost)

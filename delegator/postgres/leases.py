@@ -18,7 +18,7 @@ SET expires_at = now() + %(duration)s,
     delivery_watermark = greatest(delivery_watermark, now() - %(watermark_age)s::interval)
 WHERE lease_id = %(lease_id)s
 """
-# The lease expires and is not deleted: the sweeper deletes it once no row names it any more.
+# The lease expires but is not deleted. The sweeper deletes it when no row names it.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
 _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
@@ -33,7 +33,7 @@ ORDER BY lease_id FOR UPDATE SKIP LOCKED
 _DELETE = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
 
 Role = Literal["worker", "enqueuer"]
-"""What a process has a lease for: to hold running jobs, or to wait inline for outcomes."""
+"""The use of a lease: a worker holds running jobs, an enqueuer waits inline for outcomes."""
 
 
 async def grant(connection: Connection, role: Role, holder: str, queue: str | None, duration: timedelta) -> int:
@@ -41,8 +41,8 @@ async def grant(connection: Connection, role: Role, holder: str, queue: str | No
 
     Args:
         connection: where to.
-        role: what the lease is for.
-        holder: the process, for people.
+        role: the use of the lease.
+        holder: the name of the process.
         queue: the queue that a worker serves.
         duration: how long the lease lives without a renewal, by the database's clock.
     """
@@ -54,23 +54,23 @@ async def grant(connection: Connection, role: Role, holder: str, queue: str | No
 
 
 async def renew(connection: Connection, lease_id: int, duration: timedelta, watermark_age: timedelta | None) -> bool:
-    """Renew a lease, and with it the hold on every row that names it.
+    """Renew a lease. All rows that name it stay held.
 
     Args:
         connection: where to.
         lease_id: the lease.
         duration: how long it lives from now.
-        watermark_age: how long ago the stream had nothing left to deliver to this holder; None: unknown.
+        watermark_age: age of the delivery watermark; None: not known.
 
     Returns:
-        False if the lease is gone: it had expired, and others have taken what it held.
+        False if the lease is gone. It had expired, and others may have taken its rows.
     """
     parameters = {"lease_id": lease_id, "duration": duration, "watermark_age": watermark_age}
     return (await connection.execute(_RENEW, parameters)).rowcount == 1
 
 
 async def is_live(connection: Connection, lease_id: int) -> bool:
-    """Say whether a lease has not expired."""
+    """Return whether a lease has not expired."""
     row = await (await connection.execute(_IS_LIVE, (lease_id,))).fetchone()
     return row is not None and bool(row[0])
 
@@ -81,22 +81,23 @@ async def revoke(connection: Connection, lease_id: int) -> None:
 
 
 async def delivery_watermark(connection: Connection, queue: str) -> datetime | None:
-    """Return the moment before which every published row of a queue was offered to a worker; None: unknown."""
+    """Return the delivery watermark of a queue; None: not known."""
     row = await (await connection.execute(_WATERMARK, (queue,))).fetchone()
     return None if row is None else row[0]
 
 
 async def lock_expired(connection: Connection, restart_grace: timedelta = timedelta(0)) -> list[int]:
-    """Lock and return expired leases; their holders can't renew them until the transaction ends.
+    """Lock and return expired leases. Their holders can't renew them until the transaction ends.
 
     Args:
         connection: in a transaction.
-        restart_grace: time that holders get after a start of the server, before which they could not renew.
+        restart_grace: how long after a start of the server no lease counts as expired. Before the start no process
+            could renew.
     """
     cursor = await connection.execute(_EXPIRED, (restart_grace,))
     return [row[0] for row in await cursor.fetchall()]
 
 
 async def delete(connection: Connection, lease_ids: Sequence[int]) -> None:
-    """Delete leases whose jobs were published again."""
+    """Delete leases whose jobs were republished."""
     await connection.execute(_DELETE, (list(lease_ids),))

@@ -1,4 +1,4 @@
-"""LISTEN: notifications wake a process up. They never carry data, so a lost one costs time only."""
+"""LISTEN: notifications wake a process. They carry no data, so a lost notification only costs time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from delegator.postgres.fragments import MAINTENANCE_CHANNEL, OUTCOME_CHANNEL
 
 
 async def listen_for_outcomes(connection: Connection, lease_id: int) -> None:
-    """Hear on this connection of outcomes that wait for the enqueuer with this lease."""
+    """Listen on this connection for outcomes that wait for the enqueuer with this lease."""
     await _listen(connection, f"{OUTCOME_CHANNEL}{lease_id}")
 
 
 async def listen_for_maintenance(connection: Connection) -> None:
-    """Hear on this connection of retries, timeouts and outcomes that need the maintenance process soon."""
+    """Listen on this connection for retries, timeouts and outcomes that need the maintenance process soon."""
     await _listen(connection, MAINTENANCE_CHANNEL)
 
 

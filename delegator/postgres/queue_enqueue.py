@@ -1,4 +1,4 @@
-"""What enqueuers do to a queue's table: enqueue, wait inline, cancel."""
+"""The enqueuers' statements on a queue's table: enqueue, wait inline, cancel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INSERT INTO {table} ({columns})
 SELECT {values}
 FROM unnest({arrays}) AS new ({names})
 """
-_UNLESS_THERE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
+_UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
 
 class _Transport(NamedTuple):
-    """How the values of a column's type reach the server."""
+    """How values of a column's type are sent to the server."""
 
     type: str
     """Type of the parameter, in SQL."""
@@ -47,7 +47,7 @@ _TRANSPORTS: Final[Mapping[str, _Transport]] = MappingProxyType(
 )
 _DEADLINE: Final = "now() + {value} * interval '1 millisecond'"
 
-# Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never hear of an
+# Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never get an
 # outcome that is stored for inline reading.
 _ADOPT = """
 UPDATE {table} SET waiter_id = %(waiter_id)s
@@ -55,7 +55,7 @@ WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
 RETURNING job_id
 """
 
-# Here, too, waiter_id stays NULL where it is NULL: the signaller brings such an outcome.
+# Here too waiter_id stays NULL where it is NULL: the signaller delivers such an outcome.
 _TAKE_OVER = """
 UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
@@ -84,13 +84,13 @@ WITH handed AS (
 SELECT pg_notify('{maintenance}', '{outcome_stored}') FROM handed LIMIT 1
 """
 
-# Only while the row names this reader: a later waiter may not have read the outcome yet.
+# Only while the row names this waiter: another waiter may not have read the outcome yet.
 _DELETE_READ = """
 DELETE FROM {table}
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id = %(waiter_id)s
 """
 
-# A row that a dead worker still holds counts as waiting, because no process would see the request.
+# A row whose worker is dead counts as waiting, because no process would see the request.
 _CANCEL_WAITING = """
 DELETE FROM {table} AS q
 WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
@@ -98,8 +98,7 @@ WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
 RETURNING q.job_id
 """
 
-# A job that has failed since the statement above waits for a retry. Its next attempt, which sees the request, is due
-# now.
+# A job that has failed since the statement above backs off. Its next attempt is made due now, and sees the request.
 _CANCEL_RUNNING = """
 UPDATE {table}
 SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
@@ -128,13 +127,13 @@ class NewJob(NamedTuple):
     task_token: bytes | None
     """Activity task to complete."""
     deadline_ms: int | None
-    """Milliseconds from now until the job times out, unless it is finished (or started) by then."""
+    """Milliseconds from now until the job's deadline."""
     waiter_id: int | None
     """Lease of the enqueuer that waits inline."""
     heartbeat_details: bytes | None = None
     """Serialized `Payloads` of an earlier attempt's last heartbeat."""
     attempt: int = 0
-    """Attempts made before, where Temporal counts them."""
+    """Attempts made before, if Temporal counts them."""
 
 
 class _Source(NamedTuple):
@@ -145,7 +144,7 @@ class _Source(NamedTuple):
     transport: _Transport
     """How the field's values travel."""
     expression: str
-    """The column's value in SQL, over `{value}`."""
+    """SQL of the column's value; `{value}` stands for the parameter."""
 
 
 def _sources() -> Mapping[str, _Source]:
@@ -172,9 +171,9 @@ class StoredOutcome(NamedTuple):
 
 
 class EnqueueStatements(QueueStatements):
-    """The enqueuers' side of one queue's table. Every method but `cancel` is one statement, atomic by itself.
+    """The enqueuers' statements on one queue's table. Every method but `cancel` is one atomic statement.
 
-    `insert` may take a second try.
+    `insert` may need a second one.
     """
 
     def __init__(self, queue: str) -> None:
@@ -198,18 +197,18 @@ class EnqueueStatements(QueueStatements):
     async def insert(
         self, connection: Connection, namespace: str | None, jobs: Sequence[NewJob], *, repeats: bool = False
     ) -> set[str]:
-        """Insert the jobs that are not there yet and return the ids of those.
+        """Insert the jobs that are not in the queue yet, and return their ids.
 
-        A value that all jobs have in common travels once: most columns of a batch hold one value. Usually none of the
-        jobs is there yet. So the first try is a plain INSERT, without ON CONFLICT, whose speculative insertion costs a
-        quarter more and another WAL record for each row (PostgreSQL manual, "INSERT"). Within a caller's transaction
-        there is no first try, because a conflict would abort that transaction.
+        A value that all jobs have in common is sent once. Usually no job is in the queue yet. So the first try is a
+        plain INSERT. ON CONFLICT makes a speculative insertion, which costs a quarter more, and one more WAL record for
+        each row (PostgreSQL manual, "INSERT"). In a caller's transaction the plain INSERT is left out, because a
+        conflict would abort that transaction.
 
         Args:
             connection: where to.
-            namespace: of the workflows.
-            jobs: what to insert.
-            repeats: some are probably there.
+            namespace: the namespace of the workflows.
+            jobs: the jobs to insert.
+            repeats: some of them are probably in the queue already.
         """
         varying: list[str] = []
         parameters: dict[str, object] = {"namespace": namespace}
@@ -219,7 +218,7 @@ class EnqueueStatements(QueueStatements):
                 varying.append(name)
                 parameters[name] = transport.pack(values)
             else:
-                # psycopg gives plain integers of different sizes different types, and prepares a statement for each.
+                # psycopg gives integers of different sizes different types, and prepares a statement for each type.
                 is_int8 = transport.type == "int8" and values[0] is not None
                 parameters[name] = Int8(values[0]) if is_int8 else values[0]
         plain, unless_there = self._insert_with(tuple(varying))
@@ -245,16 +244,16 @@ class EnqueueStatements(QueueStatements):
                 arrays=", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying),
                 names=", ".join(varying),
             )
-            statements = self._inserts[varying] = text.encode(), (text + _UNLESS_THERE).encode()
+            statements = self._inserts[varying] = text.encode(), (text + _UNLESS_IN_QUEUE).encode()
         return statements
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
-        """Name a new waiter in rows that name another, completed ones too; return the ids of those rows."""
+        """Put a new waiter into rows that name another one, also into completed rows. Return their ids."""
         cursor = await connection.execute(self._adopt, {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id})
         return {row[0] for row in await cursor.fetchall()}
 
     async def take_over(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> list[StoredOutcome]:
-        """Return the outcomes stored so far, and name a new waiter in their rows if they name another."""
+        """Return the outcomes stored so far, and put a new waiter into those of their rows that name another one."""
         parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._take_over, parameters, binary=True)
         return list(map(StoredOutcome._make, await cursor.fetchall()))
@@ -265,10 +264,10 @@ class EnqueueStatements(QueueStatements):
         return list(map(StoredOutcome._make, await cursor.fetchall()))
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
-        """Stop waiting inline for unfinished rows: return the ids of those that will be signalled.
+        """Clear `waiter_id` in unfinished rows. Return the ids of those rows: their outcomes will be signalled.
 
-        An update waits for a concurrent republication, and then misses the row that the latter has inserted. Ask
-        `unfinished` for those.
+        An update waits for a concurrent republication, and then misses the row that the republication has inserted.
+        `unfinished` finds such rows.
         """
         cursor = await connection.execute(self._release_waiter, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
@@ -279,20 +278,20 @@ class EnqueueStatements(QueueStatements):
         return {row[0] for row in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Name no waiter in completed rows, so that the signaller brings their outcomes."""
+        """Clear `waiter_id` in completed rows, so that the signaller delivers their outcomes."""
         await connection.execute(self._hand_over, {"job_id": text_array(sorted(job_ids))})
 
     async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
-        """Delete completed rows that still name this waiter, which has read their outcome; return how many."""
+        """Delete completed rows that still name this waiter, which has read their outcomes. Return the number."""
         parameters = {"job_id": text_array(sorted(job_ids)), "waiter_id": waiter_id}
         cursor = await connection.execute(self._delete_read, parameters)
         return cursor.rowcount
 
     async def cancel(self, connection: Connection, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Remove waiting rows and mark running ones.
+        """Remove waiting rows, and ask running jobs to stop.
 
         Returns:
-            The ids of the removed, and of those whose running handler will be asked to stop.
+            The ids of the removed rows, and the ids of the running jobs.
         """
         removed: set[str] = set()
         marked: set[str] = set()

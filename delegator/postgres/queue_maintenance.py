@@ -1,4 +1,4 @@
-"""What the maintenance process does to a queue's table."""
+"""The maintenance process's statements on a queue's table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from delegator.postgres.queue_table import QueueTable
 
 BATCH: Final = 2_000
 
-# The pause grows each time, for as long as the watermark says that the stream is empty while it is not. A backlog that
-# can't be delivered must not be streamed again and again.
+# The pause grows with each republication of a row. The watermark may be wrong, and a backlog that can't be delivered
+# must not be republished again and again.
 _LEFT_OUT = (
     "q.published_at < %(before)s - %(grace)s"
     " AND q.published_at < %(before)s - least(q.published_at - q.enqueued_at, interval '1 minute') AND "
@@ -102,7 +102,7 @@ class UndeliveredOutcome(NamedTuple):
 
 
 class MaintenanceStatements(QueueStatements):
-    """The maintenance process's side of one queue's table."""
+    """The maintenance process's statements on one queue's table."""
 
     def __init__(self, queue: str) -> None:
         """Prepare the statements for `queue`.
@@ -137,37 +137,37 @@ class MaintenanceStatements(QueueStatements):
         self._delete_unread = self.statement(_DELETE_UNREAD)
 
     async def republish_abandoned(self, connection: Connection, leases: Sequence[int]) -> int:
-        """Republish what expired leases hold; return how many."""
+        """Republish jobs that expired leases hold. Return the number."""
         return await _repeat(connection, self._abandoned, {"leases": list(leases)})
 
     async def republish_unknown_lease(self, connection: Connection) -> int:
-        """Republish what is held by leases that do not exist; return how many."""
+        """Republish jobs whose lease does not exist. Return the number."""
         return await _repeat(connection, self._unknown_lease, {})
 
     async def republish_retries(self, connection: Connection) -> int:
-        """Republish jobs whose next attempt is due; return how many."""
+        """Republish jobs whose next attempt is due. Return the number."""
         return await _repeat(connection, self._retries, {})
 
     async def republish_undelivered(self, connection: Connection, grace: timedelta) -> int:
-        """Republish jobs that the stream lost: published well before the delivery watermark. Return how many."""
+        """Republish jobs that the stream lost: they were published before the delivery watermark. Return the number."""
         watermark = await leases.delivery_watermark(connection, self.queue)
         if watermark is None:
             return 0
         return await _repeat(connection, self._lost, {"before": watermark, "grace": grace})
 
     async def next_retry(self, connection: Connection) -> float | None:
-        """Return in how many seconds the next retry is due; None: none is scheduled."""
+        """Return in how many seconds the next retry is due; None: no retry is scheduled."""
         row = await (await connection.execute(self._next_retry)).fetchone()
         return None if row is None else row[0]
 
     async def overdue(self, connection: Connection, grace: timedelta, without: Sequence[str] = ()) -> list[OverdueJob]:
-        """Return jobs past their deadline, but some; those that a live worker runs only after `grace`."""
+        """Return overdue jobs that are not in `without`. A job that a live worker runs must be overdue by `grace`."""
         parameters = {"grace": grace, "limit": BATCH, "without": list(without)}
         cursor = await connection.execute(self._overdue, parameters, binary=True)
         return [OverdueJob(*row) for row in await cursor.fetchall()]
 
     async def time_out(self, connection: Connection, overdue: Sequence[tuple[str, int, bytes]]) -> int:
-        """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome); return how many."""
+        """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome). Return the number."""
         ordered = sorted(overdue)
         cursor = await connection.execute(
             self._time_out,
@@ -181,13 +181,13 @@ class MaintenanceStatements(QueueStatements):
         return len(await cursor.fetchall())
 
     async def delete_overdue(self, connection: Connection, job_ids: Sequence[str]) -> None:
-        """Delete jobs past their deadline whose outcome no workflow waits for."""
+        """Delete overdue jobs whose outcome no workflow waits for."""
         await connection.execute(self._delete_overdue, {"job_id": sorted(job_ids)})
 
     async def undelivered(
         self, connection: Connection, age: timedelta, without: Sequence[str] = ()
     ) -> list[UndeliveredOutcome]:
-        """Return outcomes, stored at least `age` ago, that no process waits for inline; leave out jobs `without`."""
+        """Return outcomes without a waiter that were stored at least `age` ago, without the ids in `without`."""
         parameters = {"age": age, "limit": BATCH, "without": list(without)}
         cursor = await connection.execute(self._undelivered, parameters, binary=True)
         return [UndeliveredOutcome(*row) for row in await cursor.fetchall()]
@@ -197,7 +197,7 @@ class MaintenanceStatements(QueueStatements):
         await connection.execute(self._delete_delivered, {"job_id": sorted(job_ids)})
 
     async def delete_unread(self, connection: Connection, retention: timedelta) -> int:
-        """Delete completed rows whose inline reader never came back; return how many."""
+        """Delete completed rows whose enqueuer never read the outcome. Return the number."""
         return (await connection.execute(self._delete_unread, {"retention": retention})).rowcount
 
 

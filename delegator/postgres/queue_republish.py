@@ -1,4 +1,4 @@
-"""Republishing: the same jobs inserted again, so that the stream delivers them once more."""
+"""Republishing: jobs are deleted and inserted again, so that the stream delivers them again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from delegator_schema.queues import BASE_TABLE
 from delegator.postgres.fragments import NEXT_FENCING_TOKEN
 
 UNCLAIMED: Final = "q.lease_id IS NULL AND q.outcome IS NULL AND q.retry_at IS NULL"
-"""Jobs that no process holds and that wait for nothing but their delivery."""
+"""Jobs that wait only for their delivery."""
 
 _CHANGED: Final = {"published_at": "now()", "fencing_token": NEXT_FENCING_TOKEN}
 _STATEMENT: Final = """
@@ -27,16 +27,16 @@ INSERT INTO {{table}} ({columns}) SELECT {values} FROM gone AS q ORDER BY q.publ
 def republish_template(
     condition: str = UNCLAIMED, changes: Mapping[str, str] | None = None, limit: int | None = None
 ) -> str:
-    """Return the template of the statement that deletes and inserts jobs, the longest published first.
+    """Return the template of the statement that deletes and inserts jobs, the oldest publication first.
 
     The DELETE's rows feed the INSERT. So each row is gone, for this transaction, before its key is inserted again, and
     the key does not conflict. Rows that another transaction holds are left to that transaction.
 
     Args:
-        condition: which jobs, over the alias `q`. `q.published_at < %(before)s` keeps a repeated statement from finding
-            what it has just inserted.
-        changes: columns that get a new value beside `published_at` and the fencing token, as expressions over `q`.
-        limit: most rows. A generic plan that does not know the limit sorts the whole table instead of walking an index.
+        condition: selects jobs by the alias `q`. With `q.published_at < %(before)s` a repeated statement does not find
+            the rows that it has inserted.
+        changes: more columns with a new value, as expressions over `q`.
+        limit: largest number of rows. If the plan does not know the limit, it sorts the whole table and uses no index.
             None: the statement's parameter `limit`.
 
     Returns:
@@ -53,8 +53,8 @@ def republish_template(
 
 
 def published_before_statement(table: str) -> bytes:
-    """Return the statement that republishes unclaimed jobs of a table that were published before a moment.
+    """Return the statement that republishes unclaimed jobs that were published before a given time.
 
-    Its parameters are `before` (the moment) and `limit` (rows).
+    Its parameters are `before` (the time) and `limit` (rows).
     """
     return republish_template("q.published_at < %(before)s AND " + UNCLAIMED).format(table=table).encode()

@@ -1,4 +1,4 @@
-"""What the statements of a queue's table have in common."""
+"""The base class of the statements of a queue's table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class QueueStatements:
 
         Args:
             template: SQL with `{table}` and the names of fragments.
-            more: further texts that the template names.
+            more: more texts that the template names.
         """
         return template.format(table=self.name, **BY_NAME, **more).encode()
 

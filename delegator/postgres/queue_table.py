@@ -36,7 +36,7 @@ class QueueTable(EnqueueStatements, WorkerStatements):
         self._depth = self.statement(_DEPTH)
 
     async def depth(self, connection: Connection) -> tuple[int, int, int, float]:
-        """Return how many jobs wait, run and wait for a retry, and the age of the oldest in seconds."""
+        """Return the number of waiting, running and backing-off jobs, and the age of the oldest job in seconds."""
         cursor = await connection.execute(self._depth)
         row = await cursor.fetchone()
         return row if row is not None else (0, 0, 0, 0.0)

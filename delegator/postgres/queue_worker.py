@@ -1,4 +1,4 @@
-"""What workers do to a queue's table: claim, heartbeat, finish."""
+"""The workers' statements on a queue's table: claim, heartbeat, finish."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.queue_republish import republish_template
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
-_NOTIFICATION: Final = 7_000
-"""Bytes of job ids that one NOTIFY may carry; PostgreSQL allows 8,000, and the last id may reach beyond."""
+_NOTIFICATION_BYTES: Final = 7_000
+"""Bytes of job ids in one NOTIFY. PostgreSQL allows 8,000; the last id may exceed this number."""
 
 
 class Claimed(NamedTuple):
-    """A row that this worker holds from now on."""
+    """A row that this worker has claimed."""
 
     job_id: str
     fencing_token: int
@@ -45,7 +45,7 @@ class Claimed(NamedTuple):
     deadline_ms: int | None
     """Milliseconds left until the job's deadline; None: it has none."""
     waited_seconds: float
-    """Since the row was published."""
+    """Time since the row was published."""
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
 
@@ -59,7 +59,7 @@ class AttemptOutcome(NamedTuple):
     result: bytes
 
 
-# Columns in floating point by `date_part`, because `extract` takes three times as long for a decimal number.
+# `date_part` returns floating point. `extract` returns a decimal number and takes three times as long.
 _DEADLINE_LEFT: Final = "(date_part('epoch', {deadline} - now()) * 1000)::int8"
 _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -72,7 +72,7 @@ _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "waited_seconds": "date_part('epoch', now() - q.published_at)",
     }
 )
-"""The fields of `Claimed` that are not simply the column of that name."""
+"""The fields of `Claimed` that are not the column of the same name."""
 
 _JOB: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
 _STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
@@ -84,12 +84,12 @@ FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, 
 WHERE CASE WHEN pg_visible_in_snapshot(token::text::xid8, pg_current_snapshot()) THEN false
            ELSE token < pg_current_xact_id()::text::int8 END"""
 
-# Callers sort the array, because its order is the order in which the index is read and rows are locked. So two claims
-# of overlapping batches wait for each other and do not deadlock.
-# A walsender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed yet;
-# only the snapshot that misses it can tell that it is not gone. A lease that has run out can't claim either: it may be
-# renewed in a moment, and with it the hold on rows of an earlier claim whose answer was lost. A fencing token beyond
-# this transaction's own id belongs to no transaction of this database: it came with the dump of another one.
+# Callers sort the array, because PostgreSQL locks the rows in its order. So two claims of overlapping batches wait for
+# each other and do not deadlock.
+# A WAL sender may send a transaction before its commit is visible to other snapshots. Such a row can't be claimed yet.
+# The statement's snapshot shows that the row is not gone. An expired lease can't claim: it may be renewed soon, and
+# then it still holds rows of an earlier claim whose answer was lost. A fencing token that is greater than this
+# transaction's id belongs to no transaction of this database: it came with the dump of another one.
 _CLAIM = f"""
 WITH claimed AS (
     UPDATE {{table}} AS q
@@ -111,7 +111,7 @@ UNION ALL
    OR NOT {{own_lease_is_live}}
 """
 
-# A row whose fencing token has grown was published again, or is held by a worker: another message stands for it.
+# A row whose fencing token has grown was republished, or a worker holds it. Another message names it.
 _LOOK = f"""
 SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
 FROM {{held}}
@@ -135,8 +135,8 @@ SELECT array_agg(job_id), pg_notify('{channel}' || waiter_id, string_agg(job_id,
 FROM stored GROUP BY waiter_id, part
 """
 
-# Most batches of a worker that is not busy hold one job. This statement goes by key, so that a plan made once will do,
-# at half the cost.
+# Most batches of a worker that is not busy hold one job. This statement reads by key, so one prepared plan is enough.
+# It costs half as much.
 _STORE_OUTCOME = """
 UPDATE {table} SET outcome = %(outcome)b, result = %(result)b, {store_outcome}
 WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8 AND outcome IS NULL AND waiter_id IS NOT NULL
@@ -181,11 +181,11 @@ _RELEASE = republish_template(
 
 
 class WorkerStatements(QueueStatements):
-    """The workers' side of one queue's table. Every method is one statement, atomic by itself.
+    """The workers' statements on one queue's table. Every method is one atomic statement.
 
-    Statements that join the table with their parameters are planned each time, which takes a third of a millisecond a
-    batch. A prepared statement's generic plan would be made while the queue is short and read the whole table. The plan
-    would be kept while a backlog grows, until the table is analyzed: 300 outcomes among 100,000 jobs then took seconds.
+    Statements that join the table with their parameters are planned each time. That takes a third of a millisecond for
+    each batch. A prepared statement would get a generic plan while the queue is short, and that plan reads the whole
+    table. It would stay while a backlog grows: 300 outcomes among 100,000 jobs then took seconds.
     """
 
     def __init__(self, queue: str) -> None:
@@ -214,22 +214,22 @@ class WorkerStatements(QueueStatements):
         lease_id: int,
         running: Sequence[int] = (),
     ) -> tuple[list[Claimed], set[str]]:
-        """Take rows that no live process holds under a lease, each with a new fencing token.
+        """Claim rows that no live process holds. Each gets a new fencing token.
 
-        A row that is gone, completed, waiting for a retry or held by a live worker is not returned.
+        A row is not returned if it is gone, completed, backing off or held by a live worker.
 
         Args:
             connection: where to.
             streamed: the rows, as (job id, fencing token as streamed).
             lease_id: this worker's lease.
-            running: fencing tokens of rows that this worker runs. It may claim other rows that it holds again: their
-                claim was committed, and its answer was lost.
+            running: fencing tokens of rows that this worker runs. It may claim its other rows again: their claim was
+                committed, and the answer was lost.
 
         Returns:
-            The rows taken, and the ids of those to claim again: their insert is not visible yet, or the lease has
-            run out and will be renewed or replaced.
+            The claimed rows, and the ids of those to claim again: their insert is not visible yet, or the lease has
+            expired and will be renewed or replaced.
         """
-        return await _sorted_out(
+        return await _read_claimed(
             await connection.execute(
                 self._claim,
                 {**held_rows(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)},
@@ -238,19 +238,21 @@ class WorkerStatements(QueueStatements):
         )
 
     async def look(self, connection: Connection, streamed: Sequence[tuple[str, int]]) -> tuple[list[Claimed], set[str]]:
-        """Read rows without claiming them, for a worker that does not.
+        """Read rows without a claim, for workers with `--claim none`.
 
         Args:
             connection: where to.
             streamed: the rows, as (job id, fencing token as streamed).
 
         Returns:
-            The rows that are as they were streamed, and the ids of those to read again: not visible yet.
+            The rows whose token still matches, and the ids of those to read again: they are not visible yet.
         """
-        return await _sorted_out(await connection.execute(self._look, held_rows(streamed), binary=True, prepare=False))
+        return await _read_claimed(
+            await connection.execute(self._look, held_rows(streamed), binary=True, prepare=False)
+        )
 
     async def store_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> set[str]:
-        """Store outcomes that an enqueuer waits for inline, and notify it; return the ids of the stored ones."""
+        """Store outcomes in rows with a waiter, and notify the enqueuer. Return the ids of those rows."""
         if len(outcomes) == 1:
             (job,) = outcomes
             return {job.job_id} if (await connection.execute(self._store_one, job._asdict())).rowcount else set()
@@ -263,7 +265,7 @@ class WorkerStatements(QueueStatements):
                 "fencing_token": int8_array([job.fencing_token for job in ordered]),
                 "outcome": text_array([job.outcome for job in ordered]),
                 "result": bytea_array([job.result for job in ordered]),
-                "part": int4_array([size // _NOTIFICATION for size in sizes]),
+                "part": int4_array([size // _NOTIFICATION_BYTES for size in sizes]),
             },
             binary=True,
             prepare=False,
@@ -271,16 +273,16 @@ class WorkerStatements(QueueStatements):
         return {job_id for row in await cursor.fetchall() for job_id in row[0]}
 
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
-        """Say which held rows, given as (job id, fencing token), name no waiter: signal them, then delete them.
+        """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.
 
-        Such a row never names one again. A row that `store_outcomes` has left alone and that is not among these is held
-        under another fencing token.
+        Such a row never gets a waiter again. If a row is neither stored by `store_outcomes` nor returned here, its
+        fencing token has changed.
         """
         cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
-        """Delete rows given as (job id, fencing token), if the token still holds; return the ids of the deleted."""
+        """Delete rows, given as (job id, fencing token), whose token still matches. Return their ids."""
         if len(held) == 1:
             ((job_id, token),) = held
             one = await connection.execute(self._delete_one, {"job_id": job_id, "fencing_token": token})
@@ -291,7 +293,7 @@ class WorkerStatements(QueueStatements):
     async def retry(
         self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes | None, int]]
     ) -> set[str]:
-        """Schedule next attempts, given as (job id, fencing token, delay in ms, failure, attempt); return the ids."""
+        """Schedule next attempts, given as (job id, fencing token, delay in ms, failure, attempt). Return the ids."""
         ordered = sorted(failed)
         cursor = await connection.execute(
             self._retry,
@@ -306,7 +308,7 @@ class WorkerStatements(QueueStatements):
         return {row[0] for row in await cursor.fetchall()}
 
     async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:
-        """Return which of the (job id, fencing token) pairs still hold, and whether a stop was asked for."""
+        """Return which of the (job id, fencing token) pairs still match, and whether the job was asked to stop."""
         cursor = await connection.execute(self._held, held_rows(held), prepare=False)
         return dict(await cursor.fetchall())
 
@@ -323,16 +325,16 @@ class WorkerStatements(QueueStatements):
         )
 
     async def release(self, connection: Connection, job_ids: Sequence[str], lease_id: int) -> int:
-        """Publish jobs that a lease holds again, so that other workers take them at once; return how many.
+        """Republish jobs that a lease holds, so that other workers take them at once. Return the number.
 
-        The attempt that was broken off does not count.
+        The broken-off attempt does not count.
         """
         parameters = {"job_id": list(job_ids), "lease_id": lease_id, "limit": len(job_ids)}
         return (await connection.execute(self._release, parameters)).rowcount
 
 
-async def _sorted_out(cursor: AsyncCursor[TupleRow]) -> tuple[list[Claimed], set[str]]:
-    """Return what a statement read, and the ids of the rows that it could not see."""
+async def _read_claimed(cursor: AsyncCursor[TupleRow]) -> tuple[list[Claimed], set[str]]:
+    """Return the rows that a statement read, and the ids of the rows that are not visible to it yet."""
     claimed: list[Claimed] = []
     again: set[str] = set()
     for row in await cursor.fetchall():

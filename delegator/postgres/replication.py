@@ -1,7 +1,7 @@
-"""Logical replication: the catalogs that describe a publication, the replication slot, and the command that streams it.
+"""Logical replication: catalogs of publications, replication slots, and the command that starts a stream.
 
-Most of this is asked over a replication connection, which knows the simple query protocol only: there the client
-binds the parameters.
+Most statements run on a replication connection. It has only the simple query protocol, so the client puts the
+parameters into the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from delegator.postgres.connections import Connection, connect
 from delegator.postgres.queue_republish import published_before_statement
 
 SESSION: Final = b"SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'"
-"""How text is sent, and how soon a walsender whose client is silent lets go of the slot."""
+"""Sets the encoding of text, and after what time a WAL sender releases the slot of a silent client."""
 
 _APPLICATION: Final = "delegator-relay"
 _NO_REPLICATION: Final = ("permission denied to start WAL sender", "must be superuser or replication role")
@@ -46,10 +46,10 @@ _START: Final = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server and the database at the other end of a replication connection."""
+    """The server and the database of a replication connection."""
 
     system_id: str
-    """The cluster."""
+    """Identifies the cluster."""
     timeline: int
     """Grows when a standby is promoted and when a backup is restored."""
     database: str
@@ -60,18 +60,18 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """What a publication says of a table."""
+    """The state of a table in a publication."""
 
     schema: str | None
     """The table's schema; None: the table does not exist."""
     publication_exists: bool
-    """The publication exists."""
+    """Whether the publication exists."""
     inserts: bool
-    """It publishes inserts."""
+    """Whether it publishes inserts."""
     columns: tuple[str, ...] | None
-    """The table's columns that it publishes, in the order of the table; None: the table is not in the publication."""
+    """The published columns, in the order of the table; None: the table is not in the publication."""
     filtered: bool
-    """It publishes only the table's rows that meet a condition."""
+    """Whether it publishes only rows that meet a condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +79,15 @@ class Slot:
     """The state of a replication slot."""
 
     plugin: str
-    """What decodes the WAL for it."""
+    """The plugin that decodes the WAL."""
     database: str | None
-    """The database that it belongs to; None: it is a physical slot."""
+    """The slot's database; None: it is a physical slot."""
     active_pid: int | None
-    """The walsender that holds it; None: nobody does."""
+    """Process id of the WAL sender that uses the slot; None: the slot is free."""
     lost: bool
-    """The server has removed WAL that it needs."""
+    """Whether the server has removed WAL that the slot needs."""
     confirmed: int
-    """The position up to which it is confirmed; 0: not known."""
+    """The confirmed position in the WAL; 0: not known."""
 
 
 async def connect_replication(database_url: str) -> Connection:
@@ -98,7 +98,7 @@ async def connect_replication(database_url: str) -> Connection:
 
     Raises:
         ConfigurationError: `database_url` is not one, or its role may not stream the WAL.
-        DatabaseError: the server can't be reached or refuses us.
+        DatabaseError: the server can't be reached, or refuses the connection.
     """
     try:
         connection = await connect(database_url, application_name=_APPLICATION, replication=True)
@@ -117,27 +117,27 @@ async def connect_replication(database_url: str) -> Connection:
 
 
 async def connect_beside(database_url: str) -> Connection:
-    """Open an ordinary connection, for what is done while the replication connection streams.
+    """Open an ordinary connection, for statements that run while the replication connection streams.
 
     Args:
         database_url: libpq connection string or URL.
 
     Raises:
         ConfigurationError: `database_url` is not one.
-        DatabaseError: the server can't be reached or refuses us.
+        DatabaseError: the server can't be reached, or refuses the connection.
     """
     return await connect(database_url, application_name=_APPLICATION)
 
 
 async def identify(connection: Connection) -> Server:
-    """Return what the server at the other end of a replication connection is."""
+    """Return the server and the database of a replication connection."""
     system_id, timeline, _position, database = await _row(connection, _SERVER)
     (wal_level,) = await _row(connection, _WAL_LEVEL)
     return Server(system_id, timeline, database, wal_level)
 
 
 async def find_published(connection: Connection, table: str, publication: str) -> PublishedTable:
-    """Return what `publication` says of `table`."""
+    """Return the state of `table` in `publication`."""
     found = await _one(connection, _TABLE, table)
     schema = None if found is None else str(found[0])
     publishes = await _one(connection, _PUBLICATION, publication)
@@ -161,7 +161,7 @@ async def find_slot(connection: Connection, slot: str) -> Slot | None:
 
 
 async def create_slot(connection: Connection, slot: str) -> datetime:
-    """Create a slot; return a moment by the server's clock from which on it streams every insert."""
+    """Create a slot. Return a time, by the server's clock, from which it streams every insert."""
     await connection.execute(_CREATE_SLOT, (slot,))
     return await clock(connection)
 
@@ -170,13 +170,13 @@ async def drop_slot(connection: Connection, slot: str) -> None:
     """Drop a slot.
 
     Raises:
-        psycopg.errors.ObjectInUse: a walsender holds it.
+        psycopg.errors.ObjectInUse: a WAL sender uses it.
     """
     await connection.execute(_DROP_SLOT, (slot,))
 
 
 async def terminate(connection: Connection, pid: int) -> None:
-    """End a walsender, so that it lets go of its slot."""
+    """End a WAL sender, so that it releases its slot."""
     await connection.execute(_TERMINATE, (pid,))
 
 
@@ -187,16 +187,16 @@ async def clock(connection: Connection) -> datetime:
 
 
 async def republish_unclaimed(connection: Connection, table: str, before: datetime, limit: int) -> int:
-    """Insert jobs again that nobody has claimed, so that the stream delivers them.
+    """Republish jobs that no worker has claimed.
 
     Args:
-        connection: an ordinary one.
+        connection: an ordinary connection.
         table: a queue's table.
-        before: take the jobs that were published before this moment.
-        limit: most rows.
+        before: republish jobs that were published before this time.
+        limit: largest number of rows.
 
     Returns:
-        How many jobs were republished. Fewer than `limit`: there are no more.
+        The number of republished jobs. If it is less than `limit`, there are no more.
 
     Raises:
         psycopg.errors.InsufficientPrivilege: the role may not write to the table.
@@ -206,7 +206,7 @@ async def republish_unclaimed(connection: Connection, table: str, before: dateti
 
 
 def start_command(connection: Connection, slot: str, publication: str) -> bytes:
-    """Return the command that streams a publication from a slot's confirmed position on."""
+    """Return the command that streams a publication from the slot's confirmed position."""
     names = sql.Literal(sql.Identifier(publication).as_string(connection))
     return _START.format(slot=sql.Identifier(slot), publications=names).as_bytes(connection)
 

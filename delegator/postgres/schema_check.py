@@ -1,4 +1,4 @@
-"""The cheap check that every process runs when it starts."""
+"""The cheap schema check that every process runs when it starts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from delegator.config import Settings
 from delegator.errors import DatabaseError, SchemaError, first_line
 from delegator.postgres.connections import connect
 
-# A column too many does no harm: that is what an older release sees while a newer one is rolled out.
-# A published table is compared by schema and name. A cast of them to regclass would be done for every table of the
-# database, and a plain role may not look into every schema.
+# An additional column does no harm: an older release sees one while a newer release is rolled out.
+# A published table is compared by schema and name, without a cast to regclass. PostgreSQL would cast every table of the
+# database, and a plain role may not read every schema.
 _CHECK = """
     SELECT wanted.name, current_user, to_regclass(wanted.quoted) IS NOT NULL,
         EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = wanted.name AND relkind IN ('r', 'p')),
@@ -39,14 +39,14 @@ _CHECK = """
 async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
     """Make sure that the tables of the queues exist, have the columns this release uses, and are published.
 
-    Any role may run it. It also makes sure that ours may read and write these tables.
+    Any role may run it. It also checks that this role may read and write these tables.
 
     Args:
-        settings: where the database is, and which queues it should have.
-        queues: those that the caller uses; None for all declared ones.
+        settings: where the database is, and the declared queues.
+        queues: the queues that the caller uses; None: all declared ones.
 
     Raises:
-        SchemaError: something is missing; one line says what, and what to run.
+        SchemaError: something is missing. The message says what, and what to run.
         ConfigurationError: the database URL is not one.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """

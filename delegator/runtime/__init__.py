@@ -1,1 +1,1 @@
-"""Health and metrics of every process of the engine: `/livez`, `/readyz`, `/metrics`."""
+"""What every process of the engine has: logs, health, liveness, start, shutdown, backoff, batching."""

@@ -1,4 +1,4 @@
-"""Pauses between attempts to reach something that does not answer."""
+"""Pauses between attempts to reach a server that does not answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import timedelta
 class Backoff:
     """Capped exponential back-off with full jitter.
 
-    Each pause is drawn evenly from zero to a ceiling that doubles up to the cap, so that the clients of a
-    server that comes back do not all knock at the same moment.
+    Each pause is random, between zero and a ceiling. The ceiling doubles up to a cap. So the clients of a server that
+    comes back do not all connect at the same moment.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class Backoff:
 
         Args:
             first: ceiling of the first pause; above zero.
-            longest: ceiling of every pause.
-            rng: source of the jitter; None: the process's own.
+            longest: cap of the ceiling.
+            rng: source of random numbers; None: that of the process.
 
         Raises:
             ValueError: `first` is not above zero or exceeds `longest`.
@@ -45,7 +45,7 @@ class Backoff:
         return self._draw(0.0, ceiling)
 
     def reset(self) -> None:
-        """Start again at the first ceiling: an attempt succeeded."""
+        """Start again at the first ceiling, because an attempt succeeded."""
         self._ceiling = self._first
 
     async def sleep(self, stop: asyncio.Event | None = None) -> None:

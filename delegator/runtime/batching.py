@@ -1,4 +1,4 @@
-"""Group commit: what arrives while a batch is being written goes with the next one."""
+"""Group commit: items that arrive while a batch is written go into the next batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Merges concurrent submissions into batches: at once when idle, coalesced when busy.
+    """Merges concurrent submissions into batches. An idle batcher writes at once; a busy one merges.
 
-    Use as an async context manager; leaving it waits for what somebody still awaits, not for what was given up.
+    Use as an async context manager. Its exit waits for submissions that a caller still awaits.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Batcher(Generic[Item, Result]):
         """Prepare a batcher.
 
         Args:
-            flush: writes a batch; returns one result for each item. What it raises, every submitter of the batch gets.
-            max_items: most items in a batch; a single larger submission still travels whole.
-            parallel: most batches being written at a time.
-            gather: says how many seconds a small batch may wait for more; asked anew for each.
-            enough: items with which a batch waits no longer.
+            flush: writes a batch and returns one result for each item. Every submitter of the batch gets its errors.
+            max_items: largest number of items in a batch. A larger submission is written as one batch.
+            parallel: largest number of batches that are written at a time.
+            gather: returns for how many seconds a small batch may wait for more. It is called for each batch.
+            enough: number of items with which a batch does not wait any more.
         """
         self._flush = flush
         self._max_items = max_items
@@ -81,11 +81,11 @@ class Batcher(Generic[Item, Result]):
             self._writers.add(writer)
         return await future
 
-    async def _more(self, pause: float) -> None:
-        """Wait for more items, until there are enough or the time is over."""
+    async def _more(self, pause_seconds: float) -> None:
+        """Wait for more items, until there are enough or the time has passed."""
         self._gathering = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait((self._gathering,), timeout=pause)
+            await asyncio.wait((self._gathering,), timeout=pause_seconds)
         finally:
             self._gathering = None
 
@@ -95,13 +95,13 @@ class Batcher(Generic[Item, Result]):
         try:
             await self._write()
         finally:
-            # Not by a callback: who is woken by this writer's last result may submit before callbacks run.
+            # Not in a callback: a caller that gets this writer's last result may submit before callbacks run.
             self._writers.discard(writer)
 
     async def _write(self) -> None:
         while self._queue:
             if self._gathering is not None:
-                return  # another writer gathers, and will take it
+                return  # another writer gathers, and takes these items
             if self._waiting < self._enough and (pause := self._gather()):
                 await self._more(pause)
             batch, parts = self._take()
@@ -125,7 +125,7 @@ class Batcher(Generic[Item, Result]):
                 start += count
 
     def _take(self) -> tuple[list[Item], list[tuple[int, asyncio.Future[Sequence[Result]]]]]:
-        """Take what one batch may hold off the queue: its items, and how many of them each future waits for."""
+        """Remove one batch from the queue. Return its items, and for each future its number of items."""
         batch: list[Item] = []
         parts: list[tuple[int, asyncio.Future[Sequence[Result]]]] = []
         while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):

@@ -1,4 +1,4 @@
-"""Whether each server that a process depends on can be reached: said once per change, and measured."""
+"""The state of the servers that a process needs. Each change is logged once and counted."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ class ConnectionMetrics:
 
 
 class ConnectionState:
-    """The state of one dependency, told by those who talk to it.
+    """The state of one dependency.
 
-    Call `lost` after every failure and `restored` after every success: only changes are logged and counted.
+    Code that talks to it calls `lost` after every failure and `restored` after every success. Only changes are logged
+    and counted.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class ConnectionState:
 
         Args:
             reason: one line for people, without payloads or secrets.
-            refused: it answers, and only a person can mend what it says: that is logged even if it was away before.
+            refused: it answers, and only a person can fix the cause. This is logged even if it did not answer before.
         """
         self._problem = reason
         is_news = refused and not self._refused

@@ -1,4 +1,4 @@
-"""What task groups raise, as the one error that matters."""
+"""Finds the error that matters in the group that a task group raises."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from delegator.errors import DelegatorError
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return the first plain error of a group, however deep; an error that is no group is returned as it is.
+    """Return the first plain error of a group, at any depth. An error that is no group is returned as it is.
 
     Args:
-        error: what was raised.
+        error: the error that was raised.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -23,10 +23,10 @@ def expected_error(group: BaseExceptionGroup[BaseException]) -> DelegatorError |
     """Return the first error of a group if all of its errors are the engine's own, which say enough in one line.
 
     Args:
-        group: what was raised.
+        group: the group that was raised.
 
     Returns:
-        None: one of them is a defect, and its traceback is needed.
+        The error; None: one of them is a defect, so its traceback is needed.
     """
     ours, others = group.split(DelegatorError)
     if ours is None or others is not None:
@@ -37,7 +37,7 @@ def expected_error(group: BaseExceptionGroup[BaseException]) -> DelegatorError |
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise the first error of a group in the group's place."""
+    """Raise the first error of a group instead of the group."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,7 +1,6 @@
 """The health and metrics server: `/metrics`, `/livez` and `/readyz`.
 
-It runs in a thread of its own with an event loop of its own, because a blocked event loop is one of the things
-that `/livez` has to report.
+It runs in its own thread with its own event loop, because `/livez` must also report a blocked event loop.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from delegator.errors import ConfigurationError
 from delegator.runtime.liveness import Liveness
 
 _BACKLOG: Final = 64
-_START_LIMIT: Final = 10.0
-_SCRAPE_GRACE: Final = 1.0
+_START_LIMIT_SECONDS: Final = 10.0
+_SCRAPE_GRACE_SECONDS: Final = 1.0
 
 Check = Callable[[], str | None]
-"""Says what is wrong with a dependency, None: nothing. Called from the health server's thread."""
+"""Returns what is wrong with a dependency; None: nothing. It is called from the health server's thread."""
 
 
 class Health(Protocol):
-    """What a health server answers with; called in the server's own event loop."""
+    """The answers of a health server. It calls these methods in its own event loop."""
 
     async def stalled(self) -> Mapping[str, str]:
-        """Return the loops that make no progress, with what to tell people."""
+        """Return the loops that make no progress, each with a message."""
 
     async def problems(self) -> Mapping[str, str | None]:
-        """Return every dependency with what is wrong with it, None: nothing."""
+        """Return every dependency with what is wrong; None: nothing."""
 
     async def metrics(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
@@ -50,12 +49,12 @@ class LocalHealth:
     """The health of this process."""
 
     def __init__(self, registry: CollectorRegistry, liveness: Liveness, checks: Mapping[str, Check]) -> None:
-        """Answer from what the process's loops write.
+        """Answer with the state that the process's loops write.
 
         Args:
             registry: the metrics.
             liveness: the loops that must make progress.
-            checks: by dependency; each is called from the server's thread and must not block.
+            checks: the checks by dependency. They are called from the server's thread and must not block.
         """
         self._registry = registry
         self._liveness = liveness
@@ -66,7 +65,7 @@ class LocalHealth:
         return self._liveness.stalled()
 
     async def problems(self) -> Mapping[str, str | None]:
-        """Return every dependency with what is wrong with it."""
+        """Return every dependency with what is wrong."""
         return {name: check() for name, check in self._checks.items()}
 
     async def metrics(self) -> bytes:
@@ -98,7 +97,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
 
     @property
     def port(self) -> int | None:
-        """The TCP port that is listened on; None: the server is not open, or on a Unix socket."""
+        """The TCP port; None: the server is not open, or it uses a Unix socket."""
         return self._port
 
     def __enter__(self) -> Self:
@@ -110,7 +109,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
         listener = self._listen()
         self._thread = threading.Thread(target=self._run, args=(listener,), name="health", daemon=True)
         self._thread.start()
-        started = self._ready.wait(_START_LIMIT)
+        started = self._ready.wait(_START_LIMIT_SECONDS)
         if self._failure is not None or not started:
             listener.close()
             raise RuntimeError("the health server did not start") from self._failure
@@ -121,7 +120,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
     ) -> None:
         self._stop()
         if self._thread is not None:
-            self._thread.join(_START_LIMIT)
+            self._thread.join(_START_LIMIT_SECONDS)
         self._port = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -186,7 +185,7 @@ def health_app(health: Health) -> web.Application:
 
 
 def add_health_routes(router: web.UrlDispatcher, health: Health) -> None:
-    """Serve `/metrics`, `/livez` and `/readyz` beside what an application serves already.
+    """Add `/metrics`, `/livez` and `/readyz` to an application.
 
     Args:
         router: of the application.
@@ -221,7 +220,7 @@ def _json(body: Any, *, ok: bool) -> web.Response:
 
 @asynccontextmanager
 async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SCRAPE_GRACE)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SCRAPE_GRACE_SECONDS)
     await runner.setup()
     try:
         yield runner

@@ -1,7 +1,6 @@
-"""Whether a process still makes progress, judged from outside its event loop.
+"""Watches whether a process makes progress, from outside its event loop.
 
-The loops only write a time; the health server's thread reads it. So the verdict holds while the event loop
-is blocked, which a loop that judged itself could never say.
+The loops only write a time. The health server's thread reads it, so it also notices a blocked event loop.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
 
-_BEATS_PER_LIMIT: Final = 10
-_LONGEST_BEAT: Final = timedelta(seconds=1)
+_MARKS_PER_LIMIT: Final = 10
+_LONGEST_INTERVAL: Final = timedelta(seconds=1)
 
 
 class Progress:
-    """The mark of one loop: when it last went round."""
+    """The time of the last turn of one loop."""
 
     __slots__ = ("_clock", "_limit", "_marked")
 
     def __init__(self, limit: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with a mark made now.
+        """Start with the current time.
 
         Args:
-            limit: how old the mark may become.
+            limit: longest time without a mark.
             clock: monotonic, in seconds.
         """
         self._limit = limit.total_seconds()
@@ -35,12 +34,12 @@ class Progress:
         self._marked: float | None = clock()
 
     def mark(self) -> None:
-        """Note that the loop has gone round."""
+        """Note that the loop has made a turn."""
         self._marked = self._clock()
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Hold judgement while the loop waits for something that may rightly take long, such as a free slot."""
+        """Suspend the watch while the loop waits for something that may take long, such as a free slot."""
         self._marked = None
         try:
             yield
@@ -48,7 +47,7 @@ class Progress:
             self.mark()
 
     def stalled(self) -> float | None:
-        """Return for how long nothing has moved, in seconds, if that is too long. Safe from any thread."""
+        """Return the seconds since the last mark, if they exceed the limit; else None. Any thread may call it."""
         marked = self._marked
         if marked is None:
             return None
@@ -57,7 +56,7 @@ class Progress:
 
 
 class Liveness:
-    """Every loop of a process that must keep going."""
+    """The loops of a process that must make progress."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing to watch.
@@ -71,11 +70,11 @@ class Liveness:
 
     @contextmanager
     def watch(self, name: str, limit: timedelta) -> Iterator[Progress]:
-        """Watch a loop for as long as the context is open.
+        """Watch a loop while the context is open.
 
         Args:
             name: the loop's name in `/livez`.
-            limit: longest time without a mark; above the loop's longest rightful wait.
+            limit: longest time without a mark. It must be above the longest normal wait of the loop.
         """
         progress = Progress(limit, self._clock)
         with self._lock:
@@ -88,22 +87,22 @@ class Liveness:
 
     @asynccontextmanager
     async def watch_event_loop(self, limit: timedelta) -> AsyncIterator[None]:
-        """Watch the running event loop itself: it stalls when a callback or a handler does not yield.
+        """Watch the running event loop itself. It stalls when a callback or a handler does not yield.
 
         Args:
             limit: longest time the loop may be blocked.
         """
-        interval = min(limit / _BEATS_PER_LIMIT, _LONGEST_BEAT).total_seconds()
+        interval = min(limit / _MARKS_PER_LIMIT, _LONGEST_INTERVAL).total_seconds()
         with self.watch("event_loop", limit) as progress:
-            beat = asyncio.create_task(_beat(progress, interval), name="liveness")
+            marking = asyncio.create_task(_mark_repeatedly(progress, interval), name="liveness")
             try:
                 yield
             finally:
-                beat.cancel()
-                await asyncio.gather(beat, return_exceptions=True)
+                marking.cancel()
+                await asyncio.gather(marking, return_exceptions=True)
 
     def stalled(self) -> dict[str, str]:
-        """Return the loops that made no progress, with what to tell people; empty: all is well."""
+        """Return the loops that made no progress, each with a message. Empty: all make progress."""
         with self._lock:
             watched = list(self._watched.items())
         return {
@@ -113,7 +112,7 @@ class Liveness:
         }
 
 
-async def _beat(progress: Progress, interval: float) -> None:
+async def _mark_repeatedly(progress: Progress, interval_seconds: float) -> None:
     while True:
         progress.mark()
-        await asyncio.sleep(interval)
+        await asyncio.sleep(interval_seconds)

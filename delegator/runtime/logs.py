@@ -5,11 +5,11 @@ keeps a few names for itself there (`name`, `args`, `process`, `module`, `messag
 
 A record belongs to one of three:
 
-- The user: every logger that the other two don't have, `current_job().logger`, and what workflow and activity code
-  logs through Temporal's loggers. It is written as it is, with the message and the traceback of an exception.
-- The engine. It never writes what a payload codec could hide: of an exception only its type and where it was raised,
-  and its message only when it is one of ours or the operating system's.
-- A library that the engine uses. It writes warnings and above, and of a message its first line.
+- The user: every logger that the other two do not have, `current_job().logger`, and what workflow and activity code
+  logs with Temporal's loggers. It is written as it is, with the message and the traceback of an exception.
+- The engine. It never writes what a payload codec could hide. For an exception it writes the type and the place. It
+  writes the message only if the exception is the engine's own or the operating system's.
+- A library that the engine uses. It writes warnings and above, and only the first line of a message.
 
 `DELEGATOR_LOG_MESSAGES` lets the engine and the libraries write messages and tracebacks, too.
 """
@@ -35,7 +35,7 @@ from delegator.context import JOB_LOGGER
 from delegator.errors import DelegatorError
 
 TRACEBACK: Final = "traceback"
-"""The field that holds a traceback. As text it stands below its line, as the standard library writes it."""
+"""The field that holds a traceback. In text format it stands below its line."""
 
 _ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
 _LIBRARIES: Final = frozenset(
@@ -86,12 +86,12 @@ def configure_logging(
     messages: bool = False,
     fields: Mapping[str, object] | None = None,
 ) -> None:
-    """Send every logger's events to one stream; replaces what was set up before.
+    """Send the events of all loggers to one stream. This replaces an earlier set-up.
 
     Args:
         log_format: text or JSON.
         level: the least level written; the engine's libraries write warnings and above unless it is DEBUG.
-        stream: None: standard error.
+        stream: where to write; None: standard error.
         messages: write the messages and tracebacks of the engine's and the libraries' exceptions, too.
         fields: added to every event.
 
@@ -123,7 +123,7 @@ class _EventFormatter(logging.Formatter):
     def event(self, record: logging.LogRecord) -> str:
         """Return the event's name, or the user's message."""
         message = record.getMessage()
-        # asyncio and others append the repr of a task, whose exception may quote a payload.
+        # asyncio and others append the repr of a task. Its exception may quote a payload.
         cut = _owner(record) is _Owner.LIBRARY and not self._messages
         return message.partition("\n")[0] if cut else message
 
@@ -175,10 +175,10 @@ class JsonFormatter(_EventFormatter):
 
 
 def place_of(error: BaseException, *, within_handler: bool = False) -> str:
-    """Return where an error was raised, as `file:line:function`, the innermost call first, its callers behind `<`.
+    """Return where an error was raised, as `file:line:function`: the innermost call, then its callers after `<`.
 
     Args:
-        error: what was raised.
+        error: the error.
         within_handler: leave out the calls from the engine down to the user's handler.
     """
     frames = [

@@ -11,12 +11,12 @@ _OLD: Final = 20
 
 
 def collect_rarely() -> None:
-    """Look for reference cycles rarely, and never among what the process has loaded so far.
+    """Let the garbage collector run rarely, and never over what the process has loaded so far.
 
     A batch of a thousand jobs allocates tens of thousands of objects that die by reference counting. With Python's
     usual thresholds (700, 10, 10) the collector walks them, and now and then every loaded module, several times a
-    batch: up to a third of a busy worker's time. Call it once, when everything is imported. Our own processes do; a
-    Temporal worker is yours, and gains a tenth or more where it delegates much.
+    batch. That takes up to a third of a busy worker's time. Call it once, when everything is imported. The engine's own
+    processes do that. In a Temporal worker of yours it saves a tenth or more if it delegates much.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Imports the modules that users name, and says in one line what is wrong with them."""
+"""Imports the modules that users name. Its errors say in one line what is wrong with them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkflowModules:
-    """What a Temporal worker process found in the modules that it was given."""
+    """What a Temporal worker process found in its modules."""
 
     workflows: tuple[type, ...]
     """Classes with `@workflow.defn`."""
@@ -39,21 +39,21 @@ class WorkflowModules:
     delegated: tuple[Declaration, ...]
     """Delegated activity types."""
     resources: tuple[Resource[Any], ...]
-    """For the activities."""
+    """Resources that the activities use."""
 
 
 def load_handlers(names: Sequence[str], queue: str, activities: Sequence[str] = ()) -> list[Source]:
-    """Import modules with handlers, of whatever queue, and with resources; return what `collect` finds them in.
+    """Import modules with handlers and resources, of any queue. Return them as sources for `collect`.
 
     The current directory is importable, as with `python -m`.
 
     Args:
         names: dotted names (`--import`).
-        queue: the queue to be served; some handler must be for it.
+        queue: the queue to serve. At least one handler must be for it.
         activities: dotted names of modules whose `@activity.defn` functions are handlers too (`--activities`).
 
     Raises:
-        ConfigurationError: a module can't be imported, or holds neither a handler nor a resource; no handler is for
+        ConfigurationError: a module can't be imported, or has neither a handler nor a resource, or no handler is for
             `queue`.
     """
     _add_current_directory()
@@ -111,7 +111,7 @@ def load_workflows(names: Sequence[str], activities: Sequence[str] = (), queue: 
         queue: the queue of those activities.
 
     Raises:
-        ConfigurationError: a module can't be imported, or holds nothing of that.
+        ConfigurationError: a module can't be imported, or has none of these.
     """
     _add_current_directory()
     modules = [_import(name, "--import") for name in dict.fromkeys(names)]

@@ -1,4 +1,4 @@
-"""Stopping on signals: the first asks, the second does not ask."""
+"""Stops a process on signals. The first signal asks for a graceful stop. The second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from types import FrameType
 from typing import Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Each asks for a stop. SIGHUP comes when a terminal closes; a process under `nohup` ignores it, and goes on to."""
+"""Each asks for a stop. SIGHUP comes when a terminal closes. A process under `nohup` ignores it."""
 
 
 class Shutdown:
-    """A request to stop, in time or by signal."""
+    """A request to stop."""
 
     def __init__(self) -> None:
         """Begin without a request."""
         self.requested = asyncio.Event()
         """Set once the process should stop gracefully."""
         self.insisted = asyncio.Event()
-        """Set once it should stop at once; only where the process is not ended instead."""
+        """Set once the process should stop at once. Not used if a second signal ends the process."""
 
     def request(self) -> None:
         """Ask for a graceful stop; call it from the event loop."""
@@ -34,8 +34,8 @@ async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shut
     """Turn SIGTERM, SIGINT and SIGHUP into a `Shutdown` while the context is open; main thread only.
 
     Args:
-        exit_on_second: a second signal ends the process on the spot, with status 128 + its number, even if a
-            handler blocks the event loop; False: it sets `insisted`.
+        exit_on_second: a second signal ends the process at once, with status 128 plus its number, even if a handler
+            blocks the event loop. False: it sets `insisted`.
     """
     loop = asyncio.get_running_loop()
     shutdown = Shutdown()
@@ -67,7 +67,7 @@ async def cancelled_by_signals(*, again: bool) -> AsyncIterator[None]:
     """Cancel the task that runs the block when the first signal comes; main thread only.
 
     Args:
-        again: a second signal cancels it once more, which may break off its cleanup; False: further signals do nothing.
+        again: a second signal cancels it again, which may interrupt its cleanup. False: more signals do nothing.
     """
     task = asyncio.current_task()
     assert task is not None

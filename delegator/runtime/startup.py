@@ -1,4 +1,4 @@
-"""Starting in any order: a server that does not answer yet is waited for, one that refuses is not."""
+"""Lets processes start in any order. They wait for a server that does not answer, but not for one that refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from delegator.runtime.backoff import Backoff
 
 
 class Listener(Protocol):
-    """Is told how a server fares, such as a `ConnectionState`."""
+    """Gets the state of a server, for example a `ConnectionState`."""
 
     def lost(self, reason: str) -> None:
         """Note that the server does not answer."""
@@ -29,15 +29,15 @@ async def wait_for(
     Args:
         check: raises DependencyError while its server is away.
         limit: how long to wait (`DELEGATOR_START_TIMEOUT`).
-        state: told about the server's health.
+        state: gets the state of the server.
         stop: ends the wait when it is set.
 
     Returns:
         False if the wait was stopped.
 
     Raises:
-        DependencyError: what the check raised last, once the limit is over.
-        ConfigurationError: what the check raised.
+        DependencyError: the last error of the check, after the limit.
+        ConfigurationError: the error of the check.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + limit.total_seconds()
@@ -48,7 +48,7 @@ async def wait_for(
             await check()
         except DependencyError as error:
             failures += 1
-            # One failure may be our own doing: a process that was stopped for a while finds its time limits over.
+            # One failure may have its cause here: a process that was paused finds its time limits exceeded.
             if loop.time() >= give_up_at and failures > 1:
                 raise
             state.lost(str(error))

@@ -1,4 +1,4 @@
-"""The client of Temporal, as the environment describes it."""
+"""Makes the Temporal client from the settings of the environment."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from delegator.runtime.temporal_settings import temporal_settings
 
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
 _ANSWER_LIMIT: Final = timedelta(seconds=10)
-_HEALTH_INTERVAL: Final = 10.0
+_HEALTH_INTERVAL_SECONDS: Final = 10.0
 _REFUSALS: Final = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED})
-# Temporal's frontend closes connections that ask more often than every 10 s (frontend.keepAliveMinTime).
+# Temporal's frontend closes connections that send keep-alives more often than every 10 s (frontend.keepAliveMinTime).
 _KEEP_ALIVE: Final = KeepAliveConfig(interval_millis=10_000, timeout_millis=5_000)
 
 
@@ -34,7 +34,7 @@ def load_data_converter(spec: str | None) -> DataConverter:
         spec: `package.module:attribute` of a DataConverter, or of a function that returns one; None: the default.
 
     Raises:
-        ConfigurationError: there is no such thing.
+        ConfigurationError: it can't be imported, or is no data converter.
     """
     if spec is None:
         return DataConverter.default
@@ -58,15 +58,15 @@ async def connect_temporal(
     plugins: Sequence[Plugin] = (),
     interceptors: Sequence[Interceptor] = (),
 ) -> Client:
-    """Return a client for `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` and their siblings.
+    """Return a client for `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` and Temporal's other settings.
 
     Args:
         converter: the data converter.
         identity: shown in history; None: the SDK's own.
         runtime: the SDK's runtime; None: its default.
         lazy: connect with the first call instead of now.
-        plugins: of the client.
-        interceptors: of the client.
+        plugins: the client's plugins.
+        interceptors: the client's interceptors.
 
     Raises:
         TemporalError: the server can't be reached (unless lazy).
@@ -104,7 +104,7 @@ async def check_namespace(client: Client) -> None:
     where = f"Temporal at {client.service_client.config.target_host}"
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        # The limit of the call does not bound the connecting of a lazy client.
+        # The call's own limit does not include the time in which a lazy client connects.
         async with asyncio.timeout(_ANSWER_LIMIT.total_seconds()):
             await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
     except RPCError as error:
@@ -125,11 +125,11 @@ async def check_namespace(client: Client) -> None:
 
 
 async def refuse_wrong_namespace(client: Client, state: ConnectionState) -> None:
-    """Look once whether Temporal has the client's namespace. A server that is away is not waited for.
+    """Check once whether Temporal has the client's namespace. A server that does not answer is not waited for.
 
     Args:
         client: may be lazy.
-        state: told what the server says.
+        state: gets the state of the server.
 
     Raises:
         ConfigurationError: the server has no such namespace.
@@ -143,11 +143,11 @@ async def refuse_wrong_namespace(client: Client, state: ConnectionState) -> None
 
 
 async def watch_temporal(client: Client, state: ConnectionState) -> None:
-    """Ask Temporal now and then whether it is well, until cancelled, so that readiness does not wait for work.
+    """Ask Temporal repeatedly for its health, until cancelled, so that readiness is known without work.
 
     Args:
         client: may be lazy.
-        state: told what the server says.
+        state: gets the state of the server.
     """
     backoff = Backoff()
     has_namespace = False
@@ -164,4 +164,4 @@ async def watch_temporal(client: Client, state: ConnectionState) -> None:
         else:
             state.restored()
             backoff.reset()
-            await asyncio.sleep(_HEALTH_INTERVAL)
+            await asyncio.sleep(_HEALTH_INTERVAL_SECONDS)

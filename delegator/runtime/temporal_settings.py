@@ -1,4 +1,4 @@
-"""Temporal's own settings, read by `temporalio.envconfig`; what the SDK would ignore without a word is refused."""
+"""Reads Temporal's settings with `temporalio.envconfig`. Settings that the SDK would silently ignore are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _IGNORED: Final = {
     "CODEC_ENDPOINT": "give the payload codec by DELEGATOR_DATA_CONVERTER",
     "CODEC_AUTH": "give the payload codec by DELEGATOR_DATA_CONVERTER",
 }
-"""Settings of Temporal's other SDKs and its CLI that the Python SDK ignores, and what to do instead."""
+"""Settings of Temporal's other SDKs and its CLI that the Python SDK ignores, each with what to do instead."""
 _OTHER_NAMES: Final = {
     "HOST": "ADDRESS",
     "HOST_URL": "ADDRESS",
@@ -59,15 +59,15 @@ _OTHER_NAMES: Final = {
     "TLS_KEY": "TLS_CLIENT_KEY_PATH",
     "TLS_CA": "TLS_SERVER_CA_CERT_PATH",
 }
-"""Names that people, and older programs, give to settings."""
-# Kubernetes tells a pod of every service in its namespace; one may well be called `temporal`.
+"""Wrong names of settings, each with the right one."""
+# Kubernetes sets variables for every service of a namespace. A service may be called `temporal`.
 _OF_KUBERNETES: Final = re.compile(r"(.+_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
 _ALIKE: Final = 0.82
 _SWITCH: Final = frozenset({"true", "false", "1", "0"})
 
 
 def temporal_settings(environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
-    """Return how to connect, from `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` and their siblings, and from the profile.
+    """Return how to connect, from Temporal's variables (`TEMPORAL_ADDRESS`, ...) and the profile.
 
     Args:
         environment: the variables; None: the process's.
@@ -85,7 +85,7 @@ def temporal_settings(environment: Mapping[str, str] | None = None) -> ClientCon
     try:
         return ClientConfig.load_client_connect_config(config_file_strict=True, override_env_vars=environment)
     except (RuntimeError, ValueError, OSError) as error:
-        # A parser's error quotes the line of the file, which may hold a key.
+        # The parser's error quotes a line of the file, and the line may hold a key.
         text = " ".join(line.strip() for line in str(error).splitlines() if "|" not in line)
         profile = variables.get("TEMPORAL_PROFILE")
         of_profile = f" (TEMPORAL_PROFILE is {profile})" if profile else ""

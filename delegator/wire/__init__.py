@@ -1,1 +1,1 @@
-"""What travels between workflows, enqueuers and workers, as bytes."""
+"""The bytes that workflows, enqueuers and workers exchange."""

@@ -1,4 +1,4 @@
-"""Payloads as they stand in the queue: through the payload codec, so that the database holds nothing readable."""
+"""Encodes payloads with the payload codec before they are stored, so that the database holds nothing readable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAILURE_METADATA = {"encoding": b"binary/protobuf", "messageType": b"temporal.a
 
 
 async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
-    """Return an outcome's body as it is stored: a serialized `Payloads`, through the codec.
+    """Return an outcome's body in the form that is stored: a serialized `Payloads`, encoded by the codec.
 
     Args:
         outcome: what to store.
@@ -29,7 +29,7 @@ async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
 
 
 async def encode_outcomes(outcomes: Sequence[Outcome], codec: PayloadCodec | None) -> list[bytes]:
-    """Return what `encode_outcome` makes of each."""
+    """Apply `encode_outcome` to each outcome."""
     return [
         outcome.body
         if codec is None and outcome.status is OutcomeStatus.COMPLETED
@@ -39,10 +39,10 @@ async def encode_outcomes(outcomes: Sequence[Outcome], codec: PayloadCodec | Non
 
 
 async def decode_outcome(status: str, result: bytes, codec: PayloadCodec | None) -> Outcome:
-    """Return the outcome that `encode_outcome` made these bytes of.
+    """Return the outcome that `encode_outcome` has encoded.
 
     Raises:
-        WireError: they are not of that form, or the codec can't decode them.
+        WireError: the bytes have another form, or the codec can't decode them.
     """
     try:
         outcome_status = OutcomeStatus(status)
@@ -57,10 +57,10 @@ async def decode_outcome(status: str, result: bytes, codec: PayloadCodec | None)
 
 
 async def decode_outcomes(stored: Sequence[tuple[str, bytes]], codec: PayloadCodec | None) -> list[Outcome]:
-    """Return what `decode_outcome` makes of each, given as (status, result).
+    """Apply `decode_outcome` to each (status, result) pair.
 
     Raises:
-        WireError: as there.
+        WireError: as `decode_outcome`.
     """
     return [
         Outcome(OutcomeStatus.COMPLETED, result)
@@ -75,12 +75,12 @@ async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:
         return await decode_payloads(payloads, codec)
     except DecodeError:
         raise
-    except Exception as error:  # a codec raises what it likes
+    except Exception as error:  # a codec may raise any error
         raise WireError(f"the codec can't decode a stored outcome: {type(error).__name__}") from None
 
 
 async def encode_payloads(payloads: bytes, codec: PayloadCodec | None) -> bytes:
-    """Return a serialized `Payloads` through the codec."""
+    """Encode a serialized `Payloads` with the codec."""
     if codec is None or not payloads:
         return payloads
     encoded = await codec.encode(Payloads.FromString(payloads).payloads)
@@ -88,7 +88,7 @@ async def encode_payloads(payloads: bytes, codec: PayloadCodec | None) -> bytes:
 
 
 async def decode_payloads(payloads: bytes, codec: PayloadCodec | None) -> bytes:
-    """Return a serialized `Payloads` back from the codec."""
+    """Decode a serialized `Payloads` with the codec."""
     if codec is None or not payloads:
         return payloads
     decoded = await codec.decode(Payloads.FromString(payloads).payloads)

@@ -3,10 +3,10 @@
 Ten thousand jobs travel as one payload instead of ten thousand, so that a codec, the SDK's bridge
 and history each handle one object.
 
-    4 bytes, big endian: length of the header | header, JSON | bodies, end to end
+    4 bytes, big endian: length of the header | header, JSON | bodies, one after the other
 
 The header's key `sizes` holds the bodies' lengths, and `version` the format's version. Histories keep frames for as
-long as their workflows live: a reader must know every version that was ever released, and refuses a later one.
+long as their workflows live. So a reader must know every version that was ever released. It refuses a later one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from delegator.errors import WireError
 VERSION = 1
 """The version of the frames that this release writes."""
 
-_LENGTH = 4
+_LENGTH_BYTES = 4
 _SIZES = "sizes"
 _VERSION = "version"
 _ENCODING = "encoding"
@@ -34,14 +34,14 @@ _BINARY = b"binary/plain"
 def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
     """Return a frame of `header` and `bodies`."""
     encoded = orjson.dumps({_VERSION: VERSION, **header, _SIZES: list(map(len, bodies))})
-    return b"".join((len(encoded).to_bytes(_LENGTH, "big"), encoded, *bodies))
+    return b"".join((len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, *bodies))
 
 
 def head(frame: bytes) -> dict[str, Any]:
-    """Return the header of a frame, without a look at its bodies.
+    """Return the header of a frame. The bodies are not read.
 
     Raises:
-        WireError: it is no frame, or a later release wrote it.
+        WireError: the bytes are not a frame, or a later release wrote it.
     """
     return _head(frame)[0]
 
@@ -50,7 +50,7 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Return the header (without `sizes` and `version`) and the bodies of a frame.
 
     Raises:
-        WireError: it is no frame, or a later release wrote it.
+        WireError: the bytes are not a frame, or a later release wrote it.
     """
     header, sizes, start = _head(frame)
     try:
@@ -63,10 +63,10 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _head(frame: bytes) -> tuple[dict[str, Any], Any, int]:
-    """Return the header, the bodies' sizes (unchecked), and where the bodies begin."""
-    start = _LENGTH + int.from_bytes(frame[:_LENGTH], "big")
+    """Return the header, the bodies' sizes (not checked), and the position of the first body."""
+    start = _LENGTH_BYTES + int.from_bytes(frame[:_LENGTH_BYTES], "big")
     try:
-        header = orjson.loads(frame[_LENGTH:start])
+        header = orjson.loads(frame[_LENGTH_BYTES:start])
         sizes, version = header.pop(_SIZES), header.pop(_VERSION)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
         raise WireError("not a delegator frame") from None
@@ -81,5 +81,5 @@ def to_payload(frame: bytes) -> Payload:
 
 
 def to_raw_value(frame: bytes) -> RawValue:
-    """Wrap a frame so that no payload converter touches it."""
+    """Wrap a frame in a value that payload converters leave unchanged."""
     return RawValue(to_payload(frame))

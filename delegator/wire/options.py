@@ -1,4 +1,4 @@
-"""Job options as they stand in the queue's `options` column and in enqueue requests: JSON, milliseconds."""
+"""Encodes job options for the `options` column and for enqueue requests: JSON, durations in milliseconds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST = timedelta(days=365_000)
 
 
 def encode_options(options: JobOptions) -> dict[str, Any] | None:
-    """Return what differs from the defaults; None: nothing does."""
+    """Return the options that differ from the defaults; None: all are defaults."""
     encoded: dict[str, Any] = {
         key: _milliseconds(value) for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
     }
@@ -55,7 +55,7 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
 
 
 def _milliseconds(duration: timedelta) -> int:
-    """Round up, so that no timeout becomes zero, and keep within what PostgreSQL's clock can hold."""
+    """Round up, so that no timeout becomes zero. Limit the value to what a PostgreSQL timestamp can hold."""
     return -(-min(duration, _LONGEST) // _MILLISECOND)
 
 
@@ -63,14 +63,14 @@ def decode_options(text: str | None) -> JobOptions:
     """Return the options in the text of an `options` column.
 
     Raises:
-        WireError: it is no JSON, or a value has the wrong type.
+        WireError: the text is not JSON, or a value has the wrong type.
     """
     return DEFAULT_OPTIONS if text is None else _decode(text)
 
 
 @lru_cache(maxsize=1024)
 def _decode(text: str) -> JobOptions:
-    """Return the options of a column: of thousands of jobs the same few."""
+    """Decode the text of a column. It is cached, because thousands of jobs have the same few options."""
     try:
         encoded = orjson.loads(text)
         values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Outcomes of jobs, on their way to the workflow: in a local activity's result or in a signal."""
+"""Packs outcomes of jobs for their workflow: into a local activity's result or into a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNAL_NAME = "delegator.outcomes"
 
 
 class OutcomeStatus(StrEnum):
-    """How a job ended; the value stands in the queue's `outcome` column."""
+    """How a job ended. The `outcome` column holds these values."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
     status: OutcomeStatus
     """Completed, failed or canceled."""
     body: bytes
-    """Completed: the result, a serialized `Payloads`. Else: a serialized `Failure` with activity failure info."""
+    """If completed: the result, a serialized `Payloads`. Else: a serialized `Failure` with activity failure info."""
 
 
 def pack_signal(outcomes: Sequence[tuple[str, Outcome]]) -> bytes:
@@ -50,7 +50,7 @@ def unpack_signal(frame: bytes) -> list[tuple[str, Outcome]]:
     """Return the outcomes in a signal's frame.
 
     Raises:
-        WireError: it is not such a frame.
+        WireError: the bytes are another kind of frame, or none.
     """
     header, bodies = unpack(frame)
     try:
@@ -66,8 +66,8 @@ class Reply(NamedTuple):
     """The reply to an enqueue request."""
 
     id_prefix: str
-    """The prefix under which jobs without an id of their own were enqueued. It is recorded in history, because a reset
-    run replays this reply under another run id."""
+    """The prefix of the ids of jobs without their own id. History records it, because a reset run replays this reply
+    under another run id."""
     outcomes: list[Outcome | None]
     """For each job of the request, its outcome; None: a signal will bring it."""
     types: list[tuple[str, int]]
@@ -76,7 +76,7 @@ class Reply(NamedTuple):
 
 
 def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], types: Sequence[tuple[str, int]]) -> bytes:
-    """Return the reply to an enqueue request: the outcomes known by now, by position.
+    """Return the reply to an enqueue request: the outcomes that are known, by position.
 
     Args:
         id_prefix: see `Reply`.
@@ -93,10 +93,10 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], types: Sequence[
 
 
 def count_reply(frame: bytes) -> tuple[int, int]:
-    """Return for how many jobs a reply was asked, and how many outcomes it brings.
+    """Return how many jobs a request had, and how many outcomes its reply holds.
 
     Raises:
-        WireError: it is not a reply to an enqueue request.
+        WireError: the frame is not a reply to an enqueue request.
     """
     statuses = head(frame).get("statuses")
     if not isinstance(statuses, str):
@@ -108,7 +108,7 @@ def unpack_reply(frame: bytes) -> Reply:
     """Return the reply in a frame.
 
     Raises:
-        WireError: it is not such a frame.
+        WireError: the bytes are another kind of frame, or none.
     """
     header, bodies = unpack(frame)
     rest = iter(bodies)

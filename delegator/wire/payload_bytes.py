@@ -1,12 +1,12 @@
-"""Plain values to and from the bytes of a serialized `Payloads`, without protobuf objects.
+"""Converts plain values to and from the bytes of a serialized `Payloads`, without protobuf objects.
 
-What the SDK's default converter makes of them, field for field, `size` being a varint:
+The bytes are those of the SDK's default converter. `size` is a varint:
 
     Payloads   0A size Payload, for each value
-    Payload    0A size Entry, 12 size data; the latter is left out if the data is empty
+    Payload    0A size Entry, 12 size data; an empty data field is left out
     Entry      0A 08 "encoding", 12 size "json/plain" | "binary/plain" | "binary/null"
 
-Bytes of any other form are left to protobuf: fields in another order, further metadata, data kept elsewhere.
+Protobuf reads bytes of any other form: fields in another order, more metadata, data in an external storage.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ _JSON, _BYTES, _NULL = (
     Payload(metadata={"encoding": encoding}).SerializeToString()
     for encoding in (b"json/plain", b"binary/plain", b"binary/null")
 )
-_SMALL: Final = 256
-"""Data of less bytes has a head that is made beforehand."""
-_NO_HEAD: Final = bytes(2 * _SMALL)
+_SMALL_BYTES: Final = 256
+"""Heads for data of fewer bytes are made once, at import."""
+_NO_HEAD: Final = bytes(2 * _SMALL_BYTES)
 
 
 def encode_plain(values: Sequence[Any]) -> bytes | None:
     """Return values as a serialized `Payloads`; None: not all of them are plain.
 
-    Plain are None, `bytes`, and what JSON knows: but no subclasses, and no other types that the SDK turns into JSON.
+    Plain values are None, `bytes` and JSON's own types. Subclasses of these, and other types that the SDK converts to
+    JSON, are not plain.
 
     Raises:
         Exception: what the SDK's default converter raises.
@@ -50,18 +51,19 @@ def encode_plain(values: Sequence[Any]) -> bytes | None:
 
 
 def decode_plain(data: bytes, hints: Sequence[Any] | None) -> list[Any] | None:
-    """Return the values in a serialized `Payloads`; None: not for sure what the SDK's default converter returns.
+    """Return the values in a serialized `Payloads`; None: the SDK's default converter might return others.
 
     Args:
-        data: what is decoded; anything, valid or not.
-        hints: the values' types, if known. Those beyond the values are ignored; if there are fewer, all are.
+        data: any bytes, valid or not.
+        hints: the values' types, if known. Types beyond the values are ignored. If there are fewer types than values,
+            no type is used.
 
     Raises:
         Exception: what the SDK's default converter raises.
     """
     size = len(data)
     try:
-        if size < _SMALL:
+        if size < _SMALL_BYTES:
             hint = hints[0] if hints else None
             head = _JSON_HEAD_OF[size]
             if data.startswith(head):
@@ -83,20 +85,20 @@ def _encoded(value: Any) -> bytes | None:
     if value_type is bytes:
         data: bytes = value
         size = len(data)
-        return (_BYTES_HEADS[size] if size < _SMALL else _head(_BYTES, size)) + data
+        return (_BYTES_HEADS[size] if size < _SMALL_BYTES else _head(_BYTES, size)) + data
     write = _WRITERS.get(value_type)
     if write is None:
         return _NOTHING if value is None else None
     try:
         data = write(value).encode()
-    except RecursionError:  # perhaps it contains itself, for which there is another error
+    except RecursionError:  # the value may contain itself: the SDK has another error for that
         return None
     size = len(data)
-    return (_JSON_HEADS[size] if size < _SMALL else _head(_JSON, size)) + data
+    return (_JSON_HEADS[size] if size < _SMALL_BYTES else _head(_JSON, size)) + data
 
 
 def _head(entry: bytes, size: int) -> bytes:
-    """Return what comes before the data in a `Payloads` of one."""
+    """Return the bytes before the data in a `Payloads` of one payload."""
     data = b"\x12" + _varint(size) if size else b""
     return b"\x0a" + _varint(len(entry) + len(data) + size) + entry + data
 
@@ -110,13 +112,13 @@ def _varint(number: int) -> bytes:
 
 
 def _heads_of(heads: Sequence[bytes]) -> Sequence[bytes]:
-    """Arrange heads by the length of head and data; no data begins with what stands at impossible lengths."""
+    """Index heads by the length of head and data. Impossible lengths get bytes that no data begins with."""
     of = {len(head) + size: head for size, head in enumerate(heads)}
-    return tuple(of.get(length, _NO_HEAD) for length in range(_SMALL))
+    return tuple(of.get(length, _NO_HEAD) for length in range(_SMALL_BYTES))
 
 
-_JSON_HEADS: Final = tuple(_head(_JSON, size) for size in range(_SMALL))
-_BYTES_HEADS: Final = tuple(_head(_BYTES, size) for size in range(_SMALL))
+_JSON_HEADS: Final = tuple(_head(_JSON, size) for size in range(_SMALL_BYTES))
+_BYTES_HEADS: Final = tuple(_head(_BYTES, size) for size in range(_SMALL_BYTES))
 _JSON_HEAD_OF: Final = _heads_of(_JSON_HEADS)
 _BYTES_HEAD_OF: Final = _heads_of(_BYTES_HEADS)
 _NOTHING: Final = _head(_NULL, 0)
@@ -128,12 +130,12 @@ def _float(value: float) -> str:
 
 
 def _container_writer() -> Callable[[Any], str]:
-    """Return a writer that keeps its encoder: json makes one for each value, which takes longer than most values."""
+    """Return a writer that keeps its encoder. `json` makes one for each value, and that takes most of the time."""
     encoder = AdvancedJSONEncoder(separators=(",", ":"), sort_keys=True)
     try:
         make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
         write = make(None, encoder.default, encode_basestring_ascii, None, ":", ",", True, False, True)
-    except (AttributeError, TypeError):  # it is no documented part of json
+    except (AttributeError, TypeError):  # not a documented part of json
         return encoder.encode
     return lambda value: "".join(write(value, 0))
 
@@ -151,11 +153,11 @@ _WRITERS: Final[Mapping[type, Callable[[Any], str]]] = MappingProxyType(
 
 
 def _split(data: bytes) -> list[tuple[Callable[[bytes, Any], Any], bytes]]:
-    """Return, for each payload, what reads its data, and the data.
+    """Return for each payload the function that reads its data, and the data.
 
     Raises:
-        ValueError: the bytes are not of the form in which `encode_plain` writes them.
-        IndexError: so it is.
+        ValueError: the bytes do not have the form that `encode_plain` writes.
+        IndexError: the bytes end too early.
     """
     parts: list[tuple[Callable[[bytes, Any], Any], bytes]] = []
     at, end = 0, len(data)
@@ -185,7 +187,7 @@ def _split(data: bytes) -> list[tuple[Callable[[bytes, Any], Any], bytes]]:
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
-    """Return a varint and where it ends; longer ones than are worth a short cut are refused."""
+    """Return a varint and the position after it. A varint that is too long for the fast path is refused."""
     size = data[at]
     if size < 0x80:
         return size, at + 1
@@ -202,7 +204,7 @@ def _json_value(data: bytes, hint: Any) -> Any:
     if data.isdigit() and (data[0] != _ZERO or len(data) == 1):
         value: Any = int(data)
     else:
-        text = data.decode()  # an error: perhaps it is UTF-16
+        text = data.decode()  # an error here may mean UTF-16, which `json` reads
         value, end = _scan(text, 0)
         if end != len(text):
             raise ValueError
@@ -225,12 +227,12 @@ def _null_value(data: bytes, hint: Any) -> None:
 
 
 def _is_plain(hint: Any) -> bool:
-    """Return whether a type is none that the SDK's converters treat in a way of its own, as it does `RawValue`."""
+    """Return whether the SDK's converters treat a type in the usual way; `RawValue` is an exception."""
     return hint is None or hint is Any or hint in _TYPES or _origin(hint) in _ORIGINS
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value read from JSON is for sure what `value_to_type` makes of it, which takes its time."""
+    """Return whether `value_to_type` certainly returns this value unchanged. Calling it takes longer."""
     if hint is Any or type(value) is hint:
         return True
     origin = _origin(hint)
@@ -240,7 +242,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is dict and type(value) is dict and len(args) == 2 and args[0] is str:
         return _all_fit(value.values(), args[1])
     if origin in _UNIONS and args:
-        # Its members are tried in turn, and null becomes no other value.
+        # A union tries its members in turn, and null stays null.
         return (value is None and NoneType in args) or _fits(value, args[0])
     return False
 

@@ -13,12 +13,12 @@ from delegator.wire.frames import pack, unpack
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
 MAX_JOB_ID_BYTES = 500
-"""A notification, of at most 8,000 bytes, names job ids of 7,000 bytes and one more."""
+"""A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What many jobs of a request share."""
+    """What many jobs of a request have in common."""
 
     type: str
     """The delegated activity type."""
@@ -34,11 +34,11 @@ class JobRequest(NamedTuple):
     spec: JobSpec
     """Its type, queue and options."""
     input: bytes
-    """Its arguments: a serialized `Payloads`, not through the codec."""
+    """Its arguments: a serialized `Payloads`, not encoded by the codec."""
     header: bytes
     """A serialized `Header`; empty: none."""
     job_id: str | None
-    """The caller's own job id; None: prefix and sequence number."""
+    """The caller's own job id; None: the id is made of the prefix and the sequence number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class EnqueueRequest:
     sequences: Sequence[int]
     """Each job's sequence number within the run."""
     reply_bytes: int
-    """Most bytes of outcomes that the reply may bring; the others come by signal."""
+    """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
 
 
 def check_job_id(job_id: str) -> None:
-    """Refuse what can't be a job id.
+    """Refuse a text that can't be a job id.
 
     Raises:
-        ValueError: says why.
+        ValueError: the id is empty, too long, or has characters that can't be printed.
     """
     if not job_id or not job_id.isprintable() or len(job_id.encode()) > MAX_JOB_ID_BYTES:
-        raise ValueError(f"a job id has 1 to {MAX_JOB_ID_BYTES} bytes, all of them printable: {job_id[:100]!r} has not")
+        raise ValueError(f"a job id has 1 to {MAX_JOB_ID_BYTES} bytes and only printable characters: {job_id[:100]!r}")
 
 
 def generated_job_id(prefix: str, sequence: int) -> str:
@@ -81,7 +81,7 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
     headers: dict[int, bytes] = {}
     ids: dict[str, str] = {}
     for position, job in enumerate(request.jobs):
-        # One object stands for each spec within a flush, so identity is enough and costs less than a comparison.
+        # Equal specs are one object within a flush. So identity is enough, and it costs less than a comparison.
         index = specs.get(id(job.spec))
         if index is None:
             index = specs[id(job.spec)] = len(shared)
@@ -110,7 +110,7 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
     """Return the request in a frame.
 
     Raises:
-        WireError: it is not such a frame.
+        WireError: the bytes are another kind of frame, or none.
     """
     header, bodies = unpack(frame)
     try:
@@ -141,7 +141,7 @@ def unpack_cancel(frame: bytes) -> list[tuple[str, str]]:
     """Return the (queue, job id) pairs of a cancel request.
 
     Raises:
-        WireError: it is not such a frame.
+        WireError: the bytes are another kind of frame, or none.
     """
     header, _ = unpack(frame)
     try:

@@ -1,4 +1,4 @@
-"""The format version of rows: which rows this release can read."""
+"""Checks whether this release can read a row's format version."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from delegator_schema.columns import FORMAT_VERSION
 
 
 def row_problem(format_version: int) -> str | None:
-    """Say why this release can't read what a row holds; None: it can.
+    """Return why this release can't read a row; None: it can.
 
-    Such a row is left as it is, for a newer process: in a roll-out there soon is one.
+    Such a row is left unchanged for a newer process. During a roll-out there will be one.
 
     Args:
-        format_version: as the row says.
+        format_version: the row's format version.
     """
     if format_version <= FORMAT_VERSION:
         return None

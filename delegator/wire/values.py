@@ -12,11 +12,10 @@ from delegator.wire.payload_bytes import decode_plain, encode_plain
 
 
 class ValueConverter:
-    """A payload converter; for the SDK's default one with a short cut for plain values.
+    """A payload converter. It has a fast path for plain values, which is used with the SDK's default converter.
 
-    The short cut makes the same of them. The SDK asks a chain of converters and makes protobuf objects and a JSON
-    encoder for every single value, which four times a job, here and there, takes as long as everything else in a short
-    one.
+    The fast path gives the same bytes and values. For every value the SDK asks a chain of converters and makes protobuf
+    objects and a JSON encoder. That happens four times for each job. For a short job it takes as long as all the rest.
     """
 
     __slots__ = ("_is_default", "_payloads")
@@ -25,8 +24,8 @@ class ValueConverter:
         """Prepare.
 
         Args:
-            payloads: decides.
-            is_default: it is the SDK's default one; see `is_default`.
+            payloads: the payload converter.
+            is_default: whether it is the SDK's default one; see `is_default` below.
         """
         self._payloads = payloads
         self._is_default = is_default
@@ -49,8 +48,8 @@ class ValueConverter:
 
         Args:
             data: what `encode` returned, or another SDK wrote.
-            hints: the values' types, if known. Those of arguments that were left out don't matter; if there are fewer
-                types than values, none is used.
+            hints: the values' types, if known. Types beyond the values are ignored. If there are fewer types than
+                values, no type is used.
 
         Raises:
             Exception: what the payload converter raises, and protobuf's DecodeError.
@@ -64,5 +63,5 @@ class ValueConverter:
 
 
 def is_default(converter: DataConverter) -> bool:
-    """Return whether values are converted as the SDK does by default; a codec makes no difference."""
+    """Return whether values are converted as the SDK does by default. A codec makes no difference."""
     return converter.payload_converter_class is DefaultPayloadConverter

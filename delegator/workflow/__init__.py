@@ -1,1 +1,1 @@
-"""The side of the engine that runs inside workflows: deterministic, free of I/O, sandbox-safe."""
+"""The part of the engine that runs in workflow code. It is deterministic, does no I/O, and works in the sandbox."""

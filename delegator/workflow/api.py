@@ -70,14 +70,14 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         args: the handler's arguments.
         queue: the queue, for a type given by name.
         result_type: type of the result, for a type given by name.
-        job_id: an id of your own; by default one that is unique to this call and stable over replays.
+        job_id: an id of your own. By default this call gets a unique one, which a replay derives again.
         start_to_close_timeout: longest run of one attempt.
         schedule_to_close_timeout: longest time from now to the outcome, retries included.
         schedule_to_start_timeout: longest time from now to the first claim by a worker.
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
-        inline_wait: how long this workflow task may wait for the outcome; zero: never.
-        cancellation_type: what a cancellation of the caller means for the job, as for Temporal's activities.
+        inline_wait: how long this workflow task may wait for the outcome; zero turns the wait off.
+        cancellation_type: what happens to the job when the caller is cancelled, as for Temporal's activities.
 
     Raises:
         temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.

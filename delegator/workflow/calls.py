@@ -24,27 +24,27 @@ _CANCELED = Outcome(OutcomeStatus.CANCELED, b"")
 
 @dataclass(frozen=True, slots=True)
 class CallSpec:
-    """What calls of one type with the same options share."""
+    """What all calls of one type with the same options have in common."""
 
     job: JobSpec
     """Type, queue and options of the jobs."""
     return_type: Any
-    """Type of the result; None: whatever the payload converter makes of it."""
+    """Type of the result; None: the payload converter chooses."""
     cancellation_type: ActivityCancellationType
-    """What a cancellation of the caller means for the job."""
+    """What happens to the job when the caller is cancelled."""
 
 
 class Caller(Protocol):
-    """Who waits for calls."""
+    """Waits for the outcomes of calls."""
 
     def add(self, call: Call) -> None:
-        """Take a call that is not settled."""
+        """Take a call that has no outcome yet."""
 
     def resolved(self, call: Call) -> None:
-        """Take note that a call has its outcome."""
+        """Note that a call has its outcome."""
 
     def fail(self, failure: BaseException) -> None:
-        """Take note that the calls could not be enqueued at all."""
+        """Note that the calls could not be enqueued at all."""
 
 
 class Call:
@@ -61,14 +61,14 @@ class Call:
         self.outcome: Outcome | None = None
         self.result: Any = _UNREAD
         self.sent: asyncio.Future[None] | None = None
-        """Done when the enqueueing local activity has ended; None: not handed to one yet."""
+        """Done when the local activity that enqueues the call has ended; None: no local activity has the call yet."""
 
     def withdraw(self) -> None:
-        """Settle as canceled a call that was not handed to a local activity: it never will be."""
+        """Cancel a call that no local activity has yet. It will not be enqueued."""
         self.resolve(_CANCELED)
 
     def resolve(self, outcome: Outcome) -> None:
-        """Store the outcome and wake the caller. A call is settled once."""
+        """Store the outcome and wake the caller. Call this once."""
         self.outcome = outcome
         self.caller.resolved(self)
 
@@ -83,26 +83,27 @@ class CallGroup:
 
         Args:
             stop_early: wake the caller when a call fails.
-            converter: reads results as they come, while other jobs still run, rather than thousands at the end.
+            converter: reads each result when it arrives, while other jobs still run. Without it all results are read
+                at the end.
         """
         self._converter = converter
         self.calls: list[Call] = []
         self.failure: BaseException | None = None
         """Set when the jobs could not be enqueued at all."""
         self.first_failed: Call | None = None
-        """Of a group that stops early, the call that stopped it: those canceled for its sake may be heard of before the
-        caller runs, when a workflow task is run again."""
+        """In a group that stops early: the call that stopped it. The caller raises its failure. When a workflow task is
+        run again, outcomes of calls that were canceled because of it may arrive before the caller runs."""
         self._stop_early = stop_early
         self._unresolved = 0
         self._future: asyncio.Future[None] | None = None
 
     def add(self, call: Call) -> None:
-        """Add a call that is not settled."""
+        """Add a call that has no outcome yet."""
         self.calls.append(call)
         self._unresolved += 1
 
     def resolved(self, call: Call) -> None:
-        """Take note that a call has its outcome."""
+        """Note that a call has its outcome."""
         self._unresolved -= 1
         completed = call.outcome is not None and call.outcome.status is OutcomeStatus.COMPLETED
         if completed and self._converter is not None:
@@ -113,17 +114,17 @@ class CallGroup:
             self._wake()
 
     def fail(self, failure: BaseException) -> None:
-        """Let the caller see `failure` instead of outcomes."""
+        """Wake the caller with `failure` instead of outcomes."""
         self.failure = self.failure or failure
         self._wake()
 
     @property
     def ready(self) -> bool:
-        """Whether the caller need not wait."""
+        """Whether the caller can go on."""
         return self._unresolved == 0 or self.failure is not None or self.first_failed is not None
 
     async def wait(self) -> None:
-        """Wait until every call is settled or, if the group stops early, until one has failed."""
+        """Wait until every call has its outcome or, if the group stops early, until one has failed."""
         while not self.ready:
             self._future = asyncio.get_running_loop().create_future()
             await self._future
@@ -153,12 +154,12 @@ class Converter:
         return Header(fields=header).SerializeToString() if header else b""
 
     def read(self, call: Call) -> None:
-        """Read the result of a completed call; if it can't be, whoever asks for the result will hear why."""
+        """Read the result of a completed call. If it can't be read, `result` raises the error."""
         with suppress(Exception):
             call.result = self.result(call)
 
     def result(self, call: Call) -> Any:
-        """Return the result of a settled call.
+        """Return the result of a call that has its outcome.
 
         Raises:
             ActivityError: the job failed or was canceled; its cause says why.
@@ -167,7 +168,7 @@ class Converter:
             return call.result
         outcome = call.outcome
         if outcome is None:
-            raise RuntimeError("the call is not settled")
+            raise RuntimeError("the call has no outcome yet")
         if outcome.status is OutcomeStatus.COMPLETED:
             hints = None if call.spec.return_type is None else [call.spec.return_type]
             results = self._values.decode(outcome.body, hints)
@@ -178,7 +179,7 @@ class Converter:
 
 
 def canceled_error(call: Call) -> ActivityError:
-    """Return the error of a call whose caller was canceled, shaped as Temporal shapes it."""
+    """Return the error of a call whose caller was canceled, in the form that Temporal gives it."""
     error = ActivityError(
         "Activity cancelled",
         scheduled_event_id=0,

@@ -1,4 +1,4 @@
-"""The delegations of one workflow run: what is to be enqueued, and what waits for an outcome."""
+"""The delegations of one workflow run: calls to enqueue, and calls that wait for an outcome."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _SHOWN_TYPES = 5
 _CANCEL_TIMEOUT = timedelta(seconds=10)
-# Enqueueing is idempotent, and a database that is away will come back: retry for ever.
+# Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
 
 class Delegations:
     """All delegations of one workflow run.
 
-    The bound `on_outcomes` is the run's signal handler, by which the object is found again.
+    The bound method `on_outcomes` is the run's signal handler. `current` finds the object through it.
     """
 
     def __init__(self, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
         self._run_id = run_id
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
-        self._next = 0
-        self._buffer: list[Call] = []
+        self._next_sequence = 0
+        self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
-        self._early: dict[str, Outcome] = {}
+        self._early_outcomes: dict[str, Outcome] = {}
         self._own_ids: set[str] = set()
-        self._unwanted: list[Call] = []
-        self._asked: asyncio.Future[None] | None = None
+        self._to_cancel: list[Call] = []
+        self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._task_started_at = -1
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
 
     @classmethod
     def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
-        """Make this run able to receive outcomes, before its first line of code runs.
+        """Register the run's signal handler. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
-            failure_converter: of the worker.
-            is_default: its payload converter is the SDK's default one.
+            failure_converter: the worker's.
+            is_default: whether the worker's payload converter is the SDK's default one.
         """
         delegations = cls(run_id, failure_converter, is_default=is_default)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
@@ -78,10 +78,10 @@ class Delegations:
 
     @classmethod
     def current(cls) -> Delegations:
-        """Return the delegations of the workflow run that calls.
+        """Return the delegations of the running workflow.
 
         Raises:
-            ConfigurationError: the worker lacks the plugin; fails the workflow task, not the workflow.
+            ConfigurationError: the worker lacks the plugin. It fails the workflow task, not the workflow.
         """
         handler = workflow.get_signal_handler(SIGNAL_NAME)
         owner = getattr(handler, "__self__", None)
@@ -94,7 +94,7 @@ class Delegations:
     def spec(
         self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
     ) -> CallSpec:
-        """Return what calls of a type with these options share: one object, however many calls there are."""
+        """Return what calls of this type with these options have in common. Equal arguments give the same object."""
         try:
             key = (
                 declared.name,
@@ -105,7 +105,7 @@ class Delegations:
                 cancellation_type,
             )
             known = self._specs.get(key)
-        except (AttributeError, TypeError):  # a value of the wrong type is no key
+        except (AttributeError, TypeError):  # a value of the wrong type can't be hashed
             options.validate(declared.name)
             raise
         if known is None:
@@ -117,10 +117,10 @@ class Delegations:
         return known
 
     def submit(self, call: Call) -> None:
-        """Enqueue a call together with all others made before the event loop's next turn.
+        """Enqueue a call. All calls made before the event loop's next turn travel together.
 
         Raises:
-            ValueError: the caller's own job id was used before in this run, or can't be one.
+            ValueError: the caller's own job id was used before in this run, or is not valid.
         """
         if call.request.job_id is not None:
             check_job_id(call.request.job_id)
@@ -131,14 +131,14 @@ class Delegations:
 
     def submit_all(self, calls: Sequence[Call]) -> None:
         """Like `submit`, for calls without a job id of their own."""
-        if not self._buffer and calls:
+        if not self._unsent and calls:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._buffer += calls
+        self._unsent += calls
         for call in calls:
             call.caller.add(call)
 
     async def wait(self, group: CallGroup, cancellation_type: ActivityCancellationType) -> None:
-        """Wait for a group's outcomes, honouring a cancellation of the caller as Temporal's activities do.
+        """Wait for a group's outcomes. A cancellation of the caller has the same effect as for Temporal's activities.
 
         Raises:
             ActivityError: the caller was canceled; its cause is Temporal's CancelledError.
@@ -159,7 +159,7 @@ class Delegations:
             raise group.failure
 
     async def cancel(self, calls: Iterable[Call]) -> None:
-        """Remove waiting jobs and ask running ones to stop. Afterwards a removed job's call is settled."""
+        """Remove waiting jobs and ask running ones to stop. A removed job's call then has its outcome."""
         asked = None
         for call in calls:
             if call.outcome is None:
@@ -171,29 +171,29 @@ class Delegations:
             await asyncio.shield(asked)
 
     def ask_to_cancel(self, call: Call, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """Cancel a call together with all others canceled before the event loop's next turn.
+        """Cancel a call. All cancellations before the event loop's next turn travel together.
 
         Args:
-            call: is with a local activity, or was.
-            loop: the workflow's; it does not run while tasks are canceled to evict the workflow.
+            call: a call that a local activity has, or had.
+            loop: the workflow's event loop. None is running while the SDK cancels tasks to evict the workflow.
 
         Returns:
-            Done when the jobs are removed or asked to stop; shared by all these calls.
+            A future, shared by these calls. It is done when the jobs are removed or asked to stop.
         """
-        if self._asked is None:
-            self._asked = loop.create_future()
-            loop.call_soon(self._flush_unwanted)
-        self._unwanted.append(call)
-        return self._asked
+        if self._cancel_done is None:
+            self._cancel_done = loop.create_future()
+            loop.call_soon(self._flush_to_cancel)
+        self._to_cancel.append(call)
+        return self._cancel_done
 
-    def _flush_unwanted(self) -> None:
-        calls, self._unwanted = self._unwanted, []
-        asked, self._asked = self._asked, None
+    def _flush_to_cancel(self) -> None:
+        calls, self._to_cancel = self._to_cancel, []
+        asked, self._cancel_done = self._cancel_done, None
         assert asked is not None
         cancel = self._cancel(calls, asked)
         try:
             self._spawn(cancel)
-        except BaseException:  # no task begins while the workflow is being evicted
+        except BaseException:  # no task can begin while the workflow is evicted
             cancel.close()
             asked.cancel()
             raise
@@ -201,7 +201,7 @@ class Delegations:
     async def _cancel(self, calls: Sequence[Call], asked: asyncio.Future[None]) -> None:
         try:
             await self._request_cancel(calls)
-        except BaseException:  # the workflow is being evicted
+        except BaseException:  # the workflow is evicted
             asked.cancel()
             raise
         asked.set_result(None)
@@ -222,7 +222,7 @@ class Delegations:
                 retry_policy=_ENQUEUE_RETRY,
             )
         except ActivityError:
-            workflow.logger.warning("cancel_request_failed jobs=%d", len(waiting))
+            workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
             return
         try:
             removed = unpack_signal(reply.payload.data)
@@ -231,15 +231,19 @@ class Delegations:
                 call.caller.fail(error)
             return
         for job_id, outcome in removed:
-            self._settle(job_id, outcome)
+            self._resolve(job_id, outcome)
 
     def on_outcomes(self, outcomes: RawValue) -> None:
-        """Handle the signal that brings outcomes. Those of unknown or settled jobs are ignored."""
-        for job_id, outcome in unpack_signal(outcomes.payload.data):
-            if not self._settle(job_id, outcome) and not self._was_settled(job_id):
-                self._early[job_id] = outcome
+        """Handle the signal that carries outcomes.
 
-    def _settle(self, job_id: str, outcome: Outcome) -> bool:
+        An outcome of a call that has one already is ignored. An outcome of an unknown job is kept: when a workflow task
+        is run again, signals arrive before the code that makes the call.
+        """
+        for job_id, outcome in unpack_signal(outcomes.payload.data):
+            if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
+                self._early_outcomes[job_id] = outcome
+
+    def _resolve(self, job_id: str, outcome: Outcome) -> bool:
         call = self._pending.pop(job_id, None)
         if call is None:
             return False
@@ -247,26 +251,26 @@ class Delegations:
             call.resolve(outcome)
         return True
 
-    def _was_settled(self, job_id: str) -> bool:
+    def _was_resolved(self, job_id: str) -> bool:
         prefix, _, sequence = job_id.rpartition(":")
         if prefix == self._run_id and sequence.isdigit():
-            return int(sequence) < self._next
+            return int(sequence) < self._next_sequence
         return job_id in self._own_ids and job_id not in self._pending
 
     def _flush(self) -> None:
-        buffer, self._buffer = [call for call in self._buffer if call.outcome is None], []
+        buffer, self._unsent = [call for call in self._unsent if call.outcome is None], []
         run_id, pending = self._run_id, self._pending
-        for sequence, call in enumerate(buffer, self._next):
+        for sequence, call in enumerate(buffer, self._next_sequence):
             call.sequence = sequence
             call.job_id = job_id = call.request.job_id or generated_job_id(run_id, sequence)
             pending[job_id] = call
-        self._next += len(buffer)
-        # A workflow task that is run again sees the outcomes that arrived meanwhile before its code runs.
-        if self._early:
+        self._next_sequence += len(buffer)
+        # When a workflow task is run again, outcomes that arrived in the meantime come before the code runs.
+        if self._early_outcomes:
             for call in buffer:
-                early = self._early.pop(call.job_id, None)
+                early = self._early_outcomes.pop(call.job_id, None)
                 if early is not None:
-                    self._settle(call.job_id, early)
+                    self._resolve(call.job_id, early)
         chunks = list(_chunks([call for call in buffer if call.outcome is None]))
         for chunk in chunks:
             sent = asyncio.get_running_loop().create_future()
@@ -306,18 +310,18 @@ class Delegations:
             if was_reset and call.request.job_id is None:
                 self._adopt_id(call, generated_job_id(reply.id_prefix, call.sequence))
             if outcome is not None:
-                self._settle(call.job_id, outcome)
+                self._resolve(call.job_id, outcome)
         sent.set_result(None)
 
     def _adopt_id(self, call: Call, job_id: str) -> None:
-        """Take over the id under which the job was enqueued before this run was reset."""
+        """Use the id under which the job was enqueued before this run was reset."""
         if self._pending.pop(call.job_id, None) is None:
             return
         call.job_id = job_id
         self._pending[job_id] = call
-        early = self._early.pop(job_id, None)
+        early = self._early_outcomes.pop(job_id, None)
         if early is not None:
-            self._settle(job_id, early)
+            self._resolve(job_id, early)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

@@ -28,11 +28,11 @@ from delegator.workflow.calls import Call, CallSpec, canceled_error
 from delegator.workflow.delegations import Delegations
 
 PATCH_ID = "delegator.intercept"
-"""The patch marker of runs whose activities are delegated; runs begun before it replay their old activities."""
+"""The patch marker of runs whose activities are delegated. Runs without it replay their ordinary activities."""
 
 
 class DelegationInterceptor(Interceptor):
-    """Makes every workflow of a worker able to delegate and, if asked to, delegates its activities."""
+    """Makes every workflow of a worker able to delegate. It also delegates the activities of the given types."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class DelegationInterceptor(Interceptor):
         Args:
             intercepted: the types whose `execute_activity` calls are delegated, by name.
             converter: the client's data converter.
-            patch: ask `workflow.patched` once per workflow, so that runs in flight stay as they began.
-            first_task_waited: told, from the workflows' threads, for how many seconds a workflow's first task waited.
+            patch: ask `workflow.patched` once per workflow run, so that runs in flight keep their ordinary activities.
+            first_task_waited: called with the seconds that a workflow's first task waited; from a workflow's thread.
         """
         self._intercepted = intercepted
         self._converter = converter
@@ -70,7 +70,7 @@ class DelegationInterceptor(Interceptor):
                 super().init(outbound)
 
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-                # Not in `init`: there a replay can't be told from a first run yet.
+                # Not in `init`: `is_replaying` is not known there yet.
                 info = workflow.info()
                 if _began_at_once(info) and not workflow.unsafe.is_replaying():
                     first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
@@ -80,9 +80,9 @@ class DelegationInterceptor(Interceptor):
 
 
 def _began_at_once(info: workflow.Info) -> bool:
-    """Return whether the first task was due when the run began, and not after the delay of a cron schedule or a retry.
+    """Return whether the first task was due when the run began.
 
-    A retry continues the run that failed.
+    The first task of a cron run or of a retry is due after a delay. A retry continues the run that failed.
     """
     return info.cron_schedule is None and info.continued_run_id is None
 
@@ -120,7 +120,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return self._patched
 
     def _spec(self, input: StartActivityInput, declared: DelegatedType) -> CallSpec:
-        """Return what calls with these options share; a `gather` makes thousands of calls with the same ones."""
+        """Return what calls with these options have in common, from a cache: a `gather` repeats them."""
         key = (
             input.activity,
             input.start_to_close_timeout,
@@ -149,8 +149,8 @@ class _Outbound(WorkflowOutboundInterceptor):
 class _DelegatedHandle(asyncio.Future[Any]):
     """An activity handle whose activity is a delegated job.
 
-    Temporal's own handles are tasks. This one is the future that the outcome resolves, with a task's other methods: the
-    coroutine of a task would take turns of the event loop that cost a `gather` of thousands as much as the rest of it.
+    Temporal's own handles are tasks. This one is a future that the outcome resolves, with a task's other methods. A
+    task would need a coroutine, and its turns of the event loop would double the time of a `gather` of thousands.
     """
 
     __slots__ = ("_call", "_cancels", "_delegations")
@@ -179,7 +179,7 @@ class _DelegatedHandle(asyncio.Future[Any]):
             self.set_exception(failure)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the job, as the call's cancellation type says; the outcome tells what came of it."""
+        """Cancel the job as the call's cancellation type says. The outcome says whether the job was canceled."""
         if self.done():
             return False
         self._cancels += 1
@@ -193,7 +193,7 @@ class _DelegatedHandle(asyncio.Future[Any]):
         return True
 
     def _asked(self, asked: asyncio.Future[None]) -> None:
-        if asked.cancelled():  # the workflow is being evicted
+        if asked.cancelled():  # the workflow is evicted
             super().cancel()
         elif self._call.spec.cancellation_type is ActivityCancellationType.TRY_CANCEL:
             self.fail(canceled_error(self._call))
@@ -203,7 +203,7 @@ class _DelegatedHandle(asyncio.Future[Any]):
         return self._cancels
 
     def uncancel(self) -> int:
-        """See `asyncio.Task`: a request that is made can't be taken back."""
+        """See `asyncio.Task`. A cancellation that was requested stays requested."""
         return self._cancels
 
     def get_name(self) -> str:

@@ -117,13 +117,13 @@ async def delegate_map(
 ) -> Any:
     """Run one delegated job for each item and return the results in the order of the items. For workflow code.
 
-    Tens of thousands of items are fine: they are enqueued, and their outcomes come back, in large batches. As many
-    calls of `delegate` in a `gather` keep the workflow's thread busy for twice as long, and Temporal's SDK gives it two
-    seconds at a time (its error TMPRL1101): beyond some ten thousand, use this.
+    Tens of thousands of items are fine. Jobs and outcomes travel in large batches. A `gather` over as many calls of
+    `delegate` keeps the workflow's thread busy for twice as long. Temporal's SDK allows two seconds at a time (error
+    TMPRL1101), so use `delegate_map` for more than about ten thousand jobs.
 
     Args:
-        function: as for `delegate`, with one argument; like the other arguments.
-        items: the arguments.
+        function: as for `delegate`; its handler takes one argument.
+        items: the argument of each job.
         return_exceptions: put failures among the results instead of raising the first one.
         queue: the queue, for a type given by name.
         result_type: type of each result, for a type given by name.
@@ -132,11 +132,11 @@ async def delegate_map(
         schedule_to_start_timeout: longest time from now to the first claim by a worker.
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
-        inline_wait: how long this workflow task may wait for the outcomes; zero: never.
-        cancellation_type: what a cancellation of the caller means for the jobs, as for Temporal's activities.
+        inline_wait: how long this workflow task may wait for the outcomes; zero turns the wait off.
+        cancellation_type: what happens to the jobs when the caller is cancelled, as for Temporal's activities.
 
     Raises:
-        temporalio.exceptions.ActivityError: a job failed; the unfinished others were canceled.
+        temporalio.exceptions.ActivityError: a job failed; the other unfinished jobs were canceled.
         ConfigurationError: `function` is not declared, or an option has the wrong type or is out of range.
     """
     options = JobOptions(
@@ -253,8 +253,8 @@ async def delegate_starmap(
     """Like `delegate_map`, for a function of several arguments: each item is a tuple of them.
 
     Args:
-        function: as for `delegate`, like the other arguments.
-        items: the tuples of arguments.
+        function: as for `delegate`.
+        items: the arguments of each job, as a tuple.
         return_exceptions: put failures among the results instead of raising the first one.
         queue: the queue, for a type given by name.
         result_type: type of each result, for a type given by name.
@@ -263,11 +263,11 @@ async def delegate_starmap(
         schedule_to_start_timeout: longest time from now to the first claim by a worker.
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
-        inline_wait: how long this workflow task may wait for the outcomes; zero: never.
-        cancellation_type: what a cancellation of the caller means for the jobs, as for Temporal's activities.
+        inline_wait: how long this workflow task may wait for the outcomes; zero turns the wait off.
+        cancellation_type: what happens to the jobs when the caller is cancelled, as for Temporal's activities.
 
     Raises:
-        temporalio.exceptions.ActivityError: a job failed; the unfinished others were canceled.
+        temporalio.exceptions.ActivityError: a job failed; the other unfinished jobs were canceled.
         ConfigurationError: `function` is not declared, or an option has the wrong type or is out of range.
     """
     options = JobOptions(

@@ -1,4 +1,4 @@
-"""The workflow sandbox, as delegating workers need it: our packages pass through, and nothing is asked in vain."""
+"""The workflow sandbox for workers that delegate. Our packages pass through it, and needless calls are left out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PASS_THROUGH: Final = (
     "pydantic_core",
     "pydantic_settings",
 )
-"""Modules that workflow code shares with the worker. Free of state, or of effects on workflows."""
+"""Modules that workflow code shares with the worker. They have no state that can affect a workflow."""
 
 
 def delegating_runner(runner: WorkflowRunner | None, converter: DataConverter) -> WorkflowRunner:
-    """Return a workflow runner for workflows that delegate; runners that are not the SDK's sandbox stay as they are.
+    """Return a workflow runner for workflows that delegate. A runner of another class than the SDK's stays as it is.
 
     Args:
-        runner: the worker's own; None: the SDK's default.
+        runner: the worker's runner; None: the SDK's default.
         converter: the client's data converter.
     """
     runner = runner or SandboxedWorkflowRunner()
@@ -42,7 +42,7 @@ class _ContextFreeRunner(SandboxedWorkflowRunner):
     """The sandbox for data converters without codec and external storage.
 
     For every payload of an activation the SDK (1.35) enters the sandbox up to seven times to ask for a serialization
-    context, which only a codec or an external storage would use. That is a third of a delegating worker's time.
+    context. Only a codec or an external storage uses it. The calls took a third of the time of a worker that delegates.
     """
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:

@@ -1,1 +1,1 @@
-"""The database's side of the engine: tables, publication, replica identity and roles, declared in one place."""
+"""Declares what the engine has in the database: tables, publications, replica identity and roles."""

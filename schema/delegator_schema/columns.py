@@ -1,7 +1,7 @@
-"""The columns of every table: the one declaration from which models, statements and checks take their lists.
+"""Declares the columns of every table. Models, statements and checks take their lists from here.
 
-Processes that read and write rows import this module and not the models, because SQLAlchemy costs each of them a
-quarter of its start. To add a column: declare it here, let Atlas plan the migration, and name it in the row type of the
+Processes that read and write rows import this module and not the models: SQLAlchemy would take a quarter of their
+start. To add a column: declare it here, let Atlas plan the migration, and name it in the row type of the
 statement that uses it (`NewJob`, `Claimed`, `NewDeadLetter`).
 """
 
@@ -15,10 +15,10 @@ LEASE_TABLE = "custom_task_lease"
 DEAD_LETTER_TABLE = "custom_task_dead_letter"
 
 FORMAT_VERSION = 1
-"""The version of what a row holds (`input`, `header`, `options`, `result`); a reader refuses a later one by name."""
+"""The version of a row's content (`input`, `header`, `options`, `result`). A reader refuses a later version by name."""
 
 _NOW = "now()"
-# The id of the transaction that inserts the row, so that a streamed row tells which transaction inserted it.
+# The id of the transaction that inserts the row. So a streamed row says which transaction inserted it.
 _TRANSACTION_ID = "((pg_current_xact_id())::text)::bigint"
 
 
@@ -31,13 +31,13 @@ class Column:
     type: str
     """PostgreSQL's name of its type."""
     meaning: str
-    """What a value says."""
+    """What the value means."""
     nullable: bool = False
-    """Whether NULL is a value."""
+    """Whether it may be NULL."""
     default: str | None = None
-    """SQL expression that an INSERT takes where it gives no value; None: there is none."""
+    """SQL expression of the default; None: there is no default."""
     is_identity: bool = False
-    """PostgreSQL numbers the rows; no number is used twice."""
+    """PostgreSQL numbers the rows. It uses no number twice."""
 
 
 QUEUE_COLUMNS = (
@@ -55,13 +55,13 @@ QUEUE_COLUMNS = (
     Column(
         "options",
         "jsonb",
-        "What the call asks of its execution: timeouts in ms, retry policy. NULL: the defaults.",
+        "The call's options: timeouts in ms, retry policy. NULL: the defaults.",
         nullable=True,
     ),
     Column(
         "namespace",
         "text",
-        "Temporal namespace whose workflow waits for the outcome. NULL: nobody waits (a plain job).",
+        "Temporal namespace whose workflow waits for the outcome. NULL: no workflow waits (a plain job).",
         nullable=True,
     ),
     Column("workflow_id", "text", "Workflow that waits for the outcome by signal.", nullable=True),
@@ -69,17 +69,20 @@ QUEUE_COLUMNS = (
     Column(
         "task_token",
         "bytea",
-        "Token of the Temporal activity task that waits for the outcome. NULL: none does.",
+        "Token of the Temporal activity task that waits for the outcome. NULL: no task waits.",
         nullable=True,
     ),
     Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued.", default=_NOW),
     Column(
-        "published_at", "timestamp with time zone", "When this row was last inserted, and so streamed.", default=_NOW
+        "published_at",
+        "timestamp with time zone",
+        "When this row was last inserted. The stream carries each insert.",
+        default=_NOW,
     ),
     Column(
         "deadline",
         "timestamp with time zone",
-        "When the job times out unless it is finished (schedule-to-close) or, before its first claim, started.",
+        "When the job times out: by its schedule-to-close or, before its first claim, its schedule-to-start timeout.",
         nullable=True,
     ),
     Column(
@@ -103,7 +106,7 @@ QUEUE_COLUMNS = (
     Column(
         "retry_at",
         "timestamp with time zone",
-        "When the next attempt is due, while the job waits for one. NULL: it does not.",
+        "When the next attempt is due, while the job backs off. NULL: it does not back off.",
         nullable=True,
     ),
     Column("cancel_requested", "boolean", "The workflow asked a running job to stop.", default="false"),
@@ -135,9 +138,9 @@ QUEUE_COLUMNS = (
     Column("heartbeat_details", "bytea", "`Payloads` of the last heartbeat, for the next attempt.", nullable=True),
     Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
 )
-"""A queue's table: one unfinished job a row. The row is the truth; the stream only says that it exists.
+"""A queue's table: each row is one unfinished job. The row is the truth. The stream only says that it exists.
 
-`docs/explanation/job-life.md` draws a job's states: which columns say so, and who moves it from one to another.
+`docs/explanation/job-life.md` shows a job's states, the columns that say so, and who changes them.
 """
 
 LEASE_COLUMNS = (
@@ -147,25 +150,27 @@ LEASE_COLUMNS = (
     Column("queue", "text", "The queue that a worker serves. NULL for an enqueuer.", nullable=True),
     Column("granted_at", "timestamp with time zone", "When the lease was granted.", default=_NOW),
     Column(
-        "expires_at", "timestamp with time zone", "By the database's clock; from then on others may take what it holds."
+        "expires_at",
+        "timestamp with time zone",
+        "By the database's clock. After this time others may take what it holds.",
     ),
     Column(
         "delivery_watermark",
         "timestamp with time zone",
-        "The stream offered every row published before this; one that is still unclaimed was lost.",
+        "The stream offered every row published before this time. A row that is still unclaimed was lost.",
         nullable=True,
     ),
 )
-"""A process's lease: every job that names it is held for as long as the lease lives."""
+"""A process's lease. Every job that names it is held while the lease has not expired."""
 
 _CARRIED = ("job_id", "job_type", "input", "header", "options", "namespace", "workflow_id", "run_id")
 _BY_NAME = {column.name: column for column in QUEUE_COLUMNS}
 
 DEAD_LETTER_COLUMNS = (
     Column("dead_letter_id", "bigint", "Orders dead letters by arrival.", is_identity=True),
-    Column("queue", "text", "The queue it came from, and is replayed to."),
+    Column("queue", "text", "The queue that it came from. A replay enqueues it there."),
     Column("reason", "text", "Why the queue gave the job up: one of `delegator.postgres.dead_letters.Reason`."),
-    Column("error", "text", "The error's type, without its message, which may hold what a codec hides."),
+    Column("error", "text", "The error's type. The message is left out, because it may hold what a codec hides."),
     Column("failure", "bytea", "The whole failure, in the form of the queue's `result`.", nullable=True),
     *(_BY_NAME[name] for name in _CARRIED),
     Column("attempt", "integer", "Number of the last attempt. 0: there was none."),
@@ -173,12 +178,12 @@ DEAD_LETTER_COLUMNS = (
     Column("died_at", "timestamp with time zone", "When it was given up.", default=_NOW),
     _BY_NAME["format_version"],
 )
-"""A job that the queue gave up on, kept for people to look at and to replay."""
+"""Dead letters: jobs that the queue gave up on, kept so that people can look at them and replay them."""
 
 TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
     {BASE_TABLE: QUEUE_COLUMNS, LEASE_TABLE: LEASE_COLUMNS, DEAD_LETTER_TABLE: DEAD_LETTER_COLUMNS}
 )
-"""By table. Every queue's table has the columns of `BASE_TABLE`."""
+"""The columns by table. Every queue's table has the columns of `BASE_TABLE`."""
 
 
 def column_names(table: str) -> tuple[str, ...]:
@@ -187,6 +192,6 @@ def column_names(table: str) -> tuple[str, ...]:
 
 
 def moved_columns(source: str, target: str) -> tuple[str, ...]:
-    """Return the columns that a row keeps when it moves from one table to another: those that both declare."""
+    """Return the columns that two tables have in common. A row keeps them when it moves from one to the other."""
     wanted = set(column_names(target))
     return tuple(name for name in column_names(source) if name in wanted)

@@ -1,7 +1,8 @@
-"""Renders the declarations that Atlas does not know as SQL. All of it may run twice, and on what exists already.
+"""Renders the declarations that Atlas does not know as SQL. All of it may run twice, also on existing objects.
 
-Atlas replays migrations on a dev database that keeps roles and publications from earlier replays, because it cleans
-only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication]` prints what a new migration holds.
+Atlas replays migrations on a dev database. That database keeps roles and publications of earlier replays, because
+Atlas removes only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication]` prints the content of
+a new migration.
 """
 
 import sys
@@ -13,7 +14,7 @@ from delegator_schema.roles import ROLES
 from delegator_schema.storage import storage_of
 
 STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE)
-"""The tables that are no queue."""
+"""The tables that are not queues."""
 
 
 def quote(identifier: str) -> str:
@@ -27,12 +28,12 @@ def literal(text: str) -> str:
 
 
 def roles_sql() -> str:
-    """Render the roles and what they may do in the schema; on tables see `grants_sql`."""
+    """Render the roles and their privileges on the schema. `grants_sql` renders those on tables."""
     return "".join(_role_sql(role.name) for role in ROLES)
 
 
 def _role_sql(name: str) -> str:
-    # Two databases of a cluster may be migrated at once, and roles belong to the cluster: hence the handler.
+    # The handler is needed because roles belong to the cluster, and two of its databases may be migrated at once.
     return f"""DO $$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(name)}) THEN
@@ -51,7 +52,7 @@ $$;
 
 
 def grants_sql(table: str) -> str:
-    """Render what the roles may do with `table`."""
+    """Render the privileges of the roles on `table`."""
     return "".join(
         f"GRANT {', '.join(role.privileges(table))} ON TABLE {quote(table)} TO {quote(role.name)};\n"
         for role in ROLES
@@ -69,10 +70,10 @@ def storage_sql(table: str) -> str:
 
 
 def publication_sql(table: str, name: str = PUBLICATION.name) -> str:
-    """Render the publication `name`, with the declared columns of `table` in it; tables that it has besides stay.
+    """Render the publication `name` with the declared columns of `table`. Its other tables stay.
 
-    Where it has the table already with other columns, it is taken out and put in again, in one transaction: no row
-    that is inserted meanwhile is left out.
+    If the publication has the table with other columns, the table is dropped from it and added again in one
+    transaction. So no row is left out that is inserted in the meantime.
     """
     operations = literal(", ".join(PUBLICATION.publish))
     columns = ", ".join(map(quote, PUBLICATION.columns))
@@ -106,9 +107,9 @@ $$;
 
 
 def queue_sql(queue: str) -> str:
-    """Render the table of an additional queue: the shape of the default queue's, which has to exist.
+    """Render the table of an additional queue. It has the shape of the default queue's table, which must exist.
 
-    Its publication, whose name is configured, is `publication_sql`'s.
+    `publication_sql` renders its publication, because the name is configured.
 
     Raises:
         ValueError: `queue` is not a queue name.
@@ -119,7 +120,7 @@ def queue_sql(queue: str) -> str:
 
 
 def sections() -> dict[str, str]:
-    """Render everything, by the name of the migration that holds it."""
+    """Render everything, by the name of the migration."""
     tables = (BASE_TABLE, *STATE_TABLES)
     return {
         "storage": "".join(map(storage_sql, tables)),

@@ -1,9 +1,9 @@
-"""The tables, as SQLAlchemy tables. Atlas plans migrations from them (see `atlas/atlas.hcl`).
+"""The tables as SQLAlchemy tables. Atlas plans migrations from them (see `atlas/atlas.hcl`).
 
-Their columns are declared in `columns.py`; this module adds keys, indexes and constraints.
+`columns.py` declares their columns. This module adds keys, indexes and constraints.
 
-atlas-provider-sqlalchemy runs every module of this folder outside `sys.modules`, where annotations kept as strings
-can't be resolved: no `from __future__ import annotations` in this folder.
+Never write `from __future__ import annotations` in this folder: atlas-provider-sqlalchemy runs its modules outside
+`sys.modules`, where annotations that are strings can't be resolved.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
 }
 
 metadata = sa.MetaData()
-"""The metadata of every table of the engine."""
+"""The metadata of all tables of the engine."""
 
 
 def _column(declared: Column, *, is_key: bool) -> sa.Column[Any]:
@@ -49,8 +49,8 @@ def _table(name: str, *constraints: sa.schema.SchemaItem) -> sa.Table:
     return sa.Table(name, metadata, *columns, *constraints)
 
 
-# No column that a claim, a renewal or an inline completion changes is part of an index, so that these updates stay
-# heap-only (PostgreSQL manual, "Heap-Only Tuples").
+# Claims, renewals and inline completions change no column of an index, so that these updates stay heap-only (PostgreSQL
+# manual, "Heap-Only Tuples").
 queued_job = _table(
     BASE_TABLE,
     sa.CheckConstraint("outcome IN ('completed', 'failed', 'canceled')", name="custom_task_queue_outcome"),

@@ -1,4 +1,4 @@
-"""The keys of the `options` column: what a call asks of the execution of its job. Durations are whole milliseconds."""
+"""The keys of the `options` column. It holds a call's options. Durations are whole milliseconds."""
 
 from typing import Final
 
@@ -7,6 +7,6 @@ SCHEDULE_TO_CLOSE_MS: Final = "schedule_to_close_ms"
 SCHEDULE_TO_START_MS: Final = "schedule_to_start_ms"
 HEARTBEAT_MS: Final = "heartbeat_ms"
 INLINE_WAIT_MS: Final = "inline_wait_ms"
-"""Travels in requests only: the enqueuing side alone needs it, so no row holds it."""
+"""Only in enqueue requests. Only the enqueuer needs it, so no row holds it."""
 RETRY: Final = "retry"
-"""The retry policy, an object of its own."""
+"""The retry policy, a JSON object."""

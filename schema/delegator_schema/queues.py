@@ -1,4 +1,4 @@
-"""How a queue's name maps to its table, its stream, its publication and its replication slot."""
+"""Derives the names of a queue's table, stream, publication and replication slot."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 DEFAULT_QUEUE = "default"
 BASE_TABLE = "custom_task_queue"
 LONGEST_IDENTIFIER = 63
-"""Bytes of a name that PostgreSQL keeps; it cuts off the rest of a longer one."""
+"""Bytes of a name that PostgreSQL keeps. It cuts a longer name."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 
 
 def is_queue_name(name: str) -> bool:
-    """Say whether `name` can name a queue: lower-case letters, digits and `_`, at most 40, a letter first."""
+    """Return whether `name` can name a queue: lower-case letters, digits and `_`, at most 40, a letter first."""
     return _NAME.match(name) is not None
 
 
 def queue_table(queue: str) -> str:
     """Return the table of `queue`, which is also the name of its stream (Sequin sink).
 
-    Each queue has a table of its own, so that a slow queue's backlog never stands in the way of another's.
+    Each queue has its own table, so that the backlog of a slow queue does not slow down the others.
 
     Raises:
         ValueError: `queue` is not a queue name.
@@ -32,7 +32,7 @@ def queue_publication(queue: str, base: str) -> str:
 
     Args:
         queue: a queue's name.
-        base: the configured name (`DELEGATOR_PUBLICATION`), which is that of the default queue's publication.
+        base: the configured name (`DELEGATOR_PUBLICATION`), which is the name of the default queue's publication.
 
     Raises:
         ValueError: `queue` is not a queue name.
@@ -43,12 +43,11 @@ def queue_publication(queue: str, base: str) -> str:
 def queue_slot(queue: str, base: str) -> str:
     """Return the replication slot of `queue`.
 
-    A consumer that can't take more stops reading its slot, and with it everything that the slot streams: with a slot
-    for each queue, that is one queue.
+    Each queue has its own slot. A consumer that can't take more stops reading its slot, and that stops one queue only.
 
     Args:
         queue: a queue's name.
-        base: the configured name (`DELEGATOR_SLOT`), which is that of the default queue's slot.
+        base: the configured name (`DELEGATOR_SLOT`), which is the name of the default queue's slot.
 
     Raises:
         ValueError: `queue` is not a queue name.

@@ -1,10 +1,10 @@
-"""The group roles that the engine's processes need, and no more. A deployment grants them to its log-in roles.
+"""The group roles of the engine's processes. A deployment grants them to its login roles.
 
     CREATE ROLE my_service LOGIN PASSWORD '...' IN ROLE delegator_app;
     CREATE ROLE sequin LOGIN REPLICATION PASSWORD '...' IN ROLE delegator_stream;
 
-REPLICATION is an attribute, and attributes are not inherited through membership: the stream's log-in role has to have
-it itself, so the group does not.
+REPLICATION is an attribute. Members of a group do not inherit attributes, so the stream's login role must have it
+itself.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Role:
     """A NOLOGIN group role and what it may do."""
 
     name: str
-    """Name of the role; roles belong to the whole cluster, not to one database."""
+    """Name of the role. Roles belong to the whole cluster, not to one database."""
     queue_privileges: tuple[str, ...]
     """Privileges on every queue's table."""
     state_privileges: tuple[str, ...]
-    """Privileges on the tables that are no queue: leases and dead letters."""
+    """Privileges on the tables that are not queues: leases and dead letters."""
 
     def privileges(self, table: str) -> tuple[str, ...]:
         """Return the privileges declared on `table`."""
@@ -33,7 +33,7 @@ APP = Role("delegator_app", ("SELECT", "INSERT", "UPDATE", "DELETE"), ("SELECT",
 """For the processes that enqueue, run jobs and maintain the queues, and for applications that use the outbox."""
 
 STREAM = Role("delegator_stream", ("SELECT",), ())
-"""For Sequin or the relay: reads queue tables (a backfill); everything else reaches it through the slot."""
+"""For Sequin or the relay. It may read queue tables, for a backfill. All else comes through the slot."""
 
 ROLES = (APP, STREAM)
 """Every declared role."""

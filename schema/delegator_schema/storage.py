@@ -1,4 +1,4 @@
-"""Per-table storage settings: what keeps the claim's and the renewal's updates heap-only and the tables small."""
+"""Storage settings of each table. They keep the updates of claims and renewals heap-only, and the tables small."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ class Storage:
 
 QUEUE_STORAGE = Storage(
     (
-        # A queue's rows live for milliseconds. Half of the table dead is its normal state; vacuum must not wait for
-        # the default fifth of a backlog that is gone already, nor pause between pages.
+        # A queue's rows live for milliseconds, so half of the table's rows are usually dead. Vacuum must not wait until
+        # a fifth of a past backlog is dead (the default), nor pause between pages.
         ("autovacuum_analyze_scale_factor", "0.1"),
         ("autovacuum_vacuum_cost_delay", "0"),
         ("autovacuum_vacuum_scale_factor", "0.02"),
         ("autovacuum_vacuum_threshold", "500"),
-        # Room on every page for the second version of each row: claim and inline completion stay heap-only updates.
+        # Every page has room for a second version of each row. So claims and inline completions are heap-only updates.
         ("fillfactor", "50"),
-        # Giving the tail of the file back takes an ACCESS EXCLUSIVE lock; a queue fills it again at once.
+        # Truncating the file takes an ACCESS EXCLUSIVE lock, and a queue fills the space again at once.
         ("vacuum_truncate", "false"),
     )
 )
 LEASE_STORAGE = Storage(
     (
-        # One small row per process, renewed every few seconds.
+        # Each process has one small row and renews it every few seconds.
         ("autovacuum_vacuum_scale_factor", "0.02"),
         ("fillfactor", "50"),
     )
@@ -37,7 +37,7 @@ LEASE_STORAGE = Storage(
 
 
 def storage_of(table: str) -> Storage:
-    """Return the storage settings declared for `table`; empty for a table that needs none."""
+    """Return the storage settings of `table`. They may be empty."""
     if table == BASE_TABLE or table.startswith(f"{BASE_TABLE}_"):
         return QUEUE_STORAGE
     return LEASE_STORAGE if table == "custom_task_lease" else Storage(())

@@ -1,4 +1,4 @@
-"""Compares what the database has with what is declared, where Atlas does not look."""
+"""Compares the database with the declarations. Atlas does not compare these parts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Finding", "find_drift"]
 
 
 async def find_drift(connection: AsyncConnection, settings: Settings) -> tuple[Finding, ...]:
-    """Compare the database with the declarations; changes nothing.
+    """Compare the database with the declarations. Nothing is changed.
 
     Args:
-        connection: any role that may read the system catalogs.
-        settings: which queues, publications and slots there should be.
+        connection: with any role that may read the system catalogs.
+        settings: the declared queues, publications and slots.
     """
     declared = tuple(dict.fromkeys((DEFAULT_QUEUE, *settings.queues)))
-    # Another deployment's queues count: they share the server, the roles and the migrations.
+    # Queues of other deployments count too: they share the server, the roles and the migrations.
     queues = tuple(sorted({*declared, *await existing_queues(connection)}, key=queue_table))
     findings = await check_server(connection, len(queues))
     shape, tables = await check_shape(connection, (*map(queue_table, queues), *STATE_TABLES), settings.queues)

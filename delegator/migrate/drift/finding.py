@@ -1,4 +1,4 @@
-"""What a comparison reports."""
+"""What the comparison reports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class Finding:
     """One difference between the database and the declarations."""
 
     subject: str
-    """What was compared: `column`, `index`, `publication`, `grant`, `slot`, ..."""
+    """The part that differs: `column`, `index`, `publication`, `grant`, `slot`, ..."""
     problem: str
     """What is different, on one line."""
     fix: str
-    """What to run to mend it, on one line."""
+    """What to run to fix it, on one line."""
     is_error: bool = True
-    """False for what an operator should know but may well want."""
+    """False: a difference that an operator should know of, and may want."""
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.fix}"

@@ -1,4 +1,4 @@
-"""Roles and what they were granted."""
+"""Compares roles and their privileges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, columns, indexes and constraints against the models."""
+"""Compares tables, columns, indexes and constraints with the models."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def check_shape(
     """Compare `tables` with the models.
 
     Returns:
-        What is different, and the tables that exist.
+        The differences, and the tables that exist.
     """
     found = {name for (name,) in await (await connection.execute(_TABLES, [list(tables)])).fetchall()}
     findings = []

@@ -1,4 +1,4 @@
-"""Storage parameters and replica identity."""
+"""Compares storage parameters and replica identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SETTINGS = """
 
 
 async def check_storage(connection: AsyncConnection, tables: Sequence[str]) -> list[Finding]:
-    """Compare the storage settings of `tables`, and the replica identity of those that are queues."""
+    """Compare the storage settings of `tables`, and the replica identity of queue tables."""
     findings = []
     for table, identity, options in await (await connection.execute(_SETTINGS, [list(tables)])).fetchall():
         present = dict(option.split("=", 1) for option in options)

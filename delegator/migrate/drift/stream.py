@@ -1,4 +1,4 @@
-"""What logical decoding needs: the server's settings, and for each queue a publication and a replication slot."""
+"""Compares what logical decoding needs: server settings, and a publication and a slot for each queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SLOTS = """
 
 
 async def check_server(connection: AsyncConnection, queues: int) -> list[Finding]:
-    """Check that the server writes what logical decoding reads, and has room for a slot and a walsender a queue."""
+    """Check `wal_level`, and that there is a slot and a WAL sender for each queue."""
     settings: dict[str, str] = dict(await (await connection.execute(_SERVER)).fetchall())
     findings = []
     if (level := settings["wal_level"]) != "logical":
@@ -57,9 +57,9 @@ async def check_publications(
 
     Args:
         connection: where to look.
-        base: name of the default queue's publication, from which the others' are derived.
-        queues: every queue in the database whose table exists.
-        declared: the queues that this process declares; the others' publications are compared where they exist.
+        base: name of the default queue's publication. The other names are derived from it.
+        queues: every queue whose table exists in the database.
+        declared: the queues that this process declares. Publications of other queues are compared if they exist.
     """
     findings = []
     for queue in queues:
@@ -106,7 +106,7 @@ async def _check_publication(
 
 
 async def check_slots(connection: AsyncConnection, names: Collection[str]) -> list[Finding]:
-    """Look at the replication slots of this database; one that does not exist yet is made by its consumer.
+    """Check the replication slots of this database. A missing slot is no finding: its consumer makes it.
 
     Args:
         connection: where to look.
@@ -117,7 +117,7 @@ async def check_slots(connection: AsyncConnection, names: Collection[str]) -> li
         if wal_status == "lost":
             fix = (
                 f"SELECT pg_drop_replication_slot({literal(slot)}) and restart its consumer;"
-                " the sweeper streams again what was lost; then raise max_slot_wal_keep_size"
+                " the sweeper republishes what was lost; then raise max_slot_wal_keep_size"
             )
             findings.append(Finding("slot", f"slot {slot} has lost its WAL", fix, is_error=slot in names))
         elif not active:

@@ -221,7 +221,7 @@ async def test_concurrent_index(database: Database, directory: Path) -> None:
 
 async def test_lock_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration fails with a clear error when another one keeps its lock."""
-    monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("delegator.migrate.database.LOCK_TIMEOUT_SECONDS", 0.2)
     async with connect(database.settings) as holder, advisory_lock(holder, DELEGATOR_LOCK):
         with pytest.raises(DatabaseError, match=r"waited .* s for a lock: another migration"):
             await migrate(database.settings)

@@ -23,7 +23,7 @@ async def test_outcome_before_wait(database: Database, monkeypatch: pytest.Monke
         await connect(database.url, application_name="test") as db,
         connection_pool(database.url, application_name="test", size=2) as pool,
         LeaseKeeper(database.url, "enqueuer", duration=timedelta(minutes=1)) as lease,
-        InlineWaiter(pool, database.url, lease, result_ttl=1) as waiter,
+        InlineWaiter(pool, database.url, lease, result_ttl_seconds=1) as waiter,
     ):
         await steps.insert(db, ["heard", "early"], lease.lease_id)
         worker = await steps.grant(db, "worker")

@@ -73,7 +73,7 @@ async def read_row(database: Database) -> AsyncIterator[tuple[Connection, Parts,
         await connect(database.url, application_name="test") as db,
         connection_pool(database.url, application_name="test", size=2) as pool,
         LeaseKeeper(database.url, "enqueuer", duration=timedelta(minutes=1)) as lease,
-        InlineWaiter(pool, database.url, lease, result_ttl=RESULT_TTL) as waiter,
+        InlineWaiter(pool, database.url, lease, result_ttl_seconds=RESULT_TTL) as waiter,
     ):
         await steps.insert(db, ["a"], lease.lease_id)
         worker = await steps.grant(db, "worker")

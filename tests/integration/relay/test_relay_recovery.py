@@ -176,7 +176,7 @@ async def test_a_restarted_postgresql(server_directory: Any, mode: Any, limit: i
         server_directory.path / f"relay-{mode}-{limit}", server_directory.log(f"relay-{mode}-{limit}"),
         durable=False, preferred_port=None,
     )  # fmt: skip
-    server.stop_grace_s = 60.0
+    server.stop_grace_seconds = 60.0
     await server.start()
     try:
         database = await Databases(server).create()

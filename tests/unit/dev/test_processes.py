@@ -34,7 +34,7 @@ async def test_stubborn_child(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(600)"
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "up")
-    assert await child.stop(signal.SIGTERM, grace=0.1) == -signal.SIGKILL
+    assert await child.stop(signal.SIGTERM, grace_seconds=0.1) == -signal.SIGKILL
 
 
 async def test_grandchildren(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_grandchildren(tmp_path: Path) -> None:
     child = await Child.spawn(_python(code, tmp_path / "log"))
     await _logged(child, "pid")
     grandchild = int(child.tail().split()[1])
-    await child.stop(signal.SIGTERM, grace=5)
+    await child.stop(signal.SIGTERM, grace_seconds=5)
     async with asyncio.timeout(60):
         while _runs(grandchild):
             await asyncio.sleep(0.01)
@@ -55,7 +55,7 @@ async def test_a_cancelled_stop_leaves_nothing(tmp_path: Path) -> None:
     await _logged(child, "up")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await child.stop(signal.SIGTERM, grace=30)
+            await child.stop(signal.SIGTERM, grace_seconds=30)
     async with asyncio.timeout(60):
         assert await child.wait() == -signal.SIGKILL
 

@@ -23,7 +23,7 @@ from delegator import current_job, delegated
 from delegator.contracts import JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.attempt import LEAST_WATCHED, AttemptRunner, Ended
+from http_workers.attempt import LEAST_WATCHED_SECONDS, AttemptRunner, Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -149,12 +149,12 @@ async def test_long_timeout() -> None:
     running: set[Job] = set()
 
     def watch(job: Job) -> None:
-        job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED))
+        job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED_SECONDS))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, fenced=False)
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False)
     watching = asyncio.create_task(monitor.run())
-    async with asyncio.timeout(LEAST_WATCHED * 5):
+    async with asyncio.timeout(LEAST_WATCHED_SECONDS * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
     watching.cancel()
     await asyncio.wait([watching])

@@ -26,7 +26,7 @@ async def test_reserve():
 async def test_gather(monkeypatch: pytest.MonkeyPatch):
     """A reservation gathers slots that are released shortly after each other."""
     monkeypatch.setattr(
-        slots_module, "_GATHER", 0.2
+        slots_module, "_GATHER_SECONDS", 0.2
     )  # two milliseconds are less than a crowded machine may stand still
     slots = Slots(100)
     await slots.reserve(100)

@@ -19,7 +19,7 @@ from http_workers.source import Data, Message, Record, StreamRefusedError, Strea
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SECRET = "s3cr3t-payload"
 SHORT = StreamTimeouts(
-    connect=timedelta(seconds=1), margin=timedelta(milliseconds=200), settle=timedelta(milliseconds=200)
+    connect=timedelta(seconds=1), margin=timedelta(milliseconds=200), ack=timedelta(milliseconds=200)
 )
 
 
