@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -42,6 +43,24 @@ _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
 _MAX_DELIVERING = 20_000
 _SNOOZE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The attempts of a batch, by the way in which each is brought to its end."""
+
+    snoozed: list[tuple[Job, timedelta]] = field(default_factory=list)
+    """Not begun: free again after a delay."""
+    retries: list[tuple[Ended, timedelta, Failure]] = field(default_factory=list)
+    """Failed: tried again after a delay."""
+    waited: list[tuple[Ended, Outcome]] = field(default_factory=list)
+    """A workflow waits for the outcome."""
+    dead: list[tuple[Ended, Outcome, Reason]] = field(default_factory=list)
+    """Given up: the job becomes a dead letter."""
+    tasks: list[Ended] = field(default_factory=list)
+    """A Temporal activity task waits for the outcome."""
+    plain: list[Ended] = field(default_factory=list)
+    """Completed, and no workflow waits: the row goes."""
 
 
 class Finisher:
@@ -159,41 +178,17 @@ class Finisher:
             self._on_finished(ended.job)
 
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
-        plain: list[Ended] = []
-        waited: list[tuple[Ended, Outcome]] = []
-        dead: list[tuple[Ended, Outcome, Reason]] = []
-        retries: list[tuple[Ended, timedelta, Failure]] = []
-        tasks: list[Ended] = []
-        snooze: list[tuple[Job, timedelta]] = []
-        for ended in batch:
-            job = ended.job
-            if job.lost or ended.released:
-                continue
-            if ended.snooze is not None:
-                self._forget(ended)
-                snooze.append((job, ended.snooze))
-                continue
-            if ended.failure is not None:
-                self._log_failure(job, ended.failure, ended.at)
-            if job.row.task_token is not None:
-                tasks.append(ended)
-            elif ended.result is not None:
-                if job.row.workflow_id is None:
-                    plain.append(ended)
-                else:
-                    waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
-            elif ended.failure is not None:
-                self._sort_failed(ended, ended.failure, waited, dead, retries)
+        ways = self._sort(batch)
         released = False
         try:
-            if snooze:
-                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in snooze]
+            if ways.snoozed:
+                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed]
                 await self._write(lambda db: self._table.retry(db, rows))
-            if retries:
-                await self._retry(retries)
-            to_signal = await self._store_outcomes(waited) if waited else []
-            if dead:
-                to_signal += await self._store_dead_letters(dead)
+            if ways.retries:
+                await self._retry(ways.retries)
+            to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
+            if ways.dead:
+                to_signal += await self._store_dead_letters(ways.dead)
             # The next steps wait for Temporal. In the meantime the next batch may use the database.
             slots.release()
             released = True
@@ -201,32 +196,47 @@ class Finisher:
             async with asyncio.TaskGroup() as group:
                 if to_signal:
                     group.create_task(self._signal(to_signal))
-                if tasks:
-                    group.create_task(self._complete_tasks(tasks))
-                if plain:
-                    group.create_task(self._delete([ended.job for ended in plain]))
+                if ways.tasks:
+                    group.create_task(self._complete_tasks(ways.tasks))
+                if ways.plain:
+                    group.create_task(self._delete([ended.job for ended in ways.plain]))
         finally:
             if released:
                 self._delivering -= len(batch)
             else:
                 slots.release()
 
-    def _sort_failed(
-        self,
-        ended: Ended,
-        failure: Failure,
-        waited: list[tuple[Ended, Outcome]],
-        dead: list[tuple[Ended, Outcome, Reason]],
-        retries: list[tuple[Ended, timedelta, Failure]],
-    ) -> None:
+    def _sort(self, batch: Sequence[Ended]) -> _Ways:
+        ways = _Ways()
+        for ended in batch:
+            job = ended.job
+            if job.lost or ended.released:
+                continue
+            if ended.snooze is not None:
+                self._forget(ended)
+                ways.snoozed.append((job, ended.snooze))
+                continue
+            if ended.failure is not None:
+                self._log_failure(job, ended.failure, ended.at)
+            if job.row.task_token is not None:
+                ways.tasks.append(ended)
+            elif ended.failure is not None:
+                self._sort_failed(ended, ended.failure, ways)
+            elif ended.result is not None:
+                if job.row.workflow_id is None:
+                    ways.plain.append(ended)
+                else:
+                    ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
+        return ways
+
+    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways) -> None:
         verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
         if isinstance(verdict, Retry):
-            retries.append((ended, verdict.delay, failure))
-            return
-        if verdict.dead_letter_reason is None:
-            waited.append((ended, verdict.outcome))
+            ways.retries.append((ended, verdict.delay, failure))
+        elif verdict.dead_letter_reason is None:
+            ways.waited.append((ended, verdict.outcome))
         else:
-            dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
+            ways.dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
 
     def _log_failure(self, job: Job, failure: Failure, at: str) -> None:
         """Log what failed and where. The message is logged only if asked for, because it may hold what a codec hides.
