@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import hypothesis
 import pytest
 from temporalio.client import Client
 
@@ -28,7 +27,10 @@ _FOR_TESTS = ("DELEGATOR_TEST_", "DELEGATOR_ATLAS", "DELEGATOR_CHAOS")
 
 def pytest_configure() -> None:
     """Ignore the settings of the shell that runs the tests, and the speed of the machine."""
-    # Hypothesis fails an example that takes 200 ms, as any may on a busy machine.
+    # Imported here: a workflow's module may import this one, and the sandbox refuses what Hypothesis does at import.
+    import hypothesis
+
+    # By default Hypothesis fails an example that takes 200 ms. On a busy machine any example may.
     hypothesis.settings.register_profile("any-speed", deadline=None)
     hypothesis.settings.load_profile("any-speed")
     for name in [name for name in os.environ if name.startswith(("DELEGATOR_", "TEMPORAL_"))]:
