@@ -15,6 +15,8 @@ from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 
 _ALIKE: Final = 0.82
+_LEAST_LEASE: Final = timedelta(seconds=1)
+"""Workers renew a lease three times in its length. A shorter one runs out while a machine is busy."""
 
 
 class Settings(BaseSettings):
@@ -45,7 +47,8 @@ class Settings(BaseSettings):
     start_timeout: timedelta = timedelta(seconds=20)
     """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
-    """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again."""
+    """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again. At least
+    one second."""
     result_retention: timedelta = timedelta(minutes=5)
     """How long a completed row waits for an enqueuer that died."""
     log_messages: bool = False
@@ -59,9 +62,9 @@ class Settings(BaseSettings):
 
     @field_validator("lease")
     @classmethod
-    def _positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta(0):
-            raise ValueError("a lease must be longer than 0")
+    def _long_enough(cls, value: timedelta) -> timedelta:
+        if value < _LEAST_LEASE:
+            raise ValueError("a lease must be at least 1 second")
         return value
 
     @field_validator("queues", mode="before")
@@ -112,7 +115,10 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = _variable("_".join(str(part) for part in first["loc"][:1]))
-            raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+            text = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "bool_parsing":
+                text = f"write on or off, not {first['input']!r}"
+            raise ConfigurationError(f"{name}: {text}") from None
 
 
 def _variable(field: str) -> str:

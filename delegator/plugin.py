@@ -19,7 +19,7 @@ from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
 from delegator.contracts import Source, collect_types, opened_resources
-from delegator.contracts.collect import declarations_in, resources_in
+from delegator.contracts.collect import declarations_in, flattened, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
@@ -84,8 +84,8 @@ class DelegatorPlugin(SimplePlugin):
         """Prepare the plugin; nothing is connected yet.
 
         Args:
-            delegated: delegated functions, modules that hold them, or what `existing_activities` returns. `intercept`
-                needs it.
+            delegated: delegated functions, modules that hold them, what `existing_activities` returns, or lists of
+                these. `intercept` needs it.
             settings: where the servers are; by default read from the environment.
             options: how to delegate.
             intercept: the same as `PluginOptions(intercept=...)`.
@@ -99,7 +99,7 @@ class DelegatorPlugin(SimplePlugin):
             options = dataclasses.replace(options, intercept=intercept)
         self._options = options
         self._settings = settings or Settings.load()
-        sources = list(delegated)
+        sources = flattened(delegated)
         for source in sources:
             if isinstance(source, ModuleType) and not declarations_in(source):
                 raise ConfigurationError(

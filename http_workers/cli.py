@@ -14,6 +14,7 @@ from delegator.cli.main import run
 from delegator.cli.options import (
     DEFAULT_GRACE,
     DEFAULT_HOST,
+    NUMBER,
     GraceOption,
     HostOption,
     LogFormatOption,
@@ -47,8 +48,8 @@ def http_worker(
         typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are handlers as they are."),
     ] = None,
     queue: Annotated[str, typer.Option(help="Queue to serve; one of DELEGATOR_QUEUES.")] = "default",
-    concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.")] = 200,
-    processes: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.", **NUMBER)] = 200,
+    processes: Annotated[int, typer.Option(help="Worker processes.", **NUMBER)] = 1,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
     grace: GraceOption = DEFAULT_GRACE,

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
-from delegator.contracts import Declared, opened_resources
+from delegator.contracts import Declared, Handler, opened_resources
 from delegator.errors import StreamError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -279,13 +279,21 @@ async def serve(
         async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
-                    _log.info("worker_started", extra={"queue": options.queue, "types": ",".join(sorted(handlers))})
+                    _log.info(
+                        "worker_started",
+                        extra={"queue": options.queue, "types": ",".join(types_served(handlers, options.queue))},
+                    )
                     started()
                     await stop.wait()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
             await _wind_down(jobs, finisher, lease, options.grace)
             await acks.flush()
         _log.info("worker_stopped")
+
+
+def types_served(handlers: Mapping[str, Handler], queue: str) -> list[str]:
+    """Return the names of the types whose jobs are in a queue. The other handlers wait for no job here."""
+    return sorted(name for name, handler in handlers.items() if handler.type.queue == queue)
 
 
 async def _refuse_wrong_stream(source: StreamSource, state: ConnectionState) -> None:

@@ -48,8 +48,8 @@ class HttpWorker:
         """Prepare the worker; nothing is connected yet.
 
         Args:
-            handlers: modules, declared functions, methods of objects, objects with declared methods, resources, and
-                what `existing_activities` returns.
+            handlers: modules, declared functions, methods of objects, objects with declared methods, resources, what
+                `existing_activities` returns, and lists of these.
             queue: the queue to serve; one of `Settings.queues`.
             concurrency: most jobs run at once; plain functions run in as many threads.
             settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings

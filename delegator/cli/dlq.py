@@ -19,10 +19,13 @@ from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
+from delegator.maintenance.dead_letters import Replayed
 from delegator.postgres.dead_letters import DeadLetter, Reason, Selection
 from delegator.runtime.temporal_client import load_data_converter
 
 _LIST_LIMIT = "100"
+_IDS_SHOWN = 10
+_UNLIMITED = 1_000_000
 _COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
 
 
@@ -71,15 +74,17 @@ def list_command(
     database_url: DatabaseOption = None,
 ) -> None:
     """List dead letters, the newest first. Nothing that a payload codec hides is printed."""
-    filters = _filters(queue, job_type, reason, workflow_id, since, until, limit)
+    settings = Settings.load(database_url=database_url)
+    filters = _filters(settings, queue, job_type, reason, workflow_id, since, until, limit)
     selection = Selection(**filters, newest_first=True)
-    letters = asyncio.run(dead_letters.find(Settings.load(database_url=database_url), selection))
+    letters = asyncio.run(dead_letters.find(settings, selection))
     if as_json:
         _print_json([summary(letter) for letter in letters])
     elif letters:
         _print_table(letters)
         if len(letters) == selection.limit:
-            typer.echo(f"There may be more than these {limit}: narrow the choice, or raise --limit.", err=True)
+            these = "this one" if len(letters) == 1 else f"these {limit}"
+            typer.echo(f"There may be more than {these}: narrow the choice, or raise --limit.", err=True)
     else:
         typer.echo("no dead letters", err=True)
 
@@ -122,7 +127,8 @@ def replay_command(
 ) -> None:
     """Enqueue jobs again, as new: attempt 0, the same job id, timeouts from now; their dead letters are deleted.
 
-    A job whose id is in the queue is left a dead letter; if any is, the exit code is 1.
+    A job whose id is in the queue is left a dead letter; if any is, the exit code is 1. A completed row is in the
+    queue for a few seconds after the job's death: try again then.
 
     Its workflow got the failure, and went on. So by default (--detach) the replayed job belongs to no
     workflow: its handler runs, its result is dropped, and if it fails for good it becomes a dead letter again.
@@ -131,7 +137,9 @@ def replay_command(
     if the workflow is closed, the outcome is dropped as orphaned.
     """
     settings = Settings.load(database_url=database_url)
-    selection = _selection(ids, _filters(queue, job_type, reason, workflow_id, since, until, limit), everything)
+    selection = _selection(
+        ids, _filters(settings, queue, job_type, reason, workflow_id, since, until, limit), everything
+    )
     letters = asyncio.run(dead_letters.find(settings, selection))
     manner = "and signal their workflows" if signal else "as plain jobs"
     if not letters or not _confirmed("replay", letters, f" {manner}", yes):
@@ -143,8 +151,8 @@ def replay_command(
         _print_json({name: [summary(letter) for letter in getattr(result, name)] for name in names})
     else:
         typer.echo(f"replayed {_count(result.replayed)}")
-    for letter in result.in_queue:
-        typer.echo(f"left {letter.id}: job {_plain(letter.job_id)} is in queue {letter.queue}", err=True)
+    for line in _left_lines(result):
+        typer.echo(line, err=True)
     if result.gone:
         typer.echo(f"{_count(result.gone)} went away meanwhile", err=True)
     if result.in_queue:
@@ -167,7 +175,9 @@ def purge_command(
 ) -> None:
     """Delete dead letters for good."""
     settings = Settings.load(database_url=database_url)
-    selection = _selection(ids, _filters(queue, job_type, reason, workflow_id, since, until, limit), everything)
+    selection = _selection(
+        ids, _filters(settings, queue, job_type, reason, workflow_id, since, until, limit), everything
+    )
     letters = asyncio.run(dead_letters.find(settings, selection))
     if not letters or not _confirmed("purge", letters, " for good", yes):
         _nothing_done(letters, {"purged": 0} if as_json else None)
@@ -176,10 +186,29 @@ def purge_command(
     if as_json:
         _print_json({"purged": count})
     else:
-        typer.echo(f"purged {count} dead {'letter' if count == 1 else 'letters'}")
+        typer.echo(f"purged {_number_of(count)}")
+
+
+def _left_lines(result: Replayed) -> list[str]:
+    """Return a line for each queue and each reason why dead letters were left."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for letter in result.in_queue:
+        groups.setdefault((letter.queue, letter.id in result.completed), []).append(letter.id)
+    lines = []
+    for (queue, is_completed), ids in sorted(groups.items()):
+        why = (
+            "completed rows with their job ids are kept for a few seconds more: try again then"
+            if is_completed
+            else "jobs with their ids wait or run"
+        )
+        more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
+        shown = ", ".join(map(str, ids[:_IDS_SHOWN]))
+        lines.append(f"left {_number_of(len(ids))} in queue {queue}, because {why}: {shown}{more}")
+    return lines
 
 
 def _filters(
+    settings: Settings,
     queue: str | None,
     job_type: str | None,
     reason: str | None,
@@ -191,6 +220,11 @@ def _filters(
     """Return what was given, as `Selection` takes it."""
     if queue is not None and not is_queue_name(queue):
         raise ConfigurationError(f"--queue {queue}: not a queue name (a-z, 0-9, _; a letter first; at most 40)")
+    if queue is not None and queue not in settings.queues:
+        raise ConfigurationError(
+            f"--queue {queue}: not a declared queue (DELEGATOR_QUEUES declares {', '.join(settings.queues)}); for the "
+            "dead letters of a queue that was declared once, name it in DELEGATOR_QUEUES for this command"
+        )
     if reason is not None and reason not in list(Reason):
         raise ConfigurationError(f"--reason {reason}: none of {', '.join(Reason)}")
     given = {
@@ -258,7 +292,9 @@ def _print_table(letters: list[DeadLetter]) -> None:
     for letter in letters:
         row = {**summary(letter), "died_at": f"{letter.died_at:%Y-%m-%d %H:%M:%S%z}"}
         table.add_row(*(Text(_plain("" if row[name] is None else str(row[name]))) for name in _COLUMNS))
-    Console().print(table)
+    # Another program reads whole lines. A terminal's lines have an end, and rich wraps at it.
+    console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED, height=len(letters))
+    console.print(table)
 
 
 def _lines(described: dict[str, Any]) -> list[str]:
@@ -298,4 +334,8 @@ def _queue_of(letter: DeadLetter) -> str:
 
 
 def _count(letters: list[DeadLetter] | tuple[DeadLetter, ...]) -> str:
-    return f"{len(letters)} dead {'letter' if len(letters) == 1 else 'letters'}"
+    return _number_of(len(letters))
+
+
+def _number_of(count: int) -> str:
+    return f"{count} dead {'letter' if count == 1 else 'letters'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,9 +13,28 @@ from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
 
 _HIGHEST_PORT = 65_535
 
+
+def whole_number(text: str | int) -> int:
+    """Read the value of an option that is a whole number. The library's own error names its parser.
+
+    Args:
+        text: as typed, or the option's default.
+
+    Raises:
+        typer.BadParameter: it is not a whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+NUMBER: Final[dict[str, Any]] = {"parser": whole_number, "metavar": "NUMBER"}
+"""Arguments of `typer.Option` for an option that is a whole number."""
+
 HostOption = Annotated[str, typer.Option("--host", help="Address that --port is opened on.")]
 PortOption = Annotated[
-    int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none.", show_default=False)
+    int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none.", show_default=False, **NUMBER)
 ]
 ActivitiesQueueOption = Annotated[str, typer.Option("--activities-queue", help="Queue of the jobs of --activities.")]
 GraceOption = Annotated[

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 import uvloop
 
-from delegator.cli.options import DEFAULT_HOST, HostOption, LogFormatOption, LogLevelOption, check_port, set_up_logging
+from delegator.cli.options import (
+    DEFAULT_HOST,
+    NUMBER,
+    HostOption,
+    LogFormatOption,
+    LogLevelOption,
+    check_port,
+    set_up_logging,
+)
 from delegator.config import Settings
 from delegator.relay.options import RelayOptions
 from delegator.relay.service import serve
@@ -24,7 +32,8 @@ def register(app: typer.Typer) -> None:
 def relay(
     host: HostOption = DEFAULT_HOST,
     port: Annotated[
-        int, typer.Option(help="Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one.")
+        int,
+        typer.Option(help="Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one.", **NUMBER),
     ] = 7376,
     database_url: Annotated[str | None, typer.Option(help="Default: DELEGATOR_DATABASE_URL.")] = None,
     token: Annotated[

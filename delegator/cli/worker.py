@@ -12,6 +12,7 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.cli.options import (
     DEFAULT_GRACE,
     DEFAULT_HOST,
+    NUMBER,
     ActivitiesQueueOption,
     GraceOption,
     HostOption,
@@ -47,13 +48,19 @@ def worker(
     activities: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODULE", help="Module whose existing @activity.defn functions are delegated as they are."
+            metavar="MODULE",
+            help="Module whose existing @activity.defn functions are delegated as they are. Implies --intercept.",
         ),
     ] = None,
     activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     intercept: Annotated[
-        bool, typer.Option(help="Delegate unchanged `workflow.execute_activity` calls of the delegated types.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Delegate unchanged `workflow.execute_activity` calls of the delegated types. Default: with "
+            "--activities yes, else no. Without it another worker must take these calls.",
+            show_default=False,
+        ),
+    ] = None,
     patch: Annotated[
         bool,
         typer.Option(
@@ -61,13 +68,14 @@ def worker(
         ),
     ] = True,
     max_workflow_tasks: Annotated[
-        int | None, typer.Option(help="Most workflow tasks at a time; default: the SDK's.", show_default=False)
+        int | None,
+        typer.Option(help="Most workflow tasks at a time; default: the SDK's.", show_default=False, **NUMBER),
     ] = None,
-    max_activities: Annotated[int, typer.Option(help="Most activities of its own at a time.")] = 100,
+    max_activities: Annotated[int, typer.Option(help="Most activities of its own at a time.", **NUMBER)] = 100,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
     sdk_port: Annotated[
-        int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.")
+        int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.", **NUMBER)
     ] = 0,
     grace: GraceOption = DEFAULT_GRACE,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -78,7 +86,7 @@ def worker(
     set_up_logging(settings, log_format, log_level)
     options = TemporalWorkerOptions(
         task_queue=task_queue,
-        plugin=PluginOptions(intercept=intercept, patch=patch),
+        plugin=PluginOptions(intercept=bool(activities) if intercept is None else intercept, patch=patch),
         max_workflow_tasks=max_workflow_tasks,
         max_activities=max_activities,
         grace=parse_duration(grace, "--grace"),

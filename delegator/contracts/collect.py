@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from delegator_schema.queues import DEFAULT_QUEUE
 
@@ -25,6 +26,7 @@ from delegator.contracts.types import (
 from delegator.errors import ConfigurationError
 
 _TEMPORAL_ATTRIBUTE = "__temporal_activity_definition"
+_ONE_OF_TWO: Final = "give one of them another name by @delegated(name=...), or leave one of them out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Declared:
 
 Source: TypeAlias = ModuleType | Declaration | Callable[..., Any] | Resource[Any] | object
 """A module; a declared function, bound method or callable object; an object or a class with declared methods; a
-resource; or what `existing_activities` returns."""
+resource; what `existing_activities` returns; or a list or another iterable of these."""
 
 
 def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
@@ -59,12 +61,26 @@ def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
         ConfigurationError: two declarations of one type differ, or a source declares nothing.
     """
     types: dict[str, DelegatedType] = {}
-    for source in sources:
+    places: dict[str, str] = {}
+    for source in flattened(sources):
         for declaration in declarations_in(source):
             declared = declaration.type
+            place = _named(source) if declaration.function is None else _place(declaration.function)
             if types.setdefault(declared.name, declared) != declared:
-                raise ConfigurationError(f"two declarations of the delegated activity type {declared.name!r}")
+                raise ConfigurationError(
+                    f"two declarations of the delegated activity type {declared.name!r} differ: "
+                    f"{places[declared.name]} and {place}; {_ONE_OF_TWO}"
+                )
+            places.setdefault(declared.name, place)
     return types
+
+
+def flattened(sources: Iterable[Source]) -> list[Source]:
+    """Return the sources. Lists and other iterables of sources are replaced by what is in them."""
+    found: list[Source] = []
+    for source in sources:
+        found += flattened(source) if _is_group(source) else [source]
+    return found
 
 
 def collect_handlers(sources: Iterable[Source]) -> dict[str, Handler]:
@@ -83,7 +99,7 @@ def collect(sources: Iterable[Source]) -> Declared:
         ConfigurationError: two functions implement one type, or a source declares nothing.
     """
     handlers: dict[str, Handler] = {}
-    sources = list(sources)
+    sources = flattened(sources)
     for source in sources:
         for declared, function in ((found.type, found.function) for found in declarations_in(source)):
             if function is None:
@@ -92,7 +108,7 @@ def collect(sources: Iterable[Source]) -> Declared:
                 continue
             known = handlers.get(declared.name)
             if known is not None and known.function != function:
-                raise ConfigurationError(f"two handlers for the delegated activity type {declared.name!r}")
+                raise ConfigurationError(_why_two_handlers(declared, known.function, function))
             handlers[declared.name] = Handler(declared, function, is_async(function))
     return Declared(handlers, tuple(resources_in(sources)))
 
@@ -105,14 +121,14 @@ def existing_activities(*sources: Source, queue: str = DEFAULT_QUEUE) -> list[De
     A function with `@delegated` keeps its own declaration.
 
     Args:
-        sources: modules, functions, methods of objects, or objects that have such methods.
+        sources: modules, functions, methods of objects, objects that have such methods, or lists of these.
         queue: the queue of their jobs.
 
     Raises:
         ConfigurationError: a source has no activity.
     """
     found: list[Declaration] = []
-    for source in sources:
+    for source in flattened(sources):
         here = _existing(source, queue)
         if not here:
             raise ConfigurationError(
@@ -143,7 +159,7 @@ def declarations_in(source: Source) -> list[Declaration]:
         return [one for value in _values(source) for one in _in_value(value, None)]
     found = list(_in_value(source, None))
     if not found and not isinstance(source, Resource):
-        delegated_type(source)  # type: ignore[arg-type]  # raises the error that names what is missing
+        raise ConfigurationError(_why_no_declaration(source))
     return found
 
 
@@ -151,11 +167,18 @@ def resources_in(sources: Iterable[Source]) -> list[Resource[Any]]:
     """Return the resources that are given directly or stand in modules."""
     found = [
         value
-        for source in sources
+        for source in flattened(sources)
         for value in (_values(source) if isinstance(source, ModuleType) else [source])
         if isinstance(value, Resource)
     ]
     return list(dict.fromkeys(found))
+
+
+def _is_group(source: Source) -> TypeGuard[Iterable[Source]]:
+    """Return whether this is an iterable of sources. An object with declared methods is a source, even if iterable."""
+    if isinstance(source, type | str | bytes | Mapping | Declaration) or not isinstance(source, Iterable):
+        return False
+    return not _has_mark(source) and next(_methods(type(source)), None) is None
 
 
 def _existing(source: Source, queue: str) -> list[Declaration]:
@@ -266,6 +289,40 @@ def _why_no_handler(source: Source, declared: DelegatedType) -> str:
     if declared.implemented:
         return f"{name_of(source)} needs an object: give the worker one of its class, or the method of one"
     return f"{name_of(source)} is a contract: give the worker a function that @implements it"
+
+
+def _why_two_handlers(declared: DelegatedType, one: Callable[..., Any], other: Callable[..., Any]) -> str:
+    first, second = _place(one), _place(other)
+    if first == second:
+        return (
+            f"two handlers for the delegated activity type {declared.name!r}: {first} of two objects; "
+            "give the worker one object"
+        )
+    return f"two handlers for the delegated activity type {declared.name!r}: {first} and {second}; {_ONE_OF_TWO}"
+
+
+def _why_no_declaration(source: Source) -> str:
+    if isinstance(source, str):
+        return f"{reprlib.repr(source)} is a text: import the module, and give the module itself"
+    name = name_of(source)
+    if any(_existing(source, DEFAULT_QUEUE)):
+        return f"{name} is not a delegated activity type: give existing_activities(...) for activities as they are"
+    if callable(source):
+        return f"{name} is not a delegated activity type: decorate it with @delegated"
+    return (
+        f"{name} declares no delegated activity type: give modules, declared functions, objects with declared methods, "
+        "or what existing_activities returns"
+    )
+
+
+def _place(function: Callable[..., Any]) -> str:
+    """Return where a handler is: its module and name, and the file and the line if they are known."""
+    if isinstance(function, _ResourceMethod):
+        return f"{_place(function.function)} of the resource {function.resource.name}"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    place = f"{named.__module__}.{named.__qualname__}"
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return place if code is None else f"{place} ({code.co_filename}, line {code.co_firstlineno})"
 
 
 def _named(source: object) -> str:

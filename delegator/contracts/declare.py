@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -263,6 +264,8 @@ def _refuse_what_cannot_run(function: object) -> None:
     if inspect.isclass(function):
         raise ConfigurationError(f"{name_of(function)} is a class: decorate its methods, and give workers an object")
     if not callable(function):
-        raise ConfigurationError(f"{function!r} can't be called: options go by name, as in @delegated(name='...')")
+        raise ConfigurationError(
+            f"{reprlib.repr(function)} can't be called: options go by name, as in @delegated(name='...')"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"{name_of(function)}: a handler returns its result, it can't yield")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class DelegatedType:
         """
         if not isinstance(self.name, str) or not self.name:
             raise ConfigurationError(
-                f"a delegated activity type's name must be a text that is not empty: {self.name!r}"
+                f"a delegated activity type's name must be a text that is not empty: {reprlib.repr(self.name)}"
             )
         if not isinstance(self.queue, str) or not is_queue_name(self.queue):
             raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
@@ -164,5 +165,8 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 def name_of(function: object) -> str:
-    """Return the name of a callable for a message."""
-    return getattr(function, "__qualname__", None) or repr(function)
+    """Return the name of a callable for a message, or the class of another object: its text may be long or secret."""
+    return (
+        getattr(function, "__qualname__", None)
+        or f"an object of {type(function).__module__}.{type(function).__qualname__}"
+    )

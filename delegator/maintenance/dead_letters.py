@@ -31,6 +31,8 @@ class Replayed:
     """Those that were enqueued again and are no dead letters any more."""
     in_queue: tuple[DeadLetter, ...]
     """Those that were left, because a job with this id is in the queue."""
+    completed: frozenset[int]
+    """The ids of those in `in_queue` whose job in the queue has its outcome. Such a row is deleted soon."""
     gone: tuple[DeadLetter, ...]
     """Those that another process replayed or purged in the meantime."""
 
@@ -90,9 +92,14 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
                 done |= await dead_letters.replay(connection, table, ids[start : start + _BATCH], signal=signal)
         rest = [letter.id for letter in letters if letter.id not in done]
         left = {letter.id for letter in await dead_letters.find(connection, Selection(ids=rest))}
+        completed: set[int] = set()
+        for queue, ids in by_queue.items():
+            if remaining := left.intersection(ids):
+                completed |= await dead_letters.with_completed_row(connection, QueueTable(queue), remaining)
     return Replayed(
         tuple(letter for letter in letters if letter.id in done),
         tuple(letter for letter in letters if letter.id in left),
+        frozenset(completed),
         tuple(letter for letter in letters if letter.id not in done and letter.id not in left),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,6 +90,10 @@ WITH locked AS MATERIALIZED (
 DELETE FROM {DEAD_LETTER_TABLE} AS letter USING newest JOIN inserted USING (job_id)
 WHERE letter.dead_letter_id = newest.dead_letter_id
 RETURNING letter.dead_letter_id
+"""
+_WITH_COMPLETED_ROW = f"""
+SELECT letter.dead_letter_id FROM {DEAD_LETTER_TABLE} AS letter JOIN {{table}} AS q USING (job_id)
+WHERE letter.dead_letter_id = ANY(%(ids)s::int8[]) AND q.outcome IS NOT NULL
 """
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
@@ -245,6 +249,18 @@ async def replay(connection: Connection, table: QueueTable, ids: Sequence[int], 
     cursor = await connection.execute(
         table.statement(_REPLAY), {"ids": list(ids), "queue": table.queue, "signal": signal}
     )
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def with_completed_row(connection: Connection, table: QueueTable, ids: Collection[int]) -> set[int]:
+    """Return the ids of those dead letters whose job id is that of a completed row of the queue.
+
+    Args:
+        connection: where to.
+        table: the queue's table.
+        ids: dead letters of that queue.
+    """
+    cursor = await connection.execute(table.statement(_WITH_COMPLETED_ROW), {"ids": list(ids)})
     return {row[0] for row in await cursor.fetchall()}
 
 

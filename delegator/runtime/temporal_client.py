@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -14,11 +15,12 @@ from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
 from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
 
-from delegator.errors import ConfigurationError, TemporalError, first_line
+from delegator.errors import ConfigurationError, TemporalError, first_line, in_one_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.temporal_settings import temporal_settings
 
+_CONVERTER: Final = "a temporalio.converter.DataConverter"
 _HEALTH_TIMEOUT: Final = timedelta(seconds=5)
 _ANSWER_LIMIT: Final = timedelta(seconds=10)
 _HEALTH_INTERVAL_SECONDS: Final = 10.0
@@ -38,14 +40,29 @@ def load_data_converter(spec: str | None) -> DataConverter:
     """
     if spec is None:
         return DataConverter.default
+    setting = f"DELEGATOR_DATA_CONVERTER {spec}"
     module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise ConfigurationError(f"{setting}: write it like package.module:attribute")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"DELEGATOR_DATA_CONVERTER {spec}: {first_line(error)}") from None
-    converter = found() if callable(found) and not isinstance(found, DataConverter) else found
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{setting}: {first_line(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{setting}: importing the module raised {in_one_line(error)}") from None
+    if isinstance(found, DataConverter):
+        return found
+    if not callable(found) or inspect.iscoroutinefunction(found):
+        raise ConfigurationError(f"{setting}: neither {_CONVERTER} nor a function that returns one")
+    try:
+        converter = found()
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"{setting}: a function must return {_CONVERTER} when it is called without arguments; this one raised "
+            f"{in_one_line(error)}"
+        ) from None
     if not isinstance(converter, DataConverter):
-        raise ConfigurationError(f"DELEGATOR_DATA_CONVERTER {spec}: not a temporalio.converter.DataConverter")
+        raise ConfigurationError(f"{setting}: it returned a {type(converter).__name__}, not {_CONVERTER}")
     return converter
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import reprlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from delegator.contracts import (
     opened_resources,
     signature_types,
 )
+from delegator.contracts.collect import flattened
 from delegator.errors import ConfigurationError
 
 Fakes: TypeAlias = Mapping[str | Callable[..., Any], Callable[..., Any]]
@@ -40,12 +42,14 @@ def declared_in(sources: Iterable[Source], fakes: Fakes | None) -> Declared:
     Raises:
         ConfigurationError: a declaration is wrong, or a fake can't be called or stands for something undeclared.
     """
-    sources = list(sources)
+    sources = flattened(sources)
     types = collect_types(sources)
     declared = collect(sources)
     for faked, function in (fakes or {}).items():
         if not callable(function):
-            raise ConfigurationError(f"the fake of {faked!r} can't be called: give a function, not {function!r}")
+            raise ConfigurationError(
+                f"the fake of {faked!r} can't be called: give a function, not {reprlib.repr(function)}"
+            )
         one = types.get(faked) or _undeclared(faked, function) if isinstance(faked, str) else delegated_type(faked)
         one = dataclasses.replace(one, implemented=True, is_activity=False)
         declared.handlers[one.name] = Handler(one, _called(function), is_async=True)
