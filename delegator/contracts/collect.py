@@ -26,7 +26,7 @@ from delegator.contracts.types import (
 from delegator.errors import ConfigurationError
 
 _TEMPORAL_ATTRIBUTE = "__temporal_activity_definition"
-_ONE_OF_TWO: Final = "give one of them another name by @delegated(name=...), or leave one of them out"
+_ONE_OF_TWO: Final = "give one of them another name (name=...), or leave one of them out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
     for source in flattened(sources):
         for declaration in declarations_in(source):
             declared = declaration.type
-            place = _named(source) if declaration.function is None else _place(declaration.function)
+            function = declaration.function or source
+            place = _place(function) if inspect.isroutine(function) else _named(source)
             if types.setdefault(declared.name, declared) != declared:
                 raise ConfigurationError(
                     f"two declarations of the delegated activity type {declared.name!r} differ: "

@@ -62,7 +62,9 @@ def load_data_converter(spec: str | None) -> DataConverter:
             f"{in_one_line(error)}"
         ) from None
     if not isinstance(converter, DataConverter):
-        raise ConfigurationError(f"{setting}: it returned a {type(converter).__name__}, not {_CONVERTER}")
+        raise ConfigurationError(
+            f"{setting}: it returned a value of the type {type(converter).__name__}, not {_CONVERTER}"
+        )
     return converter
 
 

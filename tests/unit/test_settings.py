@@ -35,6 +35,13 @@ def test_misspelt_setting(monkeypatch: pytest.MonkeyPatch, variable: str, meant:
         Settings.load()
 
 
+def test_wrong_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch with another word is refused with the words that it takes."""
+    monkeypatch.setenv("DELEGATOR_LOG_MESSAGES", "maybe")
+    with pytest.raises(ConfigurationError, match=r"^DELEGATOR_LOG_MESSAGES: write on or off, not 'maybe'$"):
+        Settings.load()
+
+
 def test_foreign_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other DELEGATOR_ variables are ignored: Kubernetes sets some for a service called `delegator`."""
     for variable in ("DELEGATOR_PORT", "DELEGATOR_SERVICE_HOST", "DELEGATOR_TEST_DIRECTORY"):

@@ -133,9 +133,9 @@ async def test_worker(bare_engine: Environment, tmp_path: Path, port: int) -> No
 
 
 async def test_intercept(bare_engine: Environment, tmp_path: Path) -> None:
-    """With --activities and --intercept the worker delegates existing activities."""
+    """With --activities alone the worker delegates its workflows' calls of existing activities."""
     task_queue = f"queue-{uuid.uuid4()}"
-    arguments = ("--import", FLOWS, "--activities", TASKS, "--intercept", "--task-queue", task_queue)
+    arguments = ("--import", FLOWS, "--activities", TASKS, "--task-queue", task_queue)
     async with HttpWorker(existing_activities(tasks)), program(tmp_path, *arguments) as worker:
         await worker.says("worker_started")
         assert (await result_of(flows.Unedited.run, task_queue))[0] == "old_async one"

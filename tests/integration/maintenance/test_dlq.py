@@ -54,7 +54,7 @@ class DeadLetterQueue:
     connection: Connection
 
     async def add(self, job_id: str, **given: Any) -> int:
-        """Make a dead letter as a worker does, delete the row as after the signal, and return its id."""
+        """Make a dead letter as a worker does, delete the row as after the signal unless `kept`, and return its id."""
         given = {"queue": "default", "type": "resize", "reason": "attempts_exhausted", "workflow_id": "wf", **given}
         table = QueueTable(given["queue"])
         workflow_id = given["workflow_id"]
@@ -85,7 +85,8 @@ class DeadLetterQueue:
         encoded = await encode_outcome(outcome, scrambled.payload_codec)
         dead = NewDeadLetter(job_id, claimed.fencing_token, "failed", encoded, given["reason"], "Broken")
         assert await dead_letter_rows.store_dead_letters(self.connection, table, [dead]) == {job_id: False}
-        await table.delete_held(self.connection, [(job_id, claimed.fencing_token)])
+        if not given.get("kept"):
+            await table.delete_held(self.connection, [(job_id, claimed.fencing_token)])
         (row,) = await self.query("SELECT max(dead_letter_id) AS id FROM custom_task_dead_letter")
         if "ago" in given:
             await self.query(
@@ -108,7 +109,10 @@ class DeadLetterQueue:
         return [row["id"] for row in rows]
 
     async def dlq(self, *arguments: object, **environment: str) -> tuple[int | None, str, str]:
-        return await dlq(*arguments, **{"DELEGATOR_DATABASE_URL": self.database.url, **environment})
+        return await dlq(
+            *arguments,
+            **{"DELEGATOR_DATABASE_URL": self.database.url, "DELEGATOR_QUEUES": ",".join(QUEUES), **environment},
+        )
 
     async def dlq_json(self, *arguments: object, **environment: str) -> Any:
         code, out, err = await self.dlq(*arguments, "--json", **environment)
@@ -176,7 +180,18 @@ async def test_list_finds_by_every_filter(letters: DeadLetterQueue) -> None:
     assert SECRET not in out
     code, out, err = await letters.dlq("list", "--limit", 2)
     assert (code, len(out.splitlines()), err.count("--limit")) == (0, 3, 1)
+    code, out, err = await letters.dlq("list", "--limit", 1)
+    assert err == "There may be more than this one: narrow the choice, or raise --limit.\n"
     assert await letters.dlq("list", "--type", "none") == (0, "", "no dead letters\n")
+
+
+async def test_list_into_pipe(letters: DeadLetterQueue) -> None:
+    """Where no terminal reads the list, each dead letter is one line, and no id is cut."""
+    job_id, workflow_id = "j" * 300, "w" * 300
+    await letters.add(job_id, workflow_id=workflow_id)
+    _, out, _ = await letters.dlq("list", COLUMNS="80")
+    _, line = out.splitlines()
+    assert line.split()[-2:] == [job_id, workflow_id]
 
 
 async def test_show(letters: DeadLetterQueue) -> None:
@@ -255,7 +270,7 @@ async def test_replay_queued_job(letters: DeadLetterQueue) -> None:
 
     code, out, err = await letters.dlq("replay", "--all", "--yes")
     assert (code, out) == (1, "replayed 1 dead letter\n")
-    assert err == f"left {older}: job a is in queue default\n"
+    assert err == f"left 1 dead letter in queue default, because jobs with their ids wait or run: {older}\n"
     assert await letters.ids() == [older]
     assert [row["job_type"] for row in await letters.rows()] == ["newer"]
 
@@ -264,6 +279,19 @@ async def test_replay_queued_job(letters: DeadLetterQueue) -> None:
     assert [letter["id"] for letter in json.loads(out)["in_queue"]] == [older]
     assert len(await letters.rows()) == 1
     assert newer not in await letters.ids()
+
+
+async def test_replay_after_death(letters: DeadLetterQueue) -> None:
+    """`replay` sums up the dead letters whose completed rows are still there, and says when to try again."""
+    ids = [await letters.add(f"job {number:02}", kept=True) for number in range(12)]
+
+    code, out, err = await letters.dlq("replay", "--all", "--yes")
+    assert (code, out) == (1, "replayed 0 dead letters\n")
+    assert err == (
+        "left 12 dead letters in queue default, because completed rows with their job ids are kept for a few seconds "
+        f"more: try again then: {', '.join(map(str, ids[:10]))} and 2 more\n"
+    )
+    assert await letters.ids() == ids
 
 
 async def test_concurrent_replays(letters: DeadLetterQueue) -> None:
@@ -341,6 +369,7 @@ async def test_confirmation(letters: DeadLetterQueue) -> None:
     ("arguments", "said"),
     [
         ("list --queue No", "--queue No"),
+        ("list --queue foo", "--queue foo: not a declared queue (DELEGATOR_QUEUES declares default)"),
         ("list --reason bored", "attempts_exhausted"),
         ("list --since tomorrow", "--since tomorrow"),
         ("list --limit 0", "--limit 0"),

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from temporalio import activity
 from temporalio.common import RawValue
 
-from delegator import ConfigurationError, contract, delegated, existing_activities, implements, resource
+from delegator import ConfigurationError, connect, contract, delegated, existing_activities, implements, resource
 from delegator.contracts import collect, collect_handlers, collect_types, delegated_type
+from http_workers import HttpWorker
 
 
 class Emails:
@@ -88,7 +89,7 @@ def test_overridden_method() -> None:
 
 def test_two_objects() -> None:
     """Two objects whose methods have the same types are refused."""
-    with pytest.raises(ConfigurationError, match="two handlers for the delegated activity type 'send'"):
+    with pytest.raises(ConfigurationError, match=r"type 'send': .*Emails.send .* of two objects; give the worker one"):
         collect_handlers([Emails("a").send, Emails("b").send])
 
 
@@ -161,7 +162,9 @@ def test_wrapped_function() -> None:
         (Emails.send, "Emails.send needs an object: give the worker one of its class"),
         (Emails, "Emails needs an object"),
         (module_of, "module_of is not a delegated activity type: decorate it with @delegated"),
-        (3, "3 is not a delegated activity type"),
+        (3, "an object of builtins.int declares no delegated activity type: give modules"),
+        ("shop.tasks", "'shop.tasks' is a text: import the module"),
+        ({"a": Emails}, "an object of builtins.dict declares no delegated activity type"),
     ],
 )
 def test_not_a_handler(given: Any, said: str) -> None:
@@ -251,6 +254,42 @@ def test_existing_activities() -> None:
     assert handlers["method"].function(3) == 3
     assert collect_handlers([module]).keys() == {"send"}, "unasked they stay what they are"
     assert collect_handlers(existing_activities(Old().method)).keys() == {"method"}
+
+
+@pytest.mark.parametrize("group", [list, tuple, iter, lambda found: {one.type.name: one for one in found}.values()])
+def test_nested_sources(group: Any) -> None:
+    """A list or another iterable among the sources stands for what is in it."""
+    nested = [group(existing_activities(old, [old_sync])), [[module_of(emails=emails)]]]
+    found = collect(nested)
+    assert {"old", "old sync", "send"} <= found.handlers.keys()
+    assert found.resources == (emails,)
+
+
+def test_iterable_source() -> None:
+    """An iterable object with declared methods is a source itself."""
+
+    class Senders(NamedTuple):
+        sender: str
+
+        @delegated
+        def reply(self, to: str) -> str:
+            return f"{self.sender}>{to}"
+
+    assert collect_handlers([Senders("a")])["reply"].function("b") == "a>b"
+
+
+async def test_plugin_sources() -> None:
+    """The plugin and the worker take lists among their sources, too."""
+    sources = [Emails("a"), existing_activities(old)]
+    assert await connect(sources, intercept=True, lazy=True)
+    assert HttpWorker(sources)
+
+
+def test_undelegated_activity() -> None:
+    """An ordinary activity is refused with the name of the function that delegates it, and in a few words."""
+    with pytest.raises(ConfigurationError, match=r"give existing_activities\(...\)") as refused:
+        collect_handlers([old])
+    assert len(str(refused.value)) < 150
 
 
 @pytest.mark.parametrize("given", [module_of(x=1), module_of, Emails.__init__])

@@ -63,10 +63,13 @@ def test_not_durations(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         Settings.load()
 
 
-def test_lease_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DELEGATOR_LEASE", "0")
-    with pytest.raises(ConfigurationError, match="^DELEGATOR_LEASE: a lease must be longer than 0$"):
+@pytest.mark.parametrize("text", ["0", "999ms"])
+def test_short_lease(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DELEGATOR_LEASE", text)
+    with pytest.raises(ConfigurationError, match="^DELEGATOR_LEASE: a lease must be at least 1 second$"):
         Settings.load()
+    monkeypatch.setenv("DELEGATOR_LEASE", "1s")
+    assert Settings.load()
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,17 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         ("--import boom", ["--import boom", "ValueError: two lines"]),
         ("--import leaves", ["--import leaves", "SystemExit"]),
         ("--import empty", ["--import empty", "@delegated"]),
-        ("--import contracts", ["--import contracts", "@delegated"]),
+        ("--import contracts", ["--import contracts", "declares contracts (f)", "@implements"]),
         ("--import methods", ["--import methods", "make an object of the class that declares send"]),
         ("--import old", ["--import old", "give it by --activities, or decorate them with @delegated"]),
         ("--activities empty", ["--activities empty", "has no activity"]),
         ("--activities old_class", ["--activities old_class", "no object of them"]),
         ("--activities nosuch", ["--activities nosuch", "no module named 'nosuch'"]),
         ("--import unresolved", ["--import unresolved", "name 'Missing' is not defined"]),
-        ("--import tasks --import twice", ["two handlers", "'f'"]),
+        (
+            "--import tasks --import twice",
+            ["two handlers", "'f'", "tasks.f (", "tasks.py, line 2)", "twice.g (", "twice.py, line 2)", "another name"],
+        ),
         ("--import video", ["--queue default", "only for: video"]),
         ("--import tasks --queue video", ["--queue video", "DELEGATOR_QUEUES", "delegator migrate"]),
         ("--import tasks --port 70000", ["--port 70000"]),
@@ -87,13 +90,23 @@ def test_bad_arguments(here: Path, arguments: str, said: list[str]):
         assert part in line
 
 
-@pytest.mark.parametrize("arguments", ["--import tasks --concurrency many", "--import tasks --claim sometimes"])
-def test_unknown_option(here: Path, arguments: str):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--concurrency many", "'many' is not a whole number"),
+        ("--processes two", "'two' is not a whole number"),
+        ("--port 1.5", "'1.5' is not a whole number"),
+        ("--claim sometimes", "'sometimes' is not one of 'lease', 'none'"),
+    ],
+)
+def test_unknown_option(here: Path, arguments: str, said: str):
     """A wrong option ends the command with an error and without a traceback."""
-    ended = worker(here, *arguments.split())
+    ended = worker(here, "--import", "tasks", *arguments.split())
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
-    assert "Error: " in ended.stderr
+    *_, last = ended.stderr.splitlines()
+    assert last.startswith("Error: ")
+    assert said in last
 
 
 def test_wrong_setting(here: Path):

@@ -11,8 +11,10 @@ import pytest
 
 import http_workers.worker
 from delegator import delegated
+from delegator.contracts import collect_handlers
 from delegator.errors import DatabaseError
 from http_workers import HttpWorker
+from http_workers.pool import types_served
 
 
 @delegated
@@ -31,6 +33,16 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], Non
         monkeypatch.setattr(http_workers.worker, "serve", run)
 
     return use
+
+
+@delegated(queue="video")
+async def encode() -> None: ...
+
+
+def test_types_served() -> None:
+    """A worker names the types of its own queue, though it was given others."""
+    handlers = collect_handlers([nothing, encode])
+    assert (types_served(handlers, "default"), types_served(handlers, "video")) == (["nothing"], ["encode"])
 
 
 async def test_worker_fails(serve: Any) -> None:
