@@ -87,10 +87,12 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
         DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
     """
-    temporal_settings()  # refuses wrong settings before the process waits for a server
     registry = CollectorRegistry()
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
+    # Wrong settings are refused before the process waits for a server.
+    temporal_settings()
+    connection = _Connection(options, settings, modules, database)
     liveness = Liveness()
     health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
     server: AbstractContextManager[object] = nullcontext()
@@ -101,7 +103,6 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
             stop = shutdown.requested
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, stop):
                 return
-            connection = _Connection(options, settings, modules, database)
             if not await wait_for(connection.open, settings.start_timeout, temporal, stop):
                 return
             await _run(options, connection.client, modules, temporal, stop)

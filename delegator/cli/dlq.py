@@ -21,6 +21,7 @@ from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
 from delegator.maintenance.dead_letters import Replayed
 from delegator.postgres.dead_letters import DeadLetter, Reason, Selection
+from delegator.runtime.modules import add_current_directory
 from delegator.runtime.temporal_client import load_data_converter
 
 _LIST_LIMIT = "100"
@@ -275,6 +276,7 @@ def _nothing_done(letters: list[DeadLetter], as_json: dict[str, Any] | None) -> 
 
 
 async def _describe(settings: Settings, dead_letter_id: int, *, payloads: bool) -> dict[str, Any]:
+    add_current_directory()
     converter = load_data_converter(settings.data_converter)
     (letter,) = await dead_letters.find(settings, Selection(ids=(dead_letter_id,)))
     content = await dead_letters.content(settings, dead_letter_id)

@@ -56,7 +56,7 @@ def load_handlers(names: Sequence[str], queue: str, activities: Sequence[str] = 
         ConfigurationError: a module can't be imported, or has neither a handler nor a resource, or no handler is for
             `queue`.
     """
-    _add_current_directory()
+    add_current_directory()
     modules = [_import(name, "--import") for name in dict.fromkeys(names)]
     for module in modules:
         found = collect([module])
@@ -91,7 +91,7 @@ def load_types(
     Raises:
         ConfigurationError: a module can't be imported, or declares no type.
     """
-    _add_current_directory()
+    add_current_directory()
     modules = [_import(name, "--import") for name in dict.fromkeys(names)]
     for module in modules:
         if not collect_types([module]):
@@ -113,7 +113,7 @@ def load_workflows(names: Sequence[str], activities: Sequence[str] = (), queue: 
     Raises:
         ConfigurationError: a module can't be imported, or has none of these.
     """
-    _add_current_directory()
+    add_current_directory()
     modules = [_import(name, "--import") for name in dict.fromkeys(names)]
     delegated = _existing_in(activities, queue)
     taken = {declaration.type.name for declaration in delegated}
@@ -175,7 +175,8 @@ def _without_handler(module: ModuleType) -> ConfigurationError:
     return ConfigurationError(f"--import {module.__name__}: the module has no handler; {advice}")
 
 
-def _add_current_directory() -> None:
+def add_current_directory() -> None:
+    """Make the modules of the current directory importable, as with `python -m`."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)

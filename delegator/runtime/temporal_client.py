@@ -55,12 +55,17 @@ def load_data_converter(spec: str | None) -> DataConverter:
     if not callable(found) or inspect.iscoroutinefunction(found):
         raise ConfigurationError(f"{setting}: neither {_CONVERTER} nor a function that returns one")
     try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{setting}: the function is called without arguments, and must return {_CONVERTER}: {error}"
+        ) from None
+    except ValueError:
+        pass  # it does not tell its signature
+    try:
         converter = found()
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(
-            f"{setting}: a function must return {_CONVERTER} when it is called without arguments; this one raised "
-            f"{in_one_line(error)}"
-        ) from None
+        raise ConfigurationError(f"{setting}: the function raised {in_one_line(error)}") from None
     if not isinstance(converter, DataConverter):
         raise ConfigurationError(
             f"{setting}: it returned a value of the type {type(converter).__name__}, not {_CONVERTER}"

@@ -95,7 +95,8 @@ def test_two_declarations():
     async def another(number: int, name: str) -> bytes: ...
 
     with pytest.raises(
-        ConfigurationError, match="two declarations .* type 'bare' differ: .*declared.bare .* and .*test_contracts.*another.*; give"
+        ConfigurationError,
+        match="two declarations .* type 'bare' differ: .*declared.bare .* and .*test_contracts.*another.*; give",
     ):
         collect_types([declared, another])
 
