@@ -198,13 +198,13 @@ def _left_lines(result: Replayed) -> list[str]:
     lines = []
     for (queue, is_completed), ids in sorted(groups.items()):
         why = (
-            "completed rows with their job ids are kept for a few seconds more: try again then"
+            "the completed rows of their jobs are kept for a few seconds more; try again then"
             if is_completed
-            else "jobs with their ids wait or run"
+            else "jobs with the same ids wait or run there"
         )
         more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
         shown = ", ".join(map(str, ids[:_IDS_SHOWN]))
-        lines.append(f"left {_number_of(len(ids))} in queue {queue}, because {why}: {shown}{more}")
+        lines.append(f"left {_number_of(len(ids))} of queue {queue} ({shown}{more}): {why}")
     return lines
 
 

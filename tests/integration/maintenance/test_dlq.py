@@ -270,7 +270,7 @@ async def test_replay_queued_job(letters: DeadLetterQueue) -> None:
 
     code, out, err = await letters.dlq("replay", "--all", "--yes")
     assert (code, out) == (1, "replayed 1 dead letter\n")
-    assert err == f"left 1 dead letter in queue default, because jobs with their ids wait or run: {older}\n"
+    assert err == f"left 1 dead letter of queue default ({older}): jobs with the same ids wait or run there\n"
     assert await letters.ids() == [older]
     assert [row["job_type"] for row in await letters.rows()] == ["newer"]
 
@@ -288,8 +288,8 @@ async def test_replay_after_death(letters: DeadLetterQueue) -> None:
     code, out, err = await letters.dlq("replay", "--all", "--yes")
     assert (code, out) == (1, "replayed 0 dead letters\n")
     assert err == (
-        "left 12 dead letters in queue default, because completed rows with their job ids are kept for a few seconds "
-        f"more: try again then: {', '.join(map(str, ids[:10]))} and 2 more\n"
+        f"left 12 dead letters of queue default ({', '.join(map(str, ids[:10]))} and 2 more): "
+        "the completed rows of their jobs are kept for a few seconds more; try again then\n"
     )
     assert await letters.ids() == ids
 
