@@ -60,8 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def slow_workflow_tasks() -> Iterator[None]:
     """Let a workflow task of the tests compute for a minute.
 
-    The SDK interrupts one after two seconds of wall-clock time (TMPRL1101), which a thousand calls at once may take on a
-    busy machine. A workflow that is interrupted at a bad moment can't be evicted any more, and its worker never ends.
+    The SDK interrupts one after two seconds of wall-clock time (TMPRL1101). A thousand calls at once may take longer on
+    a busy machine. A workflow that is interrupted at a bad moment can't be evicted any more, and its worker never ends.
     """
     worker = pytest.importorskip("temporalio.worker._workflow")._WorkflowWorker
     init = worker.__init__
