@@ -15,6 +15,7 @@ from delegator.context import JobContext, current_job, heartbeat
 from delegator.contracts import Resource, contract, delegated, existing_activities, implements, resource
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 from delegator.plugin import DelegatorPlugin, PluginOptions
+from delegator.runtime.logs import LogFormat, configure_logging
 from delegator.runtime.memory import collect_rarely
 from delegator.workflow.api import delegate
 from delegator.workflow.map import delegate_map, delegate_starmap
@@ -25,10 +26,12 @@ __all__ = [
     "DelegatorPlugin",
     "DependencyError",
     "JobContext",
+    "LogFormat",
     "PluginOptions",
     "Resource",
     "Settings",
     "collect_rarely",
+    "configure_logging",
     "connect",
     "contract",
     "current_job",

@@ -29,7 +29,6 @@ from delegator.runtime.temporal_client import check_namespace, connect_temporal,
 from delegator.runtime.temporal_settings import temporal_settings
 
 _log = logging.getLogger(__name__)
-_STALL: Final = timedelta(seconds=30)
 _MOST: Final = 100_000
 
 
@@ -53,6 +52,8 @@ class TemporalWorkerOptions:
     """Its TCP port; 0: none."""
     sdk_port: int = 0
     """TCP port of the SDK's own metrics (`temporal_*`), at the same address; 0: none."""
+    stall_limit: timedelta = timedelta(seconds=30)
+    """How long the event loop may be blocked before `/livez` says so."""
 
     def validate(self) -> None:
         """Check the values.
@@ -99,7 +100,7 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
     if options.port:
         server = HealthServer(health, host=options.host, port=options.port)
     with server:
-        async with shutdown_signals() as shutdown, liveness.watch_event_loop(_STALL):
+        async with shutdown_signals() as shutdown, liveness.watch_event_loop(options.stall_limit):
             stop = shutdown.requested
             if not await wait_for(lambda: check(settings), settings.start_timeout, database, stop):
                 return

@@ -18,6 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 _ANSWER_LIMIT_SECONDS: Final = 3.0
 _START_ALLOWANCE_SECONDS: Final = 30.0
 
+PROCESS_LABEL: Final = "process"
+"""Label of a worker process's series at its supervisor: the process's index."""
+
 
 @dataclass(slots=True)
 class Child:
@@ -83,12 +86,12 @@ class ChildrenHealth:
         return problems
 
     async def metrics(self) -> bytes:
-        """Return the supervisor's own metrics, then those of every child with a `process` label."""
+        """Return the supervisor's own metrics, then those of every child with its index as `PROCESS_LABEL`."""
         families: dict[str, Metric] = {}
         for child, body in await self._ask("/metrics"):
             for family in text_string_to_metric_families(body.decode()) if body is not None else ():
                 merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                label = {"process": str(child.index)}
+                label = {PROCESS_LABEL: str(child.index)}
                 merged.samples.extend(sample._replace(labels={**sample.labels, **label}) for sample in family.samples)
         return generate_latest(self._registry) + generate_latest(_Families(families.values()))
 

@@ -14,12 +14,14 @@ from delegator.cli.main import run
 from delegator.cli.options import (
     DEFAULT_GRACE,
     DEFAULT_HOST,
+    DEFAULT_STALL_LIMIT,
     NUMBER,
     GraceOption,
     HostOption,
     LogFormatOption,
     LogLevelOption,
     PortOption,
+    StallLimitOption,
     set_up_logging,
 )
 from delegator.cli.version import version_option
@@ -60,10 +62,7 @@ def http_worker(
             "third of DELEGATOR_LEASE; heartbeats are not kept, and running jobs don't hear of cancellations."
         ),
     ] = ClaimMode.LEASE,
-    stall_limit: Annotated[
-        str,
-        typer.Option(metavar="DURATION", help="How long a loop may make no progress until /livez answers 503."),
-    ] = "30s",
+    stall_limit: StallLimitOption = DEFAULT_STALL_LIMIT,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
     process_index: Annotated[int | None, typer.Option(hidden=True)] = None,

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from delegator.errors import ConfigurationError
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.child_processes import send_signal
 from delegator.runtime.shutdown import Shutdown, shutdown_signals
 from http_workers.children import Child, ChildrenHealth
 from http_workers.options import WorkerOptions
@@ -178,11 +178,11 @@ class _Supervisor:
             level = logging.INFO if slot.child.generation else logging.DEBUG
             _log.log(level, "worker_process_started", extra={"worker": slot.child.index, "pid": process.pid})
             if shutdown.requested.is_set():
-                _send(process, signal.SIGTERM)
+                send_signal(process, signal.SIGTERM)
             return await process.wait()
         finally:
             if process.returncode is None:
-                _send(process, signal.SIGKILL)
+                send_signal(process, signal.SIGKILL)
                 await process.wait()
             slot.child.running = False
             slot.process = None
@@ -207,12 +207,7 @@ class _Supervisor:
     def _signal(self, number: signal.Signals) -> None:
         for slot in self._slots:
             if slot.process is not None:
-                _send(slot.process, number)
-
-
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
+                send_signal(slot.process, number)
 
 
 def _take_refusal(path: Path) -> str | None:

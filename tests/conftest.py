@@ -56,6 +56,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {' and '.join(missing)}"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def slow_workflow_tasks() -> Iterator[None]:
+    """Let a workflow task of the tests compute for a minute.
+
+    The SDK interrupts one after two seconds of wall-clock time (TMPRL1101). A thousand calls at once may take longer on
+    a busy machine. A workflow that is interrupted at a bad moment can't be evicted any more, and its worker never ends.
+    """
+    worker = pytest.importorskip("temporalio.worker._workflow")._WorkflowWorker
+    init = worker.__init__
+
+    def patient(self: object, **options: object) -> None:
+        init(self, **options)
+        if self._deadlock_timeout_seconds is not None:  # type: ignore[attr-defined]
+            self._deadlock_timeout_seconds = 60  # type: ignore[attr-defined]
+
+    worker.__init__ = patient
+    yield
+    worker.__init__ = init
+
+
 @pytest.fixture(scope="session")
 def server_directory() -> Iterator[StackDirectory]:
     """A directory for the run's servers, gone at its end."""

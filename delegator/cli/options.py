@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
 
 from delegator.config import Settings
+from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
 
@@ -34,7 +36,15 @@ NUMBER: Final[dict[str, Any]] = {"parser": whole_number, "metavar": "NUMBER"}
 
 HostOption = Annotated[str, typer.Option("--host", help="Address that --port is opened on.")]
 PortOption = Annotated[
-    int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none.", show_default=False, **NUMBER)
+    int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none of them is served.", **NUMBER)
+]
+StallLimitOption = Annotated[
+    str,
+    typer.Option(
+        "--stall-limit",
+        metavar="DURATION",
+        help="How long a loop may make no progress until /livez answers 503.",
+    ),
 ]
 ActivitiesQueueOption = Annotated[str, typer.Option("--activities-queue", help="Queue of the jobs of --activities.")]
 GraceOption = Annotated[
@@ -46,6 +56,7 @@ LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="Least lev
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_GRACE = "30s"
+DEFAULT_STALL_LIMIT = "30s"
 
 
 def check_port(port: int, option: str = "--port") -> None:
@@ -60,6 +71,21 @@ def check_port(port: int, option: str = "--port") -> None:
     """
     if not 0 <= port <= _HIGHEST_PORT:
         raise ConfigurationError(f"{option} {port}: must be from 0 to {_HIGHEST_PORT}")
+
+
+def parse_stall_limit(text: str) -> timedelta:
+    """Read the value of `--stall-limit`.
+
+    Args:
+        text: a duration, such as `30s`.
+
+    Raises:
+        ConfigurationError: it is no duration, or shorter than a second.
+    """
+    limit = parse_duration(text, "--stall-limit")
+    if limit < timedelta(seconds=1):
+        raise ConfigurationError(f"--stall-limit {text}: must be at least 1 second")
+    return limit
 
 
 def set_up_logging(

@@ -13,12 +13,15 @@ from delegator_schema.queues import DEFAULT_QUEUE
 
 from delegator.cli.options import (
     DEFAULT_HOST,
+    DEFAULT_STALL_LIMIT,
     ActivitiesQueueOption,
     HostOption,
     LogFormatOption,
     LogLevelOption,
     PortOption,
+    StallLimitOption,
     check_port,
+    parse_stall_limit,
     set_up_logging,
 )
 from delegator.config import Settings
@@ -58,6 +61,7 @@ def serve_command(
             show_default=False,
         ),
     ] = None,
+    stall_limit: StallLimitOption = DEFAULT_STALL_LIMIT,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -86,6 +90,7 @@ def serve_command(
         sweep=sweep,
         types=tuple(types.values()),
         task_queue=task_queue,
+        stall_limit=parse_stall_limit(stall_limit),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options, settings))

@@ -12,6 +12,7 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.cli.options import (
     DEFAULT_GRACE,
     DEFAULT_HOST,
+    DEFAULT_STALL_LIMIT,
     NUMBER,
     ActivitiesQueueOption,
     GraceOption,
@@ -19,6 +20,8 @@ from delegator.cli.options import (
     LogFormatOption,
     LogLevelOption,
     PortOption,
+    StallLimitOption,
+    parse_stall_limit,
     set_up_logging,
 )
 from delegator.config import Settings
@@ -78,6 +81,7 @@ def worker(
         int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.", **NUMBER)
     ] = 0,
     grace: GraceOption = DEFAULT_GRACE,
+    stall_limit: StallLimitOption = DEFAULT_STALL_LIMIT,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
@@ -93,6 +97,7 @@ def worker(
         host=host,
         port=port,
         sdk_port=sdk_port,
+        stall_limit=parse_stall_limit(stall_limit),
     )
     options.validate()
     modules = load_workflows(imports, activities or (), activities_queue)

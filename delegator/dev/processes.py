@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from delegator.runtime.child_processes import send_signal
+
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
 _TAIL_BYTES = 16_384
 
@@ -106,8 +108,7 @@ class Child:
             how: the signal that asks.
             grace_seconds: time until SIGKILL.
         """
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(how)
+        send_signal(self._process, how)
         try:
             async with asyncio.timeout(grace_seconds):
                 return await self.wait()

@@ -41,7 +41,6 @@ from delegator.runtime.temporal_client import (
 )
 
 _log = logging.getLogger(__name__)
-_STALL = timedelta(seconds=30)
 _CONNECTIONS = 4
 
 
@@ -59,6 +58,8 @@ class ServeOptions:
     """Delegated activity types whose activity tasks are taken from Temporal."""
     task_queue: str | None = None
     """The Temporal task queue of these tasks; None: none are taken."""
+    stall_limit: timedelta = timedelta(seconds=30)
+    """How long the event loop may be blocked before `/livez` says so."""
 
 
 async def serve(options: ServeOptions, settings: Settings) -> None:
@@ -86,7 +87,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     with server:
         async with AsyncExitStack() as stack:
             shutdown = await stack.enter_async_context(shutdown_signals())
-            await stack.enter_async_context(liveness.watch_event_loop(_STALL))
+            await stack.enter_async_context(liveness.watch_event_loop(options.stall_limit))
             identity = f"delegator-maintenance {holder_name()}"
             require_declared_queues(options.types, settings)
             client = await connect_temporal(converter, identity=identity)

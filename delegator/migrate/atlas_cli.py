@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from psycopg import AsyncConnection
 from delegator.errors import ConfigurationError, SchemaError
 from delegator.migrate.database import LOCK_TIMEOUT_SECONDS
 from delegator.migrate.revisions import REVISIONS_SCHEMA
+from delegator.runtime.child_processes import send_signal
 
 _log = logging.getLogger(__name__)
 # Atlas v0.13 and older print this with PostgreSQL 16 and newer. They have changed nothing then.
@@ -79,7 +81,7 @@ async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory:
         try:
             output = (await process.communicate())[0].decode(errors="replace")
         except asyncio.CancelledError:
-            process.terminate()
+            send_signal(process, signal.SIGTERM)
             await process.wait()
             raise
     if process.returncode == 0:

@@ -13,6 +13,7 @@ from delegator.relay.state import StreamState
 from delegator.relay.store import Stream
 from docs_reference.markdown import code, table
 from docs_reference.sources import modules, process_of, text_of
+from http_workers.children import PROCESS_LABEL
 
 _TYPES = {
     "Counter": "counter",
@@ -27,6 +28,20 @@ _TYPES = {
     "HistogramMetricFamily": "histogram",
 }
 """Calls that register a series, and its type."""
+
+_SUPERVISOR = "http_workers/supervisor.py"
+_PER_PROCESS = {
+    "http-worker": (
+        f"With `--processes` above 1, each worker process has its own samples of a series. The label `{PROCESS_LABEL}` "
+        "holds the number of the process, from 0. It stands in brackets here, because a single process does not have "
+        "it.\n\n"
+    ),
+    "several": (
+        f"`http-worker` with `--processes` above 1 adds the label `{PROCESS_LABEL}`: the number of the worker process, "
+        "from 0.\n\n"
+    ),
+}
+"""What the page says before the series that each process of a pool has."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,8 @@ class Series:
     """What it says."""
     process: str
     """Which process exposes it."""
+    per_process: bool = False
+    """Whether `http-worker --processes` adds the label `process`."""
 
 
 def all_series() -> list[Series]:
@@ -57,13 +74,18 @@ def metrics_page() -> str:
     series = all_series()
     for process in dict.fromkeys(one.process for one in series):
         title = "Every process that talks to the server in question" if process == "several" else f"`{process}`"
-        rows = [
-            [code(one.name), one.type, ", ".join(map(code, one.labels)), one.meaning]
-            for one in series
-            if one.process == process
-        ]
-        parts.append(f"## {title}\n\n" + table(["series", "type", "labels", "meaning"], rows))
+        rows = [[code(one.name), one.type, _shown_labels(one), one.meaning] for one in series if one.process == process]
+        parts.append(
+            f"## {title}\n\n{_PER_PROCESS.get(process, '')}" + table(["series", "type", "labels", "meaning"], rows)
+        )
     return "\n".join(parts)
+
+
+def _shown_labels(series: Series) -> str:
+    labels = [code(label) for label in series.labels]
+    return ", ".join(
+        [*labels, f"({code(PROCESS_LABEL)})"] if series.per_process and series.process != "several" else labels
+    )
 
 
 def _registered() -> Iterator[Series]:
@@ -75,7 +97,15 @@ def _registered() -> Iterator[Series]:
             if call.func.id not in _TYPES or name is None or meaning is None or not name.startswith("delegator_"):
                 continue
             kind = _TYPES[call.func.id]
-            yield Series(_exposed(name, kind), kind, _labels(call), meaning, process_of(path))
+            process = process_of(path)
+            yield Series(
+                name=_exposed(name, kind),
+                type=kind,
+                labels=_labels(call),
+                meaning=meaning,
+                process=process,
+                per_process=process == "several" or (process == "http-worker" and path != _SUPERVISOR),
+            )
 
 
 def _labels(call: ast.Call) -> tuple[str, ...]:

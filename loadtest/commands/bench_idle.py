@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from delegator.errors import ConfigurationError
+from delegator.runtime.child_processes import send_signal
 from loadtest.arms.base import HTTP_CONCURRENCY, http_worker
 from loadtest.bench.experiments import EXPERIMENTS, Experiment
 from loadtest.bench.figures import LINES, Verdict
@@ -112,8 +113,7 @@ async def run_child(argv: Sequence[str]) -> int:
     try:
         return await child.wait()
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            child.terminate()
+        send_signal(child, signal.SIGTERM)
         await child.wait()
         raise
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from delegator.dev import embedded_stack
 from delegator.errors import DelegatorError
+from delegator.runtime.child_processes import send_signal
 from loadtest.commands.common import run_loop
 from loadtest.results.comparison import Comparison
 from loadtest.runs.arm_rounds import compare
@@ -73,7 +74,7 @@ async def _example(environment: Mapping[str, str]) -> None:
     try:
         code = await process.wait()
     except asyncio.CancelledError:
-        process.send_signal(signal.SIGINT)
+        send_signal(process, signal.SIGINT)
         await process.wait()
         raise
     if code:

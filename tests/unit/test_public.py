@@ -21,9 +21,10 @@ from delegator import errors
 
 EXPORTS = {
     delegator: (
-        "ConfigurationError", "DelegatorError", "DelegatorPlugin", "DependencyError", "JobContext", "PluginOptions",
-        "Resource", "Settings", "collect_rarely", "connect", "contract", "current_job", "delegate", "delegate_map",
-        "delegate_starmap", "delegated", "errors", "existing_activities", "heartbeat", "implements", "resource",
+        "ConfigurationError", "DelegatorError", "DelegatorPlugin", "DependencyError", "JobContext", "LogFormat",
+        "PluginOptions", "Resource", "Settings", "collect_rarely", "configure_logging", "connect", "contract",
+        "current_job", "delegate", "delegate_map", "delegate_starmap", "delegated", "errors",
+        "existing_activities", "heartbeat", "implements", "resource",
     ),
     http_workers: ("ClaimMode", "HttpWorker"),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),

@@ -132,6 +132,54 @@ async def test_worker(bare_engine: Environment, tmp_path: Path, port: int) -> No
     await bare_engine.nothing_left()
 
 
+BLOCKING = """
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio import activity, workflow
+
+
+@activity.defn
+async def block(until: str) -> None:
+    while not Path(until).exists():
+        time.sleep(0.05)
+
+
+@workflow.defn(sandboxed=False)
+class Block:
+    @workflow.run
+    async def run(self, until: str) -> None:
+        await workflow.execute_activity(block, until, start_to_close_timeout=timedelta(minutes=5))
+"""
+
+
+async def test_stall_limit(bare_engine: Environment, tmp_path: Path, port: int) -> None:
+    """With --stall-limit 1, /livez fails while an activity blocks the event loop, and succeeds again afterwards."""
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    released = tmp_path / "released"
+    task_queue = f"queue-{uuid.uuid4()}"
+    arguments = ("--import", "blocking", "--task-queue", task_queue, "--port", str(port), "--stall-limit", "1")
+    async with program(tmp_path, *arguments, PYTHONPATH=str(tmp_path)) as worker:
+        await worker.says("worker_started")
+
+        async def live() -> bool:
+            return (await ask(port, "/livez"))[0] == 200
+
+        async def stalled() -> bool:
+            status, said = await ask(port, "/livez")
+            return status == 503 and "event_loop" in said
+
+        assert await live()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(result_of("Block", task_queue, str(released)))
+            try:
+                await eventually(stalled, within=20)  # below the default, which is 30 s
+            finally:
+                released.touch()
+            await eventually(live)
+
+
 async def test_intercept(bare_engine: Environment, tmp_path: Path) -> None:
     """With --activities alone the worker delegates its workflows' calls of existing activities."""
     task_queue = f"queue-{uuid.uuid4()}"

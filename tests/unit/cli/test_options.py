@@ -8,6 +8,8 @@ import pytest
 import typer
 
 from delegator.cli.main import build_app
+from delegator.cli.options import parse_stall_limit
+from delegator.errors import ConfigurationError
 from http_workers.cli import app as http_worker
 
 PROGRAMS = ("relay", "serve", "worker", "dev", "http-worker")
@@ -43,7 +45,20 @@ def test_port(program: str) -> None:
         assert port.default == 7376
         assert port.help == "Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one."
     else:
-        assert (port.default, port.help) == (0, "Port of /metrics, /livez and /readyz; 0: none.")
+        assert (port.default, port.help) == (0, "Port of /metrics, /livez and /readyz; 0: none of them is served.")
+
+
+@pytest.mark.parametrize("program", ["serve", "worker", "http-worker"])
+def test_stall_limit(program: str) -> None:
+    limit = options(program)["--stall-limit"]
+    assert (limit.default, limit.metavar) == ("30s", "DURATION")
+    assert limit.help == "How long a loop may make no progress until /livez answers 503."
+
+
+@pytest.mark.parametrize("text", ["0", "999ms", "-1s", "soon"])
+def test_stall_limit_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--stall-limit.*{text}"):
+        parse_stall_limit(text)
 
 
 @pytest.mark.parametrize("program", ["worker", "http-worker"])
