@@ -19,6 +19,11 @@ from delegator.postgres import leader_lock
 from delegator.postgres.connections import Connection, connect
 from tests.support import Database
 
+ASKED = """
+SELECT FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_try_advisory_lock%'
+"""
+
 
 class Way:
     """A way to the database that can be closed."""
@@ -132,7 +137,9 @@ async def test_outage(stands_by: bool, database: Database, owner: Connection, ca
     async with serving(way.url) as process:
 
         async def began() -> bool:
-            return stands_by or count(caplog, "leader_elected") == 1
+            if stands_by:
+                return bool(await (await owner.execute(ASKED)).fetchall())
+            return count(caplog, "leader_elected") == 1
 
         async def is_lost() -> bool:
             return await process.problem() is not None
