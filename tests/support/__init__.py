@@ -3,6 +3,5 @@
 from tests.support.databases import Database, Databases
 from tests.support.ledgers import read_ledger
 from tests.support.migrations import write_sum
-from tests.support.watches import database_watch
 
-__all__ = ["Database", "Databases", "database_watch", "read_ledger", "write_sum"]
+__all__ = ["Database", "Databases", "read_ledger", "write_sum"]

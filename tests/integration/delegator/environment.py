@@ -40,7 +40,8 @@ from delegator.postgres.queue_table import QueueTable
 from delegator.relay import RelayOptions, running_relay
 from delegator.runtime.temporal_client import load_data_converter
 from tests.integration.delegator import flows, tasks
-from tests.support import Databases, database_watch, read_ledger
+from tests.support import Databases, read_ledger
+from tests.support.watches import database_watch
 
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"

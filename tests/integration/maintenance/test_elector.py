@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from delegator.maintenance.elector import Elector
 from delegator.postgres.connections import Connection, connect
-from tests.support import Database, database_watch
+from tests.support import Database
+from tests.support.watches import database_watch
 
 PIDS = """
 SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)

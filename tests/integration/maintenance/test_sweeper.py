@@ -25,7 +25,8 @@ from delegator.postgres.connections import Connection, Pool, connect, connection
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
-from tests.support import Database, database_watch
+from tests.support import Database
+from tests.support.watches import database_watch
 
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
 TABLE = QueueTable("default")
