@@ -17,7 +17,7 @@ from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.batching import Batcher
-from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.startup import Listener
 
 GATHER = timedelta(milliseconds=100)
 """How long jobs gather by default in a worker that is short of processor time."""
@@ -35,7 +35,7 @@ class Enqueuer:
         pool: Pool,
         tables: Sequence[QueueTable],
         namespace: str | None,
-        state: ConnectionState | None = None,
+        state: Listener | None = None,
         gather: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Prepare the enqueuer.

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
-from delegator_schema.ddl import quote
-from delegator_schema.roles import APP
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
@@ -17,6 +15,7 @@ from delegator.postgres import dead_letters
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
+from delegator.postgres.schema_check import check
 from delegator.wire.rows import row_problem
 
 _BATCH = 1_000
@@ -118,7 +117,6 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Connection]:
     connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
-    role = connection.info.user
     try:
         async with connection:
             yield connection
@@ -127,6 +125,14 @@ async def _connected(settings: Settings) -> AsyncIterator[Connection]:
     except psycopg.errors.UndefinedColumn as error:
         raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
     except psycopg.errors.InsufficientPrivilege as error:
-        raise SchemaError(f"{first_line(error)}: GRANT {quote(APP.name)} TO {quote(role)}") from None
+        raise await _denied(error, settings) from None
     except psycopg.Error as error:
         raise DatabaseError(f"the database refuses: {first_line(error)}") from None
+
+
+async def _denied(error: psycopg.Error, settings: Settings) -> SchemaError:
+    try:
+        await check(settings)
+    except SchemaError as found:
+        return found
+    return SchemaError(f"{first_line(error)}: run `delegator migrate --check`")

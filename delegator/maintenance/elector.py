@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import psycopg
+
 from delegator.errors import DatabaseError, first_line
+from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.postgres import leader_lock
-from delegator.postgres.connections import SILENCE, TRANSIENT, Connection, connect
-from delegator.runtime.backoff import Backoff
+from delegator.postgres.connections import SILENCE, Connection, connect
 
 _log = logging.getLogger(__name__)
 _FOLLOWER_PAUSE_SECONDS = 1.0
@@ -23,17 +25,27 @@ class Elector:
     process can become it.
     """
 
-    def __init__(self, database_url: str, on_change: Callable[[bool], None], *, silence: timedelta = SILENCE) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        on_change: Callable[[bool], None],
+        database: DatabaseWatch,
+        *,
+        silence: timedelta = SILENCE,
+    ) -> None:
         """Prepare.
 
         Args:
             database_url: where the lock is.
             on_change: called with whether this process is the leader, when that changes.
+            database: gets each failure, and each success of a process that waits for the lock. The leader's work
+                reports its own successes.
             silence: how long packets may stay unacknowledged before either side closes the leader's connection.
         """
         self._database_url = database_url
         self._silence = silence
         self._on_change = on_change
+        self._database = database
 
     async def run(self, lead: Callable[[Connection], Awaitable[None]]) -> None:
         """Become the leader and call `lead` with the connection that holds the lock. Repeat this until cancelled.
@@ -41,34 +53,39 @@ class Elector:
         Args:
             lead: works until its connection fails.
         """
-        backoff = Backoff()
         while True:
             try:
                 connection = await connect(
                     self._database_url, application_name="delegator leader", silence=self._silence
                 )
             except DatabaseError as error:
-                _log.debug("leader_connect_failed", extra={"reason": str(error)})
-                await backoff.sleep()
+                await self._database.failed(error)
                 continue
             try:
-                await self._lead(connection, lead, backoff)
-            except TRANSIENT as error:
-                _log.warning("leader_lost", extra={"reason": first_line(error)})
-                await backoff.sleep()
+                failure = await self._lead(connection, lead)
             finally:
-                self._on_change(False)
                 await connection.close()
+            if failure is not None:
+                await self._database.failed(failure)
 
     async def _lead(
-        self, connection: Connection, lead: Callable[[Connection], Awaitable[None]], backoff: Backoff
-    ) -> None:
-        await leader_lock.release_on_silence(connection, self._silence)
-        while True:
-            if await leader_lock.try_lock(connection):
-                break
-            await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
-        backoff.reset()
-        self._on_change(True)
-        _log.info("leader_elected")
-        await lead(connection)
+        self, connection: Connection, lead: Callable[[Connection], Awaitable[None]]
+    ) -> psycopg.Error | None:
+        """Wait for the lock, then lead. Return the database error that ended it."""
+        elected = False
+        try:
+            await leader_lock.release_on_silence(connection, self._silence)
+            while not await leader_lock.try_lock(connection):
+                self._database.works()
+                await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
+            elected = True
+            self._on_change(True)
+            _log.info("leader_elected")
+            await lead(connection)
+        except psycopg.Error as error:
+            if elected:
+                _log.warning("leader_lost", extra={"reason": first_line(error)})
+            return error
+        finally:
+            self._on_change(False)
+        return None

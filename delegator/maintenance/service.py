@@ -19,6 +19,7 @@ from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
@@ -27,7 +28,7 @@ from delegator.postgres.connections import Pool, connection_pool
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionPart, ConnectionState, SharedConnection
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.shutdown import shutdown_signals
@@ -107,9 +108,12 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             pool = await stack.enter_async_context(
                 connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
+            shared = SharedConnection(database)
+            leading = DatabaseWatch(shared.part("sweeper"), lambda: check(settings))
             signaller = Signaller(
                 settings.queues,
                 pool=pool,
+                database=DatabaseWatch(shared.part("signaller"), lambda: check(settings)),
                 signals=signals,
                 codec=converter.payload_codec,
                 metrics=metrics,
@@ -118,13 +122,14 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             sweeper = Sweeper(
                 settings.queues,
                 signaller=signaller,
+                database=leading,
                 converter=converter,
                 identity=identity,
                 metrics=metrics,
                 options=options.sweep,
             )
 
-            elector = Elector(url, metrics.leader.set, silence=settings.lease)
+            elector = Elector(url, metrics.leader.set, leading, silence=settings.lease)
             _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -132,7 +137,8 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     group.create_task(watch_temporal(client, temporal), name="health"),
                 ]
                 if options.task_queue is not None:
-                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, database)
+                    part = shared.part("activity worker")
+                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, part)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -146,7 +152,7 @@ async def _delegate_tasks(
     queues: Sequence[str],
     pool: Pool,
     client: Client,
-    state: ConnectionState,
+    state: ConnectionPart,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
     tables = [QueueTable(queue) for queue in queues]

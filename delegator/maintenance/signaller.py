@@ -11,17 +11,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
+import psycopg
 from temporalio.converter import PayloadCodec
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import WireError, first_line
+from delegator.errors import WireError
+from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.connections import Pool
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
-from delegator.runtime.backoff import Backoff
 from delegator.wire.codec import decode_outcome
 from delegator.wire.outcomes import Outcome
 from delegator.wire.rows import row_problem
@@ -39,6 +40,7 @@ class Signaller:
         queues: Sequence[str],
         *,
         pool: Pool,
+        database: DatabaseWatch,
         signals: SignalSender,
         codec: PayloadCodec | None,
         metrics: MaintenanceMetrics,
@@ -49,6 +51,7 @@ class Signaller:
         Args:
             queues: the declared queues.
             pool: connections.
+            database: gets each success and each error of these connections.
             signals: sends the signals.
             codec: the data converter's codec, for stored outcomes.
             metrics: this process's series.
@@ -56,6 +59,7 @@ class Signaller:
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._pool = pool
+        self._database = database
         self._signals = signals
         self._codec = codec
         self._metrics = metrics
@@ -69,16 +73,20 @@ class Signaller:
 
     async def run(self) -> None:
         """Deliver outcomes until cancelled."""
-        backoff = Backoff()
+        try:
+            await self._deliver_repeatedly()
+        finally:
+            self._database.ended()
+
+    async def _deliver_repeatedly(self) -> None:
         age = _AGE
         while True:
             try:
                 await self.deliver(age)
-            except TRANSIENT as error:
-                _log.warning("signaller_lost_database", extra={"reason": first_line(error)})
-                await backoff.sleep()
+            except psycopg.Error as error:
+                await self._database.failed(error)
                 continue
-            backoff.reset()
+            self._database.works()
             age = timedelta(0)
             try:
                 async with asyncio.timeout(self._interval):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import psycopg
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -16,11 +17,12 @@ from temporalio.exceptions import TimeoutType
 
 from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
+from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
-from delegator.postgres.connections import Connection
+from delegator.postgres.connections import TRANSIENT, Connection
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
@@ -60,6 +62,7 @@ class Sweeper:
         queues: Sequence[str],
         *,
         signaller: Signaller,
+        database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
         metrics: MaintenanceMetrics,
@@ -70,6 +73,7 @@ class Sweeper:
         Args:
             queues: the declared queues.
             signaller: signals stored outcomes.
+            database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
@@ -77,6 +81,7 @@ class Sweeper:
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
+        self._database = database
         self._converter = converter
         self._identity = identity
         self._metrics = metrics
@@ -86,8 +91,10 @@ class Sweeper:
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
 
+        A server that refuses a statement is asked again after a pause. The leader keeps its lock meanwhile.
+
         Raises:
-            psycopg.OperationalError: the connection was lost, and with it the leader's lock.
+            psycopg.Error: the connection was lost, and with it the leader's lock.
         """
         with unwrapped():
             async with asyncio.TaskGroup() as group:
@@ -98,11 +105,19 @@ class Sweeper:
         await listen_for_maintenance(connection)
         full_at = 0.0
         while True:
-            await self.sweep(connection)
-            if time.monotonic() >= full_at:
-                await self.sweep_fully(connection)
-                full_at = time.monotonic() + self._options.full_interval.total_seconds()
-            await self._pause(connection)
+            try:
+                await self.sweep(connection)
+                if time.monotonic() >= full_at:
+                    await self.sweep_fully(connection)
+                    full_at = time.monotonic() + self._options.full_interval.total_seconds()
+                self._database.works()
+                await self._pause(connection)
+            except TRANSIENT:
+                raise
+            except psycopg.Error as error:
+                if connection.closed:
+                    raise
+                await self._database.failed(error)
 
     async def sweep(self, connection: Connection) -> None:
         """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -23,10 +25,54 @@ TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
 SILENCE: Final = timedelta(seconds=15)
 """How long packets may stay unacknowledged before a connection counts as lost, unless the caller sets a limit."""
 
+_TRUSTED_SECONDS: Final = 0.5
+"""How long a pooled connection counts as sound after its last use."""
 
 _BY_KEY: Final = b"""
 SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost', '1', false)
 """
+
+
+class _CheckedPool(AsyncConnectionPool[Connection]):
+    """A pool that looks at a connection that was idle before it lends it.
+
+    An outage leaves broken connections in a pool. Without this each of them would fail one caller after the server is
+    back, and look like another outage.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Prepare the pool; the arguments are those of its base class."""
+        self._used_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        super().__init__(*args, **options)
+
+    async def getconn(self, timeout: float | None = None) -> Connection:
+        """Lend a connection. Broken ones are replaced first.
+
+        Args:
+            timeout: how long to wait, in seconds; None: the pool's own limit.
+        """
+        give_up_at = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            connection = await super().getconn(give_up_at - time.monotonic())
+            if time.monotonic() - self._used_at.get(connection, float("-inf")) < _TRUSTED_SECONDS:
+                return connection
+            try:
+                await self.check_connection(connection)
+            except TRANSIENT:
+                await super().putconn(connection)
+            except BaseException:
+                await super().putconn(connection)
+                raise
+            else:
+                return connection
+
+    async def putconn(self, conn: Connection) -> None:
+        """Take a connection back. If it broke, the others are not trusted either."""
+        if conn.closed:
+            self._used_at.clear()
+        else:
+            self._used_at[conn] = time.monotonic()
+        await super().putconn(conn)
 
 
 async def connect(
@@ -88,7 +134,7 @@ async def connection_pool(
     """
     await (await connect(database_url, application_name=application_name, silence=silence)).close()
     wait = silence.total_seconds() / 2
-    pool = Pool(
+    pool = _CheckedPool(
         database_url,
         connection_class=psycopg.AsyncConnection[TupleRow],
         kwargs={

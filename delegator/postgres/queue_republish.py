@@ -58,3 +58,8 @@ def published_before_statement(table: str) -> bytes:
     Its parameters are `before` (the time) and `limit` (rows).
     """
     return republish_template("q.published_at < %(before)s AND " + UNCLAIMED).format(table=table).encode()
+
+
+def has_published_before_statement(table: str) -> bytes:
+    """Return the query whether there are unclaimed jobs that were published before a given time (`before`)."""
+    return f"SELECT EXISTS (SELECT FROM {table} AS q WHERE q.published_at < %(before)s AND {UNCLAIMED})".encode()

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from delegator.errors import ConfigurationError, DatabaseError
 from delegator.postgres.connections import Connection, connect
-from delegator.postgres.queue_republish import published_before_statement
+from delegator.postgres.queue_republish import has_published_before_statement, published_before_statement
 
 SESSION: Final = b"SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'"
 """Sets the encoding of text, and after what time a WAL sender releases the slot of a silent client."""
@@ -184,6 +184,17 @@ async def clock(connection: Connection) -> datetime:
     """Return the time by the server's clock."""
     moment: datetime = (await _row(connection, _CLOCK))[0]
     return moment
+
+
+async def has_unclaimed(connection: Connection, table: str, before: datetime) -> bool:
+    """Return whether there are jobs that no worker has claimed and that were published before a time.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: the role may not read the table.
+    """
+    cursor = await connection.execute(has_published_before_statement(table), {"before": before})
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 async def republish_unclaimed(connection: Connection, table: str, before: datetime, limit: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from delegator_schema.columns import column_names
@@ -25,6 +26,15 @@ _CHECK = """
             WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
         ARRAY(SELECT privilege FROM unnest(%(privileges)s::text[]) AS privilege
             WHERE NOT has_table_privilege(to_regclass(wanted.quoted), privilege)),
+        ARRAY(SELECT privilege FROM unnest(%(privileges)s::text[]) AS privilege
+            WHERE NOT has_table_privilege(team.oid, to_regclass(wanted.quoted), privilege)),
+        (SELECT namespace.nspname::text FROM pg_catalog.pg_class AS class
+            JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+            WHERE relname = wanted.name AND relkind IN ('r', 'p')
+                AND NOT has_schema_privilege(team.oid, namespace.oid, 'USAGE') LIMIT 1),
+        pg_has_role(team.oid, 'MEMBER'), pg_has_role(team.oid, 'USAGE'),
+        (SELECT rolinherit FROM pg_catalog.pg_roles WHERE rolname = current_user),
+        current_setting('server_version_num')::int >= 160000,
         wanted.publication,
         EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = wanted.publication),
         EXISTS (SELECT FROM pg_catalog.pg_publication_tables AS published
@@ -33,7 +43,41 @@ _CHECK = """
                 ON class.relnamespace = namespace.oid AND class.relname = published.tablename
             WHERE published.pubname = wanted.publication AND class.oid = to_regclass(wanted.quoted))
     FROM unnest(%(names)s::text[], %(quoted)s::text[], %(publications)s::text[])
-        AS wanted (name, quoted, publication)"""
+        AS wanted (name, quoted, publication)
+    LEFT JOIN pg_catalog.pg_roles AS team ON team.rolname = %(team)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """How a log-in role belongs to the engine's group role."""
+
+    role: str
+    """The log-in role."""
+    is_member: bool | None
+    """Whether it is a member, directly or not; None: the group does not exist."""
+    uses: bool | None
+    """Whether it has the group's privileges without SET ROLE."""
+    inherits: bool
+    """Whether the role has the attribute INHERIT."""
+    grants_inheritance: bool
+    """Whether inheritance belongs to each membership, as from PostgreSQL 16 on."""
+
+    def cure(self, missing: str | None) -> str | None:
+        """Return the statements that give the role what it lacks; None: membership is not the cause.
+
+        Args:
+            missing: the GRANT that the group lacks; None: it lacks nothing.
+        """
+        group, role = quote(APP.name), quote(self.role)
+        if self.uses:
+            return missing
+        if not self.is_member:
+            own = f"GRANT {group} TO {role}"
+        elif self.grants_inheritance:
+            own = f"GRANT {group} TO {role} WITH INHERIT TRUE"
+        else:
+            own = f"GRANT {group} TO {role}" if self.inherits else f"ALTER ROLE {role} INHERIT"
+        return own if missing is None else f"{missing}; {own}"
 
 
 async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
@@ -59,19 +103,27 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
         "names": tables,
         "quoted": [quote(name) for name in tables],
         "privileges": list(APP.queue_privileges),
+        "team": APP.name,
     }
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
     for row in await _read(settings, parameters):
-        table, role, exists, is_elsewhere, columns, denied, publication, has_publication, published = row
-        grant = f"GRANT {quote(APP.name)} TO {quote(role)}"
+        table, role, exists, is_elsewhere, columns, denied, group_denied, hidden_in = row[:8]
+        membership = _Membership(role, *row[8:12])
+        publication, has_publication, published = row[12:]
         if not exists and is_elsewhere:
-            raise SchemaError(f"role {role} does not see table {table}: {grant}, or set another search_path")
+            usage = hidden_in and f"GRANT USAGE ON SCHEMA {quote(hidden_in)} TO {quote(APP.name)}"
+            grant = membership.cure(usage or None)
+            advice = f"{grant}, or set another search_path" if grant else "set another search_path"
+            raise SchemaError(f"role {role} does not see table {table}: {advice}")
         if not exists:
             raise SchemaError(f"table {table} is missing: {fix}")
         if lacking := [name for name in column_names(table) if name not in columns]:
             raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
         if denied:
-            raise SchemaError(f"role {role} may not {denied[0]} in table {table}: {grant}")
+            privileges = ", ".join(group_denied)
+            missing = f"GRANT {privileges} ON TABLE {quote(table)} TO {quote(APP.name)}" if group_denied else None
+            cure = membership.cure(missing) or "run `delegator migrate --check`"
+            raise SchemaError(f"role {role} may not {denied[0]} in table {table}: {cure}")
         if publication is not None and not has_publication:
             raise SchemaError(f"publication {publication} is missing: {fix}")
         if publication is not None and not published:

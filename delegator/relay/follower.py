@@ -173,8 +173,10 @@ class Follower:
             state.confirmed = max(state.confirmed, slot.confirmed)
             return
         self._wrong_columns = False
-        state.slot_recreated += state.started or slot is not None
-        _log.warning("relay_slot_new", extra={"slot": feed.slot, "reason": reason})
+        is_loss = state.started or slot is not None
+        state.slot_recreated += is_loss
+        level = logging.WARNING if is_loss else logging.INFO
+        _log.log(level, "relay_slot_new", extra={"slot": feed.slot, "reason": reason})
         fresh = await find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
@@ -199,14 +201,18 @@ class Follower:
         batch, rows, total = self._options.republish_batch, self._options.republish_batch, 0
         async with self._connected(replication.connect_beside) as connection:
             try:
-                while rows >= batch:
+                while rows >= batch and await replication.has_unclaimed(connection, self._feed.table, before):
                     rows = await replication.republish_unclaimed(connection, self._feed.table, before, batch)
                     total += rows
                     self._state.republished += rows
             except psycopg.errors.InsufficientPrivilege:
-                _log.error("relay_may_not_republish", extra={"stream": self._feed.table, "left_to": "the sweeper"})
+                extra = {"stream": self._feed.table, "left_to": "delegator serve"}
+                _log.warning("relay_may_not_republish", extra=extra)
+                self._gap_until = None
+                return
         self._gap_until = None
-        _log.warning("relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
+        level = logging.WARNING if total else logging.INFO
+        _log.log(level, "relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
     async def _connected(self, connect: Callable[[str], Awaitable[Connection]]) -> AsyncIterator[Connection]:

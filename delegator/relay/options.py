@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Final, Self
 
@@ -10,6 +11,7 @@ from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 
+_SLOT_NAME: Final = re.compile(r"[a-z0-9_]{1,63}")
 _MAY_BE_ZERO: Final = frozenset({"port", "start_timeout"})
 
 
@@ -77,6 +79,9 @@ class RelayOptions:
             raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")
         if self.low_water > 1:
             raise ConfigurationError(f"relay option low_water: {self.low_water} is not a share (0..1)")
+        for feed in self.feeds:
+            if _SLOT_NAME.fullmatch(feed.slot) is None:
+                raise ConfigurationError(f"DELEGATOR_SLOT: {feed.slot!r} is not a slot name (a-z, 0-9, _; at most 63)")
 
     @property
     def feeds(self) -> tuple[Feed, ...]:

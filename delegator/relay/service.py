@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from delegator.errors import ConfigurationError
+from delegator.errors import ConfigurationError, DatabaseError
+from delegator.postgres import replication
 from delegator.relay.follower import Follower
 from delegator.relay.http import PullApi
 from delegator.relay.ingest import Ingest
@@ -73,8 +75,9 @@ class Relay:
         """Listen; requests are answered from now on.
 
         Raises:
-            ConfigurationError: the address can't be listened on.
+            ConfigurationError: the role may not stream the WAL, or the address can't be listened on.
         """
+        await self._check_role()
         await self._runner.setup()
         options = self.options
         try:
@@ -92,6 +95,13 @@ class Relay:
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         _log.info("relay_listening", extra={"url": self.url})
+
+    async def _check_role(self) -> None:
+        """Refuse a role that may not stream, before anything listens. A server that is away is waited for later."""
+        with contextlib.suppress(DatabaseError, TimeoutError, psycopg.Error):
+            async with asyncio.timeout(self.options.connect_timeout):
+                connection = await replication.connect_replication(self.options.database_url)
+            await connection.close()
 
     async def run(self) -> None:
         """Follow the WAL until cancelled.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +13,6 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.replication import Slot
 from delegator.relay.options import Feed
 
-_SLOT_NAME: Final = re.compile(r"[a-z0-9_]{1,63}")
 _FIX: Final = "run `delegator migrate`"
 
 
@@ -109,10 +107,8 @@ async def find_slot(connection: Connection, feed: Feed) -> Slot | None:
         feed: the queue's slot.
 
     Raises:
-        ConfigurationError: its name is not allowed, or a slot of this name serves something else.
+        ConfigurationError: a slot of this name serves something else.
     """
-    if _SLOT_NAME.fullmatch(feed.slot) is None:
-        raise ConfigurationError(f"DELEGATOR_SLOT: {feed.slot!r} is not a slot name (a-z, 0-9, _; at most 63)")
     slot = await replication.find_slot(connection, feed.slot)
     if slot is not None and (slot.plugin != "pgoutput" or slot.database != connection.info.dbname):
         raise ConfigurationError(

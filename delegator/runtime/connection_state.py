@@ -109,3 +109,67 @@ class ConnectionState:
         seconds = round(self._clock() - self._since, 3)
         self._since = None
         _log.info("connection_restored", extra={"dependency": self.dependency, "seconds": seconds})
+
+
+class SharedConnection:
+    """One dependency that several loops use. It is up while it works for all of them."""
+
+    def __init__(self, state: ConnectionState) -> None:
+        """Begin without a problem.
+
+        Args:
+            state: gets the state of the whole.
+        """
+        self._state = state
+        self._problems: dict[str, str] = {}
+
+    def part(self, name: str) -> ConnectionPart:
+        """Return what one loop reports to.
+
+        Args:
+            name: of the loop.
+        """
+        return ConnectionPart(name, self)
+
+    def lost(self, name: str, reason: str, *, refused: bool) -> None:
+        """Note that the dependency does not work for a part."""
+        self._problems[name] = reason
+        self._state.lost(reason, refused=refused)
+
+    def restored(self, name: str) -> None:
+        """Note that the dependency works for a part."""
+        self._problems.pop(name, None)
+        if not self._problems:
+            self._state.restored()
+        elif not self._state.up:
+            self._state.lost(next(iter(self._problems.values())))
+
+    def forget(self, name: str) -> None:
+        """Forget what a part said, because it ended. The next success of another part counts."""
+        self._problems.pop(name, None)
+
+
+class ConnectionPart:
+    """The state of a dependency as one loop sees it."""
+
+    def __init__(self, name: str, whole: SharedConnection) -> None:
+        """Begin without a problem.
+
+        Args:
+            name: of the loop.
+            whole: the dependency.
+        """
+        self.name = name
+        self._whole = whole
+
+    def lost(self, reason: str, *, refused: bool = False) -> None:
+        """Note that the dependency does not answer this loop; the arguments are those of `ConnectionState.lost`."""
+        self._whole.lost(self.name, reason, refused=refused)
+
+    def restored(self) -> None:
+        """Note that the dependency answers this loop."""
+        self._whole.restored(self.name)
+
+    def forget(self) -> None:
+        """Note that this loop ended."""
+        self._whole.forget(self.name)

@@ -9,7 +9,8 @@ A record belongs to one of three:
   logs with Temporal's loggers. It is written as it is, with the message and the traceback of an exception.
 - The engine. It never writes what a payload codec could hide. For an exception it writes the type and the place. It
   writes the message only if the exception is the engine's own or the operating system's.
-- A library that the engine uses. It writes warnings and above, and only the first line of a message.
+- A library that the engine uses. It writes warnings and above, and only the first line of a message. The connection
+  pool of psycopg writes nothing: the engine logs a lost connection once.
 
 `DELEGATOR_LOG_MESSAGES` lets the engine and the libraries write messages and tracebacks, too.
 """
@@ -41,6 +42,8 @@ _ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
 _LIBRARIES: Final = frozenset(
     {"aiohttp", "asyncio", "concurrent", "grpc", "psycopg", "py", "sqlalchemy", "temporal_sdk", "temporalio"}
 )
+_POOL: Final = "psycopg.pool"
+"""The pool's logger. It warns of every attempt to connect; `connection_lost` says it once."""
 _SHARED: Final = frozenset({"temporalio.workflow", "temporalio.activity"})
 _SDK: Final = f"{next(iter(temporalio.__path__))}{os.sep}"
 _CALLERS: Final = frozenset({"delegator", "http_workers", "temporalio", "asyncio", "concurrent"})
@@ -202,7 +205,7 @@ def _package(name: str) -> str:
 
 def _loud_enough(record: logging.LogRecord) -> bool:
     return (
-        record.levelno >= logging.WARNING
+        (record.levelno >= logging.WARNING and record.name != _POOL)
         or _owner(record) is not _Owner.LIBRARY
         or logging.getLogger().level <= logging.DEBUG
     )

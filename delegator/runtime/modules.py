@@ -167,10 +167,13 @@ def _without_handler(module: ModuleType) -> ConfigurationError:
     advice = "decorate a function with @delegated"
     if methods:
         advice = f"make an object of the class that declares {', '.join(methods)}, in the module or by a @resource"
-    elif declared:
-        names = ", ".join(sorted(found.type.name for found in declared))
-        advice = f"it declares contracts ({names}): import the module with the functions that have @implements"
-    elif activities_in(module):
+    elif contracts := sorted(found.type.name for found in declared if not found.type.implemented):
+        shown = ", ".join(contracts[:3]) + (", ..." if len(contracts) > 3 else "")
+        advice = (
+            f"it only declares contracts ({shown}): import the module whose functions implement them by "
+            "@implements(contract)"
+        )
+    elif not declared and activities_in(module):
         advice = "it has activities: give it by --activities, or decorate them with @delegated"
     return ConfigurationError(f"--import {module.__name__}: the module has no handler; {advice}")
 

@@ -162,9 +162,7 @@ FAULTS = (
         | {
             "relay": Refuses("the role in DELEGATOR_DATABASE_URL may not stream the WAL: ALTER ROLE ... REPLICATION"),
             "migrate": Refuses("migrate as the owner of the tables, with CREATEROLE"),
-            "dlq list": Refuses(
-                'permission denied for table custom_task_dead_letter: GRANT "delegator_app" TO "outsider_'
-            ),
+            "dlq list": Refuses('may not SELECT in table custom_task_queue: GRANT "delegator_app" TO "outsider_'),
         },
     ),
     Fault(

@@ -41,6 +41,7 @@ from delegator.relay import RelayOptions, running_relay
 from delegator.runtime.temporal_client import load_data_converter
 from tests.integration.delegator import flows, tasks
 from tests.support import Databases, read_ledger
+from tests.support.watches import database_watch
 
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"
@@ -286,10 +287,12 @@ class Environment:
         sender = SignalSender(self.client, identity="sweeper")
         converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())
         options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
+        watch = database_watch(self.settings)
         async with connection_pool(url, application_name="test sweeper", size=1) as pool:
             signaller = Signaller(
                 self.settings.queues,
                 pool=pool,
+                database=watch,
                 signals=sender,
                 codec=converter.payload_codec,
                 metrics=metrics,
@@ -298,12 +301,13 @@ class Environment:
             sweeper = Sweeper(
                 self.settings.queues,
                 signaller=signaller,
+                database=watch,
                 converter=converter,
                 identity="sweeper",
                 metrics=metrics,
                 options=options,
             )
-            elector = Elector(url, lambda leads: None)
+            elector = Elector(url, lambda leads: None, watch)
             task = asyncio.create_task(elector.run(sweeper.run), name="sweeper")
             try:
                 yield

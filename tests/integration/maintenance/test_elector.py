@@ -9,6 +9,7 @@ from contextlib import suppress
 from delegator.maintenance.elector import Elector
 from delegator.postgres.connections import Connection, connect
 from tests.support import Database
+from tests.support.watches import database_watch
 
 PIDS = """
 SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -19,10 +20,13 @@ WHERE locktype = 'advisory' AND granted AND pg_stat_activity.datname = current_d
 class Candidate:
     """Wants to lead, and notes whether it does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.leads = False
         self.reports: list[bool] = []
-        self.task = asyncio.create_task(Elector(url, self.reports.append).run(self.lead))
+        self.task = asyncio.create_task(self.elector(database).run(self.lead))
+
+    def elector(self, database: Database) -> Elector:
+        return Elector(database.url, self.reports.append, database_watch(database.settings))
 
     async def lead(self, connection: Connection) -> None:
         self.leads = True
@@ -47,7 +51,7 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
 
 async def test_next_leader(database: Database) -> None:
     """Another process becomes the leader when the leader loses its connection."""
-    candidates = [Candidate(database.url) for _ in range(3)]
+    candidates = [Candidate(database) for _ in range(3)]
     observer = await connect(database.url, application_name="observer")
 
     async def leaders() -> list[Candidate]:

@@ -9,9 +9,11 @@ from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import DataConverter, PayloadCodec
 
+from delegator import Settings
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
@@ -24,6 +26,7 @@ from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from tests.support import Database
+from tests.support.watches import database_watch
 
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
 TABLE = QueueTable("default")
@@ -66,10 +69,14 @@ class Sweeping:
     def __init__(self, pool: Pool, codec: PayloadCodec | None = None) -> None:
         self.signals = Signals()
         self.metrics = MaintenanceMetrics(CollectorRegistry())
-        self.signaller = Signaller(["default"], pool=pool, signals=self.signals, codec=codec, metrics=self.metrics)
+        watch = database_watch(Settings.load(database_url=SecretStr(pool.conninfo)))
+        self.signaller = Signaller(
+            ["default"], pool=pool, database=watch, signals=self.signals, codec=codec, metrics=self.metrics
+        )
         self.sweeper = Sweeper(
             ["default"],
             signaller=self.signaller,
+            database=watch,
             converter=DataConverter(payload_codec=codec),
             identity="test",
             metrics=self.metrics,
@@ -199,3 +206,34 @@ async def test_temporal_outage(database: Database, db: Connection, pool: Pool) -
             with suppress(asyncio.CancelledError):
                 await task
     assert sorted(sweeping.signals.delivered) == ["overdue", "undelivered"]
+
+
+async def test_refused_signaller(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    """A signaller whose table is gone says so once, goes on, and delivers when the table is back."""
+    sweeping = Sweeping(pool)
+    await store_failure(db, "stored", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await db.execute(LONG_AGO)
+    await db.execute("ALTER TABLE custom_task_queue RENAME TO away")
+    task = asyncio.create_task(sweeping.signaller.run())
+
+    async def refused() -> bool:
+        assert not task.done()
+        return "database_refused" in caplog.text
+
+    async def delivered() -> bool:
+        return sweeping.signals.delivered == ["stored"]
+
+    try:
+        await eventually(refused)
+        await db.execute("ALTER TABLE away RENAME TO custom_task_queue")
+        await eventually(delivered)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    (record,) = [record for record in caplog.records if record.message == "database_refused"]
+    fields = vars(record)
+    assert fields["sqlstate"] == "42P01"
+    assert (
+        fields["reason"] == "table custom_task_queue is missing: run `delegator migrate` with DELEGATOR_QUEUES=default"
+    )

@@ -94,7 +94,9 @@ async def test_a_slot_of_another_plugin_is_refused(database: Database) -> None:
 
 async def test_bad_names_and_addresses_are_refused(database: Database) -> None:
     url = {"DELEGATOR_DATABASE_URL": database.url}
-    refused(await run(**url, DELEGATOR_SLOT="Bad Name"), "DELEGATOR_SLOT")
+    result = await run(**url, DELEGATOR_SLOT="Bad Name")
+    refused(result, "DELEGATOR_SLOT")
+    assert "relay_listening" not in result[1]
     refused(await run("--queue", "Bad Name", **url), "DELEGATOR_QUEUES")
     refused(await run("--host", "192.0.2.1", **url), "--host")
     refused(await run("--port", "70000", **url), "--port")
@@ -120,12 +122,14 @@ async def test_wrong_login(database: Database, postgres: Any) -> None:
 
 
 async def test_role_without_replication(database: Database) -> None:
-    """A role without the attribute REPLICATION ends the relay with a line that names it."""
+    """A role without the attribute REPLICATION ends the relay before it listens, with a line that names it."""
     role = f"plain_{database.name}"
     await execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     try:
         scheme, _, rest = database.url.partition("://")
-        refused(await run(DELEGATOR_DATABASE_URL=f"{scheme}://{role}:x@{rest.partition('@')[2]}"), "REPLICATION")
+        result = await run(DELEGATOR_DATABASE_URL=f"{scheme}://{role}:x@{rest.partition('@')[2]}")
+        refused(result, "REPLICATION")
+        assert "relay_listening" not in result[1]
     finally:
         await execute(database, f"DROP ROLE {role}")
 

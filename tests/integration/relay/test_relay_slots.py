@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -165,18 +167,41 @@ async def test_first_start(database: Database) -> None:
         assert handle.relay.state.slot_recreated == 0
 
 
-async def test_a_role_that_may_not_write(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """A role that may not write to the table streams, and leaves the rest to the sweeper."""
+@asynccontextmanager
+async def stream_role(database: Database) -> AsyncIterator[str]:
+    """The URL of a role that may read and stream, as the documentation recommends."""
     role = f"stream_{database.name}"
     await execute(database, f"CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'x' IN ROLE delegator_stream")
     try:
-        await enqueue(database, 1, 3)
         scheme, _, rest = database.url.partition("://")
-        url = f"{scheme}://{role}:x@{rest.partition('@')[2]}"
+        yield f"{scheme}://{role}:x@{rest.partition('@')[2]}"
+    finally:
+        await execute(database, f"DROP ROLE {role}")
+
+
+async def test_first_start_with_the_recommended_role(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """The first start on an empty table has nothing to warn of."""
+    caplog.set_level(logging.INFO)
+
+    async def has_looked() -> bool:
+        return any(event in caplog.text for event in ("relay_gap_republished", "relay_may_not_republish"))
+
+    async with stream_role(database) as url, relay(database, database_url=url):
+        await until(has_looked)
+    assert "relay_slot_new" in caplog.text
+    ours = [record for record in caplog.records if record.name.startswith("delegator.")]
+    assert [record.message for record in ours if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_role_that_may_not_write(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A role that may not write to the table streams, and leaves the rest to `delegator serve`."""
+    caplog.set_level(logging.INFO)
+    async with stream_role(database) as url:
+        await enqueue(database, 1, 3)
         async with relay(database, database_url=url) as (handle, puller):
             await enqueue(database, 4, 5)
             assert await puller.drain() == ["j4", "j5"]
             assert handle.relay.state.reconnects == 0
-        assert "relay_may_not_republish" in caplog.text
-    finally:
-        await execute(database, f"DROP ROLE {role}")
+        (record,) = [record for record in caplog.records if record.message == "relay_may_not_republish"]
+        assert vars(record)["left_to"] == "delegator serve"
+        assert "relay_gap_republished" not in caplog.text

@@ -61,7 +61,7 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         ("--import boom", ["--import boom", "ValueError: two lines"]),
         ("--import leaves", ["--import leaves", "SystemExit"]),
         ("--import empty", ["--import empty", "@delegated"]),
-        ("--import contracts", ["--import contracts", "declares contracts (f)", "@implements"]),
+        ("--import contracts", ["--import contracts", "(f)", "@implements(contract)"]),
         ("--import methods", ["--import methods", "make an object of the class that declares send"]),
         ("--import old", ["--import old", "give it by --activities, or decorate them with @delegated"]),
         ("--activities empty", ["--activities empty", "has no activity"]),

@@ -5,7 +5,7 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 
 
 class Clock:
@@ -82,3 +82,22 @@ def test_never_connected(
     state.restored()
     assert series(registry) == (1, 0)
     assert [record.message for record in caplog.records] == ["connection_failed", "connection_restored"]
+
+
+def test_shared_connection(state: ConnectionState):
+    """A dependency of several loops is up while it works for all of them, or they ended."""
+    shared = SharedConnection(state)
+    one, other = shared.part("one"), shared.part("other")
+    one.restored()
+    assert state.problem() is None
+    one.lost("first")
+    other.lost("second")
+    other.restored()
+    assert state.problem() == "first"
+    one.restored()
+    assert state.problem() is None
+    other.lost("third")
+    other.forget()
+    assert state.problem() == "third"
+    one.restored()
+    assert state.problem() is None

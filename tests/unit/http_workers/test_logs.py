@@ -88,6 +88,16 @@ def test_other_libraries(out: io.StringIO):
     assert [line.split(" ", 3)[3] for line in out.getvalue().splitlines()] == ["Task exception was never retrieved"]
 
 
+def test_lines_of_the_pool(out: io.StringIO):
+    """The pool's warnings about each attempt to connect are written with the level DEBUG only."""
+    configure_logging(stream=out)
+    logging.getLogger("psycopg.pool").warning("error connecting")
+    assert out.getvalue() == ""
+    configure_logging(level=logging.DEBUG, stream=out)
+    logging.getLogger("psycopg.pool").warning("error connecting")
+    assert "error connecting" in out.getvalue()
+
+
 def test_users_lines(out: io.StringIO):
     """A user's log lines are written whole, with an exception's message and traceback."""
     configure_logging(stream=out)
