@@ -11,8 +11,11 @@ from contextlib import contextmanager, suppress
 import pytest
 
 PROGRAM = """
-import asyncio, sys, time, uvloop
+import asyncio, signal, sys, time, uvloop
 from delegator.runtime.shutdown import shutdown_signals
+
+# The tests may run under nohup, which children inherit.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 async def main():
     async with shutdown_signals() as stop:
