@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio.api.enums.v1 import ApplicationErrorCategory
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
@@ -20,19 +19,20 @@ from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
 from delegator.errors import first_line
-from delegator.postgres import dead_letters
+from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import TRANSIENT, Connection, Pool
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
-from delegator.postgres.queue_table import AttemptOutcome, QueueTable
+from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
-from delegator.runtime.logs import TRACEBACK
 from delegator.wire.codec import encode_outcome, encode_outcomes
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
+from http_workers.failure_log import FailureLog
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+from http_workers.refusals import Refusals, is_stored, next_attempt
 from http_workers.verdict import judge
 
 _log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class _Ways:
     """A workflow waits for the outcome."""
     dead: list[tuple[Ended, Outcome, Reason]] = field(default_factory=list)
     """Given up: the job becomes a dead letter."""
+    unknown: list[Ended] = field(default_factory=list)
+    """Of a type without a handler here."""
     tasks: list[Ended] = field(default_factory=list)
     """A Temporal activity task waits for the outcome."""
     plain: list[Ended] = field(default_factory=list)
@@ -78,6 +80,7 @@ class Finisher:
         metrics: WorkerMetrics,
         state: ConnectionState,
         on_finished: Callable[[Job], None],
+        refusal_grace: timedelta,
         log_messages: bool = False,
     ) -> None:
         """Prepare the finisher.
@@ -92,6 +95,7 @@ class Finisher:
             metrics: this process's series.
             state: gets the database's health.
             on_finished: called when this worker has finished a job.
+            refusal_grace: how long a job may be refused in all.
             log_messages: also log the message and the traceback of a failed attempt.
         """
         self._pool = pool
@@ -103,7 +107,9 @@ class Finisher:
         self._metrics = metrics
         self._state = state
         self._on_finished = on_finished
-        self._log_messages = log_messages
+        self._refusals = Refusals(metrics)
+        self._refusal_grace = refusal_grace
+        self._failures = FailureLog(with_messages=log_messages)
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
@@ -169,7 +175,7 @@ class Finisher:
                 await self._finish_batch([ended], slots)
             except Exception as error:
                 _log.error("job_snoozed", extra={"job_id": ended.job.job_id, "reason": type(error).__name__})
-                row = (*ended.job.held, _SNOOZE // _MILLISECOND, None, ended.job.attempt)
+                row = NextAttempt(*ended.job.held, _SNOOZE // _MILLISECOND, None, ended.job.attempt)
                 await self._write(lambda db, row=row: self._table.retry(db, [row]))  # type: ignore[misc]
 
     def _forget(self, ended: Ended) -> None:
@@ -182,8 +188,12 @@ class Finisher:
         released = False
         try:
             if ways.snoozed:
-                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed]
+                rows = [
+                    NextAttempt(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed
+                ]
                 await self._write(lambda db: self._table.retry(db, rows))
+            if ways.unknown:
+                await self._sort_unknown(ways)
             if ways.retries:
                 await self._retry(ways.retries)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
@@ -217,7 +227,12 @@ class Finisher:
                 ways.snoozed.append((job, ended.snooze))
                 continue
             if ended.failure is not None:
-                self._log_failure(job, ended.failure, ended.at)
+                if ended.refusal is Reason.UNKNOWN_TYPE:
+                    ways.unknown.append(ended)
+                    continue
+                if ended.refusal is not None:
+                    self._refusals.note(ended, ended.refusal)
+                self._failures.log(ended, ended.failure)
             if job.row.task_token is not None:
                 ways.tasks.append(ended)
             elif ended.failure is not None:
@@ -229,37 +244,30 @@ class Finisher:
                     ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
         return ways
 
-    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways) -> None:
-        verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
+    async def _sort_unknown(self, ways: _Ways) -> None:
+        await self._refusals.look(lambda: self._write(lambda db: leases.served_types(db, self._table.queue)))
+        for ended in ways.unknown:
+            self._refusals.note(ended, Reason.UNKNOWN_TYPE)
+            if ended.failure is not None:
+                self._sort_failed(ended, ended.failure, ways, self._refusals.offer_after(ended.job))
+
+    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways, offer_after: timedelta | None = None) -> None:
+        verdict = judge(
+            ended,
+            failure,
+            identity=self._identity,
+            now=asyncio.get_running_loop().time(),
+            grace=self._refusal_grace,
+            offer_after=offer_after,
+        )
         if isinstance(verdict, Retry):
             ways.retries.append((ended, verdict.delay, failure))
+        elif ended.job.row.task_token is not None:
+            ways.tasks.append(ended)
         elif verdict.dead_letter_reason is None:
             ways.waited.append((ended, verdict.outcome))
         else:
             ways.dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
-
-    def _log_failure(self, job: Job, failure: Failure, at: str) -> None:
-        """Log what failed and where. The message is logged only if asked for, because it may hold what a codec hides.
-
-        Benign failures are expected.
-        """
-        category = failure.application_failure_info.category
-        benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
-        extra: dict[str, object] = {
-            "job_id": job.job_id,
-            "job_type": job.job_type,
-            "attempt": job.attempt,
-            "error": error_type(failure),
-        }
-        if at:
-            extra["at"] = at
-        if self._log_messages:
-            extra |= {"reason": failure.message, TRACEBACK: failure.stack_trace.rstrip()}
-        _log.log(
-            logging.DEBUG if benign or failure.HasField("canceled_failure_info") else logging.WARNING,
-            "attempt_failed",
-            extra=extra,
-        )
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
@@ -336,14 +344,20 @@ class Finisher:
         for ended, delay, failure in retries:
             # Before the row is free: the message of the next attempt may come before this batch is finished.
             self._forget(ended)
-            encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
-            rows.append((*ended.job.held, delay // _MILLISECOND, encoded, ended.job.attempt))
+            encoded = None
+            if not is_stored(ended):
+                encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
+            rows.append(next_attempt(ended, delay, encoded))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))
 
     async def _delete(self, jobs: Sequence[Job]) -> None:
         held = [job.held for job in jobs]
         await self._write(lambda db: self._table.delete_held(db, held))
+
+    async def offer_refused(self, job_types: Sequence[str]) -> None:
+        """Have jobs offered again at once that other workers refused because they have no handler for these types."""
+        await self._write(lambda db: self._table.offer_refused(db, job_types, Reason.UNKNOWN_TYPE))
 
     async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
         """Give jobs back, so that other workers take them at once. The broken-off attempts do not count."""

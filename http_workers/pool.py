@@ -232,6 +232,7 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
+                job_types=sorted(handlers),
                 state=states["postgresql"],
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
@@ -251,6 +252,7 @@ async def serve(
             metrics=metrics,
             state=states["postgresql"],
             on_finished=jobs.finished,
+            refusal_grace=settings.refusal_grace,
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
@@ -276,6 +278,7 @@ async def serve(
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )
+        await finisher.offer_refused(sorted(handlers))
         async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):

@@ -26,6 +26,7 @@ from delegator.completion.failures import canceled_outcome, failed_outcome, time
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
+from delegator.config import Settings
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.backoff import Backoff
@@ -43,6 +44,7 @@ IDENTITY: Final = "delegator.testing"
 # Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
+_REFUSAL_GRACE: Final = Settings.model_fields["refusal_grace"].default
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
@@ -186,7 +188,8 @@ class Service:
             self._note(row, job, ended, None)
             self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
         else:
-            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic())
+            # No other pool can have a handler that this engine lacks, so its jobs are not offered again.
+            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic(), grace=_REFUSAL_GRACE)
             if isinstance(verdict, Retry):
                 self._note(row, job, ended, verdict.delay)
                 await self._retry(row, job, ended.failure, verdict.delay)

@@ -148,6 +148,12 @@ LEASE_COLUMNS = (
     Column("role", "text", "`worker` (holds running jobs) or `enqueuer` (waits inline for outcomes)."),
     Column("holder", "text", "The process, for people: `<pid>@<host>`."),
     Column("queue", "text", "The queue that a worker serves. NULL for an enqueuer.", nullable=True),
+    Column(
+        "job_types",
+        "text[]",
+        "The types that a worker has handlers for. NULL: not said, as by an enqueuer.",
+        nullable=True,
+    ),
     Column("granted_at", "timestamp with time zone", "When the lease was granted.", default=_NOW),
     Column(
         "expires_at",

@@ -146,6 +146,19 @@ class Elsewhere:
 
 
 @workflow.defn
+class BothPools:
+    """Jobs of two types on one queue, whose handlers are in two modules."""
+
+    @workflow.run
+    async def run(self, jobs: int) -> bool:
+        numbers, points = await asyncio.gather(
+            delegate_map(tasks.noted, range(jobs)),
+            delegate_map(tasks.elsewhere, [Point(number, 0) for number in range(jobs)]),
+        )
+        return numbers == list(range(jobs)) and points == [Point(number + 1, 1) for number in range(jobs)]
+
+
+@workflow.defn
 class Fails:
     """Makes a call that fails and tells how."""
 
