@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     after a bad deployment. Then it becomes a dead letter. Its retry policy and its timeouts may end it earlier."""
     result_retention: timedelta = timedelta(minutes=5)
     """How long a completed row waits for an enqueuer that died."""
+    jobs_outlive_runs: bool = False
+    """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
+    running ones are told to stop, as Temporal does with activities."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
     errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""

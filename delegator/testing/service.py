@@ -33,6 +33,7 @@ from delegator.runtime.backoff import Backoff
 from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
+from delegator.testing.run_watch import watch_runs
 from delegator.wire.codec import encode_payloads
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
@@ -82,6 +83,7 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare; see `serving`.
 
@@ -91,6 +93,7 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once.
+            jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
         self.table = table
         self.converter = converter
@@ -105,6 +108,7 @@ class Service:
         self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._runs = None if client is None else Runs(client, _pause)
+        self._watched = None if jobs_outlive_runs else client
         self._is_stopping = self._has_stopped = False
         self._mine: set[Row] = set()
 
@@ -113,7 +117,9 @@ class Service:
         """Run jobs while the context is open; then break off what still runs, as a worker does that stops."""
         failure: BaseException | None = None
         async with self._group:
-            watching = self._create_task(self._attempts.watch())
+            watching = [self._create_task(self._attempts.watch())]
+            if self._watched is not None:
+                watching.append(self._create_task(watch_runs(self._watched, lambda: self.table.rows, self._end)))
             self.take_abandoned()
             try:
                 yield
@@ -121,7 +127,8 @@ class Service:
                 failure = error
             await self._stop()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            watching.cancel()
+            for task in watching:
+                task.cancel()
         if failure is not None:
             raise failure
 
@@ -168,6 +175,13 @@ class Service:
                 row.cancel_requested = row.job.cancel_requested = True
                 row.job.stop()
         return removed
+
+    def _end(self, job_ids: set[str]) -> None:
+        """Cancel jobs of closed runs."""
+        removed = self.cancel(job_ids)
+        for row in self.table.rows:
+            if row.job_id in removed:
+                row.delivery = Delivery.ORPHANED
 
     def hand_over(self, row: Row) -> None:
         """Have an outcome signalled that nobody will read inline."""

@@ -366,6 +366,51 @@ class AttemptOutcome:
 
 
 @workflow.defn
+class LeavesJobs:
+    """Starts jobs, and ends without their outcomes when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_end = False
+
+    @workflow.run
+    async def run(self, how: str) -> None:
+        jobs = [
+            asyncio.create_task(delegate(tasks.heartbeats_until_cancelled)),
+            asyncio.create_task(delegate(tasks.item, "back off")),
+        ]
+        await workflow.wait_condition(lambda: self.may_end)
+        if how == "continues":
+            workflow.continue_as_new("returns")
+        if how == "fails":
+            raise ApplicationError(f"{len(jobs)} jobs are left", non_retryable=True)
+
+    @workflow.signal
+    def end(self) -> None:
+        self.may_end = True
+
+
+@workflow.defn
+class EnqueuesTwice:
+    """Enqueues a job, and another one after a signal."""
+
+    def __init__(self) -> None:
+        self.may_go_on = False
+
+    @workflow.run
+    async def run(self) -> int:
+        first = asyncio.create_task(delegate(tasks.noted, 1))
+        await workflow.wait_condition(lambda: self.may_go_on)
+        second = asyncio.create_task(delegate(tasks.heartbeats_until_cancelled))
+        result = await first
+        second.cancel()
+        return result
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.may_go_on = True
+
+
+@workflow.defn
 class TwoSteps:
     """An activity, a signal, an activity."""
 
