@@ -1,0 +1,91 @@
+"""Whatever PostgreSQL answers for a moment, no process ends, and all work is done after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from delegator.dev.temporal import TemporalServer
+from tests.integration.delegator import flows
+from tests.integration.delegator.environment import Environment, environment, eventually
+from tests.support import Databases
+
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+IN_OLD_SESSIONS = "ALTER TABLE custom_task_queue RENAME TO put_aside"
+BACK = "ALTER TABLE put_aside RENAME TO custom_task_queue"
+REFUSALS = {
+    "read-only": (
+        ["ALTER DATABASE {name} SET default_transaction_read_only = on", END_SESSIONS],
+        ["ALTER DATABASE {name} RESET default_transaction_read_only", END_SESSIONS],
+    ),
+    "statement timeout": (
+        ["ALTER DATABASE {name} SET statement_timeout = '1ms'", END_SESSIONS],
+        ["ALTER DATABASE {name} RESET statement_timeout", END_SESSIONS],
+    ),
+    "table renamed": ([IN_OLD_SESSIONS], [BACK]),
+}
+
+
+@pytest.fixture(scope="module")
+async def engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
+    async with environment(databases, temporal, http_worker=False) as engine:
+        yield engine
+
+
+async def run_all(engine: Environment, statements: list[str]) -> None:
+    """Run statements in a session that the refusal does not reach."""
+    url = engine.settings.database_url.get_secret_value()
+    options = "-c default_transaction_read_only=off -c statement_timeout=0"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, options=options) as connection:
+        for statement in statements:
+            text = statement.format(name=connection.info.dbname)
+            if text.startswith("SELECT pg_terminate_backend"):
+                text += f" AND pid <> {connection.info.backend_pid}"
+            await connection.execute(text.encode())
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_moment_of_refusal(engine: Environment, refusal: str) -> None:
+    """Enqueuer, pool, relay and sweeper outlive the moment, and every workflow completes."""
+    begin, end = REFUSALS[refusal]
+    async with engine.worker() as task_queue, engine.http_worker() as worker:
+        await engine.execute(flows.Sequence_.run, "delegate", 1, task_queue=task_queue)
+        await run_all(engine, begin)
+        handles = [await engine.start(flows.Sequence_.run, "delegate", 3, task_queue=task_queue) for _ in range(5)]
+
+        async def is_known() -> bool:
+            text = worker.log.read_text()
+            return "connection_lost" in text or "database_refused" in text
+
+        await eventually(is_known)
+        await run_all(engine, end)
+        results = await asyncio.gather(*map(engine.result, handles))
+        assert results == [[0, 1, 2]] * 5
+        assert worker.process.returncode is None
+        assert "Traceback" not in worker.log.read_text()
+
+
+async def test_bad_row(engine: Environment) -> None:
+    """A row whose values can't be used becomes a dead letter. The other rows of its batch run."""
+    async with engine.http_worker() as worker:
+        await engine.query(
+            "INSERT INTO custom_task_queue (job_id, job_type, deadline, attempt, options)"
+            " SELECT 'bad deadline', 'nothing', 'infinity', 0, NULL::jsonb"
+            " UNION ALL SELECT 'last attempt', 'nothing', NULL, 2147483647, NULL"
+            " UNION ALL SELECT 'bad options', 'nothing', NULL, 0, '{\"retry\": {\"non_retryable_error_types\": 5}}'"
+            " UNION ALL SELECT 'good ' || n, 'nothing', NULL, 0, NULL FROM generate_series(1, 5) AS n"
+            " RETURNING job_id"
+        )
+
+        async def is_empty() -> bool:
+            return not await engine.rows("outcome IS NULL")
+
+        await eventually(is_empty)
+        letters = await engine.query("SELECT job_id, reason FROM custom_task_dead_letter ORDER BY job_id")
+        reasons = {letter["job_id"]: letter["reason"] for letter in letters}
+        assert reasons.keys() == {"bad deadline", "bad options", "last attempt"}
+        assert reasons["bad deadline"] == reasons["last attempt"] == "unreadable"
+        assert worker.process.returncode is None
