@@ -59,13 +59,23 @@ class DatabaseWatch:
                 self._part.lost(first_line(error) or type(error).__name__)
             else:
                 reason = await self._refusal(error, error_class)
-                self._log_once("database_refused", reason, sqlstate=error.sqlstate)
+                if self._is_news(reason):
+                    _log.error(
+                        "database_refused",
+                        extra={
+                            "loop": self._part.name,
+                            "sqlstate": error.sqlstate,
+                            "reason": reason,
+                            "then": "try again",
+                        },
+                    )
                 self._part.lost(reason, refused=True)
         elif isinstance(error, DatabaseError):
             self._part.lost(str(error))
         else:
             reason = f"{type(error).__name__} at {place_of(error)}"
-            self._log_once("loop_failed", reason)
+            if self._is_news(reason):
+                _log.error("loop_failed", extra={"loop": self._part.name, "reason": reason, "then": "try again"})
             self._part.lost(reason)
         await self._backoff.sleep()
 
@@ -74,10 +84,9 @@ class DatabaseWatch:
         self._logged = None
         self._part.forget()
 
-    def _log_once(self, event: str, reason: str, **fields: object) -> None:
-        if reason != self._logged:
-            self._logged = reason
-            _log.error(event, extra={"loop": self._part.name, **fields, "reason": reason, "then": "try again"})
+    def _is_news(self, reason: str) -> bool:
+        is_news, self._logged = reason != self._logged, reason
+        return is_news
 
     async def _refusal(self, error: psycopg.Error, error_class: ErrorClass) -> str:
         if error_class is ErrorClass.DATA:  # the server's text may quote the value
