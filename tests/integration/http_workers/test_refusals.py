@@ -85,7 +85,7 @@ async def test_bad_row(engine: Environment) -> None:
         )
 
         async def is_empty() -> bool:
-            return not await engine.rows("outcome IS NULL")
+            return not await engine.query("SELECT job_id FROM custom_task_queue WHERE outcome IS NULL")
 
         await eventually(is_empty)
         letters = await engine.query("SELECT job_id, reason FROM custom_task_dead_letter ORDER BY job_id")
