@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-import psycopg
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from delegator.completion.closed_runs import MOST_RUNS, ClosedRuns
 from delegator.completion.runs import RunKey
 from delegator.errors import first_line
-from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import BATCH, NO_RUN, MaintenanceStatements
 
 _log = logging.getLogger(__name__)
@@ -85,7 +84,7 @@ class RunWatch:
                 began = time.monotonic()
                 try:
                     await self.look()
-                except psycopg.Error as error:
+                except Exception as error:
                     await self._database.failed(error)
                 else:
                     self._database.works()

@@ -152,7 +152,7 @@ async def test_long_timeout() -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED_SECONDS))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False)
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, database=Mock(), claims=False)
     watching = asyncio.create_task(monitor.run())
     async with asyncio.timeout(LEAST_WATCHED_SECONDS * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
