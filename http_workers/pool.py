@@ -286,8 +286,13 @@ async def serve(
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )
-        await finisher.offer_refused(sorted(handlers))
-        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
+        async with _background(
+            finisher.run(),
+            finisher.offer_refused(sorted(handlers)),
+            monitor.run(),
+            acks.run(),
+            watch_temporal(client, states["temporal"]),
+        ):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info(
@@ -332,7 +337,7 @@ def _pollers(
 
 @asynccontextmanager
 async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines that never end by themselves while the context is open."""
+    """Run coroutines while the context is open. Most of them never end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield
