@@ -87,7 +87,7 @@ class Finisher:
         self._on_finished = on_finished
         self._sorter = Sorter(
             identity=identity,
-            refusals=Refusals(metrics),
+            refusals=Refusals(metrics, log_messages=log_messages),
             refusal_grace=refusal_grace,
             log_messages=log_messages,
             forget=self._forget,

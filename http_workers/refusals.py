@@ -56,13 +56,15 @@ class Refusals:
     several workers before one that has its handler.
     """
 
-    def __init__(self, metrics: WorkerMetrics) -> None:
+    def __init__(self, metrics: WorkerMetrics, *, log_messages: bool = False) -> None:
         """Nothing is refused yet.
 
         Args:
             metrics: this process's series.
+            log_messages: also log why arguments can't be decoded. The message may hold what a codec hides.
         """
         self._metrics = metrics
+        self._log_messages = log_messages
         self._kinds: dict[tuple[str, Reason], _Kind] = {}
         self._served: set[str] = set()
         self._looked_at = float("-inf")
@@ -115,7 +117,10 @@ class Refusals:
         if is_unknown:
             extra["served_elsewhere"] = is_served
         elif ended.failure is not None:
-            extra["error"] = error_type(ended.failure.cause if ended.failure.HasField("cause") else ended.failure)
+            cause = ended.failure.cause if ended.failure.HasField("cause") else ended.failure
+            extra["error"] = error_type(cause)
+            if self._log_messages:
+                extra["detail"] = cause.message
         _log.log(logging.INFO if is_served else logging.ERROR, "jobs_refused", extra=extra)
         kind.logged_at, kind.unlogged = now, 0
 

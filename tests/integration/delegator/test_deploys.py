@@ -111,3 +111,11 @@ async def test_wrong_key(start_engine: StartEngine):
         (letter,) = await engine.dead_letters(once.id)
         assert (letter.reason, letter.attempt) == ("undecodable", 1)
         await once.terminate()
+
+
+async def test_undeclared_queue(engine: Environment, caplog: pytest.LogCaptureFixture):
+    """A worker says at its start that a type of its workflows' modules has a queue that is not declared."""
+    async with engine.worker(SIGNALLED, workflows=[flows.Elsewhere]):
+        pass
+    (said,) = [record.getMessage() for record in caplog.records if "queue_undeclared" in record.getMessage()]
+    assert "type in_other_queue, queue other" in said and "DELEGATOR_QUEUES" in said

@@ -82,6 +82,14 @@ async def test_one_line_a_type(caplog: pytest.LogCaptureFixture):
         assert registry.get_sample_value("delegator_worker_jobs_refused_total", labels) == 1_000
 
 
+@pytest.mark.parametrize("log_messages", [True, False])
+async def test_messages_on_demand(log_messages: bool, caplog: pytest.LogCaptureFixture):
+    """Why arguments can't be decoded is logged with DELEGATOR_LOG_MESSAGES only."""
+    refusals = Refusals(WorkerMetrics(CollectorRegistry()), log_messages=log_messages)
+    refusals.note(refused(reason=Reason.UNDECODABLE), Reason.UNDECODABLE)
+    assert ("no handler" in str(vars(caplog.records[0]))) is log_messages
+
+
 def verdict(ended: Ended, grace: timedelta, **policy: Any) -> Retry | FinalFailure:
     ended.job.options = JobOptions(retry_policy=RetryPolicy(**policy))
     assert ended.failure is not None
