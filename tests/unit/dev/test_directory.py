@@ -77,9 +77,9 @@ def test_unreachable_place(open_path: Path) -> None:
     assert list(closed.iterdir()) == []
 
 
-def test_others_read_nothing(tmp_path: Path) -> None:
+def test_others_read_nothing(open_path: Path) -> None:
     """Nobody else reads a kept stack's data or logs."""
-    directory = StackDirectory.open(tmp_path / "kept", keep=True)
+    directory = StackDirectory.open(open_path / "kept", keep=True)
     directory.close()
-    assert not (tmp_path / "kept").stat().st_mode & 0o066
-    assert not (tmp_path / "kept" / "logs").stat().st_mode & 0o077
+    assert not (open_path / "kept").stat().st_mode & 0o066
+    assert not (open_path / "kept" / "logs").stat().st_mode & 0o077
