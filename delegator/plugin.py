@@ -18,11 +18,11 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
-from delegator.contracts import Source, collect_types, opened_resources
-from delegator.contracts.collect import declarations_in, flattened, resources_in
+from delegator.contracts import DelegatedType, Source, collect_types, opened_resources
+from delegator.contracts.collect import declarations_in, flattened, resources_in, types_used_by
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
-from delegator.enqueue.declared_queues import require_declared_queues
+from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
@@ -107,6 +107,12 @@ class DelegatorPlugin(SimplePlugin):
                     "@delegated, or give existing_activities(...) for its activities as they are"
                 )
         self._types = collect_types(sources)
+        if options.intercept and not self._types:
+            raise ConfigurationError(
+                "intercept=True needs the delegated activity types whose calls to delegate: "
+                "DelegatorPlugin([module, ...], intercept=True)"
+            )
+        self._used_types: dict[str, DelegatedType] = {}
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
@@ -131,6 +137,7 @@ class DelegatorPlugin(SimplePlugin):
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
+        self._used_types |= types_used_by(config.get("workflows", ()))
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
@@ -189,6 +196,7 @@ class DelegatorPlugin(SimplePlugin):
         """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
+        warn_of_undeclared_queues(self._used_types.values(), settings)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:

@@ -18,6 +18,7 @@ from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
+from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -65,7 +66,7 @@ class Delegations:
 
     @classmethod
     def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
-        """Register the run's signal handler. Call this before the workflow code runs.
+        """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
@@ -74,6 +75,7 @@ class Delegations:
         """
         delegations = cls(run_id, failure_converter, is_default=is_default)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
+        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
@@ -242,6 +244,11 @@ class Delegations:
         for job_id, outcome in unpack_signal(outcomes.payload.data):
             if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
                 self._early_outcomes[job_id] = outcome
+
+    def pending_of(self, asked: RawValue) -> RawValue:
+        """Answer the query which of these jobs this run waits for."""
+        job_ids = unpack_job_ids(asked.payload.data)
+        return to_raw_value(pack_job_ids(job_id for job_id in job_ids if job_id in self._pending))
 
     def _resolve(self, job_id: str, outcome: Outcome) -> bool:
         call = self._pending.pop(job_id, None)
