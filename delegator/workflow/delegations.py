@@ -30,10 +30,10 @@ from delegator.wire.requests import (
     type_runs,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.open_task import OpenTask
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
-_REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _SHOWN_TYPES = 5
@@ -60,8 +60,7 @@ class Delegations:
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._task_started_at = -1
-        self._reply_bytes_left = _REPLY_BYTES_PER_TASK
+        self._open_task = OpenTask()
 
     @classmethod
     def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
@@ -279,14 +278,12 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        started_at = workflow.info().get_current_history_length()
-        if started_at != self._task_started_at:
-            self._task_started_at = started_at
-            self._reply_bytes_left = _REPLY_BYTES_PER_TASK
-        return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
+        self._open_task.note_request()
+        return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
-        request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
+        requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
+        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at)
         try:
             raw: RawValue = await workflow.execute_local_activity(
                 ENQUEUE_ACTIVITY,
@@ -304,7 +301,7 @@ class Delegations:
                 call.caller.fail(error)
             sent.set_result(None)
             return
-        self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
+        self._open_task.note_reply(len(raw.payload.data))
         was_reset = reply.id_prefix != self._run_id
         for call, outcome in zip(calls, reply.outcomes, strict=True):
             if was_reset and call.request.job_id is None:
