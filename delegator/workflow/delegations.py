@@ -40,6 +40,8 @@ _SHOWN_TYPES = 5
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 # Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+# A longer pause before a retry is a timer: it closes the workflow task, so that signals and cancellation get through.
+_LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
 
 
 class Delegations:
@@ -219,6 +221,7 @@ class Delegations:
                 result_type=RawValue,
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
+                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
@@ -283,7 +286,7 @@ class Delegations:
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
         requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
-        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at)
+        request = EnqueueRequest(requests, sequences, reply_bytes, task_began_at=self._open_task.began_at)
         try:
             raw: RawValue = await workflow.execute_local_activity(
                 ENQUEUE_ACTIVITY,
@@ -291,6 +294,7 @@ class Delegations:
                 result_type=RawValue,
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
+                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=_summary(calls),
             )

@@ -101,7 +101,7 @@ def test_one_slow_job():
 
 
 def test_wait_cut_short():
-    """A type whose jobs need most of the wait is awaited, although every second job of a chain comes too late for it."""
+    """A type whose jobs need most of the wait is awaited, although every second one of a chain has too little left."""
     patient = policy()
     for _ in range(100):
         patient.learn("t", 1.0)
