@@ -23,7 +23,7 @@ from delegator.contracts.collect import declarations_in, flattened, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
-from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
@@ -221,7 +221,9 @@ class DelegatorPlugin(SimplePlugin):
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
-        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
+        enqueuer = await stack.enter_async_context(
+            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
+        )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
         self._activities.start(parts)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import orjson
 from delegator_schema.columns import FORMAT_VERSION
@@ -14,13 +16,14 @@ from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHED
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.enqueue.inline import InlineWaiter, take_over
+from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.postgres.connections import Pool
+from delegator.errors import DatabaseError, first_line
+from delegator.postgres.connections import TRANSIENT, Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
 from delegator.runtime.exception_groups import unwrapped
@@ -43,6 +46,9 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
+
+_FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
+_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,9 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
         refused = set(outcomes)
-        await self._enqueue_in_all(parts, batches, outcomes)
-        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
+        with _reported():
+            await self._enqueue_in_all(parts, batches, outcomes)
+            await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -157,9 +164,10 @@ class DelegatorActivities:
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
-            async with parts.pool.connection() as connection:
-                gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
-                removed |= gone
+            with _reported():
+                async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                    gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
+            removed |= gone
         canceled = canceled_outcome(parts.converter, identity=holder_name())
         return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
 
@@ -237,7 +245,7 @@ class DelegatorActivities:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
             parts.waiter.tasks_are_run_again()
-            async with parts.pool.connection() as connection:
+            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                 taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
             adopted |= taken.adopted
             found += taken.found
@@ -322,6 +330,25 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
             else:
                 left.add(position)
     return left
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Let a lost database close the workflow task: the next attempt begins with a timer.
+
+    Raises:
+        ApplicationError: the database is lost.
+    """
+    try:
+        yield
+    except (DatabaseError, *TRANSIENT) as error:
+        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
+        raise ApplicationError(
+            first_line(error),
+            type="DatabaseUnavailable",
+            next_retry_delay=min(pause, _LONGEST_PAUSE),
+            category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
+        ) from None
 
 
 def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None) -> _Terms:
