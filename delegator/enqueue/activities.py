@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import orjson
+import psycopg
 from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
@@ -23,7 +24,7 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
 from delegator.runtime.exception_groups import unwrapped
@@ -341,7 +342,7 @@ def _reported() -> Iterator[None]:
     """
     try:
         yield
-    except (DatabaseError, *TRANSIENT) as error:
+    except (DatabaseError, psycopg.Error) as error:
         pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
         raise ApplicationError(
             first_line(error),
