@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.worker import Replayer
@@ -84,3 +86,27 @@ async def test_chain_is_reached(
     assert outcome == expected
     plugin = engine.plugin(OPTIONS, intercept=way == "execute_activity")
     await Replayer(workflows=[Chain], plugins=[plugin]).replay_workflow(await handle.fetch_history())
+
+
+@pytest.mark.postgres_only
+async def test_reached_without_database(engine: Environment, task_queues: dict[str, str]):
+    """A workflow whose jobs the database does not take is reached, and goes on when the database takes them."""
+    url = engine.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as blocker:
+        await blocker.execute("LOCK TABLE custom_task_queue IN ACCESS EXCLUSIVE MODE")
+        handle = await engine.start(Chain.run, "delegate", "signalled", task_queue=task_queues["delegate"])
+
+        async def is_put_off() -> bool:
+            events = (await handle.fetch_history()).events
+            return any(event.event_type == EventType.EVENT_TYPE_TIMER_STARTED for event in events)
+
+        await eventually(is_put_off)
+        assert await handle.query(Chain.steps) == 0
+
+    async def goes_on() -> bool:
+        return bool(await handle.query(Chain.steps))
+
+    await eventually(goes_on)
+    await handle.signal(Chain.stop)
+    assert await engine.result(handle) == "stopped"
+    await Replayer(workflows=[Chain], plugins=[engine.plugin(OPTIONS)]).replay_workflow(await handle.fetch_history())
