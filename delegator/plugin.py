@@ -45,7 +45,8 @@ class PluginOptions:
     """How a worker delegates."""
 
     inline_wait: timedelta = timedelta(seconds=1)
-    """How long a workflow task waits for its jobs; zero: never. Stay far below the workflow task timeout (10 s)."""
+    """How old a workflow task may get while it waits for its jobs; zero: it never waits. Signals, queries, timers and
+    cancellation reach a workflow when its task is closed. Stay far below the workflow task timeout (10 s)."""
     inline_slots: int = 1_000
     """Largest number of local activities at a time. While half of them wait inline, no other one waits."""
     result_ttl: timedelta = timedelta(seconds=15)
