@@ -23,7 +23,7 @@ from delegator.contracts.collect import declarations_in, flattened, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
-from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
@@ -45,7 +45,8 @@ class PluginOptions:
     """How a worker delegates."""
 
     inline_wait: timedelta = timedelta(seconds=1)
-    """How long a workflow task waits for its jobs; zero: never. Stay far below the workflow task timeout (10 s)."""
+    """How old a workflow task may get while it waits for its jobs; zero: it never waits. Signals, queries, timers and
+    cancellation reach a workflow when its task is closed. Stay far below the workflow task timeout (10 s)."""
     inline_slots: int = 1_000
     """Largest number of local activities at a time. While half of them wait inline, no other one waits."""
     result_ttl: timedelta = timedelta(seconds=15)
@@ -229,7 +230,9 @@ class DelegatorPlugin(SimplePlugin):
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
-        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
+        enqueuer = await stack.enter_async_context(
+            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
+        )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
         self._activities.start(parts)

@@ -16,6 +16,7 @@ from temporalio.exceptions import TimeoutType
 
 from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
+from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
@@ -90,6 +91,7 @@ class Sweeper:
         self._metrics = metrics
         self._options = options
         self._snoozed = SnoozedJobs()
+        self._lost = LostAttempts(converter, identity, metrics)
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -129,12 +131,18 @@ class Sweeper:
         """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
+            given_up = {}
             if expired:
                 for queue in self._queues:
+                    given_up[queue] = await self._lost.back_off(connection, queue, expired)
                     self._count_republished(
                         queue, "lease_expired", await queue.republish_abandoned(connection, expired)
                     )
                 await leases.delete(connection, expired)
+        for queue, jobs in given_up.items():
+            if jobs:
+                await self._lost.give_up(connection, queue, jobs)
+                self._signaller.ask()
         for queue in self._queues:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace

@@ -159,6 +159,17 @@ class BothPools:
 
 
 @workflow.defn
+class BothQueues:
+    """One job in each of two queues, at once."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        return await asyncio.gather(
+            delegate(tasks.elsewhere, Point(1, 2)), delegate("in_other_queue", 5, queue="other", result_type=int)
+        )
+
+
+@workflow.defn
 class Fails:
     """Makes a call that fails and tells how."""
 
