@@ -1,0 +1,324 @@
+"""Makes the workers of the SDK's tests delegate their activities, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from delegator_schema.queues import queue_table
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.worker import Plugin, Replayer, Worker
+from temporalio.worker._workflow import _WorkflowWorker
+
+from delegator import DelegatorPlugin, PluginOptions, Settings, existing_activities
+from delegator.contracts import DelegatedType, collect_types
+from delegator.enqueue.activity_worker import activity_worker
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.postgres.connections import connection_pool
+from delegator.postgres.queue_table import QueueTable
+from http_workers import HttpWorker
+
+from . import converters
+from .results import Way
+
+_is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
+"""Set while the harness makes a worker of its own, which is left as it is."""
+
+
+class Queues:
+    """Gives each Temporal task queue of a test a queue of its own, as a declared table of task queues would."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take all queues of the settings.
+
+        Args:
+            settings: declares the queues.
+        """
+        self._settings = settings
+        self._taken: dict[str, str] = {}
+
+    def queue_of(self, task_queue: str) -> str:
+        """Return the queue of a task queue; the same one during a whole test."""
+        if task_queue not in self._taken:
+            free = set(self._settings.queues) - set(self._taken.values())
+            if not free:
+                raise RuntimeError("a test needs more queues than there are: raise QUEUES in servers.py")
+            self._taken[task_queue] = min(free)
+        return self._taken[task_queue]
+
+    def clear(self) -> None:
+        """Remove the jobs that a test has left, so that the next test may use the queues."""
+        if not self._taken:
+            return
+        with psycopg.connect(self._settings.database_url.get_secret_value(), autocommit=True) as connection:
+            for queue in self._taken.values():
+                connection.execute(f"DELETE FROM {queue_table(queue)}".encode())
+        self._taken.clear()
+
+
+class LiveTypes(Mapping[str, DelegatedType]):
+    """The delegated types of the running test: those of every worker that it has made so far.
+
+    A worker's workflows may call the activities of a worker that is made later.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._types: dict[str, DelegatedType] = {}
+
+    def add(self, types: Mapping[str, DelegatedType]) -> None:
+        """Add the types of a worker. Where workers have the same type, the newest counts."""
+        self._types.update(types)
+
+    def clear(self) -> None:
+        """Forget the types of a test."""
+        self._types.clear()
+
+    def __getitem__(self, name: str) -> DelegatedType:
+        return self._types[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def __bool__(self) -> bool:
+        """True also while there is none, because a type may be added later."""
+        return True
+
+
+class Delegation:
+    """What the workers of the running test share."""
+
+    def __init__(self, way: Way) -> None:
+        """Read the settings of the environment.
+
+        Args:
+            way: how the activities are delegated.
+        """
+        self.way = way
+        self.settings = Settings.load()
+        self.queues = Queues(self.settings)
+        self.types = LiveTypes()
+        self.jobs = 0
+        """Jobs that the running test has enqueued."""
+        self.pools = 0
+        """Http-workers that run."""
+
+    def begin_test(self) -> None:
+        """Forget what the test before has delegated."""
+        self.jobs = 0
+
+    def end_test(self) -> None:
+        """Free the queues."""
+        self.types.clear()
+        self.queues.clear()
+
+    def plugins(self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]) -> list[Plugin]:
+        """Return the plugins that make a worker of a test delegate.
+
+        Args:
+            workflows: the worker's workflows.
+            activities: its activities.
+        """
+        if self.way is Way.ACTIVITY_WORKER:
+            return [_TaskDelegation(self, activities)] if activities else []
+        plugins: list[Plugin] = [_Pool(self, activities)] if activities else []
+        if workflows:
+            plugins.append(self.interceptor_plugin())
+        return plugins
+
+    def interceptor_plugin(self) -> DelegatorPlugin:
+        """Return the plugin of a worker whose workflows delegate, and of a replayer of their histories."""
+        plugin = DelegatorPlugin(
+            settings=self.settings, options=PluginOptions(intercept=True, patch=False, connections=2)
+        )
+        # The public argument takes the types of one moment.
+        plugin._types = self.types  # type: ignore[assignment]
+        return plugin
+
+
+class _WorkerPlugin(Plugin):
+    """A worker plugin that changes nothing."""
+
+    def configure_worker(self, config: Any) -> Any:
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        await next(worker)
+
+    def configure_replayer(self, config: Any) -> Any:
+        return config
+
+    def run_replayer(self, replayer: Any, histories: Any, next: Any) -> Any:
+        return next(replayer, histories)
+
+
+class _Pool(_WorkerPlugin):
+    """Runs an http-worker beside a worker, with the activities of the worker."""
+
+    def __init__(self, delegation: Delegation, activities: Sequence[Callable[..., Any]]) -> None:
+        self._delegation = delegation
+        self._activities = activities
+        self._settings = delegation.settings
+        self._declared: Any = []
+
+    def configure_worker(self, config: Any) -> Any:
+        client: Client = config["client"]
+        queue = self._delegation.queues.queue_of(config["task_queue"])
+        self._queue = queue
+        self._declared = existing_activities(list(self._activities), queue=queue)
+        self._delegation.types.add(collect_types(self._declared))
+        self._settings = self._delegation.settings.model_copy(
+            update={"data_converter": converters.name_of(client.data_converter)}
+        )
+        self._concurrency = config.get("max_concurrent_activities") or 100
+        self._grace = config.get("graceful_shutdown_timeout") or timedelta(0)
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        self._delegation.pools += 1
+        try:
+            async with AsyncExitStack() as stack:
+                await self._open(stack, worker)
+                await next(worker)
+        finally:
+            self._delegation.pools -= 1
+
+    async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
+        with _temporal_settings(worker.client):
+            pool = HttpWorker(
+                self._declared,
+                queue=self._queue,
+                concurrency=self._concurrency,
+                settings=self._settings,
+                grace=self._grace,
+            )
+            await stack.enter_async_context(pool)
+        # Temporal's worker stops its activities when its shutdown begins, and not when its workflows have ended.
+        stopping = asyncio.create_task(_stop_with(worker, pool))
+        stack.push_async_callback(_cancel, stopping)
+
+
+class _TaskDelegation(_Pool):
+    """Lets the delegator's activity worker take the activity tasks of a worker's task queue."""
+
+    def configure_worker(self, config: Any) -> Any:
+        config = super().configure_worker(config)
+        # Local activities stay with the worker, and its activity tasks go to the activity worker.
+        config["no_remote_activities"] = True
+        if not config.get("workflows") and not config.get("nexus_service_handlers"):
+            config["workflows"] = [_NoWorkflow]
+        return config
+
+    async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
+        await super()._open(stack, worker)
+        settings = self._settings
+        url = settings.database_url.get_secret_value()
+        pool = await stack.enter_async_context(connection_pool(url, application_name="conformance", size=2))
+        tables = [QueueTable(queue) for queue in settings.queues]
+        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, worker.client.namespace))
+        types = collect_types(self._declared).values()
+        token = _is_ours.set(True)
+        try:
+            tasks = activity_worker(worker.client, worker.task_queue, types, enqueuer)
+        finally:
+            _is_ours.reset(token)
+        await stack.enter_async_context(tasks)
+
+
+@workflow.defn(sandboxed=False)
+class _NoWorkflow:
+    """A worker without remote activities must have a workflow."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Do nothing."""
+
+
+def install(delegation: Delegation) -> None:
+    """Make every worker and replayer delegate that is made from here on.
+
+    Args:
+        delegation: what they share.
+    """
+    make_worker, make_replayer, enqueue = Worker.__init__, Replayer.__init__, Enqueuer.enqueue
+
+    def worker(self: Worker, client: Client, **options: Any) -> None:
+        activities = options.get("activities", ())
+        if not _is_ours.get() and all(_is_activity(one) for one in activities):
+            added = delegation.plugins(options.get("workflows", ()), activities)
+            options["plugins"] = [*options.get("plugins", ()), *added]
+        make_worker(self, client, **options)
+
+    def replayer(self: Replayer, **options: Any) -> None:
+        if delegation.way is Way.INTERCEPTOR:
+            options["plugins"] = [*options.get("plugins", ()), delegation.interceptor_plugin()]
+        make_replayer(self, **options)
+
+    async def counted(self: Enqueuer, queue: str, jobs: Any, *arguments: Any, **options: Any) -> Any:
+        delegation.jobs += len(jobs)
+        return await enqueue(self, queue, jobs, *arguments, **options)
+
+    Worker.__init__ = worker  # type: ignore[method-assign, assignment]
+    Replayer.__init__ = replayer  # type: ignore[method-assign, assignment]
+    Enqueuer.enqueue = counted  # type: ignore[method-assign, assignment]
+
+
+def be_patient() -> None:
+    """Let a workflow task compute for 20 seconds.
+
+    The SDK interrupts one after two seconds of wall-clock time, and on a busy machine a workflow's first task, which
+    imports the test's module, takes that long. A worker whose workflow was interrupted within an import never ends.
+    """
+    make = _WorkflowWorker.__init__
+
+    def patient(self: _WorkflowWorker, **options: Any) -> None:
+        make(self, **options)
+        if self._deadlock_timeout_seconds is not None:
+            self._deadlock_timeout_seconds = 20
+
+    _WorkflowWorker.__init__ = patient  # type: ignore[method-assign, assignment]
+
+
+def _is_activity(function: Callable[..., Any]) -> bool:
+    """Return whether a worker would take it. If not, the test is about the worker's error."""
+    try:
+        return bool(activity._Definition.must_from_callable(function))
+    except (TypeError, ValueError):
+        return False
+
+
+@contextmanager
+def _temporal_settings(client: Client) -> Iterator[None]:
+    """Let the settings of the environment name the server of a client."""
+    values = {"TEMPORAL_ADDRESS": client.service_client.config.target_host, "TEMPORAL_NAMESPACE": client.namespace}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+async def _stop_with(worker: Worker, pool: HttpWorker) -> None:
+    await worker._shutdown_event.wait()
+    await pool.shutdown()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
