@@ -11,99 +11,153 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from .results import DIED, Seen, Way, read_report
-from .sdk import ROOT, Sdk, prepare, temporal_program
+from delegator.errors import DelegatorError
+
+from .results import DIED, RUN_AGAIN, Judged, Seen, Verdict, Way, judge, read_differences, read_report
+from .sdk import REPOSITORY, ROOT, Sdk, prepare, temporal_program
+from .selection import test_files
 from .servers import servers
 
-_FILE_LIMIT_SECONDS = 3600.0
-_COMPLETE = (0, 1, 5)
+DIFFERENCES: Final = Path(__file__).with_name("known_differences.toml")
+_WAYS: Final = (Way.INTERCEPTOR, Way.ACTIVITY_WORKER)
+_COMPLETE: Final = (0, 1, 5)
 """Exit statuses of pytest: all passed, some failed, none were there."""
+# No assertion rewriting of tracebacks: it reads the sources again, which a timeout within it breaks. Output that is
+# captured would be lost with a process that ends by itself.
+_OPTIONS: Final = ("-p", "no:cacheprovider", "-o", "log_level=INFO", "--tb=native", "-s")
 
 
-async def run_tests(sdk: Sdk, way: Way, files: Sequence[str], arguments: Sequence[str], folder: Path, limit: int) -> list[Seen]:
-    """Run test files in one way, each in a process of its own, and return what the tests did."""
-    found: list[Seen] = []
-    async with servers() as (environment, logs):
-        variables = {**environment, "CONFORMANCE_LOGS": str(folder)}
-        for file in files:
-            done: list[Seen] = []
-            while True:
-                report = folder / f"{way}.part.jsonl"
-                report.unlink(missing_ok=True)
-                rest = [part for one in done for part in ("--deselect", one.test)]
-                started = time.monotonic()
-                status = await _pytest(sdk, way, [file, *rest, *arguments], variables, report, limit)
-                ended = read_report(report)
-                done += ended
-                counts = Counter(one.outcome for one in ended)
-                print(f"{way}: {file}: {dict(counts)} in {time.monotonic() - started:.0f} s", flush=True)
-                with (folder / f"{way}.jsonl").open("a") as whole:
-                    whole.writelines(one.as_line() + "\n" for one in ended)
-                # A process ends with a test that times out. The file's other tests run in a new one.
-                if (status in _COMPLETE and not any(one.error == DIED for one in ended)) or not ended:
-                    break
-            found += done
-    return found
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the tests run."""
 
+    sdk: Sdk
+    """The SDK and its tests."""
+    folder: Path
+    """Gets the logs."""
+    limit: int
+    """Seconds that a test may take."""
+    arguments: Sequence[str]
+    """More arguments of pytest."""
 
-async def _pytest(
-    sdk: Sdk, way: Way, arguments: Sequence[str], environment: Mapping[str, str], report: Path, limit: int
-) -> int:
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "DELEGATOR_", "CONFORMANCE_"))}
-    variables |= environment
-    variables |= {
-        "CONFORMANCE_WAY": way,
-        "CONFORMANCE_REPORT": str(report),
-        "CONFORMANCE_LIMIT": str(limit),
-        "CONFORMANCE_TEMPORAL": str(temporal_program()),
-        "PYTHONPATH": str(ROOT / "tests"),
-        "TEMPORAL_CONFIG_FILE": os.devnull,
-    }
-    command = [str(sdk.python), "-m", "pytest", "-p", "conformance.pytest_plugin", "-p", "no:cacheprovider", "-o", "log_level=INFO", "--tb=native", "-s", *arguments]
-    with (report.parent / f"{way}.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=sdk.source, env=variables, stdout=log, stderr=log, start_new_session=True
-        )
-        status = -1
-        try:
-            async with asyncio.timeout(_FILE_LIMIT_SECONDS):
-                status = await process.wait()
-        except TimeoutError:
-            pass
-        finally:
-            # Also what the tests started and left.
+    async def judged(self, way: Way, files: Sequence[str]) -> list[Judged]:
+        """Run test files in one way, run what failed undelegated, and judge."""
+        seen = await self._seen(way, files)
+        differences = read_differences(DIFFERENCES)
+        failed = [
+            one.test
+            for one in seen
+            if one.outcome == "failed" and not any(known.covers(one.test, way) for known in differences)
+        ]
+        undelegated = await self._seen(Way.PLAIN, files, failed) if failed else []
+        return judge(way, seen, differences, {one.test: one for one in undelegated})
+
+    async def _seen(self, way: Way, files: Sequence[str], only: Sequence[str] | None = None) -> list[Seen]:
+        """Return what the tests did. Each file has a process of its own."""
+        found: list[Seen] = []
+        async with servers() as environment:
+            for file in files:
+                chosen = [file] if only is None else [test for test in only if test.startswith(f"{file}::")]
+                if chosen:
+                    found += await self._file(way, file, chosen, environment)
+        return found
+
+    async def _file(self, way: Way, file: str, chosen: Sequence[str], environment: Mapping[str, str]) -> list[Seen]:
+        done: list[Seen] = []
+        while True:
+            report = self.folder / f"{way}.part.jsonl"
+            report.unlink(missing_ok=True)
+            rest = [part for one in done for part in ("--deselect", one.test)]
+            started = time.monotonic()
+            status = await self._pytest(way, [*chosen, *rest, *self.arguments], environment, report)
+            ended = read_report(report)
+            done += ended
+            counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(one.outcome for one in ended).items())
+            print(f"{way}: {file}: {counts or 'none'} in {time.monotonic() - started:.0f} s", flush=True)
+            with (self.folder / f"{way}.jsonl").open("a") as whole:
+                whole.writelines(one.as_line() + "\n" for one in ended)
+            if status not in (*_COMPLETE, RUN_AGAIN) and not ended:
+                # It can't be imported, for example: that is a failure, too.
+                return [*done, Seen(file, "failed", 0, f"pytest ended with {status}: see {self.folder}/{way}.log")]
+            # A process ends with a test that times out. The file's other tests run in a new one.
+            died = any(one.error == DIED for one in ended)
+            if not ended or (status in _COMPLETE and not died):
+                return done
+
+    async def _pytest(self, way: Way, arguments: Sequence[str], environment: Mapping[str, str], report: Path) -> int:
+        ours = ("TEMPORAL_", "DELEGATOR_", "CONFORMANCE_")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        variables |= environment
+        variables |= {
+            "CONFORMANCE_WAY": way,
+            "CONFORMANCE_REPORT": str(report),
+            "CONFORMANCE_LIMIT": str(self.limit),
+            "CONFORMANCE_LOGS": str(self.folder),
+            "CONFORMANCE_TEMPORAL": str(temporal_program()),
+            "PYTHONPATH": str(ROOT / "tests"),
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+        }
+        command = [str(self.sdk.python), "-m", "pytest", "-p", "conformance.pytest_plugin", *_OPTIONS]
+        with (self.folder / f"{way}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(*command, f"--timeout={self.limit}", *arguments),
+                cwd=self.sdk.source,
+                env=variables,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
             try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-    return status
+                return await process.wait()
+            finally:
+                # Also what the tests started and left.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def table(judged: Mapping[Way, Sequence[Judged]]) -> str:
+    """Return what is not a plain pass, and the counts."""
+    lines = []
+    for way, found in judged.items():
+        for one in found:
+            if one.verdict not in (Verdict.PASSES, Verdict.NO_JOB):
+                lines.append(f"{way}: {one.verdict}: {one.seen.test}\n    {one.reason[:300]}")
+    lines += ["", " " * 16 + "".join(f"{verdict:>24}" for verdict in Verdict)]
+    for way, found in judged.items():
+        counts = Counter(one.verdict for one in found)
+        lines.append(f"{way:16}" + "".join(f"{counts[verdict]:>24}" for verdict in Verdict))
+    return "\n".join(lines)
 
 
 def main() -> int:
-    """Run what the command line names."""
+    """Run what the command line names. Return 1 if a test fails."""
     parser = argparse.ArgumentParser(prog="make conformance", description=__doc__)
-    parser.add_argument("--way", choices=[*Way], action="append", help="how to delegate; by default both ways")
+    parser.add_argument("--way", choices=_WAYS, action="append", help="how to delegate; by default both ways")
     parser.add_argument("--sdk", help="version of temporalio; `lowest`: the lowest permitted; default: the installed")
-    parser.add_argument("--sdk-repository", help="where the SDK's tests are; a URL or a folder")
+    parser.add_argument("--sdk-repository", help=f"where the SDK's tests are: a URL or a folder ({REPOSITORY})")
+    parser.add_argument("--report", type=Path, help="folder for the logs of the tests; by default a temporary one")
     parser.add_argument("--timeout", type=int, default=60, help="seconds that a test may take (60)")
-    parser.add_argument("--report", type=Path, help="folder of the reports")
     parser.add_argument("-k", help="pytest's -k")
     parser.add_argument("files", nargs="*", help="test files of the SDK; by default all that use activities")
     options = parser.parse_args()
-    sdk = prepare(options.sdk, options.sdk_repository)
-    files = options.files or sdk.test_files()
-    arguments = [f"--timeout={options.timeout}", *(["-k", options.k] if options.k else [])]
-    folder = (options.report or Path(tempfile.mkdtemp(prefix="conformance-"))).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"temporalio {sdk.version}, its tests of {sdk.tests_version}; reports in {folder}")
-    for name in options.way or [Way.INTERCEPTOR, Way.ACTIVITY_WORKER]:
-        way = Way(name)
-        seen = asyncio.run(run_tests(sdk, way, files, arguments, folder, options.timeout))
-        for one in seen:
-            print(f"{one.outcome:8} {one.jobs:4} {one.test} {one.error[:200]}")
-    return 0
+    try:
+        sdk = prepare(options.sdk, options.sdk_repository)
+        folder = (options.report or Path(tempfile.mkdtemp(prefix="conformance-"))).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"temporalio {sdk.version}, the SDK's tests of {sdk.tests_version}; logs in {folder}", flush=True)
+        run = Run(sdk, folder, options.timeout, ["-k", options.k] if options.k else [])
+        files = options.files or test_files(sdk.source)
+        judged = {way: asyncio.run(run.judged(way, files)) for way in options.way or _WAYS}
+    except DelegatorError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    print(table(judged))
+    return int(any(one.verdict is Verdict.FAILS for found in judged.values() for one in found))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -116,6 +116,13 @@ class Delegation:
     def begin_test(self) -> None:
         """Forget what the test before has delegated."""
         self.jobs = 0
+
+    async def pools_ended(self) -> None:
+        """Wait until no http-worker runs, or for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while self.pools:
+                    await asyncio.sleep(0.01)
 
     def end_test(self) -> None:
         """Free the queues."""

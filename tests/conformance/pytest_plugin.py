@@ -15,7 +15,8 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from .delegating import Delegation, be_patient, install
-from .results import TIMED_OUT, Outcome, Seen, Way
+from .results import RUN_AGAIN, TIMED_OUT, Outcome, Seen, Way
+from .selection import uses_activity
 
 WAY = "CONFORMANCE_WAY"
 REPORT = "CONFORMANCE_REPORT"
@@ -23,8 +24,6 @@ TEMPORAL = "CONFORMANCE_TEMPORAL"
 LOGS = "CONFORMANCE_LOGS"
 LIMIT = "CONFORMANCE_LIMIT"
 _MARGIN_SECONDS: Final = 10.0
-RUN_AGAIN: Final = 70
-"""Exit status of a process that has left tests to another process."""
 
 
 class Recorder:
@@ -59,6 +58,9 @@ class Recorder:
             watchdog.cancel()
             self._write(item, self._outcome)
             if self._delegation is not None:
+                if self._loop is not None and self._outcome == "passed":
+                    # The SDK's worker calls itself shut down before its plugins have ended.
+                    self._loop.run_until_complete(self._delegation.pools_ended())
                 if self._delegation.pools or self._error.startswith(TIMED_OUT):
                     # Its workers would take the jobs of the next test. A new process runs the other tests.
                     _end_process(RUN_AGAIN)
@@ -134,6 +136,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Recorder(Path(os.environ[REPORT]), delegation))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that use no activity."""
+    left_out = [item for item in items if not uses_activity(config.rootpath, item.path, _name_of(item))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _name_of(item: pytest.Item) -> str:
+    parts = [part.name for part in item.listchain() if isinstance(part, pytest.Class)]
+    return ".".join([*parts, getattr(item, "originalname", item.name)])
+
+
 def _use_installed_server(*, serves: bool) -> None:
     """Start Temporal from the installed program instead of a download, and `delegator serve` with the first server."""
     start_local = WorkflowEnvironment.start_local
@@ -142,9 +157,7 @@ def _use_installed_server(*, serves: bool) -> None:
     async def start(*arguments: Any, **options: Any) -> WorkflowEnvironment:
         nonlocal serving
         options.pop("dev_server_download_version", None)
-        environment = await start_local(
-            *arguments, **{"dev_server_existing_path": os.environ[TEMPORAL], **options}
-        )
+        environment = await start_local(*arguments, **{"dev_server_existing_path": os.environ[TEMPORAL], **options})
         if not serving:
             serving = True
             await _serve(environment)

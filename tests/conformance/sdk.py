@@ -18,7 +18,6 @@ ROOT: Final = Path(__file__).parents[2]
 CACHE: Final = ROOT / ".tools/conformance"
 REPOSITORY: Final = "https://github.com/temporalio/sdk-python.git"
 """Holds the tests, with a tag for each version. The source distributions of the package index have none."""
-_USES_ACTIVITIES: Final = re.compile(r"activity\.defn|(execute|start)_(local_)?activity|KSExecuteActivityAction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,6 @@ class Sdk:
     """The folder that holds `tests`."""
     python: Path
     """The interpreter of its virtual environment."""
-
-    def test_files(self) -> list[str]:
-        """Return the test files that use activities, or that stand beside a module that does."""
-        tests = self.source / "tests"
-        users = {path for path in tests.rglob("*.py") if _USES_ACTIVITIES.search(path.read_text())}
-        folders = {path.parent for path in users if not path.name.startswith("test_")}
-        return sorted(
-            str(path.relative_to(self.source))
-            for path in tests.rglob("test_*.py")
-            if path in users or path.parent in folders
-        )
 
 
 def prepare(version: str | None, repository: str | None) -> Sdk:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
@@ -20,28 +19,23 @@ QUEUES: Final = tuple(f"q{number}" for number in range(8))
 
 
 @asynccontextmanager
-async def servers() -> AsyncIterator[tuple[Mapping[str, str], Path]]:
-    """Run the servers; the settings that name them, and the directory of their logs."""
+async def servers() -> AsyncIterator[Mapping[str, str]]:
+    """Run the servers; the settings that name them."""
     directory = StackDirectory.open(None, keep=False)
     try:
-        postgres = Postgres(
-            directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None
-        )
+        postgres = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)
         await postgres.start()
         try:
             url = await postgres.ensure_database()
             await migrate_database(url, QUEUES)
             settings = Settings.load(database_url=SecretStr(url), queues=QUEUES)
             async with running_relay(RelayOptions.from_settings(settings, port=0)) as relay:
-                yield (
-                    {
-                        "DELEGATOR_DATABASE_URL": url,
-                        "DELEGATOR_STREAM_URL": relay.url,
-                        "DELEGATOR_QUEUES": ",".join(QUEUES),
-                        "DELEGATOR_LEASE": "PT5S",
-                    },
-                    directory.path,
-                )
+                yield {
+                    "DELEGATOR_DATABASE_URL": url,
+                    "DELEGATOR_STREAM_URL": relay.url,
+                    "DELEGATOR_QUEUES": ",".join(QUEUES),
+                    "DELEGATOR_LEASE": "PT5S",
+                }
         finally:
             await postgres.stop()
             postgres.release()
