@@ -20,7 +20,7 @@ from delegator.errors import DelegatorError
 
 from .results import DIED, RUN_AGAIN, Judged, Seen, Verdict, Way, judge, read_differences, read_report
 from .sdk import REPOSITORY, ROOT, Sdk, prepare, temporal_program
-from .selection import test_files
+from .selection import files_with_activities
 from .servers import servers
 
 DIFFERENCES: Final = Path(__file__).with_name("known_differences.toml")
@@ -151,7 +151,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         print(f"temporalio {sdk.version}, the SDK's tests of {sdk.tests_version}; logs in {folder}", flush=True)
         run = Run(sdk, folder, options.timeout, ["-k", options.k] if options.k else [])
-        files = options.files or test_files(sdk.source)
+        files = options.files or files_with_activities(sdk.source)
         judged = {way: asyncio.run(run.judged(way, files)) for way in options.way or _WAYS}
     except DelegatorError as error:
         print(f"conformance: {error}", file=sys.stderr)

@@ -275,9 +275,9 @@ def install(delegation: Delegation) -> None:
         delegation.jobs += len(jobs)
         return await enqueue(self, queue, jobs, *arguments, **options)
 
-    Worker.__init__ = worker  # type: ignore[method-assign, assignment]
-    Replayer.__init__ = replayer  # type: ignore[method-assign, assignment]
-    Enqueuer.enqueue = counted  # type: ignore[method-assign, assignment]
+    Worker.__init__ = worker  # type: ignore[method-assign]
+    Replayer.__init__ = replayer  # type: ignore[method-assign]
+    Enqueuer.enqueue = counted  # type: ignore[method-assign]
 
 
 def be_patient() -> None:
@@ -293,7 +293,7 @@ def be_patient() -> None:
         if self._deadlock_timeout_seconds is not None:
             self._deadlock_timeout_seconds = 20
 
-    _WorkflowWorker.__init__ = patient  # type: ignore[method-assign, assignment]
+    _WorkflowWorker.__init__ = patient  # type: ignore[method-assign]
 
 
 def _is_activity(function: Callable[..., Any]) -> bool:

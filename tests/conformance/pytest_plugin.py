@@ -58,7 +58,7 @@ class Recorder:
             watchdog.cancel()
             self._write(item, self._outcome)
             if self._delegation is not None:
-                if self._loop is not None and self._outcome == "passed":
+                if self._loop is not None and not self._error.startswith(TIMED_OUT):
                     # The SDK's worker calls itself shut down before its plugins have ended.
                     self._loop.run_until_complete(self._delegation.pools_ended())
                 if self._delegation.pools or self._error.startswith(TIMED_OUT):
@@ -116,7 +116,7 @@ def _end_process(status: int) -> None:
 def _one_line(call: pytest.CallInfo[None]) -> str:
     if call.excinfo is None:
         return ""
-    errors = []
+    errors: list[str] = []
     error: BaseException | None = call.excinfo.value
     while error is not None and len(errors) < 5:
         errors.append(" ".join(f"{type(error).__name__}: {error}".split())[:300])
@@ -163,7 +163,7 @@ def _use_installed_server(*, serves: bool) -> None:
             await _serve(environment)
         return environment
 
-    WorkflowEnvironment.start_local = start  # type: ignore[method-assign, assignment]
+    WorkflowEnvironment.start_local = start  # type: ignore[method-assign]
 
 
 async def _serve(environment: WorkflowEnvironment) -> None:

@@ -82,15 +82,15 @@ def _environment(version: str) -> Path:
     folder = CACHE / f"venv-{version}"
     python, done = folder / "bin/python", folder / ".installed"
     requirements = Path(__file__).with_name("requirements.txt")
-    if done.exists() and done.stat().st_mtime > requirements.stat().st_mtime:
+    if done.exists() and done.read_text() == requirements.read_text():
         return python
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=True, clear=True)
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
     _run(
         str(python), "-m", "pip", "install", *quiet, "--editable", str(ROOT), f"temporalio=={version}",
         "--requirement", str(requirements),
     )  # fmt: skip
-    done.touch()
+    done.write_text(requirements.read_text())
     return python
 
 

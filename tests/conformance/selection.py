@@ -11,7 +11,7 @@ from pathlib import Path
 _ACTIVITY = re.compile(r"activity\.defn|(execute|start)_(local_)?activity|KSExecuteActivityAction|activities=\[")
 
 
-def test_files(source: Path) -> list[str]:
+def files_with_activities(source: Path) -> list[str]:
     """Return the test files that use activities, or that stand beside a module that does.
 
     Args:

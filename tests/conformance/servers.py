@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -21,6 +22,8 @@ QUEUES: Final = tuple(f"q{number}" for number in range(8))
 @asynccontextmanager
 async def servers() -> AsyncIterator[Mapping[str, str]]:
     """Run the servers; the settings that name them."""
+    # A process that is ended in the middle of a request is no error here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     directory = StackDirectory.open(None, keep=False)
     try:
         postgres = Postgres(directory.path / "postgres", directory.log("postgres"), durable=False, preferred_port=None)
