@@ -29,7 +29,7 @@ _COMPLETE: Final = (0, 1, 5)
 """Exit statuses of pytest: all passed, some failed, none were there."""
 # No assertion rewriting of tracebacks: it reads the sources again, which a timeout within it breaks. Output that is
 # captured would be lost with a process that ends by itself.
-_OPTIONS: Final = ("-p", "no:cacheprovider", "-o", "log_level=INFO", "--tb=native", "-s")
+_OPTIONS: Final = ("-p", "no:cacheprovider", "-o", "log_level=INFO", "--tb=native", "-s", "--durations=5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Run:
     """Gets the logs."""
     limit: int
     """Seconds that a test may take."""
+    quick: bool
+    """Whether workflows share the modules of the tests."""
     arguments: Sequence[str]
     """More arguments of pytest."""
 
@@ -97,9 +99,10 @@ class Run:
             "CONFORMANCE_WAY": way,
             "CONFORMANCE_REPORT": str(report),
             "CONFORMANCE_LIMIT": str(self.limit),
+            "CONFORMANCE_SHARE": "1" if self.quick else "",
             "CONFORMANCE_LOGS": str(self.folder),
             "CONFORMANCE_TEMPORAL": str(temporal_program()),
-            "PYTHONPATH": str(ROOT / "tests"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "TEMPORAL_CONFIG_FILE": os.devnull,
         }
         command = [str(self.sdk.python), "-m", "pytest", "-p", "conformance.pytest_plugin", *_OPTIONS]
@@ -137,11 +140,12 @@ def table(judged: Mapping[Way, Sequence[Judged]]) -> str:
 def main() -> int:
     """Run what the command line names. Return 1 if a test fails."""
     parser = argparse.ArgumentParser(prog="make conformance", description=__doc__)
-    parser.add_argument("--way", choices=_WAYS, action="append", help="how to delegate; by default both ways")
+    parser.add_argument("--way", choices=list(map(str, Way)), action="append", help="by default both ways")
     parser.add_argument("--sdk", help="version of temporalio; `lowest`: the lowest permitted; default: the installed")
     parser.add_argument("--sdk-repository", help=f"where the SDK's tests are: a URL or a folder ({REPOSITORY})")
     parser.add_argument("--report", type=Path, help="folder for the logs of the tests; by default a temporary one")
     parser.add_argument("--timeout", type=int, default=60, help="seconds that a test may take (60)")
+    parser.add_argument("--quick", action="store_true", help="only for a look: workflows share modules")
     parser.add_argument("-k", help="pytest's -k")
     parser.add_argument("files", nargs="*", help="test files of the SDK; by default all that use activities")
     options = parser.parse_args()
@@ -150,9 +154,9 @@ def main() -> int:
         folder = (options.report or Path(tempfile.mkdtemp(prefix="conformance-"))).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         print(f"temporalio {sdk.version}, the SDK's tests of {sdk.tests_version}; logs in {folder}", flush=True)
-        run = Run(sdk, folder, options.timeout, ["-k", options.k] if options.k else [])
+        run = Run(sdk, folder, options.timeout, options.quick, ["-k", options.k] if options.k else [])
         files = options.files or files_with_activities(sdk.source)
-        judged = {way: asyncio.run(run.judged(way, files)) for way in options.way or _WAYS}
+        judged = {way: asyncio.run(run.judged(way, files)) for way in map(Way, options.way or _WAYS)}
     except DelegatorError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2

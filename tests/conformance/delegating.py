@@ -13,16 +13,20 @@ from typing import Any
 import psycopg
 from delegator_schema.queues import queue_table
 from temporalio import activity, workflow
-from temporalio.client import Client
-from temporalio.worker import Plugin, Replayer, Worker
+from temporalio.client import Client, ClientConfig
+from temporalio.worker import Interceptor, Plugin, Replayer, Worker
 from temporalio.worker._workflow import _WorkflowWorker
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from delegator import DelegatorPlugin, PluginOptions, Settings, existing_activities
+from delegator.completion.asynchronous import AsynchronousCompletion
 from delegator.contracts import DelegatedType, collect_types
+from delegator.contracts.types import TypesByName
 from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.queue_table import QueueTable
+from delegator.workflow.interceptor import DelegationInterceptor
 from http_workers import HttpWorker
 
 from . import converters
@@ -63,36 +67,79 @@ class Queues:
         self._taken.clear()
 
 
-class LiveTypes(Mapping[str, DelegatedType]):
-    """The delegated types of the running test: those of every worker that it has made so far.
+class LiveTypes:
+    """The delegated types of the running test: those of every worker that it has made so far."""
 
-    A worker's workflows may call the activities of a worker that is made later.
-    """
+    def __init__(self, queues: Queues) -> None:
+        """Start empty.
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._types: dict[str, DelegatedType] = {}
+        Args:
+            queues: gives task queues their queues.
+        """
+        self._queues = queues
+        self._types: dict[str, TypesByName] = {}
 
-    def add(self, types: Mapping[str, DelegatedType]) -> None:
-        """Add the types of a worker. Where workers have the same type, the newest counts."""
-        self._types.update(types)
+    def add(self, task_queue: str, types: Mapping[str, DelegatedType]) -> None:
+        """Add the types of a worker of a task queue."""
+        self._types.setdefault(task_queue, TypesByName()).update(types)
 
     def clear(self) -> None:
         """Forget the types of a test."""
         self._types.clear()
 
+    def seen_from(self, task_queue: str) -> Mapping[str, DelegatedType]:
+        """Return the types for the workflows of a task queue. They may call those of workers that are made later."""
+        return _LiveView(self._types, task_queue)
+
+    def task_queues(self) -> Mapping[str, str | None]:
+        """Return the declared table of task queues."""
+        return _LiveTaskQueues(self._types, self._queues)
+
+
+class _LiveView(Mapping[str, DelegatedType]):
+    def __init__(self, types: Mapping[str, TypesByName], task_queue: str) -> None:
+        self._types = types
+        self._task_queue = task_queue
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a type of the task queue. A call that names another task queue may have a type of any."""
+        own = self._types.get(self._task_queue, TypesByName())
+        return next((found for types in (own, *self._types.values()) if (found := types.get(name))), default)
+
     def __getitem__(self, name: str) -> DelegatedType:
-        return self._types[name]
+        found: DelegatedType | None = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name: None for types in self._types.values() for name in types})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        """True also while there is none, because a type may be added later."""
+        return True
+
+
+class _LiveTaskQueues(Mapping[str, str | None]):
+    def __init__(self, types: Mapping[str, TypesByName], queues: Queues) -> None:
+        self._types = types
+        self._queues = queues
+
+    def __getitem__(self, task_queue: str) -> str | None:
+        # A task queue without delegated activities is that of a worker that the harness leaves as it is.
+        return self._queues.queue_of(task_queue) if task_queue in self._types else None
+
+    def __contains__(self, task_queue: object) -> bool:
+        return True
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._types)
 
     def __len__(self) -> int:
         return len(self._types)
-
-    def __bool__(self) -> bool:
-        """True also while there is none, because a type may be added later."""
-        return True
 
 
 class Delegation:
@@ -107,7 +154,7 @@ class Delegation:
         self.way = way
         self.settings = Settings.load()
         self.queues = Queues(self.settings)
-        self.types = LiveTypes()
+        self.types = LiveTypes(self.queues)
         self.jobs = 0
         """Jobs that the running test has enqueued."""
         self.pools = 0
@@ -129,28 +176,55 @@ class Delegation:
         self.types.clear()
         self.queues.clear()
 
-    def plugins(self, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]) -> list[Plugin]:
+    def plugins(
+        self, task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]
+    ) -> list[Plugin]:
         """Return the plugins that make a worker of a test delegate.
 
         Args:
-            workflows: the worker's workflows.
+            task_queue: the worker's task queue.
+            workflows: its workflows.
             activities: its activities.
         """
         if self.way is Way.ACTIVITY_WORKER:
             return [_TaskDelegation(self, activities)] if activities else []
         plugins: list[Plugin] = [_Pool(self, activities)] if activities else []
         if workflows:
-            plugins.append(self.interceptor_plugin())
+            plugins.append(self.interceptor_plugin(task_queue))
         return plugins
 
-    def interceptor_plugin(self) -> DelegatorPlugin:
-        """Return the plugin of a worker whose workflows delegate, and of a replayer of their histories."""
-        plugin = DelegatorPlugin(
-            settings=self.settings, options=PluginOptions(intercept=True, patch=False, connections=2)
+    def interceptor_plugin(self, task_queue: str) -> DelegatorPlugin:
+        """Return the plugin of a worker whose workflows delegate, or of a replayer of their histories.
+
+        Args:
+            task_queue: the task queue of the workflows.
+        """
+        return _LivePlugin(self, task_queue)
+
+
+@activity.defn
+async def _never_called() -> None:
+    """A plugin that intercepts must be given an activity."""
+
+
+class _LivePlugin(DelegatorPlugin):
+    """A plugin that learns of types and task queues while the test makes workers."""
+
+    def __init__(self, delegation: Delegation, task_queue: str) -> None:
+        super().__init__(
+            existing_activities(_never_called, queue=delegation.settings.queues[0]),
+            settings=delegation.settings,
+            options=PluginOptions(intercept=True, patch=False, connections=2),
         )
-        # The public argument takes the types of one moment.
-        plugin._types = self.types  # type: ignore[assignment]
-        return plugin
+        # The public arguments take the types and the task queues of one moment.
+        self._live_types = delegation.types.seen_from(task_queue)
+        self._live_task_queues = delegation.types.task_queues()
+
+    def _interceptor(self, *arguments: Any, **options: Any) -> DelegationInterceptor:
+        interceptor = super()._interceptor(*arguments, **options)
+        interceptor._intercepted = self._live_types
+        interceptor._task_queues = self._live_task_queues
+        return interceptor
 
 
 class _WorkerPlugin(Plugin):
@@ -183,12 +257,25 @@ class _Pool(_WorkerPlugin):
         queue = self._delegation.queues.queue_of(config["task_queue"])
         self._queue = queue
         self._declared = existing_activities(list(self._activities), queue=queue)
-        self._delegation.types.add(collect_types(self._declared))
+        self._delegation.types.add(config["task_queue"], collect_types(self._declared))
         self._settings = self._delegation.settings.model_copy(
             update={"data_converter": converters.name_of(client.data_converter)}
         )
         self._concurrency = config.get("max_concurrent_activities") or 100
         self._grace = config.get("graceful_shutdown_timeout") or timedelta(0)
+        self._executor = config.get("activity_executor")
+        of_client = [one for one in client.config()["interceptors"] if isinstance(one, Interceptor)]
+        self._interceptors = [*of_client, *config.get("interceptors", ())]
+        # Made here, so that what it refuses is an error of the test's `Worker(...)`.
+        self._pool = HttpWorker(
+            self._declared,
+            queue=self._queue,
+            concurrency=self._concurrency,
+            settings=self._settings,
+            grace=self._grace,
+            activity_executor=self._executor,
+            interceptors=self._interceptors,
+        )
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
@@ -202,16 +289,9 @@ class _Pool(_WorkerPlugin):
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
         with _temporal_settings(worker.client):
-            pool = HttpWorker(
-                self._declared,
-                queue=self._queue,
-                concurrency=self._concurrency,
-                settings=self._settings,
-                grace=self._grace,
-            )
-            await stack.enter_async_context(pool)
+            await stack.enter_async_context(self._pool)
         # Temporal's worker stops its activities when its shutdown begins, and not when its workflows have ended.
-        stopping = asyncio.create_task(_stop_with(worker, pool))
+        stopping = asyncio.create_task(_stop_with(worker, self._pool))
         stack.push_async_callback(_cancel, stopping)
 
 
@@ -258,23 +338,32 @@ def install(delegation: Delegation) -> None:
         delegation: what they share.
     """
     make_worker, make_replayer, enqueue = Worker.__init__, Replayer.__init__, Enqueuer.enqueue
+    make_client = Client.__init__
+
+    def client(self: Client, *arguments: Any, **options: Any) -> None:
+        # What `Client.connect(..., plugins=[DelegatorPlugin()])` does. The workers get plugins of their own.
+        if not any(isinstance(one, AsynchronousCompletion) for one in options.get("interceptors", ())):
+            config = ClientConfig(**options)
+            options = dict(DelegatorPlugin(settings=delegation.settings).configure_client(config))
+        make_client(self, *arguments, **options)
 
     def worker(self: Worker, client: Client, **options: Any) -> None:
         activities = options.get("activities", ())
         if not _is_ours.get() and all(_is_activity(one) for one in activities):
-            added = delegation.plugins(options.get("workflows", ()), activities)
+            added = delegation.plugins(options["task_queue"], options.get("workflows", ()), activities)
             options["plugins"] = [*options.get("plugins", ()), *added]
         make_worker(self, client, **options)
 
     def replayer(self: Replayer, **options: Any) -> None:
         if delegation.way is Way.INTERCEPTOR:
-            options["plugins"] = [*options.get("plugins", ()), delegation.interceptor_plugin()]
+            options["plugins"] = [*options.get("plugins", ()), delegation.interceptor_plugin("")]
         make_replayer(self, **options)
 
     async def counted(self: Enqueuer, queue: str, jobs: Any, *arguments: Any, **options: Any) -> Any:
         delegation.jobs += len(jobs)
         return await enqueue(self, queue, jobs, *arguments, **options)
 
+    Client.__init__ = client  # type: ignore[method-assign]
     Worker.__init__ = worker  # type: ignore[method-assign]
     Replayer.__init__ = replayer  # type: ignore[method-assign]
     Enqueuer.enqueue = counted  # type: ignore[method-assign]
@@ -294,6 +383,15 @@ def be_patient() -> None:
             self._deadlock_timeout_seconds = 20
 
     _WorkflowWorker.__init__ = patient  # type: ignore[method-assign]
+
+
+def share_modules() -> None:
+    """Import the tests' modules once, and not once for each worker, which takes most of the time of a quick test.
+
+    Workflow code then shares the globals of the test, which a few tests forbid.
+    """
+    # Not a new object: the SDK's default arguments hold this one.
+    SandboxRestrictions.default.passthrough_modules.add("tests")
 
 
 def _is_activity(function: Callable[..., Any]) -> bool:

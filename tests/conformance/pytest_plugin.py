@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from .delegating import Delegation, be_patient, install
+from .delegating import Delegation, be_patient, install, share_modules
 from .results import RUN_AGAIN, TIMED_OUT, Outcome, Seen, Way
 from .selection import uses_activity
 
@@ -22,6 +22,7 @@ WAY = "CONFORMANCE_WAY"
 REPORT = "CONFORMANCE_REPORT"
 TEMPORAL = "CONFORMANCE_TEMPORAL"
 LOGS = "CONFORMANCE_LOGS"
+SHARE = "CONFORMANCE_SHARE"
 LIMIT = "CONFORMANCE_LIMIT"
 _MARGIN_SECONDS: Final = 10.0
 
@@ -130,6 +131,8 @@ def pytest_configure(config: pytest.Config) -> None:
     delegation = None
     _use_installed_server(serves=way is not Way.PLAIN)
     be_patient()
+    if os.environ.get(SHARE):
+        share_modules()
     if way is not Way.PLAIN:
         delegation = Delegation(way)
         install(delegation)

@@ -58,12 +58,15 @@ def uses_activity(source: Path, file: Path, function: str) -> bool:
 def _definitions(module: Path) -> dict[str, tuple[str, frozenset[str]]]:
     """Return the source of what a module defines at its top level, and the names in it."""
     text = module.read_text()
+    lines = text.splitlines()
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for node in ast.parse(text).body:
         for name in _defined(node):
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             names |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}  # fixtures
-            found[name] = (ast.get_source_segment(text, node) or "", frozenset(names))
+            # The lines of decorators, too, which stand before the node's own.
+            first = min([node.lineno, *(part.lineno for part in getattr(node, "decorator_list", ()))])
+            found[name] = ("\n".join(lines[first - 1 : node.end_lineno]), frozenset(names))
     return found
 
 
