@@ -1,0 +1,24 @@
+"""`python start.py [ORDERS]`: starts the sample's workflow and prints its bill as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+import uuid
+
+from workflows import PriceOrders
+
+from delegator import connect
+
+
+async def main(orders: int) -> None:
+    """Run the workflow."""
+    client = await connect()
+    bill = await client.execute_workflow(PriceOrders.run, orders, id=f"orders-{uuid.uuid4()}", task_queue="orders")
+    print(json.dumps(dataclasses.asdict(bill)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
