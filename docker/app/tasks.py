@@ -11,6 +11,16 @@ from delegator import delegated
 
 
 @dataclass(frozen=True)
+class Order:
+    """What is to be priced."""
+
+    number: int
+    """Number of the order."""
+    seconds: float
+    """How long pricing takes."""
+
+
+@dataclass(frozen=True)
 class Priced:
     """A price, and which worker found it."""
 
@@ -21,7 +31,7 @@ class Priced:
 
 
 @delegated(queue="orders", start_to_close_timeout=timedelta(seconds=30))
-async def price(order: int) -> Priced:
+async def price(order: Order) -> Priced:
     """Price one order."""
-    await asyncio.sleep(0.05)
-    return Priced(cents=order * 3, worker=socket.gethostname())
+    await asyncio.sleep(order.seconds)
+    return Priced(cents=order.number * 3, worker=socket.gethostname())

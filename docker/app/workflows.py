@@ -10,7 +10,7 @@ from temporalio import workflow
 from delegator import delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from tasks import price
+    from tasks import Order, price
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class PriceOrders:
     """Prices the orders 0, 1, 2, ..."""
 
     @workflow.run
-    async def run(self, orders: int) -> Bill:
-        """Return the bill of this many orders."""
-        prices = await delegate_map(price, range(orders))
+    async def run(self, orders: int, seconds: float) -> Bill:
+        """Return the bill of this many orders, each of which takes so long."""
+        prices = await delegate_map(price, [Order(number, seconds) for number in range(orders)])
         return Bill(
             orders=len(prices),
             cents=sum(each.cents for each in prices),
