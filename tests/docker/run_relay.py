@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.pages import blocks
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "delegator-docker-test"
 # No stand-in for these two can be made of packages. The UI and Grafana are looked at by the tests of their files only.
@@ -296,6 +298,15 @@ def test_stop(deployment: Deployment) -> None:
     containers = [container for service in OURS for container in deployment.containers(service)]
     deployment.compose("stop", *sorted(OURS))
     assert {deployment.inspect(container)["State"]["ExitCode"] for container in containers} == {0}
+
+
+@pytest.mark.parametrize("page", ["deploy.md", "scale.md"])
+def test_page(deployment: Deployment, page: str) -> None:
+    """The commands of the page work as they stand, in their order."""
+    run = [block for block in blocks(ROOT / "docs/operating" / page) if block.run == "containers"]
+    assert run
+    for block in run:
+        deployment.run("bash", "-euc", block.code, SERVICES=" ".join(sorted(LONG_RUNNING)))
 
 
 def test_down(deployment: Deployment) -> None:
