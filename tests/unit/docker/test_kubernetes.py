@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,15 @@ def test_scaling() -> None:
         assert set(re.findall(r"delegator_\w+", query)) <= set(series), query
         for name, matchers in re.findall(r"(delegator_\w+)\{([^}]*)\}", query):
             assert set(re.findall(r"(\w+)=", matchers)) <= set(series[name].labels), query
+
+
+def test_version() -> None:
+    """The overlays run the version that this checkout is."""
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
+    tags = [
+        image["newTag"] for _, one in KUSTOMIZATIONS for image in one.get("images", []) if image["name"] != "your-app"
+    ]
+    assert tags == [project["version"]] * 2
 
 
 def test_sequin() -> None:
