@@ -19,10 +19,11 @@ from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
 from delegator.errors import StreamError
 from delegator.postgres.connections import connection_pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
@@ -222,6 +223,11 @@ async def serve(
             return
         await _refuse_wrong_stream(source, states["stream"])
         await refuse_wrong_namespace(client, states["temporal"])
+        database = SharedConnection(states["postgresql"])
+
+        def watched_as(loop: str) -> DatabaseWatch:
+            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
+
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
             connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
@@ -232,7 +238,8 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
-                state=states["postgresql"],
+                job_types=sorted(handlers),
+                state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
             )
@@ -249,8 +256,9 @@ async def serve(
             codec=converter.payload_codec,
             identity=identity,
             metrics=metrics,
-            state=states["postgresql"],
+            database=watched_as("finisher"),
             on_finished=jobs.finished,
+            refusal_grace=settings.refusal_grace,
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
@@ -264,19 +272,27 @@ async def serve(
             claim_mode=options.claim,
             metrics=metrics,
             stream_state=states["stream"],
-            database_state=states["postgresql"],
+            database=watched_as("claims"),
             wait=wait,
             held=jobs.held,
             start=lambda job: jobs.start(job, finisher),
+            give_up=finisher.give_up,
         )
         monitor = Monitor(
             pool=pool,
             table=table,
             activity_tasks=activity_tasks,
+            database=watched_as("monitor"),
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )
-        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
+        async with _background(
+            finisher.run(),
+            finisher.offer_refused(sorted(handlers)),
+            monitor.run(),
+            acks.run(),
+            watch_temporal(client, states["temporal"]),
+        ):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info(
@@ -321,7 +337,7 @@ def _pollers(
 
 @asynccontextmanager
 async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines that never end by themselves while the context is open."""
+    """Run coroutines while the context is open. Most of them never end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield
