@@ -258,6 +258,7 @@ def _of(
             arg_types=arg_types,
             return_type=return_type,
             is_activity=True,
+            interruptible=False,
             is_method=takes_self(function),
         ),
         handler,

@@ -64,6 +64,9 @@ class DelegatedType:
     """False for a contract: its handler is elsewhere."""
     is_activity: bool = field(default=False, compare=False)
     """True if the function also has `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
+    interruptible: bool = field(default=True, compare=False)
+    """Whether a cancellation interrupts the handler wherever it is. False: as in Temporal, its next heartbeat tells it
+    of the cancellation, and a handler that sends none runs to its end."""
     is_method: bool = field(default=False, compare=False)
     """True if it is declared in a class: the handler needs an object of the class."""
 
@@ -80,6 +83,8 @@ class DelegatedType:
         if not isinstance(self.queue, str) or not is_queue_name(self.queue):
             raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
         self.options.validate(self.name)
+        if not isinstance(self.interruptible, bool):
+            raise ConfigurationError(f"{self.name}: interruptible must be True or False")
         if self.max_concurrent is not None:
             check_number(f"{self.name}: max_concurrent", self.max_concurrent, whole=True)
             if self.max_concurrent < 1:

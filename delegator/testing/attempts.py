@@ -46,10 +46,11 @@ class Attempts:
         self._limits = TypeLimits(handlers, most_waiting=_NO_LIMIT)
         self._runners: dict[str, AttemptRunner] = {}
         self._running: set[Job] = set()
+        self._reports: dict[Job, Callable[[], None]] = {}
 
     async def watch(self) -> None:
         """End attempts that take too long; for ever, until cancelled."""
-        await watch_clock(self._running)
+        await watch_clock(self._running, lambda job: self._reports[job]())
 
     def begin(self, job: Job, queue: str, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
         """Run an attempt.
@@ -62,7 +63,9 @@ class Attempts:
         self._running.add(job)
         if self._limits.limited(job.job_type):
             self._limits.admit(job.job_type)
-        job.task = self._create_task(self._run(job, self._runner(queue), ended))
+        runner = self._runner(queue)
+        self._reports[job] = lambda: self._report(job, runner, ended)
+        job.task = self._create_task(self._run(job, runner, ended))
 
     async def _run(self, job: Job, runner: AttemptRunner, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
         job.begun = True
@@ -76,14 +79,22 @@ class Attempts:
             how = runner.broken_off(job, error)
         finally:
             self._running.discard(job)
+            del self._reports[job]
             job.task = None
-        await ended(how)
+        if not job.reported:
+            await ended(how)
+
+    def _report(self, job: Job, runner: AttemptRunner, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
+        """Finish an attempt that has timed out, though its handler still runs."""
+        if job.timed_out is not None:
+            self._create_task(ended(runner.timed_out(job, job.timed_out)))
 
     def give_back(self) -> list[asyncio.Task[None]]:
         """Break all attempts off, as a worker does that stops; return their tasks."""
+        for runner in self._runners.values():
+            runner.shut_down()
         for job in self._running:
-            job.given_back = True
-            job.stop()
+            job.give_back()
         return [job.task for job in self._running if job.task is not None]
 
     def _runner(self, queue: str) -> AttemptRunner:

@@ -163,8 +163,8 @@ class Service:
                 del self.table.by_id[job_id]
                 removed[job_id] = canceled
             else:
-                row.cancel_requested = row.job.cancel_requested = True
-                row.job.stop()
+                row.cancel_requested = True
+                row.job.request_cancel()
         return removed
 
     def hand_over(self, row: Row) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -20,10 +21,11 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator import current_job, delegated
-from delegator.contracts import JobOptions, collect_handlers
+from delegator.contracts import Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.attempt import LEAST_WATCHED_SECONDS, AttemptRunner, Ended
+from http_workers.attempt import AttemptRunner, Ended
+from http_workers.invocation import LEAST_WATCHED_SECONDS
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -79,7 +81,14 @@ async def fails_as_an_activity() -> None:
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
     handlers = collect_handlers([handler])
-    runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
+    with ThreadPoolExecutor(1) as threads:
+        return await _run_in(threads, handlers, *args, change=change)
+
+
+async def _run_in(
+    threads: ThreadPoolExecutor, handlers: dict[str, Handler], *args: Any, change: Callable[[Job], None] | None
+) -> Ended:
+    runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()), threads)
     job = _job(next(iter(handlers)), *args)
     if change is not None:
         change(job)
@@ -152,7 +161,7 @@ async def test_long_timeout() -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED_SECONDS))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False)
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False, report=Mock())
     watching = asyncio.create_task(monitor.run())
     async with asyncio.timeout(LEAST_WATCHED_SECONDS * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
@@ -179,7 +188,7 @@ async def test_cancelled_attempt() -> None:
     assert not (await broken_off(None)).released
 
     def ask(job: Job) -> None:
-        asyncio.get_running_loop().call_soon(setattr, job, "cancel_requested", True)
+        asyncio.get_running_loop().call_soon(job.request_cancel)
 
     ended = await broken_off(ask)
     assert ended.failure is not None

@@ -26,7 +26,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], Non
     """Put something else in the place of the pool."""
 
     def use(function: Callable[..., Any]) -> None:
-        async def run(options: Any, settings: Any, declared: Any, surroundings: Any, stop: Any, started: Any) -> None:
+        async def run(
+            options: Any, settings: Any, declared: Any, surroundings: Any, stop: Any, started: Any, **_: Any
+        ) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(function(stop, started))
 

@@ -1,0 +1,163 @@
+"""Activities that were moved over: the same code as an ordinary activity, delegated, and in the testing engine."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from delegator import DelegatorPlugin, existing_activities
+from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.testing import DelegatorTestPlugin
+from http_workers import HttpWorker
+from tests.integration.delegator import activity_code
+from tests.integration.delegator.activity_code import NOTES
+from tests.integration.delegator.activity_flows import Calls
+from tests.integration.delegator.environment import environment, eventually
+from tests.support import Databases
+
+TICK = timedelta(milliseconds=50)
+
+
+@dataclass
+class Way:
+    """One of the ways to run the same activities."""
+
+    client: Client
+    task_queue: str
+
+    async def start(self, name: str, *args: Any, attempts: int = 1, **seconds: float) -> WorkflowHandle[Any, list[Any]]:
+        return await self.client.start_workflow(
+            Calls.run,
+            args=[name, list(args), {"start_to_close": 30, **seconds}, attempts],
+            id=f"{name}-{uuid.uuid4()}",
+            task_queue=self.task_queue,
+            execution_timeout=timedelta(seconds=60),
+        )
+
+    async def execute(self, name: str, *args: Any, **options: Any) -> tuple[list[Any], list[Any]]:
+        """Return how an activity ended, and what it noted."""
+        handle = await self.start(name, *args, **options)
+        result = await handle.result()
+        return result, NOTES[handle.id]
+
+    async def cancelled(self, name: str, *args: Any) -> tuple[list[Any], list[Any]]:
+        """Cancel an activity that runs; return as `execute` does."""
+        handle = await self.start(name, *args)
+        await noted(handle.id, "started")
+        await handle.signal(Calls.cancel)
+        result = await handle.result()
+        return result, NOTES[handle.id]
+
+
+async def noted(workflow_id: str, what: str) -> None:
+    async def seen() -> bool:
+        return any(line[0] == what for line in NOTES[workflow_id])
+
+    await eventually(seen)
+
+
+@pytest.fixture(scope="module", params=["ordinary", "delegated", "in memory"])
+async def way(request: pytest.FixtureRequest, databases: Databases, temporal: TemporalServer) -> AsyncIterator[Way]:
+    task_queue = f"queue-{uuid.uuid4()}"
+    async with AsyncExitStack() as stack:
+        config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls]}
+        if request.param == "delegated":
+            engine = await stack.enter_async_context(environment(databases, temporal, http_worker=False))
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setenv("TEMPORAL_ADDRESS", temporal.address)
+            patch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
+            client, handlers = engine.client, existing_activities(activity_code)
+            config["plugins"] = [DelegatorPlugin(handlers, settings=engine.settings, intercept=True)]
+            await stack.enter_async_context(HttpWorker(handlers, settings=engine.settings, grace=timedelta(0)))
+        else:
+            client = await Client.connect(temporal.address, namespace=NAMESPACE)
+            if request.param == "in memory":
+                config["plugins"] = [DelegatorTestPlugin(existing_activities(activity_code), intercept=True)]
+            else:
+                threads = stack.enter_context(ThreadPoolExecutor(50))
+                config |= {
+                    "activities": activities(),
+                    "activity_executor": threads,
+                    "max_concurrent_activities": 50,
+                    "max_heartbeat_throttle_interval": TICK,
+                    "default_heartbeat_throttle_interval": TICK,
+                }
+        await stack.enter_async_context(Worker(client, **config))
+        yield Way(client, task_queue)
+
+
+def activities() -> Sequence[Any]:
+    return [one.function for one in existing_activities(activity_code)]
+
+
+async def test_thread_is_told(way: Way):
+    """A cancelled plain function gets Temporal's exception in its thread, wherever it is."""
+    result, notes = await way.cancelled("loops")
+    assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
+    assert notes == [["started", [False, []]], ["CancelledError", [True, ["cancel_requested"]]]]
+
+
+async def test_shielded_thread(way: Way):
+    """The exception comes at the end of the outermost shield."""
+    result, notes = await way.cancelled("shielded")
+    assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
+    assert notes == [["started"], ["finished"], ["CancelledError", [True, ["cancel_requested"]]]]
+
+
+async def test_no_thread_cancel_exception(way: Way):
+    """A plain function that wants no exception asks, and its result counts."""
+    result, _ = await way.cancelled("polls")
+    assert result == ["result", "stopped by itself: [True, ['cancel_requested']]"]
+
+
+async def test_swallowed_exception(way: Way):
+    """The result of a plain function that catches the exception counts."""
+    assert (await way.cancelled("swallows"))[0] == ["result", "all the same"]
+
+
+async def test_silent_handler_is_not_interrupted(way: Way):
+    """A cancellation reaches an activity only by its heartbeat."""
+    result, notes = await way.cancelled("silent")
+    assert (result, notes) == (["result", "ran to its end: [False, []]"], [["started"]])
+
+
+async def test_beating_handler_is_interrupted(way: Way):
+    result, notes = await way.cancelled("beats")
+    assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
+    assert notes == [["started"], ["interrupted", [True, ["cancel_requested"]]]]
+
+
+@pytest.mark.parametrize("name", ["loops", "computes"])
+async def test_thread_is_told_of_its_timeout(way: Way, name: str):
+    """A plain function that has timed out gets the exception, too."""
+    handle = await way.start(name, start_to_close=1)
+    assert await handle.result() == [
+        "failed",
+        ["ActivityError", name, "MAXIMUM_ATTEMPTS_REACHED"],
+        ["TimeoutError", "START_TO_CLOSE", []],
+    ]
+    await noted(handle.id, "CancelledError")
+    is_cancelled, reasons = NOTES[handle.id][-1][1]
+    assert is_cancelled and "not_found" in reasons  # and "timed_out", unless a heartbeat hears of it first
+
+
+@pytest.mark.parametrize("name", ["ignores_its_timeout", "never_ends"])
+async def test_timeout_ends_the_attempt(way: Way, name: str):
+    """Whatever its handler does then: its result comes too late."""
+    handle = await way.start(name, start_to_close=1)
+    result = await handle.result()
+    NOTES[handle.id].append(["let go"])
+    assert result == [
+        "failed",
+        ["ActivityError", name, "MAXIMUM_ATTEMPTS_REACHED"],
+        ["TimeoutError", "START_TO_CLOSE", []],
+    ]
