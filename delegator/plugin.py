@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,8 +18,9 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
-from delegator.contracts import Source, collect_types, opened_resources
+from delegator.contracts import DYNAMIC_TYPE, Source, collect_types, opened_resources
 from delegator.contracts.collect import declarations_in, flattened, resources_in
+from delegator.contracts.types import name_of
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
@@ -126,6 +127,7 @@ class DelegatorPlugin(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
+        self._refuse_dynamic_beside(config.get("activities") or ())
         if not config.get("activities"):
             # The plugin's activities are local. The worker must not take activity tasks of other workers.
             config["no_remote_activities"] = True
@@ -176,6 +178,15 @@ class DelegatorPlugin(SimplePlugin):
                 await _end(worker, next)
                 raise
             await next(worker)
+
+    def _refuse_dynamic_beside(self, activities: Sequence[Callable[..., Any]]) -> None:
+        """Refuse ordinary activities beside a delegated dynamic one: a replay does not know which names are theirs."""
+        if self._options.intercept and DYNAMIC_TYPE in self._types and activities:
+            names = ", ".join(sorted(name_of(function) for function in activities))
+            raise ConfigurationError(
+                "a dynamic activity is delegated with intercept=True, so every activity type is; give the worker's own "
+                f"activities ({names}) a worker and a task queue of their own"
+            )
 
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
         return DelegationInterceptor(

@@ -12,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from temporalio import activity
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
-from temporalio.common import MetricMeter
+from temporalio.common import MetricMeter, RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 from temporalio.runtime import Runtime
+from temporalio.worker import Interceptor
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
-from delegator.contracts import Handler
+from delegator.contracts import DYNAMIC_TYPE, Handler
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
@@ -75,6 +78,7 @@ class AttemptRunner:
         metrics: WorkerMetrics,
         threads: Executor | None = None,
         client: Client | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare the runner.
 
@@ -85,11 +89,14 @@ class AttemptRunner:
             metrics: this process's series.
             threads: runs plain functions; None: there are none.
             client: for `activity.client()`; None: there is none.
+            interceptors: the user's activity interceptors.
         """
         self._handlers = handlers
+        self._dynamic = handlers.get(DYNAMIC_TYPE)
         self._shutdown = shutdown_event()
         surroundings = ActivitySurroundings(converter.payload_converter, client, _meter(client), self._shutdown)
-        self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat)
+        self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat, interceptors)
+        self._intercepts = bool(interceptors)
         self._converter = converter
         self._codec = converter.payload_codec
         self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
@@ -107,7 +114,7 @@ class AttemptRunner:
         """Run one attempt. It does not raise."""
         if job.too_new is not None:
             return self._left_to_newer(job, job.too_new)
-        handler = self._handlers.get(job.job_type)
+        handler = self._handlers.get(job.job_type, self._dynamic)
         if handler is None:
             return self._refused(
                 job, Reason.UNKNOWN_TYPE, f"no handler for the delegated activity type {job.job_type!r}"
@@ -115,7 +122,7 @@ class AttemptRunner:
         if job.broken is not None:
             return self._refused(job, Reason.UNDECODABLE, job.broken)
         try:
-            args = () if job.row.input is None else await self._arguments(job.row.input, handler)
+            args = await self._arguments(job.row.input, handler)
             if job.row.heartbeat_details is not None:
                 job.last_heartbeat_details = await self._last_heartbeat_details(job.row.heartbeat_details)
         except asyncio.CancelledError as error:
@@ -124,14 +131,14 @@ class AttemptRunner:
             return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {type(error).__name__}")
         if job.cancel_requested:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
-        seconds, completed = self._series[job.job_type]
+        seconds, completed = self._series[handler.type.name]
         ended = await self._call(job, handler, args)
         if job.started_at:
             seconds.observe(time.monotonic() - job.started_at)
         if ended.result is not None:
             completed.inc()
         else:
-            self._metrics.finished.labels(job.job_type, _result_label(ended)).inc()
+            self._metrics.finished.labels(handler.type.name, _result_label(ended)).inc()
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
@@ -143,7 +150,7 @@ class AttemptRunner:
             wait_for_thread(job)
         try:
             set_current_job(CurrentJob(partial(self._context, job)))
-            if handler.is_async and not handler.type.is_activity:
+            if handler.is_async and not (handler.type.is_activity or self._intercepts):
                 result = await handler.function(*args)
             else:
                 result = await self._invoker.call(handler, args, job)
@@ -187,9 +194,13 @@ class AttemptRunner:
             return Ended(job)
         return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
 
-    async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
+    async def _arguments(self, data: bytes | None, handler: Handler) -> Sequence[Any]:
+        if data is None:
+            return ([],) if handler.type.is_dynamic else ()
         if self._codec is not None:
             data = await decode_payloads(data, self._codec)
+        if handler.type.is_dynamic:
+            return [[RawValue(payload) for payload in Payloads.FromString(data).payloads]]
         return self._values.decode(data, handler.type.arg_types)
 
     async def _last_heartbeat_details(self, details: bytes) -> Sequence[Any]:
@@ -208,7 +219,7 @@ class AttemptRunner:
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
             logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
-            send_heartbeat=partial(self._send_heartbeat, job),
+            send_heartbeat=activity.heartbeat if self._intercepts else partial(self._send_heartbeat, job),
             is_cancel_requested=lambda: job.cancel_requested or job.is_over,
         )
 

@@ -11,12 +11,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
+import orjson
+from delegator_schema.options import WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import CancelledError, TimeoutType
+from temporalio.worker import ExecuteActivityInput, Interceptor
 
 from delegator.contracts import Handler
+from delegator.wire.requests import activity_id_in
+from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
+from http_workers.interception import headers_of, intercepted
 from http_workers.job import Job
 
 LEAST_WATCHED_SECONDS: Final = 1.0
@@ -35,6 +41,7 @@ class Invoker:
         threads: Executor | None,
         queue: str,
         send_heartbeat: Callable[..., None],
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare.
 
@@ -43,11 +50,13 @@ class Invoker:
             threads: runs plain functions; None: the worker has none.
             queue: the queue served.
             send_heartbeat: takes the job and the details of a heartbeat.
+            interceptors: of the user; the first one is the outermost.
         """
         self._surroundings = surroundings
         self._threads = threads
         self._queue = queue
         self._send_heartbeat = send_heartbeat
+        self._interceptors = interceptors
 
     async def call(self, handler: Handler, args: Sequence[Any], job: Job) -> Any:
         """Call a handler in an activity context, in a thread if it is a plain function.
@@ -65,15 +74,32 @@ class Invoker:
             throws=_throws(handler.function),
         )
         activity._Context.set(running.context)
+        if self._interceptors:
+            input = ExecuteActivityInput(
+                fn=handler.function,
+                args=args,
+                executor=None if handler.is_async else self._threads,
+                headers=headers_of(job.row.header),
+            )
+            run = partial(self._run_intercepted, job, running)
+            return await intercepted(self._interceptors, input, running.context, run)
         if handler.is_async:
             return await handler.function(*args)
-        return await self._in_thread(job, running, handler.function, args)
+        return await self._in_thread(job, running, self._threads, handler.function, args)
 
-    async def _in_thread(self, job: Job, running: RunningActivity, function: Callable[..., Any], args: Any) -> Any:
-        if self._threads is None:
+    async def _run_intercepted(
+        self, job: Job, running: RunningActivity, input: ExecuteActivityInput, function: Callable[..., Any]
+    ) -> Any:
+        return await self._in_thread(job, running, input.executor, function, input.args)
+
+    @staticmethod
+    async def _in_thread(
+        job: Job, running: RunningActivity, threads: Executor | None, function: Callable[..., Any], args: Sequence[Any]
+    ) -> Any:
+        if threads is None:
             raise RuntimeError("this worker has no threads for plain functions")
         call = partial(_run_in_thread, job, running, asyncio.get_running_loop(), function, args)
-        job.thread = self._threads.submit(copy_context().run, call)
+        job.thread = threads.submit(copy_context().run, call)
         return await asyncio.wrap_future(job.thread)
 
 
@@ -125,34 +151,44 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         queue: the queue it came from.
     """
     options = job.options
-    now = datetime.now(UTC)
+    is_task = job.row.task_token is not None
+    now, clock = datetime.now(UTC), time.monotonic()
+    taken_at = job.taken_at or clock
+    enqueued = job.enqueued_time()
+    # Of the two clocks, the database's and this machine's, one may be behind.
+    published = max(enqueued, now - timedelta(seconds=clock - taken_at + job.row.waited_seconds))
+    started = max(published, now - timedelta(seconds=clock - (job.started_at or taken_at)))
     return activity.Info(
-        activity_id=job.job_id,
+        activity_id=_activity_id(job),
         activity_type=job.job_type,
         attempt=job.attempt,
-        current_attempt_scheduled_time=now - timedelta(seconds=job.row.waited_seconds + _age(job.taken_at)),
+        current_attempt_scheduled_time=published,
         heartbeat_details=list(job.last_heartbeat_details),
         heartbeat_timeout=options.heartbeat_timeout,
         is_local=False,
         namespace=job.row.namespace or "",
         schedule_to_close_timeout=options.schedule_to_close_timeout,
-        scheduled_time=job.enqueued_time(),
-        start_to_close_timeout=options.start_to_close_timeout,
-        started_time=now - timedelta(seconds=_age(job.started_at or job.taken_at)),
+        scheduled_time=enqueued,
+        start_to_close_timeout=_least(options.start_to_close_timeout, options.schedule_to_close_timeout),
+        started_time=started,
         task_queue=queue,
-        task_token=job.row.task_token or b"",
+        task_token=job.row.task_token or pack_task_token(TaskToken(queue, *job.held)),
         workflow_id=job.row.workflow_id,
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
-        workflow_type=None,
-        priority=Priority.default,
-        retry_policy=_filled_in(options.retry_policy or RetryPolicy()),
+        workflow_type=_workflow_type(job.row.options),
+        priority=getattr(options, "priority", None) or Priority.default,
+        retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
 
 
 def _run_in_thread(
-    job: Job, running: RunningActivity, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], args: Any
+    job: Job,
+    running: RunningActivity,
+    loop: asyncio.AbstractEventLoop,
+    function: Callable[..., Any],
+    args: Sequence[Any],
 ) -> Any:
     limit = _start_clock(job)
     if limit is not None:
@@ -178,8 +214,24 @@ def _throws(function: Callable[..., Any]) -> bool:
     return not getattr(getattr(function, "__temporal_activity_definition", None), "no_thread_cancel_exception", False)
 
 
-def _age(since: float) -> float:
-    return max(0.0, time.monotonic() - since)
+def _least(start_to_close: timedelta | None, schedule_to_close: timedelta | None) -> timedelta | None:
+    """Return the start-to-close timeout as Temporal's server fills it in."""
+    given = [timeout for timeout in (start_to_close, schedule_to_close) if timeout is not None]
+    return min(given, default=None)
+
+
+def _activity_id(job: Job) -> str:
+    if job.row.task_token is not None:
+        return activity_id_in(job.job_id)
+    return getattr(job.options, "activity_id", None) or job.job_id
+
+
+def _workflow_type(options: str | None) -> str | None:
+    """Return the workflow's type. Only `activity.info()` needs it, so it is not read before."""
+    if options is None:
+        return None
+    found = orjson.loads(options).get(WORKFLOW_TYPE)
+    return found if isinstance(found, str) else None
 
 
 def _filled_in(policy: RetryPolicy) -> RetryPolicy:

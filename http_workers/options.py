@@ -40,6 +40,8 @@ class WorkerOptions:
     """Dotted names of the modules that hold the handlers."""
     activities: tuple[str, ...] = ()
     """Dotted names of modules whose existing activities are handlers."""
+    interceptors: tuple[str, ...] = ()
+    """Names of activity interceptors, as `package.module:attribute`."""
     queue: str = DEFAULT_QUEUE
     """The queue served."""
     concurrency: int = 200

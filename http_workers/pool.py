@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
+from temporalio.worker import Interceptor
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
@@ -188,6 +189,7 @@ async def serve(
     started: Callable[[], None],
     *,
     executor: Executor | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> None:
     """Run jobs until asked to stop.
 
@@ -199,6 +201,7 @@ async def serve(
         stop: asks for a graceful stop when it is set.
         started: called when everything is connected and open. It is not called if the worker must stop before that.
         executor: the threads of plain functions, and left open; None: the worker has threads of its own.
+        interceptors: the user's activity interceptors.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -220,7 +223,7 @@ async def serve(
             own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
             stack.callback(own.shutdown, wait=False, cancel_futures=True)
             executor = own
-        runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client)
+        runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
         jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
@@ -11,12 +11,14 @@ from typing import Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from prometheus_client import CollectorRegistry
+from temporalio.worker import Interceptor
 
 from delegator.config import Settings
 from delegator.contracts import Source, collect
 from delegator.errors import ConfigurationError
 from delegator.runtime.exception_groups import expected_error
 from delegator.runtime.health import Health
+from http_workers.interception import checked_interceptors
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.pool import Surroundings, serve
 from http_workers.threads import size_of
@@ -43,6 +45,7 @@ class HttpWorker:
         concurrency: int = 200,
         threads: int | None = None,
         activity_executor: Executor | None = None,
+        interceptors: Sequence[Interceptor] = (),
         settings: Settings | None = None,
         grace: timedelta = _GRACE,
         claim: ClaimMode = ClaimMode.LEASE,
@@ -58,6 +61,8 @@ class HttpWorker:
             concurrency: most jobs run at once.
             threads: most plain functions run at once, each in a thread of its own; None: as many as `concurrency`. The
                 clock of an attempt starts when it has its thread.
+            interceptors: activity interceptors, as of Temporal's `Worker`. The first one is the outermost. With them
+                every handler runs as an activity.
             activity_executor: the threads, as of Temporal's `Worker`; it is left open. Only a `ThreadPoolExecutor`.
             settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
                 always are.
@@ -73,6 +78,7 @@ class HttpWorker:
         if activity_executor is not None:
             threads = size_of(activity_executor, threads)
         self._executor = activity_executor
+        self._interceptors = checked_interceptors(interceptors)
         self._options = WorkerOptions(
             queue=queue, concurrency=concurrency, threads=threads, grace=grace, claim=claim, stall_limit=stall_limit
         )
@@ -177,6 +183,7 @@ class HttpWorker:
                     self._stop,
                     self._started.set,
                     executor=self._executor,
+                    interceptors=self._interceptors,
                 )
         except BaseExceptionGroup as group:
             raise expected_error(group) or group from None

@@ -242,7 +242,9 @@ def _declare(
     if name is None:
         name = _default_name(function) if defined is None else defined.name
     if name is None:
-        raise ConfigurationError(f"{name_of(function)}: a dynamic activity has no name, and can't be delegated")
+        raise ConfigurationError(
+            f"{name_of(function)}: a dynamic activity has no name: give it by existing_activities(...)"
+        )
     if defined is not None and defined.name != name:
         raise ConfigurationError(f"{name}: @activity.defn calls it {defined.name!r}; give one name only")
     arg_types, return_type = signature_types(function)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -131,7 +131,7 @@ class DelegatorActivities:
         run_id = info.workflow_run_id or ""
         wanted = unpack_enqueue(request.payload.data)
         outcomes: dict[int, Outcome] = {}
-        batches = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
+        batches = await self._prepare(parts, wanted, info, outcomes)
         refused = set(outcomes)
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
@@ -161,8 +161,9 @@ class DelegatorActivities:
         return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
 
     async def _prepare(
-        self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+        self, parts: EnqueueParts, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
     ) -> dict[str, _Batch]:
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         codec = parts.converter.payload_codec
         terms: dict[int, _Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
@@ -170,7 +171,7 @@ class DelegatorActivities:
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts)
+                agreed = terms[id(spec)] = _terms(spec, parts, info.workflow_type)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
                 data = await encode_payloads(data, codec)
@@ -302,10 +303,12 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
     return left
 
 
-def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
+def _terms(spec: JobSpec, parts: EnqueueParts, workflow_type: str | None) -> _Terms:
     options = spec.options or {}
     wait_seconds = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
+    if kept and workflow_type:
+        kept[WORKFLOW_TYPE] = workflow_type
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         wait_seconds=wait_seconds,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.worker import Interceptor
 
 from delegator.contracts import Handler
 from delegator.testing.records import AttemptStatus
@@ -30,6 +32,8 @@ class Attempts:
         converter: DataConverter,
         create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         threads: Executor,
+        client: Client | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare.
 
@@ -38,11 +42,15 @@ class Attempts:
             converter: the client's data converter.
             create_task: starts a task of the engine.
             threads: runs handlers that are plain functions.
+            client: for `activity.client()`; None: there is none.
+            interceptors: activity interceptors.
         """
         self._handlers = handlers
         self._converter = converter
         self._create_task = create_task
         self._threads = threads
+        self._client = client
+        self._interceptors = interceptors
         self._limits = TypeLimits(handlers, most_waiting=_NO_LIMIT)
         self._runners: dict[str, AttemptRunner] = {}
         self._running: set[Job] = set()
@@ -101,7 +109,9 @@ class Attempts:
         runner = self._runners.get(queue)
         if runner is None:
             metrics = WorkerMetrics(CollectorRegistry())
-            runner = AttemptRunner(self._handlers, self._converter, queue, metrics, self._threads)
+            runner = AttemptRunner(
+                self._handlers, self._converter, queue, metrics, self._threads, self._client, self._interceptors
+            )
             self._runners[queue] = runner
         return runner
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from delegator.config import Settings
 from delegator.contracts import Source
@@ -41,6 +41,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
         resources: Iterable[Source] = (),
         options: PluginOptions | None = None,
         intercept: bool | None = None,
+        interceptors: Sequence[Interceptor] = (),
         skip_retry_delays: bool = True,
         paused: bool = False,
     ) -> None:
@@ -54,6 +55,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             resources: resources, or modules that hold them, that the worker's own activities use.
             options: how to delegate, as in production. What concerns PostgreSQL has no effect.
             intercept: short for `PluginOptions(intercept=...)`.
+            interceptors: what the `HttpWorker` is given in production.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
             paused: take no jobs until `engine.resume()`, as if no worker ran.
 
@@ -67,6 +69,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             [*delegated, *resources_in(resources)],
             fakes=fakes,
             provide=provide,
+            interceptors=interceptors,
             skip_retry_delays=skip_retry_delays,
             paused=paused,
         )

@@ -20,6 +20,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
+from temporalio.worker import Interceptor
 
 from delegator.completion import mailbox
 from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
@@ -80,6 +81,7 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare; see `serving`.
 
@@ -89,6 +91,7 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once.
+            interceptors: activity interceptors.
         """
         self.table = table
         self.converter = converter
@@ -96,7 +99,7 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()

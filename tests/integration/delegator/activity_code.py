@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import activity
+from temporalio.common import RawValue
 from temporalio.exceptions import CancelledError
 
 NOTES: defaultdict[str | None, list[Any]] = defaultdict(list)
@@ -139,3 +145,106 @@ async def never_ends() -> str:
         except asyncio.CancelledError:
             note("interrupted")
     return "too late"
+
+
+@activity.defn
+async def tells_async(number: int) -> dict[str, Any]:
+    return tell(number)
+
+
+@activity.defn
+def tells_in_thread(number: int) -> dict[str, Any]:
+    return tell(number)
+
+
+def tell(number: int) -> dict[str, Any]:
+    """Return what an activity can ask, as plain values."""
+    info = activity.info()
+    fields = {field.name: getattr(info, field.name) for field in dataclasses.fields(info)}
+    times = [info.scheduled_time, info.current_attempt_scheduled_time, info.started_time]
+    try:
+        client = activity.client().namespace
+    except RuntimeError as error:
+        client = str(error)
+    payload = activity.payload_converter().to_payload(number)
+    activity.metric_meter().create_counter("delegator_test_calls").add(1)
+    return {
+        **{name: repr(value) for name, value in fields.items() if name not in UNLIKE},
+        "are times": [
+            time.tzinfo is not None and abs((datetime.now(UTC) - time).total_seconds()) < 30 for time in times
+        ],
+        "in order": times == sorted(times),
+        "has id and token": bool(info.activity_id and info.task_token),
+        "in_workflow": info.in_workflow,
+        "client": client,
+        "payload": bytes(payload.data).decode(),
+        "shutdown": activity.is_worker_shutdown(),
+        "told": told(),
+        "context variable": VARIABLE.get(),
+    }
+
+
+UNLIKE = {
+    "activity_id",
+    "task_token",
+    "task_queue",
+    "scheduled_time",
+    "current_attempt_scheduled_time",
+    "started_time",
+    "workflow_id",
+    "workflow_run_id",
+}
+"""Fields of `activity.info()` that differ from run to run; `task_queue` is the queue's name."""
+
+VARIABLE: ContextVar[str] = ContextVar("variable", default="not set")
+
+
+@activity.defn
+def remembers() -> list[Any]:
+    """Fails once, so that the next attempt has heartbeat details."""
+    info = activity.info()
+    if info.attempt == 1:
+        activity.heartbeat("page", {"number": 12})
+        raise RuntimeError("not yet")
+    return [info.attempt, list(info.heartbeat_details), info.current_attempt_scheduled_time > info.scheduled_time]
+
+
+@activity.defn
+async def logs() -> None:
+    activity.logger.info("it logs", extra={"own": 1})
+
+
+class Greeter:
+    def __init__(self, greeting: str) -> None:
+        self.greeting = greeting
+
+    @activity.defn
+    async def greets(self, name: str) -> str:
+        return f"{self.greeting} {name}"
+
+    @activity.defn(name="greets in a thread")
+    def greets_in_thread(self, name: str) -> str:
+        return f"{self.greeting} {name} in {threading.current_thread().name[:3]}"
+
+    @staticmethod
+    @activity.defn
+    def greets_statically(name: str) -> str:
+        return f"hello {name}"
+
+
+@activity.defn
+class CallableGreeter:
+    def __init__(self, greeting: str) -> None:
+        self.greeting = greeting
+
+    async def __call__(self, name: str) -> str:
+        return f"{self.greeting} {name}, says an object"
+
+
+@activity.defn(dynamic=True)
+async def catches_all(args: Sequence[RawValue]) -> list[Any]:
+    converter = activity.payload_converter()
+    return [activity.info().activity_type, *(converter.from_payload(arg.payload, int) for arg in args)]
+
+
+GREETERS = [Greeter("good day"), CallableGreeter("good evening")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import Priority, RetryPolicy
 from temporalio.worker import Worker
 
 from delegator import DelegatorPlugin, existing_activities
@@ -24,6 +26,10 @@ from tests.integration.delegator.activity_flows import Calls
 from tests.integration.delegator.environment import environment, eventually
 from tests.support import Databases
 
+NO_CLIENT = (
+    "No client available. The client is only available in `async def` activities; not in `def` activities. "
+    "In tests you can pass a client when creating ActivityEnvironment."
+)
 TICK = timedelta(milliseconds=50)
 
 
@@ -68,6 +74,7 @@ async def noted(workflow_id: str, what: str) -> None:
 @pytest.fixture(scope="module", params=["ordinary", "delegated", "in memory"])
 async def way(request: pytest.FixtureRequest, databases: Databases, temporal: TemporalServer) -> AsyncIterator[Way]:
     task_queue = f"queue-{uuid.uuid4()}"
+    handlers = existing_activities(activity_code, activity_code.GREETERS)
     async with AsyncExitStack() as stack:
         config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls]}
         if request.param == "delegated":
@@ -75,17 +82,17 @@ async def way(request: pytest.FixtureRequest, databases: Databases, temporal: Te
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setenv("TEMPORAL_ADDRESS", temporal.address)
             patch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
-            client, handlers = engine.client, existing_activities(activity_code)
+            client = engine.client
             config["plugins"] = [DelegatorPlugin(handlers, settings=engine.settings, intercept=True)]
             await stack.enter_async_context(HttpWorker(handlers, settings=engine.settings, grace=timedelta(0)))
         else:
             client = await Client.connect(temporal.address, namespace=NAMESPACE)
             if request.param == "in memory":
-                config["plugins"] = [DelegatorTestPlugin(existing_activities(activity_code), intercept=True)]
+                config["plugins"] = [DelegatorTestPlugin(handlers, intercept=True)]
             else:
                 threads = stack.enter_context(ThreadPoolExecutor(50))
                 config |= {
-                    "activities": activities(),
+                    "activities": list({one.type.name: one.function for one in handlers if one.function}.values()),
                     "activity_executor": threads,
                     "max_concurrent_activities": 50,
                     "max_heartbeat_throttle_interval": TICK,
@@ -93,10 +100,6 @@ async def way(request: pytest.FixtureRequest, databases: Databases, temporal: Te
                 }
         await stack.enter_async_context(Worker(client, **config))
         yield Way(client, task_queue)
-
-
-def activities() -> Sequence[Any]:
-    return [one.function for one in existing_activities(activity_code)]
 
 
 async def test_thread_is_told(way: Way):
@@ -161,3 +164,83 @@ async def test_timeout_ends_the_attempt(way: Way, name: str):
         ["ActivityError", name, "MAXIMUM_ATTEMPTS_REACHED"],
         ["TimeoutError", "START_TO_CLOSE", []],
     ]
+
+
+@pytest.mark.parametrize("name", ["tells_async", "tells_in_thread"])
+async def test_what_an_activity_can_ask(way: Way, name: str):
+    """`activity.info()` in full, and the other functions."""
+    result, _ = await way.execute(name, 7, schedule_to_close=25, heartbeat=20)
+    assert result == [
+        "result",
+        {
+            "activity_type": repr(name),
+            "attempt": "1",
+            "heartbeat_details": "[]",
+            "heartbeat_timeout": repr(timedelta(seconds=20)),
+            "is_local": "False",
+            "namespace": "'default'",
+            "schedule_to_close_timeout": repr(timedelta(seconds=25)),
+            "start_to_close_timeout": repr(timedelta(seconds=25)),
+            "workflow_namespace": "'default'",
+            "workflow_type": "'Calls'",
+            "priority": repr(Priority.default),
+            "retry_policy": repr(
+                RetryPolicy(
+                    initial_interval=timedelta(milliseconds=10),
+                    maximum_interval=timedelta(seconds=1),
+                    maximum_attempts=1,
+                )
+            ),
+            "activity_run_id": "None",
+            "are times": [True] * 3,
+            "in order": True,
+            "has id and token": True,
+            "in_workflow": True,
+            "client": "default" if name == "tells_async" else NO_CLIENT,
+            "payload": "7",
+            "shutdown": False,
+            "told": [False, []],
+            "context variable": "not set",
+        },
+    ]
+
+
+async def test_next_attempt(way: Way):
+    """The next attempt knows the details of the last heartbeat, and when it was scheduled."""
+    result, _ = await way.execute("remembers", attempts=2)
+    assert result == ["result", [2, ["page", {"number": 12}], True]]
+
+
+async def test_logger(way: Way, caplog: pytest.LogCaptureFixture):
+    """The logger adds what the SDK's adds, beside the caller's own fields."""
+    caplog.set_level(logging.INFO, "temporalio.activity")
+    handle = await way.start("logs")
+    await handle.result()
+    (record,) = [record for record in caplog.records if record.message.startswith("it logs")]
+    details = vars(record)["temporal_activity"]
+    assert set(details) == {
+        *("activity_id", "activity_type", "attempt", "namespace", "task_queue"),
+        *("workflow_id", "workflow_run_id", "workflow_type"),
+    }
+    assert (details["workflow_id"], details["workflow_type"], vars(record)["own"]) == (handle.id, "Calls", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("greets", "good day Ann"),
+        ("greets in a thread", "good day Ann in "),
+        ("greets_statically", "hello Ann"),
+        ("CallableGreeter", "good evening Ann, says an object"),
+    ],
+)
+async def test_objects(way: Way, name: str, expected: str):
+    """Methods and callable objects are activities, too."""
+    result, _ = await way.execute(name, "Ann")
+    assert result[0] == "result" and result[1].startswith(expected), result
+
+
+async def test_dynamic_activity(way: Way):
+    """A dynamic activity runs every type that has no other handler, and gets its arguments unconverted."""
+    for args in ((), (1, 2)):
+        assert (await way.execute("anything", *args))[0] == ["result", ["anything", *args]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -23,9 +24,10 @@ from temporalio.converter import DataConverter
 from delegator import current_job, delegated
 from delegator.contracts import Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.wire.requests import task_job_id
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
-from http_workers.invocation import LEAST_WATCHED_SECONDS
+from http_workers.invocation import LEAST_WATCHED_SECONDS, activity_info
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -225,3 +227,26 @@ async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
     ended = await _run(handler)
     assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
     assert ended.at.startswith("decoder.py:")
+
+
+def test_activity_info_is_full() -> None:
+    """Every field of the SDK's `activity.Info` has a value of the job; a field that the SDK adds needs one, too."""
+    known = {
+        *("activity_id", "activity_type", "attempt", "current_attempt_scheduled_time", "heartbeat_details"),
+        *("heartbeat_timeout", "is_local", "namespace", "schedule_to_close_timeout", "scheduled_time"),
+        *("start_to_close_timeout", "started_time", "task_queue", "task_token", "workflow_id", "workflow_namespace"),
+        *("workflow_run_id", "workflow_type", "priority", "retry_policy", "activity_run_id"),
+    }
+    assert {field.name for field in dataclasses.fields(activity.Info)} == known
+    context = {field.name for field in dataclasses.fields(activity._Context) if not field.name.startswith("_")}
+    assert context == {
+        *("info", "heartbeat", "cancelled_event", "worker_shutdown_event", "shield_thread_cancel_exception"),
+        *("payload_converter_class_or_instance", "runtime_metric_meter", "client", "cancellation_details"),
+    }
+
+
+def test_info_of_an_activity_task() -> None:
+    """A job of the activity worker has the activity's id and Temporal's token, and Temporal has its retry policy."""
+    job_id = task_job_id("run", "an:id", 3)
+    info = activity_info(Job(claimed(job_id, job_type="legacy", task_token=b"token")), "default")
+    assert (info.activity_id, info.task_token, info.retry_policy) == ("an:id", b"token", None)
