@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import threading
 import time
 from collections import defaultdict
@@ -15,6 +16,12 @@ from typing import Any
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import CancelledError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+)
 
 NOTES: defaultdict[str | None, list[Any]] = defaultdict(list)
 """What activities noted, by the id of their workflow. They run in the test's own process."""
@@ -248,3 +255,68 @@ async def catches_all(args: Sequence[RawValue]) -> list[Any]:
 
 
 GREETERS = [Greeter("good day"), CallableGreeter("good evening")]
+
+
+class Watching(Interceptor):
+    """Notes what passes, in and out, under a name of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _WatchingInbound(next, self.name)
+
+
+class _WatchingInbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, name: str) -> None:
+        super().__init__(next)
+        self._name = name
+
+    def init(self, outbound: ActivityOutboundInterceptor) -> None:
+        super().init(_WatchingOutbound(outbound, self._name))
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        is_async, args = inspect.iscoroutinefunction(input.fn), list(input.args)
+        note(self._name, "begins", activity.info().activity_type, args, is_async, input.executor is None)
+        token = VARIABLE.set(f"{VARIABLE.get()}, {self._name}")
+        try:
+            return f"{self._name}({await super().execute_activity(input)})"
+        except BaseException as error:
+            note(self._name, "sees", type(error).__name__)
+            raise
+        finally:
+            VARIABLE.reset(token)
+            note(self._name, "ends")
+
+
+class _WatchingOutbound(ActivityOutboundInterceptor):
+    def __init__(self, next: ActivityOutboundInterceptor, name: str) -> None:
+        super().__init__(next)
+        self._name = name
+
+    def info(self) -> activity.Info:
+        info = super().info()
+        return dataclasses.replace(info, namespace=f"{info.namespace} {self._name}")
+
+    def heartbeat(self, *details: Any) -> None:
+        note(self._name, "heartbeat", list(details), threading.current_thread() is threading.main_thread())
+        super().heartbeat(*details, self._name)
+
+
+@activity.defn
+async def is_watched(fails: bool) -> str:
+    return watched(fails)
+
+
+@activity.defn
+def is_watched_in_thread(fails: bool) -> str:
+    return watched(fails)
+
+
+def watched(fails: bool) -> str:
+    info = activity.info()
+    if info.attempt == 1:
+        activity.heartbeat("half")
+    if fails and info.attempt == 1:
+        raise ValueError("not yet")
+    return f"{info.namespace} | {list(info.heartbeat_details)} | {VARIABLE.get()}"

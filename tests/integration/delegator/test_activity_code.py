@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import Priority, RetryPolicy
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from delegator import DelegatorPlugin, existing_activities
 from delegator.dev.temporal import NAMESPACE, TemporalServer
@@ -71,24 +71,28 @@ async def noted(workflow_id: str, what: str) -> None:
     await eventually(seen)
 
 
-@pytest.fixture(scope="module", params=["ordinary", "delegated", "in memory"])
-async def way(request: pytest.FixtureRequest, databases: Databases, temporal: TemporalServer) -> AsyncIterator[Way]:
+@asynccontextmanager
+async def running(
+    kind: str, databases: Databases, temporal: TemporalServer, interceptors: Sequence[Interceptor] = ()
+) -> AsyncIterator[Way]:
+    """Run the activities in one of the ways."""
     task_queue = f"queue-{uuid.uuid4()}"
     handlers = existing_activities(activity_code, activity_code.GREETERS)
     async with AsyncExitStack() as stack:
         config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls]}
-        if request.param == "delegated":
+        if kind == "delegated":
             engine = await stack.enter_async_context(environment(databases, temporal, http_worker=False))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setenv("TEMPORAL_ADDRESS", temporal.address)
             patch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
             client = engine.client
             config["plugins"] = [DelegatorPlugin(handlers, settings=engine.settings, intercept=True)]
-            await stack.enter_async_context(HttpWorker(handlers, settings=engine.settings, grace=timedelta(0)))
+            worker = HttpWorker(handlers, settings=engine.settings, grace=timedelta(0), interceptors=interceptors)
+            await stack.enter_async_context(worker)
         else:
             client = await Client.connect(temporal.address, namespace=NAMESPACE)
-            if request.param == "in memory":
-                config["plugins"] = [DelegatorTestPlugin(handlers, intercept=True)]
+            if kind == "in memory":
+                config["plugins"] = [DelegatorTestPlugin(handlers, intercept=True, interceptors=interceptors)]
             else:
                 threads = stack.enter_context(ThreadPoolExecutor(50))
                 config |= {
@@ -97,9 +101,26 @@ async def way(request: pytest.FixtureRequest, databases: Databases, temporal: Te
                     "max_concurrent_activities": 50,
                     "max_heartbeat_throttle_interval": TICK,
                     "default_heartbeat_throttle_interval": TICK,
+                    "interceptors": interceptors,
                 }
         await stack.enter_async_context(Worker(client, **config))
         yield Way(client, task_queue)
+
+
+KINDS = ["ordinary", "delegated", "in memory"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+async def way(request: pytest.FixtureRequest, databases: Databases, temporal: TemporalServer) -> AsyncIterator[Way]:
+    async with running(request.param, databases, temporal) as way:
+        yield way
+
+
+@pytest.fixture(scope="module", params=KINDS)
+async def watched(request: pytest.FixtureRequest, databases: Databases, temporal: TemporalServer) -> AsyncIterator[Way]:
+    interceptors = [activity_code.Watching("outer"), activity_code.Watching("inner")]
+    async with running(request.param, databases, temporal, interceptors) as way:
+        yield way
 
 
 async def test_thread_is_told(way: Way):
@@ -244,3 +265,35 @@ async def test_dynamic_activity(way: Way):
     """A dynamic activity runs every type that has no other handler, and gets its arguments unconverted."""
     for args in ((), (1, 2)):
         assert (await way.execute("anything", *args))[0] == ["result", ["anything", *args]]
+
+
+@pytest.mark.parametrize("name", ["is_watched", "is_watched_in_thread"])
+async def test_interceptors(watched: Way, name: str):
+    """Activity interceptors see each attempt, its heartbeats and its end, in Temporal's order."""
+    is_async = name == "is_watched"
+    result, notes = await watched.execute(name, True, attempts=2)
+    namespace, variables = "default outer inner", "not set, outer, inner"
+    assert result == ["result", f"outer(inner({namespace} | ['half', 'inner', 'outer'] | {variables}))"]
+    begins = [
+        ["outer", "begins", name, [True], is_async, is_async],
+        ["inner", "begins", name, [True], is_async, is_async],
+    ]
+    assert notes == [
+        *begins,
+        ["inner", "heartbeat", ["half"], True],
+        ["outer", "heartbeat", ["half", "inner"], True],
+        ["inner", "sees", "ValueError"],
+        ["inner", "ends"],
+        ["outer", "sees", "ValueError"],
+        ["outer", "ends"],
+        *begins,
+        ["inner", "ends"],
+        ["outer", "ends"],
+    ]
+
+
+async def test_interceptors_see_a_cancellation(watched: Way):
+    """The error of a cancelled activity passes through the interceptors."""
+    result, notes = await watched.cancelled("loops")
+    assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
+    assert ["outer", "sees", "CancelledError"] in notes

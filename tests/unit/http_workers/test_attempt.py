@@ -16,10 +16,11 @@ import pytest
 from delegator_schema.columns import FORMAT_VERSION
 from prometheus_client import CollectorRegistry
 from temporalio import activity
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from delegator import current_job, delegated
 from delegator.contracts import Handler, JobOptions, collect_handlers
@@ -250,3 +251,31 @@ def test_info_of_an_activity_task() -> None:
     job_id = task_job_id("run", "an:id", 3)
     info = activity_info(Job(claimed(job_id, job_type="legacy", task_token=b"token")), "default")
     assert (info.activity_id, info.task_token, info.retry_policy) == ("an:id", b"token", None)
+
+
+class _Headers(Interceptor):
+    """Keeps the headers that it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, bytes]] = []
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        seen = self.seen
+
+        class Inbound(ActivityInboundInterceptor):
+            async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+                seen.append({name: payload.data for name, payload in input.headers.items()})
+                return await super().execute_activity(input)
+
+        return Inbound(next)
+
+
+async def test_headers_reach_interceptors() -> None:
+    """An interceptor gets the headers of the call, also for a handler that is no activity."""
+    interceptor = _Headers()
+    header = Header(fields={"trace": Payload(data=b"7")}).SerializeToString()
+    handlers, metrics = collect_handlers([waits_briefly]), WorkerMetrics(CollectorRegistry())
+    runner = AttemptRunner(handlers, _CONVERTER, "default", metrics, interceptors=[interceptor])
+    for row in (claimed(job_type="waits_briefly", header=header), claimed(job_type="waits_briefly")):
+        assert _result(await asyncio.create_task(runner.run(Job(row)))) == "in time"
+    assert interceptor.seen == [{"trace": b"7"}, {}]
