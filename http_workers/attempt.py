@@ -30,7 +30,7 @@ from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import ActivitySurroundings, shutdown_event
-from http_workers.invocation import Invoker, start_clock, stop_clock, wait_for_thread
+from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
@@ -58,13 +58,16 @@ class Ended:
     at: str = ""
     """Where the handler raised its error, as `place_of` returns it; empty: it raised none."""
 
+    asynchronous: bool = False
+    """Whether the handler leaves the attempt to a client, which will complete it."""
+
     forgotten: bool = False
     """The worker does not hold the job any more."""
 
     @property
     def released(self) -> bool:
         """Whether this worker's stop broke the attempt off. Other workers run the job."""
-        return self.result is None and self.failure is None and self.snooze is None
+        return self.result is None and self.failure is None and self.snooze is None and not self.asynchronous
 
 
 class AttemptRunner:
@@ -156,6 +159,8 @@ class AttemptRunner:
                 result = await self._invoker.call(handler, args, job)
         except (asyncio.CancelledError, CancelledError) as error:
             return self.broken_off(job, error)
+        except activity._CompleteAsyncError:
+            return self._left_open(job)
         except BaseException as error:  # a handler must not end the worker
             if job.timed_out is not None:
                 return self.timed_out(job, job.timed_out)
@@ -165,6 +170,15 @@ class AttemptRunner:
         if job.timed_out is not None:  # the handler ignored it
             return self.timed_out(job, job.timed_out)
         return self._returned(job, result)
+
+    def _left_open(self, job: Job) -> Ended:
+        if job.timed_out is not None:
+            return self.timed_out(job, job.timed_out)
+        limit = job.options.start_to_close_timeout
+        if limit is not None:
+            left = limit.total_seconds() - (time.monotonic() - job.started_at)
+            job.left_ms = max(0, round(left * 1000))
+        return Ended(job, asynchronous=True)
 
     def _returned(self, job: Job, result: Any) -> Ended:
         try:
@@ -220,6 +234,7 @@ class AttemptRunner:
             heartbeat_details=job.last_heartbeat_details,
             logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
             send_heartbeat=activity.heartbeat if self._intercepts else partial(self._send_heartbeat, job),
+            task_token=task_token(job, self._queue),
             is_cancel_requested=lambda: job.cancel_requested or job.is_over,
         )
 
@@ -279,7 +294,7 @@ def _meter(client: Client | None) -> MetricMeter:
 
 def _result_label(ended: Ended) -> str:
     if ended.failure is None:
-        return "released"
+        return "asynchronous" if ended.asynchronous else "released"
     if ended.failure.HasField("canceled_failure_info"):
         return "canceled"
     return "timed_out" if ended.failure.HasField("timeout_failure_info") else "failed"

@@ -32,6 +32,7 @@ from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.failure_log import log_failure
 from http_workers.job import Job
+from http_workers.left_open import LeftOpen
 from http_workers.metrics import WorkerMetrics
 from http_workers.verdict import judge
 
@@ -59,6 +60,8 @@ class _Ways:
     """Given up: the job becomes a dead letter."""
     tasks: list[Ended] = field(default_factory=list)
     """A Temporal activity task waits for the outcome."""
+    asynchronous: list[Ended] = field(default_factory=list)
+    """Left to a client, which completes them."""
     plain: list[Ended] = field(default_factory=list)
     """Completed, and no workflow waits: the row goes."""
 
@@ -96,6 +99,7 @@ class Finisher:
         """
         self._pool = pool
         self._table = table
+        self._left_open = LeftOpen(table, activity_tasks)
         self._signals = signals
         self._activity_tasks = activity_tasks
         self._codec = codec
@@ -222,6 +226,8 @@ class Finisher:
                 await self._write(lambda db: self._table.retry(db, rows))
             if ways.retries:
                 await self._retry(ways.retries)
+            if ways.asynchronous:
+                await self._left_open.leave([ended.job for ended in ways.asynchronous], self._write)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
             if ways.dead:
                 to_signal += await self._store_dead_letters(ways.dead)
@@ -254,7 +260,9 @@ class Finisher:
                 continue
             if ended.failure is not None:
                 log_failure(job, ended.failure, ended.at, log_messages=self._log_messages)
-            if job.row.task_token is not None:
+            if ended.asynchronous:
+                ways.asynchronous.append(ended)
+            elif job.row.task_token is not None:
                 ways.tasks.append(ended)
             elif ended.failure is not None:
                 self._sort_failed(ended, ended.failure, ways)

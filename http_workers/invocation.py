@@ -172,7 +172,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         start_to_close_timeout=_least(options.start_to_close_timeout, options.schedule_to_close_timeout),
         started_time=started,
         task_queue=queue,
-        task_token=job.row.task_token or pack_task_token(TaskToken(queue, *job.held)),
+        task_token=task_token(job, queue),
         workflow_id=job.row.workflow_id,
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
@@ -181,6 +181,11 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
+
+
+def task_token(job: Job, queue: str) -> bytes:
+    """Return the token by which a client completes the attempt."""
+    return job.row.task_token or pack_task_token(TaskToken(queue, *job.held))
 
 
 def _run_in_thread(

@@ -65,6 +65,8 @@ class Job:
     """The timeout that ended the attempt; None: there was none."""
     timed_out_at: float = 0.0
     """Monotonic time of the timeout."""
+    left_ms: int | None = None
+    """Milliseconds until the start-to-close timeout, when the handler left the attempt to a client."""
     reported: bool = False
     """Whether the attempt's timeout was reported while its handler still ran. What the handler returns is dropped."""
 
