@@ -10,6 +10,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutType
 from temporalio.worker import Interceptor
 
 from delegator.contracts import Handler
@@ -96,6 +97,10 @@ class Attempts:
         """Finish an attempt that has timed out, though its handler still runs."""
         if job.timed_out is not None:
             self._create_task(ended(runner.timed_out(job, job.timed_out)))
+
+    def timed_out(self, queue: str, job: Job, timeout_type: TimeoutType) -> Ended:
+        """Return the end of an attempt that took too long."""
+        return self._runner(queue).timed_out(job, timeout_type)
 
     def give_back(self) -> list[asyncio.Task[None]]:
         """Break all attempts off, as a worker does that stops; return their tasks."""

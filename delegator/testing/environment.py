@@ -111,6 +111,7 @@ class JobEnvironment:
             Exception: what the handler raises, itself.
             temporalio.exceptions.TimeoutError: it took too long, or was silent for too long.
             temporalio.exceptions.CancelledError: it was canceled.
+            BaseException: that of `activity.raise_complete_async()`, as in Temporal's `ActivityEnvironment`.
             temporalio.exceptions.ApplicationError: the arguments can't be decoded, or the result can't be encoded.
             ConfigurationError: the function is not declared, is a contract, or needs an object; or an option is wrong.
         """
@@ -131,6 +132,8 @@ class JobEnvironment:
             hints = None if handler.type.return_type is None else [handler.type.return_type]
             results = self._values.decode(ended.result, hints)
             return results[0] if results else None
+        if ended.asynchronous:
+            raise raised[0]
         assert ended.failure is not None
         if raised and not _has_its_own_error(ended.failure):
             raise raised[0]

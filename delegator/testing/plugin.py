@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from temporalio.worker import Interceptor, Worker
 
+from delegator.completion.asynchronous import OpenAttempts
 from delegator.config import Settings
 from delegator.contracts import Source
 from delegator.contracts.collect import resources_in
@@ -16,6 +17,7 @@ from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.testing.activities import InMemoryActivities
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.handlers import Fakes, Provided
+from delegator.testing.left_open import InMemoryAttempts
 
 
 class DelegatorTestPlugin(DelegatorPlugin):
@@ -77,6 +79,9 @@ class DelegatorTestPlugin(DelegatorPlugin):
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
         local = InMemoryActivities(self.engine, policy)
         self.activities = [local.enqueue, local.cancel]
+
+    def _open_attempts(self) -> OpenAttempts:
+        return InMemoryAttempts(lambda: self.engine.service)
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
         await stack.enter_async_context(self.engine.serving(worker.client))

@@ -179,7 +179,46 @@ class Service:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
 
+    def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
+        """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""
+        row.stop_timer()
+        left = None if row.open_until is None else row.open_until - time.monotonic()
+        limit = job.options.heartbeat_timeout
+        beat = None if limit is None else limit.total_seconds()
+        limits = [(left, TimeoutType.START_TO_CLOSE), (beat, TimeoutType.HEARTBEAT)]
+        due = [(seconds, timeout_type) for seconds, timeout_type in limits if seconds is not None]
+        if due:
+            seconds, timeout_type = min(due, key=lambda one: one[0])
+            loop = asyncio.get_running_loop()
+            row.timer = loop.call_later(seconds, self._open_timed_out, row, job, timeout_type)
+
+    def end_open(self, row: Row, ended: Ended, outcome: Outcome) -> None:
+        """Store the outcome of a job whose attempt a client has ended."""
+        if row.job is not None:
+            self._note(row, row.job, ended, None)
+        row.is_left_open = False
+        self._resolve(row, outcome)
+
+    async def retry_open(self, row: Row, ended: Ended, failure: Failure, delay: timedelta) -> None:
+        """Schedule the next attempt of a job whose attempt a client has failed."""
+        row.stop_timer()
+        row.is_left_open = False
+        if row.job is not None:
+            self._note(row, row.job, ended, delay)
+            await self._retry(row, row.job, failure, delay)
+
+    def _open_timed_out(self, row: Row, job: WatchedJob, timeout_type: TimeoutType) -> None:
+        row.timer = None
+        self._create_task(self._ended(row, job, self._attempts.timed_out(row.queue, job, timeout_type)))
+
     async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
+        if row.outcome is not None or row.job is not job:
+            return  # a client has ended the attempt
+        row.is_left_open = ended.asynchronous
+        if ended.asynchronous:
+            row.open_until = None if job.left_ms is None else time.monotonic() + job.left_ms / 1000
+            self.expect_heartbeat(row, job)
+            return
         if ended.result is None and ended.failure is None:
             row.job = None
             row.attempt -= 1  # broken off because the worker stops: it does not count

@@ -320,3 +320,22 @@ def watched(fails: bool) -> str:
     if fails and info.attempt == 1:
         raise ValueError("not yet")
     return f"{info.namespace} | {list(info.heartbeat_details)} | {VARIABLE.get()}"
+
+
+@activity.defn
+async def leaves_open(result_at: int) -> str:
+    return left_open(result_at)
+
+
+@activity.defn
+def leaves_open_in_thread(result_at: int) -> str:
+    return left_open(result_at)
+
+
+def left_open(result_at: int) -> str:
+    """Leave the attempt to a client, up to the attempt that returns a result."""
+    info = activity.info()
+    note("open", info.attempt, info.task_token, info.activity_id, list(info.heartbeat_details))
+    if info.attempt < result_at:
+        activity.raise_complete_async()
+    return f"by itself, attempt {info.attempt} after {list(info.heartbeat_details)}"

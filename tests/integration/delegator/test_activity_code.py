@@ -12,8 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import AsyncActivityCancelledError, AsyncActivityHandle, Client, WorkflowHandle
 from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Interceptor, Worker
 
 from delegator import DelegatorPlugin, existing_activities
@@ -85,15 +87,16 @@ async def running(
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setenv("TEMPORAL_ADDRESS", temporal.address)
             patch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
-            client = engine.client
-            config["plugins"] = [DelegatorPlugin(handlers, settings=engine.settings, intercept=True)]
+            plugin = DelegatorPlugin(handlers, settings=engine.settings, intercept=True)
+            client = await Client.connect(temporal.address, namespace=NAMESPACE, plugins=[plugin])
             worker = HttpWorker(handlers, settings=engine.settings, grace=timedelta(0), interceptors=interceptors)
             await stack.enter_async_context(worker)
         else:
-            client = await Client.connect(temporal.address, namespace=NAMESPACE)
+            plugins = []
             if kind == "in memory":
-                config["plugins"] = [DelegatorTestPlugin(handlers, intercept=True, interceptors=interceptors)]
-            else:
+                plugins.append(DelegatorTestPlugin(handlers, intercept=True, interceptors=interceptors))
+            client = await Client.connect(temporal.address, namespace=NAMESPACE, plugins=plugins)
+            if kind == "ordinary":
                 threads = stack.enter_context(ThreadPoolExecutor(50))
                 config |= {
                     "activities": list({one.type.name: one.function for one in handlers if one.function}.values()),
@@ -297,3 +300,109 @@ async def test_interceptors_see_a_cancellation(watched: Way):
     result, notes = await watched.cancelled("loops")
     assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
     assert ["outer", "sees", "CancelledError"] in notes
+
+
+NEVER = 99
+
+
+async def opened(way: Way, workflow_id: str, by: str, attempt: int = 1) -> AsyncActivityHandle:
+    """Wait until a handler has left an attempt open; return the client's handle for it."""
+
+    async def seen() -> bool:
+        return any(line[:2] == ["open", attempt] for line in NOTES[workflow_id])
+
+    await eventually(seen)
+    _, _, token, activity_id, _ = next(line for line in NOTES[workflow_id] if line[:2] == ["open", attempt])
+    if by == "token":
+        return way.client.get_async_activity_handle(task_token=token)
+    handle = way.client.get_workflow_handle(workflow_id)
+    run_id = (await handle.describe()).run_id if by == "id with run" else None
+    return way.client.get_async_activity_handle(workflow_id=workflow_id, run_id=run_id, activity_id=activity_id)
+
+
+@pytest.mark.parametrize("name", ["leaves_open", "leaves_open_in_thread"])
+@pytest.mark.parametrize("by", ["token", "id", "id with run"])
+async def test_client_completes(way: Way, name: str, by: str):
+    """A client completes what the handler has left open, once."""
+    handle = await way.start(name, NEVER)
+    open_attempt = await opened(way, handle.id, by)
+    await open_attempt.heartbeat("half")
+    await open_attempt.complete("by the client")
+    assert await handle.result() == ["result", "by the client"]
+    for again in (open_attempt.complete("again"), open_attempt.heartbeat()):
+        with pytest.raises(RPCError) as raised:
+            await again
+        assert raised.value.status is RPCStatusCode.NOT_FOUND
+    assert len(NOTES[handle.id]) == 1
+
+
+@pytest.mark.parametrize("by", ["token", "id"])
+async def test_client_fails(way: Way, by: str):
+    """A failure by the client is a failed attempt: the retry policy decides, and the details stay."""
+    handle = await way.start("leaves_open", 3, attempts=3)
+    await (await opened(way, handle.id, by)).fail(ValueError("not yet"), last_heartbeat_details=["page", 1])
+    second = await opened(way, handle.id, by, 2)
+    await second.heartbeat("page", 2)
+    await second.fail(ApplicationError("not yet", next_retry_delay=timedelta(milliseconds=1)))
+    assert await handle.result() == ["result", "by itself, attempt 3 after ['page', 2]"]
+
+
+async def test_client_fails_for_good(way: Way):
+    """The workflow gets the client's error."""
+    handle = await way.start("leaves_open", NEVER, attempts=3)
+    await (await opened(way, handle.id, "token")).fail(ApplicationError("no", type="No", non_retryable=True))
+    assert await handle.result() == [
+        "failed",
+        ["ActivityError", "leaves_open", "NON_RETRYABLE_FAILURE"],
+        ["ApplicationError", "No", "no"],
+    ]
+    exhausted = await way.start("leaves_open", NEVER, attempts=1)
+    await (await opened(way, exhausted.id, "token")).fail(ValueError("no"))
+    assert await exhausted.result() == [
+        "failed",
+        ["ActivityError", "leaves_open", "MAXIMUM_ATTEMPTS_REACHED"],
+        ["ApplicationError", "ValueError", "no"],
+    ]
+
+
+async def test_client_hears_of_a_cancellation(way: Way):
+    """A heartbeat tells the client of the cancellation, and its report ends the activity."""
+    handle = await way.start("leaves_open", NEVER)
+    open_attempt = await opened(way, handle.id, "token")
+    await handle.signal(Calls.cancel)
+
+    async def told() -> bool:
+        try:
+            await open_attempt.heartbeat()
+        except AsyncActivityCancelledError:
+            return True
+        return False
+
+    await eventually(told)
+    await open_attempt.report_cancellation("cleaned up")
+    result = await handle.result()
+    assert result[0] == "failed" and result[-1] == ["CancelledError", ["cleaned up"]], result
+
+
+async def test_client_is_late(way: Way):
+    """What no client completes in time, or keeps alive, is a timed-out attempt."""
+    handle = await way.start("leaves_open", 2, attempts=2, start_to_close=1)
+    late = await opened(way, handle.id, "token")
+    assert await handle.result() == ["result", "by itself, attempt 2 after []"]
+    with pytest.raises(RPCError):
+        await late.complete("too late")
+    silent = await way.start("leaves_open", NEVER, attempts=1, heartbeat=1)
+    await (await opened(way, silent.id, "token")).heartbeat("last words")
+    assert await silent.result() == [
+        "failed",
+        ["ActivityError", "leaves_open", "MAXIMUM_ATTEMPTS_REACHED"],
+        ["TimeoutError", "HEARTBEAT", ["last words"]],
+    ]
+
+
+async def test_ordinary_id_is_unknown(way: Way):
+    """Ids that neither side knows are refused as Temporal refuses them."""
+    nobody = way.client.get_async_activity_handle(workflow_id="nobody", run_id=None, activity_id="nothing")
+    with pytest.raises(RPCError) as raised:
+        await nobody.complete()
+    assert raised.value.status is RPCStatusCode.NOT_FOUND
