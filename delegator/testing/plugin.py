@@ -46,6 +46,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
         interceptors: Sequence[Interceptor] = (),
         skip_retry_delays: bool = True,
         paused: bool = False,
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare the plugin; nothing runs yet.
 
@@ -60,6 +61,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             interceptors: what the `HttpWorker` is given in production.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
             paused: take no jobs until `engine.resume()`, as if no worker ran.
+            jobs_outlive_runs: jobs go on when their workflow run has closed; see `InMemoryEngine`.
 
         Raises:
             ConfigurationError: a declaration or a fake is wrong.
@@ -74,6 +76,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             interceptors=interceptors,
             skip_retry_delays=skip_retry_delays,
             paused=paused,
+            jobs_outlive_runs=jobs_outlive_runs,
         )
         """Runs the jobs, and tells what was run."""
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
