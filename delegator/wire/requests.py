@@ -71,6 +71,16 @@ def generated_job_id(prefix: str, sequence: int) -> str:
     return f"{prefix}:{sequence}"
 
 
+def task_job_id(run: str | None, activity_id: str, attempt: int) -> str:
+    """Return the id of a job for an activity task. Every attempt has its own, because Temporal makes it a new task."""
+    return f"activity:{run}:{activity_id}:{attempt}"
+
+
+def activity_id_in(job_id: str) -> str:
+    """Return the activity's id in what `task_job_id` returned."""
+    return job_id.partition(":")[2].partition(":")[2].rpartition(":")[0]
+
+
 def type_runs(types: Iterable[str]) -> list[tuple[str, int]]:
     """Return the types of a request's jobs as runs: each type with how many jobs of it follow each other."""
     return [(name, sum(1 for _ in jobs)) for name, jobs in groupby(types)]
