@@ -6,28 +6,32 @@ import asyncio
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from temporalio.client import ClientConfig
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
+from delegator.completion.asynchronous import AsynchronousCompletion, OpenAttempts
+from delegator.completion.queue_attempts import QueueAttempts
 from delegator.config import Settings
-from delegator.contracts import Source, collect_types, opened_resources
-from delegator.contracts.collect import declarations_in, flattened, resources_in
+from delegator.contracts import DYNAMIC_TYPE, DelegatedType, Source, collect_types, opened_resources
+from delegator.contracts.collect import declarations_in, flattened, resources_in, types_used_by
+from delegator.contracts.types import name_of
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
-from delegator.enqueue.declared_queues import require_declared_queues
-from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import Connection, connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -45,7 +49,8 @@ class PluginOptions:
     """How a worker delegates."""
 
     inline_wait: timedelta = timedelta(seconds=1)
-    """How long a workflow task waits for its jobs; zero: never. Stay far below the workflow task timeout (10 s)."""
+    """How old a workflow task may get while it waits for its jobs; zero: it never waits. Signals, queries, timers and
+    cancellation reach a workflow when its task is closed. Stay far below the workflow task timeout (10 s)."""
     inline_slots: int = 1_000
     """Largest number of local activities at a time. While half of them wait inline, no other one waits."""
     result_ttl: timedelta = timedelta(seconds=15)
@@ -107,6 +112,12 @@ class DelegatorPlugin(SimplePlugin):
                     "@delegated, or give existing_activities(...) for its activities as they are"
                 )
         self._types = collect_types(sources)
+        if options.intercept and not self._types:
+            raise ConfigurationError(
+                "intercept=True needs the delegated activity types whose calls to delegate: "
+                "DelegatorPlugin([module, ...], intercept=True)"
+            )
+        self._used_types: dict[str, DelegatedType] = {}
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
@@ -124,13 +135,21 @@ class DelegatorPlugin(SimplePlugin):
         """
         self._database_state = state
 
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """Add the interceptor that completes delegated jobs by `get_async_activity_handle`; see the base class."""
+        config = super().configure_client(config)
+        config["interceptors"] = [*config.get("interceptors", ()), AsynchronousCompletion(self._open_attempts())]
+        return config
+
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
+        self._refuse_dynamic_beside(config.get("activities") or ())
         if not config.get("activities"):
             # The plugin's activities are local. The worker must not take activity tasks of other workers.
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
+        self._used_types |= types_used_by(config.get("workflows", ()))
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
@@ -177,6 +196,29 @@ class DelegatorPlugin(SimplePlugin):
                 raise
             await next(worker)
 
+    def _refuse_dynamic_beside(self, activities: Sequence[Callable[..., Any]]) -> None:
+        """Refuse ordinary activities beside a delegated dynamic one: a replay does not know which names are theirs."""
+        if self._options.intercept and DYNAMIC_TYPE in self._types and activities:
+            names = ", ".join(sorted(name_of(function) for function in activities))
+            raise ConfigurationError(
+                "a dynamic activity is delegated with intercept=True, so every activity type is; give the worker's own "
+                f"activities ({names}) a worker and a task queue of their own"
+            )
+
+    def _open_attempts(self) -> OpenAttempts:
+        return QueueAttempts(self._connection, self._settings.queues)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection: of a worker that runs, or a new one. A client that only completes jobs runs no worker."""
+        if self._activities.is_running:
+            async with self._activities.parts.pool.connection() as connection:
+                yield connection
+        else:
+            url = self._settings.database_url.get_secret_value()
+            async with await connect(url, application_name="delegator client") as connection:
+                yield connection
+
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
         return DelegationInterceptor(
             self._types if self._options.intercept else {},
@@ -189,6 +231,7 @@ class DelegatorPlugin(SimplePlugin):
         """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
+        warn_of_undeclared_queues(self._used_types.values(), settings)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:
@@ -221,7 +264,9 @@ class DelegatorPlugin(SimplePlugin):
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
-        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
+        enqueuer = await stack.enter_async_context(
+            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
+        )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
         self._activities.start(parts)

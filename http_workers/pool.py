@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
+from temporalio.worker import Interceptor
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
 from delegator.errors import StreamError
 from delegator.postgres.connections import connection_pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
@@ -81,8 +84,7 @@ class JobPool:
         """Run a claimed job."""
         older = self.held.get(job.job_id)
         if older is not None:  # the row was claimed again, so its lease had expired
-            older.lost = True
-            older.stop()
+            older.lose()
         self.held[job.job_id] = job
         if self._limits.limited(job.job_type):
             snooze = self._limits.admit(job.job_type)
@@ -102,13 +104,23 @@ class JobPool:
                     ended = await self._runner.run(job) if job.is_ours else Ended(job)
             else:
                 ended = await self._runner.run(job) if job.is_ours else Ended(job)
-            finisher.add(ended)
         except asyncio.CancelledError as error:  # while it waited for a permit
-            finisher.add(self._runner.broken_off(job, error))
+            ended = self._runner.broken_off(job, error)
         finally:
             self.running.discard(job)
             job.task = None  # its context holds the job: the cycle would be left to the garbage collector
+        if not job.reported:
+            finisher.add(ended)
+        if job.thread is None:
             self._free_slot(finisher)
+        else:  # the handler runs on in its thread, and no other job gets that thread
+            free_slot = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free_slot, finisher)
+            job.thread.add_done_callback(partial(_from_thread, free_slot))
+
+    def report(self, job: Job, finisher: Finisher) -> None:
+        """Finish an attempt that has timed out, though its handler still runs."""
+        if job.timed_out is not None:
+            finisher.add(self._runner.timed_out(job, job.timed_out))
 
     def _free_slot(self, finisher: Finisher) -> None:
         # If the database is slower than the handlers, the worker must take fewer jobs.
@@ -128,8 +140,12 @@ class JobPool:
     def lease_lost(self, lease_id: int) -> None:
         """Stop every job, because others may run them now."""
         for job in self.running:
-            job.lost = True
-            job.stop()
+            job.lose()
+
+
+def _from_thread(free_slot: Callable[[], object], _: object) -> None:
+    with suppress(RuntimeError):  # the event loop is closed: the worker has stopped
+        free_slot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +188,9 @@ async def serve(
     surroundings: Surroundings,
     stop: asyncio.Event,
     started: Callable[[], None],
+    *,
+    executor: Executor | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> None:
     """Run jobs until asked to stop.
 
@@ -182,6 +201,8 @@ async def serve(
         surroundings: gets the state of the worker.
         stop: asks for a graceful stop when it is set.
         started: called when everything is connected and open. It is not called if the worker must stop before that.
+        executor: the threads of plain functions, and left open; None: the worker has threads of its own.
+        interceptors: the user's activity interceptors.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -197,16 +218,14 @@ async def serve(
     identity = f"http-worker {holder_name()}"
     table = QueueTable(options.queue)
     slots = Slots(options.concurrency)
-    threads = ThreadPoolExecutor(options.concurrency, thread_name_prefix="handler")
-    jobs = JobPool(
-        AttemptRunner(handlers, converter, options.queue, metrics, threads),
-        TypeLimits(handlers, options.concurrency // 4),
-        slots,
-        metrics,
-    )
     async with AsyncExitStack() as stack:
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         client = await connect_temporal(converter, identity=identity)
+        if executor is None:
+            own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
+            stack.callback(own.shutdown, wait=False, cancel_futures=True)
+            executor = own
+        runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
+        jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
             StreamSource(
@@ -222,6 +241,11 @@ async def serve(
             return
         await _refuse_wrong_stream(source, states["stream"])
         await refuse_wrong_namespace(client, states["temporal"])
+        database = SharedConnection(states["postgresql"])
+
+        def watched_as(loop: str) -> DatabaseWatch:
+            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
+
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
             connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
@@ -232,7 +256,8 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
-                state=states["postgresql"],
+                job_types=sorted(handlers),
+                state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
             )
@@ -249,8 +274,9 @@ async def serve(
             codec=converter.payload_codec,
             identity=identity,
             metrics=metrics,
-            state=states["postgresql"],
+            database=watched_as("finisher"),
             on_finished=jobs.finished,
+            refusal_grace=settings.refusal_grace,
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
@@ -264,19 +290,28 @@ async def serve(
             claim_mode=options.claim,
             metrics=metrics,
             stream_state=states["stream"],
-            database_state=states["postgresql"],
+            database=watched_as("claims"),
             wait=wait,
             held=jobs.held,
             start=lambda job: jobs.start(job, finisher),
+            give_up=finisher.give_up,
         )
         monitor = Monitor(
             pool=pool,
             table=table,
             activity_tasks=activity_tasks,
+            database=watched_as("monitor"),
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
+            report=lambda job: jobs.report(job, finisher),
         )
-        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
+        async with _background(
+            finisher.run(),
+            finisher.offer_refused(sorted(handlers)),
+            monitor.run(),
+            acks.run(),
+            watch_temporal(client, states["temporal"]),
+        ):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info(
@@ -285,6 +320,7 @@ async def serve(
                     )
                     started()
                     await stop.wait()
+                    runner.shut_down()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
             await _wind_down(jobs, finisher, lease, options.grace)
             await acks.flush()
@@ -321,7 +357,7 @@ def _pollers(
 
 @asynccontextmanager
 async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines that never end by themselves while the context is open."""
+    """Run coroutines while the context is open. Most of them never end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield
@@ -336,11 +372,12 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
         await asyncio.wait(running, timeout=grace.total_seconds())
     rest = list(jobs.running)
     for job in rest:
-        job.given_back = True
-        job.stop()
+        job.give_back()
     tasks = [job.task for job in rest if job.task is not None]
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
+    for job in rest:
+        job.abandon()
     with suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
             await finisher.release(rest, lease.lease_id)

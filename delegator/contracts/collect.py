@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -14,8 +15,10 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.contracts.resources import Resource
 from delegator.contracts.types import (
     DECLARATION_ATTRIBUTE,
+    DYNAMIC_TYPE,
     DelegatedType,
     Handler,
+    TypesByName,
     declaration_of,
     delegated_type,
     is_async,
@@ -54,13 +57,13 @@ Source: TypeAlias = ModuleType | Declaration | Callable[..., Any] | Resource[Any
 resource; what `existing_activities` returns; or a list or another iterable of these."""
 
 
-def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
+def collect_types(sources: Iterable[Source]) -> TypesByName:
     """Return the types that sources declare, contracts included, by name.
 
     Raises:
         ConfigurationError: two declarations of one type differ, or a source declares nothing.
     """
-    types: dict[str, DelegatedType] = {}
+    types = TypesByName()
     places: dict[str, str] = {}
     for source in flattened(sources):
         for declaration in declarations_in(source):
@@ -164,6 +167,22 @@ def declarations_in(source: Source) -> list[Declaration]:
     return found
 
 
+def types_used_by(workflows: Iterable[type]) -> dict[str, DelegatedType]:
+    """Return the types whose declared functions the modules of workflows have by name, or one of their modules has.
+
+    Args:
+        workflows: the classes. What their code imports within functions is not seen.
+    """
+    types: dict[str, DelegatedType] = {}
+    for module in dict.fromkeys(sys.modules.get(workflow.__module__) for workflow in workflows):
+        values = [] if module is None else _values(module)
+        for value in (*values, *(inner for one in values if isinstance(one, ModuleType) for inner in _values(one))):
+            declared = declaration_of(value) if inspect.isfunction(value) else None
+            if declared is not None:
+                types.setdefault(declared.name, declared)
+    return types
+
+
 def resources_in(sources: Iterable[Source]) -> list[Resource[Any]]:
     """Return the resources that are given directly or stand in modules."""
     found = [
@@ -248,16 +267,17 @@ def _of(
         yield Declaration(declared, handler if declared.implemented else None)
         return
     defined = getattr(function, _TEMPORAL_ATTRIBUTE, None)
-    if activity_queue is None or defined is None or defined.name is None:
+    if activity_queue is None or defined is None:
         return
     arg_types, return_type = signature_types(function)
     yield Declaration(
         DelegatedType(
-            name=defined.name,
+            name=defined.name or DYNAMIC_TYPE,
             queue=activity_queue,
-            arg_types=arg_types,
-            return_type=return_type,
+            arg_types=arg_types if defined.name else None,
+            return_type=return_type if defined.name else None,
             is_activity=True,
+            interruptible=False,
             is_method=takes_self(function),
         ),
         handler,

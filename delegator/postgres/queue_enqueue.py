@@ -45,7 +45,7 @@ _TRANSPORTS: Final[Mapping[str, _Transport]] = MappingProxyType(
         "uuid": _Transport("text", text_array, "::uuid"),
     }
 )
-_DEADLINE: Final = "now() + {value} * interval '1 millisecond'"
+_DEADLINE: Final = "clock_timestamp() + {value} * interval '1 millisecond'"
 
 # Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never get an
 # outcome that is stored for inline reading.
@@ -101,7 +101,8 @@ RETURNING q.job_id
 # A job that has failed since the statement above backs off. Its next attempt is made due now, and sees the request.
 _CANCEL_RUNNING = """
 UPDATE {table}
-SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
+SET cancel_requested = true, waiter_id = NULL,
+    retry_at = CASE WHEN retry_at IS NOT NULL AND lease_id IS NULL THEN now() ELSE retry_at END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 RETURNING job_id
 """

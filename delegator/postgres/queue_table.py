@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_enqueue import EnqueueStatements, NewJob, StoredOutcome
+from delegator.postgres.queue_retry import NextAttempt, RetryStatements
 from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerStatements
 
 __all__ = [
     "AttemptOutcome",
     "Claimed",
     "NewJob",
+    "NextAttempt",
     "QueueTable",
     "StoredOutcome",
 ]
@@ -17,13 +19,13 @@ __all__ = [
 _DEPTH = """
 SELECT count(*) FILTER (WHERE outcome IS NULL AND lease_id IS NULL AND retry_at IS NULL),
        count(*) FILTER (WHERE lease_id IS NOT NULL AND outcome IS NULL),
-       count(*) FILTER (WHERE retry_at IS NOT NULL),
+       count(*) FILTER (WHERE retry_at IS NOT NULL AND lease_id IS NULL),
        coalesce(extract(epoch FROM now() - min(enqueued_at) FILTER (WHERE outcome IS NULL)), 0)::float8
 FROM {table}
 """
 
 
-class QueueTable(EnqueueStatements, WorkerStatements):
+class QueueTable(EnqueueStatements, WorkerStatements, RetryStatements):
     """The statements of one queue's table."""
 
     def __init__(self, queue: str) -> None:

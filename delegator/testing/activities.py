@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS
+from delegator_schema.options import INLINE_WAIT_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
-from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -59,19 +59,20 @@ class InMemoryActivities:
         run_id = info.workflow_run_id or ""
         wanted = unpack_enqueue(request.payload.data)
         outcomes: dict[int, Outcome] = {}
-        prepared = await self._prepare(service, wanted, info.workflow_id or "", run_id, outcomes)
+        prepared = await self._prepare(service, wanted, info, outcomes)
         refused = set(outcomes)
         rows: dict[int, Row] = {}
         wait = InlineWait()
-        seconds: dict[int, float] = {}
+        limit = NO_WAIT
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
             rows[position] = row = known or new
             asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
-            seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
-            if seconds[position] and row.outcome is None:
+            allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
+            if allowed.seconds and row.outcome is None:
+                limit = limit.merged(allowed)
                 row.waiter = wait
                 wait.add()
             if known is None:
@@ -79,7 +80,7 @@ class InMemoryActivities:
                 service.take(row)
         waited = [rows[position] for position in rows if rows[position].waiter is wait]
         if waited:
-            await self._wait(wait, waited, max(seconds.values()))
+            await self._wait(wait, waited, limit)
         outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
         left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
@@ -103,9 +104,10 @@ class InMemoryActivities:
         return to_raw_value(pack_signal(sorted(removed.items())))
 
     async def _prepare(
-        self, service: Service, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+        self, service: Service, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
     ) -> dict[int, Row]:
         """Return a new row for each job by its place in the request; those that are too large are refused."""
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         converter = service.converter
         prepared: dict[int, Row] = {}
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
@@ -119,6 +121,8 @@ class InMemoryActivities:
                 )
                 continue
             options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
+            if options and info.workflow_type:
+                options[WORKFLOW_TYPE] = info.workflow_type
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,
@@ -133,7 +137,8 @@ class InMemoryActivities:
             )
         return prepared
 
-    async def _wait(self, wait: InlineWait, rows: Sequence[Row], seconds: float) -> None:
+    async def _wait(self, wait: InlineWait, rows: Sequence[Row], limit: InlineLimit) -> None:
+        seconds = self._policy.seconds_left(limit)
         self._waiting += 1
         try:
             await wait.wait(seconds)
@@ -145,4 +150,4 @@ class InMemoryActivities:
         asked = Counter(row.job_type for row in rows)
         in_time = Counter(row.job_type for row in rows if row.outcome is not None)
         for job_type, count in asked.items():
-            self._policy.learn(job_type, in_time[job_type] / count)
+            self._policy.learn(job_type, in_time[job_type] / count, seconds / limit.seconds)

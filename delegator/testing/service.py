@@ -20,18 +20,21 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
+from temporalio.worker import Interceptor
 
 from delegator.completion import mailbox
 from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
+from delegator.config import Settings
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.backoff import Backoff
 from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
+from delegator.testing.run_watch import watch_runs
 from delegator.wire.codec import encode_payloads
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
@@ -43,6 +46,7 @@ IDENTITY: Final = "delegator.testing"
 # Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
+_REFUSAL_GRACE: Final = Settings.model_fields["refusal_grace"].default
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
@@ -80,6 +84,8 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        interceptors: Sequence[Interceptor] = (),
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare; see `serving`.
 
@@ -89,6 +95,8 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once.
+            interceptors: activity interceptors.
+            jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
         self.table = table
         self.converter = converter
@@ -96,13 +104,14 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
         self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._runs = None if client is None else Runs(client, _pause)
+        self._watched = None if jobs_outlive_runs else client
         self._is_stopping = self._has_stopped = False
         self._mine: set[Row] = set()
 
@@ -111,7 +120,9 @@ class Service:
         """Run jobs while the context is open; then break off what still runs, as a worker does that stops."""
         failure: BaseException | None = None
         async with self._group:
-            watching = self._create_task(self._attempts.watch())
+            watching = [self._create_task(self._attempts.watch())]
+            if self._watched is not None:
+                watching.append(self._create_task(watch_runs(self._watched, lambda: self.table.rows, self._end)))
             self.take_abandoned()
             try:
                 yield
@@ -119,7 +130,8 @@ class Service:
                 failure = error
             await self._stop()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            watching.cancel()
+            for task in watching:
+                task.cancel()
         if failure is not None:
             raise failure
 
@@ -163,9 +175,16 @@ class Service:
                 del self.table.by_id[job_id]
                 removed[job_id] = canceled
             else:
-                row.cancel_requested = row.job.cancel_requested = True
-                row.job.stop()
+                row.cancel_requested = True
+                row.job.request_cancel()
         return removed
+
+    def _end(self, job_ids: set[str]) -> None:
+        """Cancel jobs of closed runs."""
+        removed = self.cancel(job_ids)
+        for row in self.table.rows:
+            if row.job_id in removed:
+                row.delivery = Delivery.ORPHANED
 
     def hand_over(self, row: Row) -> None:
         """Have an outcome signalled that nobody will read inline."""
@@ -176,7 +195,46 @@ class Service:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
 
+    def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
+        """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""
+        row.stop_timer()
+        left = None if row.open_until is None else row.open_until - time.monotonic()
+        limit = job.options.heartbeat_timeout
+        beat = None if limit is None else limit.total_seconds()
+        limits = [(left, TimeoutType.START_TO_CLOSE), (beat, TimeoutType.HEARTBEAT)]
+        due = [(seconds, timeout_type) for seconds, timeout_type in limits if seconds is not None]
+        if due:
+            seconds, timeout_type = min(due, key=lambda one: one[0])
+            loop = asyncio.get_running_loop()
+            row.timer = loop.call_later(seconds, self._open_timed_out, row, job, timeout_type)
+
+    def end_open(self, row: Row, ended: Ended, outcome: Outcome) -> None:
+        """Store the outcome of a job whose attempt a client has ended."""
+        if row.job is not None:
+            self._note(row, row.job, ended, None)
+        row.is_left_open = False
+        self._resolve(row, outcome)
+
+    async def retry_open(self, row: Row, ended: Ended, failure: Failure, delay: timedelta) -> None:
+        """Schedule the next attempt of a job whose attempt a client has failed."""
+        row.stop_timer()
+        row.is_left_open = False
+        if row.job is not None:
+            self._note(row, row.job, ended, delay)
+            await self._retry(row, row.job, failure, delay)
+
+    def _open_timed_out(self, row: Row, job: WatchedJob, timeout_type: TimeoutType) -> None:
+        row.timer = None
+        self._create_task(self._ended(row, job, self._attempts.timed_out(row.queue, job, timeout_type)))
+
     async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
+        if row.outcome is not None or row.job is not job:
+            return  # a client has ended the attempt
+        row.is_left_open = ended.asynchronous
+        if ended.asynchronous:
+            row.open_until = None if job.left_ms is None else time.monotonic() + job.left_ms / 1000
+            self.expect_heartbeat(row, job)
+            return
         if ended.result is None and ended.failure is None:
             row.job = None
             row.attempt -= 1  # broken off because the worker stops: it does not count
@@ -186,7 +244,8 @@ class Service:
             self._note(row, job, ended, None)
             self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
         else:
-            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic())
+            # No other pool can have a handler that this engine lacks, so its jobs are not offered again.
+            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic(), grace=_REFUSAL_GRACE)
             if isinstance(verdict, Retry):
                 self._note(row, job, ended, verdict.delay)
                 await self._retry(row, job, ended.failure, verdict.delay)

@@ -10,6 +10,8 @@ import orjson
 from delegator_schema.options import (
     HEARTBEAT_MS,
     INLINE_WAIT_MS,
+    REFUSED,
+    REFUSED_MS,
     RETRY,
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
@@ -68,6 +70,20 @@ def decode_options(text: str | None) -> JobOptions:
     return DEFAULT_OPTIONS if text is None else _decode(text)
 
 
+def refused_time(text: str | None) -> timedelta:
+    """Return the sum of the delays after which a job that workers refused was offered again.
+
+    Args:
+        text: of an `options` column.
+    """
+    if text is None or f'"{REFUSED}"' not in text:
+        return timedelta(0)
+    try:
+        return timedelta(milliseconds=orjson.loads(text)[REFUSED][REFUSED_MS])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return timedelta(0)
+
+
 @lru_cache(maxsize=1024)
 def _decode(text: str) -> JobOptions:
     """Decode the text of a column. It is cached, because thousands of jobs have the same few options."""
@@ -86,8 +102,16 @@ def _decode(text: str) -> JobOptions:
                 backoff_coefficient=float(retry.get("backoff_coefficient", 2.0)),
                 maximum_interval=None if maximum is None else timedelta(milliseconds=maximum),
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
-                non_retryable_error_types=retry.get("non_retryable_error_types"),
+                non_retryable_error_types=_names(retry.get("non_retryable_error_types")),
             )
         return JobOptions(**values)
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None
+
+
+def _names(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("not a list of names")
+    return value
