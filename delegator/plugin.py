@@ -6,23 +6,24 @@ import asyncio
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Worker, WorkerConfig
+from temporalio.worker import Replayer, Worker, WorkerConfig, WorkflowReplayResult
 
 from delegator.config import Settings
 from delegator.contracts import Source, collect_types, opened_resources
 from delegator.contracts.collect import declarations_in, flattened, resources_in
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
-from delegator.enqueue.declared_queues import require_declared_queues
+from delegator.enqueue.declared_queues import require_declared_queues, require_declared_task_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
@@ -55,6 +56,10 @@ class PluginOptions:
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True
     """With `intercept`: runs that began before keep their ordinary activities. It costs one marker for each run."""
+    task_queues: Mapping[str, str | None] = field(default_factory=dict)
+    """With `intercept`: the queue of calls that name a task queue, by the task queue. None instead of a queue leaves
+    them ordinary activities. Those of `DELEGATOR_TASK_QUEUES` count, too. A call that names another task queue, and not
+    the workflow's own, is refused."""
     gather: timedelta = GATHER
     """How long a worker may gather jobs to enqueue them together; zero: never. It gathers while it is short of
     processor time, and while workflows wait for their first task. A start delay looks like such a wait."""
@@ -111,6 +116,7 @@ class DelegatorPlugin(SimplePlugin):
         self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
         self._busyness = Busyness(options.gather)
+        self._replay_errors: dict[str, Exception] = {}
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
@@ -141,9 +147,24 @@ class DelegatorPlugin(SimplePlugin):
         """Add the interceptor; see the base class."""
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
-        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        interceptor = self._interceptor(converter, replay_differs=self._replay_errors.__setitem__)
+        config["interceptors"] = [*config.get("interceptors", ()), interceptor]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         return config
+
+    @asynccontextmanager
+    async def run_replayer(
+        self, replayer: Replayer, histories: AsyncIterator[WorkflowHistory], next: Callable[[Any, Any], Any]
+    ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
+        """Report a workflow that asks for other jobs than its history as NondeterminismError; see the base class."""
+        async with super().run_replayer(replayer, histories, next) as results:
+            yield self._named(results)
+
+    async def _named(self, results: AsyncIterator[WorkflowReplayResult]) -> AsyncIterator[WorkflowReplayResult]:
+        async for result in results:
+            error = self._replay_errors.pop(result.history.run_id, None)
+            # The SDK knows only that the workflow task failed.
+            yield result if error is None else dataclasses.replace(result, replay_failure=error)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
         """Open the connections around the worker's run; see the base class.
@@ -177,18 +198,21 @@ class DelegatorPlugin(SimplePlugin):
                 raise
             await next(worker)
 
-    def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
+    def _interceptor(self, converter: DataConverter, **listeners: Any) -> DelegationInterceptor:
         return DelegationInterceptor(
             self._types if self._options.intercept else {},
             converter,
+            task_queues={**self._settings.task_queues, **self._options.task_queues},
             patch=self._options.patch,
             first_task_waited=self._busyness.workflow_waited,
+            **listeners,
         )
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
         """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
+        require_declared_task_queues({**settings.task_queues, **self._options.task_queues}, settings)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:

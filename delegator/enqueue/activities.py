@@ -30,8 +30,8 @@ from delegator.wire.requests import (
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
     JobSpec,
+    asked_for,
     generated_job_id,
-    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -136,7 +136,8 @@ class DelegatorActivities:
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
         await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -23,8 +23,8 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
+    asked_for,
     generated_job_id,
-    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -87,7 +87,8 @@ class InMemoryActivities:
             service.hand_over(rows[position])
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
+
+T = TypeVar("T")
 
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
@@ -51,6 +54,20 @@ class EnqueueRequest:
     """Each job's sequence number within the run."""
     reply_bytes: int
     """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
+    call_runs: Sequence[tuple[int, int]] | None = None
+    """The jobs of each call, as runs: a number of jobs, and how many calls of so many jobs follow each other. None: a
+    release that did not say so wrote the request."""
+
+
+class Asked(NamedTuple):
+    """What a request asks for. The reply repeats it, so that a replay can compare."""
+
+    types: list[tuple[str, int]]
+    """The types of the jobs as runs: each type with how many jobs of it follow each other."""
+    queues: list[tuple[str, int]] | None = None
+    """Their queues, in the same form. None: a release that did not say so wrote the reply. So for `calls`."""
+    calls: list[tuple[int, int]] | None = None
+    """See `EnqueueRequest.call_runs`."""
 
 
 def check_job_id(job_id: str) -> None:
@@ -68,9 +85,28 @@ def generated_job_id(prefix: str, sequence: int) -> str:
     return f"{prefix}:{sequence}"
 
 
-def type_runs(types: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the types of a request's jobs as runs: each type with how many jobs of it follow each other."""
-    return [(name, sum(1 for _ in jobs)) for name, jobs in groupby(types)]
+def runs(values: Iterable[T]) -> list[tuple[T, int]]:
+    """Return each value with how often it follows itself."""
+    return [(value, len(list(equal))) for value, equal in groupby(values)]
+
+
+def asked_for(specs: Iterable[JobSpec], call_runs: Sequence[tuple[int, int]] | None) -> Asked:
+    """Return what a request asks for.
+
+    Args:
+        specs: of its jobs. Equal ones that follow each other should be one object.
+        call_runs: see `EnqueueRequest`.
+    """
+    by_spec = [(next(same), 1 + len(list(same))) for _, same in groupby(specs, id)]
+    return Asked(
+        _merged((spec.type, count) for spec, count in by_spec),
+        _merged((spec.queue, count) for spec, count in by_spec),
+        None if call_runs is None else list(call_runs),
+    )
+
+
+def _merged(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(name, sum(count for _, count in equal)) for name, equal in groupby(counted, itemgetter(0))]
 
 
 def pack_enqueue(request: EnqueueRequest) -> bytes:
@@ -93,15 +129,18 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
             ids[str(position)] = job.job_id
     first, last = request.sequences[0], request.sequences[-1]
     contiguous = last - first + 1 == len(request.sequences)
+    header: dict[str, Any] = {
+        "sequences": first if contiguous else request.sequences,
+        "reply_bytes": request.reply_bytes,
+        "specs": [[spec.type, spec.queue, spec.options] for spec in shared],
+        "spec": indexes if len(shared) > 1 else None,
+        "ids": ids,
+        "headers": list(headers),
+    }
+    if request.call_runs is not None:
+        header["calls"] = request.call_runs
     return pack(
-        {
-            "sequences": first if contiguous else request.sequences,
-            "reply_bytes": request.reply_bytes,
-            "specs": [[spec.type, spec.queue, spec.options] for spec in shared],
-            "spec": indexes if len(shared) > 1 else None,
-            "ids": ids,
-            "headers": list(headers),
-        },
+        header,
         [job.input for job in request.jobs] + list(headers.values()),
     )
 
@@ -127,7 +166,10 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         sequences = header["sequences"]
         if isinstance(sequences, int):
             sequences = range(sequences, sequences + count)
-        return EnqueueRequest(jobs, sequences, header["reply_bytes"])
+        call_runs = header.get("calls")
+        if call_runs is not None:
+            call_runs = [(size, count) for size, count in call_runs]
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"], call_runs)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from temporalio import workflow
@@ -13,11 +15,11 @@ from temporalio.converter import FailureConverter
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.contracts import DelegatedType, JobOptions
+from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
-from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
+from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -27,16 +29,16 @@ from delegator.wire.requests import (
     generated_job_id,
     pack_cancel,
     pack_enqueue,
-    type_runs,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.labels import event_groups_of, summary_of
+from delegator.workflow.replay import call_runs, fail_task, read_reply
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
-_SHOWN_TYPES = 5
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 # Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
@@ -48,9 +50,17 @@ class Delegations:
     The bound method `on_outcomes` is the run's signal handler. `current` finds the object through it.
     """
 
-    def __init__(self, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        failure_converter: FailureConverter,
+        *,
+        is_default: bool,
+        replay_differs: Callable[[str, Exception], None],
+    ) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
         self._run_id = run_id
+        self._replay_differs = replay_differs
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next_sequence = 0
         self._unsent: list[Call] = []
@@ -64,15 +74,23 @@ class Delegations:
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
 
     @classmethod
-    def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
+    def install(
+        cls,
+        run_id: str,
+        failure_converter: FailureConverter,
+        *,
+        is_default: bool,
+        replay_differs: Callable[[str, Exception], None],
+    ) -> Delegations:
         """Register the run's signal handler. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
+            replay_differs: called with the run id and the error if workflow code asks for other jobs than its history.
         """
-        delegations = cls(run_id, failure_converter, is_default=is_default)
+        delegations = cls(run_id, failure_converter, is_default=is_default, replay_differs=replay_differs)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         return delegations
 
@@ -112,7 +130,9 @@ class Delegations:
             options.validate(declared.name)
             if not isinstance(cancellation_type, ActivityCancellationType):
                 raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
-            job = JobSpec(declared.name, declared.queue, encode_options(options.over(declared.options)))
+            options = options.over(declared.options)
+            options = replace(options, priority=merged_priority(options.priority, workflow.info().priority))
+            job = JobSpec(declared.name, declared.queue, encode_options(options))
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
 
@@ -286,7 +306,9 @@ class Delegations:
         return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
-        request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
+        request = EnqueueRequest(
+            [call.request for call in calls], [call.sequence for call in calls], reply_bytes, call_runs(calls)
+        )
         try:
             raw: RawValue = await workflow.execute_local_activity(
                 ENQUEUE_ACTIVITY,
@@ -295,23 +317,32 @@ class Delegations:
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
                 cancellation_type=ActivityCancellationType.ABANDON,
-                summary=_summary(calls),
+                summary=summary_of(calls),
+                **event_groups_of(calls),
             )
-            reply = _read_reply(raw.payload.data, calls)
+            reply = read_reply(raw.payload.data, calls)
         except (ActivityError, WireError, workflow.NondeterminismError) as error:
-            for call in calls:
-                self._pending.pop(call.job_id, None)
-                call.caller.fail(error)
+            self._fail(calls, error)
             sent.set_result(None)
             return
         self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
         was_reset = reply.id_prefix != self._run_id
+        _use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):
             if was_reset and call.request.job_id is None:
                 self._adopt_id(call, generated_job_id(reply.id_prefix, call.sequence))
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
+
+    def _fail(self, calls: Sequence[Call], error: Exception) -> None:
+        if isinstance(error, workflow.NondeterminismError):
+            self._replay_differs(self._run_id, error)
+        if not isinstance(error, ActivityError) and fail_task(error):
+            return
+        for call in calls:
+            self._pending.pop(call.job_id, None)
+            call.caller.fail(error)
 
     def _adopt_id(self, call: Call, job_id: str) -> None:
         """Use the id under which the job was enqueued before this run was reset."""
@@ -342,29 +373,9 @@ def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
         yield calls[start:]
 
 
-def _read_reply(frame: bytes, calls: Sequence[Call]) -> Reply:
-    """Return the reply to the request for these calls.
-
-    Raises:
-        WireError: it is not a reply, or a later release wrote it.
-        NondeterminismError: it replies to another request, so the workflow's code has changed since.
-    """
-    reply = unpack_reply(frame)
-    asked = type_runs(call.spec.job.type for call in calls)
-    if reply.types != asked:
-        raise workflow.NondeterminismError(
-            f"the recorded reply is for {_described(reply.types)}, and the workflow asks for {_described(asked)}: "
-            "its code has changed since it ran; use workflow.patched() where it differs"
-        )
-    return reply
-
-
-def _described(types: Sequence[tuple[str, int]]) -> str:
-    shown = ", ".join(f"{count} x {name}" for name, count in types[:_SHOWN_TYPES])
-    return f"{shown}, ..." if len(types) > _SHOWN_TYPES else shown
-
-
-def _summary(calls: Sequence[Call]) -> str:
-    types = sorted({call.spec.job.type for call in calls})
-    more = "" if len(types) <= 3 else f" and {len(types) - 3} more"
-    return f"{len(calls)} x {', '.join(types[:3])}{more}"[:200]
+def _use_queues(calls: Sequence[Call], recorded: Sequence[tuple[str, int]] | None) -> None:
+    """Note in which queues the jobs are. The workflow's code may name others since they were enqueued."""
+    queues = chain.from_iterable(repeat(*run) for run in recorded or ())
+    for call, queue in zip(calls, queues, strict=False):
+        if call.spec.job.queue != queue:
+            call.spec = replace(call.spec, job=replace(call.spec.job, queue=queue))
