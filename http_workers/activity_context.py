@@ -30,7 +30,7 @@ def activity_environment(job: Job, context: JobContext, payload_converter: Paylo
     options = job.options
     environment.info = dataclasses.replace(
         environment.info,
-        activity_id=job.job_id,
+        activity_id=job.options.activity_id or job.job_id,
         activity_type=job.job_type,
         attempt=job.attempt,
         current_attempt_scheduled_time=scheduled,
