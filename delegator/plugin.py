@@ -13,7 +13,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from temporalio.client import WorkflowHistory
+from temporalio.client import ClientConfig, WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Replayer, Worker, WorkerConfig, WorkflowReplayResult
@@ -35,6 +35,7 @@ from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
+from delegator.workflow.chains import OwnTraffic
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 
@@ -130,6 +131,12 @@ class DelegatorPlugin(SimplePlugin):
         """
         self._database_state = state
 
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """Keep the engine's own traffic from the client's interceptors; see the base class."""
+        config = super().configure_client(config)
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ())]
+        return config
+
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
         if not config.get("activities"):
@@ -137,7 +144,7 @@ class DelegatorPlugin(SimplePlugin):
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
-        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
             config["max_concurrent_local_activities"] = self._options.inline_slots
@@ -148,7 +155,7 @@ class DelegatorPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
         interceptor = self._interceptor(converter, replay_differs=self._replay_errors.__setitem__)
-        config["interceptors"] = [*config.get("interceptors", ()), interceptor]
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), interceptor]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         return config
 

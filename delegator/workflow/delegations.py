@@ -10,14 +10,14 @@ from itertools import chain, repeat
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
+from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
 from temporalio.exceptions import ActivityError
+from temporalio.worker import WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
-from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
 from delegator.wire.requests import (
@@ -32,6 +32,7 @@ from delegator.wire.requests import (
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
 from delegator.workflow.labels import event_groups_of, summary_of
+from delegator.workflow.local_activities import LocalActivities
 from delegator.workflow.replay import call_runs, fail_task, read_reply
 
 _JOBS_PER_REQUEST = 2_000
@@ -40,8 +41,6 @@ _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, we
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
-# Enqueueing is idempotent, so a lost database only delays it: retry without end.
-_ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
 
 class Delegations:
@@ -53,6 +52,7 @@ class Delegations:
     def __init__(
         self,
         run_id: str,
+        sdk: WorkflowOutboundInterceptor,
         failure_converter: FailureConverter,
         *,
         is_default: bool,
@@ -60,6 +60,7 @@ class Delegations:
     ) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
         self._run_id = run_id
+        self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next_sequence = 0
@@ -77,6 +78,7 @@ class Delegations:
     def install(
         cls,
         run_id: str,
+        sdk: WorkflowOutboundInterceptor,
         failure_converter: FailureConverter,
         *,
         is_default: bool,
@@ -86,11 +88,12 @@ class Delegations:
 
         Args:
             run_id: the run.
+            sdk: the SDK's own outbound interceptor.
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
             replay_differs: called with the run id and the error if workflow code asks for other jobs than its history.
         """
-        delegations = cls(run_id, failure_converter, is_default=is_default, replay_differs=replay_differs)
+        delegations = cls(run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         return delegations
 
@@ -234,18 +237,16 @@ class Delegations:
         if not waiting:
             return
         try:
-            reply: RawValue = await workflow.execute_local_activity(
+            reply = await self._local_activities.run(
                 CANCEL_ACTIVITY,
-                to_raw_value(pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting])),
-                result_type=RawValue,
+                pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting]),
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
-                retry_policy=_ENQUEUE_RETRY,
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
             return
         try:
-            removed = unpack_signal(reply.payload.data)
+            removed = unpack_signal(reply)
         except WireError as error:
             for call in waiting:
                 call.caller.fail(error)
@@ -310,22 +311,20 @@ class Delegations:
             [call.request for call in calls], [call.sequence for call in calls], reply_bytes, call_runs(calls)
         )
         try:
-            raw: RawValue = await workflow.execute_local_activity(
+            frame = await self._local_activities.run(
                 ENQUEUE_ACTIVITY,
-                to_raw_value(pack_enqueue(request)),
-                result_type=RawValue,
+                pack_enqueue(request),
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
-                retry_policy=_ENQUEUE_RETRY,
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=summary_of(calls),
-                **event_groups_of(calls),
+                event_groups=event_groups_of(calls),
             )
-            reply = read_reply(raw.payload.data, calls)
+            reply = read_reply(frame, calls)
         except (ActivityError, WireError, workflow.NondeterminismError) as error:
             self._fail(calls, error)
             sent.set_result(None)
             return
-        self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
+        self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
         was_reset = reply.id_prefix != self._run_id
         _use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):

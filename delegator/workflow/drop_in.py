@@ -16,6 +16,7 @@ from delegator.contracts import DelegatedType, JobOptions, retry_key
 from delegator.errors import ConfigurationError
 from delegator.wire.requests import JobRequest
 from delegator.workflow.calls import CallSpec
+from delegator.workflow.chains import innermost
 from delegator.workflow.delegations import Delegations
 from delegator.workflow.handles import DelegatedHandle
 
@@ -46,10 +47,7 @@ def intercepting(
     Returns:
         The chain to use.
     """
-    before: WorkflowOutboundInterceptor | None = None
-    last = outbound
-    while isinstance(following := getattr(last, "next", None), WorkflowOutboundInterceptor):
-        before, last = last, following
+    before, last = innermost(outbound, WorkflowOutboundInterceptor)
     delegating = _Outbound(last, delegations, intercepted, task_queues, patch=patch)
     if before is None:
         return delegating

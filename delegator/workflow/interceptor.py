@@ -17,6 +17,7 @@ from temporalio.worker import (
 
 from delegator.contracts import DelegatedType
 from delegator.wire.values import is_default
+from delegator.workflow.chains import innermost
 from delegator.workflow.delegations import Delegations
 from delegator.workflow.drop_in import intercepting
 
@@ -63,7 +64,11 @@ class DelegationInterceptor(Interceptor):
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
                 delegations = Delegations.install(
-                    outbound.info().run_id, failure_converter(), is_default=default, replay_differs=replay_differs
+                    outbound.info().run_id,
+                    innermost(outbound, WorkflowOutboundInterceptor)[1],
+                    failure_converter(),
+                    is_default=default,
+                    replay_differs=replay_differs,
                 )
                 if intercepted:
                     outbound = intercepting(outbound, delegations, intercepted, task_queues, patch=patch)

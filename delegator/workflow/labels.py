@@ -23,8 +23,7 @@ def summary_of(calls: Sequence[Call]) -> str:
     return text.encode()[:_LONGEST_SUMMARY].decode(errors="ignore")
 
 
-def event_groups_of(calls: Sequence[Call]) -> dict[str, Any]:
-    """Return the keyword that gives a local activity the event groups of its calls; none if they have none."""
+def event_groups_of(calls: Sequence[Call]) -> list[Any]:
+    """Return the SDK's event groups of the calls."""
     specs = {id(call.spec): call.spec for call in calls}.values()
-    groups = list(dict.fromkeys(group for spec in specs for group in spec.event_groups))
-    return {"event_groups": groups} if groups else {}
+    return list(dict.fromkeys(group for spec in specs for group in spec.event_groups))
