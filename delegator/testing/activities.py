@@ -12,6 +12,7 @@ from temporalio.common import RawValue
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -68,6 +69,13 @@ class InMemoryActivities:
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
+            if known is not None and known.run_id != run_id:
+                error = taken_error(new.job_id, known.workflow_id)
+                refused.add(position)
+                outcomes[position] = refused_outcome(
+                    error, service.converter, job_id=new.job_id, job_type=new.job_type, identity=IDENTITY
+                )
+                continue
             rows[position] = row = known or new
             asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
             seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,7 +17,9 @@ T = TypeVar("T")
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
 MAX_JOB_ID_BYTES = 500
-"""A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more."""
+"""A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more, with 37 bytes for its
+run."""
+_OF_A_RUN = re.compile(r"(activity:)?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}[:/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class JobRequest(NamedTuple):
     header: bytes
     """A serialized `Header`; empty: none."""
     job_id: str | None
-    """The caller's own job id; None: the id is made of the prefix and the sequence number."""
+    """The id if the caller chose it: see `own_job_id`. None: the id is made of the prefix and the sequence number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,40 @@ def check_job_id(job_id: str) -> None:
 def generated_job_id(prefix: str, sequence: int) -> str:
     """Return the id of the job that a workflow run enqueued as its `sequence`th."""
     return f"{prefix}:{sequence}"
+
+
+def own_job_id(prefix: str, own_id: str) -> str:
+    """Return the id of a job to which a caller in this workflow run gave an id of its own.
+
+    The id belongs to the run, as an activity id does. Another run may give the same one to another job.
+    """
+    return f"{prefix}/{own_id}"
+
+
+def own_part(job_id: str, prefix: str) -> str | None:
+    """Return what `own_job_id` made a job id of; None: it made it of something else."""
+    return job_id.removeprefix(f"{prefix}/") if job_id.startswith(f"{prefix}/") else None
+
+
+def is_unique_id(job_id: str, prefix: str) -> bool:
+    """Return whether this is an id that no other job of any workflow may have, not one of a run.
+
+    Args:
+        job_id: the id.
+        prefix: the run of the job.
+    """
+    return not job_id.startswith((f"{prefix}:", f"{prefix}/"))
+
+
+def check_unique_id(job_id: str) -> None:
+    """Refuse a text that can't be an id of its own across workflows.
+
+    Raises:
+        ValueError: it can't be a job id, or it looks like one that belongs to a workflow run.
+    """
+    check_job_id(job_id)
+    if _OF_A_RUN.match(job_id):
+        raise ValueError(f"a unique id must not begin like the id of a run's job: {job_id[:100]!r}")
 
 
 def runs(values: Iterable[T]) -> list[tuple[T, int]]:

@@ -25,12 +25,12 @@ from delegator.wire.requests import (
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
     JobSpec,
-    check_job_id,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import event_groups_of, summary_of
 from delegator.workflow.local_activities import LocalActivities
 from delegator.workflow.replay import call_runs, fail_task, read_reply
@@ -59,6 +59,7 @@ class Delegations:
         replay_differs: Callable[[str, Exception], None],
     ) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
+        self.ids = JobIds(run_id)
         self._run_id = run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
@@ -67,7 +68,6 @@ class Delegations:
         self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
         self._early_outcomes: dict[str, Outcome] = {}
-        self._own_ids: set[str] = set()
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,13 +143,10 @@ class Delegations:
         """Enqueue a call. All calls made before the event loop's next turn travel together.
 
         Raises:
-            ValueError: the caller's own job id was used before in this run, or is not valid.
+            ValueError: the caller's own job id was used before in this run.
         """
         if call.request.job_id is not None:
-            check_job_id(call.request.job_id)
-            if call.request.job_id in self._own_ids:
-                raise ValueError(f"job id {call.request.job_id!r} was already used in this workflow run")
-            self._own_ids.add(call.request.job_id)
+            self.ids.use(call.request.job_id)
         self.submit_all((call,))
 
     def submit_all(self, calls: Sequence[Call]) -> None:
@@ -261,7 +258,7 @@ class Delegations:
         is run again, signals arrive before the code that makes the call.
         """
         for job_id, outcome in unpack_signal(outcomes.payload.data):
-            if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
+            if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
                 self._early_outcomes[job_id] = outcome
 
     def _resolve(self, job_id: str, outcome: Outcome) -> bool:
@@ -271,12 +268,6 @@ class Delegations:
         if call.outcome is None:
             call.resolve(outcome)
         return True
-
-    def _was_resolved(self, job_id: str) -> bool:
-        prefix, _, sequence = job_id.rpartition(":")
-        if prefix == self._run_id and sequence.isdigit():
-            return int(sequence) < self._next_sequence
-        return job_id in self._own_ids and job_id not in self._pending
 
     def _flush(self) -> None:
         buffer, self._unsent = [call for call in self._unsent if call.outcome is None], []
@@ -325,11 +316,11 @@ class Delegations:
             sent.set_result(None)
             return
         self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
-        was_reset = reply.id_prefix != self._run_id
+        may_differ = self.ids.may_differ(reply)
         _use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):
-            if was_reset and call.request.job_id is None:
-                self._adopt_id(call, generated_job_id(reply.id_prefix, call.sequence))
+            if may_differ:
+                self._adopt_id(call, self.ids.recorded(call.request.job_id, call.sequence, reply))
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
@@ -344,8 +335,8 @@ class Delegations:
             call.caller.fail(error)
 
     def _adopt_id(self, call: Call, job_id: str) -> None:
-        """Use the id under which the job was enqueued before this run was reset."""
-        if self._pending.pop(call.job_id, None) is None:
+        """Use the id under which the job was enqueued."""
+        if job_id == call.job_id or self._pending.pop(call.job_id, None) is None:
             return
         call.job_id = job_id
         self._pending[job_id] = call
