@@ -10,10 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.worker import Replayer
 
 from delegator.wire.frames import to_raw_value
-from delegator.wire.outcomes import pack_signal
-from delegator.wire.requests import own_job_id
+from delegator.wire.outcomes import pack_reply, pack_signal, unpack_reply, unpack_signal
+from delegator.wire.requests import Asked, own_job_id
 from tests.integration.delegator import flows, id_flows
 from tests.integration.delegator.environment import OUTCOMES_SIGNAL, SIGNALLED, Environment
 from tests.integration.delegator.test_once import completed
@@ -125,3 +126,29 @@ async def test_unique_id_of_a_task_that_is_run_again(engine: Environment):
     )
     async with engine.worker(SIGNALLED, task_queue=task_queue, workflows=id_flows.ALL):
         assert await engine.result(handle) == 7
+
+
+async def test_ids_of_older_releases(engine: Environment):
+    """A history of a release that took chosen ids as they were replays: the signal names the id without the run."""
+    async with engine.worker(SIGNALLED, workflows=id_flows.ALL) as task_queue:
+        handle = await engine.start(id_flows.OwnId.run, "order", 5, task_queue=task_queue)
+        await engine.result(handle)
+    history = await handle.fetch_history()
+    run_id = handle.first_execution_run_id or ""
+    changed = 0
+    for event in history.events:
+        if event.HasField("marker_recorded_event_attributes"):
+            (payload,) = event.marker_recorded_event_attributes.details["result"].payloads
+            reply = unpack_reply(payload.data)
+            assert reply.outcomes == [None] and reply.asked.calls == [(1, 1)]
+            payload.data = pack_reply(run_id, {}, Asked(reply.asked.types))
+            changed += 1
+        elif event.HasField("workflow_execution_signaled_event_attributes"):
+            (payload,) = event.workflow_execution_signaled_event_attributes.input.payloads
+            ((job_id, outcome),) = unpack_signal(payload.data)
+            assert job_id == own_job_id(run_id, "order")
+            payload.data = pack_signal([("order", outcome)])
+            changed += 1
+    assert changed == 2
+    replayer = Replayer(workflows=id_flows.ALL, plugins=[engine.plugin(SIGNALLED)])
+    await replayer.replay_workflow(history)
