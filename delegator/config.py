@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final, Self
@@ -63,6 +64,25 @@ class Settings(BaseSettings):
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _unambiguous(cls, value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if not separator or not scheme.startswith("postgres"):
+            return value
+        # libpq takes an unescaped @, / or ? of a password for the end of it, and quotes the rest in its errors.
+        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        if rest.count("@") > authority.count("@") or authority.count("@") > 1:
+            raise ValueError("write the characters @ / ? # of its user and password as %40 %2F %3F %23")
+        return value
+
+    @field_validator("stream_token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("it is empty: give it a token, or unset it")
+        return value
 
     @field_validator("lease")
     @classmethod

@@ -21,6 +21,12 @@ class MaintenanceMetrics:
             ["queue", "reason"],
             registry=registry,
         )
+        self.lost_attempts = Counter(
+            "delegator_maintenance_lost_attempts_total",
+            "Attempts that failed because their worker's lease expired: it died, or lost its database",
+            ["queue"],
+            registry=registry,
+        )
         self.timed_out = Counter(
             "delegator_maintenance_timed_out_total", "Jobs past their deadline", ["queue"], registry=registry
         )

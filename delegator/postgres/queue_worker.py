@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import DEADLINE_LEFT
 from delegator.postgres.queue_republish import republish_template
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
@@ -59,8 +60,6 @@ class AttemptOutcome(NamedTuple):
     result: bytes
 
 
-# `date_part` returns floating point. `extract` returns a decimal number and takes three times as long.
-_DEADLINE_LEFT: Final = "(date_part('epoch', {deadline} - now()) * 1000)::int8"
 _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "attempt": "{attempt}",
@@ -68,7 +67,7 @@ _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "run_id": "q.run_id::text",
         "enqueued_at": "date_part('epoch', q.enqueued_at)",
         "has_waiter": "q.waiter_id IS NOT NULL",
-        "deadline_ms": _DEADLINE_LEFT,
+        "deadline_ms": DEADLINE_LEFT,
         "waited_seconds": "date_part('epoch', now() - q.published_at)",
     }
 )
