@@ -62,14 +62,17 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
         if retry:
             encoded[RETRY] = retry
     if options.priority is not None:
-        encoded |= _encode_priority(options.priority)
+        encoded |= encode_priority(options.priority)
     if options.activity_id is not None:
         encoded[ACTIVITY_ID] = options.activity_id
     return encoded or None
 
 
-def _encode_priority(priority: Priority) -> dict[str, Any]:
-    """Keep the values within Temporal's limits, as its server does: five priority keys, weights of 0.001 to 1000."""
+def encode_priority(priority: Priority) -> dict[str, Any]:
+    """Return the options of a priority.
+
+    The values are kept within Temporal's limits, as its server does: five priority keys, weights of 0.001 to 1000.
+    """
     encoded: dict[str, Any] = {}
     if priority.priority_key:
         encoded[PRIORITY_KEY] = min(priority.priority_key, _LOWEST_PRIORITY)

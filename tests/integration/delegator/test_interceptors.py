@@ -13,6 +13,7 @@ import temporalio.worker
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -90,10 +91,12 @@ async def stay(text: str) -> str:
 @workflow.defn(sandboxed=False)
 class Traced:
     @workflow.run
-    async def run(self) -> list[str]:
+    async def run(self, activity_queue: str | None = None) -> list[str]:
         await workflow.wait_condition(lambda: self.told)
         return [
-            await workflow.execute_activity(extend, "said", start_to_close_timeout=TIMEOUT),
+            await workflow.execute_activity(
+                extend, "said", task_queue=activity_queue, activity_id="mine", start_to_close_timeout=TIMEOUT
+            ),
             await workflow.execute_local_activity(stay, "local", start_to_close_timeout=TIMEOUT),
         ]
 
@@ -150,18 +153,28 @@ async def test_workflow_interceptors(temporal: TemporalServer, place: str):
 
 
 @pytest.mark.postgres_only
-async def test_headers_are_stored(idle_engine: Environment):
-    """The headers that interceptors add are in the job's row."""
+@pytest.mark.parametrize("intercept", [True, False], ids=["interceptor", "activity worker"])
+async def test_headers_are_stored(idle_engine: Environment, intercept: bool):
+    """The headers that interceptors add are in the job's row, with the activity's id and priority."""
     plugin = DelegatorPlugin([extend], settings=idle_engine.settings, options=SIGNALLED, intercept=True)
     task_queue = f"headers-{uuid.uuid4()}"
-    async with Worker(
-        idle_engine.client,
-        task_queue=task_queue,
-        workflows=[Traced],
-        interceptors=[Traces("one"), Traces("other")],
-        plugins=[plugin],
+    async with (
+        idle_engine.activity_worker() as activity_queue,
+        Worker(
+            idle_engine.client,
+            task_queue=task_queue,
+            workflows=[Traced],
+            interceptors=[Traces("one"), Traces("other")],
+            plugins=[plugin] if intercept else [],
+        ),
     ):
-        handle = await idle_engine.client.start_workflow(Traced.run, id=task_queue, task_queue=task_queue)
+        handle = await idle_engine.client.start_workflow(
+            Traced.run,
+            None if intercept else activity_queue,
+            id=task_queue,
+            task_queue=task_queue,
+            priority=Priority(priority_key=4),
+        )
         await handle.signal(Traced.tell)
 
         async def stored() -> list[dict[str, Any]]:
@@ -173,7 +186,7 @@ async def test_headers_are_stored(idle_engine: Environment):
             "one": b"header of one",
             "other": b"header of other",
         }
-        await handle.cancel()
-        with pytest.raises(temporalio.client.WorkflowFailureError):
-            await handle.result()
-    await idle_engine.nothing_left()
+        options = {"activity_id": "mine", "priority_key": 4, "start_to_close_ms": 30_000}
+        assert row["options"] == options
+        await idle_engine.query("DELETE FROM custom_task_queue WHERE job_id = %s RETURNING 1", row["job_id"])
+        await handle.terminate()
