@@ -9,6 +9,7 @@ from typing import Any
 
 from delegator_schema.options import ACTIVITY_ID
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.worker import StartActivityInput, WorkflowOutboundInterceptor
 from temporalio.workflow import VersioningIntent
 
@@ -137,7 +138,8 @@ class _Outbound(WorkflowOutboundInterceptor):
         key = (
             input.activity,
             input.task_queue,
-            input.priority,
+            # The default one is the usual one, and its hash takes longer than the rest.
+            None if input.priority is Priority.default else input.priority,
             input.versioning_intent,
             input.start_to_close_timeout,
             input.schedule_to_close_timeout,

@@ -23,6 +23,8 @@ class DelegatedHandle(workflow.ActivityHandle[Any]):
     task's own `__init__` is left out, and every method that needs a coroutine is replaced.
     """
 
+    __slots__ = ("_call", "_cancels", "_delegations", "_ends_canceled", "_name")
+
     def __init__(self, delegations: Delegations, spec: CallSpec, request: JobRequest) -> None:
         """Submit the call.
 

@@ -327,6 +327,15 @@ async def without_a_timeout() -> Any:
     return told_now(lambda: workflow.start_activity(tasks.double, 1))
 
 
+async def methods() -> Any:
+    return [
+        await workflow.execute_activity_method(tasks.Counter.count, 1, **SOON),
+        await workflow.execute_activity_method(tasks.Counter.count_alone, **SOON),
+        await workflow.start_activity_method(tasks.Counter.count, 2, **SOON),
+        await workflow.execute_activity(tasks.Counter.count, 3, **SOON),
+    ]
+
+
 async def failure() -> Any:
     try:
         await failing()
@@ -363,6 +372,7 @@ SCENARIOS: dict[str, Callable[[], Awaitable[Any]]] = {
         by_name,
         ids_of_activities,
         fields_that_change_no_result,
+        methods,
         without_a_timeout,
         failure,
     )

@@ -305,3 +305,21 @@ async def informed() -> list[Any]:
     """Tell what the activity knows of its call."""
     info = activity.info()
     return [info.activity_id, info.activity_type, info.heartbeat_timeout == timedelta(seconds=7)]
+
+
+class Counter:
+    """Activities as methods, and one as a callable object."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @delegated
+    async def count(self, number: int) -> int:
+        return number + self.step
+
+    @delegated
+    async def count_alone(self) -> int:
+        return self.step
+
+
+COUNTER = Counter(10)
