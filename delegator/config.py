@@ -54,13 +54,19 @@ class Settings(BaseSettings):
     lease: timedelta = timedelta(seconds=15)
     """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again. At least
     one second."""
+    refusal_grace: timedelta = timedelta(days=1)
+    """How long a job may be refused by workers that have no handler for its type or can't decode its arguments, as
+    after a bad deployment. Then it becomes a dead letter. Its retry policy and its timeouts may end it earlier."""
     result_retention: timedelta = timedelta(minutes=5)
     """How long a completed row waits for an enqueuer that died."""
+    jobs_outlive_runs: bool = False
+    """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
+    running ones are told to stop, as Temporal does with activities."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
     errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
 
-    @field_validator("start_timeout", "lease", "result_retention", mode="before")
+    @field_validator("start_timeout", "lease", "refusal_grace", "result_retention", mode="before")
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value

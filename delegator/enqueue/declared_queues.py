@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
 
 
 def require_declared_queues(types: Iterable[DelegatedType], settings: Settings) -> None:
@@ -42,4 +45,21 @@ def require_declared_task_queues(task_queues: Mapping[str, str | None], settings
             raise ConfigurationError(
                 f"queue {queue!r} of the task queue {task_queue!r} is not declared: "
                 "add it to DELEGATOR_QUEUES and run `delegator migrate`"
+            )
+
+
+def warn_of_undeclared_queues(types: Iterable[DelegatedType], settings: Settings) -> None:
+    """Log types whose queue is not declared. Workflows may never call them.
+
+    Args:
+        types: the types that a process may enqueue.
+        settings: declares the queues.
+    """
+    for declared in types:
+        if declared.queue not in settings.queues:
+            # The queue is in the text, because the application formats these lines.
+            _log.warning(
+                "queue_undeclared: type %s, queue %s: add it to DELEGATOR_QUEUES and run `delegator migrate`",
+                declared.name,
+                declared.queue,
             )

@@ -47,6 +47,12 @@ class MaintenanceMetrics:
             ["queue"],
             registry=registry,
         )
+        self.ended = Counter(
+            "delegator_maintenance_closed_run_jobs_total",
+            "Jobs of closed workflow runs that were removed from the queue or, if they ran, told to stop",
+            ["queue", "action"],
+            registry=registry,
+        )
         self.depth = Gauge("delegator_queue_jobs", "Unfinished jobs, by state", ["queue", "state"], registry=registry)
         self.oldest = Gauge(
             "delegator_queue_oldest_job_age_seconds", "Age of the oldest unfinished job", ["queue"], registry=registry

@@ -18,6 +18,7 @@ from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
 from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
@@ -62,6 +63,7 @@ class Sweeper:
         queues: Sequence[str],
         *,
         signaller: Signaller,
+        run_watch: RunWatch | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -73,6 +75,7 @@ class Sweeper:
         Args:
             queues: the declared queues.
             signaller: signals stored outcomes.
+            run_watch: ends the jobs of closed runs; None: they outlive their run.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -81,6 +84,7 @@ class Sweeper:
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
+        self._run_watch = run_watch
         self._database = database
         self._converter = converter
         self._identity = identity
@@ -100,6 +104,8 @@ class Sweeper:
         with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
+                if self._run_watch is not None:
+                    group.create_task(self._run_watch.run(), name="run-watch")
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:

@@ -16,6 +16,8 @@ from delegator.postgres.queue_statements import QueueStatements
 from delegator.postgres.queue_table import QueueTable
 
 BATCH: Final = 2_000
+NO_RUN: Final = "00000000-0000-0000-0000-000000000000"
+"""Comes before every run id."""
 
 # The pause grows with each republication of a row. The watermark may be wrong, and a backlog that can't be delivered
 # must not be republished again and again.
@@ -94,6 +96,19 @@ DELETE FROM {table} WHERE outcome IS NOT NULL AND completed_at < now() - %(reten
 """
 
 
+_RUNS = """
+SELECT namespace, workflow_id, run_id::text FROM {table}
+WHERE run_id > %(after)s::uuid AND outcome IS NULL AND NOT cancel_requested AND enqueued_at < now() - %(age)s
+  AND namespace IS NOT NULL AND workflow_id IS NOT NULL
+GROUP BY run_id, namespace, workflow_id ORDER BY run_id LIMIT %(limit)s
+"""
+
+_JOBS_OF_RUNS = """
+SELECT run_id::text, job_id, task_token IS NOT NULL FROM {table}
+WHERE run_id = ANY(%(run_ids)s::uuid[]) AND outcome IS NULL AND NOT cancel_requested
+"""
+
+
 class OverdueJob(NamedTuple):
     """A job past its deadline."""
 
@@ -169,6 +184,8 @@ class MaintenanceStatements(QueueStatements):
         self._lost = self.statement(republish_template(_LEFT_OUT + UNCLAIMED, limit=BATCH))
         self._next_retry = self.statement(_NEXT_RETRY)
         self._overdue = self.statement(_OVERDUE)
+        self._runs = self.statement(_RUNS)
+        self._jobs_of_runs = self.statement(_JOBS_OF_RUNS)
         self._time_out = self.statement(_TIME_OUT)
         self._delete_overdue = self.statement(_DELETE_OVERDUE)
         self._undelivered = self.statement(_UNDELIVERED)
@@ -230,6 +247,26 @@ class MaintenanceStatements(QueueStatements):
         parameters = {"grace": grace, "limit": BATCH, "without": list(without)}
         cursor = await connection.execute(self._overdue, parameters, binary=True)
         return [OverdueJob(*row) for row in await cursor.fetchall()]
+
+    async def runs(self, connection: Connection, age: timedelta, after: str = NO_RUN) -> list[tuple[str, str, str]]:
+        """Return runs with unfinished jobs, as (namespace, workflow id, run id), in the order of their run ids.
+
+        Args:
+            connection: where to.
+            age: how long ago such a job must have been enqueued.
+            after: only run ids behind this one.
+        """
+        parameters = {"after": after, "age": age, "limit": BATCH}
+        return [(row[0], row[1], row[2]) for row in await (await connection.execute(self._runs, parameters)).fetchall()]
+
+    async def jobs_of_runs(self, connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return the unfinished jobs of runs that nobody has asked to stop.
+
+        Returns:
+            Run id, job id, and whether a Temporal activity task waits for the outcome.
+        """
+        cursor = await connection.execute(self._jobs_of_runs, {"run_ids": list(run_ids)})
+        return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
     async def time_out(self, connection: Connection, overdue: Sequence[tuple[str, int, bytes]]) -> int:
         """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome). Return the number."""

@@ -57,6 +57,9 @@ class EnqueueRequest:
     """Each job's sequence number within the run."""
     reply_bytes: int
     """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
+    task_began_at: float | None = None
+    """When the workflow task made its first request, in seconds of its process's monotonic clock; None: not known, so
+    this request counts as the first. Inline waiting is bounded from then on."""
     call_runs: Sequence[tuple[int, int]] | None = None
     """The jobs of each call, as runs: a number of jobs, and how many calls of so many jobs follow each other. None: a
     release that did not say so wrote the request."""
@@ -174,12 +177,11 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
         "ids": ids,
         "headers": list(headers),
     }
+    if request.task_began_at is not None:
+        header["task_began_at"] = request.task_began_at
     if request.call_runs is not None:
         header["calls"] = request.call_runs
-    return pack(
-        header,
-        [job.input for job in request.jobs] + list(headers.values()),
-    )
+    return pack(header, [job.input for job in request.jobs] + list(headers.values()))
 
 
 def unpack_enqueue(frame: bytes) -> EnqueueRequest:
@@ -206,7 +208,7 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         call_runs = header.get("calls")
         if call_runs is not None:
             call_runs = [(size, count) for size, count in call_runs]
-        return EnqueueRequest(jobs, sequences, header["reply_bytes"], call_runs)
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"], header.get("task_began_at"), call_runs)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 

@@ -10,12 +10,14 @@ from temporalio import activity
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
+    HandleQueryInput,
     HandleSignalInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
 
 from delegator.wire.outcomes import SIGNAL_NAME
+from delegator.wire.pending import PENDING_QUERY
 from delegator.wire.requests import CANCEL_ACTIVITY, ENQUEUE_ACTIVITY
 
 Interceptor = TypeVar("Interceptor")
@@ -35,7 +37,7 @@ def innermost(interceptor: Interceptor, kind: type[Interceptor]) -> tuple[Interc
 
 
 class OwnTraffic(temporalio.client.Interceptor, temporalio.worker.Interceptor):
-    """Keeps the engine's local activities and signals from the interceptors of users.
+    """Keeps the engine's local activities, signals and queries from the interceptors of users.
 
     Users' interceptors see each delegated call as an activity. A local activity that carries many calls means nothing
     to them, and lacks the headers that they may insist on. Register this interceptor first: it is then the outermost
@@ -68,3 +70,9 @@ class _Workflows(WorkflowInboundInterceptor):
             await sdk.handle_signal(input)
         else:
             await super().handle_signal(input)
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:
+        if input.query == PENDING_QUERY:
+            _, sdk = innermost(self, WorkflowInboundInterceptor)
+            return await sdk.handle_query(input)
+        return await super().handle_query(input)

@@ -18,8 +18,10 @@ from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
+from delegator.wire.frames import to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
+from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -33,11 +35,11 @@ from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, cance
 from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import event_groups_of, summary_of
 from delegator.workflow.local_activities import LocalActivities
+from delegator.workflow.open_task import OpenTask
 from delegator.workflow.replay import call_runs, fail_task, read_reply
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
-_REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
@@ -71,8 +73,7 @@ class Delegations:
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._task_started_at = -1
-        self._reply_bytes_left = _REPLY_BYTES_PER_TASK
+        self._open_task = OpenTask()
 
     @classmethod
     def install(
@@ -84,7 +85,7 @@ class Delegations:
         is_default: bool,
         replay_differs: Callable[[str, Exception], None],
     ) -> Delegations:
-        """Register the run's signal handler. Call this before the workflow code runs.
+        """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
@@ -95,6 +96,7 @@ class Delegations:
         """
         delegations = cls(run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
+        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
@@ -261,6 +263,11 @@ class Delegations:
             if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
                 self._early_outcomes[job_id] = outcome
 
+    def pending_of(self, asked: RawValue) -> RawValue:
+        """Answer the query which of these jobs this run waits for."""
+        job_ids = unpack_job_ids(asked.payload.data)
+        return to_raw_value(pack_job_ids(job_id for job_id in job_ids if job_id in self._pending))
+
     def _resolve(self, job_id: str, outcome: Outcome) -> bool:
         call = self._pending.pop(job_id, None)
         if call is None:
@@ -291,16 +298,12 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        started_at = workflow.info().get_current_history_length()
-        if started_at != self._task_started_at:
-            self._task_started_at = started_at
-            self._reply_bytes_left = _REPLY_BYTES_PER_TASK
-        return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
+        self._open_task.note_request()
+        return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
-        request = EnqueueRequest(
-            [call.request for call in calls], [call.sequence for call in calls], reply_bytes, call_runs(calls)
-        )
+        requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
+        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at, call_runs(calls))
         try:
             frame = await self._local_activities.run(
                 ENQUEUE_ACTIVITY,
@@ -315,7 +318,7 @@ class Delegations:
             self._fail(calls, error)
             sent.set_result(None)
             return
-        self._reply_bytes_left = max(0, self._reply_bytes_left - len(frame))
+        self._open_task.note_reply(len(frame))
         may_differ = self.ids.may_differ(reply)
         _use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):

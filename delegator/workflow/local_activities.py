@@ -14,6 +14,8 @@ from delegator.wire.frames import to_raw_value
 
 # The engine's activities are idempotent, so a lost database only delays them: retry without end.
 _RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+# A longer pause before a retry is a timer: it closes the workflow task, so that signals and cancellation get through.
+_LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
 
 
 class LocalActivities:
@@ -65,7 +67,7 @@ class LocalActivities:
                 schedule_to_start_timeout=None,
                 start_to_close_timeout=start_to_close_timeout,
                 retry_policy=_RETRY,
-                local_retry_threshold=None,
+                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
                 cancellation_type=cancellation_type,
                 headers={},
                 summary=summary,

@@ -66,7 +66,9 @@ _REQUEST = EnqueueRequest(
     1_000_000,
 )
 _ONE_SPEC = EnqueueRequest([JobRequest(_PLAIN, _payloads(b"1"), b"", None)] * 2, range(5, 7), 65_536)
-_WITH_CALLS = EnqueueRequest([JobRequest(_PLAIN, _payloads(b"1"), b"", None)] * 3, range(3), 65_536, [(1, 1), (2, 1)])
+_WITH_CALLS = EnqueueRequest(
+    [JobRequest(_PLAIN, _payloads(b"1"), b"", None)] * 3, range(3), 65_536, None, [(1, 1), (2, 1)]
+)
 _FAILURE = Failure(message="no", source="PythonSDK").SerializeToString()
 _OUTCOMES = [
     Outcome(OutcomeStatus.COMPLETED, _payloads(b"2")),

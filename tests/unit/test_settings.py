@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from delegator.config import Settings
@@ -80,3 +82,14 @@ def test_empty_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELEGATOR_STREAM_TOKEN", "")
     with pytest.raises(ConfigurationError, match="DELEGATOR_STREAM_TOKEN: it is empty"):
         Settings.load()
+
+
+def test_durations_of_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that is a duration takes seconds, units and ISO 8601."""
+    names = [name for name, field in Settings.model_fields.items() if field.annotation is timedelta]
+    assert {"lease", "refusal_grace"} <= set(names)
+    for text in ("90", "90s", "1m30s", "PT90S"):
+        for name in names:
+            monkeypatch.setenv(f"DELEGATOR_{name.upper()}", text)
+        settings = Settings.load()
+        assert [getattr(settings, name) for name in names] == [timedelta(seconds=90)] * len(names)

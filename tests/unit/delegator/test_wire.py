@@ -125,7 +125,7 @@ def requests(draw: st.DrawFn) -> EnqueueRequest:
     for gap in gaps:
         sequences.append(sequences[-1] + gap)
     calls = draw(st.none() | runs_of(counts))
-    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), calls)
+    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), call_runs=calls)
 
 
 @given(requests())
