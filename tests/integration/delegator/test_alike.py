@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,11 +43,9 @@ async def play(client: Client, task_queue: str) -> Results:
 
 
 @pytest.fixture(scope="session")
-async def of_ordinary_activities(temporal: TemporalServer, tmp_path_factory: pytest.TempPathFactory) -> Results:
+async def of_ordinary_activities(temporal: TemporalServer) -> Results:
     client = await Client.connect(temporal.address, namespace=NAMESPACE)
-    directory: Path = tmp_path_factory.mktemp("ordinary")
-    with ThreadPoolExecutor() as threads, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(tasks.DIRECTORY_VARIABLE, str(directory))
+    with ThreadPoolExecutor() as threads:
         async with Worker(
             client,
             task_queue="ordinary",
