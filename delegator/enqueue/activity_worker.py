@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from delegator_schema.options import ACTIVITY_ID, HEARTBEAT_MS, START_TO_CLOSE_MS
+from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
@@ -28,6 +28,7 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_priority
+from delegator.wire.requests import task_job_id
 
 _log = logging.getLogger(__name__)
 _headers: ContextVar[Mapping[str, Payload]] = ContextVar("delegator_activity_headers")
@@ -76,7 +77,12 @@ def delegating_activity(
         name = activity.info().activity_type
         declared = types.get(name)
         if declared is None:
-            raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
+            # As Temporal's worker says it, and retried as there.
+            raise ApplicationError(
+                f"Activity function {name} is not registered on this activity worker (--import, --activities), "
+                f"available activities: {', '.join(sorted(types))}",
+                type="NotFoundError",
+            )
         await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
         activity.raise_complete_async()
 
@@ -97,11 +103,12 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         )
         if timeout
     }
-    options[ACTIVITY_ID] = info.activity_id
+    if info.workflow_type:
+        options[WORKFLOW_TYPE] = info.workflow_type
     options |= encode_priority(info.priority)
     details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
-        job_id=_job_id(info),
+        job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
         header=Header(fields=headers).SerializeToString() if (headers := _headers.get({})) else None,
@@ -128,12 +135,6 @@ class _HeaderKeeper(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         _headers.set(input.headers)
         return await super().execute_activity(input)
-
-
-def _job_id(info: activity.Info) -> str:
-    """Return a new id for every attempt, because Temporal makes each attempt a new task."""
-    run = info.workflow_run_id or info.activity_run_id
-    return f"activity:{run}:{info.activity_id}:{info.attempt}"
 
 
 def _due_ms(info: activity.Info) -> int | None:
