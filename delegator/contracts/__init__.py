@@ -10,7 +10,15 @@ from delegator.contracts.collect import (
     existing_activities,
 )
 from delegator.contracts.declare import contract, delegated, implements
-from delegator.contracts.options import DEFAULT_OPTIONS, CallOptions, JobOptions, TypeOptions, retry_key
+from delegator.contracts.fleet_limits import FleetLimits
+from delegator.contracts.options import (
+    DEFAULT_OPTIONS,
+    CallOptions,
+    JobOptions,
+    TypeOptions,
+    priority_over,
+    retry_key,
+)
 from delegator.contracts.resources import Resource, opened_resources, resource
 from delegator.contracts.types import Delegated, DelegatedType, Handler, delegated_type, signature_types
 
@@ -21,6 +29,7 @@ __all__ = [
     "Declared",
     "Delegated",
     "DelegatedType",
+    "FleetLimits",
     "Handler",
     "JobOptions",
     "Resource",
@@ -35,6 +44,7 @@ __all__ = [
     "existing_activities",
     "implements",
     "opened_resources",
+    "priority_over",
     "resource",
     "retry_key",
     "signature_types",

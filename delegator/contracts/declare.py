@@ -11,8 +11,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from temporalio import activity
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
+from delegator.contracts.fleet_limits import FleetLimits
 from delegator.contracts.options import JobOptions, TypeOptions
 from delegator.contracts.types import (
     DECLARATION_ATTRIBUTE,
@@ -40,6 +41,7 @@ def delegated(
     queue: str = DEFAULT_QUEUE,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     **options: Unpack[TypeOptions],
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]: ...
 def delegated(
@@ -54,8 +56,11 @@ def delegated(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
 ) -> Any:
     """Declare a function, a method or a callable object as a delegated activity type, run by HTTP workers.
 
@@ -74,8 +79,11 @@ def delegated(
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: Temporal's retry policy; by default Temporal's default policy.
         inline_wait: how long a workflow task may wait for the outcome; zero turns the wait off.
+        priority: Temporal's priority and fairness, for an ordered queue.
+        start_delay: how long the first attempt is put off.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        fleet_limits: limits that all workers of the queue keep together.
 
     Raises:
         ConfigurationError: a value has the wrong type or is out of range, or the function can't be a handler.
@@ -87,10 +95,20 @@ def delegated(
         heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
         inline_wait=inline_wait,
+        priority=priority,
+        start_delay=start_delay,
     )
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return _declare(function, name, queue, options, max_concurrent=max_concurrent, max_per_second=max_per_second)
+        return _declare(
+            function,
+            name,
+            queue,
+            options,
+            max_concurrent=max_concurrent,
+            max_per_second=max_per_second,
+            fleet_limits=fleet_limits,
+        )
 
     return decorate if function is None else decorate(function)
 
@@ -105,6 +123,8 @@ def contract(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]:
     """Declare a delegated activity type whose handler is in another code base or language.
 
@@ -121,6 +141,8 @@ def contract(
         heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
         inline_wait=inline_wait,
+        priority=priority,
+        start_delay=start_delay,
     )
 
     def decorate(function: Callable[P, R]) -> Delegated[P, R]:
@@ -152,10 +174,16 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
 ) -> Implements[P, R]: ...
 @overload
 def implements(
-    declaration: Callable[P, R], /, *, max_concurrent: int | None = None, max_per_second: float | None = None
+    declaration: Callable[P, R],
+    /,
+    *,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
 ) -> Implements[P, R]: ...
 def implements(
     declaration: Callable[..., Any],
@@ -163,6 +191,7 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
 ) -> Any:
     """Declare a function as the handler of a contract. A type checker compares the two signatures.
 
@@ -172,6 +201,7 @@ def implements(
         declaration: the function decorated with `contract`.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        fleet_limits: limits that all workers of the queue keep together.
 
     Raises:
         ConfigurationError: `declaration` is no contract, a limit is out of range, or the parameters differ in number.
@@ -192,6 +222,7 @@ def implements(
             declared,
             max_concurrent=max_concurrent,
             max_per_second=max_per_second,
+            fleet_limits=fleet_limits,
             implemented=True,
             is_activity=defined is not None,
             is_method=takes_self(function),
@@ -213,6 +244,7 @@ def _declare(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     implemented: bool = True,
 ) -> Any:
     _refuse_what_cannot_run(function)
@@ -232,6 +264,7 @@ def _declare(
         return_type=return_type,
         max_concurrent=max_concurrent,
         max_per_second=max_per_second,
+        fleet_limits=fleet_limits,
         implemented=implemented,
         is_activity=defined is not None,
         is_method=takes_self(function),

@@ -1,13 +1,13 @@
-"""The options of a job: timeouts, retry policy, inline wait. A call sets them, or a type for all of its calls."""
+"""The options of a job: timeouts, retry policy, priority, ... A call sets them, or a type for all of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.errors import ConfigurationError
@@ -22,6 +22,8 @@ class TypeOptions(TypedDict, total=False):
     heartbeat_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     inline_wait: timedelta | None
+    priority: Priority | None
+    start_delay: timedelta | None
 
 
 class CallOptions(TypeOptions, total=False):
@@ -46,6 +48,11 @@ class JobOptions:
     """As in Temporal. Default: the first retry after 1 s, intervals that double up to 100 s, without end."""
     inline_wait: timedelta | None = None
     """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's."""
+    priority: Priority | None = None
+    """As in Temporal: `priority_key` from 1 (first) to 5, then fairness. A field that is None is taken from the type,
+    then from the workflow. Default: 3, the empty fairness key, weight 1. Only for an ordered queue."""
+    start_delay: timedelta | None = None
+    """How long the first attempt is put off. All timeouts count from its end. Default: not at all."""
 
     def validate(self, owner: str) -> None:
         """Check the values.
@@ -61,16 +68,20 @@ class JobOptions:
             if value is None:
                 continue
             _check_duration(f"{owner}: {option}", value)
-            if not value and option != "inline_wait":
+            if not value and option not in _MAY_BE_ZERO:
                 raise ConfigurationError(f"{owner}: {option} must be positive")
         if self.retry_policy is not None:
             _check_retry_policy(f"{owner}: retry_policy", self.retry_policy)
+        if self.priority is not None:
+            _check_priority(f"{owner}: priority", self.priority)
 
     def over(self, base: JobOptions) -> JobOptions:
         """Return these options. A value that is None is taken from `base`."""
         if self is base:
             return self
         mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
+        if self.priority is not None and base.priority is not None:
+            mine["priority"] = priority_over(self.priority, base.priority)
         return replace(base, **mine)
 
     def key(self) -> tuple[Any, ...]:
@@ -82,11 +93,17 @@ class JobOptions:
             self.heartbeat_timeout,
             retry_key(self.retry_policy),
             self.inline_wait,
+            self.priority,
+            self.start_delay,
         )
 
 
+PRIORITY_KEYS: Final = range(1, 6)
+"""Temporal's default range."""
+_FAIRNESS_KEY_BYTES: Final = 64
 _OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
-_DURATIONS = tuple(name for name in _OPTION_NAMES if name != "retry_policy")
+_DURATIONS = tuple(name for name in _OPTION_NAMES if name not in ("retry_policy", "priority"))
+_MAY_BE_ZERO: Final = ("inline_wait", "start_delay")
 DEFAULT_OPTIONS = JobOptions()
 
 
@@ -101,6 +118,37 @@ def retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
         policy.maximum_attempts,
         tuple(policy.non_retryable_error_types or ()),
     )
+
+
+def priority_over(priority: Priority, base: Priority) -> Priority:
+    """Return a priority. Each field that is None or empty is taken from `base`, as Temporal inherits it."""
+    return Priority(
+        priority_key=priority.priority_key or base.priority_key,
+        fairness_key=priority.fairness_key or base.fairness_key,
+        fairness_weight=priority.fairness_weight or base.fairness_weight,
+    )
+
+
+def _check_priority(option: str, priority: object) -> None:
+    """Refuse a priority that Temporal would refuse, and values of the wrong type."""
+    if not isinstance(priority, Priority):
+        raise ConfigurationError(f"{option} must be a temporalio.common.Priority, not {_type_of(priority)}")
+    key, fairness_key = priority.priority_key, priority.fairness_key
+    if key is not None:
+        check_number(f"{option}: priority_key", key, whole=True)
+        if key not in PRIORITY_KEYS:
+            raise ConfigurationError(f"{option}: priority_key must be from {PRIORITY_KEYS[0]} to {PRIORITY_KEYS[-1]}")
+    if fairness_key is not None:
+        if not isinstance(fairness_key, str):
+            raise ConfigurationError(f"{option}: fairness_key must be a text, not {_type_of(fairness_key)}")
+        if len(fairness_key.encode()) > _FAIRNESS_KEY_BYTES or "\0" in fairness_key:
+            raise ConfigurationError(
+                f"{option}: fairness_key has at most {_FAIRNESS_KEY_BYTES} bytes, and no zero byte"
+            )
+    if priority.fairness_weight is not None:
+        check_number(f"{option}: fairness_weight", priority.fairness_weight)
+        if not priority.fairness_weight > 0:
+            raise ConfigurationError(f"{option}: fairness_weight must be positive")
 
 
 def _check_duration(option: str, value: object) -> None:

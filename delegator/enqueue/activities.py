@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -19,6 +19,7 @@ from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, ref
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
 from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.row_options import kept_options
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
@@ -304,9 +305,11 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
 
 def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
     options = spec.options or {}
-    wait_seconds = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
-    kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
+    delay_ms = options.get(START_DELAY_MS, 0)
+    asked_ms = 0 if delay_ms else options.get(INLINE_WAIT_MS)
+    wait_seconds = parts.policy.wait_for(spec.type, asked_ms, parts.waiter.waiting)
+    kept = kept_options(options, spec.type, spec.queue, ordered=parts.enqueuer.table(spec.queue).ordered)
+    due = [ms + delay_ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         wait_seconds=wait_seconds,
         waiter_id=parts.lease.lease_id if wait_seconds else None,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS
+from delegator_schema.options import HEARTBEAT_MS, INHERITED_PRIORITY, START_TO_CLOSE_MS
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
@@ -25,6 +25,7 @@ from delegator.contracts import DelegatedType
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
+from delegator.wire.options import encode_priority
 
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
@@ -68,19 +69,20 @@ def delegating_activity(
         declared = types.get(name)
         if declared is None:
             raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
-        await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
+        ordered = enqueuer.table(declared.queue).ordered
+        await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter, ordered=ordered)])
         activity.raise_complete_async()
 
     return delegate_task
 
 
-async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
+async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter, *, ordered: bool) -> NewJob:
     info = activity.info()
     payloads = Payloads(payloads=[argument.payload for argument in args])
     data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
     if len(data) > MAX_INPUT_BYTES:
         raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
-    options = {
+    options: dict[str, Any] = {
         name: timeout // _MILLISECOND
         for name, timeout in (
             (START_TO_CLOSE_MS, info.start_to_close_timeout),
@@ -88,6 +90,9 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         )
         if timeout
     }
+    if ordered:  # Temporal has merged the priorities of the activity and of its workflow
+        options |= encode_priority(declared.options.priority, info.priority)
+        options.pop(INHERITED_PRIORITY, None)
     details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
         job_id=_job_id(info),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -121,6 +120,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             )
             sweeper = Sweeper(
                 settings.queues,
+                ordered=settings.ordered_queues,
                 signaller=signaller,
                 database=leading,
                 converter=converter,
@@ -138,7 +138,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 ]
                 if options.task_queue is not None:
                     part = shared.part("activity worker")
-                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, part)
+                    delegation = _delegate_tasks(options.task_queue, options, settings, pool, client, part)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -149,13 +149,13 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
 async def _delegate_tasks(
     task_queue: str,
     options: ServeOptions,
-    queues: Sequence[str],
+    settings: Settings,
     pool: Pool,
     client: Client,
     state: ConnectionPart,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
-    tables = [QueueTable(queue) for queue in queues]
+    tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
     async with (
         Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
         activity_worker(client, task_queue, options.types, enqueuer),

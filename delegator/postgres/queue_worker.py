@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
@@ -74,10 +74,13 @@ _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The fields of `Claimed` that are not the column of the same name."""
 
-_JOB: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
-_STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
-                        THEN q.enqueued_at + (q.options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8 * interval '1 millisecond'
+CLAIMED: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
+"""The columns of a claimed row, as a template over `{attempt}` and `{deadline}`."""
+STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
+                        THEN q.enqueued_at + ((q.options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8
+                             + coalesce((q.options ->> '{START_DELAY_MS}')::int8, 0)) * interval '1 millisecond'
                         ELSE q.deadline END"""
+"""The deadline from the first claim on: the schedule-to-start timeout does not count any more."""
 _INVISIBLE: Final = f"""
 SELECT job_id{", NULL" * (len(Claimed._fields) - 1)}
 FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, token)
@@ -96,14 +99,14 @@ WITH claimed AS (
     SET lease_id = %(lease_id)s,
         fencing_token = {{next_fencing_token}},
         attempt = q.attempt + 1,
-        deadline = {_STARTED_DEADLINE}
+        deadline = {STARTED_DEADLINE}
     WHERE q.job_id = ANY(%(job_id)b::text[])
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
       AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[]))
            OR {{holder_is_gone}})
       AND {{own_lease_is_live}}
-    RETURNING {_JOB.format(attempt="q.attempt", deadline="q.deadline")}
+    RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 )
 SELECT * FROM claimed
 UNION ALL
@@ -113,7 +116,7 @@ UNION ALL
 
 # A row whose fencing token has grown was republished, or a worker holds it. Another message names it.
 _LOOK = f"""
-SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
+SELECT {CLAIMED.format(attempt="q.attempt + 1", deadline=STARTED_DEADLINE)}
 FROM {{held}}
 JOIN {{table}} AS q ON {{is_held}}
 WHERE q.outcome IS NULL AND q.retry_at IS NULL
@@ -154,7 +157,8 @@ _DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND fencing_token =
 _RETRY = """
 UPDATE {table} AS q
 SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
-    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
+    lease_id = NULL, lane = NULL, permit = NULL, last_failure = coalesce(failed.failure, q.last_failure),
+    attempt = failed.attempt,
     fencing_token = {next_fencing_token}
 FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
             %(attempt)b::int4[])

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from delegator_schema.options import (
+    FAIRNESS_KEY,
+    FAIRNESS_WEIGHT,
     HEARTBEAT_MS,
+    INHERITED_PRIORITY,
     INLINE_WAIT_MS,
+    PRIORITY_KEY,
     RETRY,
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
     START_TO_CLOSE_MS,
 )
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
-from delegator.contracts import DEFAULT_OPTIONS, JobOptions
+from delegator.contracts import DEFAULT_OPTIONS, JobOptions, priority_over
 from delegator.errors import WireError
 
 _DURATIONS = {
@@ -26,13 +31,21 @@ _DURATIONS = {
     SCHEDULE_TO_START_MS: "schedule_to_start_timeout",
     HEARTBEAT_MS: "heartbeat_timeout",
     INLINE_WAIT_MS: "inline_wait",
+    START_DELAY_MS: "start_delay",
 }
+_LEAST_WEIGHT: Final = 0.001
+_LARGEST_WEIGHT: Final = 1000.0
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
 
-def encode_options(options: JobOptions) -> dict[str, Any] | None:
-    """Return the options that differ from the defaults; None: all are defaults."""
+def encode_options(options: JobOptions, workflow_priority: Priority | None = None) -> dict[str, Any] | None:
+    """Return the options that differ from the defaults; None: all are defaults.
+
+    Args:
+        options: the options.
+        workflow_priority: the workflow's priority, which its jobs inherit.
+    """
     encoded: dict[str, Any] = {
         key: _milliseconds(value) for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
     }
@@ -51,7 +64,31 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
             retry["non_retryable_error_types"] = list(policy.non_retryable_error_types)
         if retry:
             encoded[RETRY] = retry
+    if options.start_delay == timedelta(0):
+        del encoded[START_DELAY_MS]
+    encoded |= encode_priority(options.priority, workflow_priority)
     return encoded or None
+
+
+def encode_priority(priority: Priority | None, inherited: Priority | None = None) -> dict[str, Any]:
+    """Return a priority as options. Weights are limited as Temporal's server limits them.
+
+    Args:
+        priority: the job's own priority.
+        inherited: the priority of its workflow.
+    """
+    own, base = priority or Priority.default, inherited or Priority.default
+    effective = priority_over(own, base)
+    encoded: dict[str, Any] = {}
+    if effective.priority_key is not None:
+        encoded[PRIORITY_KEY] = effective.priority_key
+    if effective.fairness_key:
+        encoded[FAIRNESS_KEY] = effective.fairness_key
+    if effective.fairness_weight is not None:
+        encoded[FAIRNESS_WEIGHT] = min(max(effective.fairness_weight, _LEAST_WEIGHT), _LARGEST_WEIGHT)
+    if encoded and not any((own.priority_key, own.fairness_key, own.fairness_weight)):
+        encoded[INHERITED_PRIORITY] = True
+    return encoded
 
 
 def _milliseconds(duration: timedelta) -> int:
@@ -88,6 +125,9 @@ def _decode(text: str) -> JobOptions:
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
                 non_retryable_error_types=retry.get("non_retryable_error_types"),
             )
+        priority = Priority(encoded.get(PRIORITY_KEY), encoded.get(FAIRNESS_KEY), encoded.get(FAIRNESS_WEIGHT))
+        if priority != Priority.default:
+            values["priority"] = priority
         return JobOptions(**values)
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None

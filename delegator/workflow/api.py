@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from delegator_schema.queues import DEFAULT_QUEUE
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import CallOptions, DelegatedType, JobOptions, delegated_type
@@ -60,6 +60,8 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
 ) -> Any:
     """Run one delegated job and return its result. For workflow code.
@@ -77,6 +79,9 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcome; zero turns the wait off.
+        priority: as in Temporal, for an ordered queue; a field that is None is taken from the type, then from this
+            workflow.
+        start_delay: how long the first attempt is put off; timeouts count from its end.
         cancellation_type: what happens to the job when the caller is cancelled, as for Temporal's activities.
 
     Raises:
@@ -92,6 +97,8 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         heartbeat_timeout,
         retry_policy,
         inline_wait,
+        priority,
+        start_delay,
     )
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)

@@ -112,7 +112,8 @@ class Delegations:
             options.validate(declared.name)
             if not isinstance(cancellation_type, ActivityCancellationType):
                 raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
-            job = JobSpec(declared.name, declared.queue, encode_options(options.over(declared.options)))
+            encoded = encode_options(options.over(declared.options), workflow.info().priority)
+            job = JobSpec(declared.name, declared.queue, encoded)
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
 

@@ -300,6 +300,7 @@ class Environment:
             )
             sweeper = Sweeper(
                 self.settings.queues,
+                ordered=self.settings.ordered_queues,
                 signaller=signaller,
                 database=watch,
                 converter=converter,
@@ -324,6 +325,7 @@ async def environment(
     temporal: TemporalServer,
     *,
     queues: tuple[str, ...] = (DEFAULT_QUEUE,),
+    ordered: tuple[str, ...] = (),
     data_converter: str | None = None,
     http_worker: bool = True,
 ) -> AsyncIterator[Environment]:
@@ -334,7 +336,12 @@ async def environment(
         database = await stack.enter_async_context(databases.fresh(queues))
         relay = await stack.enter_async_context(running_relay(RelayOptions.from_settings(database.settings, port=0)))
         settings = database.settings.model_copy(
-            update={"stream_url": relay.url, "data_converter": data_converter, "lease": timedelta(seconds=3)}
+            update={
+                "stream_url": relay.url,
+                "data_converter": data_converter,
+                "lease": timedelta(seconds=3),
+                "ordered_queues": ordered,
+            }
         )
         client = await Client.connect(
             temporal.address, namespace=NAMESPACE, data_converter=converter, identity=f"test {holder_name()}"
@@ -344,6 +351,7 @@ async def environment(
             "DELEGATOR_DATABASE_URL": database.url,
             "DELEGATOR_STREAM_URL": relay.url,
             "DELEGATOR_QUEUES": ",".join(queues),
+            "DELEGATOR_ORDERED_QUEUES": ",".join(ordered),
             "DELEGATOR_LEASE": "PT3S",
             "TEMPORAL_ADDRESS": temporal.address,
             "TEMPORAL_NAMESPACE": NAMESPACE,
