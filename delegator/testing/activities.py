@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS
+from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS
 from temporalio import activity
 from temporalio.common import RawValue
 
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.row_options import kept_options
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -69,7 +70,8 @@ class InMemoryActivities:
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
             rows[position] = row = known or new
-            asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
+            asked = wanted.jobs[position].spec.options or {}
+            asked_ms = 0 if asked.get(START_DELAY_MS) else asked.get(INLINE_WAIT_MS)
             seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
             if seconds[position] and row.outcome is None:
                 row.waiter = wait
@@ -118,7 +120,7 @@ class InMemoryActivities:
                     error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
                 )
                 continue
-            options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
+            options = kept_options(spec.options or {}, spec.type, spec.queue, ordered=True)
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

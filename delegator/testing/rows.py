@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import PRIORITY_KEY, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -21,6 +21,7 @@ from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.job import Job
 
+_DEFAULT_PRIORITY = 3
 _STATUSES = {
     OutcomeStatus.COMPLETED: JobStatus.COMPLETED,
     OutcomeStatus.FAILED: JobStatus.FAILED,
@@ -95,6 +96,8 @@ class Row:
     enqueued_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     """When it was enqueued, by the clock of the deadlines."""
+    delay_was_skipped: bool = False
+    """The time of its start delay counts as over."""
     attempt: int = 0
     heartbeat_details: bytes | None = None
     last_failure: Failure | None = None
@@ -102,12 +105,22 @@ class Row:
     job: WatchedJob | None = None
     """The attempt that is under way."""
     timer: asyncio.TimerHandle | None = None
-    """Begins the next attempt, or times a waiting job out."""
+    """Begins an attempt after a delay, or times a waiting job out."""
     status: JobStatus = JobStatus.WAITING
     outcome: Outcome | None = None
     dead_letter: str | None = None
     delivery: Delivery | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
+
+    @property
+    def priority(self) -> int:
+        """The job's priority key; lower ones run first."""
+        return int((self.options or {}).get(PRIORITY_KEY, _DEFAULT_PRIORITY))
+
+    @property
+    def start_delay(self) -> float:
+        """How many seconds its first attempt is put off."""
+        return float((self.options or {}).get(START_DELAY_MS, 0)) / 1000
 
     def due_at(self) -> float | None:
         """Return when the job times out by the monotonic clock; None: never."""
@@ -116,7 +129,7 @@ class Row:
         if not self.attempt:
             keys.append(SCHEDULE_TO_START_MS)
         due_ms = [options[key] for key in keys if options.get(key)]
-        return self.started + min(due_ms) / 1000 if due_ms else None
+        return self.started + self.start_delay + min(due_ms) / 1000 if due_ms else None
 
     def claim(self) -> WatchedJob:
         """Return the row as a worker's claim returns it, with the next attempt's number."""

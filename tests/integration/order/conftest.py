@@ -1,10 +1,10 @@
-"""An engine whose default queue is ordered, and workers inside the test's process, whose handlers note what they see."""
+"""An engine whose default queue is ordered, and workers inside the test's process."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
@@ -57,6 +57,9 @@ class OrderedEngine:
 
     async def emptied(self) -> None:
         await self.engine.nothing_left()
+
+    async def eventually(self, probe: Callable[[], Awaitable[Any]]) -> Any:
+        return await eventually(probe)
 
 
 def encoded(argument: Any) -> bytes:
