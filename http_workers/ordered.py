@@ -199,17 +199,16 @@ class OrderedReceiver:
     async def _lanes(self, connection: Connection, limit: int) -> tuple[list[Lane], bool]:
         """Return lines of jobs.
 
-        If one priority has more than `limit` lines, each look goes on behind the lines of the look before.
+        If one priority has more than `limit` lines, each look goes on behind the last line that was chosen before.
         """
         lanes, visible = await self._order.lanes(connection, limit, self._announced)
         if len(lanes) < limit or lanes[0].priority != lanes[-1].priority:
             self._after = (0, "")
             return lanes, visible
-        priority = lanes[0].priority
-        if self._after[0] == priority:
+        if self._after[0] == lanes[0].priority:
             behind, _ = await self._order.lanes(connection, limit, after=self._after)
-            lanes = [lane for lane in behind if lane.priority == priority] or lanes
-        self._after = (priority, lanes[-1].name)
+            lanes = [lane for lane in behind if lane.priority == self._after[0]] or lanes
+        self._after = (lanes[0].priority, "")
         return lanes, visible
 
     async def _claim(
@@ -229,6 +228,10 @@ class OrderedReceiver:
                     jobs = list(map(Job, await self._order.take(connection, places, lease_id, self._gate.types)))
                     await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
         self._fair.took(lanes, Counter(map(_share_of, jobs)))
+        if self._after != (0, ""):
+            chosen = {(place.priority, place.lane) for place in places}
+            last = [lane.name for lane in lanes if (lane.priority, lane.name) in chosen][-1:]
+            self._after = (self._after[0], *last) if last else (0, "")
         asked = {(place.priority, place.lane): place.most for place in places}
         got = Counter((*_share_of(job), job.job_type) for job in jobs)
         for lane in lanes:

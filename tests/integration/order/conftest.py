@@ -44,13 +44,18 @@ class OrderedEngine:
         *,
         ordered: bool = True,
     ) -> list[str]:
-        """Enqueue a plain job for each argument, in one statement; the ids of the jobs."""
-        options = encode_options(JobOptions(priority=priority, start_delay=start_delay))
-        text = orjson.dumps(options).decode() if options else None
-        jobs = [
-            NewJob(f"{job_type}-{next(self._numbers):06}", job_type, encoded(argument), None, text, *[None] * 5)
-            for argument in arguments
-        ]
+        """Enqueue a plain job for each argument, in one statement; the ids of the jobs.
+
+        Without a priority, an argument that is one is the priority of its job.
+        """
+        jobs = []
+        for argument in arguments:
+            own = argument if priority is None and isinstance(argument, Priority) else priority
+            options = encode_options(JobOptions(priority=own, start_delay=start_delay))
+            text = orjson.dumps(options).decode() if options else None
+            value = argument.fairness_key if isinstance(argument, Priority) else argument
+            job_id = f"{job_type}-{next(self._numbers):06}"
+            jobs.append(NewJob(job_id, job_type, encoded(value), None, text, *[None] * 5))
         async with await connect(self.engine.settings.database_url.get_secret_value(), application_name="test") as db:
             await QueueTable("default", ordered=ordered).insert(db, None, jobs)
         return [job.job_id for job in jobs]

@@ -34,6 +34,11 @@ async def waiting(ordered: OrderedEngine, handle: WorkflowHandle[Any, Any]) -> l
     return found
 
 
+async def forget(ordered: OrderedEngine, handle: WorkflowHandle[Any, Any]) -> None:
+    await handle.terminate()
+    await ordered.engine.query("DELETE FROM custom_task_queue WHERE workflow_id = %s RETURNING 1", handle.id)
+
+
 async def test_inherited(ordered: OrderedEngine, task_queue: str) -> None:
     """A field that a call leaves open is taken from its workflow; weights are limited as Temporal's server does."""
     priority = Priority(priority_key=4, fairness_key="tenant", fairness_weight=2.0)
@@ -43,8 +48,7 @@ async def test_inherited(ordered: OrderedEngine, task_queue: str) -> None:
         {"number": 2, "priority": 1, "lane": "6:tenantnoted", "weight": 2.0},
         {"number": 3, "priority": 4, "lane": "3:ownnoted", "weight": 1000.0},
     ]
-    async with ordered.engine.http_worker():
-        await ordered.engine.result(handle)
+    await forget(ordered, handle)
 
 
 async def test_defaults(ordered: OrderedEngine, task_queue: str) -> None:
@@ -52,5 +56,4 @@ async def test_defaults(ordered: OrderedEngine, task_queue: str) -> None:
     handle = await ordered.engine.start(flows.Prioritized.run, task_queue=task_queue)
     rows = await waiting(ordered, handle)
     assert rows[0] == {"number": 1, "priority": 3, "lane": "0:noted", "weight": None}
-    async with ordered.engine.http_worker():
-        await ordered.engine.result(handle)
+    await forget(ordered, handle)

@@ -6,14 +6,15 @@ import asyncio
 import random
 import time
 from collections import Counter
+from datetime import timedelta
 
 from temporalio.common import Priority
 
-from delegator import FleetLimits, delegated
-from delegator.postgres.queue_order import CATCH_UP
+from delegator import FleetLimits, current_job, delegated
+from delegator.postgres import leases
+from delegator.postgres.connections import connect
+from delegator.postgres.queue_order import CATCH_UP, OrderStatements, Place
 from tests.integration.order.conftest import OrderedEngine, until
-
-TASKS = "tests.integration.order.order_tasks"
 
 
 class Running:
@@ -113,23 +114,22 @@ async def test_max_per_second_per_key(ordered: OrderedEngine) -> None:
 
 
 async def test_dead_worker_frees_its_permits(ordered: OrderedEngine) -> None:
-    """The permit of a killed worker is free when its lease has expired."""
-    engine = ordered.engine
-    first, second = await ordered.enqueue("alone", [1, 2])
+    """The permit of a worker that dies is free when its lease has expired, and not before."""
+    seconds = 1.5
+    starts: list[tuple[int, int, float]] = []
 
-    def started() -> list[tuple[str, int]]:
-        return [(line["job"], line["attempt"]) for line in engine.ledger_lines()]
+    @delegated(fleet_limits=FleetLimits(max_concurrent=1))
+    async def alone(number: int) -> None:
+        starts.append((number, current_job().attempt, time.monotonic()))
 
-    with engine.held("None"):
-        async with engine.http_worker(modules=(TASKS,)) as worker:
-            await until(lambda: started() == [(first, 1)])
-            worker.kill()
-            await worker.process.wait()
-        async with engine.http_worker(modules=(TASKS,)):
-            await until(lambda: len(started()) == 2)
-            running = await engine.query("SELECT job_id FROM custom_task_queue WHERE permit IS NOT NULL")
-            assert len(running) == 1
-            (engine.directory / "hold-None").unlink()
-            await until(lambda: len(started()) == 3)
-            (engine.directory / "hold-None").touch()
-    assert {job for job, _ in started()} == {first, second}
+    await ordered.enqueue("alone", [1, 2])
+    url = ordered.engine.settings.database_url.get_secret_value()
+    granted = time.monotonic()
+    async with await connect(url, application_name="a worker that dies") as db:
+        lease = await leases.grant(db, "worker", "dead", "default", timedelta(seconds=seconds))
+        taken = await OrderStatements("default").take(db, [Place(3, "0:alone", 1)], lease, {"alone"})
+        assert len(taken) == 1
+    async with ordered.worker(alone, concurrency=5), ordered.worker(alone, concurrency=5):
+        await until(lambda: len(starts) == 2)
+    assert sorted((number, attempt) for number, attempt, _ in starts) == [(1, 2), (2, 1)]
+    assert all(start - granted >= seconds for _, _, start in starts)
