@@ -23,19 +23,19 @@ class Delayed:
     """Delegates a job with a start delay beside one without; says how long each took, and how the delayed one ended."""
 
     @workflow.run
-    async def run(self, options: dict[str, float]) -> dict[str, Any]:
+    async def run(self, options: dict[str, float], runs_seconds: float) -> dict[str, Any]:
         began = workflow.now()
 
-        async def timed(**given: Any) -> tuple[float, str]:
+        async def timed(seconds: float = 0, **given: Any) -> tuple[float, str]:
             try:
-                await delegate(tasks.noted, 1, **given)
+                await delegate(tasks.sleeps, seconds, **given)
                 ended = "completed"
             except ActivityError as error:
                 ended = error.cause.type.name if isinstance(error.cause, TimeoutError) else repr(error.cause)
             return (workflow.now() - began).total_seconds(), ended
 
         given = {name: timedelta(seconds=seconds) for name, seconds in options.items()}
-        (plain, _), (delayed, ended) = await asyncio.gather(timed(), timed(**given))
+        (plain, _), (delayed, ended) = await asyncio.gather(timed(), timed(runs_seconds, **given))
         return {"plain": plain, "delayed": delayed, "ended": ended}
 
 
