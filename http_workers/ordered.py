@@ -230,8 +230,8 @@ class OrderedReceiver:
         self._fair.took(lanes, Counter(map(_share_of, jobs)))
         if self._after != (0, ""):
             chosen = {(place.priority, place.lane) for place in places}
-            last = [lane.name for lane in lanes if (lane.priority, lane.name) in chosen][-1:]
-            self._after = (self._after[0], *last) if last else (0, "")
+            behind = [(lane.priority, lane.name) for lane in lanes if (lane.priority, lane.name) in chosen]
+            self._after = behind[-1] if behind else (0, "")
         asked = {(place.priority, place.lane): place.most for place in places}
         got = Counter((*_share_of(job), job.job_type) for job in jobs)
         for lane in lanes:
