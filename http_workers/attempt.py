@@ -47,8 +47,8 @@ class Ended:
     """A serialized `Payloads`, if the attempt succeeded."""
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
-    dead_letter_reason: Reason | None = None
-    """Why the job becomes a dead letter at once; None: another attempt may succeed."""
+    refusal: Reason | None = None
+    """Why this worker could not begin the attempt; another one may. None: it began, or was snoozed."""
 
     snooze: timedelta | None = None
     """How long the job is snoozed, by its type's limits or because its row is too new. None: the attempt began."""
@@ -106,11 +106,9 @@ class AttemptRunner:
             return self._left_to_newer(job, job.too_new)
         handler = self._handlers.get(job.job_type)
         if handler is None:
-            return self._refused(
-                job, Reason.UNKNOWN_TYPE, f"no handler for the delegated activity type {job.job_type!r}"
-            )
+            return self._refused(job, Reason.UNKNOWN_TYPE, self._not_found(job))
         if job.broken is not None:
-            return self._refused(job, Reason.UNDECODABLE, job.broken)
+            return self._refused(job, Reason.UNDECODABLE, ApplicationError(job.broken))
         try:
             args = () if job.row.input is None else await self._arguments(job.row.input, handler)
             if job.row.heartbeat_details is not None:
@@ -118,7 +116,10 @@ class AttemptRunner:
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
-            return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {type(error).__name__}")
+            # The type and the words are those of Temporal's worker.
+            undecodable = ApplicationError("Failed decoding arguments")
+            undecodable.__cause__ = error
+            return self._refused(job, Reason.UNDECODABLE, undecodable)
         if job.cancel_requested:
             return Ended(job, failure=self._failure(CancelledError("Cancelled")))
         seconds, completed = self._series[job.job_type]
@@ -242,11 +243,20 @@ class AttemptRunner:
         self._metrics.snooze.labels("").inc()
         return Ended(job, snooze=_TOO_NEW_SNOOZE)
 
-    def _refused(self, job: Job, reason: Reason, message: str) -> Ended:
-        types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}
-        error = ApplicationError(message, type=types[reason], non_retryable=True)
-        self._metrics.finished.labels(job.job_type if reason is not Reason.UNKNOWN_TYPE else "", reason).inc()
-        return Ended(job, failure=self._failure(error), dead_letter_reason=reason)
+    def _not_found(self, job: Job) -> ApplicationError:
+        """Return the error of Temporal's worker for a type that is not registered."""
+        return ApplicationError(
+            f"Activity function {job.job_type} for workflow {job.row.workflow_id or ''} is not registered on this "
+            f"worker, available activities: {', '.join(sorted(self._handlers))}",
+            type="NotFoundError",
+        )
+
+    def _refused(self, job: Job, reason: Reason, error: ApplicationError) -> Ended:
+        if job.cancel_requested:
+            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+        if reason is not Reason.UNKNOWN_TYPE:
+            self._metrics.finished.labels(job.job_type, reason).inc()
+        return Ended(job, failure=self._failure(error), refusal=reason)
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

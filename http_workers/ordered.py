@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from delegator.errors import DatabaseError, StreamError, WireError, first_line
+import psycopg
+
+from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
-from delegator.postgres.connections import TRANSIENT, Connection, Pool
+from delegator.postgres.connections import Connection, Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_order import Lane, OrderStatements
 from delegator.runtime.backoff import Backoff
@@ -54,10 +58,11 @@ class OrderedReceiver:
         slots: Slots,
         metrics: WorkerMetrics,
         stream_state: ConnectionState,
-        database_state: ConnectionState,
+        database: DatabaseWatch,
         wait: timedelta,
         held: Mapping[str, Job],
         start: Callable[[Job], None],
+        give_up: Callable[[str, int, str], Awaitable[None]],
     ) -> None:
         """Prepare the receiver.
 
@@ -71,10 +76,12 @@ class OrderedReceiver:
             slots: jobs that may still be taken.
             metrics: this process's series.
             stream_state: gets the stream's health.
-            database_state: gets the database's health.
+            database: gets each success and each error of the claims.
             wait: how long the stream may wait for a message.
             held: the jobs that this process holds.
             start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
+            give_up: makes a job whose row can't be read a dead letter. It takes the job id, the fencing token and the
+                reason. It raises nothing.
         """
         self._source = source
         self._acknowledge = acknowledge
@@ -85,10 +92,11 @@ class OrderedReceiver:
         self._slots = slots
         self._metrics = metrics
         self._stream_state = stream_state
-        self._database_state = database_state
+        self._database = database
         self._wait = wait
         self._held = held
         self._start = start
+        self._give_up = give_up
         self._fair = FairOrder()
         self._after = (0, "")
         self._announced: dict[int, float] = {}
@@ -144,7 +152,6 @@ class OrderedReceiver:
         Args:
             progress: marked at every turn.
         """
-        backoff = Backoff()
         pause = 0.0
         while True:
             with progress.suspended():
@@ -157,18 +164,16 @@ class OrderedReceiver:
             started = 0
             try:
                 started, pause = await self._take(reserved)
-            except (DatabaseError, *TRANSIENT) as error:
+            except Exception as error:
                 self._may_have_lost_claim = True  # it may have been committed
-                self._database_state.lost(first_line(error))
                 self._slots.release(reserved)
                 reserved = 0
-                await backoff.sleep()
+                await self._database.failed(error)
                 continue
             finally:
                 progress.mark()
                 self._slots.release(reserved - started)
-            backoff.reset()
-            self._database_state.restored()
+            self._database.works()
 
     async def _take(self, most: int) -> tuple[int, float]:
         """Claim and start up to `most` jobs. Return their number, and for how long to wait for a wake-up."""
@@ -177,13 +182,18 @@ class OrderedReceiver:
         lease_id = self._lease.lease_id
         async with self._pool.connection() as connection:
             if self._may_have_lost_claim:
+                self._may_have_lost_claim = False
                 running = [job.fencing_token for job in self._held.values()]
                 jobs = list(map(Job, await self._order.reclaim(connection, lease_id, running)))
-                self._may_have_lost_claim = False
                 pause = 0.0
             else:
                 lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES))
-                jobs, pause = await self._claim(connection, lanes, most, lease_id)
+                try:
+                    jobs, pause = await self._claim(connection, lanes, most, lease_id)
+                except psycopg.Error as error:
+                    if classify(error) is not ErrorClass.DATA:
+                        raise
+                    jobs, pause = await self._claim_one_by_one(connection, lanes[:most], lease_id), 0.0
                 if visible:
                     self._announced.clear()
                 else:
@@ -239,6 +249,22 @@ class OrderedReceiver:
             if room.allows(lane) and got[lane.priority, lane.fairness_key, lane.job_type] >= wanted:
                 return jobs, 0.0  # more jobs may wait there
         return jobs, again_in
+
+    async def _claim_one_by_one(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> list[Job]:
+        """Claim the first job of each line. A job whose row can't be read is given up, so that it holds up no other."""
+        claimed: list[Job] = []
+        for lane in lanes:
+            first: tuple[str, int] | None = None
+            try:
+                async with connection.transaction():
+                    first = await self._order.first(connection, lane)
+                    jobs, _ = await self._claim(connection, [lane], 1, lease_id)
+                claimed += jobs
+            except psycopg.Error as error:
+                if first is None or classify(error) is not ErrorClass.DATA:
+                    raise
+                await self._give_up(*first, f"{type(error).__name__} ({error.sqlstate or 'a value of the wrong type'})")
+        return claimed
 
 
 def _share_of(job: Job) -> tuple[int, str]:

@@ -20,10 +20,11 @@ from delegator.contracts import Declared, Handler, opened_resources
 from delegator.enqueue.declared_queues import require_order
 from delegator.errors import ConfigurationError, StreamError
 from delegator.postgres.connections import connection_pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
@@ -228,6 +229,11 @@ async def serve(
             return
         await _refuse_wrong_stream(source, states["stream"])
         await refuse_wrong_namespace(client, states["temporal"])
+        database = SharedConnection(states["postgresql"])
+
+        def watched_as(loop: str) -> DatabaseWatch:
+            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
+
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
             connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
@@ -238,7 +244,8 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
-                state=states["postgresql"],
+                job_types=sorted(handlers),
+                state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
             )
@@ -255,8 +262,9 @@ async def serve(
             codec=converter.payload_codec,
             identity=identity,
             metrics=metrics,
-            state=states["postgresql"],
+            database=watched_as("finisher"),
             on_finished=jobs.finished,
+            refusal_grace=settings.refusal_grace,
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
@@ -268,10 +276,11 @@ async def serve(
             slots=slots,
             metrics=metrics,
             stream_state=states["stream"],
-            database_state=states["postgresql"],
+            database=watched_as("claims"),
             wait=wait,
             held=jobs.held,
             start=lambda job: jobs.start(job, finisher),
+            give_up=finisher.give_up,
         )
         if is_ordered:
             loops, jobs.on_finished = ordered_loops(parts, options.queue, handlers)
@@ -281,10 +290,17 @@ async def serve(
             pool=pool,
             table=table,
             activity_tasks=activity_tasks,
+            database=watched_as("monitor"),
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )
-        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
+        async with _background(
+            finisher.run(),
+            finisher.offer_refused(sorted(handlers)),
+            monitor.run(),
+            acks.run(),
+            watch_temporal(client, states["temporal"]),
+        ):
             with ExitStack() as watched:
                 limit = max(options.stall_limit, _LONGEST_ROUND)
                 running = [loop(watched.enter_context(liveness.watch(name, limit))) for name, loop in loops.items()]
@@ -336,7 +352,7 @@ def _refuse_unordered(options: WorkerOptions, settings: Settings, handlers: Mapp
 
 @asynccontextmanager
 async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines that never end by themselves while the context is open."""
+    """Run coroutines while the context is open. Most of them never end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypedDict
 
 from delegator.contracts import Handler
 from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_order import OrderStatements
 from delegator.postgres.queue_table import QueueTable
@@ -38,10 +39,11 @@ class ReceiverParts(TypedDict):
     slots: Slots
     metrics: WorkerMetrics
     stream_state: ConnectionState
-    database_state: ConnectionState
+    database: DatabaseWatch
     wait: timedelta
     held: Mapping[str, Job]
     start: Callable[[Job], None]
+    give_up: Callable[[str, int, str], Awaitable[None]]
 
 
 def plain_loops(parts: ReceiverParts, table: QueueTable, options: WorkerOptions) -> Loops:

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
+from temporalio.common import RetryPolicy
 
 from delegator.completion.failures import failed_outcome
-from delegator.completion.retry import GiveUp, Retry, decide
+from delegator.completion.retry import GiveUp, Retry, decide, is_final
 from delegator.postgres.dead_letters import Reason
+from delegator.wire.options import refused_time
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 
@@ -25,7 +27,9 @@ class FinalFailure:
     """Why the job becomes a dead letter; None: it does not."""
 
 
-def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry | FinalFailure:
+def judge(
+    ended: Ended, failure: Failure, *, identity: str, now: float, grace: timedelta, offer_after: timedelta | None = None
+) -> Retry | FinalFailure:
     """Return what follows a failed attempt.
 
     Args:
@@ -33,12 +37,20 @@ def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry
         failure: what went wrong.
         identity: this worker's name in failures.
         now: the monotonic clock, in seconds.
+        grace: how long a job may be refused in all.
+        offer_after: the delay after which a job is offered again whose type this worker does not know. None: no worker
+            may know it.
     """
     job = ended.job
-    left = None if job.deadline is None else timedelta(seconds=job.deadline - now)
-    decision = decide(failure, job.options.retry_policy, job.attempt, left)
-    if not isinstance(decision, GiveUp):
-        return decision
+    if ended.refusal is Reason.UNKNOWN_TYPE:
+        decision = _decide_unknown(failure, job.options.retry_policy, offer_after)
+    else:
+        left = None if job.deadline is None else timedelta(seconds=job.deadline - now)
+        decision = decide(failure, job.options.retry_policy, job.attempt, left)
+    if isinstance(decision, Retry):
+        if ended.refusal is None or refused_time(job.row.options) + decision.delay <= grace:
+            return decision
+        decision = GiveUp(RetryState.RETRY_STATE_TIMEOUT)
     outcome = failed_outcome(
         failure,
         job_id=job.job_id,
@@ -46,9 +58,19 @@ def judge(ended: Ended, failure: Failure, *, identity: str, now: float) -> Retry
         identity=identity,
         retry_state=decision.retry_state,
     )
-    reason = ended.dead_letter_reason
+    reason = ended.refusal
     if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
         reason = Reason.ATTEMPTS_EXHAUSTED
     if reason is None and job.row.workflow_id is None and outcome.status is OutcomeStatus.FAILED:
         reason = Reason.NON_RETRYABLE
     return FinalFailure(outcome, reason)
+
+
+def _decide_unknown(failure: Failure, policy: RetryPolicy | None, offer_after: timedelta | None) -> Retry | GiveUp:
+    """Decide for a type without a handler here: no attempt counts, because another pool may have one.
+
+    So only the types that the policy excludes matter, and the sweeper looks after the deadline.
+    """
+    if is_final(failure, policy):
+        return GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
+    return GiveUp(RetryState.RETRY_STATE_TIMEOUT) if offer_after is None else Retry(offer_after)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.errors import ConfigurationError
+
+_log = logging.getLogger(__name__)
 
 
 def require_declared_queues(types: Iterable[DelegatedType], settings: Settings) -> None:
@@ -44,4 +47,21 @@ def require_order(declared: DelegatedType, settings: Settings) -> None:
         if value is not None:
             raise ConfigurationError(
                 f"{declared.name}: {option} needs an ordered queue: add {declared.queue!r} to DELEGATOR_ORDERED_QUEUES"
+            )
+
+
+def warn_of_undeclared_queues(types: Iterable[DelegatedType], settings: Settings) -> None:
+    """Log types whose queue is not declared. Workflows may never call them.
+
+    Args:
+        types: the types that a process may enqueue.
+        settings: declares the queues.
+    """
+    for declared in types:
+        if declared.queue not in settings.queues:
+            # The queue is in the text, because the application formats these lines.
+            _log.warning(
+                "queue_undeclared: type %s, queue %s: add it to DELEGATOR_QUEUES and run `delegator migrate`",
+                declared.name,
+                declared.queue,
             )

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import psycopg
 
 from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect
+from delegator.postgres.connections import Connection, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.notifications import listen_for_outcomes
 from delegator.postgres.queue_table import QueueTable, StoredOutcome
@@ -25,6 +25,9 @@ _POLL_LISTENING_SECONDS = 0.5
 _POLL_NOT_LISTENING_SECONDS = 0.02
 _LONGER_TTL_FACTOR = 8
 _MOST_EARLY_NOTIFICATIONS = 10_000
+
+CONNECTION_SECONDS = 3.0
+"""How long a local activity waits for a connection, because it holds a workflow task."""
 
 
 class _Wait:
@@ -143,11 +146,11 @@ class InlineWaiter:
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Let the signaller deliver the outcomes of completed rows."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(CONNECTION_SECONDS) as connection:
             await table.hand_over(connection, job_ids)
 
     async def _release(self, wait: _Wait) -> None:
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(CONNECTION_SECONDS) as connection:
             self._found(wait, await stop_waiting(connection, wait.table, wait.missing))
 
     def _hint(self, table: QueueTable, job_ids: Iterable[str]) -> None:
@@ -175,7 +178,7 @@ class InlineWaiter:
                 try:
                     async with self._pool.connection() as connection:
                         outcomes = await table.read(connection, wanted)
-                except TRANSIENT:
+                except psycopg.Error:  # the enqueuer or the lease keeper reports it
                     self._hint(table, wanted)
                     await backoff.sleep()
                     continue
@@ -204,7 +207,7 @@ class InlineWaiter:
                     await self._hear(connection, backoff)
                 finally:
                     await connection.close()
-            except (DatabaseError, *TRANSIENT) as error:
+            except (DatabaseError, psycopg.Error) as error:
                 if self.listening:
                     _log.warning("listen_lost", extra={"reason": first_line(error)})
                 self.listening = False

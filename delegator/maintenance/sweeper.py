@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import psycopg
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -17,12 +16,14 @@ from temporalio.exceptions import TimeoutType
 
 from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
-from delegator.maintenance.database_watch import DatabaseWatch
+from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
-from delegator.postgres.connections import TRANSIENT, Connection
+from delegator.postgres.connections import Connection
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
@@ -64,6 +65,7 @@ class Sweeper:
         *,
         ordered: Collection[str] = (),
         signaller: Signaller,
+        run_watch: RunWatch | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -76,6 +78,7 @@ class Sweeper:
             queues: the declared queues.
             ordered: those of them that are ordered.
             signaller: signals stored outcomes.
+            run_watch: ends the jobs of closed runs; None: they outlive their run.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -85,17 +88,19 @@ class Sweeper:
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
+        self._run_watch = run_watch
         self._database = database
         self._converter = converter
         self._identity = identity
         self._metrics = metrics
         self._options = options
         self._snoozed = SnoozedJobs()
+        self._lost = LostAttempts(converter, identity, metrics)
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
 
-        A server that refuses a statement is asked again after a pause. The leader keeps its lock meanwhile.
+        After any other error than a lost connection it pauses and goes on. The leader keeps its lock meanwhile.
 
         Raises:
             psycopg.Error: the connection was lost, and with it the leader's lock.
@@ -103,22 +108,25 @@ class Sweeper:
         with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
+                if self._run_watch is not None:
+                    group.create_task(self._run_watch.run(), name="run-watch")
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:
-        await listen_for_maintenance(connection)
         full_at = 0.0
+        listens = False
         while True:
             try:
+                if not listens:
+                    await listen_for_maintenance(connection)
+                    listens = True
                 await self.sweep(connection)
                 if time.monotonic() >= full_at:
                     await self.sweep_fully(connection)
                     full_at = time.monotonic() + self._options.full_interval.total_seconds()
                 self._database.works()
                 await self._pause(connection)
-            except TRANSIENT:
-                raise
-            except psycopg.Error as error:
+            except Exception as error:
                 if connection.closed:
                     raise
                 await self._database.failed(error)
@@ -127,12 +135,18 @@ class Sweeper:
         """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
+            given_up = {}
             if expired:
                 for queue in self._queues:
+                    given_up[queue] = await self._lost.back_off(connection, queue, expired)
                     self._count_republished(
                         queue, "lease_expired", await queue.republish_abandoned(connection, expired)
                     )
                 await leases.delete(connection, expired)
+        for queue, jobs in given_up.items():
+            if jobs:
+                await self._lost.give_up(connection, queue, jobs)
+                self._signaller.ask()
         for queue in self._queues:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost

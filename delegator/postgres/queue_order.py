@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from delegator_schema.columns import RATE_TABLE
-from delegator_schema.options import FAIRNESS_KEY, FAIRNESS_WEIGHT
+from delegator_schema.options import FAIRNESS_KEY, FAIRNESS_WEIGHT, LARGEST_WEIGHT, LEAST_WEIGHT
 
 from delegator.postgres.arrays import int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
@@ -28,7 +28,7 @@ WITH RECURSIVE lanes AS (
     ) AS next
 ), found AS (SELECT * FROM lanes LIMIT %(limit)s)
 SELECT priority, lane, job_type, coalesce(options ->> '{FAIRNESS_KEY}', ''),
-       coalesce((options ->> '{FAIRNESS_WEIGHT}')::float8, 1), date_part('epoch', published_at)
+       options ->> '{FAIRNESS_WEIGHT}', date_part('epoch', published_at)
 FROM found
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL
@@ -67,6 +67,11 @@ _PICKED_FROM_SEVERAL: Final = """
         ORDER BY q.published_at LIMIT place.most FOR UPDATE SKIP LOCKED
     ) AS next
     WHERE {own_lease_is_live}
+"""
+_FIRST_OF_LANE = """
+SELECT q.job_id, q.fencing_token FROM {table} AS q
+WHERE q.priority = %(priority)b::int2 AND q.lane = %(lane)b::text AND {waits_in_lane}
+ORDER BY q.published_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 _PERMIT: Final = "CASE WHEN q.job_type = ANY(%(limited)b::text[]) THEN q.job_type END"
 
@@ -145,6 +150,7 @@ class OrderStatements(QueueStatements):
         one, several = (self.statement(picked).decode() for picked in (_PICKED_FROM_ONE, _PICKED_FROM_SEVERAL))
         self._take_from_one = self.statement(_TAKE, picked=one, permit="NULL")
         self._take = self.statement(_TAKE, picked=several, permit=_PERMIT)
+        self._first = self.statement(_FIRST_OF_LANE)
         self._reclaim = self.statement(_RECLAIM)
         self._running = self.statement(_RUNNING)
         self._place_unplaced = self.statement(_PLACE_UNPLACED)
@@ -170,7 +176,8 @@ class OrderStatements(QueueStatements):
         )
         rows = await cursor.fetchall()
         visible = not rows or rows[-1][0] is not None
-        return [Lane._make(row) for row in (rows if visible else rows[:-1])], visible
+        found = rows if visible else rows[:-1]
+        return [Lane._make((*row[:4], _weight(row[4]), row[5])) for row in found], visible
 
     async def take(
         self, connection: Connection, places: Sequence[Place], lease_id: int, limited: Collection[str] = ()
@@ -197,6 +204,11 @@ class OrderStatements(QueueStatements):
             }
             cursor = await connection.execute(self._take, parameters, binary=True)
         return list(map(Claimed._make, await cursor.fetchall()))
+
+    async def first(self, connection: Connection, lane: Lane) -> tuple[str, int] | None:
+        """Lock the first job of a line until the transaction ends; its id and fencing token. None: there is none."""
+        parameters = {"priority": lane.priority, "lane": lane.name}
+        return await (await connection.execute(self._first, parameters)).fetchone()
 
     async def reclaim(self, connection: Connection, lease_id: int, running: Sequence[int]) -> list[Claimed]:
         """Claim again what this worker's lease holds and the worker does not run: a claim's answer was lost.
@@ -243,6 +255,15 @@ class OrderStatements(QueueStatements):
     async def place_unplaced(self, connection: Connection) -> int:
         """Give waiting jobs a line that were enqueued before the queue was declared as ordered. Return the number."""
         return (await connection.execute(self._place_unplaced)).rowcount
+
+
+def _weight(text: str | None) -> float:
+    """Return the weight in a row's options. A program of another kind may have written anything there."""
+    try:
+        weight = 1.0 if text is None else float(text)
+    except ValueError:
+        return 1.0
+    return min(max(weight, LEAST_WEIGHT), LARGEST_WEIGHT) if weight == weight else 1.0
 
 
 async def forget_rates(connection: Connection) -> None:

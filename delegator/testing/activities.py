@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
-from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.enqueue.row_options import kept_options
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
@@ -64,7 +64,7 @@ class InMemoryActivities:
         refused = set(outcomes)
         rows: dict[int, Row] = {}
         wait = InlineWait()
-        seconds: dict[int, float] = {}
+        limit = NO_WAIT
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
@@ -72,8 +72,9 @@ class InMemoryActivities:
             rows[position] = row = known or new
             asked = wanted.jobs[position].spec.options or {}
             asked_ms = 0 if asked.get(START_DELAY_MS) else asked.get(INLINE_WAIT_MS)
-            seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
-            if seconds[position] and row.outcome is None:
+            allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
+            if allowed.seconds and row.outcome is None:
+                limit = limit.merged(allowed)
                 row.waiter = wait
                 wait.add()
             if known is None:
@@ -81,7 +82,7 @@ class InMemoryActivities:
                 service.take(row)
         waited = [rows[position] for position in rows if rows[position].waiter is wait]
         if waited:
-            await self._wait(wait, waited, max(seconds.values()))
+            await self._wait(wait, waited, limit)
         outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
         left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
@@ -135,7 +136,8 @@ class InMemoryActivities:
             )
         return prepared
 
-    async def _wait(self, wait: InlineWait, rows: Sequence[Row], seconds: float) -> None:
+    async def _wait(self, wait: InlineWait, rows: Sequence[Row], limit: InlineLimit) -> None:
+        seconds = self._policy.seconds_left(limit)
         self._waiting += 1
         try:
             await wait.wait(seconds)
@@ -147,4 +149,4 @@ class InMemoryActivities:
         asked = Counter(row.job_type for row in rows)
         in_time = Counter(row.job_type for row in rows if row.outcome is not None)
         for job_type, count in asked.items():
-            self._policy.learn(job_type, in_time[job_type] / count)
+            self._policy.learn(job_type, in_time[job_type] / count, seconds / limit.seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from delegator_schema.options import (
@@ -13,7 +13,11 @@ from delegator_schema.options import (
     HEARTBEAT_MS,
     INHERITED_PRIORITY,
     INLINE_WAIT_MS,
+    LARGEST_WEIGHT,
+    LEAST_WEIGHT,
     PRIORITY_KEY,
+    REFUSED,
+    REFUSED_MS,
     RETRY,
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
@@ -33,8 +37,6 @@ _DURATIONS = {
     INLINE_WAIT_MS: "inline_wait",
     START_DELAY_MS: "start_delay",
 }
-_LEAST_WEIGHT: Final = 0.001
-_LARGEST_WEIGHT: Final = 1000.0
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
@@ -85,7 +87,7 @@ def encode_priority(priority: Priority | None, inherited: Priority | None = None
     if effective.fairness_key:
         encoded[FAIRNESS_KEY] = effective.fairness_key
     if effective.fairness_weight is not None:
-        encoded[FAIRNESS_WEIGHT] = min(max(effective.fairness_weight, _LEAST_WEIGHT), _LARGEST_WEIGHT)
+        encoded[FAIRNESS_WEIGHT] = min(max(effective.fairness_weight, LEAST_WEIGHT), LARGEST_WEIGHT)
     if encoded and not any((own.priority_key, own.fairness_key, own.fairness_weight)):
         encoded[INHERITED_PRIORITY] = True
     return encoded
@@ -103,6 +105,20 @@ def decode_options(text: str | None) -> JobOptions:
         WireError: the text is not JSON, or a value has the wrong type.
     """
     return DEFAULT_OPTIONS if text is None else _decode(text)
+
+
+def refused_time(text: str | None) -> timedelta:
+    """Return the sum of the delays after which a job that workers refused was offered again.
+
+    Args:
+        text: of an `options` column.
+    """
+    if text is None or f'"{REFUSED}"' not in text:
+        return timedelta(0)
+    try:
+        return timedelta(milliseconds=orjson.loads(text)[REFUSED][REFUSED_MS])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return timedelta(0)
 
 
 @lru_cache(maxsize=1024)
@@ -123,7 +139,7 @@ def _decode(text: str) -> JobOptions:
                 backoff_coefficient=float(retry.get("backoff_coefficient", 2.0)),
                 maximum_interval=None if maximum is None else timedelta(milliseconds=maximum),
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
-                non_retryable_error_types=retry.get("non_retryable_error_types"),
+                non_retryable_error_types=_names(retry.get("non_retryable_error_types")),
             )
         priority = Priority(encoded.get(PRIORITY_KEY), encoded.get(FAIRNESS_KEY), encoded.get(FAIRNESS_WEIGHT))
         if priority != Priority.default:
@@ -131,3 +147,11 @@ def _decode(text: str) -> JobOptions:
         return JobOptions(**values)
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None
+
+
+def _names(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("not a list of names")
+    return value

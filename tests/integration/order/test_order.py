@@ -223,3 +223,24 @@ async def test_refusals(ordered: OrderedEngine) -> None:
     with pytest.raises(ConfigurationError, match="without --claim none"):
         async with HttpWorker([alone], settings=ordered.engine.settings, claim=ClaimMode.NONE):
             pass
+
+
+async def test_bad_row(ordered: OrderedEngine) -> None:
+    """A row that no worker can claim becomes a dead letter, and holds up no other job of its line."""
+    seen: list[int] = []
+
+    @delegated
+    async def work(number: int) -> None:
+        seen.append(number)
+
+    good = await ordered.enqueue("work", list(range(10)))
+    spoilt = """
+    UPDATE custom_task_queue SET options = '{"schedule_to_start_ms": 1, "schedule_to_close_ms": "soon"}'
+    WHERE job_id = %s RETURNING job_id
+    """
+    assert await ordered.engine.query(spoilt, good[3])
+    async with ordered.worker(work, concurrency=4):
+        await until(lambda: len(seen) == 9)
+        await ordered.emptied()
+    letters = await ordered.engine.query("SELECT job_id, reason FROM custom_task_dead_letter WHERE job_type = 'work'")
+    assert letters == [{"job_id": good[3], "reason": "unreadable"}] and 3 not in seen

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -17,6 +18,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from delegator.completion.failures import failure_of
 from delegator.postgres.queue_table import AttemptOutcome
 from http_workers.attempt import Ended
+from http_workers.failure_log import log_failure
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from tests.support.claims import claimed
@@ -66,9 +68,7 @@ def ended(job_id: str, data: bytes) -> Ended:
     return Ended(job, result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
 
 
-def made(
-    table: Table, on_finished: Callable[[Job], None] = lambda job: None, *, log_messages: bool = False
-) -> Finisher:
+def made(table: Table, on_finished: Callable[[Job], None] = lambda job: None) -> Finisher:
     return Finisher(
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
@@ -77,9 +77,9 @@ def made(
         codec=Codec(),
         identity="i",
         metrics=Mock(),
-        state=Mock(),
+        database=Mock(),
         on_finished=on_finished,
-        log_messages=log_messages,
+        refusal_grace=timedelta(days=1),
     )
 
 
@@ -101,9 +101,7 @@ async def test_codec_refuses():
 
 def log_failed(error: ApplicationError, *, log_messages: bool) -> None:
     job = Job(claimed("a", has_waiter=True, workflow_id="w"))
-    made(Table(), log_messages=log_messages)._log_failure(
-        job, failure_of(error, DataConverter.default), "tasks.py:12:pack"
-    )
+    log_failure(job, failure_of(error, DataConverter.default), "tasks.py:12:pack", log_messages=log_messages)
 
 
 @pytest.mark.parametrize(("category", "level"), [("UNSPECIFIED", logging.WARNING), ("BENIGN", logging.DEBUG)])
