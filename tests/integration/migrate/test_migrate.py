@@ -145,13 +145,13 @@ async def test_queues_follow_default(database: Database, directory: Path) -> Non
     """A migration of the default queue's table changes the tables of additional queues, too."""
     settings = Settings.load(database_url=database.url, queues="default,video")
     await migrate(settings)
-    text = """ALTER TABLE custom_task_queue ADD COLUMN priority integer NOT NULL DEFAULT 7;
-CREATE INDEX custom_task_queue_priority ON custom_task_queue (priority, enqueued_at DESC) WHERE priority > 0;
+    text = """ALTER TABLE custom_task_queue ADD COLUMN colour integer NOT NULL DEFAULT 7;
+CREATE INDEX custom_task_queue_colour ON custom_task_queue (colour, enqueued_at DESC) WHERE colour > 0;
 ALTER TABLE custom_task_queue ALTER COLUMN attempt SET DEFAULT 3;
 """
-    add(directory, "29990101000000_priority.sql", text)
+    add(directory, "29990101000000_colour.sql", text)
 
-    with pytest.raises(SchemaError, match=r"column custom_task_queue.priority is not declared"):
+    with pytest.raises(SchemaError, match=r"column custom_task_queue.colour is not declared"):
         await migrate(settings, directory=directory)
 
     columns = "SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = '{}'::regclass AND attname = 'priority'"
