@@ -46,20 +46,25 @@ class ReceiverParts(TypedDict):
     give_up: Callable[[str, int, str], Awaitable[None]]
 
 
-def plain_loops(parts: ReceiverParts, table: QueueTable, options: WorkerOptions) -> Loops:
-    """Return the loops that take the jobs that the stream names."""
+def job_loops(
+    parts: ReceiverParts, table: QueueTable, options: WorkerOptions, handlers: Mapping[str, Handler]
+) -> tuple[Loops, Callable[[Job], None] | None]:
+    """Return the loops that take jobs, and what to call when a job is finished.
+
+    Args:
+        parts: what a receiver is made of.
+        table: the queue's table.
+        options: of the worker.
+        handlers: by delegated activity type.
+    """
+    if table.ordered:
+        order = OrderStatements(table.queue)
+        ordered = OrderedReceiver(**parts, order=order, gate=FleetGate(handlers, order))
+        return {"receive": ordered.listen, "claim": ordered.claim}, ordered.ended
     receiver = Receiver(**parts, table=table, claim_mode=options.claim)
     share = -(-options.concurrency // _POLLERS)
-    return {
+    loops: Loops = {
         f"receive_{number}": lambda progress: receiver.poll(progress, share)
         for number in range(min(_POLLERS, options.concurrency))
     }
-
-
-def ordered_loops(
-    parts: ReceiverParts, queue: str, handlers: Mapping[str, Handler]
-) -> tuple[Loops, Callable[[Job], None]]:
-    """Return the loops that take the jobs whose turn it is, and what to call when a job is finished."""
-    order = OrderStatements(queue)
-    receiver = OrderedReceiver(**parts, order=order, gate=FleetGate(handlers, order))
-    return {"receive": receiver.listen, "claim": receiver.claim}, receiver.ended
+    return loops, None

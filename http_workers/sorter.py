@@ -35,6 +35,8 @@ class Ways:
     """Of a type without a handler here."""
     tasks: list[Ended] = field(default_factory=list)
     """A Temporal activity task waits for the outcome."""
+    asynchronous: list[Ended] = field(default_factory=list)
+    """Left to a client, which completes them."""
     plain: list[Ended] = field(default_factory=list)
     """Completed, and no workflow waits: the row goes."""
 
@@ -90,7 +92,9 @@ class Sorter:
                     log_messages=self._log_messages,
                     is_expected=ended.refusal is not None,
                 )
-            if job.row.task_token is not None:
+            if ended.asynchronous:
+                ways.asynchronous.append(ended)
+            elif job.row.task_token is not None:
                 ways.tasks.append(ended)
             elif ended.failure is not None:
                 self._sort_failed(ended, ended.failure, ways)

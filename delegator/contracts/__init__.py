@@ -20,10 +20,11 @@ from delegator.contracts.options import (
     retry_key,
 )
 from delegator.contracts.resources import Resource, opened_resources, resource
-from delegator.contracts.types import Delegated, DelegatedType, Handler, delegated_type, signature_types
+from delegator.contracts.types import DYNAMIC_TYPE, Delegated, DelegatedType, Handler, delegated_type, signature_types
 
 __all__ = [
     "DEFAULT_OPTIONS",
+    "DYNAMIC_TYPE",
     "CallOptions",
     "Declaration",
     "Declared",

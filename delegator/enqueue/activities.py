@@ -13,7 +13,13 @@ from datetime import timedelta
 import orjson
 import psycopg
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
+from delegator_schema.options import (
+    INLINE_WAIT_MS,
+    SCHEDULE_TO_CLOSE_MS,
+    SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
+    WORKFLOW_TYPE,
+)
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -118,6 +124,11 @@ class DelegatorActivities:
         self._running.remove(parts)
 
     @property
+    def is_running(self) -> bool:
+        """Whether a worker runs."""
+        return bool(self._running)
+
+    @property
     def parts(self) -> EnqueueParts:
         """The parts of a running worker.
 
@@ -143,7 +154,7 @@ class DelegatorActivities:
         run_id = info.workflow_run_id or ""
         wanted = unpack_enqueue(request.payload.data)
         outcomes: dict[int, Outcome] = {}
-        batches = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
+        batches = await self._prepare(parts, wanted, info, outcomes)
         refused = set(outcomes)
         with _reported():
             await self._enqueue_in_all(parts, batches, outcomes)
@@ -174,8 +185,9 @@ class DelegatorActivities:
         return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
 
     async def _prepare(
-        self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+        self, parts: EnqueueParts, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
     ) -> dict[str, _Batch]:
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         codec = parts.converter.payload_codec
         terms: dict[int, _Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
@@ -183,7 +195,7 @@ class DelegatorActivities:
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts, wanted.task_began_at)
+                agreed = terms[id(spec)] = _terms(spec, parts, wanted.task_began_at, info.workflow_type)
                 batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
@@ -353,12 +365,14 @@ def _reported() -> Iterator[None]:
         ) from None
 
 
-def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None) -> _Terms:
+def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None, workflow_type: str | None) -> _Terms:
     options = spec.options or {}
     delay_ms = options.get(START_DELAY_MS, 0)
     asked_ms = 0 if delay_ms else options.get(INLINE_WAIT_MS)
     limit = parts.policy.limit_for(spec.type, asked_ms, parts.waiter.waiting, task_began_at)
     kept = kept_options(options, spec.type, spec.queue, ordered=parts.enqueuer.table(spec.queue).ordered)
+    if kept and workflow_type:
+        kept[WORKFLOW_TYPE] = workflow_type
     due = [ms + delay_ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         limit=limit,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from delegator_schema.options import HEARTBEAT_MS, INHERITED_PRIORITY, START_TO_CLOSE_MS
+from delegator_schema.options import HEARTBEAT_MS, INHERITED_PRIORITY, START_TO_CLOSE_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
@@ -26,6 +26,7 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_priority
+from delegator.wire.requests import task_job_id
 
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
@@ -68,7 +69,12 @@ def delegating_activity(
         name = activity.info().activity_type
         declared = types.get(name)
         if declared is None:
-            raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
+            # As Temporal's worker says it, and retried as there.
+            raise ApplicationError(
+                f"Activity function {name} is not registered on this activity worker (--import, --activities), "
+                f"available activities: {', '.join(sorted(types))}",
+                type="NotFoundError",
+            )
         ordered = enqueuer.table(declared.queue).ordered
         await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter, ordered=ordered)])
         activity.raise_complete_async()
@@ -93,9 +99,11 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
     if ordered:  # Temporal has merged the priorities of the activity and of its workflow
         options |= encode_priority(declared.options.priority, info.priority)
         options.pop(INHERITED_PRIORITY, None)
+    if info.workflow_type:
+        options[WORKFLOW_TYPE] = info.workflow_type
     details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
-        job_id=_job_id(info),
+        job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
         header=None,
@@ -109,12 +117,6 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
         or None,
     )
-
-
-def _job_id(info: activity.Info) -> str:
-    """Return a new id for every attempt, because Temporal makes each attempt a new task."""
-    run = info.workflow_run_id or info.activity_run_id
-    return f"activity:{run}:{info.activity_id}:{info.attempt}"
 
 
 def _due_ms(info: activity.Info) -> int | None:

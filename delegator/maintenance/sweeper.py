@@ -16,6 +16,7 @@ from temporalio.exceptions import TimeoutType
 
 from delegator.completion.failures import failed_outcome, timed_out
 from delegator.errors import WireError
+from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch
@@ -96,6 +97,7 @@ class Sweeper:
         self._options = options
         self._snoozed = SnoozedJobs()
         self._lost = LostAttempts(converter, identity, metrics)
+        self._left_open = LeftOpenAttempts(converter, self._lost)
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -148,6 +150,8 @@ class Sweeper:
                 await self._lost.give_up(connection, queue, jobs)
                 self._signaller.ask()
         for queue in self._queues:
+            if await self._left_open.time_out(connection, queue):
+                self._signaller.ask()
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
                 grace = self._options.delivery_grace

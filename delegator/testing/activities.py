@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS
+from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 
@@ -60,7 +60,7 @@ class InMemoryActivities:
         run_id = info.workflow_run_id or ""
         wanted = unpack_enqueue(request.payload.data)
         outcomes: dict[int, Outcome] = {}
-        prepared = await self._prepare(service, wanted, info.workflow_id or "", run_id, outcomes)
+        prepared = await self._prepare(service, wanted, info, outcomes)
         refused = set(outcomes)
         rows: dict[int, Row] = {}
         wait = InlineWait()
@@ -106,9 +106,10 @@ class InMemoryActivities:
         return to_raw_value(pack_signal(sorted(removed.items())))
 
     async def _prepare(
-        self, service: Service, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
+        self, service: Service, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
     ) -> dict[int, Row]:
         """Return a new row for each job by its place in the request; those that are too large are refused."""
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         converter = service.converter
         prepared: dict[int, Row] = {}
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
@@ -122,6 +123,8 @@ class InMemoryActivities:
                 )
                 continue
             options = kept_options(spec.options or {}, spec.type, spec.queue, ordered=True)
+            if options and info.workflow_type:
+                options[WORKFLOW_TYPE] = info.workflow_type
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

@@ -20,6 +20,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
+from temporalio.worker import Interceptor
 
 from delegator.completion import mailbox
 from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
@@ -83,6 +84,7 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        interceptors: Sequence[Interceptor] = (),
         jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare; see `serving`.
@@ -93,6 +95,7 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once, and the first one of a job with a start delay.
+            interceptors: activity interceptors.
             jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
         self.table = table
@@ -101,7 +104,7 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
@@ -186,8 +189,8 @@ class Service:
                 del self.table.by_id[job_id]
                 removed[job_id] = canceled
             else:
-                row.cancel_requested = row.job.cancel_requested = True
-                row.job.stop()
+                row.cancel_requested = True
+                row.job.request_cancel()
         return removed
 
     def _end(self, job_ids: set[str]) -> None:
@@ -206,7 +209,46 @@ class Service:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
 
+    def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
+        """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""
+        row.stop_timer()
+        left = None if row.open_until is None else row.open_until - time.monotonic()
+        limit = job.options.heartbeat_timeout
+        beat = None if limit is None else limit.total_seconds()
+        limits = [(left, TimeoutType.START_TO_CLOSE), (beat, TimeoutType.HEARTBEAT)]
+        due = [(seconds, timeout_type) for seconds, timeout_type in limits if seconds is not None]
+        if due:
+            seconds, timeout_type = min(due, key=lambda one: one[0])
+            loop = asyncio.get_running_loop()
+            row.timer = loop.call_later(seconds, self._open_timed_out, row, job, timeout_type)
+
+    def end_open(self, row: Row, ended: Ended, outcome: Outcome) -> None:
+        """Store the outcome of a job whose attempt a client has ended."""
+        if row.job is not None:
+            self._note(row, row.job, ended, None)
+        row.is_left_open = False
+        self._resolve(row, outcome)
+
+    async def retry_open(self, row: Row, ended: Ended, failure: Failure, delay: timedelta) -> None:
+        """Schedule the next attempt of a job whose attempt a client has failed."""
+        row.stop_timer()
+        row.is_left_open = False
+        if row.job is not None:
+            self._note(row, row.job, ended, delay)
+            await self._retry(row, row.job, failure, delay)
+
+    def _open_timed_out(self, row: Row, job: WatchedJob, timeout_type: TimeoutType) -> None:
+        row.timer = None
+        self._create_task(self._ended(row, job, self._attempts.timed_out(row.queue, job, timeout_type)))
+
     async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
+        if row.outcome is not None or row.job is not job:
+            return  # a client has ended the attempt
+        row.is_left_open = ended.asynchronous
+        if ended.asynchronous:
+            row.open_until = None if job.left_ms is None else time.monotonic() + job.left_ms / 1000
+            self.expect_heartbeat(row, job)
+            return
         if ended.result is None and ended.failure is None:
             row.job = None
             row.attempt -= 1  # broken off because the worker stops: it does not count
