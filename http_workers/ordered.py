@@ -183,8 +183,7 @@ class OrderedReceiver:
         async with self._pool.connection() as connection:
             if self._may_have_lost_claim:
                 self._may_have_lost_claim = False
-                running = [job.fencing_token for job in self._held.values()]
-                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, running)))
+                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._held))))
                 pause = 0.0
             else:
                 lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES))

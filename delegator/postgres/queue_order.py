@@ -77,7 +77,7 @@ _PERMIT: Final = "CASE WHEN q.job_type = ANY(%(limited)b::text[]) THEN q.job_typ
 
 _RECLAIM = f"""
 UPDATE {{table}} AS q SET fencing_token = {{next_fencing_token}}
-WHERE q.lease_id = %(lease_id)s AND q.outcome IS NULL AND q.fencing_token <> ALL(%(running)b::int8[])
+WHERE q.lease_id = %(lease_id)s AND q.outcome IS NULL AND q.job_id <> ALL(%(held)b::text[])
   AND {{own_lease_is_live}}
 RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 """
@@ -210,17 +210,17 @@ class OrderStatements(QueueStatements):
         parameters = {"priority": lane.priority, "lane": lane.name}
         return await (await connection.execute(self._first, parameters)).fetchone()
 
-    async def reclaim(self, connection: Connection, lease_id: int, running: Sequence[int]) -> list[Claimed]:
-        """Claim again what this worker's lease holds and the worker does not run: a claim's answer was lost.
+    async def reclaim(self, connection: Connection, lease_id: int, held: Sequence[str]) -> list[Claimed]:
+        """Claim again what this worker's lease holds and the worker does not know: a claim's answer was lost.
 
         It reads the whole table, so it is for the time after a lost connection.
 
         Args:
             connection: where to.
             lease_id: this worker's lease.
-            running: fencing tokens of the jobs that the worker holds.
+            held: ids of the jobs that the worker holds.
         """
-        parameters = {"lease_id": lease_id, "running": int8_array(running)}
+        parameters = {"lease_id": lease_id, "held": text_array(held)}
         cursor = await connection.execute(self._reclaim, parameters, binary=True)
         return list(map(Claimed._make, await cursor.fetchall()))
 

@@ -154,13 +154,15 @@ class Environment:
             yield task_queue
 
     @asynccontextmanager
-    async def activity_worker(self) -> AsyncIterator[str]:
+    async def activity_worker(self, **config: Any) -> AsyncIterator[str]:
         """Run the delegator's activity worker beside a worker that only runs workflows; their task queue."""
         url = self.settings.database_url.get_secret_value()
+        ordered = self.settings.ordered_queues
+        tables = [QueueTable(queue, ordered=queue in ordered) for queue in self.settings.queues]
         async with (
-            self.worker() as task_queue,
+            self.worker(**config) as task_queue,
             connection_pool(url, application_name="test activity worker", size=2) as pool,
-            Enqueuer(pool, [QueueTable(queue) for queue in self.settings.queues], self.client.namespace) as enqueuer,
+            Enqueuer(pool, tables, self.client.namespace) as enqueuer,
             activity_worker(self.client, task_queue, collect_types([tasks]).values(), enqueuer),
         ):
             yield task_queue

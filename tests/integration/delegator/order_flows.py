@@ -68,4 +68,15 @@ class Prioritized:
         )
 
 
-ALL = [Delayed, CancelsDelayed, Prioritized]
+@workflow.defn
+class Scheduled:
+    """Schedules an ordinary activity with a priority."""
+
+    @workflow.run
+    async def run(self) -> int:
+        return await workflow.execute_activity(
+            tasks.noted, 4, start_to_close_timeout=SECOND * 30, priority=Priority(priority_key=2)
+        )
+
+
+ALL = [Delayed, CancelsDelayed, Prioritized, Scheduled]

@@ -25,10 +25,10 @@ async def task_queue(ordered: OrderedEngine) -> AsyncIterator[str]:
         yield task_queue
 
 
-async def waiting(ordered: OrderedEngine, handle: WorkflowHandle[Any, Any]) -> list[dict[str, Any]]:
+async def waiting(ordered: OrderedEngine, handle: WorkflowHandle[Any, Any], count: int = 3) -> list[dict[str, Any]]:
     async def all_there() -> list[dict[str, Any]] | None:
         rows = await ordered.engine.query(ROWS, handle.id)
-        return rows if len(rows) == 3 else None
+        return rows if len(rows) == count else None
 
     found: list[dict[str, Any]] = await ordered.eventually(all_there)
     return found
@@ -57,3 +57,13 @@ async def test_defaults(ordered: OrderedEngine, task_queue: str) -> None:
     rows = await waiting(ordered, handle)
     assert rows[0] == {"number": 1, "priority": 3, "lane": "0:noted", "weight": None}
     await forget(ordered, handle)
+
+
+async def test_activity_task(ordered: OrderedEngine) -> None:
+    """The activity of another worker's workflow keeps its priority, and its workflow's fairness key, in the queue."""
+    priority = Priority(priority_key=5, fairness_key="tenant")
+    async with ordered.engine.activity_worker(workflows=flows.ALL) as task_queue:
+        handle = await ordered.engine.start(flows.Scheduled.run, task_queue=task_queue, priority=priority)
+        (row,) = await waiting(ordered, handle, 1)
+        assert row == {"number": 4, "priority": 2, "lane": "6:tenantnoted", "weight": None}
+        await forget(ordered, handle)

@@ -12,7 +12,10 @@ from temporalio.exceptions import ApplicationError
 
 from delegator import ConfigurationError, FleetLimits, current_job, delegated
 from delegator.maintenance import dead_letters
+from delegator.postgres import leases
+from delegator.postgres.connections import connect
 from delegator.postgres.dead_letters import Selection
+from delegator.postgres.queue_order import OrderStatements, Place
 from http_workers import HttpWorker
 from http_workers.options import ClaimMode
 from tests.integration.order.conftest import OrderedEngine, until
@@ -244,3 +247,18 @@ async def test_bad_row(ordered: OrderedEngine) -> None:
         await ordered.emptied()
     letters = await ordered.engine.query("SELECT job_id, reason FROM custom_task_dead_letter WHERE job_type = 'work'")
     assert letters == [{"job_id": good[3], "reason": "unreadable"}] and 3 not in seen
+
+
+async def test_lost_answer(ordered: OrderedEngine) -> None:
+    """A worker takes again what it has claimed without getting the answer; the attempt counts once."""
+    await ordered.enqueue("work", [1, 2, 3])
+    order = OrderStatements("default")
+    url = ordered.engine.settings.database_url.get_secret_value()
+    async with await connect(url, application_name="test") as db:
+        lease = await leases.grant(db, "worker", "test", "default", timedelta(minutes=1))
+        taken = await order.take(db, [Place(3, "0:work", 2)], lease)
+        again = await order.reclaim(db, lease, [taken[0].job_id])
+        assert [(row.job_id, row.attempt) for row in again] == [(taken[1].job_id, 1)]
+        assert again[0].fencing_token > taken[1].fencing_token
+        await leases.revoke(db, lease)
+    await ordered.engine.query("DELETE FROM custom_task_queue RETURNING 1")
