@@ -16,7 +16,7 @@ from delegator.contracts.options import (
     CallOptions,
     JobOptions,
     TypeOptions,
-    priority_over,
+    merged_priority,
     retry_key,
 )
 from delegator.contracts.resources import Resource, opened_resources, resource
@@ -44,8 +44,8 @@ __all__ = [
     "delegated_type",
     "existing_activities",
     "implements",
+    "merged_priority",
     "opened_resources",
-    "priority_over",
     "resource",
     "retry_key",
     "signature_types",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, TypedDict
 
 from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
@@ -51,9 +51,11 @@ class JobOptions:
     task that is older than the worker's wait, or than this one if it is longer, waits no more."""
     priority: Priority | None = None
     """As in Temporal: `priority_key` from 1 (first) to 5, then fairness. A field that is None is taken from the type,
-    then from the workflow. Default: 3, the empty fairness key, weight 1. Only for an ordered queue."""
+    then from the workflow. Default: 3, the empty fairness key, weight 1. Only an ordered queue obeys it."""
     start_delay: timedelta | None = None
     """How long the first attempt is put off. All timeouts count from its end. Default: not at all."""
+    activity_id: str | None = None
+    """The caller's id of the activity. Default: the job's id."""
 
     def validate(self, owner: str) -> None:
         """Check the values.
@@ -82,7 +84,7 @@ class JobOptions:
             return self
         mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
         if self.priority is not None and base.priority is not None:
-            mine["priority"] = priority_over(self.priority, base.priority)
+            mine["priority"] = merged_priority(self.priority, base.priority)
         return replace(base, **mine)
 
     def key(self) -> tuple[Any, ...]:
@@ -96,15 +98,14 @@ class JobOptions:
             self.inline_wait,
             self.priority,
             self.start_delay,
+            self.activity_id,
         )
 
 
-PRIORITY_KEYS: Final = range(1, 6)
-"""Temporal's default range."""
-_FAIRNESS_KEY_BYTES: Final = 64
 _OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
-_DURATIONS = tuple(name for name in _OPTION_NAMES if name not in ("retry_policy", "priority"))
-_MAY_BE_ZERO: Final = ("inline_wait", "start_delay")
+_DURATIONS = tuple(name for name in _OPTION_NAMES if name not in ("retry_policy", "priority", "activity_id"))
+_MAY_BE_ZERO = ("inline_wait", "start_delay")
+_LONGEST_FAIRNESS_KEY = 64
 DEFAULT_OPTIONS = JobOptions()
 
 
@@ -119,37 +120,6 @@ def retry_key(policy: RetryPolicy | None) -> tuple[Any, ...] | None:
         policy.maximum_attempts,
         tuple(policy.non_retryable_error_types or ()),
     )
-
-
-def priority_over(priority: Priority, base: Priority) -> Priority:
-    """Return a priority. Each field that is None or empty is taken from `base`, as Temporal inherits it."""
-    return Priority(
-        priority_key=priority.priority_key or base.priority_key,
-        fairness_key=priority.fairness_key or base.fairness_key,
-        fairness_weight=priority.fairness_weight or base.fairness_weight,
-    )
-
-
-def _check_priority(option: str, priority: object) -> None:
-    """Refuse a priority that Temporal would refuse, and values of the wrong type."""
-    if not isinstance(priority, Priority):
-        raise ConfigurationError(f"{option} must be a temporalio.common.Priority, not {_type_of(priority)}")
-    key, fairness_key = priority.priority_key, priority.fairness_key
-    if key is not None:
-        check_number(f"{option}: priority_key", key, whole=True)
-        if key not in PRIORITY_KEYS:
-            raise ConfigurationError(f"{option}: priority_key must be from {PRIORITY_KEYS[0]} to {PRIORITY_KEYS[-1]}")
-    if fairness_key is not None:
-        if not isinstance(fairness_key, str):
-            raise ConfigurationError(f"{option}: fairness_key must be a text, not {_type_of(fairness_key)}")
-        if len(fairness_key.encode()) > _FAIRNESS_KEY_BYTES or "\0" in fairness_key:
-            raise ConfigurationError(
-                f"{option}: fairness_key has at most {_FAIRNESS_KEY_BYTES} bytes, and no zero byte"
-            )
-    if priority.fairness_weight is not None:
-        check_number(f"{option}: fairness_weight", priority.fairness_weight)
-        if not priority.fairness_weight > 0:
-            raise ConfigurationError(f"{option}: fairness_weight must be positive")
 
 
 def _check_duration(option: str, value: object) -> None:
@@ -179,6 +149,35 @@ def _check_retry_policy(option: str, policy: object) -> None:
         isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names)
     ):
         raise ConfigurationError(f"{option}: non_retryable_error_types must be a list of names of exception types")
+
+
+def merged_priority(priority: Priority | None, inherited: Priority) -> Priority | None:
+    """Return a call's priority. What it leaves open is inherited from the workflow. None: nothing is set.
+
+    `temporalio.common.Priority` has the rule.
+    """
+    given = priority or Priority.default
+    merged = Priority(
+        priority_key=given.priority_key or inherited.priority_key,
+        fairness_key=given.fairness_key or inherited.fairness_key,
+        fairness_weight=given.fairness_weight or inherited.fairness_weight,
+    )
+    return None if merged == Priority.default else merged
+
+
+def _check_priority(option: str, priority: object) -> None:
+    """Refuse a priority that Temporal would refuse, and values of the wrong type."""
+    if not isinstance(priority, Priority):
+        raise ConfigurationError(f"{option} must be a temporalio.common.Priority, not {_type_of(priority)}")
+    key: object = priority.fairness_key
+    if key is not None and (not isinstance(key, str) or len(key.encode()) > _LONGEST_FAIRNESS_KEY):
+        raise ConfigurationError(f"{option}: fairness_key must be a text of at most {_LONGEST_FAIRNESS_KEY} bytes")
+    if isinstance(key, str) and "\0" in key:
+        raise ConfigurationError(f"{option}: fairness_key must not have a zero byte")
+    if priority.fairness_weight is not None:
+        check_number(f"{option}: fairness_weight", priority.fairness_weight)
+        if not priority.fairness_weight >= 0:
+            raise ConfigurationError(f"{option}: fairness_weight must not be negative")
 
 
 def check_number(option: str, value: object, *, whole: bool = False) -> None:

@@ -10,16 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import orjson
 import psycopg
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import (
-    INLINE_WAIT_MS,
-    SCHEDULE_TO_CLOSE_MS,
-    SCHEDULE_TO_START_MS,
-    START_DELAY_MS,
-    WORKFLOW_TYPE,
-)
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -29,7 +21,9 @@ from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, ref
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.enqueue.row_options import kept_options
+from delegator.enqueue.taken_ids import taken_error, taken_ids
+from delegator.enqueue.terms import Terms, terms_of
+from delegator.enqueue.unordered import UnorderedCalls
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -42,9 +36,9 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobSpec,
+    asked_for,
     generated_job_id,
-    type_runs,
+    is_unique_id,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -75,20 +69,8 @@ class EnqueueParts:
     """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the jobs of one spec in a request have in common."""
-
-    limit: InlineLimit
-    """How long to wait inline for the outcome."""
-    waiter_id: int | None
-    """The value of the row's `waiter_id`."""
-    options: str | None
-    """The `options` column. Options that only the enqueuer needs are left out."""
-    deadline_ms: int | None
-    """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
+    unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
+    """Says which calls have a priority that their queue does not obey."""
 
 
 @dataclass(slots=True)
@@ -103,6 +85,8 @@ class _Batch:
     """The ids of the jobs to wait for inline."""
     limit: InlineLimit = NO_WAIT
     """How long to wait for them."""
+    refused: set[int] = field(default_factory=set)
+    """Positions of jobs that have no row, because a job of another run has their id."""
 
 
 class DelegatorActivities:
@@ -158,8 +142,10 @@ class DelegatorActivities:
         refused = set(outcomes)
         with _reported():
             await self._enqueue_in_all(parts, batches, outcomes)
+            refused = refused.union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:
@@ -189,13 +175,18 @@ class DelegatorActivities:
     ) -> dict[str, _Batch]:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         codec = parts.converter.payload_codec
-        terms: dict[int, _Terms] = {}
+        terms: dict[int, Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts, wanted.task_began_at, info.workflow_type)
+                if not parts.enqueuer.table(spec.queue).ordered:
+                    parts.unordered.note(spec.options or {}, spec.type, spec.queue)
+                waiting, lease_id = parts.waiter.waiting, parts.lease.lease_id
+                agreed = terms[id(spec)] = terms_of(
+                    spec, parts.policy, waiting, lease_id, wanted.task_began_at, info.workflow_type
+                )
                 batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
@@ -255,6 +246,7 @@ class DelegatorActivities:
         while rest:
             fresh = await parts.enqueuer.enqueue(queue, rest)
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
+            known -= await self._refuse_taken(parts, table, batch, known, outcomes)
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
@@ -274,6 +266,29 @@ class DelegatorActivities:
         decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
+
+    @staticmethod
+    async def _refuse_taken(
+        parts: EnqueueParts, table: QueueTable, batch: _Batch, known: Set[str], outcomes: dict[int, Outcome]
+    ) -> set[str]:
+        """Refuse the jobs whose id a job of another run has. Return their ids. The batch then lacks them."""
+        if not known:
+            return set()
+        run_id = batch.rows[0].run_id or ""
+        if not any(is_unique_id(job_id, run_id) for job_id in known):
+            return set()
+        async with parts.pool.connection() as connection:
+            taken = await taken_ids(connection, table, known, run_id)
+        types = {row.job_id: row.job_type for row in batch.rows}
+        for job_id, workflow_id in taken.items():
+            position = batch.positions.pop(job_id)
+            batch.refused.add(position)
+            error = taken_error(job_id, workflow_id)
+            outcomes[position] = refused_outcome(
+                error, parts.converter, job_id=job_id, job_type=types[job_id], identity=holder_name()
+            )
+        batch.rows = [row for row in batch.rows if row.job_id not in taken]
+        return set(taken)
 
     @staticmethod
     async def _hand_over_too_new(
@@ -363,20 +378,3 @@ def _reported() -> Iterator[None]:
             next_retry_delay=min(pause, _LONGEST_PAUSE),
             category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
         ) from None
-
-
-def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None, workflow_type: str | None) -> _Terms:
-    options = spec.options or {}
-    delay_ms = options.get(START_DELAY_MS, 0)
-    asked_ms = 0 if delay_ms else options.get(INLINE_WAIT_MS)
-    limit = parts.policy.limit_for(spec.type, asked_ms, parts.waiter.waiting, task_began_at)
-    kept = kept_options(options, spec.type, spec.queue, ordered=parts.enqueuer.table(spec.queue).ordered)
-    if kept and workflow_type:
-        kept[WORKFLOW_TYPE] = workflow_type
-    due = [ms + delay_ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
-    return _Terms(
-        limit=limit,
-        waiter_id=parts.lease.lease_id if limit.seconds else None,
-        options=orjson.dumps(kept).decode() if kept else None,
-        deadline_ms=min(due, default=None),
-    )

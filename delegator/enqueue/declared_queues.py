@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
@@ -47,6 +47,24 @@ def require_order(declared: DelegatedType, settings: Settings) -> None:
         if value is not None:
             raise ConfigurationError(
                 f"{declared.name}: {option} needs an ordered queue: add {declared.queue!r} to DELEGATOR_ORDERED_QUEUES"
+            )
+
+
+def require_declared_task_queues(task_queues: Mapping[str, str | None], settings: Settings) -> None:
+    """Make sure that the queues of task queues are declared.
+
+    Args:
+        task_queues: the queue by the task queue; None: calls to it stay ordinary activities.
+        settings: declares the queues.
+
+    Raises:
+        ConfigurationError: a queue is not declared. The message names the task queue and `DELEGATOR_QUEUES`.
+    """
+    for task_queue, queue in task_queues.items():
+        if queue is not None and queue not in settings.queues:
+            raise ConfigurationError(
+                f"queue {queue!r} of the task queue {task_queue!r} is not declared: "
+                "add it to DELEGATOR_QUEUES and run `delegator migrate`"
             )
 
 

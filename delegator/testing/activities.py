@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.enqueue.row_options import kept_options
+from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -24,8 +24,8 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
+    asked_for,
     generated_job_id,
-    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -69,9 +69,16 @@ class InMemoryActivities:
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
+            if known is not None and known.run_id != run_id:
+                error = taken_error(new.job_id, known.workflow_id)
+                refused.add(position)
+                outcomes[position] = refused_outcome(
+                    error, service.converter, job_id=new.job_id, job_type=new.job_type, identity=IDENTITY
+                )
+                continue
             rows[position] = row = known or new
-            asked = wanted.jobs[position].spec.options or {}
-            asked_ms = 0 if asked.get(START_DELAY_MS) else asked.get(INLINE_WAIT_MS)
+            options = wanted.jobs[position].spec.options or {}
+            asked_ms = 0 if options.get(START_DELAY_MS) else options.get(INLINE_WAIT_MS)
             allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
             if allowed.seconds and row.outcome is None:
                 limit = limit.merged(allowed)
@@ -90,7 +97,8 @@ class InMemoryActivities:
             service.hand_over(rows[position])
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:
@@ -122,7 +130,7 @@ class InMemoryActivities:
                     error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
                 )
                 continue
-            options = kept_options(spec.options or {}, spec.type, spec.queue, ordered=True)
+            options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
             if options and info.workflow_type:
                 options[WORKFLOW_TYPE] = info.workflow_type
             prepared[position] = Row(

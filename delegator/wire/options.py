@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 from delegator_schema.options import (
+    ACTIVITY_ID,
     FAIRNESS_KEY,
     FAIRNESS_WEIGHT,
     HEARTBEAT_MS,
-    INHERITED_PRIORITY,
     INLINE_WAIT_MS,
     LARGEST_WEIGHT,
     LEAST_WEIGHT,
@@ -26,7 +26,7 @@ from delegator_schema.options import (
 )
 from temporalio.common import Priority, RetryPolicy
 
-from delegator.contracts import DEFAULT_OPTIONS, JobOptions, priority_over
+from delegator.contracts import DEFAULT_OPTIONS, JobOptions
 from delegator.errors import WireError
 
 _DURATIONS = {
@@ -37,20 +37,18 @@ _DURATIONS = {
     INLINE_WAIT_MS: "inline_wait",
     START_DELAY_MS: "start_delay",
 }
+_LOWEST_PRIORITY = 5
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
 
-def encode_options(options: JobOptions, workflow_priority: Priority | None = None) -> dict[str, Any] | None:
-    """Return the options that differ from the defaults; None: all are defaults.
-
-    Args:
-        options: the options.
-        workflow_priority: the workflow's priority, which its jobs inherit.
-    """
+def encode_options(options: JobOptions) -> dict[str, Any] | None:
+    """Return the options that differ from the defaults; None: all are defaults."""
     encoded: dict[str, Any] = {
         key: _milliseconds(value) for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
     }
+    if not encoded.get(START_DELAY_MS):
+        encoded.pop(START_DELAY_MS, None)
     policy = options.retry_policy
     if policy is not None:
         retry: dict[str, Any] = {}
@@ -66,31 +64,35 @@ def encode_options(options: JobOptions, workflow_priority: Priority | None = Non
             retry["non_retryable_error_types"] = list(policy.non_retryable_error_types)
         if retry:
             encoded[RETRY] = retry
-    if options.start_delay == timedelta(0):
-        del encoded[START_DELAY_MS]
-    encoded |= encode_priority(options.priority, workflow_priority)
+    if options.priority is not None:
+        encoded |= encode_priority(options.priority)
+    if options.activity_id is not None:
+        encoded[ACTIVITY_ID] = options.activity_id
     return encoded or None
 
 
-def encode_priority(priority: Priority | None, inherited: Priority | None = None) -> dict[str, Any]:
-    """Return a priority as options. Weights are limited as Temporal's server limits them.
+def encode_priority(priority: Priority) -> dict[str, Any]:
+    """Return the options of a priority.
 
-    Args:
-        priority: the job's own priority.
-        inherited: the priority of its workflow.
+    The values are kept within Temporal's limits, as its server does: five priority keys, weights of 0.001 to 1000.
     """
-    own, base = priority or Priority.default, inherited or Priority.default
-    effective = priority_over(own, base)
     encoded: dict[str, Any] = {}
-    if effective.priority_key is not None:
-        encoded[PRIORITY_KEY] = effective.priority_key
-    if effective.fairness_key:
-        encoded[FAIRNESS_KEY] = effective.fairness_key
-    if effective.fairness_weight is not None:
-        encoded[FAIRNESS_WEIGHT] = min(max(effective.fairness_weight, LEAST_WEIGHT), LARGEST_WEIGHT)
-    if encoded and not any((own.priority_key, own.fairness_key, own.fairness_weight)):
-        encoded[INHERITED_PRIORITY] = True
+    if priority.priority_key:
+        encoded[PRIORITY_KEY] = min(priority.priority_key, _LOWEST_PRIORITY)
+    if priority.fairness_key:
+        encoded[FAIRNESS_KEY] = priority.fairness_key
+    if priority.fairness_weight:
+        encoded[FAIRNESS_WEIGHT] = min(max(float(priority.fairness_weight), LEAST_WEIGHT), LARGEST_WEIGHT)
     return encoded
+
+
+def _decode_priority(encoded: dict[str, Any]) -> Priority | None:
+    priority = Priority(
+        priority_key=encoded.get(PRIORITY_KEY),
+        fairness_key=encoded.get(FAIRNESS_KEY),
+        fairness_weight=encoded.get(FAIRNESS_WEIGHT),
+    )
+    return None if priority == Priority.default else priority
 
 
 def _milliseconds(duration: timedelta) -> int:
@@ -141,10 +143,7 @@ def _decode(text: str) -> JobOptions:
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
                 non_retryable_error_types=_names(retry.get("non_retryable_error_types")),
             )
-        priority = Priority(encoded.get(PRIORITY_KEY), encoded.get(FAIRNESS_KEY), encoded.get(FAIRNESS_WEIGHT))
-        if priority != Priority.default:
-            values["priority"] = priority
-        return JobOptions(**values)
+        return JobOptions(**values, priority=_decode_priority(encoded), activity_id=encoded.get(ACTIVITY_ID))
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None
 

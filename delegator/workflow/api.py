@@ -22,11 +22,21 @@ Ts = TypeVarTuple("Ts")
 
 @overload
 async def delegate(
-    function: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
+    function: Callable[[*Ts], Awaitable[R]],
+    /,
+    *args: *Ts,
+    job_id: str | None = None,
+    unique_id: str | None = None,
+    **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
 async def delegate(
-    function: Callable[[*Ts], R], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
+    function: Callable[[*Ts], R],
+    /,
+    *args: *Ts,
+    job_id: str | None = None,
+    unique_id: str | None = None,
+    **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
 async def delegate(
@@ -36,6 +46,7 @@ async def delegate(
     queue: str = DEFAULT_QUEUE,
     result_type: type[R],
     job_id: str | None = None,
+    unique_id: str | None = None,
     **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
@@ -45,6 +56,7 @@ async def delegate(
     *args: Any,
     queue: str = DEFAULT_QUEUE,
     job_id: str | None = None,
+    unique_id: str | None = None,
     **options: Unpack[CallOptions],
 ) -> Any: ...
 async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes every *Ts
@@ -54,6 +66,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     queue: str | None = None,
     result_type: Any = None,
     job_id: str | None = None,
+    unique_id: str | None = None,
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
@@ -72,7 +85,10 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         args: the handler's arguments.
         queue: the queue, for a type given by name.
         result_type: type of the result, for a type given by name.
-        job_id: an id of your own. By default this call gets a unique one, which a replay derives again.
+        job_id: an id of your own within this workflow run, as an activity id is. By default the call gets an id that a
+            replay derives again.
+        unique_id: an id of your own across workflows. While a job with this id has not ended, calls of other workflow
+            runs with the same id fail. The outcome always comes by signal.
         start_to_close_timeout: longest run of one attempt.
         schedule_to_close_timeout: longest time from now to the outcome, retries included.
         schedule_to_start_timeout: longest time from now to the first claim by a worker.
@@ -87,7 +103,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     Raises:
         temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.
         ConfigurationError: `function` is not declared, or an option has the wrong type or is out of range.
-        ValueError: `job_id` was already used in this workflow run, or can't be one.
+        ValueError: `job_id` or `unique_id` was already used in this workflow run, or can't be one.
     """
     declared = type_called(function, queue, result_type)
     options = JobOptions(
@@ -96,14 +112,16 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         schedule_to_start_timeout,
         heartbeat_timeout,
         retry_policy,
-        inline_wait,
+        # A row that waits for its inline reader would keep the id for a while after the job's end.
+        inline_wait if unique_id is None else timedelta(0),
         priority,
         start_delay,
     )
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)
     spec = delegations.spec(declared, options, cancellation_type)
-    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args), b"", job_id), group)
+    own_id = delegations.ids.chosen(job_id, unique_id)
+    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args), b"", own_id), group)
     delegations.submit(call)
     await delegations.wait(group, cancellation_type)
     return delegations.converter.result(call)
