@@ -83,7 +83,7 @@ async def test_fields(engine_of_two_queues: Environment):
             payloads = Payloads.FromString(row["input"]).payloads
             found[flows.NAMES[int(payloads[0].data)]] = row
         common = {"fairness_key": "tenant", "workflow_type": "GivesFields"}
-    stored = {name: {**common, **(options or {})} for name, options in STORED.items()}
+        stored = {name: {**common, **(options or {})} for name, options in STORED.items()}
         assert {name: row["options"] for name, row in found.items()} == stored
         assert {name for name, row in found.items() if row["queue"] == "other"} == {"task_queue"}
         assert {row["job_type"] for row in found.values()} == {"double"}
