@@ -277,7 +277,7 @@ class DelegatorPlugin(SimplePlugin):
         settings, options = self._settings, self._options
         await check(settings)
         url = settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in settings.queues]
+        tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
             connection_pool(
                 url,

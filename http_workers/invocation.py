@@ -177,7 +177,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
         workflow_type=_workflow_type(job.row.options),
-        priority=getattr(options, "priority", None) or Priority.default,
+        priority=options.priority or Priority.default,
         retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import orjson
 import psycopg
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -24,6 +22,8 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.enqueue.taken_ids import taken_error, taken_ids
+from delegator.enqueue.terms import Terms, terms_of
+from delegator.enqueue.unordered import UnorderedCalls
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -36,7 +36,6 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobSpec,
     asked_for,
     generated_job_id,
     is_unique_id,
@@ -70,20 +69,8 @@ class EnqueueParts:
     """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the jobs of one spec in a request have in common."""
-
-    limit: InlineLimit
-    """How long to wait inline for the outcome."""
-    waiter_id: int | None
-    """The value of the row's `waiter_id`."""
-    options: str | None
-    """The `options` column. Options that only the enqueuer needs are left out."""
-    deadline_ms: int | None
-    """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
+    unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
+    """Says which calls have a priority that their queue does not obey."""
 
 
 @dataclass(slots=True)
@@ -188,13 +175,18 @@ class DelegatorActivities:
     ) -> dict[str, _Batch]:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         codec = parts.converter.payload_codec
-        terms: dict[int, _Terms] = {}
+        terms: dict[int, Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts, wanted.task_began_at, info.workflow_type)
+                if not parts.enqueuer.table(spec.queue).ordered:
+                    parts.unordered.note(spec.options or {}, spec.type, spec.queue)
+                waiting, lease_id = parts.waiter.waiting, parts.lease.lease_id
+                agreed = terms[id(spec)] = terms_of(
+                    spec, parts.policy, waiting, lease_id, wanted.task_began_at, info.workflow_type
+                )
                 batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
@@ -386,18 +378,3 @@ def _reported() -> Iterator[None]:
             next_retry_delay=min(pause, _LONGEST_PAUSE),
             category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
         ) from None
-
-
-def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None, workflow_type: str | None) -> _Terms:
-    options = spec.options or {}
-    limit = parts.policy.limit_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting, task_began_at)
-    kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    if kept and workflow_type:
-        kept[WORKFLOW_TYPE] = workflow_type
-    due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
-    return _Terms(
-        limit=limit,
-        waiter_id=parts.lease.lease_id if limit.seconds else None,
-        options=orjson.dumps(kept).decode() if kept else None,
-        deadline_ms=min(due, default=None),
-    )

@@ -82,7 +82,8 @@ async def test_fields(engine_of_two_queues: Environment):
         for row in await eventually(rows):
             payloads = Payloads.FromString(row["input"]).payloads
             found[flows.NAMES[int(payloads[0].data)]] = row
-        stored = {name: {"fairness_key": "tenant", **(options or {})} for name, options in STORED.items()}
+        common = {"fairness_key": "tenant", "workflow_type": "GivesFields"}
+        stored = {name: {**common, **(options or {})} for name, options in STORED.items()}
         assert {name: row["options"] for name, row in found.items()} == stored
         assert {name for name, row in found.items() if row["queue"] == "other"} == {"task_queue"}
         assert {row["job_type"] for row in found.values()} == {"double"}
