@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
+from temporalio import activity
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -249,6 +250,13 @@ async def sleeps(seconds: float) -> str:
     note("started")
     await asyncio.sleep(seconds)
     return "awake"
+
+
+@delegated
+async def left_to_client() -> str:
+    heartbeat("waits")
+    note(current_job().task_token.hex())
+    activity.raise_complete_async()
 
 
 @contract(start_to_close_timeout=timedelta(seconds=20))
