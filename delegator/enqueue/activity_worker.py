@@ -68,7 +68,12 @@ def delegating_activity(
         name = activity.info().activity_type
         declared = types.get(name)
         if declared is None:
-            raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
+            # As Temporal's worker says it, and retried as there.
+            raise ApplicationError(
+                f"Activity function {name} is not registered on this activity worker (--import, --activities), "
+                f"available activities: {', '.join(sorted(types))}",
+                type="NotFoundError",
+            )
         await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
         activity.raise_complete_async()
 

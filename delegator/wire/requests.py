@@ -52,8 +52,8 @@ class EnqueueRequest:
     reply_bytes: int
     """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
     task_began_at: float | None = None
-    """When the workflow task made its first request, in seconds of its process's monotonic clock; None: not known, so
-    this request counts as the first. Inline waiting is bounded from then on."""
+    """From when on the workflow task's age counts, in seconds of its process's monotonic clock; None: from now on. The
+    age bounds inline waiting."""
 
 
 def check_job_id(job_id: str) -> None:
