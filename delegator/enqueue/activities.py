@@ -108,11 +108,6 @@ class DelegatorActivities:
         self._running.remove(parts)
 
     @property
-    def is_running(self) -> bool:
-        """Whether a worker runs."""
-        return bool(self._running)
-
-    @property
     def parts(self) -> EnqueueParts:
         """The parts of a running worker.
 
