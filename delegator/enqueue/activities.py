@@ -49,7 +49,8 @@ SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
 
 _FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
-_LONGEST_PAUSE = timedelta(seconds=30)
+_PAUSE_GROWTH = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +350,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except (DatabaseError, psycopg.Error) as error:
-        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
+        pause = _FIRST_PAUSE + _PAUSE_GROWTH * (activity.info().attempt - 1)
         raise ApplicationError(
             first_line(error),
             type="DatabaseUnavailable",
