@@ -17,7 +17,7 @@ PUSH ?=
 # `make down DATA=delete` removes the volumes, too.
 DATA ?= keep
 
-.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos bench atlas temporal-postgres \
+.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos conformance bench atlas temporal-postgres \
   up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
@@ -81,6 +81,9 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
+
+conformance: $(INSTALLED) ## the tests of Temporal's Python SDK with their activities delegated (ARGS="--way interceptor --sdk 1.23.0 -k name"; 40 minutes)
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 bench: $(INSTALLED) ## the figures that are promised, reached or not (35 minutes; run `make temporal-postgres` first)
 	@$(PIP) --require-hashes --requirement requirements/bench.lock

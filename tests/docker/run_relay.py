@@ -206,6 +206,7 @@ def test_scale(deployment: Deployment) -> None:
 
 def test_monitoring(deployment: Deployment) -> None:
     """Each target answers, the rules are loaded, and the expressions of the dashboard have samples."""
+    deployment.compose("exec", "-T", "prometheus", "promtool", "check", "config", "/etc/prometheus/prometheus.yml")
     down = [sample["metric"] for sample in deployment.prometheus("up == 0")]
     assert down == []
     jobs = {sample["metric"]["job"] for sample in deployment.prometheus("up")}

@@ -71,9 +71,10 @@ def test_stages() -> None:
 
 def test_everything_is_locked() -> None:
     """pip chooses no version by itself while an image is built."""
-    for line in LINES:
-        for command in re.findall(r"pip install ([^&]*)", line):
-            assert "--require-hashes --requirement requirements/" in command or "--no-deps /tmp/dist/" in command
+    commands = [command for line in LINES for command in re.findall(r"/pip [^&]*", line)]
+    assert len(commands) == 4
+    for command in commands:
+        assert "--require-hashes --requirement requirements/" in command or "--no-deps /tmp/dist/" in command
 
 
 def test_no_parser_is_pulled() -> None:
