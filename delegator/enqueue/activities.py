@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-import psycopg
 from delegator_schema.columns import FORMAT_VERSION
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError
 
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
+from delegator.enqueue.outages import closing_task
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.enqueue.taken_ids import taken_error, taken_ids
 from delegator.enqueue.terms import Terms, terms_of
 from delegator.enqueue.unordered import UnorderedCalls
-from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
@@ -48,9 +45,6 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
-
-_FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
-_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +129,7 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info, outcomes)
         refused = set(outcomes)
-        with _reported():
+        with closing_task():
             await self._enqueue_in_all(parts, batches, outcomes)
             refused = refused.union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
@@ -158,7 +152,7 @@ class DelegatorActivities:
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
-            with _reported():
+            with closing_task():
                 async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                     gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
             removed |= gone
@@ -354,22 +348,3 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
             else:
                 left.add(position)
     return left
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Let a lost database close the workflow task: the next attempt begins with a timer.
-
-    Raises:
-        ApplicationError: the database is lost.
-    """
-    try:
-        yield
-    except (DatabaseError, psycopg.Error) as error:
-        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
-        raise ApplicationError(
-            first_line(error),
-            type="DatabaseUnavailable",
-            next_retry_delay=min(pause, _LONGEST_PAUSE),
-            category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
-        ) from None
