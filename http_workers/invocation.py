@@ -177,7 +177,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
         workflow_type=_workflow_type(job.row.options),
-        priority=getattr(options, "priority", None) or Priority.default,
+        priority=options.priority or Priority.default,
         retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
@@ -228,7 +228,7 @@ def _least(start_to_close: timedelta | None, schedule_to_close: timedelta | None
 def _activity_id(job: Job) -> str:
     if job.row.task_token is not None:
         return activity_id_in(job.job_id)
-    return getattr(job.options, "activity_id", None) or job.job_id
+    return job.options.activity_id or job.job_id
 
 
 def _workflow_type(options: str | None) -> str | None:
