@@ -19,7 +19,7 @@ from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.outages import closing_task
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.enqueue.taken_ids import taken_error, taken_ids
+from delegator.enqueue.taken_ids import refuse_taken
 from delegator.enqueue.terms import Terms, terms_of
 from delegator.enqueue.unordered import UnorderedCalls
 from delegator.postgres.connections import Pool
@@ -35,7 +35,6 @@ from delegator.wire.requests import (
     EnqueueRequest,
     asked_for,
     generated_job_id,
-    is_unique_id,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -81,6 +80,16 @@ class _Batch:
     """How long to wait for them."""
     refused: set[int] = field(default_factory=set)
     """Positions of jobs that have no row, because a job of another run has their id."""
+
+    def leave_out(self, refused: Mapping[str, Outcome], outcomes: dict[int, Outcome]) -> set[str]:
+        """Move the outcomes of refused jobs to those of the request, and return the ids of these jobs."""
+        for job_id, outcome in refused.items():
+            position = self.positions.pop(job_id)
+            self.refused.add(position)
+            outcomes[position] = outcome
+        if refused:
+            self.rows = [row for row in self.rows if row.job_id not in refused]
+        return set(refused)
 
 
 class DelegatorActivities:
@@ -235,7 +244,9 @@ class DelegatorActivities:
         while rest:
             fresh = await parts.enqueuer.enqueue(queue, rest)
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
-            known -= await self._refuse_taken(parts, table, batch, known, outcomes)
+            if known:
+                refused = await refuse_taken(parts.pool, table, batch.rows, known, parts.converter)
+                known -= batch.leave_out(refused, outcomes)
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
@@ -255,29 +266,6 @@ class DelegatorActivities:
         decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
-
-    @staticmethod
-    async def _refuse_taken(
-        parts: EnqueueParts, table: QueueTable, batch: _Batch, known: Set[str], outcomes: dict[int, Outcome]
-    ) -> set[str]:
-        """Refuse the jobs whose id a job of another run has. Return their ids. The batch then lacks them."""
-        if not known:
-            return set()
-        run_id = batch.rows[0].run_id or ""
-        if not any(is_unique_id(job_id, run_id) for job_id in known):
-            return set()
-        async with parts.pool.connection() as connection:
-            taken = await taken_ids(connection, table, known, run_id)
-        types = {row.job_id: row.job_type for row in batch.rows}
-        for job_id, workflow_id in taken.items():
-            position = batch.positions.pop(job_id)
-            batch.refused.add(position)
-            error = taken_error(job_id, workflow_id)
-            outcomes[position] = refused_outcome(
-                error, parts.converter, job_id=job_id, job_type=types[job_id], identity=holder_name()
-            )
-        batch.rows = [row for row in batch.rows if row.job_id not in taken]
-        return set(taken)
 
     @staticmethod
     async def _hand_over_too_new(
