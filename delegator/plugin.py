@@ -39,6 +39,7 @@ from delegator.postgres.connections import Connection, Pool, connect, connection
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
+from delegator.runtime.cancellation import cancellable_until
 from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
@@ -199,6 +200,19 @@ class DelegatorPlugin(SimplePlugin):
                 namespace.
             DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
         """
+        over = asyncio.Event()
+
+        async def run(worker: Worker) -> None:
+            try:
+                await next(worker)
+            finally:
+                over.set()
+
+        # `async with Worker(...)` cancels the run when the SDK's part of it is over, even if plugins still close what
+        # they opened. It would then cancel the task of the block, too.
+        await cancellable_until(over, self._run_worker(worker, run))
+
+    async def _run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
         # The SDK gives this warning when it cancels a local activity that has just ended, for example after a stall. If
         # warnings are errors, it ends the SDK's activity worker. If the worker is already shutting down, its workflows
         # may still begin local activities. No task takes them then, and the shutdown never ends.
@@ -278,7 +292,7 @@ class DelegatorPlugin(SimplePlugin):
         settings, options = self._settings, self._options
         await check(settings)
         url = settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in settings.queues]
+        tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
             connection_pool(
                 url,

@@ -19,6 +19,7 @@ from temporalio.exceptions import CancelledError, TimeoutType
 from temporalio.worker import ExecuteActivityInput, Interceptor
 
 from delegator.contracts import Handler
+from delegator.wire.requests import activity_id_in
 from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
 from http_workers.interception import headers_of, intercepted
@@ -163,7 +164,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
     published = max(enqueued, now - timedelta(seconds=clock - taken_at + job.row.waited_seconds))
     started = max(published, now - timedelta(seconds=clock - (job.started_at or taken_at)))
     return activity.Info(
-        activity_id=options.activity_id or job.job_id,
+        activity_id=activity_id_in(job.job_id) if is_task else options.activity_id or job.job_id,
         activity_type=job.job_type,
         attempt=job.attempt,
         current_attempt_scheduled_time=published,

@@ -96,6 +96,11 @@ def task_job_id(run: str | None, activity_id: str, attempt: int) -> str:
     return f"activity:{run}:{activity_id}:{attempt}"
 
 
+def activity_id_in(job_id: str) -> str:
+    """Return the activity's id in what `task_job_id` returned."""
+    return job_id.partition(":")[2].partition(":")[2].rpartition(":")[0]
+
+
 def own_job_id(prefix: str, own_id: str) -> str:
     """Return the id of a job to which a caller in this workflow run gave an id of its own.
 
