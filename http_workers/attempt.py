@@ -146,8 +146,8 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        job.taken_at = time.monotonic()
-        job.interruptible = handler.type.interruptible
+        if not handler.type.interruptible:
+            job.interruptible = False
         if handler.is_async:
             start_clock(job)
         else:
@@ -167,7 +167,8 @@ class AttemptRunner:
                 return self.timed_out(job, job.timed_out)
             return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
         finally:
-            stop_clock(job)
+            if job.due_at is not None or job.activity is not None:
+                stop_clock(job)
         if job.timed_out is not None:  # the handler ignored it
             return self.timed_out(job, job.timed_out)
         return self._returned(job, result)
@@ -211,10 +212,10 @@ class AttemptRunner:
 
     async def _arguments(self, data: bytes | None, handler: Handler) -> Sequence[Any]:
         if data is None:
-            return ([],) if handler.type.is_dynamic else ()
+            return ([],) if handler is self._dynamic else ()
         if self._codec is not None:
             data = await decode_payloads(data, self._codec)
-        if handler.type.is_dynamic:
+        if handler is self._dynamic:
             return [[RawValue(payload) for payload in Payloads.FromString(data).payloads]]
         return self._values.decode(data, handler.type.arg_types)
 
