@@ -96,7 +96,9 @@ class Delegations:
         """
         delegations = cls(run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
-        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
+        if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
+            # Only a run that continues another one can wait for jobs of an earlier run.
+            workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
