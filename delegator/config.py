@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
-from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delegator.durations import parse_duration
@@ -38,6 +39,11 @@ class Settings(BaseSettings):
     """API token for the stream; sent as `Authorization: Bearer`."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
     """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
+    ordered_queues: Annotated[tuple[str, ...], NoDecode] = ()
+    """The declared queues that hand jobs out by priority and fairness, comma-separated. Fleet-wide limits need this."""
+    task_queues: Annotated[Mapping[str, str | None], NoDecode] = Field(default_factory=dict)
+    """Queues of intercepted calls that name a task queue, such as `mail=mails,gpu=`. Calls to a task queue that has no
+    queue stay ordinary activities."""
     publication: str = "delegator_publication"
     """Name of the default queue's publication; another queue's is `<publication>_<queue>`."""
     slot: str = "delegator_slot"
@@ -93,10 +99,20 @@ class Settings(BaseSettings):
             raise ValueError("a lease must be at least 1 second")
         return value
 
-    @field_validator("queues", mode="before")
+    @field_validator("queues", "ordered_queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("task_queues", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [[side.strip() for side in part.rpartition("=")] for part in value.split(",") if part.strip()]
+        if any(not name for name, _, _ in pairs):
+            raise ValueError("write TASK_QUEUE=QUEUE, separated by commas")
+        return {name: queue or None for name, _, queue in pairs}
 
     @field_validator("queues")
     @classmethod
@@ -106,6 +122,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is not a queue name (a-z, 0-9, _; a letter first; at most 40)")
         if not value or len(set(value)) != len(value):
             raise ValueError("name each queue once, and at least one")
+        return value
+
+    @field_validator("ordered_queues")
+    @classmethod
+    def _declared(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in value:
+            if name not in info.data.get("queues", value):
+                raise ValueError(f"queue {name!r} is not in DELEGATOR_QUEUES")
         return value
 
     @field_validator("publication", "slot")

@@ -6,27 +6,32 @@ http-worker completes the task. Temporal owns retries, timeouts, heartbeats and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS, WORKFLOW_TYPE
 from temporalio import activity
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
-from temporalio.common import RawValue
+from temporalio.common import Priority, RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
-from delegator.contracts import DelegatedType
+from delegator.contracts import DelegatedType, merged_priority
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
+from delegator.wire.options import encode_priority
 from delegator.wire.requests import task_job_id
 
+_log = logging.getLogger(__name__)
+_headers: ContextVar[Mapping[str, Payload]] = ContextVar("delegator_activity_headers")
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -42,10 +47,14 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
         enqueuer: enqueues the jobs.
     """
     by_name = {declared.name: declared for declared in types}
+    for declared in by_name.values():
+        if declared.options.retry_policy is not None:
+            _log.warning("retry_policy_unused", extra={"job_type": declared.name, "task_queue": task_queue})
     return Worker(
         client,
         task_queue=task_queue,
         activities=[delegating_activity(by_name, enqueuer, client.data_converter)],
+        interceptors=[_KeepsHeaders()],
         max_concurrent_activities=_CONCURRENCY,
         max_concurrent_activity_task_polls=_POLLERS,
     )
@@ -96,13 +105,17 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
     }
     if info.workflow_type:
         options[WORKFLOW_TYPE] = info.workflow_type
+    # Temporal has merged the priorities of the activity and of its workflow. The type fills what they leave open.
+    priority = merged_priority(info.priority, declared.options.priority or Priority.default)
+    if priority is not None:
+        options |= encode_priority(priority)
     details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
         job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
-        header=None,
-        options=orjson.dumps(options).decode() if options else None,
+        header=Header(fields=headers).SerializeToString() if (headers := _headers.get({})) else None,
+        options=orjson.dumps(options).decode(),
         workflow_id=info.workflow_id,
         run_id=info.workflow_run_id,
         task_token=info.task_token,
@@ -112,6 +125,19 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
         or None,
     )
+
+
+class _KeepsHeaders(Interceptor):
+    """Keeps the headers of an activity task for its job. The SDK gives them to interceptors only."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _HeaderKeeper(next)
+
+
+class _HeaderKeeper(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        _headers.set(input.headers)
+        return await super().execute_activity(input)
 
 
 def _due_ms(info: activity.Info) -> int | None:

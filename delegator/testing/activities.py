@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS, WORKFLOW_TYPE
+from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
+from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -23,8 +24,8 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
+    asked_for,
     generated_job_id,
-    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -68,8 +69,16 @@ class InMemoryActivities:
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
+            if known is not None and known.run_id != run_id:
+                error = taken_error(new.job_id, known.workflow_id)
+                refused.add(position)
+                outcomes[position] = refused_outcome(
+                    error, service.converter, job_id=new.job_id, job_type=new.job_type, identity=IDENTITY
+                )
+                continue
             rows[position] = row = known or new
-            asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
+            options = wanted.jobs[position].spec.options or {}
+            asked_ms = 0 if options.get(START_DELAY_MS) else options.get(INLINE_WAIT_MS)
             allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
             if allowed.seconds and row.outcome is None:
                 limit = limit.merged(allowed)
@@ -88,7 +97,8 @@ class InMemoryActivities:
             service.hand_over(rows[position])
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

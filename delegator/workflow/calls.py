@@ -19,7 +19,8 @@ from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
 
 _UNREAD: Final = object()
-_CANCELED = Outcome(OutcomeStatus.CANCELED, b"")
+WITHDRAWN: Final = Outcome(OutcomeStatus.CANCELED, b"")
+"""The outcome of a call that was canceled before a local activity had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class CallSpec:
     """Type of the result; None: the payload converter chooses."""
     cancellation_type: ActivityCancellationType
     """What happens to the job when the caller is cancelled."""
+    activity_id: str | None = None
+    """The caller's id of the activity; None: the job's id."""
+    summary: str | None = None
+    """What the caller says about the call, for people who read the history."""
+    event_groups: tuple[Any, ...] = ()
+    """The SDK's `EventGroup`s of the call."""
 
 
 class Caller(Protocol):
@@ -65,7 +72,7 @@ class Call:
 
     def withdraw(self) -> None:
         """Cancel a call that no local activity has yet. It will not be enqueued."""
-        self.resolve(_CANCELED)
+        self.resolve(WITHDRAWN)
 
     def resolve(self, outcome: Outcome) -> None:
         """Store the outcome and wake the caller. Call this once."""
@@ -175,7 +182,10 @@ class Converter:
             return results[0] if results else None
         if not outcome.body:
             raise canceled_error(call)
-        raise self._failures.from_failure(Failure.FromString(outcome.body), self._payloads)
+        failure = Failure.FromString(outcome.body)
+        if call.spec.activity_id is not None:
+            failure.activity_failure_info.activity_id = call.spec.activity_id
+        raise self._failures.from_failure(failure, self._payloads)
 
 
 def canceled_error(call: Call) -> ActivityError:
@@ -186,7 +196,7 @@ def canceled_error(call: Call) -> ActivityError:
         started_event_id=0,
         identity="",
         activity_type=call.spec.job.type,
-        activity_id=call.job_id,
+        activity_id=call.spec.activity_id or call.job_id,
         retry_state=RetryState.CANCEL_REQUESTED,
     )
     error.__cause__ = CancelledError("Cancelled")

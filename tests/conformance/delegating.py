@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from typing import Any
 import psycopg
 from delegator_schema.queues import queue_table
 from temporalio import activity, workflow
-from temporalio.client import Client, ClientConfig
+from temporalio.client import Client
 from temporalio.worker import Interceptor, Plugin, Replayer, Worker
 from temporalio.worker._workflow import _WorkflowWorker
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
@@ -279,13 +280,29 @@ class _Pool(_WorkerPlugin):
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
+        stop, opened = asyncio.Event(), asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, opened, stop))
         self._delegation.pools += 1
+        serving.add_done_callback(self._ended)
         try:
-            async with AsyncExitStack() as stack:
-                await self._open(stack, worker)
-                await next(worker)
+            await asyncio.wait([serving, asyncio.ensure_future(opened.wait())], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                await serving
+            await next(worker)
         finally:
-            self._delegation.pools -= 1
+            stop.set()
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        self._delegation.pools -= 1
+        if not serving.cancelled() and (error := serving.exception()) is not None:
+            traceback.print_exception(error)
+
+    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            await self._open(stack, worker)
+            opened.set()
+            await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
         with _temporal_settings(worker.client):
@@ -343,7 +360,7 @@ def install(delegation: Delegation) -> None:
     def client(self: Client, *arguments: Any, **options: Any) -> None:
         # What `Client.connect(..., plugins=[DelegatorPlugin()])` does. The workers get plugins of their own.
         if not any(isinstance(one, AsynchronousCompletion) for one in options.get("interceptors", ())):
-            config = ClientConfig(**options)
+            config: Any = dict(options)
             options = dict(DelegatorPlugin(settings=delegation.settings).configure_client(config))
         make_client(self, *arguments, **options)
 
