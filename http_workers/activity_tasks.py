@@ -125,7 +125,7 @@ class ActivityTasks:
                     namespace=namespace, task_token=token, result=Payloads.FromString(result), identity=self._identity
                 )
             )
-        elif ended.failure is not None and ended.failure.HasField("canceled_failure_info"):
+        elif job.cancel_requested and ended.failure is not None and ended.failure.HasField("canceled_failure_info"):
             await service.respond_activity_task_canceled(
                 RespondActivityTaskCanceledRequest(namespace=namespace, task_token=token, identity=self._identity)
             )

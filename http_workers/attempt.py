@@ -13,11 +13,19 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 
-from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
+from delegator.completion.failures import (
+    MAX_OUTCOME_BYTES,
+    canceled,
+    failure_of,
+    result_too_large,
+    timed_out,
+    within_limit,
+)
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
@@ -114,13 +122,14 @@ class AttemptRunner:
         try:
             args = () if job.row.input is None else await self._arguments(job.row.input, handler)
             if job.row.heartbeat_details is not None:
-                job.last_heartbeat_details = await self._last_heartbeat_details(job.row.heartbeat_details)
+                job.earlier_details = await decode_payloads(job.row.heartbeat_details, self._codec)
+                job.last_heartbeat_details = self._values.decode(job.earlier_details, None)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
             return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {type(error).__name__}")
         if job.cancel_requested:
-            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+            return Ended(job, failure=canceled())
         seconds, completed = self._series[job.job_type]
         job.started_at = job.heartbeat_at = time.monotonic()
         ended = await self._call(job, handler, args)
@@ -145,7 +154,7 @@ class AttemptRunner:
                 result = await handler.function(*args)
             else:
                 result = await self._invoke(handler, args, job, current)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, CancelledError) as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
             return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
@@ -155,10 +164,10 @@ class AttemptRunner:
                 timer.cancel()
         try:
             encoded = self._values.encode((result,))
-            if len(encoded) > MAX_OUTCOME_BYTES:
-                raise too_large(f"the result of {job.job_type}", len(encoded), MAX_OUTCOME_BYTES)
         except Exception as error:
             return Ended(job, failure=self._failure(error))
+        if len(encoded) > MAX_OUTCOME_BYTES:
+            return Ended(job, failure=result_too_large())
         return Ended(job, result=encoded)
 
     async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
@@ -184,7 +193,7 @@ class AttemptRunner:
         if job.timed_out is not None:
             return Ended(job, failure=self._timeout(job, job.timed_out))
         if job.cancel_requested:
-            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+            return Ended(job, failure=canceled())
         if job.given_back or job.lost:
             return Ended(job)
         return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
@@ -193,9 +202,6 @@ class AttemptRunner:
         if self._codec is not None:
             data = await decode_payloads(data, self._codec)
         return self._values.decode(data, handler.type.arg_types)
-
-    async def _last_heartbeat_details(self, details: bytes) -> Sequence[Any]:
-        return self._values.decode(await decode_payloads(details, self._codec), None)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def send_heartbeat(*details: Any) -> None:
@@ -220,21 +226,13 @@ class AttemptRunner:
             is_cancel_requested=lambda: job.cancel_requested,
         )
 
-    def _timeout(self, job: Job, timeout_type: TimeoutType) -> Failure:
-        failure = timed_out(timeout_type, self._converter)
-        if timeout_type is TimeoutType.HEARTBEAT and job.details:
-            failure.timeout_failure_info.last_heartbeat_details.payloads.extend(job.details)
-        return within_limit(failure)
+    @staticmethod
+    def _timeout(job: Job, timeout_type: TimeoutType) -> Failure:
+        details = job.details if job.details is not None else Payloads.FromString(job.earlier_details).payloads
+        return within_limit(timed_out(timeout_type, details))
 
     def _failure(self, error: BaseException) -> Failure:
-        try:
-            return within_limit(failure_of(error, self._converter))
-        except Exception as problem:
-            unusable = ApplicationError(
-                f"the handler raised {type(error).__name__}, which can't be encoded: {type(problem).__name__}",
-                type=type(error).__name__,
-            )
-            return failure_of(unusable, self._converter)
+        return within_limit(failure_of(error, self._converter))
 
     def _left_to_newer(self, job: Job, problem: str) -> Ended:
         """Snooze the job. A newer worker may take it. The attempt does not count."""

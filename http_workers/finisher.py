@@ -19,7 +19,7 @@ from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import first_line
+from delegator.errors import WireError, first_line
 from delegator.postgres import dead_letters
 from delegator.postgres.connections import TRANSIENT, Connection, Pool
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
@@ -27,7 +27,7 @@ from delegator.postgres.queue_table import AttemptOutcome, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.logs import TRACEBACK
-from delegator.wire.codec import encode_outcome, encode_outcomes
+from delegator.wire.codec import decode_outcome, encode_outcome, encode_outcomes
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
@@ -59,6 +59,8 @@ class _Ways:
     """Given up: the job becomes a dead letter."""
     tasks: list[Ended] = field(default_factory=list)
     """A Temporal activity task waits for the outcome."""
+    overdue: list[Ended] = field(default_factory=list)
+    """Timed out, after other attempts. The failure of the attempt before may be needed."""
     plain: list[Ended] = field(default_factory=list)
     """Completed, and no workflow waits: the row goes."""
 
@@ -181,6 +183,8 @@ class Finisher:
         ways = self._sort(batch)
         released = False
         try:
+            if ways.overdue:
+                await self._sort_overdue(ways)
             if ways.snoozed:
                 rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed]
                 await self._write(lambda db: self._table.retry(db, rows))
@@ -221,7 +225,10 @@ class Finisher:
             if job.row.task_token is not None:
                 ways.tasks.append(ended)
             elif ended.failure is not None:
-                self._sort_failed(ended, ended.failure, ways)
+                if job.timed_out is not None and job.attempt > 1:
+                    ways.overdue.append(ended)
+                else:
+                    self._sort_failed(ended, ended.failure, ways)
             elif ended.result is not None:
                 if job.row.workflow_id is None:
                     ways.plain.append(ended)
@@ -229,8 +236,22 @@ class Finisher:
                     ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
         return ways
 
-    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways) -> None:
-        verdict = judge(ended, failure, identity=self._identity, now=asyncio.get_running_loop().time())
+    async def _sort_overdue(self, ways: _Ways) -> None:
+        held = [ended.job.held for ended in ways.overdue]
+        stored = await self._write(lambda db: self._table.last_failures(db, held))
+        for ended in ways.overdue:
+            last_failure = None
+            if encoded := stored.get(ended.job.job_id):
+                try:
+                    last_failure = Failure.FromString((await decode_outcome("failed", encoded, self._codec)).body)
+                except WireError as error:
+                    _log.error("failure_unreadable", extra={"job_id": ended.job.job_id, "reason": str(error)})
+            if ended.failure is not None:
+                self._sort_failed(ended, ended.failure, ways, last_failure)
+
+    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways, last_failure: Failure | None = None) -> None:
+        now = asyncio.get_running_loop().time()
+        verdict = judge(ended, failure, identity=self._identity, now=now, last_failure=last_failure)
         if isinstance(verdict, Retry):
             ways.retries.append((ended, verdict.delay, failure))
         elif verdict.dead_letter_reason is None:

@@ -27,6 +27,8 @@ class Job:
     too_new: str | None = None
     """Why only a newer release can read the row; None: this release can."""
     last_heartbeat_details: Sequence[object] = ()
+    earlier_details: bytes = b""
+    """The same, as a serialized `Payloads`, not encoded by the codec."""
     deadline: float | None = None
     """Monotonic time of the job's deadline; None: it has none."""
     started_at: float = 0.0

@@ -157,8 +157,15 @@ class DelegatorActivities:
             async with parts.pool.connection() as connection:
                 gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
                 removed |= gone
-        canceled = canceled_outcome(parts.converter, identity=holder_name())
-        return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
+        identity = holder_name()
+        return to_raw_value(
+            pack_signal(
+                [
+                    (job_id, canceled_outcome(job_id=job_id, job_type="", identity=identity))
+                    for job_id in sorted(removed)
+                ]
+            )
+        )
 
     async def _prepare(
         self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]

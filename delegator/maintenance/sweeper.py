@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import failed_outcome, timed_out
+from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
 from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
@@ -28,7 +28,7 @@ from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
 from delegator.runtime.exception_groups import unwrapped
-from delegator.wire.codec import decode_outcome, encode_outcome
+from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome
 from delegator.wire.outcomes import Outcome
 from delegator.wire.rows import row_problem
 
@@ -133,9 +133,9 @@ class Sweeper:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace
             self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
-            overdue = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
-            if overdue:
-                await self._time_out(connection, queue, overdue)
+            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+            if late:
+                await self._time_out(connection, queue, late)
                 self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
@@ -159,13 +159,11 @@ class Sweeper:
             if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
 
-    async def _time_out(
-        self, connection: Connection, queue: MaintenanceStatements, overdue: Sequence[OverdueJob]
-    ) -> None:
+    async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
         rows: list[tuple[str, int, bytes]] = []
         dead: list[NewDeadLetter] = []
         dropped: list[str] = []
-        for job in overdue:
+        for job in late:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
@@ -199,21 +197,24 @@ class Sweeper:
         self._snoozed.add([job.job_id])
 
     async def _timeout(self, job: OverdueJob) -> Outcome:
-        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
-        failure = timed_out(timeout_type, self._converter)
-        if job.last_failure is not None:
-            try:
-                last = await decode_outcome("failed", job.last_failure, self._converter.payload_codec)
-            except WireError as error:
-                _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": str(error)})
-            else:
-                failure.cause.CopyFrom(Failure.FromString(last.body))
+        codec = self._converter.payload_codec
+        details: Sequence[Payload] = ()
+        last_failure = None
+        try:
+            if job.heartbeat_details is not None:
+                details = Payloads.FromString(await decode_payloads(job.heartbeat_details, codec)).payloads
+            if job.last_failure is not None:
+                last_failure = Failure.FromString((await decode_outcome("failed", job.last_failure, codec)).body)
+        except Exception as error:  # a codec may raise any error
+            reason = str(error) if isinstance(error, WireError) else type(error).__name__
+            _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": reason})
         return failed_outcome(
-            failure,
+            overdue(job.attempt, details, last_failure),
             job_id=job.job_id,
             job_type=job.job_type,
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_TIMEOUT,
+            ending=Ending.TIMED_OUT,
         )
 
     def _count_republished(self, queue: MaintenanceStatements, reason: str, count: int) -> None:

@@ -28,7 +28,8 @@ SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE re
 """
 
 _OVERDUE = """
-SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, format_version
+SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, heartbeat_details,
+       format_version
 FROM {table} AS q
 WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
   AND (lease_id IS NULL OR deadline <= now() - %(grace)s OR NOT {lease_is_live})
@@ -84,6 +85,7 @@ class OverdueJob(NamedTuple):
     task_token: bytes | None
     workflow_id: str | None
     last_failure: bytes | None
+    heartbeat_details: bytes | None
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
 

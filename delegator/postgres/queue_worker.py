@@ -147,6 +147,10 @@ _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
 """
 
+_LAST_FAILURES = """
+SELECT q.job_id, q.last_failure FROM {held} JOIN {table} AS q ON {is_held} WHERE q.last_failure IS NOT NULL
+"""
+
 _DELETE_HELD = "DELETE FROM {table} AS q USING {held} WHERE {is_held} RETURNING q.job_id"
 
 _DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8"
@@ -200,6 +204,7 @@ class WorkerStatements(QueueStatements):
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
         self._unwaited = self.statement(_UNWAITED)
+        self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
         self._retry = self.statement(_RETRY)
@@ -280,6 +285,11 @@ class WorkerStatements(QueueStatements):
         """
         cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
+
+    async def last_failures(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+        """Return the encoded failures of earlier attempts by job id. Rows are given as (job id, fencing token)."""
+        cursor = await connection.execute(self._last_failures, held_rows(held), prepare=False, binary=True)
+        return {row[0]: row[1] for row in await cursor.fetchall()}
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Delete rows, given as (job id, fencing token), whose token still matches. Return their ids."""

@@ -97,6 +97,8 @@ class Row:
     """When it was enqueued, by the clock of the deadlines."""
     attempt: int = 0
     heartbeat_details: bytes | None = None
+    last_details: Sequence[Payload] = ()
+    """The details of the last heartbeat, not through the codec."""
     last_failure: Failure | None = None
     cancel_requested: bool = False
     job: WatchedJob | None = None

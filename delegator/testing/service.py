@@ -19,10 +19,9 @@ from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutType
 
 from delegator.completion import mailbox
-from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
+from delegator.completion.failures import Ending, canceled_outcome, failed_outcome, overdue
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
@@ -150,12 +149,12 @@ class Service:
     def cancel(self, job_ids: Iterable[str]) -> dict[str, Outcome]:
         """Remove jobs that wait and ask running ones to stop; return the outcomes of the removed."""
         removed: dict[str, Outcome] = {}
-        canceled = canceled_outcome(self.converter, identity=IDENTITY)
         for job_id in job_ids:
             row = self.table.by_id.get(job_id)
             if row is None or row.outcome is not None:
                 continue
             if row.job is None:
+                canceled = canceled_outcome(job_id=job_id, job_type=row.job_type, identity=IDENTITY)
                 row.waiter = None
                 row.resolve(canceled)
                 row.delivery = Delivery.INLINE
@@ -186,7 +185,9 @@ class Service:
             self._note(row, job, ended, None)
             self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
         else:
-            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic())
+            verdict = judge(
+                ended, ended.failure, identity=IDENTITY, now=time.monotonic(), last_failure=row.last_failure
+            )
             if isinstance(verdict, Retry):
                 self._note(row, job, ended, verdict.delay)
                 await self._retry(row, job, ended.failure, verdict.delay)
@@ -197,6 +198,7 @@ class Service:
 
     async def _retry(self, row: Row, job: WatchedJob, failure: Failure, delay: timedelta) -> None:
         if job.details is not None:
+            row.last_details = job.details
             details = Payloads(payloads=job.details).SerializeToString()
             row.heartbeat_details = await encode_payloads(details, self.converter.payload_codec)
         row.job = None
@@ -228,10 +230,7 @@ class Service:
 
     def _time_out(self, row: Row) -> None:
         """End a job that nobody took in time."""
-        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if row.attempt else TimeoutType.SCHEDULE_TO_START
-        failure = timed_out(timeout_type, self.converter)
-        if row.last_failure is not None:
-            failure.cause.CopyFrom(row.last_failure)
+        failure = overdue(row.attempt, row.last_details, row.last_failure)
         if row.workflow_id is None:
             row.dead_letter = Reason.TIMED_OUT
         outcome = failed_outcome(
@@ -240,6 +239,7 @@ class Service:
             job_type=row.job_type,
             identity=IDENTITY,
             retry_state=RetryState.RETRY_STATE_TIMEOUT,
+            ending=Ending.TIMED_OUT,
         )
         self._resolve(row, outcome)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from temporalio.api.common.v1 import Header, Payload
+from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import FailureConverter, PayloadConverter
-from temporalio.exceptions import ActivityError, CancelledError, RetryState
+from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -19,7 +20,7 @@ from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
 
 _UNREAD: Final = object()
-_CANCELED = Outcome(OutcomeStatus.CANCELED, b"")
+_CANCELED: Final = Outcome(OutcomeStatus.CANCELED, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +181,27 @@ class Converter:
 
 def canceled_error(call: Call) -> ActivityError:
     """Return the error of a call whose caller was canceled, in the form that Temporal gives it."""
-    error = ActivityError(
-        "Activity cancelled",
-        scheduled_event_id=0,
-        started_event_id=0,
-        identity="",
-        activity_type=call.spec.job.type,
-        activity_id=call.job_id,
-        retry_state=RetryState.CANCEL_REQUESTED,
-    )
-    error.__cause__ = CancelledError("Cancelled")
+    failure = Failure(message="Activity cancelled")
+    info = failure.activity_failure_info
+    info.activity_type.name, info.activity_id = call.spec.job.type, call.job_id
+    info.retry_state = RetryState.RETRY_STATE_CANCEL_REQUESTED
+    failure.cause.canceled_failure_info.SetInParent()
+    error = FailureConverter.default.from_failure(failure, PayloadConverter.default)
+    assert isinstance(error, ActivityError)
     return error
+
+
+def outcome_of_removed(call: Call, outcome: Outcome) -> Outcome:
+    """Return the outcome of a call whose job was removed before a worker took it.
+
+    As with Temporal's activities, a call with TRY_CANCEL does not tell what its job had come to.
+
+    Args:
+        call: the call.
+        outcome: what the local activity that removed the job returned. It does not name the job's type.
+    """
+    if call.spec.cancellation_type is ActivityCancellationType.TRY_CANCEL:
+        return _CANCELED
+    failure = Failure.FromString(outcome.body)
+    failure.activity_failure_info.activity_type.name = call.spec.job.type
+    return Outcome(outcome.status, failure.SerializeToString())

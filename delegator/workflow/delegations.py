@@ -29,7 +29,7 @@ from delegator.wire.requests import (
     pack_enqueue,
     type_runs,
 )
-from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error, outcome_of_removed
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
@@ -231,7 +231,8 @@ class Delegations:
                 call.caller.fail(error)
             return
         for job_id, outcome in removed:
-            self._resolve(job_id, outcome)
+            removed_call = self._pending.get(job_id)
+            self._resolve(job_id, outcome if removed_call is None else outcome_of_removed(removed_call, outcome))
 
     def on_outcomes(self, outcomes: RawValue) -> None:
         """Handle the signal that carries outcomes.
