@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +18,20 @@ from temporalio.worker import Worker
 
 from delegator import Settings
 from delegator.contracts import collect_handlers
+from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import failing
-from tests.integration.delegator.environment import SIGNALLED, Environment
+from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment
 from tests.integration.delegator.failing_flows import TellsFailure
+from tests.integration.delegator.in_memory import in_memory_environment
+from tests.integration.delegator.test_encryption import CONVERTER as ENCRYPTED
 
 
 class Case(NamedTuple):
     """One call that fails."""
 
     name: str
-    args: list[Any] = []  # noqa: RUF012
-    options: dict[str, Any] = {}  # noqa: RUF012
+    args: Sequence[Any] = ()
+    options: Mapping[str, Any] = {}
 
     @property
     def key(self) -> str:
@@ -86,6 +91,19 @@ NOBODY_RUNS = [
     Case("fails_plainly", options={"schedule_to_start_timeout": 5, "schedule_to_close_timeout": 0.3}),
     *(Case("fails_plainly", options={"cancel": kind}) for kind in ("WAIT_CANCELLATION_COMPLETED", "TRY_CANCEL")),
 ]
+ENCODED = ["fails_plainly", "fails_with_chain", "fails_with_details", "fails_with_strange_details", "overruns"]
+REFUSED = [
+    (Case("raises_cancelled"), ("CancelledError", "NON_RETRYABLE_FAILURE")),
+    (Case("raises_timeout", [0]), ("TimeoutError", "NON_RETRYABLE_FAILURE")),
+    (Case("raises_timeout", [1]), ("TimeoutError", "MAXIMUM_ATTEMPTS_REACHED")),
+    (Case("raises_timeout", [3]), ("TimeoutError", "NON_RETRYABLE_FAILURE")),
+    (Case("raises_child_error"), ("ChildWorkflowError", "MAXIMUM_ATTEMPTS_REACHED")),
+    (Case("raises_activity_error"), ("ActivityError", "MAXIMUM_ATTEMPTS_REACHED")),
+    (Case("raises_server_error", [True]), ("ServerError", "NON_RETRYABLE_FAILURE")),
+    (Case("raises_server_error", [False]), ("ServerError", "MAXIMUM_ATTEMPTS_REACHED")),
+    (Case("raises_terminated"), ("TerminatedError", "NON_RETRYABLE_FAILURE")),
+    (Case("fails_mutely"), ("ApplicationError", "MAXIMUM_ATTEMPTS_REACHED")),
+]
 DONE_INLINE = [case for case in CASES if "cancel" not in case.options]
 
 
@@ -130,6 +148,29 @@ async def test_nobody_runs(idle_engine: Environment, ordinary_without_worker: di
     await idle_engine.nothing_left()
 
 
+async def test_encoded_attributes(temporal: TemporalServer):
+    """The same with a codec and a failure converter that moves messages and stack traces into encoded attributes."""
+    cases = [case for case in CASES if case.name in ENCODED]
+    async with in_memory_environment(temporal, data_converter=ENCRYPTED) as engine:
+        functions = [handler.function for handler in collect_handlers([failing]).values()]
+        task_queue = f"ordinary-{uuid.uuid4()}"
+        async with Worker(engine.client, task_queue=task_queue, workflows=[TellsFailure], activities=functions):
+            ordinary = await tell_all(engine, cases, "execute_activity", task_queue)
+        async with engine.worker(PATIENT, intercept=True) as task_queue:
+            assert_same(await tell_all(engine, cases, "execute_activity", task_queue), ordinary)
+
+
+async def test_refused_by_the_server(engine: Environment, signal_queue: str):
+    """Temporal's server refuses these failures of an ordinary activity, which then times out. A job fails at once."""
+    cases = [case for case, _ in REFUSED]
+    told = await tell_all(engine, cases, "delegate", signal_queue)
+    seen = {key: (one["chain"][1]["class"], one["chain"][0]["retry_state"]) for key, one in told.items()}
+    assert list(seen.values()) == [expected for _, expected in REFUSED]
+    assert told[cases[0].key]["chain"][1]["details"] == [{"so": "far"}]
+    assert told[cases[1].key]["chain"][1]["last_heartbeat_details"] == ["page", 3]
+    assert told[cases[4].key]["chain"][2]["type"] == "Inner"
+
+
 def assert_same(told: dict[str, Any], ordinary: dict[str, Any]) -> None:
     different = {key: (seen, ordinary[key]) for key, seen in told.items() if seen != ordinary[key]}
     assert not different, explain(different)
@@ -158,11 +199,18 @@ def comparable(told: Any) -> Any:
 def _cut(failure: dict[str, Any]) -> None:
     """Keep of stack traces what the handler's own code is."""
     if "stackTrace" in failure:
-        lines = failure["stackTrace"].split("\n")
-        own = [number for number, line in enumerate(lines) if "failing.py" in line]
-        failure["stackTrace"] = "\n".join(lines[own[0] :]) if own else "elsewhere"
+        failure["stackTrace"] = _own(failure["stackTrace"])
+    if "encodedAttributes" in failure:
+        encoded = json.loads(b64decode(failure["encodedAttributes"]["data"]))
+        failure["encodedAttributes"]["data"] = {**encoded, "stack_trace": _own(encoded["stack_trace"])}
     if "cause" in failure:
         _cut(failure["cause"])
+
+
+def _own(trace: str) -> str:
+    lines = trace.split("\n")
+    own = [number for number, line in enumerate(lines) if "failing.py" in line]
+    return "\n".join(lines[own[0] :]) if own else "elsewhere"
 
 
 def explain(different: dict[str, tuple[Any, Any]]) -> str:

@@ -81,10 +81,12 @@ def test_decide(failure: Failure, policy: RetryPolicy, attempt: int, left: timed
     elif (
         failure.HasField("application_failure_info") and (application.non_retryable or application.type in excluded)
     ) or (
-        failure.HasField("timeout_failure_info")
-        and (
-            TIMEOUTS[timeout.timeout_type] not in ("StartToClose", "Heartbeat")
-            or f"TemporalTimeout:{TIMEOUTS[timeout.timeout_type]}" in excluded
+        (
+            failure.HasField("timeout_failure_info")
+            and (
+                TIMEOUTS[timeout.timeout_type] not in ("StartToClose", "Heartbeat")
+                or f"TemporalTimeout:{TIMEOUTS[timeout.timeout_type]}" in excluded
+            )
         )
         or failure.HasField("canceled_failure_info")
         or failure.HasField("terminated_failure_info")
