@@ -6,34 +6,35 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio.api.enums.v1 import ApplicationErrorCategory
+import psycopg
+from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
-from delegator.completion.failures import error_type
+from delegator.completion.failures import error_type, failed_outcome
 from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import WireError, first_line
+from delegator.errors import WireError
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import TRANSIENT, Connection, Pool
+from delegator.postgres.connections import Connection, Pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
+from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.queue_table import AttemptOutcome, QueueTable
-from delegator.runtime.backoff import Backoff
-from delegator.runtime.connection_state import ConnectionState
-from delegator.runtime.logs import TRACEBACK
 from delegator.wire.codec import decode_outcome, encode_outcome, encode_outcomes
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
+from http_workers.failure_log import log_failure
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.verdict import judge
+from http_workers.ways import Ways
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,26 +44,6 @@ _PARALLEL = 4
 _MILLISECOND = timedelta(milliseconds=1)
 _MAX_DELIVERING = 20_000
 _SNOOZE = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ways:
-    """The attempts of a batch, by the way in which each is brought to its end."""
-
-    snoozed: list[tuple[Job, timedelta]] = field(default_factory=list)
-    """Not begun: free again after a delay."""
-    retries: list[tuple[Ended, timedelta, Failure]] = field(default_factory=list)
-    """Failed: tried again after a delay."""
-    waited: list[tuple[Ended, Outcome]] = field(default_factory=list)
-    """A workflow waits for the outcome."""
-    dead: list[tuple[Ended, Outcome, Reason]] = field(default_factory=list)
-    """Given up: the job becomes a dead letter."""
-    tasks: list[Ended] = field(default_factory=list)
-    """A Temporal activity task waits for the outcome."""
-    overdue: list[Ended] = field(default_factory=list)
-    """Timed out, after other attempts. The failure of the attempt before may be needed."""
-    plain: list[Ended] = field(default_factory=list)
-    """Completed, and no workflow waits: the row goes."""
 
 
 class Finisher:
@@ -78,7 +59,7 @@ class Finisher:
         codec: PayloadCodec | None,
         identity: str,
         metrics: WorkerMetrics,
-        state: ConnectionState,
+        database: DatabaseWatch,
         on_finished: Callable[[Job], None],
         log_messages: bool = False,
     ) -> None:
@@ -92,7 +73,7 @@ class Finisher:
             codec: the data converter's codec.
             identity: this worker's name in failures.
             metrics: this process's series.
-            state: gets the database's health.
+            database: gets each success and each error of the statements.
             on_finished: called when this worker has finished a job.
             log_messages: also log the message and the traceback of a failed attempt.
         """
@@ -103,7 +84,7 @@ class Finisher:
         self._codec = codec
         self._identity = identity
         self._metrics = metrics
-        self._state = state
+        self._database = database
         self._on_finished = on_finished
         self._log_messages = log_messages
         self._queue: list[Ended] = []
@@ -170,9 +151,45 @@ class Finisher:
             try:
                 await self._finish_batch([ended], slots)
             except Exception as error:
-                _log.error("job_snoozed", extra={"job_id": ended.job.job_id, "reason": type(error).__name__})
-                row = (*ended.job.held, _SNOOZE // _MILLISECOND, None, ended.job.attempt)
-                await self._write(lambda db, row=row: self._table.retry(db, [row]))  # type: ignore[misc]
+                await self._snooze(ended.job, error)
+
+    async def _snooze(self, job: Job, error: Exception) -> None:
+        """Let a job whose outcome can't be written run again later."""
+        _log.error("job_snoozed", extra={"job_id": job.job_id, "reason": type(error).__name__})
+        row = (*job.held, _SNOOZE // _MILLISECOND, None, job.attempt)
+        try:
+            await self._write(lambda db: self._table.retry(db, [row]))
+        except psycopg.Error as refusal:
+            await self.give_up(job.job_id, job.fencing_token, f"{type(refusal).__name__} ({refusal.sqlstate})")
+
+    async def give_up(self, job_id: str, fencing_token: int, reason: str) -> None:
+        """Make a job whose row can't be used a dead letter. A workflow that waits for it gets the failure.
+
+        Args:
+            job_id: the job.
+            fencing_token: of its row.
+            reason: what is wrong, without values of the row.
+        """
+        _log.error("row_unreadable", extra={"job_id": job_id, "reason": reason})
+        failure = Failure(message=f"a value in the job's row can't be used: {reason}")
+        failure.application_failure_info.type = "UnreadableRow"
+        failure.application_failure_info.non_retryable = True
+        outcome = failed_outcome(
+            failure,
+            job_id=job_id,
+            job_type="",
+            identity=self._identity,
+            retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+        )
+        try:
+            encoded = await encode_outcome(outcome, self._codec)
+            dead = NewDeadLetter(
+                job_id, fencing_token, outcome.status.value, encoded, Reason.UNREADABLE.value, "UnreadableRow"
+            )
+            if await self._write(lambda db: dead_letters.store_dead_letters(db, self._table, [dead])):
+                self._metrics.dead_letters.labels(Reason.UNREADABLE.value).inc()
+        except Exception as error:  # of a codec, or of a row that can't be moved either
+            _log.error("dead_letter_not_stored", extra={"job_id": job_id, "reason": type(error).__name__})
 
     def _forget(self, ended: Ended) -> None:
         if not ended.forgotten:
@@ -210,8 +227,8 @@ class Finisher:
             else:
                 slots.release()
 
-    def _sort(self, batch: Sequence[Ended]) -> _Ways:
-        ways = _Ways()
+    def _sort(self, batch: Sequence[Ended]) -> Ways:
+        ways = Ways()
         for ended in batch:
             job = ended.job
             if job.lost or ended.released:
@@ -221,7 +238,7 @@ class Finisher:
                 ways.snoozed.append((job, ended.snooze))
                 continue
             if ended.failure is not None:
-                self._log_failure(job, ended.failure, ended.at)
+                log_failure(job, ended.failure, ended.at, log_messages=self._log_messages)
             if job.row.task_token is not None:
                 ways.tasks.append(ended)
             elif ended.failure is not None:
@@ -236,7 +253,7 @@ class Finisher:
                     ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
         return ways
 
-    async def _sort_overdue(self, ways: _Ways) -> None:
+    async def _sort_overdue(self, ways: Ways) -> None:
         held = [ended.job.held for ended in ways.overdue]
         stored = await self._write(lambda db: self._table.last_failures(db, held))
         for ended in ways.overdue:
@@ -249,7 +266,7 @@ class Finisher:
             if ended.failure is not None:
                 self._sort_failed(ended, ended.failure, ways, last_failure)
 
-    def _sort_failed(self, ended: Ended, failure: Failure, ways: _Ways, last_failure: Failure | None = None) -> None:
+    def _sort_failed(self, ended: Ended, failure: Failure, ways: Ways, last_failure: Failure | None = None) -> None:
         now = asyncio.get_running_loop().time()
         verdict = judge(ended, failure, identity=self._identity, now=now, last_failure=last_failure)
         if isinstance(verdict, Retry):
@@ -258,29 +275,6 @@ class Finisher:
             ways.waited.append((ended, verdict.outcome))
         else:
             ways.dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
-
-    def _log_failure(self, job: Job, failure: Failure, at: str) -> None:
-        """Log what failed and where. The message is logged only if asked for, because it may hold what a codec hides.
-
-        Benign failures are expected.
-        """
-        category = failure.application_failure_info.category
-        benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
-        extra: dict[str, object] = {
-            "job_id": job.job_id,
-            "job_type": job.job_type,
-            "attempt": job.attempt,
-            "error": error_type(failure),
-        }
-        if at:
-            extra["at"] = at
-        if self._log_messages:
-            extra |= {"reason": failure.message, TRACEBACK: failure.stack_trace.rstrip()}
-        _log.log(
-            logging.DEBUG if benign or failure.HasField("canceled_failure_info") else logging.WARNING,
-            "attempt_failed",
-            extra=extra,
-        )
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
@@ -377,15 +371,19 @@ class Finisher:
             self._metrics.fenced.inc(count)
 
     async def _write(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run a statement, and repeat it after a lost connection. The fencing token makes the repetition harmless."""
-        backoff = Backoff()
+        """Run a statement, and repeat it until the server takes it. The fencing token makes the repetition harmless.
+
+        Raises:
+            psycopg.Error: a value of the statement is bad.
+        """
         while True:
             try:
                 async with self._pool.connection() as connection:
                     result = await statement(connection)
-            except TRANSIENT as error:
-                self._state.lost(first_line(error))
-                await backoff.sleep()
+            except psycopg.Error as error:
+                if classify(error) is ErrorClass.DATA:
+                    raise
+                await self._database.failed(error)
             else:
-                self._state.restored()
+                self._database.works()
                 return result

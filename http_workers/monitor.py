@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from temporalio.exceptions import TimeoutType
 from temporalio.service import RPCError
 
-from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_table import QueueTable
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.job import Job
@@ -26,7 +27,14 @@ class Monitor:
     """Ends attempts that take too long. It also reads the rows of running jobs, many in one statement."""
 
     def __init__(
-        self, *, pool: Pool, table: QueueTable, activity_tasks: ActivityTasks, running: Iterable[Job], claims: bool
+        self,
+        *,
+        pool: Pool,
+        table: QueueTable,
+        activity_tasks: ActivityTasks,
+        database: DatabaseWatch,
+        running: Iterable[Job],
+        claims: bool,
     ) -> None:
         """Prepare the monitor.
 
@@ -34,12 +42,14 @@ class Monitor:
             pool: connections.
             table: the queue's table.
             activity_tasks: takes the heartbeats of activity tasks.
+            database: gets each success and each error of the statements.
             running: the jobs that run. The collection changes.
             claims: whether this worker claims rows. Only claimed rows can be lost.
         """
         self._pool = pool
         self._table = table
         self._activity_tasks = activity_tasks
+        self._database = database
         self._running = running
         self._claims = claims
 
@@ -55,13 +65,16 @@ class Monitor:
             now = time.monotonic()
             jobs = [job for job in self._running if job.started_at and now - job.started_at > _YOUNG_SECONDS]
             if not jobs:
+                self._database.ended()
                 continue
             try:
                 await self._look(jobs)
-            except TRANSIENT:
-                continue  # the lease keeper reports it and connects again
             except RPCError:
                 continue
+            except Exception as error:
+                await self._database.failed(error)
+            else:
+                self._database.works()
 
     async def _look(self, jobs: Sequence[Job]) -> None:
         if self._claims:

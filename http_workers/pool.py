@@ -19,10 +19,11 @@ from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
 from delegator.errors import StreamError
 from delegator.postgres.connections import connection_pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
@@ -222,6 +223,11 @@ async def serve(
             return
         await _refuse_wrong_stream(source, states["stream"])
         await refuse_wrong_namespace(client, states["temporal"])
+        database = SharedConnection(states["postgresql"])
+
+        def watched_as(loop: str) -> DatabaseWatch:
+            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
+
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(
             connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
@@ -232,7 +238,7 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
-                state=states["postgresql"],
+                state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
             )
@@ -249,7 +255,7 @@ async def serve(
             codec=converter.payload_codec,
             identity=identity,
             metrics=metrics,
-            state=states["postgresql"],
+            database=watched_as("finisher"),
             on_finished=jobs.finished,
             log_messages=settings.log_messages,
         )
@@ -264,15 +270,17 @@ async def serve(
             claim_mode=options.claim,
             metrics=metrics,
             stream_state=states["stream"],
-            database_state=states["postgresql"],
+            database=watched_as("claims"),
             wait=wait,
             held=jobs.held,
             start=lambda job: jobs.start(job, finisher),
+            give_up=finisher.give_up,
         )
         monitor = Monitor(
             pool=pool,
             table=table,
             activity_tasks=activity_tasks,
+            database=watched_as("monitor"),
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )

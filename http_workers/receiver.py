@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from delegator.errors import DatabaseError, StreamError, WireError, first_line
+import psycopg
+
+from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
-from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import Claimed, QueueTable
 from delegator.runtime.backoff import Backoff
@@ -44,10 +48,11 @@ class Receiver:
         claim_mode: ClaimMode,
         metrics: WorkerMetrics,
         stream_state: ConnectionState,
-        database_state: ConnectionState,
+        database: DatabaseWatch,
         wait: timedelta,
         held: Mapping[str, Job],
         start: Callable[[Job], None],
+        give_up: Callable[[str, int, str], Awaitable[None]],
     ) -> None:
         """Prepare the receiver.
 
@@ -61,11 +66,13 @@ class Receiver:
             claim_mode: whether rows are claimed.
             metrics: this process's series.
             stream_state: gets the stream's health.
-            database_state: gets the database's health.
+            database: gets each success and each error of the claims.
             wait: how long the stream may wait for a message. It is less than a lease: when this worker is killed, its
                 open request must end before its jobs are republished.
             held: the jobs that this process holds.
             start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
+            give_up: makes a job whose row can't be read a dead letter. It takes the job id, the fencing token as
+                streamed, and the reason. It raises nothing.
         """
         self._source = source
         self._acknowledge = acknowledge
@@ -76,10 +83,11 @@ class Receiver:
         self._is_claimed = claim_mode is ClaimMode.LEASE
         self._metrics = metrics
         self._stream_state = stream_state
-        self._database_state = database_state
+        self._database = database
         self._wait = wait
         self._held = held
         self._start = start
+        self._give_up = give_up
         self._claiming: set[str] = set()
 
     async def poll(self, progress: Progress, most: int) -> None:
@@ -133,7 +141,7 @@ class Receiver:
                 wanted[job_id] = token
         self._claiming.update(wanted)
         try:
-            taken = await self._read_rows(wanted) if wanted else []
+            taken = await self._read_rows(list(wanted.items())) if wanted else []
             for claimed in taken:
                 self._metrics.start_delay.observe(claimed.waited_seconds)
                 self._start(Job(claimed))
@@ -146,11 +154,11 @@ class Receiver:
         # From here on the lease counts, so the stream may drop the messages.
         self._acknowledge([message.ack_id for message in messages])
 
-    async def _read_rows(self, wanted: Mapping[str, int]) -> list[Claimed]:
-        """Claim rows, or only read them if this worker does not claim."""
+    async def _read_rows(self, wanted: Sequence[tuple[str, int]]) -> list[Claimed]:
+        """Claim rows, or only read them if this worker does not claim. A row that can't be read is left out."""
         claimed: list[Claimed] = []
-        rest = list(wanted.items())
-        backoff = Backoff()
+        tokens = dict(wanted)
+        rest = wanted
         give_up_at = time.monotonic() + _VISIBLE_WITHIN_SECONDS
         pause = _FIRST_LOOK_AGAIN_SECONDS
         while rest:
@@ -159,7 +167,7 @@ class Receiver:
                 async with self._pool.connection() as connection:
                     if self._is_claimed:
                         lease_id = self._lease.lease_id
-                        taken, again = await self._table.claim(connection, rest, lease_id, self._running(wanted))
+                        taken, again = await self._table.claim(connection, rest, lease_id, self._running(tokens))
                         if again and not taken:
                             expired = not await leases.is_live(connection, lease_id)
                     else:
@@ -167,14 +175,15 @@ class Receiver:
                 if expired:
                     await self._lease.renew()
                     continue
-            except (DatabaseError, *TRANSIENT) as error:
+            except Exception as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
-                self._database_state.lost(first_line(error))
-                await backoff.sleep()
+                if isinstance(error, psycopg.Error) and classify(error) is ErrorClass.DATA:
+                    return claimed + await self._read_one_by_one(rest, error)
+                await self._database.failed(error)
                 continue
-            self._database_state.restored()
+            self._database.works()
             claimed += taken
-            rest = [(job_id, wanted[job_id]) for job_id in again]
+            rest = [(job_id, tokens[job_id]) for job_id in again]
             if rest:
                 if time.monotonic() > give_up_at:
                     _log.warning("rows_invisible", extra={"rows": len(rest)})  # the sweeper finds them
@@ -182,6 +191,15 @@ class Receiver:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LAST_LOOK_AGAIN_SECONDS)
         return claimed
+
+    async def _read_one_by_one(self, wanted: Sequence[tuple[str, int]], error: psycopg.Error) -> list[Claimed]:
+        """Claim the rows of a batch that holds a bad row. Only the bad row is left out."""
+        if len(wanted) > 1:
+            return [claimed for row in wanted for claimed in await self._read_rows([row])]
+        ((job_id, fencing_token),) = wanted
+        reason = f"{type(error).__name__} ({error.sqlstate or 'a value that psycopg does not convert'})"
+        await self._give_up(job_id, fencing_token, reason)
+        return []
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:
         """Return the fencing tokens of rows that this worker runs. It must not claim them again."""

@@ -162,7 +162,7 @@ class StreamSource:
             return _RECEIVED.decode(body).data
         except msgspec.ValidationError as error:  # its text names the place and the type, not the value
             raise self._malformed("receive", str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise self._malformed("receive", f"{len(body)} bytes that are not JSON") from None
 
     async def ack(self, ack_ids: Sequence[str]) -> None:
@@ -233,7 +233,7 @@ class StreamSource:
     def _decode(self, body: bytes, route: str) -> dict[str, Any]:
         try:
             reply = orjson.loads(body)
-        except orjson.JSONDecodeError:
+        except (orjson.JSONDecodeError, RecursionError):
             raise self._malformed(route, f"{len(body)} bytes that are not JSON") from None
         if not isinstance(reply, dict):
             raise self._malformed(route, "not a JSON object")

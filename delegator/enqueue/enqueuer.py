@@ -13,7 +13,8 @@ import psycopg
 from temporalio.exceptions import ApplicationError
 
 from delegator.errors import first_line
-from delegator.postgres.connections import TRANSIENT, Pool
+from delegator.postgres.connections import Pool
+from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.batching import Batcher
@@ -53,12 +54,12 @@ class Enqueuer:
         self._gather = gather
         self._tables = {table.queue: table for table in tables}
         self._repeats_until = 0.0
-        self._batchers: dict[str, Batcher[NewJob, bool]] = {}
+        self._batchers: dict[str, Batcher[NewJob, bool | psycopg.Error]] = {}
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         for table in self._tables.values():
-            batcher: Batcher[NewJob, bool] = Batcher(
+            batcher: Batcher[NewJob, bool | psycopg.Error] = Batcher(
                 lambda jobs, table=table: self._insert(table, jobs),  # type: ignore[misc]
                 max_items=_MAX_BATCH,
                 parallel=_PARALLEL,
@@ -90,13 +91,23 @@ class Enqueuer:
         """Insert jobs, and return for each whether it is new. It waits as long as the database does not answer.
 
         Raises:
-            ApplicationError: the queue is not declared.
-            psycopg.Error: the database refuses the rows.
+            ApplicationError: the queue is not declared, a privilege or a table is missing, or a job's own values are
+                refused. Temporal retries all but the last.
         """
         self.table(queue)
-        return await self._batchers[queue].submit(jobs)
+        results = await self._batchers[queue].submit(jobs)
+        for result in results:
+            if isinstance(result, psycopg.Error):
+                state = result.sqlstate or "psycopg does not convert one"
+                raise ApplicationError(
+                    f"PostgreSQL refuses the values of a job: {type(result).__name__} ({state})",
+                    type="RefusedRow",
+                    non_retryable=True,
+                )
+        return results  # type: ignore[return-value]
 
-    async def _insert(self, table: QueueTable, jobs: list[NewJob]) -> Sequence[bool]:
+    async def _insert(self, table: QueueTable, jobs: Sequence[NewJob]) -> Sequence[bool | psycopg.Error]:
+        """Insert a batch. If it holds a bad row, insert its halves, so that only the bad row gets the error."""
         backoff = Backoff()
         while True:
             try:
@@ -108,11 +119,17 @@ class Enqueuer:
                 if len(new) < len(jobs):
                     self._repeats_until = time.monotonic() + _EXPECT_REPEATS_SECONDS
                 return [job.job_id in new for job in jobs]
-            except TRANSIENT as error:
+            except psycopg.Error as error:
+                error_class = classify(error)
+                if error_class is ErrorClass.DATA:
+                    if len(jobs) == 1:
+                        return [error]
+                    half = len(jobs) // 2
+                    return [*await self._insert(table, jobs[:half]), *await self._insert(table, jobs[half:])]
                 if self._state is not None:
                     self._state.lost(first_line(error))
+                if error_class is ErrorClass.REFUSED:
+                    raise ApplicationError(
+                        f"PostgreSQL refuses to enqueue: {first_line(error)}", type=type(error).__name__
+                    ) from None
                 await backoff.sleep()
-            except psycopg.Error as error:
-                raise ApplicationError(
-                    f"PostgreSQL refuses to enqueue: {first_line(error)}", type=type(error).__name__
-                ) from None

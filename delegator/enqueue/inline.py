@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import psycopg
 
 from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import TRANSIENT, Connection, Pool, connect
+from delegator.postgres.connections import Connection, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.notifications import listen_for_outcomes
 from delegator.postgres.queue_table import QueueTable, StoredOutcome
@@ -175,7 +175,7 @@ class InlineWaiter:
                 try:
                     async with self._pool.connection() as connection:
                         outcomes = await table.read(connection, wanted)
-                except TRANSIENT:
+                except psycopg.Error:  # the enqueuer or the lease keeper reports it
                     self._hint(table, wanted)
                     await backoff.sleep()
                     continue
@@ -204,7 +204,7 @@ class InlineWaiter:
                     await self._hear(connection, backoff)
                 finally:
                     await connection.close()
-            except (DatabaseError, *TRANSIENT) as error:
+            except (DatabaseError, psycopg.Error) as error:
                 if self.listening:
                     _log.warning("listen_lost", extra={"reason": first_line(error)})
                 self.listening = False

@@ -10,9 +10,9 @@ from datetime import timedelta
 import psycopg
 
 from delegator.errors import DatabaseError, first_line
-from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import SILENCE, Connection, connect
+from delegator.postgres.database_watch import DatabaseWatch
 
 _log = logging.getLogger(__name__)
 _FOLLOWER_PAUSE_SECONDS = 1.0

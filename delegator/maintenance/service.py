@@ -19,15 +19,17 @@ from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
-from delegator.maintenance.database_watch import DatabaseWatch
+from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres.connections import Pool, connection_pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
+from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionPart, ConnectionState, SharedConnection
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
@@ -156,9 +158,16 @@ async def _delegate_tasks(
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
     tables = [QueueTable(queue) for queue in queues]
-    async with (
-        Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer,
-        activity_worker(client, task_queue, options.types, enqueuer),
-    ):
-        _log.info("activity_worker_started", extra={"task_queue": task_queue, "types": len(options.types)})
-        await asyncio.Event().wait()
+    async with Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer:
+        backoff = Backoff()
+        while True:
+            worker = activity_worker(client, task_queue, options.types, enqueuer)
+            _log.info("activity_worker_started", extra={"task_queue": task_queue, "types": len(options.types)})
+            try:
+                await worker.run()
+            except Exception as error:  # Temporal refused a poll for good: for one, the namespace was deleted
+                _log.error(
+                    "activity_worker_failed",
+                    extra={"task_queue": task_queue, "reason": first_line(error), "then": "start again"},
+                )
+            await backoff.sleep()

@@ -11,17 +11,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
-import psycopg
 from temporalio.converter import PayloadCodec
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
 from delegator.errors import WireError
-from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
 from delegator.wire.codec import decode_outcome
 from delegator.wire.outcomes import Outcome
@@ -83,7 +82,7 @@ class Signaller:
         while True:
             try:
                 await self.deliver(age)
-            except psycopg.Error as error:
+            except Exception as error:
                 await self._database.failed(error)
                 continue
             self._database.works()

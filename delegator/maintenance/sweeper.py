@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import psycopg
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
@@ -17,12 +16,12 @@ from temporalio.converter import DataConverter
 
 from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
-from delegator.maintenance.database_watch import DatabaseWatch
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
-from delegator.postgres.connections import TRANSIENT, Connection
+from delegator.postgres.connections import Connection
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
@@ -91,7 +90,7 @@ class Sweeper:
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
 
-        A server that refuses a statement is asked again after a pause. The leader keeps its lock meanwhile.
+        After any other error than a lost connection it pauses and goes on. The leader keeps its lock meanwhile.
 
         Raises:
             psycopg.Error: the connection was lost, and with it the leader's lock.
@@ -102,19 +101,20 @@ class Sweeper:
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:
-        await listen_for_maintenance(connection)
         full_at = 0.0
+        listens = False
         while True:
             try:
+                if not listens:
+                    await listen_for_maintenance(connection)
+                    listens = True
                 await self.sweep(connection)
                 if time.monotonic() >= full_at:
                     await self.sweep_fully(connection)
                     full_at = time.monotonic() + self._options.full_interval.total_seconds()
                 self._database.works()
                 await self._pause(connection)
-            except TRANSIENT:
-                raise
-            except psycopg.Error as error:
+            except Exception as error:
                 if connection.closed:
                     raise
                 await self._database.failed(error)

@@ -105,6 +105,8 @@ class Reason(StrEnum):
     """No worker of the queue has a handler for its type."""
     UNDECODABLE = "undecodable"
     """Its arguments or options can't be decoded."""
+    UNREADABLE = "unreadable"
+    """A value in its row can't be read. No release of this engine writes such a value."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     """Its retry policy allows no further attempt."""
     NON_RETRYABLE = "non_retryable"

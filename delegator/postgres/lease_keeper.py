@@ -20,7 +20,7 @@ from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection, connect
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.startup import Listener
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class LeaseKeeper:
         *,
         duration: timedelta,
         queue: str | None = None,
-        state: ConnectionState | None = None,
+        state: Listener | None = None,
         on_lost: Callable[[int], None] | None = None,
         stall: timedelta = STALL,
     ) -> None:
@@ -179,9 +179,9 @@ class LeaseKeeper:
                 try:
                     await self._renew()
                     break
-                except (psycopg.Error, DatabaseError) as error:
+                except Exception as error:  # the lease must outlive whatever the server answers
                     if self._state is not None:
-                        self._in_main_loop(self._state.lost, first_line(error))
+                        self._in_main_loop(self._state.lost, first_line(error) or type(error).__name__)
                     await backoff.sleep()
             backoff.reset()
             if self._state is not None:

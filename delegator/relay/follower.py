@@ -22,6 +22,7 @@ from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.exception_groups import first_error
+from delegator.runtime.logs import place_of
 
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
@@ -72,7 +73,7 @@ class Follower:
             began = loop.time()
             try:
                 await self._session()
-            except (psycopg.Error, OSError, DelegatorError) as error:
+            except Exception as error:  # whatever the server answers, the stream goes on
                 if not self._inspected and (
                     isinstance(error, ConfigurationError)
                     or (isinstance(error, DatabaseError) and loop.time() >= give_up_at)
@@ -90,8 +91,10 @@ class Follower:
             reason = f"no room for slot {self._feed.slot}: raise max_replication_slots, each queue needs one"
         elif isinstance(error, DelegatorError):
             reason = str(error)
-        else:
+        elif isinstance(error, (psycopg.Error, OSError)):
             reason = first_line(error) or type(error).__name__
+        else:
+            reason = f"{type(error).__name__} at {place_of(error)}"
         if self._state.problem is None:
             _log.warning("relay_stream_lost", extra={"stream": self._feed.table, "reason": reason})
         self._relay.lost(self._feed.table, reason)

@@ -86,8 +86,16 @@ def _decode(text: str) -> JobOptions:
                 backoff_coefficient=float(retry.get("backoff_coefficient", 2.0)),
                 maximum_interval=None if maximum is None else timedelta(milliseconds=maximum),
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
-                non_retryable_error_types=retry.get("non_retryable_error_types"),
+                non_retryable_error_types=_names(retry.get("non_retryable_error_types")),
             )
         return JobOptions(**values)
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None
+
+
+def _names(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("not a list of names")
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from delegator.config import Settings
-from delegator.maintenance.database_watch import DatabaseWatch
+from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from delegator.completion.failures import failure_of
 from delegator.postgres.queue_table import AttemptOutcome
 from http_workers.attempt import Ended
+from http_workers.failure_log import log_failure
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from tests.support.claims import claimed
@@ -77,7 +78,7 @@ def made(
         codec=Codec(),
         identity="i",
         metrics=Mock(),
-        state=Mock(),
+        database=Mock(),
         on_finished=on_finished,
         log_messages=log_messages,
     )
@@ -101,9 +102,7 @@ async def test_codec_refuses():
 
 def log_failed(error: ApplicationError, *, log_messages: bool) -> None:
     job = Job(claimed("a", has_waiter=True, workflow_id="w"))
-    made(Table(), log_messages=log_messages)._log_failure(
-        job, failure_of(error, DataConverter.default), "tasks.py:12:pack"
-    )
+    log_failure(job, failure_of(error, DataConverter.default), "tasks.py:12:pack", log_messages=log_messages)
 
 
 @pytest.mark.parametrize(("category", "level"), [("UNSPECIFIED", logging.WARNING), ("BENIGN", logging.DEBUG)])

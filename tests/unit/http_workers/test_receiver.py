@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 from delegator.postgres.queue_table import Claimed
 from http_workers.job import Job
@@ -55,10 +55,11 @@ async def test_second_delivery():
         claim_mode=ClaimMode.LEASE,
         metrics=Mock(),
         stream_state=Mock(),
-        database_state=Mock(),
+        database=Mock(),
         wait=timedelta(seconds=1),
         held=started,
         start=lambda job: started.update({job.job_id: job}),
+        give_up=AsyncMock(),
     )
     reserved = await slots.reserve(4)
     assert reserved == 4

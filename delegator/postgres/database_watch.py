@@ -1,4 +1,4 @@
-"""What a loop of the maintenance process does about a database error: it says so, and goes on."""
+"""What a loop does about an error: it says so, waits, and goes on. No answer of the database ends a process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Final
 import psycopg
 
 from delegator.errors import DatabaseError, SchemaError, first_line
-from delegator.postgres.connections import TRANSIENT
+from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionPart
+from delegator.runtime.logs import place_of
 
 _CURES: Final = {
     "42501": "run `delegator migrate --check`, which names the GRANT that is missing",
@@ -45,23 +46,37 @@ class DatabaseWatch:
         self._backoff.reset()
         self._part.restored()
 
-    async def failed(self, error: psycopg.Error | DatabaseError) -> None:
+    async def failed(self, error: Exception) -> None:
         """Note an error, log it unless the last one was the same, and pause before the next attempt.
 
         Args:
-            error: a lost connection, or a refusal by the server.
+            error: usually a lost connection, or a refusal by the server. Any other error is a fault of this program:
+                it is logged with its place, and the loop goes on, too.
         """
-        if isinstance(error, (DatabaseError, *TRANSIENT)):
-            self._part.lost(first_line(error))
+        if isinstance(error, psycopg.Error):
+            error_class = classify(error)
+            if error_class is ErrorClass.UNAVAILABLE:
+                self._part.lost(first_line(error) or type(error).__name__)
+            else:
+                reason = await self._refusal(error, error_class)
+                if self._is_news(reason):
+                    _log.error(
+                        "database_refused",
+                        extra={
+                            "loop": self._part.name,
+                            "sqlstate": error.sqlstate,
+                            "reason": reason,
+                            "then": "try again",
+                        },
+                    )
+                self._part.lost(reason, refused=True)
+        elif isinstance(error, DatabaseError):
+            self._part.lost(str(error))
         else:
-            reason = await self._reason(error)
-            if reason != self._logged:
-                self._logged = reason
-                _log.error(
-                    "database_refused",
-                    extra={"loop": self._part.name, "sqlstate": error.sqlstate, "reason": reason, "then": "try again"},
-                )
-            self._part.lost(reason, refused=True)
+            reason = f"{type(error).__name__} at {place_of(error)}"
+            if self._is_news(reason):
+                _log.error("loop_failed", extra={"loop": self._part.name, "reason": reason, "then": "try again"})
+            self._part.lost(reason)
         await self._backoff.sleep()
 
     def ended(self) -> None:
@@ -69,7 +84,13 @@ class DatabaseWatch:
         self._logged = None
         self._part.forget()
 
-    async def _reason(self, error: psycopg.Error) -> str:
+    def _is_news(self, reason: str) -> bool:
+        is_news, self._logged = reason != self._logged, reason
+        return is_news
+
+    async def _refusal(self, error: psycopg.Error, error_class: ErrorClass) -> str:
+        if error_class is ErrorClass.DATA:  # the server's text may quote the value
+            return f"{type(error).__name__} ({error.sqlstate or 'a value that psycopg does not convert'})"
         try:
             await self._check()
         except SchemaError as missing:
