@@ -13,6 +13,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
@@ -34,6 +35,8 @@ from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
+from delegator.wire.frames import require_raw_values
+from delegator.wire.probe import make_probe
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 
@@ -109,6 +112,7 @@ class DelegatorPlugin(SimplePlugin):
         self._types = collect_types(sources)
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
+        self._headers_stay_encoded = False
         self._activities = DelegatorActivities()
         self._busyness = Busyness(options.gather)
         super().__init__(
@@ -131,6 +135,9 @@ class DelegatorPlugin(SimplePlugin):
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
+        require_raw_values(converter)
+        behavior = config["client"].config().get("header_codec_behavior")
+        self._headers_stay_encoded = behavior is HeaderCodecBehavior.WORKFLOW_ONLY_CODEC
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
@@ -141,6 +148,7 @@ class DelegatorPlugin(SimplePlugin):
         """Add the interceptor; see the base class."""
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
+        require_raw_values(converter)
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         return config
@@ -223,7 +231,16 @@ class DelegatorPlugin(SimplePlugin):
         )
         enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
-        parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
+        parts = EnqueueParts(
+            pool,
+            enqueuer,
+            waiter,
+            policy,
+            lease,
+            converter,
+            probe=await make_probe(converter.payload_codec),
+            headers_stay_encoded=self._headers_stay_encoded,
+        )
         self._activities.start(parts)
         stack.callback(self._activities.stop, parts)
 

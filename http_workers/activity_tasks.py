@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from temporalio.api.common.v1 import Payloads
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatRequest,
     RespondActivityTaskCanceledRequest,
@@ -16,13 +17,13 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedRequest,
 )
 from temporalio.client import Client
-from temporalio.converter import DataConverter
+from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
-from delegator.wire.codec import encode_payloads
+from delegator.wire.codec import encode_payloads, not_built
 from http_workers.attempt import Ended
 from http_workers.job import Job
 
@@ -44,10 +45,6 @@ class ActivityTasks:
         self._client = client
         self._identity = identity
         self._state = state
-
-    @property
-    def _converter(self) -> DataConverter:
-        return self._client.data_converter
 
     async def complete(self, ended: Ended) -> None:
         """Complete, fail or cancel the activity task of an attempt. It waits as long as Temporal does not answer."""
@@ -111,7 +108,25 @@ class ActivityTasks:
     async def _encoded(self, job: Job) -> bytes:
         if not job.details:
             return b""
-        return await encode_payloads(Payloads(payloads=job.details).SerializeToString(), self._converter.payload_codec)
+        return await encode_payloads(Payloads(payloads=job.details).SerializeToString(), self._codec_of(job))
+
+    def _codec_of(self, job: Job) -> PayloadCodec | None:
+        return self._client.data_converter.payload_codec if job.conversion is None else job.conversion.codec
+
+    async def _encoded_failure(self, job: Job, failure: Failure) -> Failure:
+        """Return a failure with its payloads encoded. A failure that can't be encoded is replaced, as by the SDK."""
+        if failure.HasField("server_failure_info"):  # the server takes it from nobody else
+            failure = failure.cause
+        codec = self._codec_of(job)
+        if codec is None:
+            return failure
+        encoded = Failure()
+        encoded.CopyFrom(failure)
+        try:
+            await codec.encode_failure(encoded)
+        except Exception as problem:
+            return not_built(problem)
+        return encoded
 
     async def _respond(self, ended: Ended) -> None:
         service = self._client.workflow_service
@@ -119,7 +134,7 @@ class ActivityTasks:
         namespace = job.row.namespace or self._client.namespace
         token = job.row.task_token or b""
         if ended.result is not None:
-            result = await encode_payloads(ended.result, self._converter.payload_codec)
+            result = ended.result if ended.stored is None else ended.stored
             await service.respond_activity_task_completed(
                 RespondActivityTaskCompletedRequest(
                     namespace=namespace, task_token=token, result=Payloads.FromString(result), identity=self._identity
@@ -130,9 +145,7 @@ class ActivityTasks:
                 RespondActivityTaskCanceledRequest(namespace=namespace, task_token=token, identity=self._identity)
             )
         elif ended.failure is not None:
-            failure = ended.failure
-            if self._converter.payload_codec is not None:
-                await self._converter.payload_codec.encode_failure(failure)
+            failure = await self._encoded_failure(job, ended.failure)
             await service.respond_activity_task_failed(
                 RespondActivityTaskFailedRequest(
                     namespace=namespace,

@@ -28,12 +28,14 @@ from delegator.completion.failures import (
 )
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import Handler
+from delegator.errors import WireError
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
-from delegator.wire.codec import decode_payloads
-from delegator.wire.values import ValueConverter, is_default
+from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
+from delegator.wire.contexts import Conversion, Conversions
+from delegator.wire.probe import ProbeReader
 from http_workers.activity_context import activity_environment
-from http_workers.job import Job
+from http_workers.job import Job, origin_of
 from http_workers.metrics import WorkerMetrics
 
 LEAST_WATCHED_SECONDS: Final = 1.0
@@ -53,6 +55,8 @@ class Ended:
     """The job."""
     result: bytes | None = None
     """A serialized `Payloads`, if the attempt succeeded."""
+    stored: bytes | None = None
+    """The result in the form that is stored; None: nothing encodes it."""
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
     dead_letter_reason: Reason | None = None
@@ -95,9 +99,8 @@ class AttemptRunner:
         """
         self._handlers = handlers
         self._threads = threads
-        self._converter = converter
-        self._codec = converter.payload_codec
-        self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
+        self._conversions = Conversions(converter)
+        self._probes = ProbeReader(converter.payload_codec)
         self._queue = queue
         self._metrics = metrics
         self._series = {
@@ -120,14 +123,12 @@ class AttemptRunner:
         if job.broken is not None:
             return self._refused(job, Reason.UNDECODABLE, job.broken)
         try:
-            args = () if job.row.input is None else await self._arguments(job.row.input, handler)
-            if job.row.heartbeat_details is not None:
-                job.earlier_details = await decode_payloads(job.row.heartbeat_details, self._codec)
-                job.last_heartbeat_details = self._values.decode(job.earlier_details, None)
+            args = await self._read(job, handler)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
-            return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {type(error).__name__}")
+            reason = str(error) if isinstance(error, WireError) else type(error).__name__
+            return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {reason}")
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         seconds, completed = self._series[job.job_type]
@@ -154,25 +155,33 @@ class AttemptRunner:
                 result = await handler.function(*args)
             else:
                 result = await self._invoke(handler, args, job, current)
+            return await self._completed(job, result)
         except (asyncio.CancelledError, CancelledError) as error:
             return self.broken_off(job, error)
         except BaseException as error:  # a handler must not end the worker
-            return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
+            return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
         finally:
             job.due_at = None
             if timer is not None:
                 timer.cancel()
-        try:
-            encoded = self._values.encode((result,))
-        except Exception as error:
-            return Ended(job, failure=self._failure(error))
-        if len(encoded) > MAX_OUTCOME_BYTES:
+
+    async def _completed(self, job: Job, result: Any) -> Ended:
+        """Return the end of an attempt that has a result. It raises what the data converter raises."""
+        conversion = self._conversion(job)
+        encoded = conversion.values.encode((result,))
+        if conversion.codec is None:
+            stored, size = None, len(encoded)
+        else:
+            stored = await encode_payloads(encoded, conversion.codec)
+            size = len(stored)
+        if size > MAX_OUTCOME_BYTES:
             return Ended(job, failure=result_too_large())
-        return Ended(job, result=encoded)
+        return Ended(job, result=encoded, stored=stored)
 
     async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
         if handler.type.is_activity:
-            environment = activity_environment(job, current.context, self._converter.payload_converter)
+            payload_converter = self._conversion(job).converter.payload_converter
+            environment = activity_environment(job, current.context, payload_converter)
             if handler.is_async:
                 return await environment.run(handler.function, *args)
             return await self._in_thread(environment.run, handler.function, *args)
@@ -196,17 +205,33 @@ class AttemptRunner:
             return Ended(job, failure=canceled())
         if job.given_back or job.lost:
             return Ended(job)
-        return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
+        return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
 
-    async def _arguments(self, data: bytes, handler: Handler) -> Sequence[Any]:
-        if self._codec is not None:
-            data = await decode_payloads(data, self._codec)
-        return self._values.decode(data, handler.type.arg_types)
+    def _conversion(self, job: Job) -> Conversion:
+        return self._conversions.shared if job.conversion is None else job.conversion
+
+    async def _read(self, job: Job, handler: Handler) -> Sequence[Any]:
+        """Return the arguments, and decode what else the client and an earlier attempt have encoded."""
+        row = job.row
+        if self._conversions.uses_contexts:
+            job.conversion = self._conversions.of(origin_of(row))
+        conversion = self._conversion(job)
+        if self._probes.applies(row.options) and (problem := await self._probes.problem(row.options)):
+            raise WireError(problem)
+        if row.header is not None:
+            job.row = row._replace(header=await decode_header(row.header, conversion.codec))
+        if row.heartbeat_details is not None:
+            job.earlier_details = await decode_payloads(row.heartbeat_details, conversion.codec)
+            job.last_heartbeat_details = conversion.values.decode(job.earlier_details, None)
+        if row.input is None:
+            return ()
+        data = row.input if conversion.codec is None else await decode_payloads(row.input, conversion.codec)
+        return conversion.values.decode(data, handler.type.arg_types)
 
     def _context(self, job: Job, limit: float | None) -> JobContext:
         def send_heartbeat(*details: Any) -> None:
             # Converted here, so that the handler gets the error of details that can't be converted.
-            job.details = self._converter.payload_converter.to_payloads(details)
+            job.details = self._conversion(job).converter.payload_converter.to_payloads(details)
             job.details_changed = True
             job.heartbeat_at = time.monotonic()
 
@@ -231,8 +256,8 @@ class AttemptRunner:
         details = job.details if job.details is not None else Payloads.FromString(job.earlier_details).payloads
         return within_limit(timed_out(timeout_type, details))
 
-    def _failure(self, error: BaseException) -> Failure:
-        return within_limit(failure_of(error, self._converter))
+    def _failure(self, job: Job, error: BaseException) -> Failure:
+        return within_limit(failure_of(error, self._conversion(job).converter))
 
     def _left_to_newer(self, job: Job, problem: str) -> Ended:
         """Snooze the job. A newer worker may take it. The attempt does not count."""
@@ -244,7 +269,7 @@ class AttemptRunner:
         types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}
         error = ApplicationError(message, type=types[reason], non_retryable=True)
         self._metrics.finished.labels(job.job_type if reason is not Reason.UNKNOWN_TYPE else "", reason).inc()
-        return Ended(job, failure=self._failure(error), dead_letter_reason=reason)
+        return Ended(job, failure=self._failure(job, error), dead_letter_reason=reason)
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

@@ -19,20 +19,20 @@ from delegator.completion.mailbox import Delivery
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.errors import WireError
 from delegator.postgres import dead_letters
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.queue_table import AttemptOutcome, QueueTable
-from delegator.wire.codec import decode_outcome, encode_outcome, encode_outcomes
+from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.failure_log import log_failure
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+from http_workers.stored_forms import StoredForms
 from http_workers.verdict import judge
 from http_workers.ways import Ways
 
@@ -82,6 +82,7 @@ class Finisher:
         self._signals = signals
         self._activity_tasks = activity_tasks
         self._codec = codec
+        self._forms = StoredForms(codec)
         self._identity = identity
         self._metrics = metrics
         self._database = database
@@ -257,12 +258,7 @@ class Finisher:
         held = [ended.job.held for ended in ways.overdue]
         stored = await self._write(lambda db: self._table.last_failures(db, held))
         for ended in ways.overdue:
-            last_failure = None
-            if encoded := stored.get(ended.job.job_id):
-                try:
-                    last_failure = Failure.FromString((await decode_outcome("failed", encoded, self._codec)).body)
-                except WireError as error:
-                    _log.error("failure_unreadable", extra={"job_id": ended.job.job_id, "reason": str(error)})
+            last_failure = await self._forms.failure_in(ended.job, stored.get(ended.job.job_id))
             if ended.failure is not None:
                 self._sort_failed(ended, ended.failure, ways, last_failure)
 
@@ -278,11 +274,12 @@ class Finisher:
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
-        by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
-        encoded = await encode_outcomes([outcome for _, outcome in by_id.values()], self._codec)
+        by_id = {ended.job.job_id: (ended, outcome) for ended, outcome in waited}
+        encoded = await self._forms.of_all(list(by_id.values()))
         inline: list[AttemptOutcome] = []
         rest: list[tuple[str, int]] = []
-        for (job, outcome), result in zip(by_id.values(), encoded, strict=True):
+        for (ended, outcome), result in zip(by_id.values(), encoded, strict=True):
+            job = ended.job
             if job.row.has_waiter:
                 inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
@@ -294,14 +291,14 @@ class Finisher:
         if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
             self._count_fenced(len(rest) - len(unwaited))
-        return [by_id[job_id] for job_id in by_id if job_id in unwaited]
+        return [(ended.job, outcome) for job_id, (ended, outcome) in by_id.items() if job_id in unwaited]
 
     async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
         rows = []
         for ended, outcome, reason in dead:
             job = ended.job
             error = error_type(ended.failure) if ended.failure is not None else ""
-            encoded = await encode_outcome(outcome, self._codec)
+            encoded = await self._forms.of(job, outcome)
             rows.append(
                 NewDeadLetter(job.job_id, job.fencing_token, outcome.status.value, encoded, reason.value, error)
             )
@@ -332,10 +329,22 @@ class Finisher:
                 group.create_task(self._delete(done))
 
     async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
-        delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
+        try:
+            delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
+        except Exception as error:  # a codec may raise any error
+            _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
+            await self._keep(outcomes)
+            return
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
         await self._delete([job for job, _ in outcomes])
+
+    async def _keep(self, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
+        """Store outcomes for the signaller, so that no handler runs again because of them."""
+        kept = [
+            AttemptOutcome(*job.held, outcome.status, await self._forms.of(job, outcome)) for job, outcome in outcomes
+        ]
+        await self._write(lambda db: self._table.keep_outcomes(db, kept))
 
     async def _complete_tasks(self, tasks: Sequence[Ended]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -351,7 +360,8 @@ class Finisher:
         for ended, delay, failure in retries:
             # Before the row is free: the message of the next attempt may come before this batch is finished.
             self._forget(ended)
-            encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
+            last = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
+            encoded = await self._forms.of(ended.job, last)
             rows.append((*ended.job.held, delay // _MILLISECOND, encoded, ended.job.attempt))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))

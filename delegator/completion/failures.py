@@ -17,7 +17,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, TimeoutType
 
+from delegator.wire.codec import not_built
 from delegator.wire.outcomes import Outcome, OutcomeStatus
+from delegator.wire.requests import PAYLOADS_TOO_LARGE
 
 MAX_INPUT_BYTES = 2 * 1024 * 1024
 """Temporal's limit of a payload. It holds for the arguments of a job."""
@@ -62,20 +64,6 @@ def failure_of(error: BaseException, converter: DataConverter) -> Failure:
         converter.failure_converter.to_failure(error, converter.payload_converter, failure)
     except Exception as problem:
         return not_built(problem)
-    return failure
-
-
-def not_built(problem: BaseException) -> Failure:
-    """Return the failure in place of one that can't be converted or encoded, as the SDK's activity worker makes it.
-
-    Args:
-        problem: what the failure converter or the codec raised.
-    """
-    try:
-        failure = Failure(message=f"Failed building exception result: {problem}")
-    except Exception:  # the error has no text, or one that is not valid Unicode
-        failure = Failure(message=f"Failed building exception result: {type(problem).__name__}")
-    failure.application_failure_info.SetInParent()
     return failure
 
 
@@ -161,7 +149,7 @@ def result_too_large() -> Failure:
     It is retryable, because the next release of the handler may return less.
     """
     failure = Failure(message=_TOO_LARGE)
-    failure.application_failure_info.type = "PayloadsTooLarge"
+    failure.application_failure_info.type = PAYLOADS_TOO_LARGE
     return failure
 
 
@@ -174,8 +162,9 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> ApplicationError:
         limit_bytes: the limit.
     """
     return ApplicationError(
-        f"{what} takes {size_bytes} bytes, over the limit of {limit_bytes}: pass a reference to the data instead",
-        type="PayloadTooLarge",
+        f"[TMPRL1103] {what} takes {size_bytes} bytes, over the limit of {limit_bytes}: pass a reference to the data, "
+        "or give the data converter an external storage",
+        type=PAYLOADS_TOO_LARGE,
         non_retryable=True,
     )
 
@@ -239,27 +228,6 @@ def failed_outcome(
     info.retry_state = retry_state
     failure.cause.CopyFrom(cause)
     return Outcome(status, failure.SerializeToString())
-
-
-def refused_outcome(
-    error: ApplicationError, converter: DataConverter, *, job_id: str, job_type: str, identity: str
-) -> Outcome:
-    """Return the outcome of a job that is refused before it is enqueued.
-
-    Args:
-        error: why it is refused.
-        converter: the client's data converter.
-        job_id: the job.
-        job_type: its delegated activity type.
-        identity: the process that refuses it.
-    """
-    return failed_outcome(
-        failure_of(error, converter),
-        job_id=job_id,
-        job_type=job_type,
-        identity=identity,
-        retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
-    )
 
 
 def canceled_outcome(*, job_id: str, job_type: str, identity: str) -> Outcome:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import InlineWaiter, take_over
+from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import InlinePolicy
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
-from delegator.wire.codec import decode_outcomes, encode_payloads
+from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
@@ -59,6 +60,16 @@ class EnqueueParts:
     """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
+    probe: str | None = None
+    """See `delegator.wire.probe`."""
+    headers_stay_encoded: bool = False
+    """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
+    conversions: Conversions = field(init=False)
+    """The data converter, for each job."""
+
+    def __post_init__(self) -> None:
+        """Bind the data converter."""
+        object.__setattr__(self, "conversions", Conversions(self.converter))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,8 @@ class _Terms:
     """The value of the row's `waiter_id`."""
     options: str | None
     """The `options` column. Options that only the enqueuer needs are left out."""
+    codec: PayloadCodec | None
+    """Encodes the payloads."""
     deadline_ms: int | None
     """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
 
@@ -83,6 +96,8 @@ class _Batch:
     """In the request's order."""
     positions: dict[str, int] = field(default_factory=dict)
     """Positions in the request, by job id."""
+    codecs: dict[str, PayloadCodec | None] = field(default_factory=dict)
+    """The codecs by job id, if they are not the same."""
     wait_seconds: dict[str, float] = field(default_factory=dict)
     """How long to wait inline, by job id. Jobs without an inline wait are left out."""
 
@@ -129,13 +144,12 @@ class DelegatorActivities:
         parts = self.parts
         info = activity.info()
         run_id = info.workflow_run_id or ""
-        wanted = unpack_enqueue(request.payload.data)
+        wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
-        batches = await self._prepare(parts, wanted, info.workflow_id or "", run_id, outcomes)
-        refused = set(outcomes)
+        batches = await self._prepare(parts, wanted, info)
         for queue, batch in batches.items():
             await self._enqueue_in(parts, queue, batch, outcomes)
-        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
+        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches)
         return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -150,7 +164,7 @@ class DelegatorActivities:
         """
         parts = self.parts
         by_queue: dict[str, list[str]] = defaultdict(list)
-        for queue, job_id in unpack_cancel(request.payload.data):
+        for queue, job_id in unpack_cancel(frame_in(request)):
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
@@ -167,28 +181,26 @@ class DelegatorActivities:
             )
         )
 
-    async def _prepare(
-        self, parts: EnqueueParts, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
-    ) -> dict[str, _Batch]:
-        codec = parts.converter.payload_codec
+    async def _prepare(self, parts: EnqueueParts, wanted: EnqueueRequest, info: activity.Info) -> dict[str, _Batch]:
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         terms: dict[int, _Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts)
+                agreed = terms[id(spec)] = _terms(spec, parts, info)
             job_id = own_id or generated_job_id(run_id, sequence)
-            if codec is not None:
-                data = await encode_payloads(data, codec)
-            if len(data) > MAX_INPUT_BYTES:
-                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
-                refused[position] = refused_outcome(
-                    error, parts.converter, job_id=job_id, job_type=spec.type, identity=holder_name()
+            if agreed.codec is not None:
+                data, header = await encode_call(
+                    data, header, agreed.codec, spec.type, header_twice=parts.headers_stay_encoded
                 )
-                continue
+            if len(data) > MAX_INPUT_BYTES:
+                raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             batch = batches[spec.queue]
             batch.positions[job_id] = position
+            if parts.conversions.uses_contexts:
+                batch.codecs[job_id] = agreed.codec
             if agreed.wait_seconds:
                 batch.wait_seconds[job_id] = agreed.wait_seconds
             # `_make` takes a third of the time of a named tuple's constructor, which is written in Python.
@@ -236,7 +248,13 @@ class DelegatorActivities:
             self._learn(parts, batch, waiting, found)
         if any(row.format_version > FORMAT_VERSION for row in found):
             found = await self._hand_over_too_new(parts, table, found)
-        decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
+        if parts.conversions.uses_contexts:
+            for row in found:
+                codec = batch.codecs[row.job_id]
+                outcomes[batch.positions[row.job_id]] = await decode_one(row.outcome, row.result, codec)
+            return
+        codec = parts.conversions.shared.codec
+        decoded = await decode_found([(row.outcome, row.result) for row in found], codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
 
@@ -272,13 +290,9 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome],
         limit_bytes: int,
         batches: Mapping[str, _Batch],
-        refused: Set[int],
     ) -> None:
-        """Keep the reply within its limit. Outcomes beyond it stay in their rows, and the signaller signals them.
-
-        Refused jobs have no rows, so their outcomes always stay in the reply.
-        """
-        left = beyond_limit(outcomes, refused, limit_bytes)
+        """Keep the reply within its limit. Outcomes beyond it stay in their rows, and the signaller signals them."""
+        left = beyond_limit(outcomes, limit_bytes)
         for position in left:
             del outcomes[position]
         for queue, batch in batches.items():
@@ -289,18 +303,17 @@ class DelegatorActivities:
             parts.waiter.delete_later(table, brought)
 
 
-def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes: int) -> set[int]:
+def beyond_limit(outcomes: Mapping[int, Outcome], limit_bytes: int) -> set[int]:
     """Return the positions of the outcomes that a reply has no room for.
 
     Args:
         outcomes: outcomes by their position in the request.
-        refused: positions of jobs that have no rows. Their outcomes always stay in the reply.
         limit_bytes: largest size of the reply.
     """
     left: set[int] = set()
     if sum(len(outcome.body) for outcome in outcomes.values()) > limit_bytes:
-        size = sum(len(outcomes[position].body) for position in refused)
-        for position in sorted(outcomes.keys() - refused):
+        size = 0
+        for position in sorted(outcomes):
             body = len(outcomes[position].body)
             if size + body <= limit_bytes:
                 size += body
@@ -309,14 +322,16 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
     return left
 
 
-def _terms(spec: JobSpec, parts: EnqueueParts) -> _Terms:
+def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info) -> _Terms:
     options = spec.options or {}
     wait_seconds = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
+    kept |= facts_for_rows(parts.conversions, parts.probe, info)
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         wait_seconds=wait_seconds,
         waiter_id=parts.lease.lease_id if wait_seconds else None,
         options=orjson.dumps(kept).decode() if kept else None,
+        codec=parts.conversions.of(origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))).codec,
         deadline_ms=min(due, default=None),
     )

@@ -23,8 +23,11 @@ from temporalio.worker import Worker
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType
 from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.payloads import facts_for_rows, origin_of_call
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
+from delegator.wire.contexts import Conversions
+from delegator.wire.probe import make_probe
 
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
@@ -60,6 +63,7 @@ def delegating_activity(
         enqueuer: enqueues the job.
         converter: the client's data converter.
     """
+    jobs = _Jobs(converter)
 
     # The SDK passes any number of unconverted arguments only to a dynamic activity.
     @activity.defn(dynamic=True)
@@ -68,19 +72,41 @@ def delegating_activity(
         declared = types.get(name)
         if declared is None:
             raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
-        await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
+        await enqueuer.enqueue(declared.queue, [await jobs.make(declared, args)])
         activity.raise_complete_async()
 
     return delegate_task
 
 
-async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
-    info = activity.info()
-    payloads = Payloads(payloads=[argument.payload for argument in args])
-    data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
-    if len(data) > MAX_INPUT_BYTES:
-        raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
-    options = {
+class _Jobs:
+    """Makes jobs of activity tasks."""
+
+    def __init__(self, converter: DataConverter) -> None:
+        self._codec = converter.payload_codec
+        self._conversions = Conversions(converter)
+        self._probe: str | None = None
+
+    async def make(self, declared: DelegatedType, args: Iterable[RawValue]) -> NewJob:
+        """Return the job of the running activity."""
+        info = activity.info()
+        conversion = self._conversions.of(origin_of_call(declared.name, info, info.activity_id))
+        if self._probe is None and self._codec is not None:
+            self._probe = await make_probe(self._codec)
+        payloads = Payloads(payloads=[argument.payload for argument in args])
+        data = await encode_payloads(payloads.SerializeToString(), conversion.codec)
+        if len(data) > MAX_INPUT_BYTES:
+            raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
+        heartbeats = info.heartbeat_details
+        details = conversion.converter.payload_converter.to_payloads(heartbeats) if heartbeats else []
+        encoded = await encode_payloads(Payloads(payloads=details).SerializeToString(), conversion.codec)
+        facts = facts_for_rows(self._conversions, self._probe, info)
+        return _job(declared, info, data, encoded, facts)
+
+
+def _job(
+    declared: DelegatedType, info: activity.Info, data: bytes, heartbeat_details: bytes, facts: Mapping[str, str]
+) -> NewJob:
+    options: dict[str, object] = {
         name: timeout // _MILLISECOND
         for name, timeout in (
             (START_TO_CLOSE_MS, info.start_to_close_timeout),
@@ -88,7 +114,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         )
         if timeout
     }
-    details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
+    options |= facts
     return NewJob(
         job_id=_job_id(info),
         job_type=declared.name,
@@ -101,8 +127,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         deadline_ms=_due_ms(info),
         waiter_id=None,
         attempt=info.attempt - 1,
-        heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
-        or None,
+        heartbeat_details=heartbeat_details or None,
     )
 
 

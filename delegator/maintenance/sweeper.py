@@ -12,7 +12,7 @@ from datetime import timedelta
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
@@ -28,7 +28,9 @@ from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
 from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome
+from delegator.wire.contexts import Conversions, JobOrigin, row_origin
 from delegator.wire.outcomes import Outcome
+from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
@@ -81,7 +83,8 @@ class Sweeper:
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
         self._database = database
-        self._converter = converter
+        self._conversions = Conversions(converter)
+        self._probes = ProbeReader(converter.payload_codec)
         self._identity = identity
         self._metrics = metrics
         self._options = options
@@ -167,12 +170,13 @@ class Sweeper:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
-            problem = row_problem(job.format_version)
-            if problem is not None:  # the outcome would have to be in the row's own format
+            problem = row_problem(job.format_version) or await self._probes.problem(job.options)
+            if problem is not None:  # the outcome would have to be in the row's own format, by the client's codec
                 self._snooze(queue, job, problem)
                 continue
             try:
-                encoded = await encode_outcome(await self._timeout(job), self._converter.payload_codec)
+                codec = self._conversions.of(_origin_of(job)).codec
+                encoded = await encode_outcome(await self._timeout(job, codec), codec)
             except Exception as error:  # a codec or a failure converter may raise any error
                 self._snooze(queue, job, type(error).__name__)
                 continue
@@ -196,8 +200,7 @@ class Sweeper:
         self._metrics.snoozed.labels(queue.table.queue).inc()
         self._snoozed.add([job.job_id])
 
-    async def _timeout(self, job: OverdueJob) -> Outcome:
-        codec = self._converter.payload_codec
+    async def _timeout(self, job: OverdueJob, codec: PayloadCodec | None) -> Outcome:
         details: Sequence[Payload] = ()
         last_failure = None
         try:
@@ -222,3 +225,14 @@ class Sweeper:
             self._metrics.republished.labels(queue.table.queue, reason).inc(count)
             level = logging.DEBUG if reason == "retry_due" else logging.WARNING
             _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})
+
+
+def _origin_of(job: OverdueJob) -> JobOrigin:
+    return row_origin(
+        job_id=job.job_id,
+        job_type=job.job_type,
+        namespace=job.namespace,
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        options=job.options,
+    )

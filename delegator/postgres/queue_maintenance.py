@@ -29,7 +29,7 @@ SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE re
 
 _OVERDUE = """
 SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, heartbeat_details,
-       format_version
+       format_version, namespace, run_id::text, options::text
 FROM {table} AS q
 WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
   AND (lease_id IS NULL OR deadline <= now() - %(grace)s OR NOT {lease_is_live})
@@ -59,7 +59,7 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now()
 """
 
 _UNDELIVERED = """
-SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version
+SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version, job_type, options::text
 FROM {table}
 WHERE outcome IS NOT NULL AND waiter_id IS NULL AND completed_at < now() - %(age)s
   AND job_id <> ALL(%(without)b::text[])
@@ -88,6 +88,9 @@ class OverdueJob(NamedTuple):
     heartbeat_details: bytes | None
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
+    namespace: str | None = None
+    run_id: str | None = None
+    options: str | None = None
 
 
 class UndeliveredOutcome(NamedTuple):
@@ -101,6 +104,8 @@ class UndeliveredOutcome(NamedTuple):
     result: bytes
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
+    job_type: str = ""
+    options: str | None = None
 
 
 class MaintenanceStatements(QueueStatements):

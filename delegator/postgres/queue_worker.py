@@ -143,6 +143,14 @@ WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8 AND outcom
 RETURNING pg_notify('{channel}' || waiter_id, job_id)
 """
 
+_KEEP_OUTCOMES = """
+UPDATE {table} AS q
+SET outcome = done.outcome, result = done.result, {store_outcome}
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[])
+     AS done (job_id, fencing_token, outcome, result)
+WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
+"""
+
 _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
 """
@@ -203,6 +211,7 @@ class WorkerStatements(QueueStatements):
         self._look = self.statement(_LOOK)
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
+        self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
         self._unwaited = self.statement(_UNWAITED)
         self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
@@ -276,6 +285,20 @@ class WorkerStatements(QueueStatements):
             prepare=False,
         )
         return {job_id for row in await cursor.fetchall() for job_id in row[0]}
+
+    async def keep_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> None:
+        """Store outcomes that the signaller is to deliver."""
+        ordered = sorted(outcomes)
+        await connection.execute(
+            self._keep_outcomes,
+            {
+                "job_id": text_array([job.job_id for job in ordered]),
+                "fencing_token": int8_array([job.fencing_token for job in ordered]),
+                "outcome": text_array([job.outcome for job in ordered]),
+                "result": bytea_array([job.result for job in ordered]),
+            },
+            prepare=False,
+        )
 
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.

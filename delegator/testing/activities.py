@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS
+from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS
 from temporalio import activity
 from temporalio.common import RawValue
 
-from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.enqueue.payloads import encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import InlinePolicy
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
-from delegator.testing.service import IDENTITY, Service
-from delegator.wire.codec import encode_payloads
+from delegator.testing.service import Service
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
@@ -57,10 +57,9 @@ class InMemoryActivities:
         service = self._engine.service
         info = activity.info()
         run_id = info.workflow_run_id or ""
-        wanted = unpack_enqueue(request.payload.data)
+        wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
-        prepared = await self._prepare(service, wanted, info.workflow_id or "", run_id, outcomes)
-        refused = set(outcomes)
+        prepared = await self._prepare(service, wanted, info)
         rows: dict[int, Row] = {}
         wait = InlineWait()
         seconds: dict[int, float] = {}
@@ -81,7 +80,7 @@ class InMemoryActivities:
         if waited:
             await self._wait(wait, waited, max(seconds.values()))
         outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
-        left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
+        left = beyond_limit(outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
             del outcomes[position]
             service.hand_over(rows[position])
@@ -99,26 +98,25 @@ class InMemoryActivities:
         Returns:
             A frame of outcomes: those of the removed jobs.
         """
-        removed = self._engine.service.cancel(job_id for _, job_id in unpack_cancel(request.payload.data))
+        removed = self._engine.service.cancel(job_id for _, job_id in unpack_cancel(frame_in(request)))
         return to_raw_value(pack_signal(sorted(removed.items())))
 
-    async def _prepare(
-        self, service: Service, wanted: EnqueueRequest, workflow_id: str, run_id: str, refused: dict[int, Outcome]
-    ) -> dict[int, Row]:
-        """Return a new row for each job by its place in the request; those that are too large are refused."""
-        converter = service.converter
+    async def _prepare(self, service: Service, wanted: EnqueueRequest, info: activity.Info) -> dict[int, Row]:
+        """Return a new row for each job by its place in the request."""
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         prepared: dict[int, Row] = {}
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, plain, header, own_id = job
             job_id = own_id or generated_job_id(run_id, sequence)
-            data = await encode_payloads(plain, converter.payload_codec)
+            origin = origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))
+            codec = service.conversions.of(origin).codec
+            data = plain
+            if codec is not None:
+                data, header = await encode_call(plain, header, codec, spec.type)
             if len(data) > MAX_INPUT_BYTES:
-                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
-                refused[position] = refused_outcome(
-                    error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
-                )
-                continue
+                raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
+            options |= facts_for_rows(service.conversions, None, info)
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

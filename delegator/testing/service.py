@@ -32,6 +32,7 @@ from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
 from delegator.wire.codec import encode_payloads
+from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 from http_workers.verdict import judge
@@ -91,6 +92,7 @@ class Service:
         """
         self.table = table
         self.converter = converter
+        self.conversions = Conversions(converter)
         self.namespace = None if client is None else client.namespace
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
@@ -200,7 +202,7 @@ class Service:
         if job.details is not None:
             row.last_details = job.details
             details = Payloads(payloads=job.details).SerializeToString()
-            row.heartbeat_details = await encode_payloads(details, self.converter.payload_codec)
+            row.heartbeat_details = await encode_payloads(details, self.conversions.of(row.origin()).codec)
         row.job = None
         row.status = JobStatus.BACKING_OFF
         row.last_failure = failure
@@ -212,7 +214,8 @@ class Service:
         row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
 
     def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
-        payloads, failures = self.converter.payload_converter, self.converter.failure_converter
+        converter = self.conversions.of(row.origin()).converter
+        payloads, failures = converter.payload_converter, converter.failure_converter
         error = None if ended.failure is None else failures.from_failure(ended.failure, payloads)
         if ended.failure is not None and not ended.failure.HasField("canceled_failure_info"):
             # A test that hangs, because a job is retried without end, shows why. Here nothing is secret.

@@ -96,7 +96,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)
     spec = delegations.spec(declared, options, cancellation_type)
-    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args), b"", job_id), group)
+    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args, spec), b"", job_id), group)
     delegations.submit(call)
     await delegations.wait(group, cancellation_type)
     return delegations.converter.result(call)

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from delegator_schema.options import ACTIVITY_ID
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import FailureConverter, PayloadConverter
-from temporalio.exceptions import ActivityError
-from temporalio.workflow import ActivityCancellationType
+from temporalio.converter import FailureConverter, PayloadConverter, WithSerializationContext
+from temporalio.exceptions import ActivityError, FailureError
+from temporalio.workflow import ActivityCancellationType, Info
 
+from delegator.wire.contexts import JobOrigin
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
@@ -135,19 +138,64 @@ class CallGroup:
             self._future.set_result(None)
 
 
+class _Bound(NamedTuple):
+    """What converts the payloads of calls."""
+
+    payloads: PayloadConverter
+    values: ValueConverter
+    failures: FailureConverter
+
+
 class Converter:
     """Turns arguments into job inputs, and outcomes into results or exceptions."""
 
-    __slots__ = ("_failures", "_payloads", "_values")
+    __slots__ = ("_bound", "_by_call", "_info", "_is_default")
 
-    def __init__(self, payloads: PayloadConverter, failures: FailureConverter, *, is_default: bool) -> None:
-        self._payloads = payloads
-        self._values = ValueConverter(payloads, is_default=is_default)
-        self._failures = failures
+    def __init__(
+        self,
+        payloads: PayloadConverter,
+        failures: FailureConverter,
+        *,
+        is_default: bool,
+        info: Info | None = None,
+    ) -> None:
+        """Prepare.
 
-    def input(self, args: Sequence[Any]) -> bytes:
-        """Return the arguments as a serialized `Payloads`."""
-        return self._values.encode(args)
+        Args:
+            payloads: the payload converter.
+            failures: the failure converter.
+            is_default: whether the payload converter is the SDK's default one.
+            info: of the workflow, for serialization contexts; None: neither converter uses them.
+        """
+        self._bound = _Bound(payloads, ValueConverter(payloads, is_default=is_default), failures)
+        self._is_default = is_default
+        self._info = info
+        self._by_call: dict[tuple[str, str | None], _Bound] = {}
+
+    def _of(self, spec: CallSpec | None) -> _Bound:
+        if self._info is None or spec is None:
+            return self._bound
+        origin = _origin_of(spec, self._info)
+        bound = self._by_call.get((origin.job_type, origin.activity_id))
+        if bound is None:
+            context = origin.context
+            payloads, _, failures = self._bound
+            if isinstance(payloads, WithSerializationContext):
+                payloads = payloads.with_context(context)
+            if isinstance(failures, WithSerializationContext):
+                failures = failures.with_context(context)
+            bound = _Bound(payloads, ValueConverter(payloads, is_default=self._is_default), failures)
+            self._by_call[origin.job_type, origin.activity_id] = bound
+        return bound
+
+    def input(self, args: Sequence[Any], spec: CallSpec | None = None) -> bytes:
+        """Return the arguments of a call as a serialized `Payloads`.
+
+        Args:
+            args: the arguments.
+            spec: the call's, for serialization contexts.
+        """
+        return self._of(spec).values.encode(args)
 
     @staticmethod
     def header(header: Mapping[str, Payload]) -> bytes:
@@ -172,11 +220,32 @@ class Converter:
             raise RuntimeError("the call has no outcome yet")
         if outcome.status is OutcomeStatus.COMPLETED:
             hints = None if call.spec.return_type is None else [call.spec.return_type]
-            results = self._values.decode(outcome.body, hints)
+            try:
+                results = self._of(call.spec).values.decode(outcome.body, hints)
+            except (FailureError, DecodeError):
+                raise
+            except Exception as error:
+                raise RuntimeError(
+                    f"Failed decoding arguments: the result of {call.spec.job.type} has another type, "
+                    "or the http-worker has another data converter (DELEGATOR_DATA_CONVERTER)"
+                ) from error
             return results[0] if results else None
         if not outcome.body:
             raise canceled_error(call)
-        raise self._failures.from_failure(Failure.FromString(outcome.body), self._payloads)
+        payloads, _, failures = self._of(call.spec)
+        raise failures.from_failure(Failure.FromString(outcome.body), payloads)
+
+
+def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
+    return JobOrigin(
+        namespace=info.namespace,
+        workflow_id=info.workflow_id,
+        run_id=info.run_id,
+        workflow_type=info.workflow_type,
+        job_type=spec.job.type,
+        activity_id=(spec.job.options or {}).get(ACTIVITY_ID),
+        task_queue=info.task_queue,
+    )
 
 
 def canceled_error(call: Call) -> ActivityError:

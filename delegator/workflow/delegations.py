@@ -10,17 +10,19 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.converter import FailureConverter
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions
 from delegator.errors import ConfigurationError, WireError
-from delegator.wire.frames import to_raw_value
+from delegator.wire.frames import from_payload, to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
+    PAYLOAD_ERROR,
+    PAYLOADS_TOO_LARGE,
     EnqueueRequest,
     JobSpec,
     check_job_id,
@@ -37,6 +39,7 @@ _REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, we
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _SHOWN_TYPES = 5
+_FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 # Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
@@ -48,8 +51,10 @@ class Delegations:
     The bound method `on_outcomes` is the run's signal handler. `current` finds the object through it.
     """
 
-    def __init__(self, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> None:
-        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
+    def __init__(
+        self, run_id: str, failure_converter: FailureConverter, *, is_default: bool, info: workflow.Info | None
+    ) -> None:
+        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=info)
         self._run_id = run_id
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next_sequence = 0
@@ -64,15 +69,18 @@ class Delegations:
         self._reply_bytes_left = _REPLY_BYTES_PER_TASK
 
     @classmethod
-    def install(cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool) -> Delegations:
+    def install(
+        cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool, info: workflow.Info | None = None
+    ) -> Delegations:
         """Register the run's signal handler. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
+            info: of the workflow, for serialization contexts; None: the worker's data converter uses none.
         """
-        delegations = cls(run_id, failure_converter, is_default=is_default)
+        delegations = cls(run_id, failure_converter, is_default=is_default, info=info)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         return delegations
 
@@ -225,7 +233,7 @@ class Delegations:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
             return
         try:
-            removed = unpack_signal(reply.payload.data)
+            removed = unpack_signal(from_payload(reply.payload))
         except WireError as error:
             for call in waiting:
                 call.caller.fail(error)
@@ -240,7 +248,7 @@ class Delegations:
         An outcome of a call that has one already is ignored. An outcome of an unknown job is kept: when a workflow task
         is run again, signals arrive before the code that makes the call.
         """
-        for job_id, outcome in unpack_signal(outcomes.payload.data):
+        for job_id, outcome in unpack_signal(from_payload(outcomes.payload)):
             if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
                 self._early_outcomes[job_id] = outcome
 
@@ -298,11 +306,12 @@ class Delegations:
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=_summary(calls),
             )
-            reply = _read_reply(raw.payload.data, calls)
-        except (ActivityError, WireError, workflow.NondeterminismError) as error:
+            reply = _read_reply(from_payload(raw.payload), calls)
+        except Exception as error:  # a payload converter may raise any error
+            failure = _as_seen(error)
             for call in calls:
                 self._pending.pop(call.job_id, None)
-                call.caller.fail(error)
+                call.caller.fail(failure)
             sent.set_result(None)
             return
         self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
@@ -329,6 +338,14 @@ class Delegations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _as_seen(error: Exception) -> Exception:
+    """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
+    cause = error.__cause__
+    if isinstance(error, ActivityError) and isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK:
+        return WireError(cause.message)
+    return error
 
 
 def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:

@@ -22,6 +22,7 @@ from temporalio.worker import (
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions, retry_key
+from delegator.wire.contexts import uses_contexts
 from delegator.wire.requests import JobRequest
 from delegator.wire.values import is_default
 from delegator.workflow.calls import Call, CallSpec, canceled_error
@@ -61,10 +62,14 @@ class DelegationInterceptor(Interceptor):
         """Return the interceptor class for a workflow; see the base class."""
         intercepted, patch, first_task_waited = self._intercepted, self._patch, self._first_task_waited
         failure_converter, default = self._converter.failure_converter_class, is_default(self._converter)
+        with_contexts = uses_contexts(self._converter)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                delegations = Delegations.install(outbound.info().run_id, failure_converter(), is_default=default)
+                info = outbound.info()
+                delegations = Delegations.install(
+                    info.run_id, failure_converter(), is_default=default, info=info if with_contexts else None
+                )
                 if intercepted:
                     outbound = _Outbound(outbound, delegations, intercepted, patch=patch)
                 super().init(outbound)
@@ -110,7 +115,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             raise ValueError("Activity must have start_to_close_timeout or schedule_to_close_timeout")
         spec = self._spec(input, declared)
         converter = self._delegations.converter
-        request = JobRequest(spec.job, converter.input(input.args), converter.header(input.headers), None)
+        request = JobRequest(spec.job, converter.input(input.args, spec), converter.header(input.headers), None)
         handle = _DelegatedHandle(self._delegations, spec, request)
         return cast("workflow.ActivityHandle[Any]", handle)
 
