@@ -125,8 +125,9 @@ class SignalSender:
                 entry.parcel.delivered(delivery)
 
     async def _send(self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
-        payloads = [to_payload(pack_signal(outcomes))]
-        codec = self._conversions.of_workflow(key.namespace, key.workflow_id, key.run_id).codec
+        frame = pack_signal(outcomes)
+        payloads = [to_payload(frame)]
+        codec = self._conversions.of_workflow(key.namespace, key.workflow_id, key.run_id).codec_for(len(frame))
         if codec is not None:
             payloads = await codec.encode(payloads)
         request = SignalWorkflowExecutionRequest(

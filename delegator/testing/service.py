@@ -44,6 +44,7 @@ IDENTITY: Final = "delegator.testing"
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
+_UNSENDABLE_PAUSE: Final = 0.5
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
 
@@ -272,11 +273,21 @@ class Service:
             # asked for it, if it is to end the workflow and a signal comes in between.
             await self._runs.workflow_task_ended(key, lambda: self._is_stopping)
         outcomes = [(row.job_id, row.outcome) for row in rows if row.outcome is not None]
-        delivery = await self._signals.deliver(key, outcomes)
+        delivery = await self._deliver_one(key, outcomes)
         for row in rows:
             row.delivery = Delivery.ORPHANED if delivery is mailbox.Delivery.ORPHANED else Delivery.SIGNAL
             if self.table.by_id.get(row.job_id) is row:
                 del self.table.by_id[row.job_id]  # as its row is deleted in production
+
+    async def _deliver_one(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> mailbox.Delivery:
+        """Signal outcomes. What a codec refuses is tried again, as production's signaller does."""
+        assert self._signals is not None
+        while True:
+            try:
+                return await self._signals.deliver(key, outcomes)
+            except Exception as error:  # a codec may raise any error
+                _log.error("outcomes_unsendable: %s", error)
+                await asyncio.sleep(_UNSENDABLE_PAUSE)
 
     async def _stop(self) -> None:
         self._is_stopping = True

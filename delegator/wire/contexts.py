@@ -29,6 +29,8 @@ from temporalio.converter import (
 
 from delegator.wire.values import ValueConverter, is_default
 
+_LARGE_BYTES: Final = 256 * 1024
+
 
 class JobOrigin(NamedTuple):
     """What a serialization context says of a job."""
@@ -71,6 +73,10 @@ class Conversion(NamedTuple):
     """Its payload converter."""
     codec: PayloadCodec | None
     """What encodes payloads for storage: the payload codec, then the external storage. None: there is neither."""
+
+    def codec_for(self, size_bytes: int) -> PayloadCodec | None:
+        """Return what encodes a message of this size. A small one is not stored, so a full storage does not stop it."""
+        return self.codec if size_bytes > _LARGE_BYTES else self.converter.payload_codec
 
     @classmethod
     def by(cls, converter: DataConverter, target: Callable[[], Any] = lambda: None) -> Self:

@@ -342,10 +342,8 @@ class Delegations:
 
 def _as_seen(error: Exception) -> Exception:
     """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
-    cause = error.__cause__
-    if isinstance(error, ActivityError) and isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK:
-        return WireError(cause.message)
-    return error
+    cause = error.__cause__ if isinstance(error, ActivityError) else error
+    return WireError(cause.message) if isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK else error
 
 
 def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:

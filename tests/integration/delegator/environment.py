@@ -295,7 +295,7 @@ class Environment:
                 pool=pool,
                 database=watch,
                 signals=sender,
-                codec=converter.payload_codec,
+                converter=converter,
                 metrics=metrics,
                 interval=options.full_interval,
             )
