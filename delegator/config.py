@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from datetime import timedelta
 from typing import Annotated, Final, Self
 
@@ -49,16 +50,41 @@ class Settings(BaseSettings):
     lease: timedelta = timedelta(seconds=15)
     """How long a silent worker keeps its jobs. After that time the jobs of a dead worker run again. At least
     one second."""
+    refusal_grace: timedelta = timedelta(days=1)
+    """How long a job may be refused by workers that have no handler for its type or can't decode its arguments, as
+    after a bad deployment. Then it becomes a dead letter. Its retry policy and its timeouts may end it earlier."""
     result_retention: timedelta = timedelta(minutes=5)
     """How long a completed row waits for an enqueuer that died."""
+    jobs_outlive_runs: bool = False
+    """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
+    running ones are told to stop, as Temporal does with activities."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
     errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
 
-    @field_validator("start_timeout", "lease", "result_retention", mode="before")
+    @field_validator("start_timeout", "lease", "refusal_grace", "result_retention", mode="before")
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _unambiguous(cls, value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if not separator or not scheme.startswith("postgres"):
+            return value
+        # libpq takes an unescaped @, / or ? of a password for the end of it, and quotes the rest in its errors.
+        authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        if rest.count("@") > authority.count("@") or authority.count("@") > 1:
+            raise ValueError("write the characters @ / ? # of its user and password as %40 %2F %3F %23")
+        return value
+
+    @field_validator("stream_token")
+    @classmethod
+    def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("it is empty: give it a token, or unset it")
+        return value
 
     @field_validator("lease")
     @classmethod

@@ -19,12 +19,12 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
 from delegator.config import Settings
-from delegator.contracts import Source, collect_types, opened_resources
-from delegator.contracts.collect import declarations_in, flattened, resources_in
+from delegator.contracts import DelegatedType, Source, collect_types, opened_resources
+from delegator.contracts.collect import declarations_in, flattened, resources_in, types_used_by
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
-from delegator.enqueue.declared_queues import require_declared_queues
-from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
@@ -48,7 +48,8 @@ class PluginOptions:
     """How a worker delegates."""
 
     inline_wait: timedelta = timedelta(seconds=1)
-    """How long a workflow task waits for its jobs; zero: never. Stay far below the workflow task timeout (10 s)."""
+    """How old a workflow task may get while it waits for its jobs; zero: it never waits. Signals, queries, timers and
+    cancellation reach a workflow when its task is closed. Stay far below the workflow task timeout (10 s)."""
     inline_slots: int = 1_000
     """Largest number of local activities at a time. While half of them wait inline, no other one waits."""
     result_ttl: timedelta = timedelta(seconds=15)
@@ -110,6 +111,12 @@ class DelegatorPlugin(SimplePlugin):
                     "@delegated, or give existing_activities(...) for its activities as they are"
                 )
         self._types = collect_types(sources)
+        if options.intercept and not self._types:
+            raise ConfigurationError(
+                "intercept=True needs the delegated activity types whose calls to delegate: "
+                "DelegatorPlugin([module, ...], intercept=True)"
+            )
+        self._used_types: dict[str, DelegatedType] = {}
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
         self._headers_stay_encoded = False
@@ -138,6 +145,7 @@ class DelegatorPlugin(SimplePlugin):
         require_raw_values(converter)
         behavior = config["client"].config().get("header_codec_behavior")
         self._headers_stay_encoded = behavior is HeaderCodecBehavior.WORKFLOW_ONLY_CODEC
+        self._used_types |= types_used_by(config.get("workflows", ()))
         config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
@@ -197,6 +205,7 @@ class DelegatorPlugin(SimplePlugin):
         """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
+        warn_of_undeclared_queues(self._used_types.values(), settings)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:
@@ -229,7 +238,9 @@ class DelegatorPlugin(SimplePlugin):
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
-        enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, namespace, gather=self._busyness.pause))
+        enqueuer = await stack.enter_async_context(
+            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
+        )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(
             pool,

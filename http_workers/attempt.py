@@ -59,8 +59,8 @@ class Ended:
     """The result in the form that is stored; None: nothing encodes it."""
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
-    dead_letter_reason: Reason | None = None
-    """Why the job becomes a dead letter at once; None: another attempt may succeed."""
+    refusal: Reason | None = None
+    """Why this worker could not begin the attempt; another one may. None: it began, or was snoozed."""
 
     snooze: timedelta | None = None
     """How long the job is snoozed, by its type's limits or because its row is too new. None: the attempt began."""
@@ -117,18 +117,18 @@ class AttemptRunner:
             return self._left_to_newer(job, job.too_new)
         handler = self._handlers.get(job.job_type)
         if handler is None:
-            return self._refused(
-                job, Reason.UNKNOWN_TYPE, f"no handler for the delegated activity type {job.job_type!r}"
-            )
+            return self._refused(job, Reason.UNKNOWN_TYPE, self._not_found(job))
         if job.broken is not None:
-            return self._refused(job, Reason.UNDECODABLE, job.broken)
+            return self._refused(job, Reason.UNDECODABLE, ApplicationError(job.broken))
         try:
             args = await self._read(job, handler)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
-            reason = str(error) if isinstance(error, WireError) else type(error).__name__
-            return self._refused(job, Reason.UNDECODABLE, f"the arguments can't be decoded: {reason}")
+            # The type and the words are those of Temporal's worker.
+            undecodable = ApplicationError("Failed decoding arguments")
+            undecodable.__cause__ = error
+            return self._refused(job, Reason.UNDECODABLE, undecodable)
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         seconds, completed = self._series[job.job_type]
@@ -265,11 +265,20 @@ class AttemptRunner:
         self._metrics.snooze.labels("").inc()
         return Ended(job, snooze=_TOO_NEW_SNOOZE)
 
-    def _refused(self, job: Job, reason: Reason, message: str) -> Ended:
-        types = {Reason.UNKNOWN_TYPE: "UnknownActivityType", Reason.UNDECODABLE: "UndecodableInput"}
-        error = ApplicationError(message, type=types[reason], non_retryable=True)
-        self._metrics.finished.labels(job.job_type if reason is not Reason.UNKNOWN_TYPE else "", reason).inc()
-        return Ended(job, failure=self._failure(job, error), dead_letter_reason=reason)
+    def _not_found(self, job: Job) -> ApplicationError:
+        """Return the error of Temporal's worker for a type that is not registered."""
+        return ApplicationError(
+            f"Activity function {job.job_type} for workflow {job.row.workflow_id or ''} is not registered on this "
+            f"worker, available activities: {', '.join(sorted(self._handlers))}",
+            type="NotFoundError",
+        )
+
+    def _refused(self, job: Job, reason: Reason, error: ApplicationError) -> Ended:
+        if job.cancel_requested:
+            return Ended(job, failure=canceled())
+        if reason is not Reason.UNKNOWN_TYPE:
+            self._metrics.finished.labels(job.job_type, reason).inc()
+        return Ended(job, failure=self._failure(job, error), refusal=reason)
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

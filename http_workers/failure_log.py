@@ -14,17 +14,18 @@ from http_workers.job import Job
 _log = logging.getLogger(__name__)
 
 
-def log_failure(job: Job, failure: Failure, at: str, *, log_messages: bool) -> None:
-    """Log what failed and where. Benign failures are expected, so they are logged for debugging only.
+def log_failure(job: Job, failure: Failure, at: str, *, log_messages: bool, is_expected: bool = False) -> None:
+    """Log what failed and where. Benign and expected failures are logged for debugging only.
 
     Args:
         job: the job.
         failure: what went wrong.
         at: where the handler raised its error; empty: it raised none.
         log_messages: also log the message and the traceback, which may hold what a codec hides.
+        is_expected: another log line says enough of it.
     """
     category = failure.application_failure_info.category
-    benign = category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+    benign = is_expected or category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
     extra: dict[str, object] = {
         "job_id": job.job_id,
         "job_type": job.job_type,

@@ -16,25 +16,23 @@ from temporalio.converter import PayloadCodec
 
 from delegator.completion.failures import error_type, failed_outcome
 from delegator.completion.mailbox import Delivery
-from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
-from delegator.postgres import dead_letters
+from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.error_classes import ErrorClass, classify
-from delegator.postgres.queue_table import AttemptOutcome, QueueTable
+from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
-from http_workers.failure_log import log_failure
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
+from http_workers.refusals import Refusals, is_stored, next_attempt
+from http_workers.sorter import Sorter, Ways
 from http_workers.stored_forms import StoredForms
-from http_workers.verdict import judge
-from http_workers.ways import Ways
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,6 +59,7 @@ class Finisher:
         metrics: WorkerMetrics,
         database: DatabaseWatch,
         on_finished: Callable[[Job], None],
+        refusal_grace: timedelta,
         log_messages: bool = False,
     ) -> None:
         """Prepare the finisher.
@@ -75,6 +74,7 @@ class Finisher:
             metrics: this process's series.
             database: gets each success and each error of the statements.
             on_finished: called when this worker has finished a job.
+            refusal_grace: how long a job may be refused in all.
             log_messages: also log the message and the traceback of a failed attempt.
         """
         self._pool = pool
@@ -87,7 +87,13 @@ class Finisher:
         self._metrics = metrics
         self._database = database
         self._on_finished = on_finished
-        self._log_messages = log_messages
+        self._sorter = Sorter(
+            identity=identity,
+            refusals=Refusals(metrics, log_messages=log_messages),
+            refusal_grace=refusal_grace,
+            log_messages=log_messages,
+            forget=self._forget,
+        )
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
@@ -157,7 +163,7 @@ class Finisher:
     async def _snooze(self, job: Job, error: Exception) -> None:
         """Let a job whose outcome can't be written run again later."""
         _log.error("job_snoozed", extra={"job_id": job.job_id, "reason": type(error).__name__})
-        row = (*job.held, _SNOOZE // _MILLISECOND, None, job.attempt)
+        row = NextAttempt(*job.held, _SNOOZE // _MILLISECOND, None, job.attempt)
         try:
             await self._write(lambda db: self._table.retry(db, [row]))
         except psycopg.Error as refusal:
@@ -198,14 +204,18 @@ class Finisher:
             self._on_finished(ended.job)
 
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
-        ways = self._sort(batch)
+        ways = self._sorter.sort(batch)
         released = False
         try:
             if ways.overdue:
                 await self._sort_overdue(ways)
             if ways.snoozed:
-                rows = [(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed]
+                rows = [
+                    NextAttempt(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed
+                ]
                 await self._write(lambda db: self._table.retry(db, rows))
+            if ways.unknown:
+                await self._sorter.sort_unknown(ways, self._served_types)
             if ways.retries:
                 await self._retry(ways.retries)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
@@ -228,49 +238,12 @@ class Finisher:
             else:
                 slots.release()
 
-    def _sort(self, batch: Sequence[Ended]) -> Ways:
-        ways = Ways()
-        for ended in batch:
-            job = ended.job
-            if job.lost or ended.released:
-                continue
-            if ended.snooze is not None:
-                self._forget(ended)
-                ways.snoozed.append((job, ended.snooze))
-                continue
-            if ended.failure is not None:
-                log_failure(job, ended.failure, ended.at, log_messages=self._log_messages)
-            if job.row.task_token is not None:
-                ways.tasks.append(ended)
-            elif ended.failure is not None:
-                if job.timed_out is not None and job.attempt > 1:
-                    ways.overdue.append(ended)
-                else:
-                    self._sort_failed(ended, ended.failure, ways)
-            elif ended.result is not None:
-                if job.row.workflow_id is None:
-                    ways.plain.append(ended)
-                else:
-                    ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
-        return ways
-
     async def _sort_overdue(self, ways: Ways) -> None:
         held = [ended.job.held for ended in ways.overdue]
         stored = await self._write(lambda db: self._table.last_failures(db, held))
         for ended in ways.overdue:
             last_failure = await self._forms.failure_in(ended.job, stored.get(ended.job.job_id))
-            if ended.failure is not None:
-                self._sort_failed(ended, ended.failure, ways, last_failure)
-
-    def _sort_failed(self, ended: Ended, failure: Failure, ways: Ways, last_failure: Failure | None = None) -> None:
-        now = asyncio.get_running_loop().time()
-        verdict = judge(ended, failure, identity=self._identity, now=now, last_failure=last_failure)
-        if isinstance(verdict, Retry):
-            ways.retries.append((ended, verdict.delay, failure))
-        elif verdict.dead_letter_reason is None:
-            ways.waited.append((ended, verdict.outcome))
-        else:
-            ways.dead.append((ended, verdict.outcome, verdict.dead_letter_reason))
+            self._sorter.sort_overdue(ended, last_failure, ways)
 
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
@@ -352,6 +325,9 @@ class Finisher:
                 group.create_task(self._activity_tasks.complete(ended))
         await self._delete([ended.job for ended in tasks])
 
+    async def _served_types(self) -> set[str]:
+        return await self._write(lambda db: leases.served_types(db, self._table.queue))
+
     async def _retry(self, retries: Sequence[tuple[Ended, timedelta, Failure]]) -> None:
         beats = await self._activity_tasks.last_details([ended.job for ended, _, _ in retries])
         if beats:
@@ -360,15 +336,21 @@ class Finisher:
         for ended, delay, failure in retries:
             # Before the row is free: the message of the next attempt may come before this batch is finished.
             self._forget(ended)
-            last = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
-            encoded = await self._forms.of(ended.job, last)
-            rows.append((*ended.job.held, delay // _MILLISECOND, encoded, ended.job.attempt))
+            encoded = None
+            if not is_stored(ended):
+                last = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
+                encoded = await self._forms.of(ended.job, last)
+            rows.append(next_attempt(ended, delay, encoded))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))
 
     async def _delete(self, jobs: Sequence[Job]) -> None:
         held = [job.held for job in jobs]
         await self._write(lambda db: self._table.delete_held(db, held))
+
+    async def offer_refused(self, job_types: Sequence[str]) -> None:
+        """Have jobs offered again at once that other workers refused because they have no handler for these types."""
+        await self._write(lambda db: self._table.offer_refused(db, job_types, Reason.UNKNOWN_TYPE))
 
     async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
         """Give jobs back, so that other workers take them at once. The broken-off attempts do not count."""

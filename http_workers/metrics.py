@@ -35,6 +35,13 @@ class WorkerMetrics:
             ["job_type"],
             registry=registry,
         )
+        self.refused = Counter(
+            "delegator_worker_jobs_refused_total",
+            "Jobs that could not begin here: no handler for their type (unknown_type; served_elsewhere if another live "
+            "worker has one; both without job_type), or arguments that can't be decoded (undecodable)",
+            ["job_type", "reason"],
+            registry=registry,
+        )
         self.run_seconds = DurationHistogram(
             "delegator_worker_run_seconds", "How long handlers ran", ["job_type"], registry
         )

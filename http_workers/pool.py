@@ -239,6 +239,7 @@ async def serve(
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
+                job_types=sorted(handlers),
                 state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
@@ -258,6 +259,7 @@ async def serve(
             metrics=metrics,
             database=watched_as("finisher"),
             on_finished=jobs.finished,
+            refusal_grace=settings.refusal_grace,
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
@@ -285,7 +287,13 @@ async def serve(
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
         )
-        async with _background(finisher.run(), monitor.run(), acks.run(), watch_temporal(client, states["temporal"])):
+        async with _background(
+            finisher.run(),
+            finisher.offer_refused(sorted(handlers)),
+            monitor.run(),
+            acks.run(),
+            watch_temporal(client, states["temporal"]),
+        ):
             with ExitStack() as watched:
                 async with _background(*_pollers(receiver, liveness, options, watched)):
                     _log.info(
@@ -330,7 +338,7 @@ def _pollers(
 
 @asynccontextmanager
 async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines that never end by themselves while the context is open."""
+    """Run coroutines while the context is open. Most of them never end by themselves."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine) for coroutine in coroutines]
         yield

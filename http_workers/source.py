@@ -25,6 +25,8 @@ MAX_WAIT: Final = timedelta(minutes=5)
 _TRANSIENT_4XX: Final = frozenset({408, 425, 429})
 _READ_BUFFER: Final = 1 << 20
 _SUMMARY_LIMIT: Final = 200
+_MOST_BYTES: Final = 16 << 20
+"""Largest reply. A thousand messages without payloads take less than 1 MiB."""
 
 
 class StreamRefusedError(StreamError):
@@ -119,7 +121,9 @@ class StreamSource:
 
     async def __aenter__(self) -> Self:
         if self._borrowed is None:
-            self._session = await self._exits.enter_async_context(aiohttp.ClientSession(read_bufsize=_READ_BUFFER))
+            self._session = await self._exits.enter_async_context(
+                aiohttp.ClientSession(read_bufsize=_READ_BUFFER, auto_decompress=False)
+            )
         return self
 
     async def __aexit__(
@@ -199,7 +203,7 @@ class StreamSource:
             async with self._session.post(
                 url, data=orjson.dumps(request), headers=self._headers, timeout=timeout, allow_redirects=False
             ) as response:
-                body = await response.read()
+                body = await self._body(response)
                 status = response.status
         except TimeoutError:
             raise StreamError(f"the stream at {self._origin} is silent; is it up? ({_advice_url()})") from None
@@ -210,6 +214,26 @@ class StreamSource:
         if status != 200:
             raise self._refusal(status, body)
         return body
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read a reply, at most `_MOST_BYTES` of it. A compressed one may be a thousand times larger than it looks.
+
+        Raises:
+            WireError: the reply is larger, or compressed.
+        """
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._malformed(response.url.name, "it is compressed, although the request does not allow that")
+        length = response.content_length
+        if length is not None and length <= _MOST_BYTES:
+            return await response.read()
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise self._malformed(response.url.name, f"it has more than {_MOST_BYTES} bytes")
+        return b"".join(parts)
 
     def _refusal(self, status: int, body: bytes) -> StreamError:
         where = f"the stream at {self._origin}"
@@ -263,7 +287,7 @@ def _base_url(url: str) -> URL:
 
 
 def _headers(token: SecretStr | None) -> dict[str, str]:
-    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
     if token is not None and (secret := token.get_secret_value()):
         if not secret.isascii() or not secret.isprintable():
             raise ConfigurationError("DELEGATOR_STREAM_TOKEN holds a character that an HTTP header can't carry")

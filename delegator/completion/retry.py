@@ -57,7 +57,7 @@ def decide(
     policy = policy or DEFAULT_RETRY_POLICY
     if cancel_requested:
         return GiveUp(RetryState.RETRY_STATE_CANCEL_REQUESTED)
-    if _is_final(failure, policy):
+    if is_final(failure, policy):
         return GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
     if policy.maximum_attempts and attempt >= policy.maximum_attempts:
         return GiveUp(RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED)
@@ -80,7 +80,9 @@ def backoff_interval(policy: RetryPolicy, attempt: int) -> timedelta:
     return min(interval, longest)
 
 
-def _is_final(failure: Failure, policy: RetryPolicy) -> bool:
+def is_final(failure: Failure, policy: RetryPolicy | None) -> bool:
+    """Return whether a failure allows no further attempt, by its own flag or by the types that a policy excludes."""
+    policy = policy or DEFAULT_RETRY_POLICY
     if failure.HasField("application_failure_info"):
         info = failure.application_failure_info
         return info.non_retryable or info.type in (policy.non_retryable_error_types or ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingWorkflowTaskState, WorkflowExecutionStatus
@@ -26,10 +26,11 @@ _TRANSIENT = (
     RPCStatusCode.INTERNAL,
     RPCStatusCode.UNKNOWN,
 )
-_OPEN = (
+OPEN_STATUSES: Final = (
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
     WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED,
 )
+"""The states of a run that has not closed."""
 
 
 class RunKey(NamedTuple):
@@ -58,12 +59,22 @@ class Runs:
 
         It waits as long as Temporal does not answer.
         """
-        first = await self._describe(key)
-        current = await self._describe(key._replace(run_id=""))
+        first = await self.describe(key)
+        current = await self.describe(key._replace(run_id=""))
         if first is None or current is None:
             return None
         info, now = first.workflow_execution_info, current.workflow_execution_info
-        return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in _OPEN else None
+        return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in OPEN_STATUSES else None
+
+    async def continuing(self, key: RunKey) -> str | None:
+        """Like `successor`, but if the closed run is gone, any open run of its workflow id may continue it."""
+        current = await self.describe(key._replace(run_id=""))
+        if current is None or current.workflow_execution_info.status not in OPEN_STATUSES:
+            return None
+        now = current.workflow_execution_info
+        first = await self.describe(key)
+        is_other = first is not None and first.workflow_execution_info.first_run_id != now.first_run_id
+        return None if is_other else now.execution.run_id
 
     async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool]) -> None:
         """Wait until the run's workflow task that is open now has ended, for at most 3 seconds.
@@ -103,7 +114,11 @@ class Runs:
             return None
         return task.started_time.ToNanoseconds(), task.attempt
 
-    async def _describe(self, key: RunKey) -> DescribeWorkflowExecutionResponse | None:
+    async def describe(self, key: RunKey) -> DescribeWorkflowExecutionResponse | None:
+        """Return what Temporal knows of a run, or of the current one if `run_id` is empty; None: it is gone.
+
+        It repeats a failed call as long as `pause` returns.
+        """
         backoff = Backoff()
         while True:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -162,6 +163,22 @@ def declarations_in(source: Source) -> list[Declaration]:
     if not found and not isinstance(source, Resource):
         raise ConfigurationError(_why_no_declaration(source))
     return found
+
+
+def types_used_by(workflows: Iterable[type]) -> dict[str, DelegatedType]:
+    """Return the types whose declared functions the modules of workflows have by name, or one of their modules has.
+
+    Args:
+        workflows: the classes. What their code imports within functions is not seen.
+    """
+    types: dict[str, DelegatedType] = {}
+    for module in dict.fromkeys(sys.modules.get(workflow.__module__) for workflow in workflows):
+        values = [] if module is None else _values(module)
+        for value in (*values, *(inner for one in values if isinstance(one, ModuleType) for inner in _values(one))):
+            declared = declaration_of(value) if inspect.isfunction(value) else None
+            if declared is not None:
+                types.setdefault(declared.name, declared)
+    return types
 
 
 def resources_in(sources: Iterable[Source]) -> list[Resource[Any]]:

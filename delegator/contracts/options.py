@@ -45,7 +45,8 @@ class JobOptions:
     retry_policy: RetryPolicy | None = None
     """As in Temporal. Default: the first retry after 1 s, intervals that double up to 100 s, without end."""
     inline_wait: timedelta | None = None
-    """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's."""
+    """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's. A workflow
+    task that is older than the worker's wait, or than this one if it is longer, waits no more."""
 
     def validate(self, owner: str) -> None:
         """Check the values.

@@ -44,10 +44,10 @@ class StackDirectory:
             raise ConfigurationError(
                 f"another stack is running in {path}: stop it, or choose another --data-dir"
             ) from None
-        if os.geteuid() == 0:
-            # PostgreSQL's unprivileged user must be able to enter. It can't read the other files here.
-            path.chmod(path.stat().st_mode | 0o011)
+        # The data and the logs are the user's own. PostgreSQL's unprivileged user must be able to enter.
+        path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         (path / "logs").mkdir(exist_ok=True)
+        (path / "logs").chmod(0o700)
 
     @classmethod
     def open(cls, path: Path | None, *, keep: bool) -> StackDirectory:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import orjson
+import psycopg
 from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter, PayloadCodec
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
-from delegator.enqueue.inline import InlineWaiter, take_over
+from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
-from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
+from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
@@ -42,6 +48,9 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
+
+_FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
+_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,8 @@ class EnqueueParts:
 class _Terms:
     """What the jobs of one spec in a request have in common."""
 
-    wait_seconds: float
-    """How long to wait inline for the outcome; 0: not at all."""
+    limit: InlineLimit
+    """How long to wait inline for the outcome."""
     waiter_id: int | None
     """The value of the row's `waiter_id`."""
     options: str | None
@@ -98,8 +107,10 @@ class _Batch:
     """Positions in the request, by job id."""
     codecs: dict[str, PayloadCodec | None] = field(default_factory=dict)
     """The codecs by job id, if they are not the same."""
-    wait_seconds: dict[str, float] = field(default_factory=dict)
-    """How long to wait inline, by job id. Jobs without an inline wait are left out."""
+    awaited: set[str] = field(default_factory=set)
+    """The ids of the jobs to wait for inline."""
+    limit: InlineLimit = NO_WAIT
+    """How long to wait for them."""
 
 
 class DelegatorActivities:
@@ -147,9 +158,9 @@ class DelegatorActivities:
         wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info)
-        for queue, batch in batches.items():
-            await self._enqueue_in(parts, queue, batch, outcomes)
-        await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches)
+        with _reported():
+            await self._enqueue_in_all(parts, batches, outcomes)
+            await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches)
         return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
@@ -168,9 +179,10 @@ class DelegatorActivities:
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
-            async with parts.pool.connection() as connection:
-                gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
-                removed |= gone
+            with _reported():
+                async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                    gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
+            removed |= gone
         identity = holder_name()
         return to_raw_value(
             pack_signal(
@@ -189,7 +201,8 @@ class DelegatorActivities:
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts, info)
+                agreed = terms[id(spec)] = _terms(spec, parts, info, wanted.task_began_at)
+                batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
             if agreed.codec is not None:
                 data, header = await encode_call(
@@ -201,8 +214,8 @@ class DelegatorActivities:
             batch.positions[job_id] = position
             if parts.conversions.uses_contexts:
                 batch.codecs[job_id] = agreed.codec
-            if agreed.wait_seconds:
-                batch.wait_seconds[job_id] = agreed.wait_seconds
+            if agreed.waiter_id is not None:
+                batch.awaited.add(job_id)
             # `_make` takes a third of the time of a named tuple's constructor, which is written in Python.
             batch.rows.append(
                 NewJob._make(
@@ -224,9 +237,24 @@ class DelegatorActivities:
             )
         return batches
 
+    async def _enqueue_in_all(
+        self, parts: EnqueueParts, batches: Mapping[str, _Batch], outcomes: dict[int, Outcome]
+    ) -> None:
+        """Enqueue in all queues and wait inline. Jobs of one queue do not wait for those of another one."""
+        for queue in batches:
+            parts.enqueuer.table(queue)  # raises before anything is enqueued
+        if len(batches) == 1:
+            for queue, batch in batches.items():
+                await self._enqueue_in(parts, queue, batch, outcomes)
+            return
+        with unwrapped():
+            async with asyncio.TaskGroup() as group:
+                for queue, batch in batches.items():
+                    group.create_task(self._enqueue_in(parts, queue, batch, outcomes))
+
     async def _enqueue_in(self, parts: EnqueueParts, queue: str, batch: _Batch, outcomes: dict[int, Outcome]) -> None:
         table = parts.enqueuer.table(queue)
-        waiting = set(batch.wait_seconds)
+        waiting = set(batch.awaited)
         adopted: set[str] = set()
         found: list[StoredOutcome] = []
         rest = batch.rows
@@ -237,15 +265,16 @@ class DelegatorActivities:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
             parts.waiter.tasks_are_run_again()
-            async with parts.pool.connection() as connection:
+            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                 taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
             adopted |= taken.adopted
             found += taken.found
             waiting -= known - taken.adopted - taken.gone
             rest = [row for row in batch.rows if row.job_id in taken.gone]
         if waiting:
-            found += await parts.waiter.wait(table, sorted(waiting), max(batch.wait_seconds.values()), sorted(adopted))
-            self._learn(parts, batch, waiting, found)
+            seconds = parts.policy.seconds_left(batch.limit)
+            found += await parts.waiter.wait(table, sorted(waiting), seconds, sorted(adopted))
+            self._learn(parts, batch, waiting, found, seconds / batch.limit.seconds)
         if any(row.format_version > FORMAT_VERSION for row in found):
             found = await self._hand_over_too_new(parts, table, found)
         if parts.conversions.uses_contexts:
@@ -276,13 +305,15 @@ class DelegatorActivities:
         return readable
 
     @staticmethod
-    def _learn(parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome]) -> None:
+    def _learn(
+        parts: EnqueueParts, batch: _Batch, waiting: set[str], found: Sequence[StoredOutcome], share_of_wait: float
+    ) -> None:
         """Note which types finish in time."""
         types = {row.job_id: row.job_type for row in batch.rows}
         asked = Counter(map(types.__getitem__, waiting))
         in_time = Counter(types[outcome.job_id] for outcome in found if outcome.job_id in waiting)
         for job_type, count in asked.items():
-            parts.policy.learn(job_type, in_time[job_type] / count)
+            parts.policy.learn(job_type, in_time[job_type] / count, share_of_wait)
 
     async def _fit(
         self,
@@ -322,15 +353,34 @@ def beyond_limit(outcomes: Mapping[int, Outcome], limit_bytes: int) -> set[int]:
     return left
 
 
-def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info) -> _Terms:
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Let a lost database close the workflow task: the next attempt begins with a timer.
+
+    Raises:
+        ApplicationError: the database is lost.
+    """
+    try:
+        yield
+    except (DatabaseError, psycopg.Error) as error:
+        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
+        raise ApplicationError(
+            first_line(error),
+            type="DatabaseUnavailable",
+            next_retry_delay=min(pause, _LONGEST_PAUSE),
+            category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
+        ) from None
+
+
+def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info, task_began_at: float | None) -> _Terms:
     options = spec.options or {}
-    wait_seconds = parts.policy.wait_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting)
+    limit = parts.policy.limit_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting, task_began_at)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
     kept |= facts_for_rows(parts.conversions, parts.probe, info)
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
-        wait_seconds=wait_seconds,
-        waiter_id=parts.lease.lease_id if wait_seconds else None,
+        limit=limit,
+        waiter_id=parts.lease.lease_id if limit.seconds else None,
         options=orjson.dumps(kept).decode() if kept else None,
         codec=parts.conversions.of(origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))).codec,
         deadline_ms=min(due, default=None),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ from typing import Self
 import psycopg
 from temporalio.exceptions import ApplicationError
 
-from delegator.errors import first_line
+from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.queue_table import NewJob, QueueTable
@@ -22,6 +23,9 @@ from delegator.runtime.startup import Listener
 
 GATHER = timedelta(milliseconds=100)
 """How long jobs gather by default in a worker that is short of processor time."""
+
+ENQUEUE_PATIENCE = timedelta(seconds=1)
+"""How long a workflow task waits for a database that takes no jobs. A timer then ends the task."""
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2
@@ -38,6 +42,8 @@ class Enqueuer:
         namespace: str | None,
         state: Listener | None = None,
         gather: Callable[[], float] = lambda: 0.0,
+        *,
+        patience: timedelta | None = None,
     ) -> None:
         """Prepare the enqueuer.
 
@@ -47,17 +53,22 @@ class Enqueuer:
             namespace: the Temporal namespace whose workflows wait for the outcomes.
             state: gets the health of the database connection.
             gather: returns for how many seconds a small batch may wait for more jobs.
+            patience: how long `enqueue` waits while the database takes no batch at all; None: as long as it takes.
         """
         self._pool = pool
         self._namespace = namespace
         self._state = state
         self._gather = gather
+        self._patience = patience
         self._tables = {table.queue: table for table in tables}
         self._repeats_until = 0.0
         self._batchers: dict[str, Batcher[NewJob, bool | psycopg.Error]] = {}
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        if self._patience is not None:
+            watch = asyncio.create_task(self._watch(self._patience.total_seconds()), name="enqueue-watch")
+            self._exits.push_async_callback(_ended, watch)
         for table in self._tables.values():
             batcher: Batcher[NewJob, bool | psycopg.Error] = Batcher(
                 lambda jobs, table=table: self._insert(table, jobs),  # type: ignore[misc]
@@ -88,11 +99,12 @@ class Enqueuer:
         return table
 
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> Sequence[bool]:
-        """Insert jobs, and return for each whether it is new. It waits as long as the database does not answer.
+        """Insert jobs, and return for each whether it is new. It waits while the database does not answer.
 
         Raises:
             ApplicationError: the queue is not declared, a privilege or a table is missing, or a job's own values are
                 refused. Temporal retries all but the last.
+            DatabaseError: the database took no jobs for as long as the patience lasts. It may take these later.
         """
         self.table(queue)
         results = await self._batchers[queue].submit(jobs)
@@ -105,6 +117,14 @@ class Enqueuer:
                     non_retryable=True,
                 )
         return results  # type: ignore[return-value]
+
+    async def _watch(self, patience_seconds: float) -> None:
+        """Send callers away while the database takes nothing. A database that is only slow still takes batches."""
+        while True:
+            await asyncio.sleep(patience_seconds / 4)
+            for batcher in self._batchers.values():
+                if batcher.stalled_seconds > patience_seconds:
+                    batcher.give_up(DatabaseError("PostgreSQL does not take jobs (DELEGATOR_DATABASE_URL)"))
 
     async def _insert(self, table: QueueTable, jobs: Sequence[NewJob]) -> Sequence[bool | psycopg.Error]:
         """Insert a batch. If it holds a bad row, insert its halves, so that only the bad row gets the error."""
@@ -133,3 +153,9 @@ class Enqueuer:
                         f"PostgreSQL refuses to enqueue: {first_line(error)}", type=type(error).__name__
                     ) from None
                 await backoff.sleep()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

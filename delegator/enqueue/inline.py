@@ -26,6 +26,9 @@ _POLL_NOT_LISTENING_SECONDS = 0.02
 _LONGER_TTL_FACTOR = 8
 _MOST_EARLY_NOTIFICATIONS = 10_000
 
+CONNECTION_SECONDS = 3.0
+"""How long a local activity waits for a connection, because it holds a workflow task."""
+
 
 class _Wait:
     __slots__ = ("found", "future", "missing", "table")
@@ -143,11 +146,11 @@ class InlineWaiter:
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Let the signaller deliver the outcomes of completed rows."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(CONNECTION_SECONDS) as connection:
             await table.hand_over(connection, job_ids)
 
     async def _release(self, wait: _Wait) -> None:
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(CONNECTION_SECONDS) as connection:
             self._found(wait, await stop_waiting(connection, wait.table, wait.missing))
 
     def _hint(self, table: QueueTable, job_ids: Iterable[str]) -> None:

@@ -56,7 +56,7 @@ class Elector:
         while True:
             try:
                 connection = await connect(
-                    self._database_url, application_name="delegator leader", silence=self._silence
+                    self._database_url, application_name=leader_lock.APPLICATION_NAME, silence=self._silence
                 )
             except DatabaseError as error:
                 await self._database.failed(error)
@@ -76,7 +76,7 @@ class Elector:
         try:
             await leader_lock.release_on_silence(connection, self._silence)
             while not await leader_lock.try_lock(connection):
-                self._database.works()
+                self._database.noted(await leader_lock.stranger(connection))
                 await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
             elected = True
             self._on_change(True)

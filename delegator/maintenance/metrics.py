@@ -21,6 +21,12 @@ class MaintenanceMetrics:
             ["queue", "reason"],
             registry=registry,
         )
+        self.lost_attempts = Counter(
+            "delegator_maintenance_lost_attempts_total",
+            "Attempts that failed because their worker's lease expired: it died, or lost its database",
+            ["queue"],
+            registry=registry,
+        )
         self.timed_out = Counter(
             "delegator_maintenance_timed_out_total", "Jobs past their deadline", ["queue"], registry=registry
         )
@@ -39,6 +45,12 @@ class MaintenanceMetrics:
             "delegator_maintenance_snoozed_total",
             "Jobs snoozed because they could not be timed out or signalled, for example because the codec failed",
             ["queue"],
+            registry=registry,
+        )
+        self.ended = Counter(
+            "delegator_maintenance_closed_run_jobs_total",
+            "Jobs of closed workflow runs that were removed from the queue or, if they ran, told to stop",
+            ["queue", "action"],
             registry=registry,
         )
         self.depth = Gauge("delegator_queue_jobs", "Unfinished jobs, by state", ["queue", "state"], registry=registry)

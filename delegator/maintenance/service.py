@@ -22,6 +22,7 @@ from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres.connections import Pool, connection_pool
@@ -121,9 +122,19 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 metrics=metrics,
                 interval=options.sweep.full_interval,
             )
+            run_watch = None
+            if not settings.jobs_outlive_runs:
+                run_watch = RunWatch(
+                    settings.queues,
+                    pool=pool,
+                    database=DatabaseWatch(shared.part("run watch"), lambda: check(settings)),
+                    client=client,
+                    metrics=metrics,
+                )
             sweeper = Sweeper(
                 settings.queues,
                 signaller=signaller,
+                run_watch=run_watch,
                 database=leading,
                 converter=converter,
                 identity=identity,

@@ -16,7 +16,9 @@ from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
+from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
@@ -63,6 +65,7 @@ class Sweeper:
         queues: Sequence[str],
         *,
         signaller: Signaller,
+        run_watch: RunWatch | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -74,6 +77,7 @@ class Sweeper:
         Args:
             queues: the declared queues.
             signaller: signals stored outcomes.
+            run_watch: ends the jobs of closed runs; None: they outlive their run.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -82,6 +86,7 @@ class Sweeper:
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._signaller = signaller
+        self._run_watch = run_watch
         self._database = database
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
@@ -89,6 +94,7 @@ class Sweeper:
         self._metrics = metrics
         self._options = options
         self._snoozed = SnoozedJobs()
+        self._lost = LostAttempts(converter, identity, metrics)
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -101,6 +107,8 @@ class Sweeper:
         with unwrapped():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._signaller.run(), name="signaller")
+                if self._run_watch is not None:
+                    group.create_task(self._run_watch.run(), name="run-watch")
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:
@@ -126,12 +134,18 @@ class Sweeper:
         """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
+            given_up = {}
             if expired:
                 for queue in self._queues:
+                    given_up[queue] = await self._lost.back_off(connection, queue, expired)
                     self._count_republished(
                         queue, "lease_expired", await queue.republish_abandoned(connection, expired)
                     )
                 await leases.delete(connection, expired)
+        for queue, jobs in given_up.items():
+            if jobs:
+                await self._lost.give_up(connection, queue, jobs)
+                self._signaller.ask()
         for queue in self._queues:
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace

@@ -19,7 +19,7 @@ _QUEUE_TABLES = """
     ORDER BY relname"""
 
 _MISSING_COLUMNS = """
-    SELECT format('ALTER TABLE %%I ADD COLUMN %%I %%s%%s%%s', %(table)s::text, wanted.attname,
+    SELECT format('ALTER TABLE %%I ADD COLUMN %%I %%s%%s%%s', %(name)s::text, wanted.attname,
         format_type(wanted.atttypid, wanted.atttypmod),
         ' DEFAULT ' || pg_get_expr(preset.adbin, preset.adrelid),
         CASE WHEN wanted.attnotnull THEN ' NOT NULL' ELSE '' END)
@@ -28,6 +28,18 @@ _MISSING_COLUMNS = """
     WHERE wanted.attrelid = %(base)s::regclass AND wanted.attnum > 0 AND NOT wanted.attisdropped
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS present WHERE present.attrelid = %(table)s::regclass
         AND present.attname = wanted.attname AND NOT present.attisdropped)
+    ORDER BY wanted.attnum"""
+
+_OTHER_DEFAULTS = """
+    SELECT format('ALTER TABLE %%I ALTER COLUMN %%I SET DEFAULT %%s', %(name)s::text, attname,
+        pg_get_expr(preset.adbin, preset.adrelid))
+    FROM pg_catalog.pg_attribute AS wanted
+    JOIN pg_catalog.pg_attrdef AS preset ON preset.adrelid = wanted.attrelid AND preset.adnum = wanted.attnum
+    JOIN pg_catalog.pg_attribute AS present USING (attname)
+    LEFT JOIN pg_catalog.pg_attrdef AS known ON known.adrelid = present.attrelid AND known.adnum = present.attnum
+    WHERE wanted.attrelid = %(base)s::regclass AND present.attrelid = %(table)s::regclass
+      AND NOT wanted.attisdropped AND NOT present.attisdropped
+      AND pg_get_expr(known.adbin, known.adrelid) IS DISTINCT FROM pg_get_expr(preset.adbin, preset.adrelid)
     ORDER BY wanted.attnum"""
 
 _INDEXES = """
@@ -86,13 +98,11 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
 
 
 async def _follow(connection: AsyncConnection, table: str) -> None:
-    """Add the columns and indexes that migrations have added to the default queue's table."""
+    """Add the columns, defaults and indexes that migrations have given to the default queue's table."""
     names = {"base": quote(BASE_TABLE), "table": quote(table)}
-    names_of_columns = await connection.execute(
-        _MISSING_COLUMNS.replace("%(table)s::text", "%(name)s::text"), {**names, "name": table}
-    )
-    for (statement,) in await names_of_columns.fetchall():
-        await connection.execute(statement.encode())
+    for asked in (_MISSING_COLUMNS, _OTHER_DEFAULTS):
+        for (statement,) in await (await connection.execute(asked, {**names, "name": table})).fetchall():
+            await connection.execute(statement.encode())
     present = {row[1] for row in await (await connection.execute(_INDEXES, [names["table"]])).fetchall()}
     for unique, definition in await (await connection.execute(_INDEXES, [names["base"]])).fetchall():
         if definition not in present:

@@ -46,6 +46,19 @@ class DatabaseWatch:
         self._backoff.reset()
         self._part.restored()
 
+    def noted(self, problem: str | None) -> None:
+        """Note a turn without an error of the database, and what still keeps the loop from its work.
+
+        Args:
+            problem: what only a person can end; None: nothing.
+        """
+        if problem is None:
+            self.works()
+            return
+        if self._is_news(problem):
+            _log.error("loop_blocked", extra={"loop": self._part.name, "reason": problem, "then": "try again"})
+        self._part.lost(problem, refused=True)
+
     async def failed(self, error: Exception) -> None:
         """Note an error, log it unless the last one was the same, and pause before the next attempt.
 

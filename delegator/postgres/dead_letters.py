@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
-from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
@@ -64,10 +64,11 @@ SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_l
 _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
-_WORKFLOW: Final = ("namespace", "workflow_id", "run_id")
-_REPLAYED_VALUES: Final = ", ".join(
-    f"CASE WHEN %(signal)s THEN {name} END" if name in _WORKFLOW else name for name in _REPLAYED
-)
+_CHANGED: Final = {
+    "options": f"options - '{REFUSED}'",
+    **{name: f"CASE WHEN %(signal)s THEN {name} END" for name in ("namespace", "workflow_id", "run_id")},
+}
+_REPLAYED_VALUES: Final = ", ".join(_CHANGED.get(name, name) for name in _REPLAYED)
 
 # Rows are locked first. So if two replays run at once, the second one finds nothing. If one job has several dead
 # letters, only the newest is inserted, because the queue holds each job once.
@@ -102,7 +103,7 @@ class Reason(StrEnum):
     """Why the queue gives a job up."""
 
     UNKNOWN_TYPE = "unknown_type"
-    """No worker of the queue has a handler for its type."""
+    """No worker with a handler for its type came in time."""
     UNDECODABLE = "undecodable"
     """Its arguments or options can't be decoded."""
     UNREADABLE = "unreadable"

@@ -41,6 +41,10 @@ NEXT_FENCING_TOKEN: Final = "greatest(q.fencing_token + 1, pg_current_xact_id():
 STORE_OUTCOME: Final = "completed_at = now(), lease_id = NULL, retry_at = NULL"
 """What a row also changes when `outcome` and `result` are stored."""
 
+# `date_part` returns floating point. `extract` returns a decimal number and takes three times as long.
+DEADLINE_LEFT: Final = "CASE WHEN isfinite({deadline}) THEN (date_part('epoch', {deadline} - now()) * 1000)::int8 END"
+"""Milliseconds until a deadline; NULL: there is none. A deadline of infinity is none."""
+
 HELD: Final = "unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS held (job_id, fencing_token)"
 """The rows that a process names, each with the token under which it holds the row."""
 

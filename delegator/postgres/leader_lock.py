@@ -9,10 +9,25 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from delegator_schema.columns import LEASE_TABLE
+
 from delegator.postgres.connections import Connection
+
+APPLICATION_NAME: Final = "delegator leader"
+"""The name of the leader's session in `pg_stat_activity`."""
 
 _KEY: Final = 0x64656C6567617465  # "delegate"
 _TRY = b"SELECT pg_try_advisory_lock(%s)"
+# Any role may take an advisory lock. A maintenance process may also delete leases.
+_STRANGER = f"""
+SELECT holder.pid, session.usename
+FROM pg_locks AS holder LEFT JOIN pg_stat_activity AS session USING (pid)
+WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
+  AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (holder.classid::int8 << 32) | holder.objid::int8 = %s
+  AND NOT coalesce(has_table_privilege(session.usesysid, '{LEASE_TABLE}', 'DELETE')
+                   AND session.application_name = %s, false)
+""".encode()
 # Settings for the server's side of the connection. When a leader's machine fails, the server's kernel would otherwise
 # keep the connection, and with it the lock, for two hours (the default). (PostgreSQL manual, 19.3.2 "TCP Settings".)
 _NOTICE_SILENCE = b"""
@@ -32,3 +47,15 @@ async def try_lock(connection: Connection) -> bool:
     """Take the lock if no other connection holds it. Return whether this connection holds it."""
     row = await (await connection.execute(_TRY, (_KEY,))).fetchone()
     return row is not None and bool(row[0])
+
+
+async def stranger(connection: Connection) -> str | None:
+    """Return what to do about a session that holds the lock and is no maintenance process; None: there is none."""
+    row = await (await connection.execute(_STRANGER, (_KEY, APPLICATION_NAME))).fetchone()
+    if row is None:
+        return None
+    pid, role = row
+    return (
+        f"session {pid} of role {role} holds the leader's lock and is no maintenance process: end it with "
+        f"SELECT pg_terminate_backend({pid})"
+    )

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -51,6 +51,7 @@ class LeaseKeeper:
         *,
         duration: timedelta,
         queue: str | None = None,
+        job_types: Sequence[str] | None = None,
         state: Listener | None = None,
         on_lost: Callable[[int], None] | None = None,
         stall: timedelta = STALL,
@@ -62,6 +63,7 @@ class LeaseKeeper:
             role: what the lease is for.
             duration: how long a lease lives without a renewal. It is renewed three times in that time.
             queue: the queue that a worker serves.
+            job_types: the types that a worker has handlers for.
             state: gets the health of the database connection.
             on_lost: called with the id of the old lease, when it had expired and a new one was granted.
             stall: how long the event loop may be blocked. After that the lease is left to expire.
@@ -70,6 +72,7 @@ class LeaseKeeper:
         self._role: leases.Role = role
         self._duration = duration
         self._queue = queue
+        self._job_types = job_types
         self._state = state
         self._on_lost = on_lost
         self._stall = stall.total_seconds()
@@ -166,7 +169,9 @@ class LeaseKeeper:
         return self._connection
 
     async def _grant(self, connection: Connection) -> None:
-        self.lease_id = await leases.grant(connection, self._role, holder_name(), self._queue, self._duration)
+        self.lease_id = await leases.grant(
+            connection, self._role, holder_name(), self._queue, self._duration, self._job_types
+        )
 
     async def _renew_repeatedly(self) -> None:
         backoff = Backoff(longest=self._duration / 6)

@@ -9,7 +9,7 @@ from typing import Literal
 from delegator.postgres.connections import Connection
 
 _GRANT = b"""
-INSERT INTO custom_task_lease (role, holder, queue, expires_at) VALUES (%s, %s, %s, now() + %s)
+INSERT INTO custom_task_lease (role, holder, queue, job_types, expires_at) VALUES (%s, %s, %s, %s::text[], now() + %s)
 RETURNING lease_id
 """
 _RENEW = b"""
@@ -22,6 +22,11 @@ WHERE lease_id = %(lease_id)s
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
 _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
+
+_SERVED = b"""
+SELECT DISTINCT unnest(job_types) FROM custom_task_lease
+WHERE role = 'worker' AND queue = %s AND expires_at > now()
+"""
 
 _WATERMARK = b"SELECT max(delivery_watermark) FROM custom_task_lease WHERE queue = %s"
 
@@ -36,7 +41,14 @@ Role = Literal["worker", "enqueuer"]
 """The use of a lease: a worker holds running jobs, an enqueuer waits inline for outcomes."""
 
 
-async def grant(connection: Connection, role: Role, holder: str, queue: str | None, duration: timedelta) -> int:
+async def grant(
+    connection: Connection,
+    role: Role,
+    holder: str,
+    queue: str | None,
+    duration: timedelta,
+    job_types: Sequence[str] | None = None,
+) -> int:
     """Grant a lease and return its id.
 
     Args:
@@ -45,8 +57,10 @@ async def grant(connection: Connection, role: Role, holder: str, queue: str | No
         holder: the name of the process.
         queue: the queue that a worker serves.
         duration: how long the lease lives without a renewal, by the database's clock.
+        job_types: the types that a worker has handlers for; None: not said.
     """
-    cursor = await connection.execute(_GRANT, (role, holder, queue, duration))
+    types = None if job_types is None else list(job_types)
+    cursor = await connection.execute(_GRANT, (role, holder, queue, types, duration))
     row = await cursor.fetchone()
     if row is None:
         raise AssertionError("INSERT ... RETURNING returned no row")
@@ -78,6 +92,11 @@ async def is_live(connection: Connection, lease_id: int) -> bool:
 async def revoke(connection: Connection, lease_id: int) -> None:
     """End a lease at once."""
     await connection.execute(_REVOKE, (lease_id,))
+
+
+async def served_types(connection: Connection, queue: str) -> set[str]:
+    """Return the types that live workers of a queue have handlers for."""
+    return {row[0] for row in await (await connection.execute(_SERVED, (queue,))).fetchall()}
 
 
 async def delivery_watermark(connection: Connection, queue: str) -> datetime | None:

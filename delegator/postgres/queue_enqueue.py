@@ -45,7 +45,7 @@ _TRANSPORTS: Final[Mapping[str, _Transport]] = MappingProxyType(
         "uuid": _Transport("text", text_array, "::uuid"),
     }
 )
-_DEADLINE: Final = "now() + {value} * interval '1 millisecond'"
+_DEADLINE: Final = "clock_timestamp() + {value} * interval '1 millisecond'"
 
 # Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never get an
 # outcome that is stored for inline reading.

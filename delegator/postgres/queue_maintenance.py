@@ -10,11 +10,14 @@ from delegator_schema.columns import FORMAT_VERSION, LEASE_TABLE
 
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import DEADLINE_LEFT
 from delegator.postgres.queue_republish import UNCLAIMED, republish_template
 from delegator.postgres.queue_statements import QueueStatements
 from delegator.postgres.queue_table import QueueTable
 
 BATCH: Final = 2_000
+NO_RUN: Final = "00000000-0000-0000-0000-000000000000"
+"""Comes before every run id."""
 
 # The pause grows with each republication of a row. The watermark may be wrong, and a backlog that can't be delivered
 # must not be republished again and again.
@@ -25,6 +28,25 @@ _LEFT_OUT = (
 
 _NEXT_RETRY = """
 SELECT (extract(epoch FROM min(retry_at) - now()))::float8 FROM {table} WHERE retry_at IS NOT NULL
+"""
+
+# Temporal decides about the attempts of activity tasks. A job that was asked to stop needs no further attempt.
+_LOST_ATTEMPTS = f"""
+SELECT job_id, job_type, fencing_token, attempt, options::text, workflow_id,
+       {DEADLINE_LEFT.format(deadline="deadline")}, format_version
+FROM {{table}} AS q
+WHERE lease_id = ANY(%(leases)s) AND outcome IS NULL AND task_token IS NULL AND NOT cancel_requested
+ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
+_BACK_OFF = """
+UPDATE {table} AS q
+SET retry_at = now() + lost.delay_ms * interval '1 millisecond', lease_id = NULL,
+    last_failure = coalesce(lost.failure, q.last_failure), fencing_token = {next_fencing_token}
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[])
+     AS lost (job_id, fencing_token, delay_ms, failure)
+WHERE q.job_id = lost.job_id AND q.fencing_token = lost.fencing_token AND q.outcome IS NULL
+RETURNING q.job_id, q.fencing_token
 """
 
 _OVERDUE = """
@@ -75,6 +97,19 @@ DELETE FROM {table} WHERE outcome IS NOT NULL AND completed_at < now() - %(reten
 """
 
 
+_RUNS = """
+SELECT namespace, workflow_id, run_id::text FROM {table}
+WHERE run_id > %(after)s::uuid AND outcome IS NULL AND NOT cancel_requested AND enqueued_at < now() - %(age)s
+  AND namespace IS NOT NULL AND workflow_id IS NOT NULL
+GROUP BY run_id, namespace, workflow_id ORDER BY run_id LIMIT %(limit)s
+"""
+
+_JOBS_OF_RUNS = """
+SELECT run_id::text, job_id, task_token IS NOT NULL FROM {table}
+WHERE run_id = ANY(%(run_ids)s::uuid[]) AND outcome IS NULL AND NOT cancel_requested
+"""
+
+
 class OverdueJob(NamedTuple):
     """A job past its deadline."""
 
@@ -91,6 +126,23 @@ class OverdueJob(NamedTuple):
     namespace: str | None = None
     run_id: str | None = None
     options: str | None = None
+
+
+class LostAttempt(NamedTuple):
+    """A job whose worker died while it ran it."""
+
+    job_id: str
+    job_type: str
+    fencing_token: int
+    attempt: int
+    """The number of the attempt that was lost."""
+    options: str | None
+    """JSON."""
+    workflow_id: str | None
+    deadline_ms: int | None
+    """Milliseconds left until the job's deadline; None: it has none."""
+    format_version: int = FORMAT_VERSION
+    """Of what the row holds."""
 
 
 class UndeliveredOutcome(NamedTuple):
@@ -123,6 +175,8 @@ class MaintenanceStatements(QueueStatements):
         self._abandoned = self.statement(
             republish_template("q.lease_id = ANY(%(leases)s) AND q.outcome IS NULL", free, BATCH)
         )
+        self._lost_attempts = self.statement(_LOST_ATTEMPTS)
+        self._back_off = self.statement(_BACK_OFF)
         self._unknown_lease = self.statement(
             republish_template(
                 "q.lease_id IS NOT NULL AND q.outcome IS NULL AND NOT EXISTS "
@@ -137,14 +191,42 @@ class MaintenanceStatements(QueueStatements):
         self._lost = self.statement(republish_template(_LEFT_OUT + UNCLAIMED, limit=BATCH))
         self._next_retry = self.statement(_NEXT_RETRY)
         self._overdue = self.statement(_OVERDUE)
+        self._runs = self.statement(_RUNS)
+        self._jobs_of_runs = self.statement(_JOBS_OF_RUNS)
         self._time_out = self.statement(_TIME_OUT)
         self._delete_overdue = self.statement(_DELETE_OVERDUE)
         self._undelivered = self.statement(_UNDELIVERED)
         self._delete_delivered = self.statement(_DELETE_DELIVERED)
         self._delete_unread = self.statement(_DELETE_UNREAD)
 
+    async def lost_attempts(self, connection: Connection, leases: Sequence[int]) -> list[LostAttempt]:
+        """Lock and return jobs that expired leases hold, a batch at a time. Jobs of activity tasks are left out."""
+        cursor = await connection.execute(self._lost_attempts, {"leases": list(leases), "limit": BATCH}, binary=True)
+        return [LostAttempt(*row) for row in await cursor.fetchall()]
+
+    async def back_off(
+        self, connection: Connection, lost: Sequence[tuple[str, int, int, bytes | None]]
+    ) -> dict[str, int]:
+        """Free jobs and schedule their next attempts, given as (job id, fencing token, delay in ms, failure).
+
+        Returns:
+            The new fencing tokens, by job id.
+        """
+        ordered = sorted(lost, key=lambda job: job[0])
+        cursor = await connection.execute(
+            self._back_off,
+            {
+                "job_id": [job_id for job_id, _, _, _ in ordered],
+                "fencing_token": [token for _, token, _, _ in ordered],
+                "delay_ms": [delay for _, _, delay, _ in ordered],
+                "failure": [failure for _, _, _, failure in ordered],
+            },
+            prepare=False,  # see WorkerStatements
+        )
+        return dict(await cursor.fetchall())
+
     async def republish_abandoned(self, connection: Connection, leases: Sequence[int]) -> int:
-        """Republish jobs that expired leases hold. Return the number."""
+        """Republish the jobs that expired leases still hold. Return the number."""
         return await _repeat(connection, self._abandoned, {"leases": list(leases)})
 
     async def republish_unknown_lease(self, connection: Connection) -> int:
@@ -172,6 +254,26 @@ class MaintenanceStatements(QueueStatements):
         parameters = {"grace": grace, "limit": BATCH, "without": list(without)}
         cursor = await connection.execute(self._overdue, parameters, binary=True)
         return [OverdueJob(*row) for row in await cursor.fetchall()]
+
+    async def runs(self, connection: Connection, age: timedelta, after: str = NO_RUN) -> list[tuple[str, str, str]]:
+        """Return runs with unfinished jobs, as (namespace, workflow id, run id), in the order of their run ids.
+
+        Args:
+            connection: where to.
+            age: how long ago such a job must have been enqueued.
+            after: only run ids behind this one.
+        """
+        parameters = {"after": after, "age": age, "limit": BATCH}
+        return [(row[0], row[1], row[2]) for row in await (await connection.execute(self._runs, parameters)).fetchall()]
+
+    async def jobs_of_runs(self, connection: Connection, run_ids: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return the unfinished jobs of runs that nobody has asked to stop.
+
+        Returns:
+            Run id, job id, and whether a Temporal activity task waits for the outcome.
+        """
+        cursor = await connection.execute(self._jobs_of_runs, {"run_ids": list(run_ids)})
+        return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
     async def time_out(self, connection: Connection, overdue: Sequence[tuple[str, int, bytes]]) -> int:
         """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome). Return the number."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_enqueue import EnqueueStatements, NewJob, StoredOutcome
+from delegator.postgres.queue_retry import NextAttempt, RetryStatements
 from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerStatements
 
 __all__ = [
     "AttemptOutcome",
     "Claimed",
     "NewJob",
+    "NextAttempt",
     "QueueTable",
     "StoredOutcome",
 ]
@@ -23,7 +25,7 @@ FROM {table}
 """
 
 
-class QueueTable(EnqueueStatements, WorkerStatements):
+class QueueTable(EnqueueStatements, WorkerStatements, RetryStatements):
     """The statements of one queue's table."""
 
     def __init__(self, queue: str) -> None:

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import DEADLINE_LEFT
 from delegator.postgres.queue_republish import republish_template
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
@@ -59,8 +60,6 @@ class AttemptOutcome(NamedTuple):
     result: bytes
 
 
-# `date_part` returns floating point. `extract` returns a decimal number and takes three times as long.
-_DEADLINE_LEFT: Final = "(date_part('epoch', {deadline} - now()) * 1000)::int8"
 _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "attempt": "{attempt}",
@@ -68,7 +67,7 @@ _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "run_id": "q.run_id::text",
         "enqueued_at": "date_part('epoch', q.enqueued_at)",
         "has_waiter": "q.waiter_id IS NOT NULL",
-        "deadline_ms": _DEADLINE_LEFT,
+        "deadline_ms": DEADLINE_LEFT,
         "waited_seconds": "date_part('epoch', now() - q.published_at)",
     }
 )
@@ -163,18 +162,6 @@ _DELETE_HELD = "DELETE FROM {table} AS q USING {held} WHERE {is_held} RETURNING 
 
 _DELETE_ONE = "DELETE FROM {table} WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8"
 
-_RETRY = """
-UPDATE {table} AS q
-SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
-    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
-    fencing_token = {next_fencing_token}
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
-            %(attempt)b::int4[])
-     AS failed (job_id, fencing_token, delay_ms, failure, attempt)
-WHERE q.job_id = failed.job_id AND q.fencing_token = failed.fencing_token AND q.outcome IS NULL
-RETURNING q.job_id, pg_notify('{maintenance}', '')
-"""
-
 _STILL_HELD = """
 SELECT q.job_id, q.cancel_requested FROM {held} JOIN {table} AS q ON {is_held} AND q.outcome IS NULL
 """
@@ -216,7 +203,6 @@ class WorkerStatements(QueueStatements):
         self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
-        self._retry = self.statement(_RETRY)
         self._held = self.statement(_STILL_HELD)
         self._heartbeat = self.statement(_HEARTBEAT)
         self._release = self.statement(_RELEASE)
@@ -321,23 +307,6 @@ class WorkerStatements(QueueStatements):
             one = await connection.execute(self._delete_one, {"job_id": job_id, "fencing_token": token})
             return {job_id} if one.rowcount else set()
         cursor = await connection.execute(self._delete_held, held_rows(sorted(held)), prepare=False)
-        return {row[0] for row in await cursor.fetchall()}
-
-    async def retry(
-        self, connection: Connection, failed: Sequence[tuple[str, int, int, bytes | None, int]]
-    ) -> set[str]:
-        """Schedule next attempts, given as (job id, fencing token, delay in ms, failure, attempt). Return the ids."""
-        ordered = sorted(failed)
-        cursor = await connection.execute(
-            self._retry,
-            {
-                **held_rows([job[:2] for job in ordered]),
-                "delay_ms": int8_array([job[2] for job in ordered]),
-                "failure": bytea_array([job[3] for job in ordered]),
-                "attempt": int4_array([job[4] for job in ordered]),
-            },
-            prepare=False,
-        )
         return {row[0] for row in await cursor.fetchall()}
 
     async def held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -42,6 +43,7 @@ class Batcher(Generic[Item, Result]):
         self._gather = gather
         self._enough = enough
         self._waiting = 0
+        self._progress_at = 0.0
         self._gathering: asyncio.Future[None] | None = None
         self._queue: deque[tuple[Sequence[Item], asyncio.Future[Sequence[Result]]]] = deque()
         self._writers: set[asyncio.Task[None]] = set()
@@ -68,6 +70,8 @@ class Batcher(Generic[Item, Result]):
         """
         if not items:
             return []
+        if not self._awaited:
+            self._progress_at = time.monotonic()
         future: asyncio.Future[Sequence[Result]] = asyncio.get_running_loop().create_future()
         self._awaited.add(future)
         future.add_done_callback(self._awaited.discard)
@@ -80,6 +84,21 @@ class Batcher(Generic[Item, Result]):
             writer = asyncio.create_task(self._write_all())
             self._writers.add(writer)
         return await future
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long callers have waited without the end of any batch; 0: none waits."""
+        return time.monotonic() - self._progress_at if self._awaited else 0.0
+
+    def give_up(self, error: Exception) -> None:
+        """Raise `error` for every caller that waits. What is being written may still be written.
+
+        Args:
+            error: what `submit` raises.
+        """
+        for future in list(self._awaited):
+            if not future.done():
+                future.set_exception(error)
 
     async def _more(self, pause_seconds: float) -> None:
         """Wait for more items, until there are enough or the time has passed."""
@@ -118,6 +137,8 @@ class Batcher(Generic[Item, Result]):
                 for _, future in parts:
                     future.cancel()
                 raise
+            finally:
+                self._progress_at = time.monotonic()
             start = 0
             for count, future in parts:
                 if not future.done():
@@ -131,7 +152,7 @@ class Batcher(Generic[Item, Result]):
         while self._queue and (not batch or len(batch) + len(self._queue[0][0]) <= self._max_items):
             items, future = self._queue.popleft()
             self._waiting -= len(items)
-            if not future.cancelled():
+            if not future.done():
                 batch.extend(items)
                 parts.append((len(items), future))
         return batch, parts

@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.payloads import encode_call, facts_for_rows, frame_in, origin_of_call
-from delegator.enqueue.policy import InlinePolicy
+from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
@@ -62,15 +62,16 @@ class InMemoryActivities:
         prepared = await self._prepare(service, wanted, info)
         rows: dict[int, Row] = {}
         wait = InlineWait()
-        seconds: dict[int, float] = {}
+        limit = NO_WAIT
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
             rows[position] = row = known or new
             asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
-            seconds[position] = self._policy.wait_for(row.job_type, asked_ms, self._waiting)
-            if seconds[position] and row.outcome is None:
+            allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
+            if allowed.seconds and row.outcome is None:
+                limit = limit.merged(allowed)
                 row.waiter = wait
                 wait.add()
             if known is None:
@@ -78,7 +79,7 @@ class InMemoryActivities:
                 service.take(row)
         waited = [rows[position] for position in rows if rows[position].waiter is wait]
         if waited:
-            await self._wait(wait, waited, max(seconds.values()))
+            await self._wait(wait, waited, limit)
         outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
         left = beyond_limit(outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
@@ -131,7 +132,8 @@ class InMemoryActivities:
             )
         return prepared
 
-    async def _wait(self, wait: InlineWait, rows: Sequence[Row], seconds: float) -> None:
+    async def _wait(self, wait: InlineWait, rows: Sequence[Row], limit: InlineLimit) -> None:
+        seconds = self._policy.seconds_left(limit)
         self._waiting += 1
         try:
             await wait.wait(seconds)
@@ -143,4 +145,4 @@ class InMemoryActivities:
         asked = Counter(row.job_type for row in rows)
         in_time = Counter(row.job_type for row in rows if row.outcome is not None)
         for job_type, count in asked.items():
-            self._policy.learn(job_type, in_time[job_type] / count)
+            self._policy.learn(job_type, in_time[job_type] / count, seconds / limit.seconds)

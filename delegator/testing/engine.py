@@ -45,6 +45,7 @@ class InMemoryEngine:
         data_converter: DataConverter | None = None,
         skip_retry_delays: bool = True,
         paused: bool = False,
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare the engine; nothing runs yet.
 
@@ -57,6 +58,7 @@ class InMemoryEngine:
             skip_retry_delays: begin the next attempt at once. The job's deadline comes nearer by what was skipped, so
                 that as many attempts are made as in production. False: wait as production does.
             paused: take no jobs until `resume`, as if no worker ran.
+            jobs_outlive_runs: jobs go on when their workflow run has closed, as with `DELEGATOR_JOBS_OUTLIVE_RUNS`.
 
         Raises:
             ConfigurationError: a declaration or a fake is wrong.
@@ -68,6 +70,7 @@ class InMemoryEngine:
         self._types.update({name: handler.type for name, handler in self._declared.handlers.items()})
         self._converter = data_converter or DataConverter.default
         self._skip_retry_delays = skip_retry_delays
+        self._jobs_outlive_runs = jobs_outlive_runs
         self._table = JobTable(is_paused=paused)
         self._services: list[Service] = []
         self._exits = AsyncExitStack()
@@ -100,6 +103,7 @@ class InMemoryEngine:
                 self._converter,
                 client=client,
                 skip_retry_delays=self._skip_retry_delays,
+                jobs_outlive_runs=self._jobs_outlive_runs,
             )
             async with service.serving():
                 self._services.append(service)

@@ -43,6 +43,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
         intercept: bool | None = None,
         skip_retry_delays: bool = True,
         paused: bool = False,
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare the plugin; nothing runs yet.
 
@@ -56,6 +57,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             intercept: short for `PluginOptions(intercept=...)`.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
             paused: take no jobs until `engine.resume()`, as if no worker ran.
+            jobs_outlive_runs: jobs go on when their workflow run has closed; see `InMemoryEngine`.
 
         Raises:
             ConfigurationError: a declaration or a fake is wrong.
@@ -69,6 +71,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             provide=provide,
             skip_retry_delays=skip_retry_delays,
             paused=paused,
+            jobs_outlive_runs=jobs_outlive_runs,
         )
         """Runs the jobs, and tells what was run."""
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)

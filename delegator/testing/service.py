@@ -25,12 +25,14 @@ from delegator.completion.failures import Ending, canceled_outcome, failed_outco
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
+from delegator.config import Settings
 from delegator.contracts import Handler
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.backoff import Backoff
 from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
+from delegator.testing.run_watch import watch_runs
 from delegator.wire.codec import encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -43,6 +45,7 @@ IDENTITY: Final = "delegator.testing"
 # Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
+_REFUSAL_GRACE: Final = Settings.model_fields["refusal_grace"].default
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _UNSENDABLE_PAUSE: Final = 0.5
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
@@ -81,6 +84,7 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare; see `serving`.
 
@@ -90,6 +94,7 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once.
+            jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
         self.table = table
         self.converter = converter
@@ -105,6 +110,7 @@ class Service:
         self._outbox: dict[RunKey, list[Row]] = defaultdict(list)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._runs = None if client is None else Runs(client, _pause)
+        self._watched = None if jobs_outlive_runs else client
         self._is_stopping = self._has_stopped = False
         self._mine: set[Row] = set()
 
@@ -113,7 +119,9 @@ class Service:
         """Run jobs while the context is open; then break off what still runs, as a worker does that stops."""
         failure: BaseException | None = None
         async with self._group:
-            watching = self._create_task(self._attempts.watch())
+            watching = [self._create_task(self._attempts.watch())]
+            if self._watched is not None:
+                watching.append(self._create_task(watch_runs(self._watched, lambda: self.table.rows, self._end)))
             self.take_abandoned()
             try:
                 yield
@@ -121,7 +129,8 @@ class Service:
                 failure = error
             await self._stop()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            watching.cancel()
+            for task in watching:
+                task.cancel()
         if failure is not None:
             raise failure
 
@@ -169,6 +178,13 @@ class Service:
                 row.job.stop()
         return removed
 
+    def _end(self, job_ids: set[str]) -> None:
+        """Cancel jobs of closed runs."""
+        removed = self.cancel(job_ids)
+        for row in self.table.rows:
+            if row.job_id in removed:
+                row.delivery = Delivery.ORPHANED
+
     def hand_over(self, row: Row) -> None:
         """Have an outcome signalled that nobody will read inline."""
         row.waiter = None
@@ -188,8 +204,14 @@ class Service:
             self._note(row, job, ended, None)
             self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
         else:
+            # No other pool can have a handler that this engine lacks, so its jobs are not offered again.
             verdict = judge(
-                ended, ended.failure, identity=IDENTITY, now=time.monotonic(), last_failure=row.last_failure
+                ended,
+                ended.failure,
+                identity=IDENTITY,
+                now=time.monotonic(),
+                grace=_REFUSAL_GRACE,
+                last_failure=row.last_failure,
             )
             if isinstance(verdict, Retry):
                 self._note(row, job, ended, verdict.delay)

@@ -43,6 +43,17 @@ async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
     return Payloads(payloads=payloads).SerializeToString()
 
 
+def plain_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
+    """Return a failure in stored form that needs no codec, because nothing of the user's is in it.
+
+    Args:
+        outcome: a failure that the engine has made.
+        codec: the data converter's codec. The form says so if it was left out.
+    """
+    metadata = _FAILURE_METADATA if codec is None else _PLAIN_METADATA
+    return Payloads(payloads=[Payload(metadata=metadata, data=outcome.body)]).SerializeToString()
+
+
 def not_built(problem: BaseException) -> Failure:
     """Return the failure in place of one that can't be converted or encoded, as the SDK's activity worker makes it.
 

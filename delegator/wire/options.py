@@ -10,6 +10,8 @@ import orjson
 from delegator_schema.options import (
     HEARTBEAT_MS,
     INLINE_WAIT_MS,
+    REFUSED,
+    REFUSED_MS,
     RETRY,
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
@@ -66,6 +68,20 @@ def decode_options(text: str | None) -> JobOptions:
         WireError: the text is not JSON, or a value has the wrong type.
     """
     return DEFAULT_OPTIONS if text is None else _decode(text)
+
+
+def refused_time(text: str | None) -> timedelta:
+    """Return the sum of the delays after which a job that workers refused was offered again.
+
+    Args:
+        text: of an `options` column.
+    """
+    if text is None or f'"{REFUSED}"' not in text:
+        return timedelta(0)
+    try:
+        return timedelta(milliseconds=orjson.loads(text)[REFUSED][REFUSED_MS])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return timedelta(0)
 
 
 @lru_cache(maxsize=1024)

@@ -55,6 +55,9 @@ class EnqueueRequest:
     """Each job's sequence number within the run."""
     reply_bytes: int
     """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
+    task_began_at: float | None = None
+    """When the workflow task made its first request, in seconds of its process's monotonic clock; None: not known, so
+    this request counts as the first. Inline waiting is bounded from then on."""
 
 
 def check_job_id(job_id: str) -> None:
@@ -97,17 +100,17 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
             ids[str(position)] = job.job_id
     first, last = request.sequences[0], request.sequences[-1]
     contiguous = last - first + 1 == len(request.sequences)
-    return pack(
-        {
-            "sequences": first if contiguous else request.sequences,
-            "reply_bytes": request.reply_bytes,
-            "specs": [[spec.type, spec.queue, spec.options] for spec in shared],
-            "spec": indexes if len(shared) > 1 else None,
-            "ids": ids,
-            "headers": list(headers),
-        },
-        [job.input for job in request.jobs] + list(headers.values()),
-    )
+    header: dict[str, Any] = {
+        "sequences": first if contiguous else request.sequences,
+        "reply_bytes": request.reply_bytes,
+        "specs": [[spec.type, spec.queue, spec.options] for spec in shared],
+        "spec": indexes if len(shared) > 1 else None,
+        "ids": ids,
+        "headers": list(headers),
+    }
+    if request.task_began_at is not None:
+        header["task_began_at"] = request.task_began_at
+    return pack(header, [job.input for job in request.jobs] + list(headers.values()))
 
 
 def unpack_enqueue(frame: bytes) -> EnqueueRequest:
@@ -131,7 +134,7 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         sequences = header["sequences"]
         if isinstance(sequences, int):
             sequences = range(sequences, sequences + count)
-        return EnqueueRequest(jobs, sequences, header["reply_bytes"])
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"], header.get("task_began_at"))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 

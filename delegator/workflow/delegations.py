@@ -18,6 +18,7 @@ from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import from_payload, to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
+from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -32,10 +33,10 @@ from delegator.wire.requests import (
     type_runs,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error, outcome_of_removed
+from delegator.workflow.open_task import OpenTask
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
-_REPLY_BYTES_PER_TASK = 1024 * 1024  # Together with a task's other commands, well under gRPC's 4 MB
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _SHOWN_TYPES = 5
@@ -43,6 +44,8 @@ _FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 # Enqueueing is idempotent, so a lost database only delays it: retry without end.
 _ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+# A longer pause before a retry is a timer: it closes the workflow task, so that signals and cancellation get through.
+_LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
 
 
 class Delegations:
@@ -65,14 +68,13 @@ class Delegations:
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._task_started_at = -1
-        self._reply_bytes_left = _REPLY_BYTES_PER_TASK
+        self._open_task = OpenTask()
 
     @classmethod
     def install(
         cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool, info: workflow.Info | None = None
     ) -> Delegations:
-        """Register the run's signal handler. Call this before the workflow code runs.
+        """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
@@ -82,6 +84,7 @@ class Delegations:
         """
         delegations = cls(run_id, failure_converter, is_default=is_default, info=info)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
+        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
@@ -228,6 +231,7 @@ class Delegations:
                 result_type=RawValue,
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
+                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
@@ -251,6 +255,11 @@ class Delegations:
         for job_id, outcome in unpack_signal(from_payload(outcomes.payload)):
             if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
                 self._early_outcomes[job_id] = outcome
+
+    def pending_of(self, asked: RawValue) -> RawValue:
+        """Answer the query which of these jobs this run waits for."""
+        job_ids = unpack_job_ids(asked.payload.data)
+        return to_raw_value(pack_job_ids(job_id for job_id in job_ids if job_id in self._pending))
 
     def _resolve(self, job_id: str, outcome: Outcome) -> bool:
         call = self._pending.pop(job_id, None)
@@ -288,14 +297,12 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        started_at = workflow.info().get_current_history_length()
-        if started_at != self._task_started_at:
-            self._task_started_at = started_at
-            self._reply_bytes_left = _REPLY_BYTES_PER_TASK
-        return min(_REPLY_BYTES, self._reply_bytes_left // chunks)
+        self._open_task.note_request()
+        return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
-        request = EnqueueRequest([call.request for call in calls], [call.sequence for call in calls], reply_bytes)
+        requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
+        request = EnqueueRequest(requests, sequences, reply_bytes, task_began_at=self._open_task.began_at)
         try:
             raw: RawValue = await workflow.execute_local_activity(
                 ENQUEUE_ACTIVITY,
@@ -303,6 +310,7 @@ class Delegations:
                 result_type=RawValue,
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
                 retry_policy=_ENQUEUE_RETRY,
+                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=_summary(calls),
             )
@@ -314,7 +322,7 @@ class Delegations:
                 call.caller.fail(failure)
             sent.set_result(None)
             return
-        self._reply_bytes_left = max(0, self._reply_bytes_left - len(raw.payload.data))
+        self._open_task.note_reply(len(raw.payload.data))
         was_reset = reply.id_prefix != self._run_id
         for call, outcome in zip(calls, reply.outcomes, strict=True):
             if was_reset and call.request.job_id is None:

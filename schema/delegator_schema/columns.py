@@ -18,6 +18,9 @@ FORMAT_VERSION = 1
 """The version of a row's content (`input`, `header`, `options`, `result`). A reader refuses a later version by name."""
 
 _NOW = "now()"
+# Unlike `now()` it does not stand still while a transaction goes on. A job is enqueued when its row is inserted,
+# however long ago the transaction began.
+_CLOCK = "clock_timestamp()"
 # The id of the transaction that inserts the row. So a streamed row says which transaction inserted it.
 _TRANSACTION_ID = "((pg_current_xact_id())::text)::bigint"
 
@@ -72,12 +75,12 @@ QUEUE_COLUMNS = (
         "Token of the Temporal activity task that waits for the outcome. NULL: no task waits.",
         nullable=True,
     ),
-    Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued.", default=_NOW),
+    Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued.", default=_CLOCK),
     Column(
         "published_at",
         "timestamp with time zone",
         "When this row was last inserted. The stream carries each insert.",
-        default=_NOW,
+        default=_CLOCK,
     ),
     Column(
         "deadline",
@@ -148,6 +151,12 @@ LEASE_COLUMNS = (
     Column("role", "text", "`worker` (holds running jobs) or `enqueuer` (waits inline for outcomes)."),
     Column("holder", "text", "The process, for people: `<pid>@<host>`."),
     Column("queue", "text", "The queue that a worker serves. NULL for an enqueuer.", nullable=True),
+    Column(
+        "job_types",
+        "text[]",
+        "The types that a worker has handlers for. NULL: not said, as by an enqueuer.",
+        nullable=True,
+    ),
     Column("granted_at", "timestamp with time zone", "When the lease was granted.", default=_NOW),
     Column(
         "expires_at",

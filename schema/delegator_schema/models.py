@@ -9,7 +9,7 @@ Never write `from __future__ import annotations` in this folder: atlas-provider-
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, TABLES, Column
 from delegator_schema.queues import BASE_TABLE
@@ -22,6 +22,7 @@ _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "jsonb": JSONB(),
     "smallint": sa.SmallInteger(),
     "text": sa.Text(),
+    "text[]": ARRAY(sa.Text()),
     "timestamp with time zone": TIMESTAMP(timezone=True),
     "uuid": sa.Uuid(),
 }

@@ -26,7 +26,7 @@ from delegator.dev.temporal import NAMESPACE
 from delegator.postgres import leases
 from delegator.postgres.connections import connect
 from delegator.postgres.dead_letters import NewDeadLetter, Reason, store_dead_letters
-from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
+from delegator.postgres.queue_table import AttemptOutcome, NewJob, NextAttempt, QueueTable
 from delegator.wire.codec import encode_outcome, encode_payloads
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -144,7 +144,7 @@ class RowWriter:
         encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure), self._codec)
         delay_ms = 3_600_000
         await self._table.retry(
-            connection, [(job_id, tokens[job_id], delay_ms, encoded, 1) for job_id in (resumed, overdue)]
+            connection, [NextAttempt(job_id, tokens[job_id], delay_ms, encoded, 1) for job_id in (resumed, overdue)]
         )
 
     async def _complete(self, connection: psycopg.AsyncConnection[Any], tokens: dict[str, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from delegator.config import Settings
@@ -47,3 +49,47 @@ def test_foreign_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("DELEGATOR_PORT", "DELEGATOR_SERVICE_HOST", "DELEGATOR_TEST_DIRECTORY"):
         monkeypatch.setenv(variable, "x")
     assert Settings.load()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@ss@db/app",
+        "postgresql://u:p/ss@db/app",
+        "postgresql://u:p?ss@db/app",
+        "postgres://u:p#ss@db/app",
+    ],
+)
+def test_unescaped_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A password that libpq would cut is refused, and no part of it is printed."""
+    monkeypatch.setenv("DELEGATOR_DATABASE_URL", url)
+    with pytest.raises(ConfigurationError, match="DELEGATOR_DATABASE_URL: write the characters") as refusal:
+        Settings.load()
+    assert "ss@" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p%40ss@db/app?sslmode=require", "host=db password=p@ss", "postgresql://db"]
+)
+def test_escaped_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A URL that libpq reads as it is meant is taken, and so is a connection string."""
+    monkeypatch.setenv("DELEGATOR_DATABASE_URL", url)
+    assert Settings.load().database_url.get_secret_value() == url
+
+
+def test_empty_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty token is refused: the relay would take it for none, and open itself to everybody."""
+    monkeypatch.setenv("DELEGATOR_STREAM_TOKEN", "")
+    with pytest.raises(ConfigurationError, match="DELEGATOR_STREAM_TOKEN: it is empty"):
+        Settings.load()
+
+
+def test_durations_of_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that is a duration takes seconds, units and ISO 8601."""
+    names = [name for name, field in Settings.model_fields.items() if field.annotation is timedelta]
+    assert {"lease", "refusal_grace"} <= set(names)
+    for text in ("90", "90s", "1m30s", "PT90S"):
+        for name in names:
+            monkeypatch.setenv(f"DELEGATOR_{name.upper()}", text)
+        settings = Settings.load()
+        assert [getattr(settings, name) for name in names] == [timedelta(seconds=90)] * len(names)

@@ -18,8 +18,8 @@ _NONCE = 12
 class EncryptionCodec(PayloadCodec):
     """AES-GCM over whole payloads."""
 
-    def __init__(self) -> None:
-        self._cipher = AESGCM(_KEY)
+    def __init__(self, key: bytes = _KEY) -> None:
+        self._cipher = AESGCM(key)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [Payload(metadata={"encoding": _ENCODING}, data=self._encrypt(p)) for p in payloads]
@@ -40,3 +40,5 @@ converter = dataclasses.replace(
     payload_codec=EncryptionCodec(),
     failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
 )
+other_key = dataclasses.replace(converter, payload_codec=EncryptionCodec(bytes(32)))
+"""The converter of a worker that was deployed with another key."""

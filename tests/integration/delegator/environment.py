@@ -32,6 +32,7 @@ from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.run_watch import RunWatch, RunWatchOptions
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres.connections import connection_pool
@@ -289,7 +290,7 @@ class Environment:
         converter, metrics = self.client.data_converter, MaintenanceMetrics(CollectorRegistry())
         options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
         watch = database_watch(self.settings)
-        async with connection_pool(url, application_name="test sweeper", size=1) as pool:
+        async with connection_pool(url, application_name="test sweeper", size=2) as pool:
             signaller = Signaller(
                 self.settings.queues,
                 pool=pool,
@@ -299,9 +300,18 @@ class Environment:
                 metrics=metrics,
                 interval=options.full_interval,
             )
+            run_watch = RunWatch(
+                self.settings.queues,
+                pool=pool,
+                database=watch,
+                client=self.client,
+                metrics=metrics,
+                options=RunWatchOptions(interval=timedelta(seconds=0.2), age=timedelta(seconds=0.5)),
+            )
             sweeper = Sweeper(
                 self.settings.queues,
                 signaller=signaller,
+                run_watch=run_watch,
                 database=watch,
                 converter=converter,
                 identity="sweeper",

@@ -146,6 +146,30 @@ class Elsewhere:
 
 
 @workflow.defn
+class BothPools:
+    """Jobs of two types on one queue, whose handlers are in two modules."""
+
+    @workflow.run
+    async def run(self, jobs: int) -> bool:
+        numbers, points = await asyncio.gather(
+            delegate_map(tasks.noted, range(jobs)),
+            delegate_map(tasks.elsewhere, [Point(number, 0) for number in range(jobs)]),
+        )
+        return numbers == list(range(jobs)) and points == [Point(number + 1, 1) for number in range(jobs)]
+
+
+@workflow.defn
+class BothQueues:
+    """One job in each of two queues, at once."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        return await asyncio.gather(
+            delegate(tasks.elsewhere, Point(1, 2)), delegate("in_other_queue", 5, queue="other", result_type=int)
+        )
+
+
+@workflow.defn
 class Fails:
     """Makes a call that fails and tells how."""
 
@@ -350,6 +374,51 @@ class AttemptOutcome:
     @workflow.signal
     def finish(self) -> None:
         self.finish_asked = True
+
+
+@workflow.defn
+class LeavesJobs:
+    """Starts jobs, and ends without their outcomes when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_end = False
+
+    @workflow.run
+    async def run(self, how: str) -> None:
+        jobs = [
+            asyncio.create_task(delegate(tasks.heartbeats_until_cancelled)),
+            asyncio.create_task(delegate(tasks.item, "back off")),
+        ]
+        await workflow.wait_condition(lambda: self.may_end)
+        if how == "continues":
+            workflow.continue_as_new("returns")
+        if how == "fails":
+            raise ApplicationError(f"{len(jobs)} jobs are left", non_retryable=True)
+
+    @workflow.signal
+    def end(self) -> None:
+        self.may_end = True
+
+
+@workflow.defn
+class EnqueuesTwice:
+    """Enqueues a job, and another one after a signal."""
+
+    def __init__(self) -> None:
+        self.may_go_on = False
+
+    @workflow.run
+    async def run(self) -> int:
+        first = asyncio.create_task(delegate(tasks.noted, 1))
+        await workflow.wait_condition(lambda: self.may_go_on)
+        second = asyncio.create_task(delegate(tasks.heartbeats_until_cancelled))
+        result = await first
+        second.cancel()
+        return result
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.may_go_on = True
 
 
 @workflow.defn

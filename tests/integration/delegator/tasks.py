@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -155,6 +156,12 @@ async def cancel_itself() -> int:
     if current_job().attempt == 1:
         raise asyncio.CancelledError
     return current_job().attempt
+
+
+@delegated(retry_policy=QUICK)
+async def kills_its_worker() -> None:
+    note("started")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @delegated(retry_policy=QUICK)

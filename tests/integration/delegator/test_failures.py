@@ -5,13 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from tests.integration.delegator import flows
 from tests.integration.delegator.environment import SIGNALLED, Environment, SeenDeadLetter, eventually
+from tests.integration.delegator.tasks import Point
 
 WAYS = ["delegate", "execute_activity"]
+
+
+@activity.defn
+async def mirror(point: Point) -> Point:
+    """An ordinary activity with the name and the arguments of `tasks.mirror`."""
+    raise AssertionError("the argument can't be decoded")
 
 
 @pytest.fixture(params=["inline", "signal"])
@@ -102,12 +110,14 @@ async def test_attempts_exhausted(engine: Environment, task_queue: str, way: str
 
 
 async def test_unknown_type(engine: Environment, task_queue: str):
-    """A job of an unknown type becomes a dead letter, and the workflow gets a failure."""
-    handle = await engine.start(flows.CallsOne.run, "delegate", "no_such_type", [], {}, task_queue=task_queue)
+    """A job of an unknown type becomes a dead letter at once if its retry policy excludes Temporal's error."""
+    handle = await engine.start(
+        flows.Fails.run, "delegate", "no_such_type", [], 0, ["NotFoundError"], task_queue=task_queue
+    )
     failure = await engine.result(handle)
-    assert (failure["type"], failure["non_retryable"], failure["activity_type"]) == (
-        "UnknownActivityType",
-        True,
+    assert (failure["type"], failure["retry_state"], failure["activity_type"]) == (
+        "NotFoundError",
+        "NON_RETRYABLE_FAILURE",
         "no_such_type",
     )
     (letter,) = await engine.dead_letters(handle.id)
@@ -116,14 +126,18 @@ async def test_unknown_type(engine: Environment, task_queue: str):
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_undecodable_argument(engine: Environment, task_queue: str, way: str):
-    """A job with an argument that can't be decoded becomes a dead letter, and the workflow gets a failure."""
-    handle = await engine.start(flows.CallsOne.run, way, "mirror", ["no point"], {}, task_queue=task_queue)
+    """A job with an argument that can't be decoded is retried; then it is a dead letter, and its workflow is told."""
+    handle = await engine.start(flows.Fails.run, way, "mirror", ["no point"], 2, [], task_queue=task_queue)
     failure = await engine.result(handle)
-    assert (failure["type"], failure["non_retryable"]) == ("UndecodableInput", True)
-    assert "no point" not in failure["cause_message"]
+    async with Worker(engine.client, task_queue=handle.id, workflows=flows.ALL, activities=[mirror]):
+        ordinary = await engine.execute(
+            flows.Fails.run, "execute_activity", "mirror", ["no point"], 2, [], task_queue=handle.id
+        )
+    del failure["stack_trace"], ordinary["stack_trace"]
+    assert failure == ordinary
     assert engine.ledger(handle.id) == []
     (letter,) = await engine.dead_letters(handle.id)
-    assert letter.reason == "undecodable"
+    assert (letter.reason, letter.attempt) == ("undecodable", 2)
 
 
 @pytest.mark.parametrize("way", WAYS)

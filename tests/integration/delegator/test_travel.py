@@ -200,7 +200,22 @@ async def test_contracts_in_two_queues(start_engine: StartEngine):
             handle = await engine.start(flows.Elsewhere.run, task_queue=task_queue)
             assert await engine.result(handle) == [{"x": 2, "y": 3}, [3, 6, 9], {"x": 4, "y": 5}, 15]
             assert (await counted(handle))[ACTIVITY] == 0
+            await both_are_awaited(engine, task_queue)
             await engine.nothing_left()
+
+
+async def both_are_awaited(engine: Environment, task_queue: str) -> None:
+    """Jobs of two queues run at the same time, and one local activity waits for both."""
+    workflow_id = "both queues"
+    with engine.held(workflow_id):
+        handle = await engine.start(flows.BothQueues.run, id=workflow_id, task_queue=task_queue)
+
+        async def are_awaited() -> bool:
+            return [job.is_awaited for job in await engine.jobs(workflow_id)] == [True, True]
+
+        await eventually(are_awaited)
+    assert await engine.result(handle) == [{"x": 2, "y": 3}, 15]
+    assert (await counted(handle))[SIGNAL] == 0
 
 
 @pytest.mark.parametrize(

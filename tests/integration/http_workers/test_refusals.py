@@ -77,8 +77,9 @@ async def test_bad_row(engine: Environment) -> None:
     number = Payloads(payloads=DataConverter.default.payload_converter.to_payloads([1])).SerializeToString()
     async with engine.http_worker() as worker:
         await engine.query(
-            "INSERT INTO custom_task_queue (job_id, job_type, input, deadline, attempt)"
-            " SELECT 'bad deadline', 'double', NULL::bytea, 'infinity'::timestamptz, 0"
+            "INSERT INTO custom_task_queue (job_id, job_type, input, options, attempt)"
+            " SELECT 'bad options', 'double', NULL::bytea, "
+            '   \'{"schedule_to_start_ms": "x", "schedule_to_close_ms": "x"}\'::jsonb, 0'
             " UNION ALL SELECT 'last attempt', 'double', NULL, NULL, 2147483647"
             " UNION ALL SELECT 'good ' || n, 'double', %s, NULL, 0 FROM generate_series(1, 5) AS n RETURNING job_id",
             number,
@@ -90,7 +91,7 @@ async def test_bad_row(engine: Environment) -> None:
         await eventually(is_empty)
         letters = await engine.query("SELECT job_id, reason FROM custom_task_dead_letter ORDER BY job_id")
         assert [tuple(letter.values()) for letter in letters] == [
-            ("bad deadline", "unreadable"),
+            ("bad options", "unreadable"),
             ("last attempt", "unreadable"),
         ]
         assert worker.process.returncode is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -10,9 +11,11 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 
-from delegator.errors import StreamError
+from delegator.errors import StreamError, WireError
 from delegator.relay import RelayHandle, RelayOptions, running_relay
 from http_workers.pacing import EmptyReplyPacer
 from http_workers.source import StreamRefusedError, StreamSource
@@ -135,3 +138,31 @@ async def test_restarted_relay(database: Database):
             await enqueue(database, ["a"])
             async with running_relay(relay_options(database, port=port)):
                 assert list(await drain(source, 1)) == ["a"]
+
+
+@pytest.mark.parametrize("way", ["compressed", "endless", "deep"])
+async def test_hostile_reply(way: str) -> None:
+    """A reply that is compressed, endless or nested without end is refused, and takes no memory."""
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if way == "deep":
+            return web.Response(body=b'{"data":' + b"[" * 200_000)
+        if way == "compressed":
+            response = web.Response(body=bytes(1 << 20))
+            response.enable_compression(web.ContentCoding.gzip)
+            return response
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await stream.write(bytes(1 << 20))
+        return stream
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", reply)
+    async with (
+        TestServer(app) as server,
+        StreamSource(url=str(server.make_url("/")), queue="default", token=None) as source,
+    ):
+        with pytest.raises(WireError):
+            await source.receive(10, NOW)

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import pytest
+
 from delegator.maintenance.elector import Elector
+from delegator.postgres import leader_lock
 from delegator.postgres.connections import Connection, connect
 from tests.support import Database
 from tests.support.watches import database_watch
@@ -86,3 +89,26 @@ async def test_next_leader(database: Database) -> None:
         for candidate in candidates:
             await candidate.stop()
         await observer.close()
+
+
+async def test_stranger_holds_the_lock(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """A session that is no maintenance process and holds the lock is named, with the statement that ends it."""
+    stranger = await connect(database.url, application_name="somebody else")
+    assert await leader_lock.try_lock(stranger)
+    pid = stranger.info.backend_pid
+    candidate = Candidate(database)
+
+    async def is_named() -> bool:
+        named = [record for record in caplog.records if record.getMessage() == "loop_blocked"]
+        return any(f"SELECT pg_terminate_backend({pid})" in vars(record)["reason"] for record in named)
+
+    async def leads() -> bool:
+        return candidate.leads
+
+    try:
+        await eventually(is_named)
+        await stranger.close()
+        await eventually(leads)
+    finally:
+        await candidate.stop()
+        await stranger.close()

@@ -147,6 +147,7 @@ async def test_queues_follow_default(database: Database, directory: Path) -> Non
     await migrate(settings)
     text = """ALTER TABLE custom_task_queue ADD COLUMN priority integer NOT NULL DEFAULT 7;
 CREATE INDEX custom_task_queue_priority ON custom_task_queue (priority, enqueued_at DESC) WHERE priority > 0;
+ALTER TABLE custom_task_queue ALTER COLUMN attempt SET DEFAULT 3;
 """
     add(directory, "29990101000000_priority.sql", text)
 
@@ -155,6 +156,10 @@ CREATE INDEX custom_task_queue_priority ON custom_task_queue (priority, enqueued
 
     columns = "SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = '{}'::regclass AND attname = 'priority'"
     assert await rows(database, columns.format("custom_task_queue_video")) == [("priority", True)]
+    default = (
+        "SELECT column_default FROM information_schema.columns WHERE table_name = '{}' AND column_name = 'attempt'"
+    )
+    assert await rows(database, default.format("custom_task_queue_video")) == [("3",)]
     definition = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '{}'::regclass"
     definitions = await rows(database, definition.format("custom_task_queue_video"))
     assert any("(priority, enqueued_at DESC) WHERE (priority > 0)" in str(row[0]) for row in definitions)

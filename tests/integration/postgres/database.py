@@ -13,7 +13,7 @@ from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import NewDeadLetter
 from delegator.postgres.queue_maintenance import MaintenanceStatements
-from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
+from delegator.postgres.queue_table import AttemptOutcome, NewJob, NextAttempt, QueueTable
 from tests.integration.postgres.model import LATER
 
 TABLE = QueueTable("default")
@@ -174,7 +174,9 @@ async def store_outcomes(db: Connection, tokens: Mapping[str, int]) -> tuple[set
 async def retry(db: Connection, held: Mapping[str, tuple[int, int]], when: str) -> set[str]:
     """Retry jobs, given by their token and attempt."""
     delay = 3_600_000 if when == LATER else 0
-    return await TABLE.retry(db, [(job, token, delay, b"f", attempt) for job, (token, attempt) in held.items()])
+    return await TABLE.retry(
+        db, [NextAttempt(job, token, delay, b"f", attempt) for job, (token, attempt) in held.items()]
+    )
 
 
 async def store_dead_letters(db: Connection, tokens: Mapping[str, int]) -> dict[str, bool]:

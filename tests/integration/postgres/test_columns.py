@@ -92,3 +92,16 @@ async def test_insert_keeps_existing_rows(database: Database, repeats: bool, in_
             assert await TABLE.insert(db, "ns", again, repeats=repeats) == {"new"}
         cursor = await db.execute("SELECT job_id, input FROM custom_task_queue")
         assert dict(await cursor.fetchall()) == {"there": b"first", "new": b"second"}
+
+
+async def test_times_in_a_long_transaction(database: Database) -> None:
+    """A job is enqueued, and its deadline counts, from the moment of its insert, not from the transaction's begin."""
+    async with await connect(database.url, application_name="test") as db, db.transaction():
+        before = (await (await db.execute("SELECT now(), clock_timestamp()")).fetchone()) or ()
+        await TABLE.insert(db, "ns", [PLAIN._replace(deadline_ms=60_000)])
+        cursor = await db.execute(
+            "SELECT now(), enqueued_at, published_at, deadline - interval '1 minute' FROM custom_task_queue"
+        )
+        began, *times = (await cursor.fetchone()) or ()
+        assert before[0] == began < before[1]
+        assert all(time > before[1] for time in times)

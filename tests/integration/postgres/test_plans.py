@@ -18,7 +18,7 @@ from psycopg.errors import Diagnostic
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection, connect, connection_pool
 from delegator.postgres.queue_maintenance import MaintenanceStatements
-from delegator.postgres.queue_table import AttemptOutcome, QueueTable
+from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from tests.support import Databases
 
 TABLE = "custom_task_queue"
@@ -143,7 +143,7 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "look": lambda db, _: QUEUE.look(db, HELD),
     "held": lambda db, _: QUEUE.held(db, HELD),
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
-    "retry": lambda db, _: QUEUE.retry(db, [(*held, 1000, b"x", 1) for held in HELD]),
+    "retry": lambda db, _: QUEUE.retry(db, [NextAttempt(*held, 1000, b"x", 1) for held in HELD]),
     "cancel": lambda db, _: QUEUE.cancel(db, IDS),
     "time_out": lambda db, _: MAINTENANCE.time_out(db, [(*held, b"x") for held in HELD]),
     "delete_overdue": lambda db, _: MAINTENANCE.delete_overdue(db, IDS),

@@ -167,3 +167,23 @@ async def test_gather_enough():
             assert await few == [2]
             assert await batcher.submit([4, 5, 6]) == [8, 10, 12]
     assert writer.batches == [[1, 2, 3], [4, 5, 6]]
+
+
+async def test_give_up():
+    """Callers are sent away; what was being written is written, what was not is forgotten."""
+    writer = Writer()
+    writer.gate.clear()
+    async with Batcher(writer, max_items=1) as batcher:
+        assert batcher.stalled_seconds == 0.0
+        waiting = [asyncio.create_task(batcher.submit([number])) for number in (1, 2)]
+        await let_run()
+        await asyncio.sleep(0.001)
+        assert batcher.stalled_seconds > 0.0
+        batcher.give_up(RuntimeError("no"))
+        assert [str(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == ["no", "no"]
+        assert batcher.stalled_seconds == 0.0
+        last = asyncio.create_task(batcher.submit([3]))
+        await let_run()
+        writer.gate.set()
+        assert await last == [6]
+    assert writer.batches == [[1], [3]]

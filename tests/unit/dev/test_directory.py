@@ -75,3 +75,11 @@ def test_unreachable_place(open_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="because you are root.*chmod o"):
         StackDirectory.open(closed / "inner" / "stack", keep=True)
     assert list(closed.iterdir()) == []
+
+
+def test_others_read_nothing(open_path: Path) -> None:
+    """Nobody else reads a kept stack's data or logs."""
+    directory = StackDirectory.open(open_path / "kept", keep=True)
+    directory.close()
+    assert not (open_path / "kept").stat().st_mode & 0o066
+    assert not (open_path / "kept" / "logs").stat().st_mode & 0o077

@@ -152,7 +152,7 @@ async def test_long_timeout() -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED_SECONDS))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, claims=False)
+    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, database=Mock(), claims=False)
     watching = asyncio.create_task(monitor.run())
     async with asyncio.timeout(LEAST_WATCHED_SECONDS * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
@@ -186,8 +186,8 @@ async def test_cancelled_attempt() -> None:
     assert ended.failure.HasField("canceled_failure_info")
 
 
-async def test_hopeless_jobs() -> None:
-    """A job of an unknown type, or with arguments that can't be decoded, becomes a dead letter."""
+async def test_refusals() -> None:
+    """A worker refuses an unknown type and arguments that it can't decode, in the words of Temporal's worker."""
 
     def rename(job: Job) -> None:
         job.job_type = "nobody"
@@ -195,8 +195,28 @@ async def test_hopeless_jobs() -> None:
     def spoil(job: Job) -> None:
         job.row = job.row._replace(input=b"\xff\xff")
 
-    assert (await _run(legacy, 7, change=rename)).dead_letter_reason == "unknown_type"
-    assert (await _run(legacy, 7, change=spoil)).dead_letter_reason == "undecodable"
+    unknown = await _run(legacy, 7, change=rename)
+    assert unknown.refusal == "unknown_type" and unknown.failure is not None
+    assert unknown.failure.application_failure_info.type == "NotFoundError"
+    assert unknown.failure.message == (
+        "Activity function nobody for workflow workflow is not registered on this worker, available activities: legacy"
+    )
+    undecodable = await _run(legacy, 7, change=spoil)
+    assert undecodable.refusal == "undecodable" and undecodable.failure is not None
+    assert undecodable.failure.message == "Failed decoding arguments" and undecodable.failure.HasField("cause")
+
+
+@pytest.mark.parametrize("field", ["job_type", "broken"])
+async def test_a_refused_job_that_was_cancelled(field: str) -> None:
+    """It ends as cancelled: nobody has to decode its arguments for that."""
+
+    def spoil(job: Job) -> None:
+        setattr(job, field, "nobody")
+        job.cancel_requested = True
+
+    ended = await _run(legacy, 7, change=spoil)
+    assert ended.refusal is None and ended.failure is not None
+    assert ended.failure.HasField("canceled_failure_info")
 
 
 async def test_a_row_too_new_to_read_is_snoozed(caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +224,7 @@ async def test_a_row_too_new_to_read_is_snoozed(caplog: pytest.LogCaptureFixture
     runner = AttemptRunner({}, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
     job = Job(claimed("job", job_type="unknown", options="?", format_version=FORMAT_VERSION + 1))
     ended = await runner.run(job)
-    assert ended.snooze and ended.failure is None and ended.dead_letter_reason is None
+    assert ended.snooze and ended.failure is None and ended.refusal is None
     (record,) = caplog.records
     assert (record.message, record.job_id) == ("job_snoozed", "job")  # type: ignore[attr-defined]
     assert f"reads up to {FORMAT_VERSION}: update" in record.reason  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -67,9 +68,7 @@ def ended(job_id: str, data: bytes) -> Ended:
     return Ended(job, result=Payloads(payloads=[Payload(data=data)]).SerializeToString())
 
 
-def made(
-    table: Table, on_finished: Callable[[Job], None] = lambda job: None, *, log_messages: bool = False
-) -> Finisher:
+def made(table: Table, on_finished: Callable[[Job], None] = lambda job: None) -> Finisher:
     return Finisher(
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
@@ -80,7 +79,7 @@ def made(
         metrics=Mock(),
         database=Mock(),
         on_finished=on_finished,
-        log_messages=log_messages,
+        refusal_grace=timedelta(days=1),
     )
 
 

@@ -142,7 +142,7 @@ async def test_contract_needs_fake():
     async with InMemoryEngine([handlers]) as engine:
         error = await failure(engine, handlers.elsewhere, Point(1, 2))
         assert engine.jobs[0].dead_letter == "unknown_type"
-    assert isinstance(error.cause, ApplicationError) and error.cause.type == "UnknownActivityType"
+    assert isinstance(error.cause, ApplicationError) and error.cause.type == "NotFoundError"
 
 
 async def test_resources():

@@ -43,7 +43,7 @@ async def test_own_exception():
 async def test_wrong_argument():
     with pytest.raises(ApplicationError) as raised:
         await run_handler(handlers.mirror, "no point")  # type: ignore[arg-type]
-    assert raised.value.type == "UndecodableInput"
+    assert raised.value.message == "Failed decoding arguments"
 
 
 async def test_unusable_result():

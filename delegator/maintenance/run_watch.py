@@ -1,0 +1,172 @@
+"""The run watch: ends the jobs of workflow runs that have closed, as Temporal ends their activities.
+
+It may wait for Temporal. The sweeper does not wait for the run watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from delegator.completion.closed_runs import MOST_RUNS, ClosedRuns
+from delegator.completion.runs import RunKey
+from delegator.errors import first_line
+from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.queue_maintenance import BATCH, NO_RUN, MaintenanceStatements
+
+_log = logging.getLogger(__name__)
+_SHARE: Final = 0.05
+"""Largest share of the time in which this may keep the database busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunWatchOptions:
+    """Which runs are asked about, and how often."""
+
+    interval: timedelta = timedelta(seconds=5)
+    """Time between two questions about the same run, at least."""
+    age: timedelta = timedelta(seconds=5)
+    """Only runs are asked about whose jobs have been unfinished for this time."""
+    kept: timedelta = timedelta(seconds=30)
+    """Time until a closed run is asked about again whose jobs another run waits for."""
+    calls_per_second: float = 50.0
+    """Largest number of calls to Temporal in a second."""
+
+
+class RunWatch:
+    """Removes the waiting jobs of closed runs, and tells running ones to stop."""
+
+    def __init__(
+        self,
+        queues: Sequence[str],
+        *,
+        pool: Pool,
+        database: DatabaseWatch,
+        client: Client,
+        metrics: MaintenanceMetrics,
+        options: RunWatchOptions | None = None,
+    ) -> None:
+        """Prepare the watch.
+
+        Args:
+            queues: the declared queues.
+            pool: connections.
+            database: gets each success and each error of these connections.
+            client: Temporal's client.
+            metrics: this process's series.
+            options: how often it asks.
+        """
+        self._queues = [MaintenanceStatements(queue) for queue in queues]
+        self._pool = pool
+        self._database = database
+        self._runs = ClosedRuns(client)
+        self._metrics = metrics
+        self._options = options or RunWatchOptions()
+        self._ask_again_at: dict[str, float] = {}
+        self._database_seconds = 0.0
+        self._is_unanswered = False
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    await self.look()
+                except Exception as error:
+                    await self._database.failed(error)
+                else:
+                    self._database.works()
+                pause = max(self._options.interval.total_seconds(), self._database_seconds / _SHARE)
+                await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
+        finally:
+            self._database.ended()
+
+    async def look(self) -> None:
+        """Ask about every run once, and end the jobs of those that have closed."""
+        now = time.monotonic()
+        self._ask_again_at = {run_id: at for run_id, at in self._ask_again_at.items() if at > now}
+        self._database_seconds = 0.0
+        for queue in self._queues:
+            after = NO_RUN
+            while True:
+                began = time.monotonic()
+                async with self._pool.connection() as connection:
+                    runs = await queue.runs(connection, self._options.age, after)
+                self._database_seconds += time.monotonic() - began
+                try:
+                    await self._end_closed(queue, [RunKey(*run) for run in runs if run[2] not in self._ask_again_at])
+                except (RPCError, RuntimeError) as error:  # a lazy client that could not connect raises RuntimeError
+                    if not self._is_unanswered:
+                        _log.warning("runs_unknown", extra={"queue": queue.table.queue, "reason": first_line(error)})
+                    self._is_unanswered = True
+                    return
+                if len(runs) < BATCH:
+                    break
+                after = runs[-1][2]
+        self._is_unanswered = False
+
+    async def _end_closed(self, queue: MaintenanceStatements, keys: Sequence[RunKey]) -> None:
+        by_namespace: dict[str, list[RunKey]] = defaultdict(list)
+        for key in keys:
+            by_namespace[key.namespace].append(key)
+        for namespace, group in by_namespace.items():
+            for start in range(0, len(group), MOST_RUNS):
+                asked = group[start : start + MOST_RUNS]
+                await self._pace()
+                running = await self._runs.running(namespace, [key.run_id for key in asked])
+                closed = []
+                for key in asked:
+                    if key.run_id not in running:
+                        await self._pace()
+                        if await self._runs.is_closed(key):
+                            closed.append(key)
+                if closed:
+                    await self._end(queue, closed)
+
+    async def _end(self, queue: MaintenanceStatements, closed: Sequence[RunKey]) -> None:
+        began = time.monotonic()
+        async with self._pool.connection() as connection:
+            jobs = await queue.jobs_of_runs(connection, [key.run_id for key in closed])
+        self._database_seconds += time.monotonic() - began
+        tasks: dict[str, list[str]] = defaultdict(list)
+        delegated: dict[str, list[str]] = defaultdict(list)
+        for run_id, job_id, is_task in jobs:
+            (tasks if is_task else delegated)[run_id].append(job_id)
+        ended: list[str] = []
+        for key in closed:
+            # An activity task ends with its run. After a reset Temporal makes another one.
+            ended += tasks[key.run_id]
+            if delegated[key.run_id]:
+                await self._pace()
+                unwanted = await self._runs.unwanted(key, delegated[key.run_id])
+                ended += unwanted
+                if len(unwanted) < len(delegated[key.run_id]):
+                    self._ask_again_at[key.run_id] = time.monotonic() + self._options.kept.total_seconds()
+        removed = told = 0
+        for start in range(0, len(ended), BATCH):
+            async with self._pool.connection() as connection:
+                gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
+            removed, told = removed + len(gone), told + len(running)
+        if removed or told:
+            name = queue.table.queue
+            self._metrics.ended.labels(name, "removed").inc(removed)
+            self._metrics.ended.labels(name, "told").inc(told)
+            _log.info(
+                "jobs_of_closed_runs_ended",
+                extra={"queue": name, "runs": len(closed), "removed": removed, "told": told},
+            )
+
+    async def _pace(self) -> None:
+        await asyncio.sleep(1 / self._options.calls_per_second)
