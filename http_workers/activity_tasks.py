@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatRequest,
@@ -78,7 +78,7 @@ class ActivityTasks:
                 RecordActivityTaskHeartbeatRequest(
                     namespace=job.row.namespace or self._client.namespace,
                     task_token=job.row.task_token or b"",
-                    details=Payloads.FromString(await self._encoded(job)),
+                    details=Payloads.FromString(await self._encoded(job) or b""),
                     identity=self._identity,
                 )
             )
@@ -91,24 +91,34 @@ class ActivityTasks:
 
     async def details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
         """Return the heartbeat details that are not stored yet, in the form of the queue's statement."""
-        beats = []
-        for job in jobs:
-            if job.details_changed:
-                job.details_changed = False
-                beats.append((*job.held, await self._encoded(job)))
-        return beats
+        changed = [job for job in jobs if job.details_changed]
+        for job in changed:
+            job.details_changed = False
+        return await self._encoded_all(changed)
 
     async def last_details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
         """Return every attempt's last heartbeat details, stored or not, in the same form.
 
         For the end of an attempt. A heartbeat that is being stored now may come after the change of the fencing token.
         """
-        return [(*job.held, await self._encoded(job)) for job in jobs if job.details is not None]
+        return await self._encoded_all([job for job in jobs if job.details is not None])
 
-    async def _encoded(self, job: Job) -> bytes:
+    async def _encoded_all(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
+        beats = [(job.held, await self._encoded(job)) for job in jobs]
+        return [(*held, details) for held, details in beats if details is not None]
+
+    async def _encoded(self, job: Job) -> bytes | None:
+        """Return the details of the last heartbeat; None: they can't be encoded. The attempt goes on without them."""
         if not job.details:
             return b""
-        return await encode_payloads(Payloads(payloads=job.details).SerializeToString(), self._codec_of(job))
+        try:
+            return await self._encode(job, job.details)
+        except Exception as error:  # a codec may raise any error
+            _log.error("heartbeat_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
+            return None
+
+    async def _encode(self, job: Job, details: Sequence[Payload]) -> bytes:
+        return await encode_payloads(Payloads(payloads=details).SerializeToString(), self._codec_of(job))
 
     def _codec_of(self, job: Job) -> PayloadCodec | None:
         return self._client.data_converter.payload_codec if job.conversion is None else job.conversion.codec
@@ -152,6 +162,8 @@ class ActivityTasks:
                     task_token=token,
                     failure=failure,
                     identity=self._identity,
-                    last_heartbeat_details=Payloads.FromString(await self._encoded(job)) if job.details else None,
+                    last_heartbeat_details=Payloads.FromString(await self._encoded(job) or b"")
+                    if job.details
+                    else None,
                 )
             )

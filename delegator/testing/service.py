@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -225,7 +225,8 @@ class Service:
         if job.details is not None:
             row.last_details = job.details
             details = Payloads(payloads=job.details).SerializeToString()
-            row.heartbeat_details = await encode_payloads(details, self.conversions.of(row.origin()).codec)
+            with suppress(Exception):  # a codec may raise any error; production logs it
+                row.heartbeat_details = await encode_payloads(details, self.conversions.of(row.origin()).codec)
         row.job = None
         row.status = JobStatus.BACKING_OFF
         row.last_failure = failure
