@@ -156,14 +156,13 @@ class ActivityTasks:
             )
         elif ended.failure is not None:
             failure = await self._encoded_failure(job, ended.failure)
+            details = await self._encoded(job)
             await service.respond_activity_task_failed(
                 RespondActivityTaskFailedRequest(
                     namespace=namespace,
                     task_token=token,
                     failure=failure,
                     identity=self._identity,
-                    last_heartbeat_details=Payloads.FromString(await self._encoded(job) or b"")
-                    if job.details
-                    else None,
+                    last_heartbeat_details=Payloads.FromString(details) if details else None,
                 )
             )

@@ -62,6 +62,9 @@ class Ended:
     refusal: Reason | None = None
     """Why this worker could not begin the attempt; another one may. None: it began, or was snoozed."""
 
+    problem: str = ""
+    """Why this worker can't read what the job holds, in the engine's own words; empty: others' words say it."""
+
     snooze: timedelta | None = None
     """How long the job is snoozed, by its type's limits or because its row is too new. None: the attempt began."""
 
@@ -128,7 +131,8 @@ class AttemptRunner:
             # The type and the words are those of Temporal's worker.
             undecodable = ApplicationError("Failed decoding arguments")
             undecodable.__cause__ = error
-            return self._refused(job, Reason.UNDECODABLE, undecodable)
+            problem = str(error) if isinstance(error, WireError) else ""
+            return self._refused(job, Reason.UNDECODABLE, undecodable, problem)
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         seconds, completed = self._series[job.job_type]
@@ -273,12 +277,12 @@ class AttemptRunner:
             type="NotFoundError",
         )
 
-    def _refused(self, job: Job, reason: Reason, error: ApplicationError) -> Ended:
+    def _refused(self, job: Job, reason: Reason, error: ApplicationError, problem: str = "") -> Ended:
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         if reason is not Reason.UNKNOWN_TYPE:
             self._metrics.finished.labels(job.job_type, reason).inc()
-        return Ended(job, failure=self._failure(job, error), refusal=reason)
+        return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:
