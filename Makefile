@@ -6,8 +6,19 @@ UV := .tools/uv/bin/uv
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 # pytest arguments, for example: make test ARGS="-k relay -x"
 ARGS ?=
+# Of docker/compose.yaml: relay, full or beside.
+PROFILE ?= relay
+# Only these services of the profile, and what they need.
+SERVICES ?=
+COMPOSE := docker compose --file docker/compose.yaml
+IMAGE ?= temporal-delegator:local
+PLATFORMS ?=
+PUSH ?=
+# `make down DATA=delete` removes the volumes, too.
+DATA ?= keep
 
-.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos bench atlas temporal-postgres clean
+.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos conformance bench atlas temporal-postgres \
+  up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -50,11 +61,12 @@ lock: $(UV) ## write requirements/*.lock after a change of pyproject.toml (ARGS=
 hooks: $(INSTALLED) ## run `make check` and the lock's test before each commit (needs pre-commit: pip install pre-commit)
 	@pre-commit install
 
-check: $(INSTALLED) ## ruff, mypy --strict, import contracts, documentation
+check: $(INSTALLED) ## ruff, mypy --strict, import contracts, what deploys the engine, documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/lint_deploy.py
 	@$(MAKE) --no-print-directory docs
 
 docs: $(INSTALLED) ## build the documentation into site/; needs no network
@@ -70,6 +82,9 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
 
+conformance: $(INSTALLED) ## the tests of Temporal's Python SDK with their activities delegated (ARGS="--way interceptor --sdk 1.23.0 -k name"; 40 minutes)
+	@$(BIN)/python -m tests.conformance $(ARGS)
+
 bench: $(INSTALLED) ## the figures that are promised, reached or not (35 minutes; run `make temporal-postgres` first)
 	@$(PIP) --require-hashes --requirement requirements/bench.lock
 	@$(BIN)/python -m loadtest bench $(ARGS)
@@ -79,6 +94,35 @@ atlas: $(INSTALLED) ## build the Atlas CLI (needs Go; about two minutes, once)
 
 temporal-postgres: ## build Temporal's own server, for `--temporal postgres` (needs Go; about four minutes, once)
 	@.ci/build-temporal
+
+up: ## start the containers of PROFILE (relay, full or beside), and wait until they are ready
+	@docker/make-secrets
+	@$(COMPOSE) --profile $(PROFILE) up --build --detach --wait $(SERVICES)
+
+up-loadtest: ## start the same and run the load test beside them (ARGS: its command line instead of the usual one)
+	@docker/make-secrets
+	@$(COMPOSE) --profile $(PROFILE) --profile loadtest build --quiet
+	@$(COMPOSE) --profile $(PROFILE) up --detach --wait $(SERVICES)
+	@$(COMPOSE) --profile $(PROFILE) --profile loadtest run --rm --no-deps loadtest $(ARGS)
+
+logs: ## follow the logs of the containers
+	@$(COMPOSE) --profile '*' logs --follow --tail 100 $(SERVICES)
+
+down: ## remove the containers and their networks; DATA=delete: their data, too
+	@$(COMPOSE) --profile '*' down --remove-orphans $(if $(filter delete,$(DATA)),--volumes)
+
+docker-test: $(INSTALLED) ## build the image and run the profile `relay` in containers (needs Docker, or root on Debian; 15 minutes)
+	@.ci/docker-test $(ARGS)
+
+image: ## build the image IMAGE (PLATFORMS, PUSH=yes: see .ci/build-image)
+	@IMAGE="$(IMAGE)" PLATFORMS="$(PLATFORMS)" PUSH="$(PUSH)" .ci/build-image
+
+wheel: $(INSTALLED) ## build wheel and sdist into dist/
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build
+
+deploy-tools: ## build actionlint, kustomize and kubeconform for `make check` (needs Go; two minutes, once)
+	@.ci/build-deploy-tools
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build site htmlcov .coverage .coverage.*

@@ -59,7 +59,10 @@ class JobContext(NamedTuple):
     send_heartbeat: Callable[..., None]
     """See `heartbeat`."""
     is_cancel_requested: Callable[[], bool]
-    """Returns whether the workflow asked the job to stop."""
+    """Returns whether the workflow asked the job to stop, or the attempt is over."""
+    task_token: bytes
+    """Names the attempt for `client.get_async_activity_handle(task_token=...)`, if the handler leaves it to a client by
+    `activity.raise_complete_async()`."""
 
 
 class CurrentJob:
@@ -145,6 +148,7 @@ def _activity_context(info: activity.Info) -> JobContext:
         logger=JobLogger(job_id=job_id, job_type=info.activity_type, attempt=info.attempt),
         send_heartbeat=activity.heartbeat,
         is_cancel_requested=activity.is_cancelled,
+        task_token=info.task_token,
     )
 
 

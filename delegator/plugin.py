@@ -6,21 +6,25 @@ import asyncio
 import dataclasses
 import logging
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from temporalio.client import ClientConfig
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkerConfig
 
+from delegator.completion.asynchronous import AsynchronousCompletion, OpenAttempts
+from delegator.completion.queue_attempts import QueueAttempts
 from delegator.config import Settings
-from delegator.contracts import DelegatedType, Source, collect_types, opened_resources
+from delegator.contracts import DYNAMIC_TYPE, DelegatedType, Source, collect_types, opened_resources
 from delegator.contracts.collect import declarations_in, flattened, resources_in, types_used_by
+from delegator.contracts.types import name_of
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
@@ -28,7 +32,7 @@ from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import Connection, connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -135,8 +139,15 @@ class DelegatorPlugin(SimplePlugin):
         """
         self._database_state = state
 
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """Add the interceptor that completes delegated jobs by `get_async_activity_handle`; see the base class."""
+        config = super().configure_client(config)
+        config["interceptors"] = [*config.get("interceptors", ()), AsynchronousCompletion(self._open_attempts())]
+        return config
+
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the activities, the interceptor and room for inline waiting; see the base class."""
+        self._refuse_dynamic_beside(config.get("activities") or ())
         if not config.get("activities"):
             # The plugin's activities are local. The worker must not take activity tasks of other workers.
             config["no_remote_activities"] = True
@@ -192,6 +203,29 @@ class DelegatorPlugin(SimplePlugin):
                 await _end(worker, next)
                 raise
             await next(worker)
+
+    def _refuse_dynamic_beside(self, activities: Sequence[Callable[..., Any]]) -> None:
+        """Refuse ordinary activities beside a delegated dynamic one: a replay does not know which names are theirs."""
+        if self._options.intercept and DYNAMIC_TYPE in self._types and activities:
+            names = ", ".join(sorted(name_of(function) for function in activities))
+            raise ConfigurationError(
+                "a dynamic activity is delegated with intercept=True, so every activity type is; give the worker's own "
+                f"activities ({names}) a worker and a task queue of their own"
+            )
+
+    def _open_attempts(self) -> OpenAttempts:
+        return QueueAttempts(self._connection, self._settings.queues)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection: of a worker that runs, or a new one. A client that only completes jobs runs no worker."""
+        if self._activities.is_running:
+            async with self._activities.parts.pool.connection() as connection:
+                yield connection
+        else:
+            url = self._settings.database_url.get_secret_value()
+            async with await connect(url, application_name="delegator client") as connection:
+                yield connection
 
     def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
         return DelegationInterceptor(

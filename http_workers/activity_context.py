@@ -1,52 +1,106 @@
-"""Runs existing activity functions as handlers. `activity.info()`, `activity.heartbeat()` and the like work in them."""
+"""Runs handlers as Temporal's activities: `activity.info()`, `activity.heartbeat()` and the like work in them.
+
+The SDK has no public way to run a function as an activity outside its own worker: its context is private, and the
+`ActivityEnvironment` for tests neither tells a thread in time nor takes interceptors.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from datetime import UTC, datetime, timedelta
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from temporalio import activity
+from temporalio.activity import ActivityCancellationDetails
+from temporalio.client import Client
+from temporalio.common import MetricMeter, _CompositeEvent
 from temporalio.converter import PayloadConverter
-from temporalio.testing import ActivityEnvironment
+from temporalio.exceptions import CancelledError
 
-from delegator.context import JobContext
-from http_workers.job import Job
-
-# The SDK has no other public way to run a function as an activity outside its own worker.
+from http_workers.threads import ThreadRaiser
 
 
-def activity_environment(job: Job, context: JobContext, payload_converter: PayloadConverter) -> ActivityEnvironment:
-    """Return the environment that runs a handler with `@activity.defn` in an activity context.
+@dataclass(frozen=True, slots=True)
+class ActivitySurroundings:
+    """What all activities of a worker have in common."""
 
-    Args:
-        job: the job.
-        context: the job's context.
-        payload_converter: the payload converter of the data converter.
-    """
-    environment = ActivityEnvironment()
-    environment.payload_converter = payload_converter
-    environment.on_heartbeat = context.send_heartbeat
-    now = datetime.now(UTC)
-    scheduled = context.enqueued_at or now
-    options = job.options
-    environment.info = dataclasses.replace(
-        environment.info,
-        activity_id=job.job_id,
-        activity_type=job.job_type,
-        attempt=job.attempt,
-        current_attempt_scheduled_time=scheduled,
-        heartbeat_details=list(context.heartbeat_details),
-        heartbeat_timeout=options.heartbeat_timeout,
-        namespace=job.row.namespace or "",
-        schedule_to_close_timeout=options.schedule_to_close_timeout,
-        scheduled_time=scheduled,
-        start_to_close_timeout=options.start_to_close_timeout or timedelta(0),
-        started_time=now,
-        task_queue=context.queue,
-        task_token=job.row.task_token or b"",
-        workflow_id=job.row.workflow_id,
-        workflow_namespace=job.row.namespace,
-        workflow_run_id=job.row.run_id,
-        workflow_type=None,
-        retry_policy=options.retry_policy,
-    )
-    return environment
+    payload_converter: PayloadConverter
+    """For `activity.payload_converter()`."""
+    client: Client | None
+    """For `activity.client()`; None: there is none."""
+    metric_meter: MetricMeter
+    """For `activity.metric_meter()`."""
+    shutdown: _CompositeEvent
+    """Set when the worker begins to stop. A worker uses it in one event loop."""
+
+
+class RunningActivity:
+    """The activity context of one attempt, and what tells its handler to stop."""
+
+    __slots__ = ("_cancelled", "_details", "context", "raiser")
+
+    def __init__(
+        self,
+        surroundings: ActivitySurroundings,
+        info: Callable[[], activity.Info],
+        heartbeat: Callable[..., None],
+        *,
+        is_async: bool,
+        throws: bool,
+    ) -> None:
+        """Prepare the context; `activity._Context.set` makes it the current one.
+
+        Args:
+            surroundings: of the worker.
+            info: for `activity.info()`.
+            heartbeat: for `activity.heartbeat()`.
+            is_async: whether the handler is an `async def`.
+            throws: whether the thread of a plain function gets an exception when it is to stop.
+        """
+        self.raiser = ThreadRaiser() if throws and not is_async else None
+        self._cancelled = _CompositeEvent(
+            thread_event=threading.Event(), async_event=asyncio.Event() if is_async else None
+        )
+        self._details = activity._ActivityCancellationDetailsHolder()
+        self.context = activity._Context(
+            info=info,
+            heartbeat=heartbeat,
+            cancelled_event=self._cancelled,
+            worker_shutdown_event=surroundings.shutdown,
+            shield_thread_cancel_exception=None if self.raiser is None else self.raiser.shielded,
+            payload_converter_class_or_instance=surroundings.payload_converter,
+            runtime_metric_meter=surroundings.metric_meter,
+            client=surroundings.client if is_async else None,
+            cancellation_details=self._details,
+        )
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether a plain function is within `activity.shield_thread_cancel_exception()`."""
+        return self.raiser is not None and self.raiser.is_shielded
+
+    def tell(self, details: ActivityCancellationDetails) -> None:
+        """Tell the handler to stop. The first reason stays.
+
+        Args:
+            details: why, for `activity.cancellation_details()`.
+        """
+        if self._details.details is None:
+            self._details.details = details
+        self._cancelled.set()
+        if self.raiser is not None:
+            self.raiser.throw(CancelledError)
+
+    def run_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a plain function in the calling thread."""
+        if self.raiser is None:
+            return function(*args)
+        with self.raiser.active():
+            return function(*args)
+
+
+def shutdown_event() -> _CompositeEvent:
+    """Return an event for `ActivitySurroundings.shutdown`."""
+    return _CompositeEvent(thread_event=threading.Event(), async_event=asyncio.Event())

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from temporalio import activity
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
+from temporalio.common import MetricMeter, RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
+from temporalio.runtime import Runtime
+from temporalio.worker import Interceptor
 
 from delegator.completion.failures import (
     MAX_OUTCOME_BYTES,
@@ -27,20 +31,17 @@ from delegator.completion.failures import (
     within_limit,
 )
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
-from delegator.contracts import Handler
+from delegator.contracts import DYNAMIC_TYPE, Handler
 from delegator.errors import WireError
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
 from delegator.wire.contexts import Conversion, Conversions
 from delegator.wire.probe import ProbeReader
-from http_workers.activity_context import activity_environment
+from http_workers.activity_context import ActivitySurroundings, shutdown_event
+from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
 from http_workers.job import Job, origin_of
 from http_workers.metrics import WorkerMetrics
-
-LEAST_WATCHED_SECONDS: Final = 1.0
-"""A shorter limit has its own timer, which costs as much as the rest of a short attempt. The monitor, which
-looks ten times a second, enforces the longer limits."""
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 
@@ -71,13 +72,16 @@ class Ended:
     at: str = ""
     """Where the handler raised its error, as `place_of` returns it; empty: it raised none."""
 
+    asynchronous: bool = False
+    """Whether the handler leaves the attempt to a client, which will complete it."""
+
     forgotten: bool = False
     """The worker does not hold the job any more."""
 
     @property
     def released(self) -> bool:
         """Whether this worker's stop broke the attempt off. Other workers run the job."""
-        return self.result is None and self.failure is None and self.snooze is None
+        return self.result is None and self.failure is None and self.snooze is None and not self.asynchronous
 
 
 class AttemptRunner:
@@ -90,6 +94,8 @@ class AttemptRunner:
         queue: str,
         metrics: WorkerMetrics,
         threads: Executor | None = None,
+        client: Client | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare the runner.
 
@@ -98,12 +104,18 @@ class AttemptRunner:
             converter: decodes arguments, encodes results and failures.
             queue: the queue served.
             metrics: this process's series.
-            threads: runs plain functions; None: the event loop's default executor.
+            threads: runs plain functions; None: there are none.
+            client: for `activity.client()`; None: there is none.
+            interceptors: the user's activity interceptors.
         """
         self._handlers = handlers
-        self._threads = threads
+        self._dynamic = handlers.get(DYNAMIC_TYPE)
+        self._shutdown = shutdown_event()
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
+        surroundings = ActivitySurroundings(converter.payload_converter, client, _meter(client), self._shutdown)
+        self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat, interceptors)
+        self._intercepts = bool(interceptors)
         self._queue = queue
         self._metrics = metrics
         self._series = {
@@ -118,7 +130,7 @@ class AttemptRunner:
         """Run one attempt. It does not raise."""
         if job.too_new is not None:
             return self._left_to_newer(job, job.too_new)
-        handler = self._handlers.get(job.job_type)
+        handler = self._handlers.get(job.job_type, self._dynamic)
         if handler is None:
             return self._refused(job, Reason.UNKNOWN_TYPE, self._not_found(job))
         if job.broken is not None:
@@ -135,41 +147,53 @@ class AttemptRunner:
             return self._refused(job, Reason.UNDECODABLE, undecodable, problem)
         if job.cancel_requested:
             return Ended(job, failure=canceled())
-        seconds, completed = self._series[job.job_type]
-        job.started_at = job.heartbeat_at = time.monotonic()
+        seconds, completed = self._series[handler.type.name]
         ended = await self._call(job, handler, args)
-        seconds.observe(time.monotonic() - job.started_at)
+        if job.started_at:
+            seconds.observe(time.monotonic() - job.started_at)
         if ended.result is not None:
             completed.inc()
         else:
-            self._metrics.finished.labels(job.job_type, _result_label(ended)).inc()
+            self._metrics.finished.labels(handler.type.name, _result_label(ended)).inc()
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        limit, job.due_timeout_type = _limit(job)
-        current = CurrentJob(lambda: self._context(job, limit))
-        timer = None
-        if limit is not None:
-            job.due_at = job.started_at + limit
-            if limit < LEAST_WATCHED_SECONDS:
-                timer = asyncio.get_running_loop().call_later(limit, job.time_out, job.due_timeout_type)
+        job.taken_at = time.monotonic()
+        job.interruptible = handler.type.interruptible
+        if handler.is_async:
+            start_clock(job)
+        else:
+            wait_for_thread(job)
         try:
-            set_current_job(current)
-            if handler.is_async and not handler.type.is_activity:
+            set_current_job(CurrentJob(partial(self._context, job)))
+            if handler.is_async and not (handler.type.is_activity or self._intercepts):
                 result = await handler.function(*args)
             else:
-                result = await self._invoke(handler, args, job, current)
-            return await self._completed(job, result)
+                result = await self._invoker.call(handler, args, job)
+            if job.timed_out is not None:  # the handler ignored it
+                return self.timed_out(job, job.timed_out)
+            return await self._returned(job, result)
         except (asyncio.CancelledError, CancelledError) as error:
             return self.broken_off(job, error)
+        except activity._CompleteAsyncError:
+            return self._left_open(job)
         except BaseException as error:  # a handler must not end the worker
+            if job.timed_out is not None:
+                return self.timed_out(job, job.timed_out)
             return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
         finally:
-            job.due_at = None
-            if timer is not None:
-                timer.cancel()
+            stop_clock(job)
 
-    async def _completed(self, job: Job, result: Any) -> Ended:
+    def _left_open(self, job: Job) -> Ended:
+        if job.timed_out is not None:
+            return self.timed_out(job, job.timed_out)
+        limit = job.options.start_to_close_timeout
+        if limit is not None:
+            left = limit.total_seconds() - (time.monotonic() - job.started_at)
+            job.left_ms = max(0, round(left * 1000))
+        return Ended(job, asynchronous=True)
+
+    async def _returned(self, job: Job, result: Any) -> Ended:
         """Return the end of an attempt that has a result. It raises what the data converter raises."""
         conversion = self._conversion(job)
         encoded = conversion.values.encode((result,))
@@ -182,19 +206,9 @@ class AttemptRunner:
             return Ended(job, failure=result_too_large())
         return Ended(job, result=encoded, stored=stored)
 
-    async def _invoke(self, handler: Handler, args: Sequence[Any], job: Job, current: CurrentJob) -> Any:
-        if handler.type.is_activity:
-            payload_converter = self._conversion(job).converter.payload_converter
-            environment = activity_environment(job, current.context, payload_converter)
-            if handler.is_async:
-                return await environment.run(handler.function, *args)
-            return await self._in_thread(environment.run, handler.function, *args)
-        return await self._in_thread(handler.function, *args)
-
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Like `asyncio.to_thread`, in the worker's own threads."""
-        call = partial(copy_context().run, function, *args)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+    def shut_down(self) -> None:
+        """Tell the handlers that the worker begins to stop: `activity.wait_for_worker_shutdown()` returns."""
+        self._shutdown.set()
 
     def broken_off(self, job: Job, error: BaseException) -> Ended:
         """Return the end of an attempt whose task was cancelled.
@@ -204,8 +218,8 @@ class AttemptRunner:
             error: the cancellation. If it was not requested, it is the handler's own error.
         """
         if job.timed_out is not None:
-            return Ended(job, failure=self._timeout(job, job.timed_out))
-        if job.cancel_requested:
+            return self.timed_out(job, job.timed_out)
+        if job.cancel_told:
             return Ended(job, failure=canceled())
         if job.given_back or job.lost:
             return Ended(job)
@@ -228,18 +242,14 @@ class AttemptRunner:
             job.earlier_details = await decode_payloads(row.heartbeat_details, conversion.codec)
             job.last_heartbeat_details = conversion.values.decode(job.earlier_details, None)
         if row.input is None:
-            return ()
+            return ([],) if handler.type.is_dynamic else ()
         data = row.input if conversion.codec is None else await decode_payloads(row.input, conversion.codec)
+        if handler.type.is_dynamic:
+            return [[RawValue(payload) for payload in Payloads.FromString(data).payloads]]
         return conversion.values.decode(data, handler.type.arg_types)
 
-    def _context(self, job: Job, limit: float | None) -> JobContext:
-        def send_heartbeat(*details: Any) -> None:
-            # Converted here, so that the handler gets the error of details that can't be converted.
-            job.details = self._conversion(job).converter.payload_converter.to_payloads(details)
-            job.details_changed = True
-            job.heartbeat_at = time.monotonic()
-
-        left = None if limit is None else timedelta(seconds=job.started_at + limit - time.monotonic())
+    def _context(self, job: Job) -> JobContext:
+        left = None if job.due_at is None else timedelta(seconds=job.due_at - time.monotonic())
         return JobContext(
             job_id=job.job_id,
             job_type=job.job_type,
@@ -251,14 +261,33 @@ class AttemptRunner:
             deadline=None if left is None else datetime.now(UTC) + left,
             heartbeat_details=job.last_heartbeat_details,
             logger=JobLogger(job_id=job.job_id, job_type=job.job_type, attempt=job.attempt),
-            send_heartbeat=send_heartbeat,
-            is_cancel_requested=lambda: job.cancel_requested,
+            send_heartbeat=activity.heartbeat if self._intercepts else partial(self._send_heartbeat, job),
+            task_token=task_token(job, self._queue),
+            is_cancel_requested=lambda: job.cancel_requested or job.is_over,
         )
 
-    @staticmethod
-    def _timeout(job: Job, timeout_type: TimeoutType) -> Failure:
+    def _send_heartbeat(self, job: Job, *details: Any) -> None:
+        thread = job.thread
+        if thread is not None and (job.timed_out is not None or job.lost):
+            running = job.activity
+            if running is None or not running.is_shielded:
+                raise CancelledError("Cancelled")
+        # Converted here, so that the handler gets the error of details that can't be converted.
+        job.details = self._conversion(job).converter.payload_converter.to_payloads(details)
+        job.details_changed = True
+        job.heartbeat_at = time.monotonic()
+        if job.cancel_requested and not job.cancel_told and job.task is not None:
+            job.task.get_loop().call_soon_threadsafe(job.tell_of_cancellation)
+
+    def timed_out(self, job: Job, timeout_type: TimeoutType) -> Ended:
+        """Return the end of an attempt that took too long, whatever its handler did then.
+
+        Args:
+            job: the job.
+            timeout_type: which limit it exceeded.
+        """
         details = job.details if job.details is not None else Payloads.FromString(job.earlier_details).payloads
-        return within_limit(timed_out(timeout_type, details))
+        return Ended(job, failure=within_limit(timed_out(timeout_type, details)))
 
     def _failure(self, job: Job, error: BaseException) -> Failure:
         return within_limit(failure_of(error, self._conversion(job).converter))
@@ -285,20 +314,15 @@ class AttemptRunner:
         return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
 
 
-def _limit(job: Job) -> tuple[float | None, TimeoutType]:
-    timeout = job.options.start_to_close_timeout
-    limit = None if timeout is None else timeout.total_seconds()
-    if job.deadline is None:
-        return limit, TimeoutType.START_TO_CLOSE
-    left = max(0.0, job.deadline - time.monotonic())
-    if limit is None or left < limit:
-        return left, TimeoutType.SCHEDULE_TO_CLOSE
-    return limit, TimeoutType.START_TO_CLOSE
+def _meter(client: Client | None) -> MetricMeter:
+    if client is None:
+        return MetricMeter.noop
+    return (client.service_client.config.runtime or Runtime.default()).metric_meter
 
 
 def _result_label(ended: Ended) -> str:
     if ended.failure is None:
-        return "released"
+        return "asynchronous" if ended.asynchronous else "released"
     if ended.failure.HasField("canceled_failure_info"):
         return "canceled"
     return "timed_out" if ended.failure.HasField("timeout_failure_info") else "failed"

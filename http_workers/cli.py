@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 import uvloop
+from temporalio.worker import Interceptor
 
 from delegator.cli.main import run
 from delegator.cli.options import (
@@ -31,6 +32,7 @@ from delegator.errors import DelegatorError
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_handlers
+from delegator.runtime.named_objects import load_named
 from delegator.runtime.shutdown import shutdown_signals
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
@@ -49,8 +51,23 @@ def http_worker(
         list[str] | None,
         typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are handlers as they are."),
     ] = None,
+    interceptor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Temporal interceptor that every handler runs through, or a function that returns one; may be "
+            "repeated, the first one is the outermost.",
+        ),
+    ] = None,
     queue: Annotated[str, typer.Option(help="Queue to serve; one of DELEGATOR_QUEUES.")] = "default",
     concurrency: Annotated[int, typer.Option(help="Most jobs run at once, by each process.", **NUMBER)] = 200,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Most plain functions run at once, by each process, each in a thread; by default --concurrency.",
+            **NUMBER,
+        ),
+    ] = None,
     processes: Annotated[int, typer.Option(help="Worker processes.", **NUMBER)] = 1,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
@@ -78,8 +95,10 @@ def http_worker(
     options = WorkerOptions(
         modules=tuple(imports or ()),
         activities=tuple(activities or ()),
+        interceptors=tuple(interceptor or ()),
         queue=queue,
         concurrency=concurrency,
+        threads=threads,
         processes=processes,
         host=host,
         port=port,
@@ -117,11 +136,17 @@ def _supervise(options: WorkerOptions) -> None:
 
 def _work(options: WorkerOptions, settings: Settings) -> None:
     handlers = load_handlers(options.modules, options.queue, options.activities)
+    interceptors = [
+        load_named("--interceptor", name, Interceptor, "a temporalio.worker.Interceptor")
+        for name in options.interceptors
+    ]
     collect_rarely()
     worker = HttpWorker(
         handlers,
         queue=options.queue,
         concurrency=options.concurrency,
+        threads=options.threads,
+        interceptors=interceptors,
         settings=settings,
         grace=options.grace,
         claim=options.claim,

@@ -29,6 +29,7 @@ from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.job import Job
+from http_workers.left_open import LeftOpen
 from http_workers.metrics import WorkerMetrics
 from http_workers.refusals import Refusals, is_stored, next_attempt
 from http_workers.sorter import Sorter, Ways
@@ -79,6 +80,7 @@ class Finisher:
         """
         self._pool = pool
         self._table = table
+        self._left_open = LeftOpen(table, activity_tasks)
         self._signals = signals
         self._activity_tasks = activity_tasks
         self._codec = codec
@@ -218,6 +220,8 @@ class Finisher:
                 await self._sorter.sort_unknown(ways, self._served_types)
             if ways.retries:
                 await self._retry(ways.retries)
+            if ways.asynchronous:
+                await self._left_open.leave([ended.job for ended in ways.asynchronous], self._write)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
             if ways.dead:
                 to_signal += await self._store_dead_letters(ways.dead)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final
 from delegator_schema.queues import DEFAULT_QUEUE
 
 from delegator.config import Settings
+from delegator.contracts import Handler
 from delegator.errors import ConfigurationError
 from delegator.runtime.health import Health, HealthServer
 
@@ -38,10 +40,14 @@ class WorkerOptions:
     """Dotted names of the modules that hold the handlers."""
     activities: tuple[str, ...] = ()
     """Dotted names of modules whose existing activities are handlers."""
+    interceptors: tuple[str, ...] = ()
+    """Names of activity interceptors, as `package.module:attribute`."""
     queue: str = DEFAULT_QUEUE
     """The queue served."""
     concurrency: int = 200
     """Most jobs run at once, by each process."""
+    threads: int | None = None
+    """Most plain functions run at once, by each process; None: as many as jobs."""
     processes: int = 1
     """Worker processes; above 1 a parent supervises them."""
     host: str = "127.0.0.1"
@@ -91,11 +97,26 @@ class WorkerOptions:
                 "add it to DELEGATOR_QUEUES and run `delegator migrate`"
             )
         _within(f"{prefix}concurrency", self.concurrency, 1, _MAX_CONCURRENCY)
+        if self.threads is not None:
+            _within(f"{prefix}threads", self.threads, 1, _MAX_CONCURRENCY)
         if self.grace < timedelta(0):
             raise ConfigurationError(f"{prefix}grace: must not be negative")
         if self.stall_limit < timedelta(seconds=1):
             name = f"{prefix}stall-limit" if prefix else "stall_limit"
             raise ConfigurationError(f"{name}: must be at least 1 second")
+
+    def for_handlers(self, handlers: Mapping[str, Handler]) -> WorkerOptions:
+        """Return the options with no more slots than threads, if every handler of the queue needs a thread.
+
+        A job that could not begin would only keep other workers from it.
+
+        Args:
+            handlers: by delegated activity type.
+        """
+        served = [handler for handler in handlers.values() if handler.type.queue == self.queue]
+        if self.threads is None or any(handler.is_async for handler in served):
+            return self
+        return replace(self, concurrency=min(self.concurrency, self.threads))
 
     def health_server(self, health: Health) -> AbstractContextManager[HealthServer | None]:
         """Return the health server of these options, not open yet. Without a port it is an empty context.

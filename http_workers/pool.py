@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
+from temporalio.worker import Interceptor
 
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
@@ -83,8 +85,7 @@ class JobPool:
         """Run a claimed job."""
         older = self.held.get(job.job_id)
         if older is not None:  # the row was claimed again, so its lease had expired
-            older.lost = True
-            older.stop()
+            older.lose()
         self.held[job.job_id] = job
         if self._limits.limited(job.job_type):
             snooze = self._limits.admit(job.job_type)
@@ -104,13 +105,23 @@ class JobPool:
                     ended = await self._runner.run(job) if job.is_ours else Ended(job)
             else:
                 ended = await self._runner.run(job) if job.is_ours else Ended(job)
-            finisher.add(ended)
         except asyncio.CancelledError as error:  # while it waited for a permit
-            finisher.add(self._runner.broken_off(job, error))
+            ended = self._runner.broken_off(job, error)
         finally:
             self.running.discard(job)
             job.task = None  # its context holds the job: the cycle would be left to the garbage collector
+        if not job.reported:
+            finisher.add(ended)
+        if job.thread is None:
             self._free_slot(finisher)
+        else:  # the handler runs on in its thread, and no other job gets that thread
+            free_slot = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free_slot, finisher)
+            job.thread.add_done_callback(partial(_from_thread, free_slot))
+
+    def report(self, job: Job, finisher: Finisher) -> None:
+        """Finish an attempt that has timed out, though its handler still runs."""
+        if job.timed_out is not None:
+            finisher.add(self._runner.timed_out(job, job.timed_out))
 
     def _free_slot(self, finisher: Finisher) -> None:
         # If the database is slower than the handlers, the worker must take fewer jobs.
@@ -130,8 +141,12 @@ class JobPool:
     def lease_lost(self, lease_id: int) -> None:
         """Stop every job, because others may run them now."""
         for job in self.running:
-            job.lost = True
-            job.stop()
+            job.lose()
+
+
+def _from_thread(free_slot: Callable[[], object], _: object) -> None:
+    with suppress(RuntimeError):  # the event loop is closed: the worker has stopped
+        free_slot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,9 @@ async def serve(
     surroundings: Surroundings,
     stop: asyncio.Event,
     started: Callable[[], None],
+    *,
+    executor: Executor | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> None:
     """Run jobs until asked to stop.
 
@@ -184,6 +202,8 @@ async def serve(
         surroundings: gets the state of the worker.
         stop: asks for a graceful stop when it is set.
         started: called when everything is connected and open. It is not called if the worker must stop before that.
+        executor: the threads of plain functions, and left open; None: the worker has threads of its own.
+        interceptors: the user's activity interceptors.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -199,16 +219,14 @@ async def serve(
     identity = f"http-worker {holder_name()}"
     table = QueueTable(options.queue)
     slots = Slots(options.concurrency)
-    threads = ThreadPoolExecutor(options.concurrency, thread_name_prefix="handler")
-    jobs = JobPool(
-        AttemptRunner(handlers, converter, options.queue, metrics, threads),
-        TypeLimits(handlers, options.concurrency // 4),
-        slots,
-        metrics,
-    )
     async with AsyncExitStack() as stack:
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         client = await connect_temporal(converter, identity=identity)
+        if executor is None:
+            own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
+            stack.callback(own.shutdown, wait=False, cancel_futures=True)
+            executor = own
+        runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
+        jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
             StreamSource(
@@ -286,6 +304,7 @@ async def serve(
             database=watched_as("monitor"),
             running=jobs.running,
             claims=options.claim is ClaimMode.LEASE,
+            report=lambda job: jobs.report(job, finisher),
         )
         async with _background(
             finisher.run(),
@@ -302,6 +321,7 @@ async def serve(
                     )
                     started()
                     await stop.wait()
+                    runner.shut_down()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
             await _wind_down(jobs, finisher, lease, options.grace)
             await acks.flush()
@@ -353,11 +373,12 @@ async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grac
         await asyncio.wait(running, timeout=grace.total_seconds())
     rest = list(jobs.running)
     for job in rest:
-        job.given_back = True
-        job.stop()
+        job.give_back()
     tasks = [job.task for job in rest if job.task is not None]
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
+    for job in rest:
+        job.abandon()
     with suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
             await finisher.release(rest, lease.lease_id)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from delegator.completion.failures import error_type
+from delegator.contracts import DYNAMIC_TYPE
 from delegator.postgres.dead_letters import Reason
 from delegator.postgres.queue_table import NextAttempt
 from delegator.wire.options import refused_time
@@ -86,14 +87,18 @@ class Refusals:
         The delay doubles. It stays short while a live worker has the type. Else it is long, and longer the more such
         jobs there are: a backlog of them must not keep the database busy.
         """
-        first, longest = _SERVED if job.job_type in self._served else _UNSERVED
+        first, longest = _SERVED if self._is_served(job.job_type) else _UNSERVED
         delay = min(max(first, refused_time(job.row.options)), longest)
-        if job.job_type not in self._served:
+        if not self._is_served(job.job_type):
             kind = self._kind(job.job_type, Reason.UNKNOWN_TYPE)
             crowd = timedelta(seconds=max(kind.in_window, kind.in_last_window) / _JOBS_PER_SECOND)
             delay = min(max(delay, crowd), _LONGEST)
         # Jobs that were refused together come back spread over the time.
         return delay * random.uniform(0.75, 1.25)
+
+    def _is_served(self, job_type: str) -> bool:
+        """Return whether another live worker has a handler for a type, or one for all types."""
+        return job_type in self._served or DYNAMIC_TYPE in self._served
 
     def note(self, ended: Ended, reason: Reason) -> None:
         """Count a refusal, and log it: the first of a type at once, then the number of jobs once a minute."""
@@ -106,7 +111,7 @@ class Refusals:
         kind.in_window += 1
         kind.unlogged += 1
         is_unknown = reason is Reason.UNKNOWN_TYPE
-        is_served = is_unknown and job.job_type in self._served
+        is_served = is_unknown and self._is_served(job.job_type)
         # The name of an unknown type is no label: workflow code may make up any number of names.
         self._metrics.refused.labels(
             "" if is_unknown else job.job_type, "served_elsewhere" if is_served else reason

@@ -37,6 +37,8 @@ class Ways:
     """Of a type without a handler here."""
     tasks: list[Ended] = field(default_factory=list)
     """A Temporal activity task waits for the outcome."""
+    asynchronous: list[Ended] = field(default_factory=list)
+    """Left to a client, which completes them."""
     plain: list[Ended] = field(default_factory=list)
     """Completed, and no workflow waits: the row goes."""
 
@@ -84,19 +86,25 @@ class Sorter:
                 continue
             if ended.failure is not None:
                 self._note_failure(ended, ended.failure)
-            if job.row.task_token is not None:
-                ways.tasks.append(ended)
-            elif ended.failure is not None:
-                if job.timed_out is not None and job.attempt > 1:
-                    ways.overdue.append(ended)
-                else:
-                    self._sort_failed(ended, ended.failure, ways)
-            elif ended.result is not None:
-                if job.row.workflow_id is None:
-                    ways.plain.append(ended)
-                else:
-                    ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
+            self._place(ended, ways)
         return ways
+
+    def _place(self, ended: Ended, ways: Ways) -> None:
+        job = ended.job
+        if ended.asynchronous:
+            ways.asynchronous.append(ended)
+        elif job.row.task_token is not None:
+            ways.tasks.append(ended)
+        elif ended.failure is not None:
+            if job.timed_out is not None and job.attempt > 1:
+                ways.overdue.append(ended)
+            else:
+                self._sort_failed(ended, ended.failure, ways)
+        elif ended.result is not None:
+            if job.row.workflow_id is None:
+                ways.plain.append(ended)
+            else:
+                ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
 
     def _note_failure(self, ended: Ended, failure: Failure) -> None:
         if ended.refusal is not None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from prometheus_client import CollectorRegistry
+from temporalio.worker import Interceptor
 
 from delegator.config import Settings
 from delegator.contracts import Source, collect
 from delegator.errors import ConfigurationError
 from delegator.runtime.exception_groups import expected_error
 from delegator.runtime.health import Health
+from http_workers.interception import checked_interceptors
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.pool import Surroundings, serve
+from http_workers.threads import size_of
 
 _GRACE: Final = timedelta(seconds=30)
 _STALL_LIMIT: Final = timedelta(seconds=30)
@@ -39,6 +43,9 @@ class HttpWorker:
         *,
         queue: str = DEFAULT_QUEUE,
         concurrency: int = 200,
+        threads: int | None = None,
+        activity_executor: Executor | None = None,
+        interceptors: Sequence[Interceptor] = (),
         settings: Settings | None = None,
         grace: timedelta = _GRACE,
         claim: ClaimMode = ClaimMode.LEASE,
@@ -51,7 +58,12 @@ class HttpWorker:
             handlers: modules, declared functions, methods of objects, objects with declared methods, resources, what
                 `existing_activities` returns, and lists of these.
             queue: the queue to serve; one of `Settings.queues`.
-            concurrency: most jobs run at once; plain functions run in as many threads.
+            concurrency: most jobs run at once.
+            threads: most plain functions run at once, each in a thread of its own; None: as many as `concurrency`. The
+                clock of an attempt starts when it has its thread.
+            interceptors: activity interceptors, as of Temporal's `Worker`. The first one is the outermost. With them
+                every handler runs as an activity.
+            activity_executor: the threads, as of Temporal's `Worker`; it is left open. Only a `ThreadPoolExecutor`.
             settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
                 always are.
             grace: how long running jobs may go on after a request to stop.
@@ -63,14 +75,19 @@ class HttpWorker:
             ConfigurationError: a value is wrong, or no handler is for the queue.
         """
         self._settings = settings or Settings.load()
+        if activity_executor is not None:
+            threads = size_of(activity_executor, threads)
+        self._executor = activity_executor
+        self._interceptors = checked_interceptors(interceptors)
         self._options = WorkerOptions(
-            queue=queue, concurrency=concurrency, grace=grace, claim=claim, stall_limit=stall_limit
+            queue=queue, concurrency=concurrency, threads=threads, grace=grace, claim=claim, stall_limit=stall_limit
         )
         self._options.validate_pool(self._settings, "")
         self._declared = collect(handlers)
         if not any(handler.type.queue == queue for handler in self._declared.handlers.values()):
             raise ConfigurationError(f"no handler that was given is for the queue {queue!r}")
-        self._surroundings = Surroundings.create(registry or CollectorRegistry(), concurrency)
+        self._options = self._options.for_handlers(self._declared.handlers)
+        self._surroundings = Surroundings.create(registry or CollectorRegistry(), self._options.concurrency)
         self._stop = asyncio.Event()
         self._started = asyncio.Event()
         self._has_run = False
@@ -158,7 +175,16 @@ class HttpWorker:
         surroundings = self._surroundings
         try:
             async with surroundings.liveness.watch_event_loop(self._options.stall_limit):
-                await serve(self._options, self._settings, self._declared, surroundings, self._stop, self._started.set)
+                await serve(
+                    self._options,
+                    self._settings,
+                    self._declared,
+                    surroundings,
+                    self._stop,
+                    self._started.set,
+                    executor=self._executor,
+                    interceptors=self._interceptors,
+                )
         except BaseExceptionGroup as group:
             raise expected_error(group) or group from None
         finally:

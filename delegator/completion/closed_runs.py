@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from enum import Enum
 from typing import Final
 
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
@@ -24,6 +25,15 @@ _MOST_IDS: Final = 1_000
 _QUERY_TIMEOUT: Final = timedelta(seconds=5)
 
 
+class RunState(Enum):
+    """What Temporal knows of a run."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    GONE = "gone"
+    """Nothing: it was deleted, or this is another Temporal than the one that ran it."""
+
+
 class ClosedRuns:
     """Knows whether runs have closed. Each call raises RPCError, or RuntimeError, if Temporal does not answer."""
 
@@ -39,7 +49,7 @@ class ClosedRuns:
     async def running(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
         """Return those runs that are open as far as the visibility store knows.
 
-        It lags behind: a run that is not returned may be open, too, so ask `is_closed` about it.
+        It lags behind: a run that is not returned may be open, too, so ask for its `state`.
 
         Args:
             namespace: of the runs.
@@ -52,10 +62,12 @@ class ClosedRuns:
         )
         return {one.execution.run_id for one in reply.executions if one.status in OPEN_STATUSES}
 
-    async def is_closed(self, key: RunKey) -> bool:
-        """Return whether a run has closed, or is gone. This answer is definitive: history gives it."""
+    async def state(self, key: RunKey) -> RunState:
+        """Return whether a run has closed. This answer is definitive: history gives it."""
         described = await self._runs.describe(key)
-        return described is None or described.workflow_execution_info.status not in OPEN_STATUSES
+        if described is None:
+            return RunState.GONE
+        return RunState.OPEN if described.workflow_execution_info.status in OPEN_STATUSES else RunState.CLOSED
 
     async def unwanted(self, key: RunKey, job_ids: Sequence[str]) -> set[str]:
         """Return those jobs of a closed run that no open run waits for. If that can't be known now, it is none.

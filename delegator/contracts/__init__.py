@@ -12,10 +12,11 @@ from delegator.contracts.collect import (
 from delegator.contracts.declare import contract, delegated, implements
 from delegator.contracts.options import DEFAULT_OPTIONS, CallOptions, JobOptions, TypeOptions, retry_key
 from delegator.contracts.resources import Resource, opened_resources, resource
-from delegator.contracts.types import Delegated, DelegatedType, Handler, delegated_type, signature_types
+from delegator.contracts.types import DYNAMIC_TYPE, Delegated, DelegatedType, Handler, delegated_type, signature_types
 
 __all__ = [
     "DEFAULT_OPTIONS",
+    "DYNAMIC_TYPE",
     "CallOptions",
     "Declaration",
     "Declared",

@@ -15,8 +15,10 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.contracts.resources import Resource
 from delegator.contracts.types import (
     DECLARATION_ATTRIBUTE,
+    DYNAMIC_TYPE,
     DelegatedType,
     Handler,
+    TypesByName,
     declaration_of,
     delegated_type,
     is_async,
@@ -55,13 +57,13 @@ Source: TypeAlias = ModuleType | Declaration | Callable[..., Any] | Resource[Any
 resource; what `existing_activities` returns; or a list or another iterable of these."""
 
 
-def collect_types(sources: Iterable[Source]) -> dict[str, DelegatedType]:
+def collect_types(sources: Iterable[Source]) -> TypesByName:
     """Return the types that sources declare, contracts included, by name.
 
     Raises:
         ConfigurationError: two declarations of one type differ, or a source declares nothing.
     """
-    types: dict[str, DelegatedType] = {}
+    types = TypesByName()
     places: dict[str, str] = {}
     for source in flattened(sources):
         for declaration in declarations_in(source):
@@ -265,16 +267,17 @@ def _of(
         yield Declaration(declared, handler if declared.implemented else None)
         return
     defined = getattr(function, _TEMPORAL_ATTRIBUTE, None)
-    if activity_queue is None or defined is None or defined.name is None:
+    if activity_queue is None or defined is None:
         return
     arg_types, return_type = signature_types(function)
     yield Declaration(
         DelegatedType(
-            name=defined.name,
+            name=defined.name or DYNAMIC_TYPE,
             queue=activity_queue,
-            arg_types=arg_types,
-            return_type=return_type,
+            arg_types=arg_types if defined.name else None,
+            return_type=return_type if defined.name else None,
             is_activity=True,
+            interruptible=False,
             is_method=takes_self(function),
         ),
         handler,

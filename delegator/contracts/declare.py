@@ -40,6 +40,7 @@ def delegated(
     queue: str = DEFAULT_QUEUE,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    interruptible: bool | None = None,
     **options: Unpack[TypeOptions],
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]: ...
 def delegated(
@@ -56,6 +57,7 @@ def delegated(
     inline_wait: timedelta | None = None,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    interruptible: bool | None = None,
 ) -> Any:
     """Declare a function, a method or a callable object as a delegated activity type, run by HTTP workers.
 
@@ -76,6 +78,8 @@ def delegated(
         inline_wait: how long a workflow task may wait for the outcome; zero turns the wait off.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        interruptible: whether a cancellation interrupts the handler wherever it is. False: as in Temporal, its next
+            heartbeat tells it of the cancellation. Default: False for a function with `@activity.defn`, else True.
 
     Raises:
         ConfigurationError: a value has the wrong type or is out of range, or the function can't be a handler.
@@ -90,7 +94,15 @@ def delegated(
     )
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return _declare(function, name, queue, options, max_concurrent=max_concurrent, max_per_second=max_per_second)
+        return _declare(
+            function,
+            name,
+            queue,
+            options,
+            max_concurrent=max_concurrent,
+            max_per_second=max_per_second,
+            interruptible=interruptible,
+        )
 
     return decorate if function is None else decorate(function)
 
@@ -152,10 +164,16 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    interruptible: bool | None = None,
 ) -> Implements[P, R]: ...
 @overload
 def implements(
-    declaration: Callable[P, R], /, *, max_concurrent: int | None = None, max_per_second: float | None = None
+    declaration: Callable[P, R],
+    /,
+    *,
+    max_concurrent: int | None = None,
+    max_per_second: float | None = None,
+    interruptible: bool | None = None,
 ) -> Implements[P, R]: ...
 def implements(
     declaration: Callable[..., Any],
@@ -163,6 +181,7 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    interruptible: bool | None = None,
 ) -> Any:
     """Declare a function as the handler of a contract. A type checker compares the two signatures.
 
@@ -172,6 +191,7 @@ def implements(
         declaration: the function decorated with `contract`.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        interruptible: as for `delegated`.
 
     Raises:
         ConfigurationError: `declaration` is no contract, a limit is out of range, or the parameters differ in number.
@@ -194,6 +214,7 @@ def implements(
             max_per_second=max_per_second,
             implemented=True,
             is_activity=defined is not None,
+            interruptible=_is_interruptible(interruptible, defined),
             is_method=takes_self(function),
         )
         return _mark(function, kept, defined is not None)
@@ -213,6 +234,7 @@ def _declare(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    interruptible: bool | None = None,
     implemented: bool = True,
 ) -> Any:
     _refuse_what_cannot_run(function)
@@ -220,7 +242,9 @@ def _declare(
     if name is None:
         name = _default_name(function) if defined is None else defined.name
     if name is None:
-        raise ConfigurationError(f"{name_of(function)}: a dynamic activity has no name, and can't be delegated")
+        raise ConfigurationError(
+            f"{name_of(function)}: a dynamic activity has no name: give it by existing_activities(...)"
+        )
     if defined is not None and defined.name != name:
         raise ConfigurationError(f"{name}: @activity.defn calls it {defined.name!r}; give one name only")
     arg_types, return_type = signature_types(function)
@@ -234,9 +258,14 @@ def _declare(
         max_per_second=max_per_second,
         implemented=implemented,
         is_activity=defined is not None,
+        interruptible=_is_interruptible(interruptible, defined),
         is_method=takes_self(function),
     )
     return _mark(function, declared, defined is not None)
+
+
+def _is_interruptible(asked: bool | None, defined: object) -> bool:
+    return defined is None if asked is None else asked
 
 
 def _mark(function: Callable[..., Any], declared: DelegatedType, is_activity: bool) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import inspect
 import reprlib
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
 from delegator_schema.queues import DEFAULT_QUEUE, is_queue_name
@@ -21,6 +21,8 @@ R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
 
 DECLARATION_ATTRIBUTE: Final = "__delegated__"
+DYNAMIC_TYPE: Final = "(dynamic)"
+"""The name under which an `@activity.defn(dynamic=True)` handler is kept. It runs the jobs of all types without one."""
 
 
 class Delegated(Protocol[P, R_co]):
@@ -64,6 +66,9 @@ class DelegatedType:
     """False for a contract: its handler is elsewhere."""
     is_activity: bool = field(default=False, compare=False)
     """True if the function also has `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
+    interruptible: bool = field(default=True, compare=False)
+    """Whether a cancellation interrupts the handler wherever it is. False: as in Temporal, its next heartbeat tells it
+    of the cancellation, and a handler that sends none runs to its end."""
     is_method: bool = field(default=False, compare=False)
     """True if it is declared in a class: the handler needs an object of the class."""
 
@@ -80,6 +85,8 @@ class DelegatedType:
         if not isinstance(self.queue, str) or not is_queue_name(self.queue):
             raise ConfigurationError(f"{self.name}: {self.queue!r} is not a queue name (a-z, 0-9, _)")
         self.options.validate(self.name)
+        if not isinstance(self.interruptible, bool):
+            raise ConfigurationError(f"{self.name}: interruptible must be True or False")
         if self.max_concurrent is not None:
             check_number(f"{self.name}: max_concurrent", self.max_concurrent, whole=True)
             if self.max_concurrent < 1:
@@ -88,6 +95,11 @@ class DelegatedType:
             check_number(f"{self.name}: max_per_second", self.max_per_second)
             if self.max_per_second <= 0:
                 raise ConfigurationError(f"{self.name}: max_per_second must be positive")
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether its handler runs the jobs of all types that have no handler. It gets one list of `RawValue`."""
+        return self.name == DYNAMIC_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +182,14 @@ def name_of(function: object) -> str:
         getattr(function, "__qualname__", None)
         or f"an object of {type(function).__module__}.{type(function).__qualname__}"
     )
+
+
+class TypesByName(dict[str, DelegatedType]):
+    """Delegated activity types by name. If one is dynamic, every name has a type."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the type of a name, or `default`."""
+        found = super().get(name)
+        if found is None and DYNAMIC_TYPE in self:
+            return replace(self[DYNAMIC_TYPE], name=name)
+        return default if found is None else found

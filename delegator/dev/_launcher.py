@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")
+    os.umask(0o077)  # here, because uvloop's subprocesses have no such argument
     try:
         os.execv(program[0], program)
     except OSError as error:

@@ -77,7 +77,6 @@ class Child:
                 *(str(value) for value in launch),
                 *command.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                umask=0o077,
                 stdout=log,
                 stderr=log,
                 env=dict(command.environment),

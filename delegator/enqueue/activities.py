@@ -132,6 +132,11 @@ class DelegatorActivities:
         self._running.remove(parts)
 
     @property
+    def is_running(self) -> bool:
+        """Whether a worker runs."""
+        return bool(self._running)
+
+    @property
     def parts(self) -> EnqueueParts:
         """The parts of a running worker.
 
@@ -376,7 +381,7 @@ def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info, task_began_a
     options = spec.options or {}
     limit = parts.policy.limit_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting, task_began_at)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    kept |= facts_for_rows(parts.conversions, parts.probe, info)
+    kept |= facts_for_rows(parts.conversions, parts.probe, info, has_options=bool(kept))
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         limit=limit,

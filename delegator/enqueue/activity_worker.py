@@ -28,6 +28,7 @@ from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.probe import make_probe
+from delegator.wire.requests import task_job_id
 
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
@@ -71,7 +72,12 @@ def delegating_activity(
         name = activity.info().activity_type
         declared = types.get(name)
         if declared is None:
-            raise ApplicationError(f"no delegated activity type {name!r} is imported here (--import)", type="NotFound")
+            # As Temporal's worker says it, and retried as there.
+            raise ApplicationError(
+                f"Activity function {name} is not registered on this activity worker (--import, --activities), "
+                f"available activities: {', '.join(sorted(types))}",
+                type="NotFoundError",
+            )
         await enqueuer.enqueue(declared.queue, [await jobs.make(declared, args)])
         activity.raise_complete_async()
 
@@ -99,7 +105,7 @@ class _Jobs:
         heartbeats = info.heartbeat_details
         details = conversion.converter.payload_converter.to_payloads(heartbeats) if heartbeats else []
         encoded = await encode_payloads(Payloads(payloads=details).SerializeToString(), conversion.codec)
-        facts = facts_for_rows(self._conversions, self._probe, info)
+        facts = facts_for_rows(self._conversions, self._probe, info, has_options=True)
         return _job(declared, info, data, encoded, facts)
 
 
@@ -116,7 +122,7 @@ def _job(
     }
     options |= facts
     return NewJob(
-        job_id=_job_id(info),
+        job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
         header=None,
@@ -129,12 +135,6 @@ def _job(
         attempt=info.attempt - 1,
         heartbeat_details=heartbeat_details or None,
     )
-
-
-def _job_id(info: activity.Info) -> str:
-    """Return a new id for every attempt, because Temporal makes each attempt a new task."""
-    run = info.workflow_run_id or info.activity_run_id
-    return f"activity:{run}:{info.activity_id}:{info.attempt}"
 
 
 def _due_ms(info: activity.Info) -> int | None:

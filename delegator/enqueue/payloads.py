@@ -93,17 +93,25 @@ async def decode_one(status: str, result: bytes, codec: PayloadCodec | None) -> 
         raise payload_error(str(error)) from None
 
 
-def facts_for_rows(conversions: Conversions, probe: str | None, info: activity.Info) -> dict[str, str]:
-    """Return what rows hold of their call, so that other processes can decode and encode their payloads.
+def facts_for_rows(
+    conversions: Conversions, probe: str | None, info: activity.Info, *, has_options: bool
+) -> dict[str, str]:
+    """Return what rows hold of their call beside its options.
+
+    Without it other processes could not encode and decode payloads for the call. `activity.info()` has the workflow's
+    type. That alone is not worth a column that would be NULL otherwise.
 
     Args:
         conversions: the client's data converter.
         probe: of its codec.
         info: the local activity, or the activity.
+        has_options: whether the column holds other options.
     """
     facts = {} if probe is None else {CODEC_PROBE: probe}
     if conversions.uses_contexts:
-        facts |= {WORKFLOW_TYPE: info.workflow_type or "", TASK_QUEUE: info.task_queue}
+        facts[TASK_QUEUE] = info.task_queue
+    if info.workflow_type and (has_options or facts):
+        facts[WORKFLOW_TYPE] = info.workflow_type
     return facts
 
 

@@ -67,7 +67,7 @@ class InlinePolicy:
             job_type: the delegated activity type.
             asked_ms: the wait that the call or the type sets; None: neither does.
             waiting: number of local activities that wait now.
-            task_began_at: when the workflow task made its first request, by the policy's clock; None: now.
+            task_began_at: from when on the workflow task's age counts, by the policy's clock; None: from now on.
         """
         default = self._default_wait_seconds
         seconds = default if asked_ms is None else asked_ms / 1000

@@ -69,7 +69,7 @@ class LostAttempts:
             last: dict[str, tuple[LostAttempt, GiveUp]] = {}
             for job in lost:
                 left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
-                decision = decide(failure, _options(job).retry_policy, job.attempt, left)
+                decision = decide(failure, options_of(job).retry_policy, job.attempt, left)
                 if isinstance(decision, GiveUp):
                     last[job.job_id] = job, decision
                     rows.append((job.job_id, job.fencing_token, _UNTIL_STORED // _MILLISECOND, encoded))
@@ -131,7 +131,7 @@ class LostAttempts:
         return timed_out(TimeoutType.HEARTBEAT, message=message)
 
 
-def _options(job: LostAttempt) -> JobOptions:
+def options_of(job: LostAttempt) -> JobOptions:
     """Return the job's options; those of a row that can't be read are Temporal's defaults."""
     if row_problem(job.format_version) is not None:
         return JobOptions()

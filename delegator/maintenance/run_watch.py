@@ -17,7 +17,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from delegator.completion.closed_runs import MOST_RUNS, ClosedRuns
+from delegator.completion.closed_runs import MOST_RUNS, ClosedRuns, RunState
 from delegator.completion.runs import RunKey
 from delegator.errors import first_line
 from delegator.maintenance.metrics import MaintenanceMetrics
@@ -75,7 +75,10 @@ class RunWatch:
         self._options = options or RunWatchOptions()
         self._ask_again_at: dict[str, float] = {}
         self._database_seconds = 0.0
-        self._is_unanswered = False
+        self._has_problem = False
+        self._logged: str | None = None
+        self._confirmed: set[str] = set()
+        """Namespaces in which Temporal has known a run of ours. A wrong address must not empty the queues."""
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -95,6 +98,7 @@ class RunWatch:
 
     async def look(self) -> None:
         """Ask about every run once, and end the jobs of those that have closed."""
+        self._has_problem = False
         now = time.monotonic()
         self._ask_again_at = {run_id: at for run_id, at in self._ask_again_at.items() if at > now}
         self._database_seconds = 0.0
@@ -108,14 +112,20 @@ class RunWatch:
                 try:
                     await self._end_closed(queue, [RunKey(*run) for run in runs if run[2] not in self._ask_again_at])
                 except (RPCError, RuntimeError) as error:  # a lazy client that could not connect raises RuntimeError
-                    if not self._is_unanswered:
-                        _log.warning("runs_unknown", extra={"queue": queue.table.queue, "reason": first_line(error)})
-                    self._is_unanswered = True
+                    self._warn(first_line(error))
                     return
                 if len(runs) < BATCH:
                     break
                 after = runs[-1][2]
-        self._is_unanswered = False
+        if not self._has_problem:
+            self._logged = None
+
+    def _warn(self, reason: str) -> None:
+        """Log why runs are not known, unless the last pass had the same reason."""
+        self._has_problem = True
+        if reason != self._logged:
+            self._logged = reason
+            _log.warning("runs_unknown", extra={"reason": reason})
 
     async def _end_closed(self, queue: MaintenanceStatements, keys: Sequence[RunKey]) -> None:
         by_namespace: dict[str, list[RunKey]] = defaultdict(list)
@@ -126,14 +136,31 @@ class RunWatch:
                 asked = group[start : start + MOST_RUNS]
                 await self._pace()
                 running = await self._runs.running(namespace, [key.run_id for key in asked])
-                closed = []
-                for key in asked:
-                    if key.run_id not in running:
-                        await self._pace()
-                        if await self._runs.is_closed(key):
-                            closed.append(key)
+                closed, gone = await self._sort([key for key in asked if key.run_id not in running])
+                if running or len(gone) < len(asked):
+                    self._confirmed.add(namespace)
+                if namespace in self._confirmed:
+                    closed += gone
+                elif gone:
+                    self._warn(
+                        f"Temporal knows no run of namespace {namespace}: do TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE "
+                        "name the right one?"
+                    )
                 if closed:
                     await self._end(queue, closed)
+
+    async def _sort(self, keys: Sequence[RunKey]) -> tuple[list[RunKey], list[RunKey]]:
+        """Return the runs that have closed, and those that Temporal does not know."""
+        closed: list[RunKey] = []
+        gone: list[RunKey] = []
+        for key in keys:
+            await self._pace()
+            state = await self._runs.state(key)
+            if state is RunState.CLOSED:
+                closed.append(key)
+            elif state is RunState.GONE:
+                gone.append(key)
+        return closed, gone
 
     async def _end(self, queue: MaintenanceStatements, closed: Sequence[RunKey]) -> None:
         began = time.monotonic()

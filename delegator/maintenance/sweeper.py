@@ -16,6 +16,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
+from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch
@@ -95,6 +96,7 @@ class Sweeper:
         self._options = options
         self._snoozed = SnoozedJobs()
         self._lost = LostAttempts(converter, identity, metrics)
+        self._left_open = LeftOpenAttempts(converter, self._lost)
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -147,6 +149,8 @@ class Sweeper:
                 await self._lost.give_up(connection, queue, jobs)
                 self._signaller.ask()
         for queue in self._queues:
+            if await self._left_open.time_out(connection, queue):
+                self._signaller.ask()
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
             grace = self._options.delivery_grace
             self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))

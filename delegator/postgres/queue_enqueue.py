@@ -101,7 +101,8 @@ RETURNING q.job_id
 # A job that has failed since the statement above backs off. Its next attempt is made due now, and sees the request.
 _CANCEL_RUNNING = """
 UPDATE {table}
-SET cancel_requested = true, waiter_id = NULL, retry_at = CASE WHEN retry_at IS NOT NULL THEN now() END
+SET cancel_requested = true, waiter_id = NULL,
+    retry_at = CASE WHEN retry_at IS NOT NULL AND lease_id IS NULL THEN now() ELSE retry_at END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 RETURNING job_id
 """

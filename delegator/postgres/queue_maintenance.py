@@ -186,7 +186,9 @@ class MaintenanceStatements(QueueStatements):
             )
         )
         self._retries = self.statement(
-            republish_template("q.retry_at <= now() AND q.outcome IS NULL", {"retry_at": "NULL"}, BATCH)
+            republish_template(
+                "q.retry_at <= now() AND q.outcome IS NULL AND q.lease_id IS NULL", {"retry_at": "NULL"}, BATCH
+            )
         )
         self._lost = self.statement(republish_template(_LEFT_OUT + UNCLAIMED, limit=BATCH))
         self._next_retry = self.statement(_NEXT_RETRY)

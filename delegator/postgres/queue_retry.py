@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from delegator_schema.options import REFUSED, REFUSED_MS, REFUSED_REASON, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 
+from delegator.contracts import DYNAMIC_TYPE
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_statements import QueueStatements, held_rows
@@ -38,7 +39,8 @@ RETURNING q.job_id, pg_notify('{{maintenance}}', '')
 _OFFER_REFUSED = f"""
 WITH offered AS (
     UPDATE {{table}} SET retry_at = now()
-    WHERE retry_at > now() AND outcome IS NULL AND job_type = ANY(%(job_types)s)
+    WHERE retry_at > now() AND outcome IS NULL AND lease_id IS NULL
+      AND (job_type = ANY(%(job_types)s) OR '{DYNAMIC_TYPE}' = ANY(%(job_types)s))
       AND options -> '{REFUSED}' ->> '{REFUSED_REASON}' = %(reason)s
     RETURNING job_id
 ), notified AS (

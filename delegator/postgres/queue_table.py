@@ -19,7 +19,7 @@ __all__ = [
 _DEPTH = """
 SELECT count(*) FILTER (WHERE outcome IS NULL AND lease_id IS NULL AND retry_at IS NULL),
        count(*) FILTER (WHERE lease_id IS NOT NULL AND outcome IS NULL),
-       count(*) FILTER (WHERE retry_at IS NOT NULL),
+       count(*) FILTER (WHERE retry_at IS NOT NULL AND lease_id IS NULL),
        coalesce(extract(epoch FROM now() - min(enqueued_at) FILTER (WHERE outcome IS NULL)), 0)::float8
 FROM {table}
 """

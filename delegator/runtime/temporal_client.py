@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -15,9 +13,10 @@ from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
 from temporalio.service import KeepAliveConfig, RPCError, RPCStatusCode
 
-from delegator.errors import ConfigurationError, TemporalError, first_line, in_one_line
+from delegator.errors import ConfigurationError, TemporalError, first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.named_objects import load_named
 from delegator.runtime.temporal_settings import temporal_settings
 
 _CONVERTER: Final = "a temporalio.converter.DataConverter"
@@ -40,37 +39,7 @@ def load_data_converter(spec: str | None) -> DataConverter:
     """
     if spec is None:
         return DataConverter.default
-    setting = f"DELEGATOR_DATA_CONVERTER {spec}"
-    module, _, attribute = spec.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"{setting}: write it like package.module:attribute")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"{setting}: {first_line(error)}") from None
-    except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{setting}: importing the module raised {in_one_line(error)}") from None
-    if isinstance(found, DataConverter):
-        return found
-    if not callable(found) or inspect.iscoroutinefunction(found):
-        raise ConfigurationError(f"{setting}: neither {_CONVERTER} nor a function that returns one")
-    try:
-        inspect.signature(found).bind()
-    except TypeError as error:
-        raise ConfigurationError(
-            f"{setting}: the function is called without arguments, and must return {_CONVERTER}: {error}"
-        ) from None
-    except ValueError:
-        pass  # it does not tell its signature
-    try:
-        converter = found()
-    except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{setting}: the function raised {in_one_line(error)}") from None
-    if not isinstance(converter, DataConverter):
-        raise ConfigurationError(
-            f"{setting}: it returned a value of the type {type(converter).__name__}, not {_CONVERTER}"
-        )
-    return converter
+    return load_named("DELEGATOR_DATA_CONVERTER", spec, DataConverter, _CONVERTER)
 
 
 async def connect_temporal(

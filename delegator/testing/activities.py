@@ -117,7 +117,7 @@ class InMemoryActivities:
             if len(data) > MAX_INPUT_BYTES:
                 raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
-            options |= facts_for_rows(service.conversions, None, info)
+            options |= facts_for_rows(service.conversions, None, info, has_options=bool(options))
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

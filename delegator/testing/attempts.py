@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutType
+from temporalio.worker import Interceptor
 
 from delegator.contracts import Handler
 from delegator.testing.records import AttemptStatus
@@ -30,6 +33,8 @@ class Attempts:
         converter: DataConverter,
         create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         threads: Executor,
+        client: Client | None = None,
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         """Prepare.
 
@@ -38,18 +43,23 @@ class Attempts:
             converter: the client's data converter.
             create_task: starts a task of the engine.
             threads: runs handlers that are plain functions.
+            client: for `activity.client()`; None: there is none.
+            interceptors: activity interceptors.
         """
         self._handlers = handlers
         self._converter = converter
         self._create_task = create_task
         self._threads = threads
+        self._client = client
+        self._interceptors = interceptors
         self._limits = TypeLimits(handlers, most_waiting=_NO_LIMIT)
         self._runners: dict[str, AttemptRunner] = {}
         self._running: set[Job] = set()
+        self._reports: dict[Job, Callable[[], None]] = {}
 
     async def watch(self) -> None:
         """End attempts that take too long; for ever, until cancelled."""
-        await watch_clock(self._running)
+        await watch_clock(self._running, lambda job: self._reports[job]())
 
     def begin(self, job: Job, queue: str, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
         """Run an attempt.
@@ -62,7 +72,9 @@ class Attempts:
         self._running.add(job)
         if self._limits.limited(job.job_type):
             self._limits.admit(job.job_type)
-        job.task = self._create_task(self._run(job, self._runner(queue), ended))
+        runner = self._runner(queue)
+        self._reports[job] = lambda: self._report(job, runner, ended)
+        job.task = self._create_task(self._run(job, runner, ended))
 
     async def _run(self, job: Job, runner: AttemptRunner, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
         job.begun = True
@@ -76,21 +88,35 @@ class Attempts:
             how = runner.broken_off(job, error)
         finally:
             self._running.discard(job)
+            del self._reports[job]
             job.task = None
-        await ended(how)
+        if not job.reported:
+            await ended(how)
+
+    def _report(self, job: Job, runner: AttemptRunner, ended: Callable[[Ended], Coroutine[Any, Any, None]]) -> None:
+        """Finish an attempt that has timed out, though its handler still runs."""
+        if job.timed_out is not None:
+            self._create_task(ended(runner.timed_out(job, job.timed_out)))
+
+    def timed_out(self, queue: str, job: Job, timeout_type: TimeoutType) -> Ended:
+        """Return the end of an attempt that took too long."""
+        return self._runner(queue).timed_out(job, timeout_type)
 
     def give_back(self) -> list[asyncio.Task[None]]:
         """Break all attempts off, as a worker does that stops; return their tasks."""
+        for runner in self._runners.values():
+            runner.shut_down()
         for job in self._running:
-            job.given_back = True
-            job.stop()
+            job.give_back()
         return [job.task for job in self._running if job.task is not None]
 
     def _runner(self, queue: str) -> AttemptRunner:
         runner = self._runners.get(queue)
         if runner is None:
             metrics = WorkerMetrics(CollectorRegistry())
-            runner = AttemptRunner(self._handlers, self._converter, queue, metrics, self._threads)
+            runner = AttemptRunner(
+                self._handlers, self._converter, queue, metrics, self._threads, self._client, self._interceptors
+            )
             self._runners[queue] = runner
         return runner
 

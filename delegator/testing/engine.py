@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.worker import Interceptor
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType, JobOptions, Source, TypeOptions, collect_types, delegated_type
@@ -21,6 +22,7 @@ from delegator.testing.service import JobTable, Service
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import OutcomeStatus
+from http_workers.interception import checked_interceptors
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -43,6 +45,7 @@ class InMemoryEngine:
         fakes: Fakes | None = None,
         provide: Provided | None = None,
         data_converter: DataConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
         skip_retry_delays: bool = True,
         paused: bool = False,
         jobs_outlive_runs: bool = False,
@@ -55,6 +58,7 @@ class InMemoryEngine:
                 whose handler is elsewhere, needs one.
             provide: values of resources; the other ones are opened when the engine starts, as in a worker.
             data_converter: converts arguments and results; behind a Temporal worker its client's does.
+            interceptors: activity interceptors, as of `HttpWorker`.
             skip_retry_delays: begin the next attempt at once. The job's deadline comes nearer by what was skipped, so
                 that as many attempts are made as in production. False: wait as production does.
             paused: take no jobs until `resume`, as if no worker ran.
@@ -69,6 +73,7 @@ class InMemoryEngine:
         self._types = collect_types(delegated)
         self._types.update({name: handler.type for name, handler in self._declared.handlers.items()})
         self._converter = data_converter or DataConverter.default
+        self._interceptors = checked_interceptors(interceptors)
         self._skip_retry_delays = skip_retry_delays
         self._jobs_outlive_runs = jobs_outlive_runs
         self._table = JobTable(is_paused=paused)
@@ -103,6 +108,7 @@ class InMemoryEngine:
                 self._converter,
                 client=client,
                 skip_retry_delays=self._skip_retry_delays,
+                interceptors=self._interceptors,
                 jobs_outlive_runs=self._jobs_outlive_runs,
             )
             async with service.serving():
@@ -225,7 +231,7 @@ class InMemoryEngine:
     def _type(self, function: Callable[..., Any] | str) -> DelegatedType:
         if not isinstance(function, str):
             return delegated_type(function)
-        declared = self._types.get(function)
+        declared: DelegatedType | None = self._types.get(function)
         if declared is None:
             raise ConfigurationError(f"no delegated activity type {function!r} was given to this engine")
         return declared

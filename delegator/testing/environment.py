@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -93,13 +93,14 @@ class JobEnvironment:
     def cancel(self) -> None:
         """Ask the handler to stop, as a cancellation of the workflow does. From any thread; before `run`, too.
 
-        An `async def` gets `asyncio.CancelledError`; `current_job().is_cancel_requested()` turns true.
+        An `async def` gets `asyncio.CancelledError`, a plain function Temporal's `CancelledError`, an activity with its
+        next heartbeat; `current_job().is_cancel_requested()` turns true.
         """
         self._cancel_requested = True
         for job in self._jobs:
             job.cancel_requested = True
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(job.stop)
+                self._loop.call_soon_threadsafe(job.request_cancel)
 
     @overload
     async def run(self, function: Callable[[*Ts], Awaitable[R]], /, *args: *Ts) -> R: ...
@@ -116,6 +117,7 @@ class JobEnvironment:
             Exception: what the handler raises, itself.
             temporalio.exceptions.TimeoutError: it took too long, or was silent for too long.
             temporalio.exceptions.CancelledError: it was canceled.
+            BaseException: that of `activity.raise_complete_async()`, as in Temporal's `ActivityEnvironment`.
             temporalio.exceptions.ApplicationError: the arguments can't be decoded, or the result can't be encoded.
             ConfigurationError: the function is not declared, is a contract, or needs an object; or an option is wrong.
         """
@@ -126,12 +128,18 @@ class JobEnvironment:
         job = await self._claim(handler, args)
         self._jobs.append(job)
         metrics = WorkerMetrics(CollectorRegistry())
-        runner = AttemptRunner({handler.type.name: watched}, self._converter, handler.type.queue, metrics)
-        ended = await self._attempt_of(runner, job)
+        threads = ThreadPoolExecutor(1, thread_name_prefix="handler")
+        runner = AttemptRunner({handler.type.name: watched}, self._converter, handler.type.queue, metrics, threads)
+        try:
+            ended = await self._attempt_of(runner, job)
+        finally:
+            threads.shutdown(wait=False)
         if ended.result is not None:
             hints = None if handler.type.return_type is None else [handler.type.return_type]
             results = self._conversion(job).values.decode(ended.result, hints)
             return results[0] if results else None
+        if ended.asynchronous:
+            raise raised[0]
         assert ended.failure is not None
         if raised and not _has_its_own_error(ended.failure):
             raise raised[0]
@@ -168,18 +176,22 @@ class JobEnvironment:
         with provide_all(self._provided):
             attempt = asyncio.create_task(run())
         job.task = attempt  # type: ignore[assignment]  # a worker's tasks return nothing
-        watching = asyncio.create_task(watch_clock([job]))
+        reported = asyncio.Event()
+        watching = asyncio.create_task(watch_clock([job], lambda _: reported.set()))
+        waiting = asyncio.create_task(reported.wait())
         try:
-            await asyncio.wait([attempt])
+            await asyncio.wait([attempt, waiting], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:  # the test itself is broken off
             attempt.cancel()
             await asyncio.wait([attempt])
             raise
         finally:
             job.task = None
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in (watching, waiting):
+                task.cancel()
+            await asyncio.wait([watching, waiting])
+        if job.reported and job.timed_out is not None:
+            return runner.timed_out(job, job.timed_out)
         return attempt.result()
 
 

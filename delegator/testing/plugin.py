@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
+from delegator.completion.asynchronous import OpenAttempts
 from delegator.config import Settings
 from delegator.contracts import Source
 from delegator.contracts.collect import resources_in
@@ -16,6 +17,7 @@ from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.testing.activities import InMemoryActivities
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.handlers import Fakes, Provided
+from delegator.testing.left_open import InMemoryAttempts
 
 
 class DelegatorTestPlugin(DelegatorPlugin):
@@ -41,6 +43,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
         resources: Iterable[Source] = (),
         options: PluginOptions | None = None,
         intercept: bool | None = None,
+        interceptors: Sequence[Interceptor] = (),
         skip_retry_delays: bool = True,
         paused: bool = False,
         jobs_outlive_runs: bool = False,
@@ -55,6 +58,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             resources: resources, or modules that hold them, that the worker's own activities use.
             options: how to delegate, as in production. What concerns PostgreSQL has no effect.
             intercept: short for `PluginOptions(intercept=...)`.
+            interceptors: what the `HttpWorker` is given in production.
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
             paused: take no jobs until `engine.resume()`, as if no worker ran.
             jobs_outlive_runs: jobs go on when their workflow run has closed; see `InMemoryEngine`.
@@ -69,6 +73,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
             [*delegated, *resources_in(resources)],
             fakes=fakes,
             provide=provide,
+            interceptors=interceptors,
             skip_retry_delays=skip_retry_delays,
             paused=paused,
             jobs_outlive_runs=jobs_outlive_runs,
@@ -77,6 +82,9 @@ class DelegatorTestPlugin(DelegatorPlugin):
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
         local = InMemoryActivities(self.engine, policy)
         self.activities = [local.enqueue, local.cancel]
+
+    def _open_attempts(self) -> OpenAttempts:
+        return InMemoryAttempts(lambda: self.engine.service)
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
         await stack.enter_async_context(self.engine.serving(worker.client))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -105,7 +106,11 @@ class Row:
     job: WatchedJob | None = None
     """The attempt that is under way."""
     timer: asyncio.TimerHandle | None = None
-    """Begins the next attempt, or times a waiting job out."""
+    """Begins the next attempt, or times a waiting job or an open attempt out."""
+    is_left_open: bool = False
+    """Whether the handler has left the attempt to a client."""
+    open_until: float | None = None
+    """When such an attempt exceeds its start-to-close timeout, by the monotonic clock; None: never."""
     status: JobStatus = JobStatus.WAITING
     outcome: Outcome | None = None
     dead_letter: str | None = None
@@ -131,6 +136,17 @@ class Row:
             keys.append(SCHEDULE_TO_START_MS)
         due_ms = [options[key] for key in keys if options.get(key)]
         return self.started + min(due_ms) / 1000 if due_ms else None
+
+    @staticmethod
+    def time_left(due_at: float) -> timedelta:
+        """Return the time until a moment of the monotonic clock."""
+        return timedelta(seconds=due_at - time.monotonic())
+
+    @property
+    def activity_id(self) -> str:
+        """The caller's id of the activity, or the job's id."""
+        own = (self.options or {}).get("activity_id")
+        return own if isinstance(own, str) else self.job_id
 
     def claim(self) -> WatchedJob:
         """Return the row as a worker's claim returns it, with the next attempt's number."""

@@ -11,7 +11,7 @@ from typing import Final
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from delegator.completion.closed_runs import ClosedRuns
+from delegator.completion.closed_runs import ClosedRuns, RunState
 from delegator.completion.runs import RunKey
 from delegator.testing.rows import Row
 
@@ -38,7 +38,7 @@ async def watch_runs(client: Client, rows: Callable[[], Iterable[Row]], end: Cal
                 by_run[RunKey(row.namespace or client.namespace, row.workflow_id, row.run_id)].append(row.job_id)
         for key, job_ids in by_run.items():
             try:
-                if await closed.is_closed(key):
+                if await closed.state(key) is not RunState.OPEN:
                     end(await closed.unwanted(key, job_ids))
             except (RPCError, RuntimeError):  # Temporal does not answer: ask again
                 break

@@ -19,6 +19,8 @@ from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.exceptions import TimeoutType
+from temporalio.worker import Interceptor
 
 from delegator.completion import mailbox
 from delegator.completion.failures import Ending, canceled_outcome, failed_outcome, overdue
@@ -84,6 +86,7 @@ class Service:
         *,
         client: Client | None,
         skip_retry_delays: bool,
+        interceptors: Sequence[Interceptor] = (),
         jobs_outlive_runs: bool = False,
     ) -> None:
         """Prepare; see `serving`.
@@ -94,6 +97,7 @@ class Service:
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
             skip_retry_delays: begin the next attempt at once.
+            interceptors: activity interceptors.
             jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
         self.table = table
@@ -103,7 +107,7 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads)
+        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
@@ -174,8 +178,8 @@ class Service:
                 del self.table.by_id[job_id]
                 removed[job_id] = canceled
             else:
-                row.cancel_requested = row.job.cancel_requested = True
-                row.job.stop()
+                row.cancel_requested = True
+                row.job.request_cancel()
         return removed
 
     def _end(self, job_ids: set[str]) -> None:
@@ -194,7 +198,46 @@ class Service:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
 
+    def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
+        """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""
+        row.stop_timer()
+        left = None if row.open_until is None else row.open_until - time.monotonic()
+        limit = job.options.heartbeat_timeout
+        beat = None if limit is None else limit.total_seconds()
+        limits = [(left, TimeoutType.START_TO_CLOSE), (beat, TimeoutType.HEARTBEAT)]
+        due = [(seconds, timeout_type) for seconds, timeout_type in limits if seconds is not None]
+        if due:
+            seconds, timeout_type = min(due, key=lambda one: one[0])
+            loop = asyncio.get_running_loop()
+            row.timer = loop.call_later(seconds, self._open_timed_out, row, job, timeout_type)
+
+    def end_open(self, row: Row, ended: Ended, outcome: Outcome) -> None:
+        """Store the outcome of a job whose attempt a client has ended."""
+        if row.job is not None:
+            self._note(row, row.job, ended, None)
+        row.is_left_open = False
+        self._resolve(row, outcome)
+
+    async def retry_open(self, row: Row, ended: Ended, failure: Failure, delay: timedelta) -> None:
+        """Schedule the next attempt of a job whose attempt a client has failed."""
+        row.stop_timer()
+        row.is_left_open = False
+        if row.job is not None:
+            self._note(row, row.job, ended, delay)
+            await self._retry(row, row.job, failure, delay)
+
+    def _open_timed_out(self, row: Row, job: WatchedJob, timeout_type: TimeoutType) -> None:
+        row.timer = None
+        self._create_task(self._ended(row, job, self._attempts.timed_out(row.queue, job, timeout_type)))
+
     async def _ended(self, row: Row, job: WatchedJob, ended: Ended) -> None:
+        if row.outcome is not None or row.job is not job:
+            return  # a client has ended the attempt
+        row.is_left_open = ended.asynchronous
+        if ended.asynchronous:
+            row.open_until = None if job.left_ms is None else time.monotonic() + job.left_ms / 1000
+            self.expect_heartbeat(row, job)
+            return
         if ended.result is None and ended.failure is None:
             row.job = None
             row.attempt -= 1  # broken off because the worker stops: it does not count

@@ -56,8 +56,8 @@ class EnqueueRequest:
     reply_bytes: int
     """Most bytes of outcomes in the reply. Outcomes beyond that are signalled."""
     task_began_at: float | None = None
-    """When the workflow task made its first request, in seconds of its process's monotonic clock; None: not known, so
-    this request counts as the first. Inline waiting is bounded from then on."""
+    """From when on the workflow task's age counts, in seconds of its process's monotonic clock; None: from now on. The
+    age bounds inline waiting."""
 
 
 def check_job_id(job_id: str) -> None:
@@ -73,6 +73,16 @@ def check_job_id(job_id: str) -> None:
 def generated_job_id(prefix: str, sequence: int) -> str:
     """Return the id of the job that a workflow run enqueued as its `sequence`th."""
     return f"{prefix}:{sequence}"
+
+
+def task_job_id(run: str | None, activity_id: str, attempt: int) -> str:
+    """Return the id of a job for an activity task. Every attempt has its own, because Temporal makes it a new task."""
+    return f"activity:{run}:{activity_id}:{attempt}"
+
+
+def activity_id_in(job_id: str) -> str:
+    """Return the activity's id in what `task_job_id` returned."""
+    return job_id.partition(":")[2].partition(":")[2].rpartition(":")[0]
 
 
 def type_runs(types: Iterable[str]) -> list[tuple[str, int]]:

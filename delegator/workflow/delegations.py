@@ -297,7 +297,7 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        self._open_task.note_request()
+        self._open_task.note_request(workflow.info().get_current_history_length())
         return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
-
-from temporalio import workflow
 
 REPLY_BYTES_PER_TASK: Final = 1024 * 1024
 """Bytes of replies in one workflow task. Together with the task's other commands they are well under gRPC's 4 MB."""
+
+_AT_ONCE_SECONDS: Final = 0.1
 
 
 class OpenTask:
@@ -19,24 +20,39 @@ class OpenTask:
     the enqueuer decides with it is in the replies, which history records.
     """
 
-    __slots__ = ("_history_length", "began_at", "reply_bytes_left")
+    __slots__ = ("_clock", "_history_length", "_opened_at", "_replied_at", "began_at", "reply_bytes_left")
 
-    def __init__(self) -> None:
-        """Start before the first request."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start before the first request.
+
+        Args:
+            clock: returns the monotonic time, in seconds.
+        """
+        self._clock = clock
         self._history_length = -1
+        self._opened_at = self._replied_at = float("-inf")
         self.began_at = 0.0
-        """When the first request was made, in seconds of the monotonic clock."""
+        """From when on the task's age counts, in seconds of the monotonic clock: from its first request. A task that
+        follows another one at once counts the age of that one, too. Temporal may hold a query until both have ended."""
         self.reply_bytes_left = REPLY_BYTES_PER_TASK
         """How many bytes the coming replies may have together."""
 
-    def note_request(self) -> None:
-        """Begin anew if this is the first request of a workflow task. The history grows from one task to the next."""
-        history_length = workflow.info().get_current_history_length()
-        if history_length != self._history_length:
-            self._history_length = history_length
-            self.began_at = time.monotonic()
-            self.reply_bytes_left = REPLY_BYTES_PER_TASK
+    def note_request(self, history_length: int) -> None:
+        """Begin anew if this is the first request of a workflow task.
+
+        Args:
+            history_length: the number of events in the history. It grows from one task to the next.
+        """
+        if history_length == self._history_length:
+            return
+        now = self._clock()
+        follows = now - self._replied_at < _AT_ONCE_SECONDS
+        self.began_at = now - (self._replied_at - self._opened_at if follows else 0.0)
+        self._history_length = history_length
+        self._opened_at = now
+        self.reply_bytes_left = REPLY_BYTES_PER_TASK
 
     def note_reply(self, size_bytes: int) -> None:
-        """Note the size of a reply."""
+        """Note a reply of this size."""
+        self._replied_at = self._clock()
         self.reply_bytes_left = max(0, self.reply_bytes_left - size_bytes)

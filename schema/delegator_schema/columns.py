@@ -109,7 +109,8 @@ QUEUE_COLUMNS = (
     Column(
         "retry_at",
         "timestamp with time zone",
-        "When the next attempt is due, while the job backs off. NULL: it does not back off.",
+        "When the next attempt is due, while the job backs off. With a lease: when an attempt that a client completes "
+        "times out. NULL otherwise.",
         nullable=True,
     ),
     Column("cancel_requested", "boolean", "The workflow asked a running job to stop.", default="false"),

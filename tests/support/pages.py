@@ -7,6 +7,7 @@ The language of a fenced block, its title and a comment before it decide what be
 - `sql`: executed, and rolled back.
 - `shell` after `<!-- code: background -->`: started, and stopped at the end of the page.
 - `text title="output"`: what the run before it prints.
+- after `<!-- code: containers -->`: run by `make docker-test`, in the root of the repository.
 - after `<!-- code: not run -->`: not run. A test counts them.
 """
 
@@ -37,7 +38,7 @@ class Block:
     title: str | None
     """Its title."""
     run: str | None
-    """What the comment before it says: `background` or `not run`."""
+    """What the comment before it says: `background`, `containers` or `not run`."""
     code: str
     """Its text."""
 

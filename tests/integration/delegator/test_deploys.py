@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from tests.integration.delegator import flows
+from delegator.dev.temporal import NAMESPACE, TemporalServer
+from http_workers import HttpWorker
+from tests.integration.delegator import flows, other_tasks, tasks
 from tests.integration.delegator.conftest import StartEngine
-from tests.integration.delegator.environment import OTHER_TASKS, SIGNALLED, TASKS, Environment, eventually
+from tests.integration.delegator.environment import SIGNALLED, Environment, eventually
 
 pytestmark = pytest.mark.postgres_only
 CODEC = "tests.integration.delegator.encryption:converter"
 WRONG_KEY = "tests.integration.delegator.encryption:other_key"
-GRACE = "DELEGATOR_REFUSAL_GRACE"
+
+Pool = Callable[..., HttpWorker]
 
 
-@pytest.fixture
-async def engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
-    """An engine of its own without a worker: a pool that comes or goes is seen by no other test."""
+@pytest.fixture(scope="module")
+async def idle(start_engine: StartEngine) -> AsyncIterator[Environment]:
     async with start_engine(http_worker=False) as engine:
         yield engine
-        await engine.nothing_left()
 
 
 @pytest.fixture
-async def task_queue(engine: Environment) -> AsyncIterator[str]:
-    async with engine.worker(SIGNALLED) as task_queue:
+async def engine(idle: Environment) -> AsyncIterator[Environment]:
+    """An engine whose workers come and go with each test."""
+    yield idle
+    await idle.nothing_left()
+
+
+@pytest.fixture(scope="module")
+async def task_queue(idle: Environment) -> AsyncIterator[str]:
+    async with idle.worker(SIGNALLED) as task_queue:
         yield task_queue
+
+
+@pytest.fixture
+def pool(temporal: TemporalServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """Makes workers of an engine in this process."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal.address)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
+
+    def made(engine: Environment, module: Any, **settings: Any) -> HttpWorker:
+        monkeypatch.setenv(tasks.DIRECTORY_VARIABLE, str(engine.directory))
+        return HttpWorker([module], settings=engine.settings.model_copy(update=settings), grace=timedelta(seconds=5))
+
+    yield made
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, str, Any]]]:
+    """What the log says of refused jobs: level, type, reason, and whether another pool has the type."""
+    caplog.set_level(logging.INFO)
+
+    def lines() -> list[tuple[str, str, str, Any]]:
+        return [
+            (record.levelname, fields["job_type"], fields["reason"], fields.get("served_elsewhere"))
+            for record in caplog.records
+            for fields in [vars(record)]
+            if record.getMessage() == "jobs_refused"
+        ]
+
+    return lines
 
 
 async def refused(engine: Environment, workflow_id: str) -> dict[str, Any]:
@@ -41,42 +80,39 @@ async def refused(engine: Environment, workflow_id: str) -> dict[str, Any]:
     return row
 
 
-async def test_type_is_deployed_later(engine: Environment, task_queue: str):
+async def test_type_is_deployed_later(engine: Environment, task_queue: str, pool: Pool, said: Any):
     """A job waits for a pool that has its type, though its policy allows one attempt; then it runs as the first."""
-    async with engine.http_worker(modules=[OTHER_TASKS]) as lacking:
+    async with pool(engine, other_tasks):
         handle = await engine.start(
             flows.CallsOne.run, "delegate", "noted", [4], {"attempts": 1}, task_queue=task_queue
         )
         row = await refused(engine, handle.id)
         assert (row["attempt"], row["options"]["refused"]["reason"]) == (0, "unknown_type")
-        await eventually(lambda: said(lacking.log.read_text(), "jobs_refused"))
-    (line,) = [line for line in lacking.log.read_text().splitlines() if "jobs_refused" in line]
-    assert all(part in line for part in ("error", "job_type=noted", "reason=unknown_type", "served_elsewhere=False"))
+    assert said() == [("ERROR", "noted", "unknown_type", False)]
     assert await engine.dead_letters(handle.id) == []
-    async with engine.http_worker():
+    # A worker that starts with the type does not wait for the delay.
+    await engine.query(
+        "UPDATE custom_task_queue SET retry_at = now() + interval '1 hour' WHERE retry_at IS NOT NULL RETURNING job_id"
+    )
+    async with pool(engine, tasks):
         assert await engine.result(handle) == 4
     assert engine.ledger(handle.id) == [("started", 1)]
 
 
-async def said(log: str, event: str) -> bool:
-    return event in log
-
-
-async def test_pools_share_a_queue(engine: Environment, task_queue: str):
-    """Each job runs once, as its first attempt, in a pool that has its type."""
-    async with engine.http_worker() as most, engine.http_worker(modules=[OTHER_TASKS]) as other:
+async def test_pools_share_a_queue(engine: Environment, task_queue: str, pool: Pool, said: Any):
+    """Each job runs once, as its first attempt, in a pool that has its type; and that is no error."""
+    async with pool(engine, tasks), pool(engine, other_tasks):
         handle = await engine.start(flows.BothPools.run, 20, task_queue=task_queue)
         assert await engine.result(handle)
     assert engine.ledger(handle.id) == [("started", 1)] * 40
     assert await engine.dead_letters(handle.id) == []
-    for worker in (most, other):
-        lines = [line for line in worker.log.read_text().splitlines() if "jobs_refused" in line]
-        assert all("info" in line and "served_elsewhere=True" in line for line in lines)
+    expected = {("INFO", name, "unknown_type", True) for name in ("noted", "elsewhere")}
+    assert said() and set(said()) <= expected
 
 
-async def test_grace_ends(engine: Environment, task_queue: str):
+async def test_grace_ends(engine: Environment, task_queue: str, pool: Pool):
     """A job whose type no pool has becomes a dead letter after the grace, and its workflow is told why."""
-    async with engine.http_worker(modules=[OTHER_TASKS], **{GRACE: "1s"}):
+    async with pool(engine, other_tasks, refusal_grace=timedelta(seconds=1)):
         handle = await engine.start(flows.CallsOne.run, "delegate", "noted", [4], {}, task_queue=task_queue)
         failure = await engine.result(handle)
     assert (failure["type"], failure["retry_state"], failure["non_retryable"]) == ("NotFoundError", "TIMEOUT", False)
@@ -85,19 +121,30 @@ async def test_grace_ends(engine: Environment, task_queue: str):
     assert (letter.reason, letter.error) == ("unknown_type", "NotFoundError")
 
 
-async def test_deadline_of_an_unknown_type(engine: Environment, task_queue: str):
-    """A refusal is no start: the schedule-to-start timeout holds, and its cause says what was refused."""
-    async with engine.http_worker(modules=[OTHER_TASKS]):
+async def test_deadline_of_an_unknown_type(engine: Environment, task_queue: str, pool: Pool):
+    """A refusal is no start: the schedule-to-start timeout holds."""
+    async with pool(engine, other_tasks):
         options = {"schedule_to_start_timeout": 1.0, "schedule_to_close_timeout": 600.0}
         handle = await engine.start(flows.CallsOne.run, "delegate", "noted", [4], options, task_queue=task_queue)
         failure = await engine.result(handle)
     assert (failure["cause"], failure["type"]) == ("TimeoutError", "SCHEDULE_TO_START")
 
 
-async def test_wrong_key(start_engine: StartEngine):
+async def test_cancelled_while_refused(engine: Environment, task_queue: str, pool: Pool):
+    """A job that no pool can run is cancelled like any other that waits."""
+    async with pool(engine, other_tasks):
+        handle = await engine.start(
+            flows.Cancellable.run, "delegate", "noted", [4], "WAIT_CANCELLATION_COMPLETED", task_queue=task_queue
+        )
+        await refused(engine, handle.id)
+        await handle.signal(flows.Cancellable.cancel)
+        assert await engine.result(handle) == "activity cancelled"
+
+
+async def test_wrong_key(start_engine: StartEngine, pool: Pool, said: Any):
     """A worker with the wrong key fails the attempt; one with the right key runs the next."""
     async with start_engine(data_converter=CODEC, http_worker=False) as engine, engine.worker(SIGNALLED) as task_queue:
-        async with engine.http_worker(DELEGATOR_DATA_CONVERTER=WRONG_KEY) as wrong:
+        async with pool(engine, tasks, data_converter=WRONG_KEY):
             handle = await engine.start(flows.CallsOne.run, "delegate", "noted", [4], {}, task_queue=task_queue)
             row = await refused(engine, handle.id)
             assert row["attempt"] >= 1 and row["options"]["refused"]["reason"] == "undecodable"
@@ -105,8 +152,8 @@ async def test_wrong_key(start_engine: StartEngine):
                 flows.CallsOne.run, "delegate", "noted", [4], {"attempts": 1}, task_queue=task_queue
             )
             await eventually(lambda: engine.dead_letters(once.id))
-        assert "jobs_refused" in wrong.log.read_text()
-        async with engine.http_worker(modules=[TASKS]):
+        assert said() == [("ERROR", "noted", "undecodable", None)]
+        async with pool(engine, tasks):
             assert await engine.result(handle) == 4
         (letter,) = await engine.dead_letters(once.id)
         assert (letter.reason, letter.attempt) == ("undecodable", 1)

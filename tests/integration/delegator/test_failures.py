@@ -129,9 +129,9 @@ async def test_undecodable_argument(engine: Environment, task_queue: str, way: s
     """A job with an argument that can't be decoded is retried; then it is a dead letter, and its workflow is told."""
     handle = await engine.start(flows.Fails.run, way, "mirror", ["no point"], 2, [], task_queue=task_queue)
     failure = await engine.result(handle)
-    async with Worker(engine.client, task_queue=handle.id, workflows=flows.ALL, activities=[mirror]):
+    async with engine.worker(SIGNALLED, activities=[mirror]) as plain_queue:
         ordinary = await engine.execute(
-            flows.Fails.run, "execute_activity", "mirror", ["no point"], 2, [], task_queue=handle.id
+            flows.Fails.run, "execute_activity", "mirror", ["no point"], 2, [], task_queue=plain_queue
         )
     del failure["stack_trace"], ordinary["stack_trace"]
     assert failure == ordinary

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -32,60 +33,55 @@ async def task_queues(shared_engine: Environment) -> AsyncIterator[dict[str, str
         yield {"ordinary activity": ordinary, "delegate": delegating, "execute_activity": delegating}
 
 
-async def cancel(handle: WorkflowHandle[Any, Any]) -> None:
-    await handle.cancel()
-
-
-async def stop(handle: WorkflowHandle[Any, Any]) -> None:
-    await handle.signal(Chain.stop)
-
-
-async def stop_by_update(handle: WorkflowHandle[Any, Any]) -> None:
-    assert await handle.execute_update(Chain.stop_now)
-
-
-async def wait(handle: WorkflowHandle[Any, Any]) -> None:
-    """Let the workflow end by itself."""
+EXPECTED = {
+    "cancelled": "cancelled",
+    "signalled": "stopped",
+    "updated": "stopped",
+    "timer": "stopped",
+    "wait_for": "timed out",
+    "timeout": "timed out",
+    "sibling": "a sibling fails",
+}
+"""What comes to a chain, and how it ends because of that."""
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    ("until", "reach", "expected"),
-    [
-        ("cancelled", cancel, "cancelled"),
-        ("signalled", stop, "stopped"),
-        ("updated", stop_by_update, "stopped"),
-        ("timer", wait, "stopped"),
-        ("wait_for", wait, "timed out"),
-        ("timeout", wait, "timed out"),
-        ("sibling", wait, "a sibling fails"),
-    ],
-)
-async def test_chain_is_reached(
-    engine: Environment,
-    task_queues: dict[str, str],
-    way: str,
-    until: str,
-    reach: Callable[[WorkflowHandle[Any, Any]], Awaitable[None]],
-    expected: str,
-):
-    """What comes to the workflow ends a chain that would never end, and its history replays."""
-    handle = await engine.start(Chain.run, way, until, task_queue=task_queues[way])
+async def test_chain_is_reached(engine: Environment, task_queues: dict[str, str], way: str):
+    """What comes to a workflow ends a chain that would never end, and its history replays."""
+    chains = [chain(engine, way, until, task_queues[way]) for until in EXPECTED]
+    assert dict(zip(EXPECTED, await asyncio.gather(*chains), strict=True)) == EXPECTED
 
-    async def has_begun() -> bool:
-        return bool(await handle.query(Chain.steps))
 
-    if reach is not wait:
-        await eventually(has_begun)
-        await reach(handle)
+async def chain(engine: Environment, way: str, until: str, task_queue: str) -> str:
+    """Run a workflow until something reaches it, and say how it ended."""
+    handle = await engine.start(Chain.run, way, until, task_queue=task_queue)
+    match until:
+        case "cancelled":
+            await has_begun(handle)
+            await handle.cancel()
+        case "signalled":
+            await has_begun(handle)
+            await handle.signal(Chain.stop)
+        case "updated":
+            await has_begun(handle)
+            assert await handle.execute_update(Chain.stop_now)
     try:
-        outcome = await engine.result(handle)
+        outcome = str(await engine.result(handle))
     except WorkflowFailureError as error:
         assert isinstance(error.cause, CancelledError)
         outcome = "cancelled"
-    assert outcome == expected
     plugin = engine.plugin(OPTIONS, intercept=way == "execute_activity")
     await Replayer(workflows=[Chain], plugins=[plugin]).replay_workflow(await handle.fetch_history())
+    return outcome
+
+
+async def has_begun(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until the workflow answers that it has made a step."""
+
+    async def answers() -> bool:
+        return bool(await handle.query(Chain.steps))
+
+    await eventually(answers)
 
 
 @pytest.mark.postgres_only
@@ -102,11 +98,7 @@ async def test_reached_without_database(engine: Environment, task_queues: dict[s
 
         await eventually(is_put_off)
         assert await handle.query(Chain.steps) == 0
-
-    async def goes_on() -> bool:
-        return bool(await handle.query(Chain.steps))
-
-    await eventually(goes_on)
+    await has_begun(handle)
     await handle.signal(Chain.stop)
     assert await engine.result(handle) == "stopped"
     await Replayer(workflows=[Chain], plugins=[engine.plugin(OPTIONS)]).replay_workflow(await handle.fetch_history())

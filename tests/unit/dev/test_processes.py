@@ -2,9 +2,11 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from delegator.dev.processes import Child, Command
 
@@ -64,6 +66,19 @@ async def test_a_missing_program_says_so(tmp_path: Path) -> None:
     child = await Child.spawn(Command(("/nonexistent/program",), tmp_path / "log", {}))
     assert await child.wait() == 1
     assert child.tail() == "can't run /nonexistent/program: No such file or directory"
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_files_of_children_are_private(tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What a child process creates is for its user only, whichever event loop started it."""
+
+    async def create() -> int:
+        child = await Child.spawn(_python(f"open({str(tmp_path / 'file')!r}, 'w')", tmp_path / "log"))
+        return await child.wait()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(create()) == 0
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 def _runs(pid: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -14,16 +16,19 @@ import pytest
 from delegator_schema.columns import FORMAT_VERSION
 from prometheus_client import CollectorRegistry
 from temporalio import activity
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from delegator import current_job, delegated
-from delegator.contracts import JobOptions, collect_handlers
+from delegator.contracts import Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.wire.requests import task_job_id
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.attempt import LEAST_WATCHED_SECONDS, AttemptRunner, Ended
+from http_workers.attempt import AttemptRunner, Ended
+from http_workers.invocation import LEAST_WATCHED_SECONDS, activity_info
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -79,7 +84,14 @@ async def fails_as_an_activity() -> None:
 
 async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], None] | None = None) -> Ended:
     handlers = collect_handlers([handler])
-    runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()))
+    with ThreadPoolExecutor(1) as threads:
+        return await _run_in(threads, handlers, *args, change=change)
+
+
+async def _run_in(
+    threads: ThreadPoolExecutor, handlers: dict[str, Handler], *args: Any, change: Callable[[Job], None] | None
+) -> Ended:
+    runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()), threads)
     job = _job(next(iter(handlers)), *args)
     if change is not None:
         change(job)
@@ -152,7 +164,9 @@ async def test_long_timeout() -> None:
         job.options = JobOptions(start_to_close_timeout=timedelta(seconds=LEAST_WATCHED_SECONDS))
         running.add(job)
 
-    monitor = Monitor(pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, database=Mock(), claims=False)
+    monitor = Monitor(
+        pool=Mock(), table=Mock(), activity_tasks=Mock(), running=running, database=Mock(), claims=False, report=Mock()
+    )
     watching = asyncio.create_task(monitor.run())
     async with asyncio.timeout(LEAST_WATCHED_SECONDS * 5):
         ended = await asyncio.create_task(_run(waits, change=watch))
@@ -179,7 +193,7 @@ async def test_cancelled_attempt() -> None:
     assert not (await broken_off(None)).released
 
     def ask(job: Job) -> None:
-        asyncio.get_running_loop().call_soon(setattr, job, "cancel_requested", True)
+        asyncio.get_running_loop().call_soon(job.request_cancel)
 
     ended = await broken_off(ask)
     assert ended.failure is not None
@@ -236,3 +250,54 @@ async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
     ended = await _run(handler)
     assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
     assert ended.at.startswith("decoder.py:")
+
+
+def test_activity_info_is_full() -> None:
+    """Every field of the SDK's `activity.Info` has a value of the job; a field that the SDK adds needs one, too."""
+    known = {
+        *("activity_id", "activity_type", "attempt", "current_attempt_scheduled_time", "heartbeat_details"),
+        *("heartbeat_timeout", "is_local", "namespace", "schedule_to_close_timeout", "scheduled_time"),
+        *("start_to_close_timeout", "started_time", "task_queue", "task_token", "workflow_id", "workflow_namespace"),
+        *("workflow_run_id", "workflow_type", "priority", "retry_policy", "activity_run_id"),
+    }
+    assert {field.name for field in dataclasses.fields(activity.Info)} == known
+    context = {field.name for field in dataclasses.fields(activity._Context) if not field.name.startswith("_")}
+    assert context == {
+        *("info", "heartbeat", "cancelled_event", "worker_shutdown_event", "shield_thread_cancel_exception"),
+        *("payload_converter_class_or_instance", "runtime_metric_meter", "client", "cancellation_details"),
+    }
+
+
+def test_info_of_an_activity_task() -> None:
+    """A job of the activity worker has the activity's id and Temporal's token, and Temporal has its retry policy."""
+    job_id = task_job_id("run", "an:id", 3)
+    info = activity_info(Job(claimed(job_id, job_type="legacy", task_token=b"token")), "default")
+    assert (info.activity_id, info.task_token, info.retry_policy) == ("an:id", b"token", None)
+
+
+class _Headers(Interceptor):
+    """Keeps the headers that it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, bytes]] = []
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        seen = self.seen
+
+        class Inbound(ActivityInboundInterceptor):
+            async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+                seen.append({name: payload.data for name, payload in input.headers.items()})
+                return await super().execute_activity(input)
+
+        return Inbound(next)
+
+
+async def test_headers_reach_interceptors() -> None:
+    """An interceptor gets the headers of the call, also for a handler that is no activity."""
+    interceptor = _Headers()
+    header = Header(fields={"trace": Payload(data=b"7")}).SerializeToString()
+    handlers, metrics = collect_handlers([waits_briefly]), WorkerMetrics(CollectorRegistry())
+    runner = AttemptRunner(handlers, _CONVERTER, "default", metrics, interceptors=[interceptor])
+    for row in (claimed(job_type="waits_briefly", header=header), claimed(job_type="waits_briefly")):
+        assert _result(await asyncio.create_task(runner.run(Job(row)))) == "in time"
+    assert interceptor.seen == [{"trace": b"7"}, {}]

@@ -147,7 +147,7 @@ from http_workers.cli import main
 
 async def fail(error): raise error
 
-async def serve(options, settings, declared, surroundings, stop, started):
+async def serve(options, settings, declared, surroundings, stop, started, **_):
     assert options.claim == "none" and options.grace.total_seconds() == 1.5 and set(declared.handlers) == {{"f"}}
     async with asyncio.TaskGroup() as group:
         group.create_task(fail({error}))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
+from temporalio.api.common.v1 import Payloads
 from temporalio.converter import DataConverter
 
 from delegator import delegated
@@ -20,6 +26,8 @@ from http_workers.metrics import WorkerMetrics
 from http_workers.pool import JobPool
 from http_workers.slots import Slots
 from tests.support.claims import claimed
+
+GATES: dict[str, threading.Event] = {}
 
 
 class Finisher:
@@ -59,6 +67,63 @@ async def test_lost_lease_frees_slot(begun: bool) -> None:
     async with asyncio.timeout(60):
         assert await slots.reserve(1) == 1
     assert (jobs.running, [ended.released for ended in finisher.ended], runs) == (set(), [True], int(begun))
+
+
+@delegated
+def waits(gate: str) -> str:
+    GATES[gate].wait(60)
+    return gate
+
+
+def in_threads(threads: ThreadPoolExecutor, slots: Slots) -> tuple[JobPool, Finisher]:
+    metrics = WorkerMetrics(CollectorRegistry())
+    runner = AttemptRunner(collect_handlers([waits]), DataConverter.default, "default", metrics, threads)
+    return JobPool(runner, TypeLimits({}), slots, metrics), Finisher()
+
+
+def waiting_job(gate: str, **options: int) -> Job:
+    GATES[gate] = threading.Event()
+    data = Payloads(payloads=DataConverter.default.payload_converter.to_payloads([gate])).SerializeToString()
+    return Job(claimed(gate, job_type="waits", input=data, options=json.dumps(options)))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_clock_starts_with_the_thread() -> None:
+    """A job that waits for a thread longer than its start-to-close timeout does not time out."""
+    with ThreadPoolExecutor(1) as threads:
+        jobs, finisher = in_threads(threads, Slots(2))
+        first, second = waiting_job("first"), waiting_job("second", start_to_close_ms=500)
+        GATES["second"].set()
+        jobs.start(first, finisher)  # type: ignore[arg-type]
+        jobs.start(second, finisher)  # type: ignore[arg-type]
+        await until(lambda: second.taken_at and time.monotonic() - second.taken_at > 0.6)
+        assert first.started_at and not second.started_at
+        GATES["first"].set()
+        await until(lambda: len(finisher.ended) == 2)
+        assert all(ended.result is not None for ended in finisher.ended)
+
+
+async def test_thread_keeps_its_slot() -> None:
+    """A plain function that runs on after its attempt keeps its slot, because it keeps its thread."""
+    with ThreadPoolExecutor(1) as threads:
+        slots = Slots(1)
+        jobs, finisher = in_threads(threads, slots)
+        assert await slots.reserve(1) == 1
+        job = waiting_job("stuck", start_to_close_ms=10)
+        jobs.start(job, finisher)  # type: ignore[arg-type]
+        await until(lambda: bool(finisher.ended))
+        assert finisher.ended[0].failure is not None
+        assert finisher.ended[0].failure.HasField("timeout_failure_info")
+        reserving = asyncio.create_task(slots.reserve(1))
+        await asyncio.sleep(0.1)
+        assert not reserving.done()
+        GATES["stuck"].set()
+        assert await asyncio.wait_for(reserving, 60) == 1
 
 
 @delegated

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import http_workers.worker
 from delegator import delegated
 from delegator.contracts import collect_handlers
-from delegator.errors import DatabaseError
+from delegator.errors import ConfigurationError, DatabaseError
 from http_workers import HttpWorker
+from http_workers.options import WorkerOptions
 from http_workers.pool import types_served
 
 
@@ -21,12 +23,18 @@ from http_workers.pool import types_served
 async def nothing() -> None: ...
 
 
+@delegated
+def in_thread() -> None: ...
+
+
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Put something else in the place of the pool."""
 
     def use(function: Callable[..., Any]) -> None:
-        async def run(options: Any, settings: Any, declared: Any, surroundings: Any, stop: Any, started: Any) -> None:
+        async def run(
+            options: Any, settings: Any, declared: Any, surroundings: Any, stop: Any, started: Any, **_: Any
+        ) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(function(stop, started))
 
@@ -104,3 +112,26 @@ async def test_run_raises(serve: Any) -> None:
         await worker.run()
     await worker.shutdown()
     assert await worker.health.problems() == dict.fromkeys(("stream", "postgresql", "temporal"), "has not answered yet")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activity_executor": ProcessPoolExecutor(1)}, "ProcessPoolExecutor can't run handlers"),
+        ({"activity_executor": ThreadPoolExecutor(1), "threads": 2}, "give one of the two"),
+        ({"threads": 0}, "threads 0: must be from 1"),
+        ({"interceptors": [object()]}, "builtins.object is no temporalio.worker.Interceptor"),
+    ],
+)
+def test_refused_options(options: dict[str, Any], message: str) -> None:
+    """What a worker can't use is refused when it is made."""
+    with pytest.raises(ConfigurationError, match=message):
+        HttpWorker([nothing], **options)
+
+
+def test_no_more_slots_than_threads() -> None:
+    """A worker whose handlers all need a thread takes no more jobs than it has threads."""
+    handlers = collect_handlers([nothing, in_thread])
+    options = WorkerOptions(concurrency=10, threads=3)
+    assert options.for_handlers({"in_thread": handlers["in_thread"]}).concurrency == 3
+    assert options.for_handlers(handlers).concurrency == 10

@@ -37,7 +37,15 @@ def asked(*extras: str) -> list[Requirement]:
     return requirements
 
 
-@pytest.mark.parametrize(("name", "extras"), [("dev.lock", ("dev",)), ("bench.lock", ("dev", "peers"))])
+LOCKS = [
+    ("dev.lock", ("dev",)),
+    ("bench.lock", ("dev", "peers")),
+    ("image.lock", ("crypto",)),
+    ("image-loadtest.lock", ("crypto", "loadtest")),
+]
+
+
+@pytest.mark.parametrize(("name", "extras"), LOCKS)
 def test_the_lock_matches_pyproject(name: str, extras: tuple[str, ...]):
     """Every requirement is locked, at versions that it permits. If this fails: run `make lock`."""
     versions = locked(name)
@@ -49,13 +57,17 @@ def test_the_lock_matches_pyproject(name: str, extras: tuple[str, ...]):
 
 
 def test_the_locks_agree():
-    """A bench runs with the versions that the tests ran with."""
+    """A bench and the images run with the versions that the tests ran with."""
     dev, bench = locked("dev.lock"), locked("bench.lock")
     assert {name: bench.get(name) for name in dev} == dev
+    for name in ("image.lock", "image-loadtest.lock", "build.lock"):
+        here = locked(name)
+        assert here
+        assert {each: dev.get(each) for each in here} == here
 
 
 def test_everything_locked_has_a_hash():
-    for name in ("dev.lock", "bench.lock"):
+    for name in ("build.lock", *(lock for lock, _ in LOCKS)):
         text = (ROOT / "requirements" / name).read_text()
         for part in re.split(r"\n(?=[a-z0-9])", text)[1:]:
             assert "--hash=sha256:" in part, part.split("\n")[0]
