@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
-from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delegator.durations import parse_duration
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     """API token for the stream; sent as `Authorization: Bearer`."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
     """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
+    task_queues: Annotated[Mapping[str, str | None], NoDecode] = Field(default_factory=dict)
+    """Queues of intercepted calls that name a task queue, such as `mail=mails,gpu=`. Calls to a task queue that has no
+    queue stay ordinary activities."""
     publication: str = "delegator_publication"
     """Name of the default queue's publication; another queue's is `<publication>_<queue>`."""
     slot: str = "delegator_slot"
@@ -97,6 +101,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("task_queues", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [[side.strip() for side in part.rpartition("=")] for part in value.split(",") if part.strip()]
+        if any(not name for name, _, _ in pairs):
+            raise ValueError("write TASK_QUEUE=QUEUE, separated by commas")
+        return {name: queue or None for name, _, queue in pairs}
 
     @field_validator("queues")
     @classmethod

@@ -6,18 +6,18 @@ import asyncio
 import dataclasses
 import logging
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-from temporalio.client import ClientConfig
+from temporalio.client import ClientConfig, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import Worker, WorkerConfig
+from temporalio.worker import Replayer, Worker, WorkerConfig, WorkflowReplayResult
 
 from delegator.completion.asynchronous import AsynchronousCompletion, OpenAttempts
 from delegator.completion.queue_attempts import QueueAttempts
@@ -27,7 +27,11 @@ from delegator.contracts.collect import declarations_in, flattened, resources_in
 from delegator.contracts.types import name_of
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.busyness import Busyness
-from delegator.enqueue.declared_queues import require_declared_queues, warn_of_undeclared_queues
+from delegator.enqueue.declared_queues import (
+    require_declared_queues,
+    require_declared_task_queues,
+    warn_of_undeclared_queues,
+)
 from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
@@ -41,6 +45,7 @@ from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
 from delegator.wire.frames import require_raw_values
 from delegator.wire.probe import make_probe
+from delegator.workflow.chains import OwnTraffic
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 
@@ -63,6 +68,10 @@ class PluginOptions:
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True
     """With `intercept`: runs that began before keep their ordinary activities. It costs one marker for each run."""
+    task_queues: Mapping[str, str | None] = field(default_factory=dict)
+    """With `intercept`: the queue of calls that name a task queue, by the task queue. None instead of a queue leaves
+    them ordinary activities. Those of `DELEGATOR_TASK_QUEUES` count, too. A call that names another task queue, and not
+    the workflow's own, is refused."""
     gather: timedelta = GATHER
     """How long a worker may gather jobs to enqueue them together; zero: never. It gathers while it is short of
     processor time, and while workflows wait for their first task. A start delay looks like such a wait."""
@@ -126,6 +135,7 @@ class DelegatorPlugin(SimplePlugin):
         self._headers_stay_encoded = False
         self._activities = DelegatorActivities()
         self._busyness = Busyness(options.gather)
+        self._replay_errors: dict[str, Exception] = {}
         super().__init__(
             "temporal-delegator",
             activities=[self._activities.enqueue, self._activities.cancel],
@@ -140,9 +150,10 @@ class DelegatorPlugin(SimplePlugin):
         self._database_state = state
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
-        """Add the interceptor that completes delegated jobs by `get_async_activity_handle`; see the base class."""
+        """Add interceptors. One completes delegated jobs by `get_async_activity_handle`. See the base class."""
         config = super().configure_client(config)
-        config["interceptors"] = [*config.get("interceptors", ()), AsynchronousCompletion(self._open_attempts())]
+        completion = AsynchronousCompletion(self._open_attempts())
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), completion]
         return config
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
@@ -157,7 +168,7 @@ class DelegatorPlugin(SimplePlugin):
         behavior = config["client"].config().get("header_codec_behavior")
         self._headers_stay_encoded = behavior is HeaderCodecBehavior.WORKFLOW_ONLY_CODEC
         self._used_types |= types_used_by(config.get("workflows", ()))
-        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         if config.get("max_concurrent_local_activities") is None and config.get("tuner") is None:
             config["max_concurrent_local_activities"] = self._options.inline_slots
@@ -168,9 +179,24 @@ class DelegatorPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
         require_raw_values(converter)
-        config["interceptors"] = [*config.get("interceptors", ()), self._interceptor(converter)]
+        interceptor = self._interceptor(converter, replay_differs=self._replay_errors.__setitem__)
+        config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), interceptor]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
         return config
+
+    @asynccontextmanager
+    async def run_replayer(
+        self, replayer: Replayer, histories: AsyncIterator[WorkflowHistory], next: Callable[[Any, Any], Any]
+    ) -> AsyncIterator[AsyncIterator[WorkflowReplayResult]]:
+        """Report a workflow that asks for other jobs than its history as NondeterminismError; see the base class."""
+        async with super().run_replayer(replayer, histories, next) as results:
+            yield self._named(results)
+
+    async def _named(self, results: AsyncIterator[WorkflowReplayResult]) -> AsyncIterator[WorkflowReplayResult]:
+        async for result in results:
+            error = self._replay_errors.pop(result.history.run_id, None)
+            # The SDK knows only that the workflow task failed.
+            yield result if error is None else dataclasses.replace(result, replay_failure=error)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
         """Open the connections around the worker's run; see the base class.
@@ -227,18 +253,21 @@ class DelegatorPlugin(SimplePlugin):
             async with await connect(url, application_name="delegator client") as connection:
                 yield connection
 
-    def _interceptor(self, converter: DataConverter) -> DelegationInterceptor:
+    def _interceptor(self, converter: DataConverter, **listeners: Any) -> DelegationInterceptor:
         return DelegationInterceptor(
             self._types if self._options.intercept else {},
             converter,
+            task_queues={**self._settings.task_queues, **self._options.task_queues},
             patch=self._options.patch,
             first_task_waited=self._busyness.workflow_waited,
+            **listeners,
         )
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
         """Open the connections when the servers answer. Return False if the worker is shut down before that."""
         settings, client = self._settings, worker.client
         require_declared_queues(self._types.values(), settings)
+        require_declared_task_queues({**settings.task_queues, **self._options.task_queues}, settings)
         warn_of_undeclared_queues(self._used_types.values(), settings)
 
         async def open_all() -> None:

@@ -230,6 +230,27 @@ def failed_outcome(
     return Outcome(status, failure.SerializeToString())
 
 
+def refused_outcome(
+    error: ApplicationError, converter: DataConverter, *, job_id: str, job_type: str, identity: str
+) -> Outcome:
+    """Return the outcome of a job that is refused before it is enqueued.
+
+    Args:
+        error: why it is refused.
+        converter: the client's data converter.
+        job_id: the job.
+        job_type: its delegated activity type.
+        identity: the process that refuses it.
+    """
+    return failed_outcome(
+        failure_of(error, converter),
+        job_id=job_id,
+        job_type=job_type,
+        identity=identity,
+        retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+    )
+
+
 def canceled_outcome(*, job_id: str, job_type: str, identity: str) -> Outcome:
     """Return the outcome of a job that was removed before a worker took it.
 

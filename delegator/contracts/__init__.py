@@ -10,7 +10,14 @@ from delegator.contracts.collect import (
     existing_activities,
 )
 from delegator.contracts.declare import contract, delegated, implements
-from delegator.contracts.options import DEFAULT_OPTIONS, CallOptions, JobOptions, TypeOptions, retry_key
+from delegator.contracts.options import (
+    DEFAULT_OPTIONS,
+    CallOptions,
+    JobOptions,
+    TypeOptions,
+    merged_priority,
+    retry_key,
+)
 from delegator.contracts.resources import Resource, opened_resources, resource
 from delegator.contracts.types import DYNAMIC_TYPE, Delegated, DelegatedType, Handler, delegated_type, signature_types
 
@@ -35,6 +42,7 @@ __all__ = [
     "delegated_type",
     "existing_activities",
     "implements",
+    "merged_priority",
     "opened_resources",
     "resource",
     "retry_key",

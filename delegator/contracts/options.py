@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.errors import ConfigurationError
@@ -27,6 +27,8 @@ class TypeOptions(TypedDict, total=False):
 class CallOptions(TypeOptions, total=False):
     """The keywords of `delegate`, `delegate_map` and `delegate_starmap`."""
 
+    priority: Priority | None
+    start_delay: timedelta | None
     cancellation_type: ActivityCancellationType
 
 
@@ -47,6 +49,12 @@ class JobOptions:
     inline_wait: timedelta | None = None
     """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's. A workflow
     task that is older than the worker's wait, or than this one if it is longer, waits no more."""
+    priority: Priority | None = None
+    """Which waiting jobs go first, as in Temporal. What it leaves open is that of the workflow."""
+    start_delay: timedelta | None = None
+    """How long the first attempt is put off. Default: not at all."""
+    activity_id: str | None = None
+    """The caller's id of the activity. Default: the job's id."""
 
     def validate(self, owner: str) -> None:
         """Check the values.
@@ -62,10 +70,12 @@ class JobOptions:
             if value is None:
                 continue
             _check_duration(f"{owner}: {option}", value)
-            if not value and option != "inline_wait":
+            if not value and option not in _MAY_BE_ZERO:
                 raise ConfigurationError(f"{owner}: {option} must be positive")
         if self.retry_policy is not None:
             _check_retry_policy(f"{owner}: retry_policy", self.retry_policy)
+        if self.priority is not None:
+            _check_priority(f"{owner}: priority", self.priority)
 
     def over(self, base: JobOptions) -> JobOptions:
         """Return these options. A value that is None is taken from `base`."""
@@ -83,11 +93,16 @@ class JobOptions:
             self.heartbeat_timeout,
             retry_key(self.retry_policy),
             self.inline_wait,
+            self.priority,
+            self.start_delay,
+            self.activity_id,
         )
 
 
 _OPTION_NAMES = tuple(JobOptions.__dataclass_fields__)
-_DURATIONS = tuple(name for name in _OPTION_NAMES if name != "retry_policy")
+_DURATIONS = tuple(name for name in _OPTION_NAMES if name not in ("retry_policy", "priority", "activity_id"))
+_MAY_BE_ZERO = ("inline_wait", "start_delay")
+_LONGEST_FAIRNESS_KEY = 64
 DEFAULT_OPTIONS = JobOptions()
 
 
@@ -131,6 +146,33 @@ def _check_retry_policy(option: str, policy: object) -> None:
         isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names)
     ):
         raise ConfigurationError(f"{option}: non_retryable_error_types must be a list of names of exception types")
+
+
+def merged_priority(priority: Priority | None, inherited: Priority) -> Priority | None:
+    """Return a call's priority. What it leaves open is inherited from the workflow. None: nothing is set.
+
+    `temporalio.common.Priority` has the rule.
+    """
+    given = priority or Priority.default
+    merged = Priority(
+        priority_key=given.priority_key or inherited.priority_key,
+        fairness_key=given.fairness_key or inherited.fairness_key,
+        fairness_weight=given.fairness_weight or inherited.fairness_weight,
+    )
+    return None if merged == Priority.default else merged
+
+
+def _check_priority(option: str, priority: object) -> None:
+    """Refuse a priority that Temporal would refuse, and values of the wrong type."""
+    if not isinstance(priority, Priority):
+        raise ConfigurationError(f"{option} must be a temporalio.common.Priority, not {_type_of(priority)}")
+    key: object = priority.fairness_key
+    if key is not None and (not isinstance(key, str) or len(key.encode()) > _LONGEST_FAIRNESS_KEY):
+        raise ConfigurationError(f"{option}: fairness_key must be a text of at most {_LONGEST_FAIRNESS_KEY} bytes")
+    if priority.fairness_weight is not None:
+        check_number(f"{option}: fairness_weight", priority.fairness_weight)
+        if not priority.fairness_weight >= 0:
+            raise ConfigurationError(f"{option}: fairness_weight must not be negative")
 
 
 def check_number(option: str, value: object, *, whole: bool = False) -> None:

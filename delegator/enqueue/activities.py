@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import orjson
-import psycopg
 from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter, PayloadCodec
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.errors import DatabaseError, first_line
+from delegator.enqueue.reply_limit import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.enqueue.reported import reported
+from delegator.enqueue.taken_ids import taken_error, taken_ids
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
@@ -37,20 +36,15 @@ from delegator.wire.requests import (
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
     JobSpec,
+    asked_for,
     generated_job_id,
-    type_runs,
+    is_unique_id,
     unpack_cancel,
     unpack_enqueue,
 )
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
-
-SMALLEST_REPLY_BYTES = 64 * 1024
-"""A reply may always have this size."""
-
-_FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
-_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +105,8 @@ class _Batch:
     """The ids of the jobs to wait for inline."""
     limit: InlineLimit = NO_WAIT
     """How long to wait for them."""
+    refused: set[int] = field(default_factory=set)
+    """Positions of jobs that have no row, because a job of another run has their id."""
 
 
 class DelegatorActivities:
@@ -163,10 +159,12 @@ class DelegatorActivities:
         wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info)
-        with _reported():
+        with reported():
             await self._enqueue_in_all(parts, batches, outcomes)
-            await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches)
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+            refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
+            await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:
@@ -184,7 +182,7 @@ class DelegatorActivities:
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
-            with _reported():
+            with reported():
                 async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                     gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
             removed |= gone
@@ -266,6 +264,7 @@ class DelegatorActivities:
         while rest:
             fresh = await parts.enqueuer.enqueue(queue, rest)
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
+            known -= await self._refuse_taken(parts, table, batch, known, outcomes)
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
@@ -291,6 +290,29 @@ class DelegatorActivities:
         decoded = await decode_found([(row.outcome, row.result) for row in found], codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
+
+    @staticmethod
+    async def _refuse_taken(
+        parts: EnqueueParts, table: QueueTable, batch: _Batch, known: Set[str], outcomes: dict[int, Outcome]
+    ) -> set[str]:
+        """Refuse the jobs whose id a job of another run has. Return their ids. The batch then lacks them."""
+        if not known:
+            return set()
+        run_id = batch.rows[0].run_id or ""
+        if not any(is_unique_id(job_id, run_id) for job_id in known):
+            return set()
+        async with parts.pool.connection() as connection:
+            taken = await taken_ids(connection, table, known, run_id)
+        types = {row.job_id: row.job_type for row in batch.rows}
+        for job_id, workflow_id in taken.items():
+            position = batch.positions.pop(job_id)
+            batch.refused.add(position)
+            error = taken_error(job_id, workflow_id)
+            outcomes[position] = refused_outcome(
+                error, parts.converter, job_id=job_id, job_type=types[job_id], identity=holder_name()
+            )
+        batch.rows = [row for row in batch.rows if row.job_id not in taken]
+        return set(taken)
 
     @staticmethod
     async def _hand_over_too_new(
@@ -326,9 +348,13 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome],
         limit_bytes: int,
         batches: Mapping[str, _Batch],
+        refused: Set[int],
     ) -> None:
-        """Keep the reply within its limit. Outcomes beyond it stay in their rows, and the signaller signals them."""
-        left = beyond_limit(outcomes, limit_bytes)
+        """Keep the reply within its limit. Outcomes beyond it stay in their rows, and the signaller signals them.
+
+        Refused jobs have no rows, so their outcomes always stay in the reply.
+        """
+        left = beyond_limit(outcomes, refused, limit_bytes)
         for position in left:
             del outcomes[position]
         for queue, batch in batches.items():
@@ -337,44 +363,6 @@ class DelegatorActivities:
                 await parts.waiter.hand_over(table, beyond)
             brought = [job_id for job_id, position in batch.positions.items() if position in outcomes]
             parts.waiter.delete_later(table, brought)
-
-
-def beyond_limit(outcomes: Mapping[int, Outcome], limit_bytes: int) -> set[int]:
-    """Return the positions of the outcomes that a reply has no room for.
-
-    Args:
-        outcomes: outcomes by their position in the request.
-        limit_bytes: largest size of the reply.
-    """
-    left: set[int] = set()
-    if sum(len(outcome.body) for outcome in outcomes.values()) > limit_bytes:
-        size = 0
-        for position in sorted(outcomes):
-            body = len(outcomes[position].body)
-            if size + body <= limit_bytes:
-                size += body
-            else:
-                left.add(position)
-    return left
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Let a lost database close the workflow task: the next attempt begins with a timer.
-
-    Raises:
-        ApplicationError: the database is lost.
-    """
-    try:
-        yield
-    except (DatabaseError, psycopg.Error) as error:
-        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
-        raise ApplicationError(
-            first_line(error),
-            type="DatabaseUnavailable",
-            next_retry_delay=min(pause, _LONGEST_PAUSE),
-            category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
-        ) from None
 
 
 def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info, task_began_at: float | None) -> _Terms:

@@ -6,30 +6,35 @@ http-worker completes the task. Temporal owns retries, timeouts, heartbeats and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS
 from temporalio import activity
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.payloads import facts_for_rows, origin_of_call
 from delegator.postgres.queue_table import NewJob
-from delegator.wire.codec import encode_payloads
+from delegator.wire.codec import encode_header, encode_payloads
 from delegator.wire.contexts import Conversions
+from delegator.wire.options import encode_priority
 from delegator.wire.probe import make_probe
 from delegator.wire.requests import task_job_id
 
+_log = logging.getLogger(__name__)
+_headers: ContextVar[Mapping[str, Payload]] = ContextVar("delegator_activity_headers")
 _CONCURRENCY: Final = 1_000
 _POLLERS: Final = 10
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -45,10 +50,14 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
         enqueuer: enqueues the jobs.
     """
     by_name = {declared.name: declared for declared in types}
+    for declared in by_name.values():
+        if declared.options.retry_policy is not None:
+            _log.warning("retry_policy_unused", extra={"job_type": declared.name, "task_queue": task_queue})
     return Worker(
         client,
         task_queue=task_queue,
         activities=[delegating_activity(by_name, enqueuer, client.data_converter)],
+        interceptors=[_KeepsHeaders()],
         max_concurrent_activities=_CONCURRENCY,
         max_concurrent_activity_task_polls=_POLLERS,
     )
@@ -105,12 +114,20 @@ class _Jobs:
         heartbeats = info.heartbeat_details
         details = conversion.converter.payload_converter.to_payloads(heartbeats) if heartbeats else []
         encoded = await encode_payloads(Payloads(payloads=details).SerializeToString(), conversion.codec)
+        headers = _headers.get({})
+        header = await encode_header(Header(fields=headers).SerializeToString(), conversion.codec) if headers else b""
         facts = facts_for_rows(self._conversions, self._probe, info, has_options=True)
-        return _job(declared, info, data, encoded, facts)
+        return _job(declared, info, facts, data=data, header=header, heartbeat_details=encoded)
 
 
 def _job(
-    declared: DelegatedType, info: activity.Info, data: bytes, heartbeat_details: bytes, facts: Mapping[str, str]
+    declared: DelegatedType,
+    info: activity.Info,
+    facts: Mapping[str, str],
+    *,
+    data: bytes,
+    header: bytes,
+    heartbeat_details: bytes,
 ) -> NewJob:
     options: dict[str, object] = {
         name: timeout // _MILLISECOND
@@ -121,12 +138,13 @@ def _job(
         if timeout
     }
     options |= facts
+    options |= encode_priority(info.priority)
     return NewJob(
         job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
-        header=None,
-        options=orjson.dumps(options).decode() if options else None,
+        header=header or None,
+        options=orjson.dumps(options).decode(),
         workflow_id=info.workflow_id,
         run_id=info.workflow_run_id,
         task_token=info.task_token,
@@ -135,6 +153,19 @@ def _job(
         attempt=info.attempt - 1,
         heartbeat_details=heartbeat_details or None,
     )
+
+
+class _KeepsHeaders(Interceptor):
+    """Keeps the headers of an activity task for its job. The SDK gives them to interceptors only."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _HeaderKeeper(next)
+
+
+class _HeaderKeeper(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        _headers.set(input.headers)
+        return await super().execute_activity(input)
 
 
 def _due_ms(info: activity.Info) -> int | None:

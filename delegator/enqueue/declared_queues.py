@@ -1,9 +1,9 @@
-"""Checks that the queue of every type that a process enqueues is declared."""
+"""Checks that every queue that a process enqueues to is declared."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
@@ -26,6 +26,24 @@ def require_declared_queues(types: Iterable[DelegatedType], settings: Settings) 
         if declared.queue not in settings.queues:
             raise ConfigurationError(
                 f"queue {declared.queue!r} of type {declared.name!r} is not declared: "
+                "add it to DELEGATOR_QUEUES and run `delegator migrate`"
+            )
+
+
+def require_declared_task_queues(task_queues: Mapping[str, str | None], settings: Settings) -> None:
+    """Make sure that the queues of task queues are declared.
+
+    Args:
+        task_queues: the queue by the task queue; None: calls to it stay ordinary activities.
+        settings: declares the queues.
+
+    Raises:
+        ConfigurationError: a queue is not declared. The message names the task queue and `DELEGATOR_QUEUES`.
+    """
+    for task_queue, queue in task_queues.items():
+        if queue is not None and queue not in settings.queues:
+            raise ConfigurationError(
+                f"queue {queue!r} of the task queue {task_queue!r} is not declared: "
                 "add it to DELEGATOR_QUEUES and run `delegator migrate`"
             )
 

@@ -67,6 +67,11 @@ SELECT job_id, outcome, result, format_version
 FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
 """
 
+_OWNED_BY_OTHERS = """
+SELECT job_id, workflow_id FROM {table}
+WHERE job_id = ANY(%(job_id)b::text[]) AND run_id IS DISTINCT FROM %(run_id)s::uuid
+"""
+
 _RELEASE_WAITER = """
 UPDATE {table} SET waiter_id = NULL
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
@@ -188,6 +193,7 @@ class EnqueueStatements(QueueStatements):
         self._adopt = self.statement(_ADOPT)
         self._read = self.statement(_READ)
         self._take_over = self.statement(_TAKE_OVER)
+        self._owned_by_others = self.statement(_OWNED_BY_OTHERS)
         self._release_waiter = self.statement(_RELEASE_WAITER)
         self._unfinished = self.statement(_UNFINISHED)
         self._hand_over = self.statement(_HAND_OVER)
@@ -263,6 +269,13 @@ class EnqueueStatements(QueueStatements):
         """Return the outcomes stored so far."""
         cursor = await connection.execute(self._read, {"job_id": text_array(job_ids)}, binary=True)
         return list(map(StoredOutcome._make, await cursor.fetchall()))
+
+    async def owned_by_others(
+        self, connection: Connection, job_ids: Sequence[str], run_id: str
+    ) -> dict[str, str | None]:
+        """Return which of these rows belong to other runs than this one, with the ids of their workflows."""
+        parameters = {"job_id": text_array(sorted(job_ids)), "run_id": run_id}
+        return dict(await (await connection.execute(self._owned_by_others, parameters)).fetchall())
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Clear `waiter_id` in unfinished rows. Return the ids of those rows: their outcomes will be signalled.

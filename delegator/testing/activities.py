@@ -9,22 +9,23 @@ from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS
 from temporalio import activity
 from temporalio.common import RawValue
 
-from delegator.completion.failures import MAX_INPUT_BYTES, too_large
-from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
 from delegator.enqueue.payloads import encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
+from delegator.enqueue.reply_limit import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
-from delegator.testing.service import Service
+from delegator.testing.service import IDENTITY, Service
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
+    asked_for,
     generated_job_id,
-    type_runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -63,10 +64,18 @@ class InMemoryActivities:
         rows: dict[int, Row] = {}
         wait = InlineWait()
         limit = NO_WAIT
+        refused: set[int] = set()
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
                 known = None  # in production its row is gone
+            if known is not None and known.run_id != run_id:
+                error = taken_error(new.job_id, known.workflow_id)
+                refused.add(position)
+                outcomes[position] = refused_outcome(
+                    error, service.converter, job_id=new.job_id, job_type=new.job_type, identity=IDENTITY
+                )
+                continue
             rows[position] = row = known or new
             asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
             allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
@@ -81,13 +90,14 @@ class InMemoryActivities:
         if waited:
             await self._wait(wait, waited, limit)
         outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
-        left = beyond_limit(outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
+        left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
             del outcomes[position]
             service.hand_over(rows[position])
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
-        return to_raw_value(pack_reply(run_id, outcomes, type_runs(job.spec.type for job in wanted.jobs)))
+        asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
+        return to_raw_value(pack_reply(run_id, outcomes, asked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -8,16 +8,21 @@ from typing import Any
 
 import orjson
 from delegator_schema.options import (
+    ACTIVITY_ID,
+    FAIRNESS_KEY,
+    FAIRNESS_WEIGHT,
     HEARTBEAT_MS,
     INLINE_WAIT_MS,
+    PRIORITY_KEY,
     REFUSED,
     REFUSED_MS,
     RETRY,
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
     START_TO_CLOSE_MS,
 )
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
 from delegator.contracts import DEFAULT_OPTIONS, JobOptions
 from delegator.errors import WireError
@@ -28,7 +33,10 @@ _DURATIONS = {
     SCHEDULE_TO_START_MS: "schedule_to_start_timeout",
     HEARTBEAT_MS: "heartbeat_timeout",
     INLINE_WAIT_MS: "inline_wait",
+    START_DELAY_MS: "start_delay",
 }
+_LOWEST_PRIORITY = 5
+_WEIGHTS = (0.001, 1000.0)
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
@@ -38,6 +46,8 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
     encoded: dict[str, Any] = {
         key: _milliseconds(value) for key, name in _DURATIONS.items() if (value := getattr(options, name)) is not None
     }
+    if not encoded.get(START_DELAY_MS):
+        encoded.pop(START_DELAY_MS, None)
     policy = options.retry_policy
     if policy is not None:
         retry: dict[str, Any] = {}
@@ -53,7 +63,35 @@ def encode_options(options: JobOptions) -> dict[str, Any] | None:
             retry["non_retryable_error_types"] = list(policy.non_retryable_error_types)
         if retry:
             encoded[RETRY] = retry
+    if options.priority is not None:
+        encoded |= encode_priority(options.priority)
+    if options.activity_id is not None:
+        encoded[ACTIVITY_ID] = options.activity_id
     return encoded or None
+
+
+def encode_priority(priority: Priority) -> dict[str, Any]:
+    """Return the options of a priority.
+
+    The values are kept within Temporal's limits, as its server does: five priority keys, weights of 0.001 to 1000.
+    """
+    encoded: dict[str, Any] = {}
+    if priority.priority_key:
+        encoded[PRIORITY_KEY] = min(priority.priority_key, _LOWEST_PRIORITY)
+    if priority.fairness_key:
+        encoded[FAIRNESS_KEY] = priority.fairness_key
+    if priority.fairness_weight:
+        encoded[FAIRNESS_WEIGHT] = min(max(float(priority.fairness_weight), _WEIGHTS[0]), _WEIGHTS[1])
+    return encoded
+
+
+def _decode_priority(encoded: dict[str, Any]) -> Priority | None:
+    priority = Priority(
+        priority_key=encoded.get(PRIORITY_KEY),
+        fairness_key=encoded.get(FAIRNESS_KEY),
+        fairness_weight=encoded.get(FAIRNESS_WEIGHT),
+    )
+    return None if priority == Priority.default else priority
 
 
 def _milliseconds(duration: timedelta) -> int:
@@ -104,7 +142,7 @@ def _decode(text: str) -> JobOptions:
                 maximum_attempts=int(retry.get("maximum_attempts", 0)),
                 non_retryable_error_types=_names(retry.get("non_retryable_error_types")),
             )
-        return JobOptions(**values)
+        return JobOptions(**values, priority=_decode_priority(encoded), activity_id=encoded.get(ACTIVITY_ID))
     except (AttributeError, TypeError, ValueError, OverflowError):
         raise WireError("the job's options have a value of the wrong type") from None
 

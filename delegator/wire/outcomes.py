@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from delegator.errors import WireError
 from delegator.wire.frames import head, pack, unpack
+from delegator.wire.requests import Asked
 
 SIGNAL_NAME = "delegator.outcomes"
 """The signal that carries outcomes to a workflow run."""
@@ -70,24 +71,28 @@ class Reply(NamedTuple):
     under another run id."""
     outcomes: list[Outcome | None]
     """For each job of the request, its outcome; None: a signal will bring it."""
-    types: list[tuple[str, int]]
-    """The types of the request's jobs, as `type_runs` returns them. A replay compares them with what the workflow asks
-    for."""
+    asked: Asked
+    """What the request asked for. A replay compares it with what the workflow asks for."""
 
 
-def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], types: Sequence[tuple[str, int]]) -> bytes:
+def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked) -> bytes:
     """Return the reply to an enqueue request: the outcomes that are known, by position.
 
     Args:
         id_prefix: see `Reply`.
         outcomes: those known, by the job's position in the request.
-        types: see `Reply`.
+        asked: see `Reply`.
     """
-    statuses = [_PENDING] * sum(count for _, count in types)
+    statuses = [_PENDING] * sum(count for _, count in asked.types)
     for position, outcome in outcomes.items():
         statuses[position] = _LETTERS[outcome.status]
+    header: dict[str, Any] = {"prefix": id_prefix, "types": asked.types, "statuses": "".join(statuses)}
+    if asked.queues is not None:
+        header["queues"] = asked.queues
+    if asked.calls is not None:
+        header["calls"] = asked.calls
     return pack(
-        {"prefix": id_prefix, "types": types, "statuses": "".join(statuses)},
+        header,
         [outcomes[position].body for position in sorted(outcomes)],
     )
 
@@ -116,7 +121,15 @@ def unpack_reply(frame: bytes) -> Reply:
         outcomes = [
             None if letter == _PENDING else Outcome(_STATUSES[letter], next(rest)) for letter in header["statuses"]
         ]
-        types = [(name, count) for name, count in header["types"]]
-        return Reply(header["prefix"], outcomes, types)
+        asked = Asked(_pairs(header["types"]), *(_optional_pairs(header.get(key)) for key in ("queues", "calls")))
+        return Reply(header["prefix"], outcomes, asked)
     except (KeyError, TypeError, ValueError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None
+
+
+def _pairs(encoded: Sequence[Any]) -> list[tuple[Any, int]]:
+    return [(value, count) for value, count in encoded]
+
+
+def _optional_pairs(encoded: Sequence[Any] | None) -> list[tuple[Any, int]] | None:
+    return None if encoded is None else _pairs(encoded)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
+
+T = TypeVar("T")
 
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
@@ -17,7 +21,9 @@ PAYLOADS_TOO_LARGE = "PayloadsTooLarge"
 PAYLOAD_ERROR = "delegator.PayloadError"
 """The type of a local activity's error that is to fail the workflow task."""
 MAX_JOB_ID_BYTES = 500
-"""A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more."""
+"""A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more, with 37 bytes for its
+run."""
+_OF_A_RUN = re.compile(r"(activity:)?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}[:/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class JobRequest(NamedTuple):
     header: bytes
     """A serialized `Header`; empty: none."""
     job_id: str | None
-    """The caller's own job id; None: the id is made of the prefix and the sequence number."""
+    """The id if the caller chose it: see `own_job_id`. None: the id is made of the prefix and the sequence number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,20 @@ class EnqueueRequest:
     task_began_at: float | None = None
     """From when on the workflow task's age counts, in seconds of its process's monotonic clock; None: from now on. The
     age bounds inline waiting."""
+    call_runs: Sequence[tuple[int, int]] | None = None
+    """The jobs of each call, as runs: a number of jobs, and how many calls of so many jobs follow each other. None: a
+    release that did not say so wrote the request."""
+
+
+class Asked(NamedTuple):
+    """What a request asks for. The reply repeats it, so that a replay can compare."""
+
+    types: list[tuple[str, int]]
+    """The types of the jobs as runs: each type with how many jobs of it follow each other."""
+    queues: list[tuple[str, int]] | None = None
+    """Their queues, in the same form. None: a release that did not say so wrote the reply. So for `calls`."""
+    calls: list[tuple[int, int]] | None = None
+    """See `EnqueueRequest.call_runs`."""
 
 
 def check_job_id(job_id: str) -> None:
@@ -85,9 +105,62 @@ def activity_id_in(job_id: str) -> str:
     return job_id.partition(":")[2].partition(":")[2].rpartition(":")[0]
 
 
-def type_runs(types: Iterable[str]) -> list[tuple[str, int]]:
-    """Return the types of a request's jobs as runs: each type with how many jobs of it follow each other."""
-    return [(name, sum(1 for _ in jobs)) for name, jobs in groupby(types)]
+def own_job_id(prefix: str, own_id: str) -> str:
+    """Return the id of a job to which a caller in this workflow run gave an id of its own.
+
+    The id belongs to the run, as an activity id does. Another run may give the same one to another job.
+    """
+    return f"{prefix}/{own_id}"
+
+
+def own_part(job_id: str, prefix: str) -> str | None:
+    """Return what `own_job_id` made a job id of; None: it made it of something else."""
+    return job_id.removeprefix(f"{prefix}/") if job_id.startswith(f"{prefix}/") else None
+
+
+def is_unique_id(job_id: str, prefix: str) -> bool:
+    """Return whether this is an id that no other job of any workflow may have, not one of a run.
+
+    Args:
+        job_id: the id.
+        prefix: the run of the job.
+    """
+    return not job_id.startswith((f"{prefix}:", f"{prefix}/"))
+
+
+def check_unique_id(job_id: str) -> None:
+    """Refuse a text that can't be an id of its own across workflows.
+
+    Raises:
+        ValueError: it can't be a job id, or it looks like one that belongs to a workflow run.
+    """
+    check_job_id(job_id)
+    if _OF_A_RUN.match(job_id):
+        raise ValueError(f"a unique id must not begin like the id of a run's job: {job_id[:100]!r}")
+
+
+def runs(values: Iterable[T]) -> list[tuple[T, int]]:
+    """Return each value with how often it follows itself."""
+    return [(value, len(list(equal))) for value, equal in groupby(values)]
+
+
+def asked_for(specs: Iterable[JobSpec], call_runs: Sequence[tuple[int, int]] | None) -> Asked:
+    """Return what a request asks for.
+
+    Args:
+        specs: of its jobs. Equal ones that follow each other should be one object.
+        call_runs: see `EnqueueRequest`.
+    """
+    by_spec = [(next(same), 1 + len(list(same))) for _, same in groupby(specs, id)]
+    return Asked(
+        _merged((spec.type, count) for spec, count in by_spec),
+        _merged((spec.queue, count) for spec, count in by_spec),
+        None if call_runs is None else list(call_runs),
+    )
+
+
+def _merged(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(name, sum(count for _, count in equal)) for name, equal in groupby(counted, itemgetter(0))]
 
 
 def pack_enqueue(request: EnqueueRequest) -> bytes:
@@ -120,6 +193,8 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
     }
     if request.task_began_at is not None:
         header["task_began_at"] = request.task_began_at
+    if request.call_runs is not None:
+        header["calls"] = request.call_runs
     return pack(header, [job.input for job in request.jobs] + list(headers.values()))
 
 
@@ -144,7 +219,10 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         sequences = header["sequences"]
         if isinstance(sequences, int):
             sequences = range(sequences, sequences + count)
-        return EnqueueRequest(jobs, sequences, header["reply_bytes"], header.get("task_began_at"))
+        call_runs = header.get("calls")
+        if call_runs is not None:
+            call_runs = [(size, count) for size, count in call_runs]
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"], header.get("task_began_at"), call_runs)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from delegator_schema.queues import DEFAULT_QUEUE
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import CallOptions, DelegatedType, JobOptions, delegated_type
@@ -22,11 +22,21 @@ Ts = TypeVarTuple("Ts")
 
 @overload
 async def delegate(
-    function: Callable[[*Ts], Awaitable[R]], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
+    function: Callable[[*Ts], Awaitable[R]],
+    /,
+    *args: *Ts,
+    job_id: str | None = None,
+    unique_id: str | None = None,
+    **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
 async def delegate(
-    function: Callable[[*Ts], R], /, *args: *Ts, job_id: str | None = None, **options: Unpack[CallOptions]
+    function: Callable[[*Ts], R],
+    /,
+    *args: *Ts,
+    job_id: str | None = None,
+    unique_id: str | None = None,
+    **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
 async def delegate(
@@ -36,6 +46,7 @@ async def delegate(
     queue: str = DEFAULT_QUEUE,
     result_type: type[R],
     job_id: str | None = None,
+    unique_id: str | None = None,
     **options: Unpack[CallOptions],
 ) -> R: ...
 @overload
@@ -45,6 +56,7 @@ async def delegate(
     *args: Any,
     queue: str = DEFAULT_QUEUE,
     job_id: str | None = None,
+    unique_id: str | None = None,
     **options: Unpack[CallOptions],
 ) -> Any: ...
 async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes every *Ts
@@ -54,12 +66,15 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     queue: str | None = None,
     result_type: Any = None,
     job_id: str | None = None,
+    unique_id: str | None = None,
     start_to_close_timeout: timedelta | None = None,
     schedule_to_close_timeout: timedelta | None = None,
     schedule_to_start_timeout: timedelta | None = None,
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
 ) -> Any:
     """Run one delegated job and return its result. For workflow code.
@@ -70,19 +85,24 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         args: the handler's arguments.
         queue: the queue, for a type given by name.
         result_type: type of the result, for a type given by name.
-        job_id: an id of your own. By default this call gets a unique one, which a replay derives again.
+        job_id: an id of your own within this workflow run, as an activity id is. By default the call gets an id that a
+            replay derives again.
+        unique_id: an id of your own across workflows. While a job with this id has not ended, calls of other workflow
+            runs with the same id fail. The outcome always comes by signal.
         start_to_close_timeout: longest run of one attempt.
         schedule_to_close_timeout: longest time from now to the outcome, retries included.
         schedule_to_start_timeout: longest time from now to the first claim by a worker.
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcome; zero turns the wait off.
+        priority: which waiting jobs go first, as in Temporal; what it leaves open is that of the workflow.
+        start_delay: how long the first attempt is put off.
         cancellation_type: what happens to the job when the caller is cancelled, as for Temporal's activities.
 
     Raises:
         temporalio.exceptions.ActivityError: the job failed, timed out or was canceled; its cause says why.
         ConfigurationError: `function` is not declared, or an option has the wrong type or is out of range.
-        ValueError: `job_id` was already used in this workflow run, or can't be one.
+        ValueError: `job_id` or `unique_id` was already used in this workflow run, or can't be one.
     """
     declared = type_called(function, queue, result_type)
     options = JobOptions(
@@ -91,12 +111,16 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         schedule_to_start_timeout,
         heartbeat_timeout,
         retry_policy,
-        inline_wait,
+        # A row that waits for its inline reader would keep the id for a while after the job's end.
+        inline_wait if unique_id is None else timedelta(0),
+        priority,
+        start_delay,
     )
     delegations = Delegations.current()
     group = CallGroup(stop_early=True)
     spec = delegations.spec(declared, options, cancellation_type)
-    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args, spec), b"", job_id), group)
+    own_id = delegations.ids.chosen(job_id, unique_id)
+    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args, spec), b"", own_id), group)
     delegations.submit(call)
     await delegations.wait(group, cancellation_type)
     return delegations.converter.result(call)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from delegator_schema.options import ACTIVITY_ID
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.api.enums.v1 import RetryState
@@ -23,7 +22,8 @@ from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
 
 _UNREAD: Final = object()
-_CANCELED: Final = Outcome(OutcomeStatus.CANCELED, b"")
+WITHDRAWN: Final = Outcome(OutcomeStatus.CANCELED, b"")
+"""The outcome of a call that was canceled before a local activity had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,12 @@ class CallSpec:
     """Type of the result; None: the payload converter chooses."""
     cancellation_type: ActivityCancellationType
     """What happens to the job when the caller is cancelled."""
+    activity_id: str | None = None
+    """The caller's id of the activity; None: the job's id."""
+    summary: str | None = None
+    """What the caller says about the call, for people who read the history."""
+    event_groups: tuple[Any, ...] = ()
+    """The SDK's `EventGroup`s of the call."""
 
 
 class Caller(Protocol):
@@ -69,7 +75,7 @@ class Call:
 
     def withdraw(self) -> None:
         """Cancel a call that no local activity has yet. It will not be enqueued."""
-        self.resolve(_CANCELED)
+        self.resolve(WITHDRAWN)
 
     def resolve(self, outcome: Outcome) -> None:
         """Store the outcome and wake the caller. Call this once."""
@@ -149,7 +155,7 @@ class _Bound(NamedTuple):
 class Converter:
     """Turns arguments into job inputs, and outcomes into results or exceptions."""
 
-    __slots__ = ("_bound", "_by_call", "_info", "_is_default")
+    __slots__ = ("_bound", "_by_type", "_info", "_is_default")
 
     def __init__(
         self,
@@ -170,22 +176,23 @@ class Converter:
         self._bound = _Bound(payloads, ValueConverter(payloads, is_default=is_default), failures)
         self._is_default = is_default
         self._info = info
-        self._by_call: dict[tuple[str, str | None], _Bound] = {}
+        self._by_type: dict[str, _Bound] = {}
 
     def _of(self, spec: CallSpec | None) -> _Bound:
         if self._info is None or spec is None:
             return self._bound
-        origin = _origin_of(spec, self._info)
-        bound = self._by_call.get((origin.job_type, origin.activity_id))
+        key = spec.job.type
+        bound = None if spec.activity_id is not None else self._by_type.get(key)
         if bound is None:
-            context = origin.context
+            context = _origin_of(spec, self._info).context
             payloads, _, failures = self._bound
             if isinstance(payloads, WithSerializationContext):
                 payloads = payloads.with_context(context)
             if isinstance(failures, WithSerializationContext):
                 failures = failures.with_context(context)
             bound = _Bound(payloads, ValueConverter(payloads, is_default=self._is_default), failures)
-            self._by_call[origin.job_type, origin.activity_id] = bound
+            if spec.activity_id is None:
+                self._by_type[key] = bound
         return bound
 
     def input(self, args: Sequence[Any], spec: CallSpec | None = None) -> bytes:
@@ -232,8 +239,11 @@ class Converter:
             return results[0] if results else None
         if not outcome.body:
             raise canceled_error(call)
-        payloads, _, failures = self._of(call.spec)
-        raise failures.from_failure(Failure.FromString(outcome.body), payloads)
+        payloads, _, converter = self._of(call.spec)
+        failure = Failure.FromString(outcome.body)
+        if call.spec.activity_id is not None:
+            failure.activity_failure_info.activity_id = call.spec.activity_id
+        raise converter.from_failure(failure, payloads)
 
 
 def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
@@ -243,7 +253,7 @@ def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
         run_id=info.run_id,
         workflow_type=info.workflow_type,
         job_type=spec.job.type,
-        activity_id=(spec.job.options or {}).get(ACTIVITY_ID),
+        activity_id=spec.activity_id,
         task_queue=info.task_queue,
     )
 
@@ -252,7 +262,7 @@ def canceled_error(call: Call) -> ActivityError:
     """Return the error of a call whose caller was canceled, in the form that Temporal gives it."""
     failure = Failure(message="Activity cancelled")
     info = failure.activity_failure_info
-    info.activity_type.name, info.activity_id = call.spec.job.type, call.job_id
+    info.activity_type.name, info.activity_id = call.spec.job.type, call.spec.activity_id or call.job_id
     info.retry_state = RetryState.RETRY_STATE_CANCEL_REQUESTED
     failure.cause.canceled_failure_info.SetInParent()
     error = FailureConverter.default.from_failure(failure, PayloadConverter.default)
@@ -270,7 +280,7 @@ def outcome_of_removed(call: Call, outcome: Outcome) -> Outcome:
         outcome: what the local activity that removed the job returned. It does not name the job's type.
     """
     if call.spec.cancellation_type is ActivityCancellationType.TRY_CANCEL:
-        return _CANCELED
+        return WITHDRAWN
     failure = Failure.FromString(outcome.body)
     failure.activity_failure_info.activity_type.name = call.spec.job.type
     return Outcome(outcome.status, failure.SerializeToString())

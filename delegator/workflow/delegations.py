@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
+from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.worker import WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.contracts import DelegatedType, JobOptions
+from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import from_payload, to_raw_value
 from delegator.wire.options import encode_options
-from delegator.wire.outcomes import SIGNAL_NAME, Outcome, Reply, unpack_reply, unpack_signal
+from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
 from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
@@ -26,26 +29,23 @@ from delegator.wire.requests import (
     PAYLOADS_TOO_LARGE,
     EnqueueRequest,
     JobSpec,
-    check_job_id,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
-    type_runs,
 )
 from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error, outcome_of_removed
+from delegator.workflow.job_ids import JobIds
+from delegator.workflow.labels import event_groups_of, summary_of
+from delegator.workflow.local_activities import LocalActivities
 from delegator.workflow.open_task import OpenTask
+from delegator.workflow.replay import call_runs, fail_task, read_reply
 
 _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
-_SHOWN_TYPES = 5
 _FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
-# Enqueueing is idempotent, so a lost database only delays it: retry without end.
-_ENQUEUE_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
-# A longer pause before a retry is a timer: it closes the workflow task, so that signals and cancellation get through.
-_LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
 
 
 class Delegations:
@@ -55,16 +55,25 @@ class Delegations:
     """
 
     def __init__(
-        self, run_id: str, failure_converter: FailureConverter, *, is_default: bool, info: workflow.Info | None
+        self,
+        run_id: str,
+        sdk: WorkflowOutboundInterceptor,
+        failure_converter: FailureConverter,
+        *,
+        is_default: bool,
+        replay_differs: Callable[[str, Exception], None],
+        info: workflow.Info | None,
     ) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=info)
+        self.ids = JobIds(run_id)
         self._run_id = run_id
+        self._local_activities = LocalActivities(sdk)
+        self._replay_differs = replay_differs
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
         self._next_sequence = 0
         self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
         self._early_outcomes: dict[str, Outcome] = {}
-        self._own_ids: set[str] = set()
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,17 +81,28 @@ class Delegations:
 
     @classmethod
     def install(
-        cls, run_id: str, failure_converter: FailureConverter, *, is_default: bool, info: workflow.Info | None = None
+        cls,
+        run_id: str,
+        sdk: WorkflowOutboundInterceptor,
+        failure_converter: FailureConverter,
+        *,
+        is_default: bool,
+        replay_differs: Callable[[str, Exception], None],
+        info: workflow.Info | None = None,
     ) -> Delegations:
         """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
         Args:
             run_id: the run.
+            sdk: the SDK's own outbound interceptor.
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
+            replay_differs: called with the run id and the error if workflow code asks for other jobs than its history.
             info: of the workflow, for serialization contexts; None: the worker's data converter uses none.
         """
-        delegations = cls(run_id, failure_converter, is_default=is_default, info=info)
+        delegations = cls(
+            run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs, info=info
+        )
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
@@ -123,7 +143,9 @@ class Delegations:
             options.validate(declared.name)
             if not isinstance(cancellation_type, ActivityCancellationType):
                 raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
-            job = JobSpec(declared.name, declared.queue, encode_options(options.over(declared.options)))
+            options = options.over(declared.options)
+            options = replace(options, priority=merged_priority(options.priority, workflow.info().priority))
+            job = JobSpec(declared.name, declared.queue, encode_options(options))
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
 
@@ -131,13 +153,10 @@ class Delegations:
         """Enqueue a call. All calls made before the event loop's next turn travel together.
 
         Raises:
-            ValueError: the caller's own job id was used before in this run, or is not valid.
+            ValueError: the caller's own job id was used before in this run.
         """
         if call.request.job_id is not None:
-            check_job_id(call.request.job_id)
-            if call.request.job_id in self._own_ids:
-                raise ValueError(f"job id {call.request.job_id!r} was already used in this workflow run")
-            self._own_ids.add(call.request.job_id)
+            self.ids.use(call.request.job_id)
         self.submit_all((call,))
 
     def submit_all(self, calls: Sequence[Call]) -> None:
@@ -225,19 +244,16 @@ class Delegations:
         if not waiting:
             return
         try:
-            reply: RawValue = await workflow.execute_local_activity(
+            reply = await self._local_activities.run(
                 CANCEL_ACTIVITY,
-                to_raw_value(pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting])),
-                result_type=RawValue,
+                pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting]),
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
-                retry_policy=_ENQUEUE_RETRY,
-                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
             return
         try:
-            removed = unpack_signal(from_payload(reply.payload))
+            removed = unpack_signal(reply)
         except WireError as error:
             for call in waiting:
                 call.caller.fail(error)
@@ -253,7 +269,7 @@ class Delegations:
         is run again, signals arrive before the code that makes the call.
         """
         for job_id, outcome in unpack_signal(from_payload(outcomes.payload)):
-            if not self._resolve(job_id, outcome) and not self._was_resolved(job_id):
+            if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
                 self._early_outcomes[job_id] = outcome
 
     def pending_of(self, asked: RawValue) -> RawValue:
@@ -268,12 +284,6 @@ class Delegations:
         if call.outcome is None:
             call.resolve(outcome)
         return True
-
-    def _was_resolved(self, job_id: str) -> bool:
-        prefix, _, sequence = job_id.rpartition(":")
-        if prefix == self._run_id and sequence.isdigit():
-            return int(sequence) < self._next_sequence
-        return job_id in self._own_ids and job_id not in self._pending
 
     def _flush(self) -> None:
         buffer, self._unsent = [call for call in self._unsent if call.outcome is None], []
@@ -302,38 +312,43 @@ class Delegations:
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
         requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
-        request = EnqueueRequest(requests, sequences, reply_bytes, task_began_at=self._open_task.began_at)
+        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at, call_runs(calls))
         try:
-            raw: RawValue = await workflow.execute_local_activity(
+            frame = await self._local_activities.run(
                 ENQUEUE_ACTIVITY,
-                to_raw_value(pack_enqueue(request)),
-                result_type=RawValue,
+                pack_enqueue(request),
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
-                retry_policy=_ENQUEUE_RETRY,
-                local_retry_threshold=_LONGEST_PAUSE_IN_TASK,
                 cancellation_type=ActivityCancellationType.ABANDON,
-                summary=_summary(calls),
+                summary=summary_of(calls),
+                event_groups=event_groups_of(calls),
             )
-            reply = _read_reply(from_payload(raw.payload), calls)
+            reply = read_reply(frame, calls)
         except Exception as error:  # a payload converter may raise any error
-            failure = _as_seen(error)
-            for call in calls:
-                self._pending.pop(call.job_id, None)
-                call.caller.fail(failure)
+            self._fail(calls, _as_seen(error))
             sent.set_result(None)
             return
-        self._open_task.note_reply(len(raw.payload.data))
-        was_reset = reply.id_prefix != self._run_id
+        self._open_task.note_reply(len(frame))
+        may_differ = self.ids.may_differ(reply)
+        _use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):
-            if was_reset and call.request.job_id is None:
-                self._adopt_id(call, generated_job_id(reply.id_prefix, call.sequence))
+            if may_differ:
+                self._adopt_id(call, self.ids.recorded(call.request.job_id, call.sequence, reply))
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
 
+    def _fail(self, calls: Sequence[Call], error: Exception) -> None:
+        if isinstance(error, workflow.NondeterminismError):
+            self._replay_differs(self._run_id, error)
+        if not isinstance(error, FailureError) and fail_task(error):
+            return
+        for call in calls:
+            self._pending.pop(call.job_id, None)
+            call.caller.fail(error)
+
     def _adopt_id(self, call: Call, job_id: str) -> None:
-        """Use the id under which the job was enqueued before this run was reset."""
-        if self._pending.pop(call.job_id, None) is None:
+        """Use the id under which the job was enqueued."""
+        if job_id == call.job_id or self._pending.pop(call.job_id, None) is None:
             return
         call.job_id = job_id
         self._pending[job_id] = call
@@ -366,29 +381,9 @@ def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
         yield calls[start:]
 
 
-def _read_reply(frame: bytes, calls: Sequence[Call]) -> Reply:
-    """Return the reply to the request for these calls.
-
-    Raises:
-        WireError: it is not a reply, or a later release wrote it.
-        NondeterminismError: it replies to another request, so the workflow's code has changed since.
-    """
-    reply = unpack_reply(frame)
-    asked = type_runs(call.spec.job.type for call in calls)
-    if reply.types != asked:
-        raise workflow.NondeterminismError(
-            f"the recorded reply is for {_described(reply.types)}, and the workflow asks for {_described(asked)}: "
-            "its code has changed since it ran; use workflow.patched() where it differs"
-        )
-    return reply
-
-
-def _described(types: Sequence[tuple[str, int]]) -> str:
-    shown = ", ".join(f"{count} x {name}" for name, count in types[:_SHOWN_TYPES])
-    return f"{shown}, ..." if len(types) > _SHOWN_TYPES else shown
-
-
-def _summary(calls: Sequence[Call]) -> str:
-    types = sorted({call.spec.job.type for call in calls})
-    more = "" if len(types) <= 3 else f" and {len(types) - 3} more"
-    return f"{len(calls)} x {', '.join(types[:3])}{more}"[:200]
+def _use_queues(calls: Sequence[Call], recorded: Sequence[tuple[str, int]] | None) -> None:
+    """Note in which queues the jobs are. The workflow's code may name others since they were enqueued."""
+    queues = chain.from_iterable(repeat(*run) for run in recorded or ())
+    for call, queue in zip(calls, queues, strict=False):
+        if call.spec.job.queue != queue:
+            call.spec = replace(call.spec, job=replace(call.spec.job, queue=queue))

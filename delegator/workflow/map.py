@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack, overload
 
 from delegator_schema.queues import DEFAULT_QUEUE
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import CallOptions, DelegatedType, JobOptions
@@ -113,6 +113,8 @@ async def delegate_map(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
 ) -> Any:
     """Run one delegated job for each item and return the results in the order of the items. For workflow code.
@@ -133,6 +135,8 @@ async def delegate_map(
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcomes; zero turns the wait off.
+        priority: which waiting jobs go first, as in Temporal; what it leaves open is that of the workflow.
+        start_delay: how long the first attempt is put off.
         cancellation_type: what happens to the jobs when the caller is cancelled, as for Temporal's activities.
 
     Raises:
@@ -146,6 +150,8 @@ async def delegate_map(
         heartbeat_timeout,
         retry_policy,
         inline_wait,
+        priority,
+        start_delay,
     )
     return await _map(
         type_called(function, queue, result_type),
@@ -248,6 +254,8 @@ async def delegate_starmap(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL,
 ) -> Any:
     """Like `delegate_map`, for a function of several arguments: each item is a tuple of them.
@@ -264,6 +272,8 @@ async def delegate_starmap(
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcomes; zero turns the wait off.
+        priority: which waiting jobs go first, as in Temporal; what it leaves open is that of the workflow.
+        start_delay: how long the first attempt is put off.
         cancellation_type: what happens to the jobs when the caller is cancelled, as for Temporal's activities.
 
     Raises:
@@ -277,6 +287,8 @@ async def delegate_starmap(
         heartbeat_timeout,
         retry_policy,
         inline_wait,
+        priority,
+        start_delay,
     )
     return await _map(
         type_called(function, queue, result_type), list(items), options, return_exceptions, cancellation_type

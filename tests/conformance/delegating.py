@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from delegator_schema.queues import queue_table
 from temporalio import activity, workflow
-from temporalio.client import Client, ClientConfig
+from temporalio.client import Client
 from temporalio.worker import Interceptor, Plugin, Replayer, Worker
 from temporalio.worker._workflow import _WorkflowWorker
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
@@ -343,7 +343,7 @@ def install(delegation: Delegation) -> None:
     def client(self: Client, *arguments: Any, **options: Any) -> None:
         # What `Client.connect(..., plugins=[DelegatorPlugin()])` does. The workers get plugins of their own.
         if not any(isinstance(one, AsynchronousCompletion) for one in options.get("interceptors", ())):
-            config = ClientConfig(**options)
+            config: Any = dict(options)
             options = dict(DelegatorPlugin(settings=delegation.settings).configure_client(config))
         make_client(self, *arguments, **options)
 

@@ -134,7 +134,7 @@ class Stored:
     @staticmethod
     async def call(job_id: str, job_type: str, result_type: Any) -> Any:
         try:
-            return await delegate(job_type, "not in the stored row", job_id=job_id, result_type=result_type)
+            return await delegate(job_type, "not in the stored row", unique_id=job_id, result_type=result_type)
         except ActivityError as error:
             return describe(error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.api.common.v1 import Header, Payload, Payloads
@@ -11,6 +11,7 @@ from temporalio.api.failure.v1 import Failure
 
 from delegator.wire.outcomes import Outcome, OutcomeStatus, Reply, pack_reply, pack_signal, unpack_reply, unpack_signal
 from delegator.wire.requests import (
+    Asked,
     EnqueueRequest,
     JobRequest,
     JobSpec,
@@ -65,6 +66,9 @@ _REQUEST = EnqueueRequest(
     1_000_000,
 )
 _ONE_SPEC = EnqueueRequest([JobRequest(_PLAIN, _payloads(b"1"), b"", None)] * 2, range(5, 7), 65_536)
+_WITH_CALLS = EnqueueRequest(
+    [JobRequest(_PLAIN, _payloads(b"1"), b"", None)] * 3, range(3), 65_536, None, [(1, 1), (2, 1)]
+)
 _FAILURE = Failure(message="no", source="PythonSDK").SerializeToString()
 _OUTCOMES = [
     Outcome(OutcomeStatus.COMPLETED, _payloads(b"2")),
@@ -73,30 +77,35 @@ _OUTCOMES = [
 ]
 
 
-def _request(request: EnqueueRequest) -> tuple[list[JobRequest], list[int], int]:
-    return list(request.jobs), list(request.sequences), request.reply_bytes
+def _request(request: EnqueueRequest) -> EnqueueRequest:
+    return replace(request, jobs=list(request.jobs), sequences=list(request.sequences))
 
 
 def _pack_reply(reply: Reply) -> bytes:
     known = {position: outcome for position, outcome in enumerate(reply.outcomes) if outcome is not None}
-    return pack_reply(reply.id_prefix, known, reply.types)
+    return pack_reply(reply.id_prefix, known, reply.asked)
 
 
-def _pack_request(value: tuple[list[JobRequest], list[int], int]) -> bytes:
-    jobs, sequences, reply_bytes = value
-    return pack_enqueue(EnqueueRequest(jobs, sequences, reply_bytes))
-
-
-def _unpack_request(frame: bytes) -> tuple[list[JobRequest], list[int], int]:
+def _unpack_request(frame: bytes) -> EnqueueRequest:
     return _request(unpack_enqueue(frame))
 
 
 FRAMES = {
-    "enqueue": Frame(_request(_REQUEST), _pack_request, _unpack_request),
-    "enqueue-one-spec": Frame(_request(_ONE_SPEC), _pack_request, _unpack_request),
+    "enqueue": Frame(_request(_REQUEST), pack_enqueue, _unpack_request),
+    "enqueue-one-spec": Frame(_request(_ONE_SPEC), pack_enqueue, _unpack_request),
+    "enqueue-with-calls": Frame(_request(_WITH_CALLS), pack_enqueue, _unpack_request),
     "cancel": Frame([("default", "run:1"), ("other", "order-7")], pack_cancel, unpack_cancel),
     "reply": Frame(
-        Reply("run", [_OUTCOMES[0], None, _OUTCOMES[1], _OUTCOMES[2]], [("double", 1), ("describe", 3)]),
+        Reply("run", [_OUTCOMES[0], None, _OUTCOMES[1], _OUTCOMES[2]], Asked([("double", 1), ("describe", 3)])),
+        _pack_reply,
+        unpack_reply,
+    ),
+    "reply-that-says-what-was-asked": Frame(
+        Reply(
+            "run",
+            [None, None, None, None],
+            Asked([("double", 1), ("describe", 3)], [("default", 2), ("other", 2)], [(1, 2), (2, 1)]),
+        ),
         _pack_reply,
         unpack_reply,
     ),

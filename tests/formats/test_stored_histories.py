@@ -19,6 +19,7 @@ from delegator.runtime.temporal_client import load_data_converter
 from delegator.wire import frames
 from delegator.wire.outcomes import Reply, unpack_reply
 from delegator.workflow import delegations
+from delegator.workflow import replay as replay_module
 from tests.formats import changed_flows, flows
 from tests.formats.folders import CURRENT_FRAMES, folder, stored
 from tests.formats.histories import CONVERTERS, HISTORIES, plugin
@@ -43,7 +44,7 @@ async def test_stored_history_replays(path: Path):
 @pytest.mark.parametrize("path", HISTORY_FILES)
 async def test_changed_workflow_is_found_out(path: Path, caplog: pytest.LogCaptureFixture):
     # The SDK's replayer wraps what the workflow raised, encoded if failures are.
-    with pytest.raises(RuntimeError, match="NondeterminismError"):
+    with pytest.raises(NondeterminismError, match="the recorded reply is for"):
         await replay(path, changed_flows.ALL)
     assert re.search(r"the recorded reply is for \d x \w+, and the workflow asks for \d x \w+", caplog.text)
 
@@ -57,7 +58,7 @@ async def test_wrongly_read_outcome_is_found_out(name: str, monkeypatch: pytest.
         wrong = Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=b"7")]).SerializeToString()
         return reply._replace(outcomes=[outcome and outcome._replace(body=wrong) for outcome in reply.outcomes])
 
-    monkeypatch.setattr(delegations, "unpack_reply", unpack_wrongly)
+    monkeypatch.setattr(replay_module, "unpack_reply", unpack_wrongly)
     with pytest.raises(NondeterminismError):
         await replay(folder(CURRENT_FRAMES, "histories") / f"{name}.json", flows.ALL)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
 
 from delegator.dev.temporal import TemporalServer
+from tests.integration.delegator import tasks
 from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment
 from tests.integration.delegator.in_memory import in_memory_environment
 
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return engine != _IN_MEMORY or item.get_closest_marker("postgres_only") is None
 
     items[:] = [item for item in items if is_wanted(item)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def directory_of_handlers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where handlers in this process write and look. It outlives every engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(tasks.DIRECTORY_VARIABLE, str(tmp_path_factory.mktemp("handlers")))
+        yield
 
 
 @pytest.fixture(scope="session", params=["postgres", _IN_MEMORY])

@@ -335,18 +335,6 @@ class SameId:
 
 
 @workflow.defn
-class RefusedId:
-    """Gives a job an id that can't be one."""
-
-    @workflow.run
-    async def run(self, job_id: str) -> str:
-        try:
-            return str(await delegate(tasks.noted, 1, job_id=job_id))
-        except ValueError as error:
-            return str(error)
-
-
-@workflow.defn
 class OwnIds:
     """Jobs with ids of their own, many at once."""
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
@@ -116,18 +114,6 @@ def error_type(error: BaseException | None) -> str:
     return error.cause.type or "" if isinstance(error.cause, ApplicationError) else type(error.cause).__name__
 
 
-@contextmanager
-def directory_of_handlers() -> Iterator[Path]:
-    """Where the handlers in this process write and look, for all environments that are open."""
-    known = os.environ.get(tasks.DIRECTORY_VARIABLE)
-    if known is not None:
-        yield Path(known)
-        return
-    with tempfile.TemporaryDirectory(prefix="delegator-test-") as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(tasks.DIRECTORY_VARIABLE, directory)
-        yield Path(directory)
-
-
 @asynccontextmanager
 async def in_memory_environment(
     temporal: TemporalServer,
@@ -143,5 +129,4 @@ async def in_memory_environment(
         data_converter=load_data_converter(data_converter),
         identity=f"test {holder_name()}",
     )
-    with directory_of_handlers() as directory:
-        yield InMemoryEnvironment(client, directory, runs_jobs=http_worker)
+    yield InMemoryEnvironment(client, Path(os.environ[tasks.DIRECTORY_VARIABLE]), runs_jobs=http_worker)

@@ -10,8 +10,10 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
+from temporalio import activity
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -275,3 +277,44 @@ async def unusable_failure() -> None:
 @delegated
 async def unusable_heartbeat() -> None:
     heartbeat(object())
+
+
+@delegated(retry_policy=QUICK)
+async def until_told_to_stop(ignores_it: bool) -> str:
+    """Heartbeats, as an activity does that can be cancelled, until it is cancelled."""
+    note("started")
+    try:
+        while True:
+            heartbeat()
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        note("cancelled")
+        if not ignores_it:
+            raise
+    return "finished all the same"
+
+
+@delegated
+@activity.defn
+async def informed() -> list[Any]:
+    """Tell what the activity knows of its call."""
+    info = activity.info()
+    return [info.activity_id, info.activity_type, info.heartbeat_timeout == timedelta(seconds=7)]
+
+
+class Counter:
+    """Activities as methods, and one as a callable object."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @delegated
+    async def count(self, number: int) -> int:
+        return number + self.step
+
+    @delegated
+    async def count_alone(self) -> int:
+        return self.step
+
+
+COUNTER = Counter(10)

@@ -25,7 +25,9 @@ def listening_worker(engine: Environment, waits: list[float], task_queue: str) -
         engine.client,
         task_queue=task_queue,
         workflows=[flows.BeginsAgain],
-        interceptors=[DelegationInterceptor({}, converter, patch=False, first_task_waited=waits.append)],
+        interceptors=[
+            DelegationInterceptor({}, converter, patch=False, task_queues={}, first_task_waited=waits.append)
+        ],
         workflow_runner=delegating_runner(None, converter),
         max_cached_workflows=0,
     )

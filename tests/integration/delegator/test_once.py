@@ -20,6 +20,7 @@ from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, OutcomeStatus, pack_signal
+from delegator.wire.requests import own_job_id
 from tests.integration.delegator import flows
 from tests.integration.delegator.environment import OUTCOMES_SIGNAL, PATIENT, ROOT, SIGNALLED, Environment, eventually
 
@@ -50,48 +51,6 @@ async def test_repeated_outcomes(engine: Environment, signal_queue: str):
     assert engine.ledger(handle.id) == [("started", 1), ("started", 1)]
 
 
-async def test_early_outcome(engine: Environment, inline_queue: str):
-    """An outcome that arrives before its call is used, and nothing is enqueued."""
-    job_id = f"early-{uuid.uuid4()}"
-    handle = await engine.start(
-        flows.SameId.run,
-        job_id,
-        task_queue=inline_queue,
-        start_signal=OUTCOMES_SIGNAL,
-        start_signal_args=[to_raw_value(pack_signal([(job_id, completed(41))]))],
-    )
-    assert (await engine.result(handle))[0] == 41
-    assert engine.ledger(handle.id) == []
-    assert await engine.jobs(handle.id) == []
-
-
-async def test_same_job_id(engine: Environment, inline_queue: str):
-    """A second call with the same job id fails, and its job is not run."""
-    job_id = f"own-{uuid.uuid4()}"
-    handle = await engine.start(flows.SameId.run, job_id, task_queue=inline_queue)
-    first, error = await engine.result(handle)
-    assert first == 1
-    assert error == f"job id {job_id!r} was already used in this workflow run"
-    assert engine.ledger(handle.id) == [("started", 1)]
-
-
-async def test_long_job_ids(engine: Environment, inline_queue: str):
-    """Many jobs with ids of the greatest length complete together."""
-    ids = [f"{number}, {uuid.uuid4()} {'x' * 440}" for number in range(200)]
-    with engine.held("long ids"):  # so that they complete together
-        handle = await engine.start(flows.OwnIds.run, ids, id="long ids", task_queue=inline_queue)
-        await engine.noted("long ids", "started", 200)
-    assert await engine.result(handle) == list(range(200))
-    assert "finish_failed" not in engine.logs(), "the batch was refused, and finished one by one"
-
-
-@pytest.mark.parametrize("job_id", ["", "a\0b", "line\nbreak", "x" * 501])
-async def test_bad_job_id(engine: Environment, inline_queue: str, job_id: str):
-    """A job id of a wrong length is refused."""
-    handle = await engine.start(flows.RefusedId.run, job_id, task_queue=inline_queue)
-    assert (await engine.result(handle)).startswith("a job id has 1 to 500 bytes")
-
-
 @pytest.mark.postgres_only
 async def test_finished_rows_vanish(engine: Environment, inline_queue: str):
     """The row of a finished job is deleted after the result TTL."""
@@ -113,7 +72,8 @@ async def test_equal_signals(engine: Environment, signal_queue: str):
         handle = await engine.start(flows.OwnIds.run, ids, id="alike", task_queue=signal_queue)
         await engine.noted("alike", "started", 3)
         run = RunKey(engine.client.namespace, "alike", handle.first_execution_run_id or "")
-        outcomes = [(job_id, completed(number)) for job_id, number in zip(ids, (7, 8, 9), strict=True)]
+        numbers = zip(ids, (7, 8, 9), strict=True)
+        outcomes = [(own_job_id(run.run_id, own_id), completed(number)) for own_id, number in numbers]
         for second in (1, 2):
             sender = SignalSender(engine.client, identity=f"worker {second}")
             assert await sender.deliver(run, [outcomes[0], outcomes[second]]) is Delivery.DELIVERED

@@ -26,13 +26,15 @@ from delegator.wire.outcomes import (
     unpack_signal,
 )
 from delegator.wire.requests import (
+    Asked,
     EnqueueRequest,
     JobRequest,
     JobSpec,
+    asked_for,
     check_job_id,
     pack_cancel,
     pack_enqueue,
-    type_runs,
+    runs,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -102,6 +104,13 @@ def test_malformed_sizes(sizes: Any):
         unpack(len(encoded).to_bytes(4, "big") + encoded + b"xx")
 
 
+counts = st.integers(1, 9)
+
+
+def runs_of(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.tuples(values, counts), max_size=4)
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> EnqueueRequest:
     option_dicts = st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 9), max_size=2)
@@ -115,7 +124,8 @@ def requests(draw: st.DrawFn) -> EnqueueRequest:
     sequences = [first]
     for gap in gaps:
         sequences.append(sequences[-1] + gap)
-    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)))
+    calls = draw(st.none() | runs_of(counts))
+    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), call_runs=calls)
 
 
 @given(requests())
@@ -124,6 +134,14 @@ def test_enqueue_requests(request: EnqueueRequest):
     assert read.jobs == request.jobs
     assert list(read.sequences) == request.sequences
     assert read.reply_bytes == request.reply_bytes
+    assert read.call_runs == request.call_runs
+
+
+def test_asked_for():
+    """Types and queues are counted as runs, however many specs the jobs have."""
+    specs = [JobSpec(*spec, None) for spec in (("a", "q"), ("a", "q"), ("a", "r"), ("b", "r"), ("a", "q"))]
+    asked = asked_for([specs[0], *specs], [(6, 1)])
+    assert asked == Asked([("a", 4), ("b", 1), ("a", 1)], [("q", 3), ("r", 2), ("q", 1)], [(6, 1)])
 
 
 @given(st.lists(st.tuples(texts, texts), max_size=5))
@@ -136,12 +154,17 @@ def test_signals(outcomes: list[tuple[str, Outcome]]):
     assert unpack_signal(pack_signal(outcomes)) == outcomes
 
 
-@given(texts, st.lists(st.none() | outcomes, max_size=8))
-def test_replies(prefix: str, outcomes: list[Outcome | None]):
+@given(texts, st.lists(st.none() | outcomes, max_size=8), st.none() | runs_of(texts), st.none() | runs_of(counts))
+def test_replies(
+    prefix: str,
+    outcomes: list[Outcome | None],
+    queues: list[tuple[str, int]] | None,
+    calls: list[tuple[int, int]] | None,
+):
     known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
-    types = type_runs("ab"[position % 3 // 2] for position in range(len(outcomes)))
-    reply = pack_reply(prefix, known, types)
-    assert unpack_reply(reply) == (prefix, outcomes, types)
+    asked = Asked(runs("ab"[position % 3 // 2] for position in range(len(outcomes))), queues, calls)
+    reply = pack_reply(prefix, known, asked)
+    assert unpack_reply(reply) == (prefix, outcomes, asked)
     assert count_reply(reply) == (len(outcomes), len(known))
 
 

@@ -9,7 +9,7 @@ from typing import Any, assert_type
 
 from temporalio import activity, workflow
 from temporalio.client import Client
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
 from delegator import (
     DelegatorPlugin,
@@ -135,6 +135,7 @@ class Sale:
         assert_type(await delegate(render, 640), bytes)
         assert_type(await delegate(render, 640, 480, heartbeat_timeout=timedelta(seconds=1)), bytes)
         assert_type(await delegate(legacy, order, job_id="legacy"), None)
+        assert_type(await delegate(legacy, order, unique_id="legacy", priority=Priority(priority_key=1)), None)
         assert_type(await delegate(Emails.send, "a@b", 3, inline_wait=timedelta(0)), bool)
         assert_type(await delegate(Emails.count, "a@b"), int)
         assert_type(await delegate(greet, "you"), str)
