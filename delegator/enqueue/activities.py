@@ -370,11 +370,14 @@ def _terms(spec: JobSpec, parts: EnqueueParts, info: activity.Info, task_began_a
     limit = parts.policy.limit_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting, task_began_at)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
     kept |= facts_for_rows(parts.conversions, parts.probe, info, has_options=bool(kept))
+    conversion = parts.conversions.shared
+    if parts.conversions.uses_contexts:
+        conversion = parts.conversions.of(origin_of_call(spec.type, info, options.get(ACTIVITY_ID)))
     due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return _Terms(
         limit=limit,
         waiter_id=parts.lease.lease_id if limit.seconds else None,
         options=orjson.dumps(kept).decode() if kept else None,
-        codec=parts.conversions.of(origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))).codec,
+        codec=conversion.codec,
         deadline_ms=min(due, default=None),
     )

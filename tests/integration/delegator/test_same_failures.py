@@ -81,7 +81,7 @@ CASES = [
     *(
         Case("stops_when_cancelled", [how], {"cancel": kind, "heartbeat_timeout": 5, "attempts": 2})
         for how in ("stops", "raises", "fails", "returns")
-        for kind in ("WAIT_CANCELLATION_COMPLETED",)
+        for kind in ("WAIT_CANCELLATION_COMPLETED", "TRY_CANCEL")
     ),
 ]
 NOBODY_RUNS = [
