@@ -36,10 +36,11 @@ from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import Connection, connect, connection_pool
+from delegator.postgres.connections import Connection, Pool, connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
+from delegator.runtime.cancellation import cancellable_until
 from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
@@ -134,6 +135,7 @@ class DelegatorPlugin(SimplePlugin):
         self._database_state: ConnectionState | None = None
         self._headers_stay_encoded = False
         self._activities = DelegatorActivities()
+        self._pools: list[Pool] = []
         self._busyness = Busyness(options.gather)
         self._replay_errors: dict[str, Exception] = {}
         super().__init__(
@@ -206,6 +208,19 @@ class DelegatorPlugin(SimplePlugin):
                 namespace.
             DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
         """
+        over = asyncio.Event()
+
+        async def run(worker: Worker) -> None:
+            try:
+                await next(worker)
+            finally:
+                over.set()
+
+        # `async with Worker(...)` cancels the run when the SDK's part of it is over, even if plugins still close what
+        # they opened. It would then cancel the task of the block, too.
+        await cancellable_until(over, self._run_worker(worker, run))
+
+    async def _run_worker(self, worker: Worker, next: Callable[[Worker], Any]) -> None:
         # The SDK gives this warning when it cancels a local activity that has just ended, for example after a stall. If
         # warnings are errors, it ends the SDK's activity worker. If the worker is already shutting down, its workflows
         # may still begin local activities. No task takes them then, and the shutdown never ends.
@@ -245,8 +260,8 @@ class DelegatorPlugin(SimplePlugin):
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """Lend a connection: of a worker that runs, or a new one. A client that only completes jobs runs no worker."""
-        if self._activities.is_running:
-            async with self._activities.parts.pool.connection() as connection:
+        if self._pools:
+            async with self._pools[-1].connection() as connection:
                 yield connection
         else:
             url = self._settings.database_url.get_secret_value()
@@ -285,7 +300,7 @@ class DelegatorPlugin(SimplePlugin):
         settings, options = self._settings, self._options
         await check(settings)
         url = settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in settings.queues]
+        tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
             connection_pool(
                 url,
@@ -316,6 +331,8 @@ class DelegatorPlugin(SimplePlugin):
             headers_stay_encoded=self._headers_stay_encoded,
         )
         self._activities.start(parts)
+        self._pools.append(pool)
+        stack.callback(self._pools.remove, pool)
         stack.callback(self._activities.stop, parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -279,13 +280,29 @@ class _Pool(_WorkerPlugin):
         return config
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
+        stop, opened = asyncio.Event(), asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, opened, stop))
         self._delegation.pools += 1
+        serving.add_done_callback(self._ended)
         try:
-            async with AsyncExitStack() as stack:
-                await self._open(stack, worker)
-                await next(worker)
+            await asyncio.wait([serving, asyncio.ensure_future(opened.wait())], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                await serving
+            await next(worker)
         finally:
-            self._delegation.pools -= 1
+            stop.set()
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        self._delegation.pools -= 1
+        if not serving.cancelled() and (error := serving.exception()) is not None:
+            traceback.print_exception(error)
+
+    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            await self._open(stack, worker)
+            opened.set()
+            await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
         with _temporal_settings(worker.client):

@@ -59,7 +59,7 @@ class Recorder:
             watchdog.cancel()
             self._write(item, self._outcome)
             if self._delegation is not None:
-                if self._loop is not None and not self._error.startswith(TIMED_OUT):
+                if self._loop is not None and not self._loop.is_closed() and not self._error.startswith(TIMED_OUT):
                     # The SDK's worker calls itself shut down before its plugins have ended.
                     self._loop.run_until_complete(self._delegation.pools_ended())
                 if self._delegation.pools or self._error.startswith(TIMED_OUT):
@@ -73,7 +73,7 @@ class Recorder:
         report: pytest.TestReport = yield
         if report.failed and self._outcome != "failed":
             self._outcome, self._error = "failed", _one_line(call)
-            print(report.longreprtext)
+            print(report.longreprtext, report.caplog, sep="\n")
         elif report.skipped and self._outcome == "passed":
             self._outcome, self._error = "skipped", _one_line(call)
         return report

@@ -1,4 +1,4 @@
-"""A lost database, as a local activity reports it."""
+"""What a local activity does while PostgreSQL can't be reached: it lets Temporal close the workflow task."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from delegator.errors import DatabaseError, first_line
 
 _FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
-_LONGEST_PAUSE = timedelta(seconds=30)
+_PAUSE_GROWTH = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=10)
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def closing_task() -> Iterator[None]:
     """Let a lost database close the workflow task: the next attempt begins with a timer.
 
     Raises:
@@ -26,7 +27,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except (DatabaseError, psycopg.Error) as error:
-        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
+        pause = _FIRST_PAUSE + _PAUSE_GROWTH * (activity.info().attempt - 1)
         raise ApplicationError(
             first_line(error),
             type="DatabaseUnavailable",
