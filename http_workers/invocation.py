@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
@@ -66,8 +67,11 @@ class Invoker:
             args: its arguments.
             job: the job.
         """
+        surroundings = self._surroundings
+        if job.conversion is not None:
+            surroundings = replace(surroundings, payload_converter=job.conversion.converter.payload_converter)
         running = job.activity = RunningActivity(
-            self._surroundings,
+            surroundings,
             cache(partial(activity_info, job, self._queue)),
             partial(self._send_heartbeat, job),
             is_async=handler.is_async,
