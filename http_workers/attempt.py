@@ -158,8 +158,8 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        job.taken_at = time.monotonic()
-        job.interruptible = handler.type.interruptible
+        if not handler.type.interruptible:
+            job.interruptible = False
         if handler.is_async:
             start_clock(job)
         else:
@@ -182,7 +182,8 @@ class AttemptRunner:
                 return self.timed_out(job, job.timed_out)
             return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
         finally:
-            stop_clock(job)
+            if job.due_at is not None or job.activity is not None:
+                stop_clock(job)
 
     def _left_open(self, job: Job) -> Ended:
         if job.timed_out is not None:

@@ -66,6 +66,8 @@ class Delegations:
     ) -> None:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=info)
         self.ids = JobIds(run_id)
+        self.info = sdk.info()
+        """Of the workflow; asked of the SDK itself, so that users' interceptors do not see it."""
         self._run_id = run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
@@ -104,7 +106,9 @@ class Delegations:
             run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs, info=info
         )
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
-        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
+        if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
+            # Only a run that continues another one can wait for jobs of an earlier run.
+            workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
@@ -144,7 +148,7 @@ class Delegations:
             if not isinstance(cancellation_type, ActivityCancellationType):
                 raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
             options = options.over(declared.options)
-            options = replace(options, priority=merged_priority(options.priority, workflow.info().priority))
+            options = replace(options, priority=merged_priority(options.priority, self.info.priority))
             job = JobSpec(declared.name, declared.queue, encode_options(options))
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
@@ -307,7 +311,7 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        self._open_task.note_request(workflow.info().get_current_history_length())
+        self._open_task.note_request(self.info.get_current_history_length())
         return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:

@@ -65,14 +65,16 @@ class DelegationInterceptor(Interceptor):
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-                info = outbound.info()
+                sdk = innermost(outbound, WorkflowOutboundInterceptor)[1]
+                # Of the SDK itself, so that users' interceptors see only what workflow code asks.
+                self._info = sdk.info()
                 delegations = Delegations.install(
-                    info.run_id,
-                    innermost(outbound, WorkflowOutboundInterceptor)[1],
+                    self._info.run_id,
+                    sdk,
                     failure_converter(),
                     is_default=default,
                     replay_differs=replay_differs,
-                    info=info if with_contexts else None,
+                    info=self._info if with_contexts else None,
                 )
                 if intercepted:
                     outbound = intercepting(outbound, delegations, intercepted, task_queues, patch=patch)
@@ -80,7 +82,7 @@ class DelegationInterceptor(Interceptor):
 
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
                 # Not in `init`: `is_replaying` is not known there yet.
-                info = workflow.info()
+                info = self._info
                 if _began_at_once(info) and not workflow.unsafe.is_replaying():
                     first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
                 return await super().execute_workflow(input)
