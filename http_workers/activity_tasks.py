@@ -45,6 +45,10 @@ class ActivityTasks:
         self._identity = identity
         self._state = state
 
+    def use_client(self, client: Client) -> None:
+        """Use another client from here on."""
+        self._client = client
+
     @property
     def _converter(self) -> DataConverter:
         return self._client.data_converter

@@ -30,6 +30,7 @@ from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_payloads
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.activity_context import ActivitySurroundings, shutdown_event
+from http_workers.failure_log import log_as_temporal
 from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
@@ -113,6 +114,10 @@ class AttemptRunner:
             for name in handlers
         }
 
+    def use_client(self, client: Client) -> None:
+        """Give another client to the handlers that begin from here on."""
+        self._invoker.use_client(client)
+
     async def run(self, job: Job) -> Ended:
         """Run one attempt. It does not raise."""
         if job.too_new is not None:
@@ -165,6 +170,8 @@ class AttemptRunner:
         except BaseException as error:  # a handler must not end the worker
             if job.timed_out is not None:
                 return self.timed_out(job, job.timed_out)
+            if handler.type.is_activity:
+                log_as_temporal(error)
             return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
         finally:
             stop_clock(job)

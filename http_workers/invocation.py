@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import orjson
 from delegator_schema.options import WORKFLOW_TYPE
 from temporalio import activity
+from temporalio.client import Client
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import CancelledError, TimeoutType
 from temporalio.worker import ExecuteActivityInput, Interceptor
@@ -57,6 +59,10 @@ class Invoker:
         self._queue = queue
         self._send_heartbeat = send_heartbeat
         self._interceptors = interceptors
+
+    def use_client(self, client: Client) -> None:
+        """Give another client to the handlers that are called from here on."""
+        self._surroundings = replace(self._surroundings, client=client)
 
     async def call(self, handler: Handler, args: Sequence[Any], job: Job) -> Any:
         """Call a handler in an activity context, in a thread if it is a plain function.

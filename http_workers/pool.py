@@ -38,6 +38,7 @@ from delegator.runtime.temporal_client import (
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
+from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from http_workers.limits import TypeLimits
@@ -191,6 +192,7 @@ async def serve(
     *,
     executor: Executor | None = None,
     interceptors: Sequence[Interceptor] = (),
+    clients: ClientHolder | None = None,
 ) -> None:
     """Run jobs until asked to stop.
 
@@ -203,6 +205,7 @@ async def serve(
         started: called when everything is connected and open. It is not called if the worker must stop before that.
         executor: the threads of plain functions, and left open; None: the worker has threads of its own.
         interceptors: the user's activity interceptors.
+        clients: hold Temporal's client. If they hold none, or are None, the settings describe it.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -214,17 +217,22 @@ async def serve(
         surroundings.states,
         surroundings.liveness,
     )
-    converter = load_data_converter(settings.data_converter)
+    clients = clients or ClientHolder(None)
+    given = clients.client
+    converter = load_data_converter(settings.data_converter) if given is None else given.data_converter
     identity = f"http-worker {holder_name()}"
     table = QueueTable(options.queue)
     slots = Slots(options.concurrency)
     async with AsyncExitStack() as stack:
-        client = await connect_temporal(converter, identity=identity)
+        client = given or await connect_temporal(converter, identity=identity)
+        if given is None:
+            clients.client = client
         if executor is None:
             own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
             stack.callback(own.shutdown, wait=False, cancel_futures=True)
             executor = own
         runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
+        clients.add_user(runner.use_client)
         jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
@@ -265,7 +273,9 @@ async def serve(
         await stack.enter_async_context(opened_resources(declared.resources))
         signals = SignalSender(client, identity=identity, state=states["temporal"])
         stack.push_async_callback(signals.close)
+        clients.add_user(signals.use_client)
         activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
+        clients.add_user(activity_tasks.use_client)
         finisher = Finisher(
             pool=pool,
             table=table,

@@ -63,6 +63,7 @@ class Delegations:
         self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
         self.ids = JobIds(run_id)
         self._run_id = run_id
+        self._sdk = sdk
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
@@ -136,7 +137,7 @@ class Delegations:
             if not isinstance(cancellation_type, ActivityCancellationType):
                 raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
             options = options.over(declared.options)
-            options = replace(options, priority=merged_priority(options.priority, workflow.info().priority))
+            options = replace(options, priority=merged_priority(options.priority, self._sdk.info().priority))
             job = JobSpec(declared.name, declared.queue, encode_options(options))
             known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
         return known
@@ -298,7 +299,7 @@ class Delegations:
             self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
 
     def _reply_share(self, chunks: int) -> int:
-        self._open_task.note_request(workflow.info().get_current_history_length())
+        self._open_task.note_request(self._sdk.info().get_current_history_length())
         return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
     async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:

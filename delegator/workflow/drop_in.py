@@ -116,7 +116,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             ConfigurationError: its task queue is not declared.
         """
         name = input.task_queue
-        if not name or name == workflow.info().task_queue:
+        if not name or name == self.next.info().task_queue:
             return declared.queue
         if name not in self._task_queues:
             raise ConfigurationError(

@@ -63,9 +63,11 @@ class DelegationInterceptor(Interceptor):
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+                # Asked directly: users' interceptors see what the workflow asks, and not what the engine does.
+                self._delegator_sdk: WorkflowOutboundInterceptor = innermost(outbound, WorkflowOutboundInterceptor)[1]
                 delegations = Delegations.install(
-                    outbound.info().run_id,
-                    innermost(outbound, WorkflowOutboundInterceptor)[1],
+                    self._delegator_sdk.info().run_id,
+                    self._delegator_sdk,
                     failure_converter(),
                     is_default=default,
                     replay_differs=replay_differs,
@@ -76,7 +78,7 @@ class DelegationInterceptor(Interceptor):
 
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
                 # Not in `init`: `is_replaying` is not known there yet.
-                info = workflow.info()
+                info = self._delegator_sdk.info()
                 if _began_at_once(info) and not workflow.unsafe.is_replaying():
                     first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
                 return await super().execute_workflow(input)
