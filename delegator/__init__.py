@@ -12,7 +12,7 @@ from delegator import errors
 from delegator.client import connect
 from delegator.config import Settings
 from delegator.context import JobContext, current_job, heartbeat
-from delegator.contracts import Resource, contract, delegated, existing_activities, implements, resource
+from delegator.contracts import FleetLimits, Resource, contract, delegated, existing_activities, implements, resource
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.runtime.logs import LogFormat, configure_logging
@@ -25,6 +25,7 @@ __all__ = [
     "DelegatorError",
     "DelegatorPlugin",
     "DependencyError",
+    "FleetLimits",
     "JobContext",
     "LogFormat",
     "PluginOptions",

@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     """API token for the stream; sent as `Authorization: Bearer`."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
     """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
+    ordered_queues: Annotated[tuple[str, ...], NoDecode] = ()
+    """The declared queues that hand jobs out by priority and fairness, comma-separated. Fleet-wide limits need this."""
     task_queues: Annotated[Mapping[str, str | None], NoDecode] = Field(default_factory=dict)
     """Queues of intercepted calls that name a task queue, such as `mail=mails,gpu=`. Calls to a task queue that has no
     queue stay ordinary activities."""
@@ -97,7 +99,7 @@ class Settings(BaseSettings):
             raise ValueError("a lease must be at least 1 second")
         return value
 
-    @field_validator("queues", mode="before")
+    @field_validator("queues", "ordered_queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -120,6 +122,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is not a queue name (a-z, 0-9, _; a letter first; at most 40)")
         if not value or len(set(value)) != len(value):
             raise ValueError("name each queue once, and at least one")
+        return value
+
+    @field_validator("ordered_queues")
+    @classmethod
+    def _declared(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in value:
+            if name not in info.data.get("queues", value):
+                raise ValueError(f"queue {name!r} is not in DELEGATOR_QUEUES")
         return value
 
     @field_validator("publication", "slot")

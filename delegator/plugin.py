@@ -35,7 +35,7 @@ from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import Connection, connect, connection_pool
+from delegator.postgres.connections import Connection, Pool, connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -131,6 +131,7 @@ class DelegatorPlugin(SimplePlugin):
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
         self._activities = DelegatorActivities()
+        self._pools: list[Pool] = []
         self._busyness = Busyness(options.gather)
         self._replay_errors: dict[str, Exception] = {}
         super().__init__(
@@ -251,8 +252,8 @@ class DelegatorPlugin(SimplePlugin):
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """Lend a connection: of a worker that runs, or a new one. A client that only completes jobs runs no worker."""
-        if self._activities.is_running:
-            async with self._activities.parts.pool.connection() as connection:
+        if self._pools:
+            async with self._pools[-1].connection() as connection:
                 yield connection
         else:
             url = self._settings.database_url.get_secret_value()
@@ -291,7 +292,7 @@ class DelegatorPlugin(SimplePlugin):
         settings, options = self._settings, self._options
         await check(settings)
         url = settings.database_url.get_secret_value()
-        tables = [QueueTable(queue) for queue in settings.queues]
+        tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
             connection_pool(
                 url,
@@ -313,6 +314,8 @@ class DelegatorPlugin(SimplePlugin):
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
         self._activities.start(parts)
+        self._pools.append(pool)
+        stack.callback(self._pools.remove, pool)
         stack.callback(self._activities.stop, parts)
 
 

@@ -165,7 +165,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
     published = max(enqueued, now - timedelta(seconds=clock - taken_at + job.row.waited_seconds))
     started = max(published, now - timedelta(seconds=clock - (job.started_at or taken_at)))
     return activity.Info(
-        activity_id=_activity_id(job),
+        activity_id=activity_id_in(job.job_id) if is_task else options.activity_id or job.job_id,
         activity_type=job.job_type,
         attempt=job.attempt,
         current_attempt_scheduled_time=published,
@@ -183,7 +183,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
         workflow_type=_workflow_type(job.row.options),
-        priority=getattr(options, "priority", None) or Priority.default,
+        priority=options.priority or Priority.default,
         retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
@@ -229,12 +229,6 @@ def _least(start_to_close: timedelta | None, schedule_to_close: timedelta | None
     """Return the start-to-close timeout as Temporal's server fills it in."""
     given = [timeout for timeout in (start_to_close, schedule_to_close) if timeout is not None]
     return min(given, default=None)
-
-
-def _activity_id(job: Job) -> str:
-    if job.row.task_token is not None:
-        return activity_id_in(job.job_id)
-    return getattr(job.options, "activity_id", None) or job.job_id
 
 
 def _workflow_type(options: str | None) -> str | None:

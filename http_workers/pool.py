@@ -19,7 +19,8 @@ from temporalio.worker import Interceptor
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
-from delegator.errors import StreamError
+from delegator.enqueue.declared_queues import require_order
+from delegator.errors import ConfigurationError, StreamError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -45,12 +46,11 @@ from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
 from http_workers.options import ClaimMode, WorkerOptions
-from http_workers.receiver import Receiver
+from http_workers.receivers import ReceiverParts, job_loops
 from http_workers.slots import Slots
 from http_workers.source import StreamRefusedError, StreamSource, StreamTimeouts
 
 _log = logging.getLogger(__name__)
-_POLLERS = 2
 _CONNECTIONS = 6
 _CANCEL_GRACE_SECONDS = 5.0
 _FINISH_LIMIT_SECONDS = 10.0
@@ -80,6 +80,8 @@ class JobPool:
         """Jobs that this worker holds: they run, or have ended and are not finished."""
         self.running: set[Job] = set()
         """Jobs whose handler runs or waits for its type's limits."""
+        self.on_finished: Callable[[Job], None] | None = None
+        """Called with each job that is finished; None: nobody needs to know."""
 
     def start(self, job: Job, finisher: Finisher) -> None:
         """Run a claimed job."""
@@ -137,6 +139,8 @@ class JobPool:
         if self._overdue:
             self._overdue -= 1
             self._slots.release()
+        if self.on_finished is not None:
+            self.on_finished(job)
 
     def lease_lost(self, lease_id: int) -> None:
         """Stop every job, because others may run them now."""
@@ -221,7 +225,8 @@ async def serve(
     given = clients.client
     converter = load_data_converter(settings.data_converter) if given is None else given.data_converter
     identity = f"http-worker {holder_name()}"
-    table = QueueTable(options.queue)
+    _refuse_unordered(options, settings, handlers)
+    table = QueueTable(options.queue, ordered=options.queue in settings.ordered_queues)
     slots = Slots(options.concurrency)
     async with AsyncExitStack() as stack:
         client = given or await connect_temporal(converter, identity=identity)
@@ -290,14 +295,12 @@ async def serve(
             log_messages=settings.log_messages,
         )
         acks = Acknowledger(source, states["stream"])
-        receiver = Receiver(
+        parts = ReceiverParts(
             source=source,
             acknowledge=acks.add,
             pool=pool,
-            table=table,
             lease=lease,
             slots=slots,
-            claim_mode=options.claim,
             metrics=metrics,
             stream_state=states["stream"],
             database=watched_as("claims"),
@@ -306,6 +309,7 @@ async def serve(
             start=lambda job: jobs.start(job, finisher),
             give_up=finisher.give_up,
         )
+        loops, jobs.on_finished = job_loops(parts, table, options, handlers)
         monitor = Monitor(
             pool=pool,
             table=table,
@@ -323,7 +327,9 @@ async def serve(
             watch_temporal(client, states["temporal"]),
         ):
             with ExitStack() as watched:
-                async with _background(*_pollers(receiver, liveness, options, watched)):
+                limit = max(options.stall_limit, _LONGEST_ROUND)
+                running = [loop(watched.enter_context(liveness.watch(name, limit))) for name, loop in loops.items()]
+                async with _background(*running):
                     _log.info(
                         "worker_started",
                         extra={"queue": options.queue, "types": ",".join(types_served(handlers, options.queue))},
@@ -354,15 +360,20 @@ async def _refuse_wrong_stream(source: StreamSource, state: ConnectionState) -> 
         state.restored()
 
 
-def _pollers(
-    receiver: Receiver, liveness: Liveness, options: WorkerOptions, stack: ExitStack
-) -> list[Coroutine[Any, Any, None]]:
-    share = -(-options.concurrency // _POLLERS)
-    limit = max(options.stall_limit, _LONGEST_ROUND)
-    return [
-        receiver.poll(stack.enter_context(liveness.watch(f"receive_{number}", limit)), share)
-        for number in range(min(_POLLERS, options.concurrency))
-    ]
+def _refuse_unordered(options: WorkerOptions, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+    """Refuse what needs another kind of queue or of worker.
+
+    Raises:
+        ConfigurationError: a type needs an ordered queue, or the queue is ordered and the worker does not claim.
+    """
+    for handler in handlers.values():
+        if handler.type.queue == options.queue:
+            require_order(handler.type, settings)
+    if options.queue in settings.ordered_queues and options.claim is ClaimMode.NONE:
+        raise ConfigurationError(
+            f"queue {options.queue!r} is ordered (DELEGATOR_ORDERED_QUEUES), and the claim decides the order: "
+            "run its workers without --claim none"
+        )
 
 
 @asynccontextmanager

@@ -26,6 +26,10 @@ class Slots:
         """How many slots there are."""
         return self._total
 
+    async def free(self) -> None:
+        """Wait until a slot is free. It may be taken before the caller gets it."""
+        await self._freed.wait()
+
     async def reserve(self, most: int) -> int:
         """Wait for at least one free slot, then reserve up to `most`.
 

@@ -10,6 +10,7 @@ from delegator.contracts.collect import (
     existing_activities,
 )
 from delegator.contracts.declare import contract, delegated, implements
+from delegator.contracts.fleet_limits import FleetLimits
 from delegator.contracts.options import (
     DEFAULT_OPTIONS,
     CallOptions,
@@ -29,6 +30,7 @@ __all__ = [
     "Declared",
     "Delegated",
     "DelegatedType",
+    "FleetLimits",
     "Handler",
     "JobOptions",
     "Resource",

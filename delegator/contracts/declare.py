@@ -11,8 +11,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from temporalio import activity
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
+from delegator.contracts.fleet_limits import FleetLimits
 from delegator.contracts.options import JobOptions, TypeOptions
 from delegator.contracts.types import (
     DECLARATION_ATTRIBUTE,
@@ -40,6 +41,7 @@ def delegated(
     queue: str = DEFAULT_QUEUE,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
     **options: Unpack[TypeOptions],
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]: ...
@@ -55,8 +57,11 @@ def delegated(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
 ) -> Any:
     """Declare a function, a method or a callable object as a delegated activity type, run by HTTP workers.
@@ -76,8 +81,11 @@ def delegated(
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: Temporal's retry policy; by default Temporal's default policy.
         inline_wait: how long a workflow task may wait for the outcome; zero turns the wait off.
+        priority: Temporal's priority and fairness, for an ordered queue.
+        start_delay: how long the first attempt is put off.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        fleet_limits: limits that all workers of the queue keep together.
         interruptible: whether a cancellation interrupts the handler wherever it is. False: as in Temporal, its next
             heartbeat tells it of the cancellation. Default: False for a function with `@activity.defn`, else True.
 
@@ -91,6 +99,8 @@ def delegated(
         heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
         inline_wait=inline_wait,
+        priority=priority,
+        start_delay=start_delay,
     )
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -101,6 +111,7 @@ def delegated(
             options,
             max_concurrent=max_concurrent,
             max_per_second=max_per_second,
+            fleet_limits=fleet_limits,
             interruptible=interruptible,
         )
 
@@ -117,6 +128,8 @@ def contract(
     heartbeat_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     inline_wait: timedelta | None = None,
+    priority: Priority | None = None,
+    start_delay: timedelta | None = None,
 ) -> Callable[[Callable[P, R]], Delegated[P, R]]:
     """Declare a delegated activity type whose handler is in another code base or language.
 
@@ -133,6 +146,8 @@ def contract(
         heartbeat_timeout=heartbeat_timeout,
         retry_policy=retry_policy,
         inline_wait=inline_wait,
+        priority=priority,
+        start_delay=start_delay,
     )
 
     def decorate(function: Callable[P, R]) -> Delegated[P, R]:
@@ -164,6 +179,7 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
 ) -> Implements[P, R]: ...
 @overload
@@ -173,6 +189,7 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
 ) -> Implements[P, R]: ...
 def implements(
@@ -181,6 +198,7 @@ def implements(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
 ) -> Any:
     """Declare a function as the handler of a contract. A type checker compares the two signatures.
@@ -191,6 +209,7 @@ def implements(
         declaration: the function decorated with `contract`.
         max_concurrent: most jobs of the type that one worker process runs at once.
         max_per_second: most jobs of the type that one worker process starts in a second.
+        fleet_limits: limits that all workers of the queue keep together.
         interruptible: as for `delegated`.
 
     Raises:
@@ -212,6 +231,7 @@ def implements(
             declared,
             max_concurrent=max_concurrent,
             max_per_second=max_per_second,
+            fleet_limits=fleet_limits,
             implemented=True,
             is_activity=defined is not None,
             interruptible=_is_interruptible(interruptible, defined),
@@ -234,6 +254,7 @@ def _declare(
     *,
     max_concurrent: int | None = None,
     max_per_second: float | None = None,
+    fleet_limits: FleetLimits | None = None,
     interruptible: bool | None = None,
     implemented: bool = True,
 ) -> Any:
@@ -256,6 +277,7 @@ def _declare(
         return_type=return_type,
         max_concurrent=max_concurrent,
         max_per_second=max_per_second,
+        fleet_limits=fleet_limits,
         implemented=implemented,
         is_activity=defined is not None,
         interruptible=_is_interruptible(interruptible, defined),

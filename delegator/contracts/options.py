@@ -1,4 +1,4 @@
-"""The options of a job: timeouts, retry policy, inline wait. A call sets them, or a type for all of its calls."""
+"""The options of a job: timeouts, retry policy, priority, ... A call sets them, or a type for all of its calls."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class TypeOptions(TypedDict, total=False):
     heartbeat_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     inline_wait: timedelta | None
+    priority: Priority | None
+    start_delay: timedelta | None
 
 
 class CallOptions(TypeOptions, total=False):
     """The keywords of `delegate`, `delegate_map` and `delegate_starmap`."""
 
-    priority: Priority | None
-    start_delay: timedelta | None
     cancellation_type: ActivityCancellationType
 
 
@@ -50,9 +50,10 @@ class JobOptions:
     """How long the local activity that enqueues waits for the outcome; zero: never. Default: the worker's. A workflow
     task that is older than the worker's wait, or than this one if it is longer, waits no more."""
     priority: Priority | None = None
-    """Which waiting jobs go first, as in Temporal. What it leaves open is that of the workflow."""
+    """As in Temporal: `priority_key` from 1 (first) to 5, then fairness. A field that is None is taken from the type,
+    then from the workflow. Default: 3, the empty fairness key, weight 1. Only an ordered queue obeys it."""
     start_delay: timedelta | None = None
-    """How long the first attempt is put off. Default: not at all."""
+    """How long the first attempt is put off. All timeouts count from its end. Default: not at all."""
     activity_id: str | None = None
     """The caller's id of the activity. Default: the job's id."""
 
@@ -82,6 +83,8 @@ class JobOptions:
         if self is base:
             return self
         mine = {name: value for name in _OPTION_NAMES if (value := getattr(self, name)) is not None}
+        if self.priority is not None and base.priority is not None:
+            mine["priority"] = merged_priority(self.priority, base.priority)
         return replace(base, **mine)
 
     def key(self) -> tuple[Any, ...]:
@@ -169,6 +172,8 @@ def _check_priority(option: str, priority: object) -> None:
     key: object = priority.fairness_key
     if key is not None and (not isinstance(key, str) or len(key.encode()) > _LONGEST_FAIRNESS_KEY):
         raise ConfigurationError(f"{option}: fairness_key must be a text of at most {_LONGEST_FAIRNESS_KEY} bytes")
+    if isinstance(key, str) and "\0" in key:
+        raise ConfigurationError(f"{option}: fairness_key must not have a zero byte")
     if priority.fairness_weight is not None:
         check_number(f"{option}: fairness_weight", priority.fairness_weight)
         if not priority.fairness_weight >= 0:

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overlo
 
 from delegator_schema.queues import DEFAULT_QUEUE, is_queue_name
 
+from delegator.contracts.fleet_limits import FleetLimits
 from delegator.contracts.options import DEFAULT_OPTIONS, JobOptions, check_number
 from delegator.errors import ConfigurationError
 
@@ -62,6 +63,8 @@ class DelegatedType:
     """Most jobs of this type that one worker process runs at once; None: the worker's limit. More jobs are snoozed."""
     max_per_second: float | None = field(default=None, compare=False)
     """Most jobs of this type that one worker process starts in a second; None: no limit."""
+    fleet_limits: FleetLimits | None = field(default=None, compare=False)
+    """Limits that all workers of the queue keep together; None: there are none."""
     implemented: bool = field(default=True, compare=False)
     """False for a contract: its handler is elsewhere."""
     is_activity: bool = field(default=False, compare=False)
@@ -95,6 +98,10 @@ class DelegatedType:
             check_number(f"{self.name}: max_per_second", self.max_per_second)
             if self.max_per_second <= 0:
                 raise ConfigurationError(f"{self.name}: max_per_second must be positive")
+        if self.fleet_limits is not None:
+            if not isinstance(self.fleet_limits, FleetLimits):
+                raise ConfigurationError(f"{self.name}: fleet_limits must be a delegator.FleetLimits")
+            self.fleet_limits.validate(self.name)
 
     @property
     def is_dynamic(self) -> bool:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-import orjson
-import psycopg
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import INLINE_WAIT_MS, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError
 
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
+from delegator.enqueue.outages import closing_task
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
-from delegator.enqueue.taken_ids import taken_error, taken_ids
-from delegator.errors import DatabaseError, first_line
+from delegator.enqueue.taken_ids import refuse_taken
+from delegator.enqueue.terms import Terms, terms_of
+from delegator.enqueue.unordered import UnorderedCalls
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
@@ -36,10 +33,8 @@ from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobSpec,
     asked_for,
     generated_job_id,
-    is_unique_id,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -49,9 +44,6 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_REPLY_BYTES = 64 * 1024
 """A reply may always have this size."""
-
-_FIRST_PAUSE = timedelta(seconds=2)  # Longer than what Temporal waits for within the workflow task
-_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +62,8 @@ class EnqueueParts:
     """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the jobs of one spec in a request have in common."""
-
-    limit: InlineLimit
-    """How long to wait inline for the outcome."""
-    waiter_id: int | None
-    """The value of the row's `waiter_id`."""
-    options: str | None
-    """The `options` column. Options that only the enqueuer needs are left out."""
-    deadline_ms: int | None
-    """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
+    unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
+    """Says which calls have a priority that their queue does not obey."""
 
 
 @dataclass(slots=True)
@@ -100,6 +80,16 @@ class _Batch:
     """How long to wait for them."""
     refused: set[int] = field(default_factory=set)
     """Positions of jobs that have no row, because a job of another run has their id."""
+
+    def leave_out(self, refused: Mapping[str, Outcome], outcomes: dict[int, Outcome]) -> set[str]:
+        """Move the outcomes of refused jobs to those of the request, and return the ids of these jobs."""
+        for job_id, outcome in refused.items():
+            position = self.positions.pop(job_id)
+            self.refused.add(position)
+            outcomes[position] = outcome
+        if refused:
+            self.rows = [row for row in self.rows if row.job_id not in refused]
+        return set(refused)
 
 
 class DelegatorActivities:
@@ -119,11 +109,6 @@ class DelegatorActivities:
     def stop(self, parts: EnqueueParts) -> None:
         """Stop using these parts."""
         self._running.remove(parts)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a worker runs."""
-        return bool(self._running)
 
     @property
     def parts(self) -> EnqueueParts:
@@ -153,7 +138,7 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info, outcomes)
         refused = set(outcomes)
-        with _reported():
+        with closing_task():
             await self._enqueue_in_all(parts, batches, outcomes)
             refused = refused.union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
@@ -176,7 +161,7 @@ class DelegatorActivities:
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
-            with _reported():
+            with closing_task():
                 async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                     gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
             removed |= gone
@@ -188,13 +173,18 @@ class DelegatorActivities:
     ) -> dict[str, _Batch]:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         codec = parts.converter.payload_codec
-        terms: dict[int, _Terms] = {}
+        terms: dict[int, Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, data, header, own_id = job
             agreed = terms.get(id(spec))
             if agreed is None:
-                agreed = terms[id(spec)] = _terms(spec, parts, wanted.task_began_at, info.workflow_type)
+                if not parts.enqueuer.table(spec.queue).ordered:
+                    parts.unordered.note(spec.options or {}, spec.type, spec.queue)
+                waiting, lease_id = parts.waiter.waiting, parts.lease.lease_id
+                agreed = terms[id(spec)] = terms_of(
+                    spec, parts.policy, waiting, lease_id, wanted.task_began_at, info.workflow_type
+                )
                 batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
             if codec is not None:
@@ -254,7 +244,9 @@ class DelegatorActivities:
         while rest:
             fresh = await parts.enqueuer.enqueue(queue, rest)
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
-            known -= await self._refuse_taken(parts, table, batch, known, outcomes)
+            if known:
+                refused = await refuse_taken(parts.pool, table, batch.rows, known, parts.converter)
+                known -= batch.leave_out(refused, outcomes)
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
@@ -274,29 +266,6 @@ class DelegatorActivities:
         decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
-
-    @staticmethod
-    async def _refuse_taken(
-        parts: EnqueueParts, table: QueueTable, batch: _Batch, known: Set[str], outcomes: dict[int, Outcome]
-    ) -> set[str]:
-        """Refuse the jobs whose id a job of another run has. Return their ids. The batch then lacks them."""
-        if not known:
-            return set()
-        run_id = batch.rows[0].run_id or ""
-        if not any(is_unique_id(job_id, run_id) for job_id in known):
-            return set()
-        async with parts.pool.connection() as connection:
-            taken = await taken_ids(connection, table, known, run_id)
-        types = {row.job_id: row.job_type for row in batch.rows}
-        for job_id, workflow_id in taken.items():
-            position = batch.positions.pop(job_id)
-            batch.refused.add(position)
-            error = taken_error(job_id, workflow_id)
-            outcomes[position] = refused_outcome(
-                error, parts.converter, job_id=job_id, job_type=types[job_id], identity=holder_name()
-            )
-        batch.rows = [row for row in batch.rows if row.job_id not in taken]
-        return set(taken)
 
     @staticmethod
     async def _hand_over_too_new(
@@ -367,37 +336,3 @@ def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes
             else:
                 left.add(position)
     return left
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Let a lost database close the workflow task: the next attempt begins with a timer.
-
-    Raises:
-        ApplicationError: the database is lost.
-    """
-    try:
-        yield
-    except (DatabaseError, psycopg.Error) as error:
-        pause = _FIRST_PAUSE * 2 ** min(activity.info().attempt - 1, 10)
-        raise ApplicationError(
-            first_line(error),
-            type="DatabaseUnavailable",
-            next_retry_delay=min(pause, _LONGEST_PAUSE),
-            category=ApplicationErrorCategory.BENIGN,  # else the SDK logs every attempt of every workflow
-        ) from None
-
-
-def _terms(spec: JobSpec, parts: EnqueueParts, task_began_at: float | None, workflow_type: str | None) -> _Terms:
-    options = spec.options or {}
-    limit = parts.policy.limit_for(spec.type, options.get(INLINE_WAIT_MS), parts.waiter.waiting, task_began_at)
-    kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    if kept and workflow_type:
-        kept[WORKFLOW_TYPE] = workflow_type
-    due = [ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
-    return _Terms(
-        limit=limit,
-        waiter_id=parts.lease.lease_id if limit.seconds else None,
-        options=orjson.dumps(kept).decode() if kept else None,
-        deadline_ms=min(due, default=None),
-    )

@@ -17,13 +17,13 @@ from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS, WORKFLOW_T
 from temporalio import activity
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
-from temporalio.common import RawValue
+from temporalio.common import Priority, RawValue
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
-from delegator.contracts import DelegatedType
+from delegator.contracts import DelegatedType, merged_priority
 from delegator.contracts.types import TypesByName
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.postgres.queue_table import NewJob
@@ -106,7 +106,10 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
     }
     if info.workflow_type:
         options[WORKFLOW_TYPE] = info.workflow_type
-    options |= encode_priority(info.priority)
+    # Temporal has merged the priorities of the activity and of its workflow. The type fills what they leave open.
+    priority = merged_priority(info.priority, declared.options.priority or Priority.default)
+    if priority is not None:
+        options |= encode_priority(priority)
     details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
         job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),

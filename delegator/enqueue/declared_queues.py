@@ -1,4 +1,4 @@
-"""Checks that every queue that a process enqueues to is declared."""
+"""Checks that the queue of every type that a process knows is declared, and ordered if the type needs it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,40 @@ _log = logging.getLogger(__name__)
 
 
 def require_declared_queues(types: Iterable[DelegatedType], settings: Settings) -> None:
-    """Make sure that the queues of types are declared.
+    """Make sure that the queues of types are declared, and ordered where a type needs it.
 
     Args:
         types: the types that a process enqueues.
         settings: declares the queues.
 
     Raises:
-        ConfigurationError: a queue is not declared. The message names the type and `DELEGATOR_QUEUES`.
+        ConfigurationError: a queue is not declared, or not ordered. The message names the type and the setting.
     """
     for declared in types:
         if declared.queue not in settings.queues:
             raise ConfigurationError(
                 f"queue {declared.queue!r} of type {declared.name!r} is not declared: "
                 "add it to DELEGATOR_QUEUES and run `delegator migrate`"
+            )
+        require_order(declared, settings)
+
+
+def require_order(declared: DelegatedType, settings: Settings) -> None:
+    """Make sure that a type with a priority or with fleet-wide limits has an ordered queue.
+
+    Args:
+        declared: the type.
+        settings: declares the queues.
+
+    Raises:
+        ConfigurationError: its queue is not ordered. The message names the type and `DELEGATOR_ORDERED_QUEUES`.
+    """
+    if declared.queue in settings.ordered_queues:
+        return
+    for option, value in (("priority", declared.options.priority), ("fleet_limits", declared.fleet_limits)):
+        if value is not None:
+            raise ConfigurationError(
+                f"{declared.name}: {option} needs an ordered queue: add {declared.queue!r} to DELEGATOR_ORDERED_QUEUES"
             )
 
 

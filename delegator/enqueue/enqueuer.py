@@ -25,7 +25,7 @@ GATHER = timedelta(milliseconds=100)
 """How long jobs gather by default in a worker that is short of processor time."""
 
 ENQUEUE_PATIENCE = timedelta(seconds=1)
-"""How long a workflow task waits for a database that takes no jobs. A timer then ends the task."""
+"""How long a workflow task waits for a connection. Then it is closed, and a timer begins the next attempt."""
 
 _MAX_BATCH = 4_000
 _PARALLEL = 2
@@ -53,13 +53,14 @@ class Enqueuer:
             namespace: the Temporal namespace whose workflows wait for the outcomes.
             state: gets the health of the database connection.
             gather: returns for how many seconds a small batch may wait for more jobs.
-            patience: how long `enqueue` waits while the database takes no batch at all; None: as long as it takes.
+            patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes.
         """
         self._pool = pool
         self._namespace = namespace
         self._state = state
         self._gather = gather
         self._patience = patience
+        self._asking = 0
         self._tables = {table.queue: table for table in tables}
         self._repeats_until = 0.0
         self._batchers: dict[str, Batcher[NewJob, bool | psycopg.Error]] = {}
@@ -104,7 +105,7 @@ class Enqueuer:
         Raises:
             ApplicationError: the queue is not declared, a privilege or a table is missing, or a job's own values are
                 refused. Temporal retries all but the last.
-            DatabaseError: the database took no jobs for as long as the patience lasts. It may take these later.
+            DatabaseError: there was no connection for as long as the patience lasts. No job was inserted.
         """
         self.table(queue)
         results = await self._batchers[queue].submit(jobs)
@@ -119,12 +120,15 @@ class Enqueuer:
         return results  # type: ignore[return-value]
 
     async def _watch(self, patience_seconds: float) -> None:
-        """Send callers away while the database takes nothing. A database that is only slow still takes batches."""
+        """Send callers away while there is no connection.
+
+        Never while a statement runs: it may succeed after its caller has gone, and the jobs would run twice.
+        """
         while True:
             await asyncio.sleep(patience_seconds / 4)
             for batcher in self._batchers.values():
-                if batcher.stalled_seconds > patience_seconds:
-                    batcher.give_up(DatabaseError("PostgreSQL does not take jobs (DELEGATOR_DATABASE_URL)"))
+                if not self._asking and batcher.stalled_seconds > patience_seconds:
+                    batcher.give_up(DatabaseError("PostgreSQL can't be reached (DELEGATOR_DATABASE_URL)"))
 
     async def _insert(self, table: QueueTable, jobs: Sequence[NewJob]) -> Sequence[bool | psycopg.Error]:
         """Insert a batch. If it holds a bad row, insert its halves, so that only the bad row gets the error."""
@@ -133,7 +137,11 @@ class Enqueuer:
             try:
                 async with self._pool.connection() as connection:
                     repeats = time.monotonic() < self._repeats_until
-                    new = await table.insert(connection, self._namespace, jobs, repeats=repeats)
+                    self._asking += 1
+                    try:
+                        new = await table.insert(connection, self._namespace, jobs, repeats=repeats)
+                    finally:
+                        self._asking -= 1
                 if self._state is not None:
                     self._state.restored()
                 if len(new) < len(jobs):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence, Set
 
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from delegator.postgres.connections import Connection
-from delegator.postgres.queue_table import QueueTable
+from delegator.completion.failures import refused_outcome
+from delegator.postgres.connections import Pool
+from delegator.postgres.lease_keeper import holder_name
+from delegator.postgres.queue_table import NewJob, QueueTable
+from delegator.wire.outcomes import Outcome
 from delegator.wire.requests import is_unique_id
 
 
@@ -24,16 +28,32 @@ def taken_error(job_id: str, workflow_id: str | None) -> ApplicationError:
     )
 
 
-async def taken_ids(
-    connection: Connection, table: QueueTable, job_ids: Iterable[str], run_id: str
-) -> dict[str, str | None]:
-    """Return which of these ids jobs of other runs have, with the workflows of those jobs.
+async def refuse_taken(
+    pool: Pool, table: QueueTable, rows: Sequence[NewJob], known: Set[str], converter: DataConverter
+) -> dict[str, Outcome]:
+    """Return the outcomes of jobs that are refused, because a job of another run has their id.
 
     Args:
-        connection: where to ask.
+        pool: connections.
         table: the queue's table.
-        job_ids: ids that are in the queue already. Only unique ones can be those of other runs.
-        run_id: the run that asks.
+        rows: the jobs of one run.
+        known: those of their ids that are in the queue already. Only unique ones can be those of other runs.
+        converter: the client's data converter.
     """
-    unique = [job_id for job_id in job_ids if is_unique_id(job_id, run_id)]
-    return await table.owned_by_others(connection, unique, run_id) if unique else {}
+    run_id = rows[0].run_id or ""
+    unique = [job_id for job_id in known if is_unique_id(job_id, run_id)]
+    if not unique:
+        return {}
+    async with pool.connection() as connection:
+        taken = await table.owned_by_others(connection, unique, run_id)
+    types = {row.job_id: row.job_type for row in rows}
+    return {
+        job_id: refused_outcome(
+            taken_error(job_id, workflow_id),
+            converter,
+            job_id=job_id,
+            job_type=types[job_id],
+            identity=holder_name(),
+        )
+        for job_id, workflow_id in taken.items()
+    }

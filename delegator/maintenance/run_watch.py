@@ -171,21 +171,21 @@ class RunWatch:
         delegated: dict[str, list[str]] = defaultdict(list)
         for run_id, job_id, is_task in jobs:
             (tasks if is_task else delegated)[run_id].append(job_id)
-        ended: list[str] = []
+        removed = told = 0
         for key in closed:
             # An activity task ends with its run. After a reset Temporal makes another one.
-            ended += tasks[key.run_id]
+            ended = tasks[key.run_id]
             if delegated[key.run_id]:
                 await self._pace()
                 unwanted = await self._runs.unwanted(key, delegated[key.run_id])
                 ended += unwanted
                 if len(unwanted) < len(delegated[key.run_id]):
                     self._ask_again_at[key.run_id] = time.monotonic() + self._options.kept.total_seconds()
-        removed = told = 0
-        for start in range(0, len(ended), BATCH):
-            async with self._pool.connection() as connection:
-                gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
-            removed, told = removed + len(gone), told + len(running)
+            # At once: a reset that comes between the answer and this would lose its jobs.
+            for start in range(0, len(ended), BATCH):
+                async with self._pool.connection() as connection:
+                    gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
+                removed, told = removed + len(gone), told + len(running)
         if removed or told:
             name = queue.table.queue
             self._metrics.ended.labels(name, "removed").inc(removed)

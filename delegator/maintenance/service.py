@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -133,6 +132,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 )
             sweeper = Sweeper(
                 settings.queues,
+                ordered=settings.ordered_queues,
                 signaller=signaller,
                 run_watch=run_watch,
                 database=leading,
@@ -151,7 +151,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 ]
                 if options.task_queue is not None:
                     part = shared.part("activity worker")
-                    delegation = _delegate_tasks(options.task_queue, options, settings.queues, pool, client, part)
+                    delegation = _delegate_tasks(options.task_queue, options, settings, pool, client, part)
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -162,13 +162,13 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
 async def _delegate_tasks(
     task_queue: str,
     options: ServeOptions,
-    queues: Sequence[str],
+    settings: Settings,
     pool: Pool,
     client: Client,
     state: ConnectionPart,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
-    tables = [QueueTable(queue) for queue in queues]
+    tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
     async with Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer:
         backoff = Backoff()
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,6 +29,7 @@ from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED
 from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
+from delegator.postgres.queue_order import OrderStatements, forget_rates
 from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.codec import decode_outcome, encode_outcome
 from delegator.wire.outcomes import Outcome
@@ -63,6 +64,7 @@ class Sweeper:
         self,
         queues: Sequence[str],
         *,
+        ordered: Collection[str] = (),
         signaller: Signaller,
         run_watch: RunWatch | None = None,
         database: DatabaseWatch,
@@ -75,6 +77,7 @@ class Sweeper:
 
         Args:
             queues: the declared queues.
+            ordered: those of them that are ordered.
             signaller: signals stored outcomes.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
             database: gets each success, and each refusal of the server.
@@ -84,6 +87,7 @@ class Sweeper:
             options: how often it looks.
         """
         self._queues = [MaintenanceStatements(queue) for queue in queues]
+        self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
         self._run_watch = run_watch
         self._database = database
@@ -149,8 +153,9 @@ class Sweeper:
             if await self._left_open.time_out(connection, queue):
                 self._signaller.ask()
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
-            grace = self._options.delivery_grace
-            self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
+            if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
+                grace = self._options.delivery_grace
+                self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
             overdue = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
             if overdue:
                 await self._time_out(connection, queue, overdue)
@@ -160,12 +165,15 @@ class Sweeper:
         """Do the steps that read whole tables."""
         for queue in self._queues:
             self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
+            if queue.queue in self._order:
+                await self._order[queue.queue].place_unplaced(connection)
             unread = await queue.delete_unread(connection, self._options.result_retention)
             self._metrics.unread.inc(unread)
             waiting, running, backing_off, oldest = await queue.table.depth(connection)
             for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
                 self._metrics.depth.labels(queue.table.queue, state).set(count)
             self._metrics.oldest.labels(queue.table.queue).set(oldest)
+        await forget_rates(connection)
 
     async def _pause(self, connection: Connection) -> None:
         pause = self._options.interval.total_seconds()

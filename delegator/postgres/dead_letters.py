@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
-from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
@@ -60,12 +60,12 @@ _CONTENT = b"""
 SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_letter_id = %s
 """
 
-# A replayed job starts again: its attempts and the time of its first enqueueing are dropped.
+# A replayed job starts again: its attempts, the time of its first enqueueing and its start delay are dropped.
 _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
 _CHANGED: Final = {
-    "options": f"options - '{REFUSED}'",
+    "options": f"options - '{REFUSED}' - '{START_DELAY_MS}'",
     **{name: f"CASE WHEN %(signal)s THEN {name} END" for name in ("namespace", "workflow_id", "run_id")},
 }
 _REPLAYED_VALUES: Final = ", ".join(_CHANGED.get(name, name) for name in _REPLAYED)
@@ -80,11 +80,12 @@ WITH locked AS MATERIALIZED (
 ), newest AS (
     SELECT DISTINCT ON (job_id) * FROM locked ORDER BY job_id, dead_letter_id DESC
 ), inserted AS (
-    INSERT INTO {{table}} ({", ".join(_REPLAYED)}, deadline)
+    INSERT INTO {{table}} ({", ".join(_REPLAYED)}, lane, deadline)
     SELECT {_REPLAYED_VALUES},
+           CASE WHEN priority IS NOT NULL THEN {{lane}} END,
            now() + least((options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8, (options ->> '{SCHEDULE_TO_START_MS}')::int8)
                    * interval '1 millisecond'
-    FROM newest ORDER BY dead_letter_id
+    FROM newest AS q ORDER BY dead_letter_id
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from delegator_schema.columns import LEASE_TABLE
+from delegator_schema.options import FAIRNESS_KEY, PRIORITY_KEY, START_DELAY_MS
 
 OUTCOME_CHANNEL: Final = "delegator_outcomes_"
 """Prefix of the channel that notifies an enqueuer of stored outcomes. The id of its lease follows."""
@@ -38,7 +39,7 @@ HOLDER_IS_GONE: Final = (
 NEXT_FENCING_TOKEN: Final = "greatest(q.fencing_token + 1, pg_current_xact_id()::text::int8)"
 """A token that is greater than the row's token, and at least the id of the transaction that sets it."""
 
-STORE_OUTCOME: Final = "completed_at = now(), lease_id = NULL, retry_at = NULL"
+STORE_OUTCOME: Final = "completed_at = now(), lease_id = NULL, retry_at = NULL, lane = NULL, permit = NULL"
 """What a row also changes when `outcome` and `result` are stored."""
 
 # `date_part` returns floating point. `extract` returns a decimal number and takes three times as long.
@@ -51,6 +52,30 @@ HELD: Final = "unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS held (jo
 IS_HELD: Final = "q.job_id = held.job_id AND q.fencing_token = held.fencing_token"
 """Joins `q` with `HELD`: the row is still held under that token."""
 
+# The length comes first, so that no two pairs of key and type give the same text.
+LANE: Final = (
+    f"length(coalesce(q.options ->> '{FAIRNESS_KEY}', '')) || ':' || coalesce(q.options ->> '{FAIRNESS_KEY}', '')"
+    " || q.job_type"
+)
+"""The line in which a job of an ordered queue waits: one for each fairness key and type."""
+
+PRIORITY: Final = (
+    f"CASE WHEN q.options ->> '{PRIORITY_KEY}' ~ '^[1-5]$' THEN (q.options ->> '{PRIORITY_KEY}')::int2 ELSE 3::int2 END"
+)
+"""A job's priority. Temporal's default is 3, the middle of 1 to 5."""
+
+START_DELAY: Final = f"coalesce((q.options ->> '{START_DELAY_MS}')::int8, 0) * interval '1 millisecond'"
+"""A job's start delay. Its timeouts count from the end of it."""
+
+DELAYED_UNTIL: Final = (
+    f"CASE WHEN q.options ? '{START_DELAY_MS}'"
+    f" THEN clock_timestamp() + (q.options ->> '{START_DELAY_MS}')::int8 * interval '1 millisecond' END"
+)
+"""The end of a new job's start delay; NULL: it has none."""
+
+WAITS_IN_LANE: Final = "q.lane IS NOT NULL AND q.lease_id IS NULL AND q.outcome IS NULL AND q.retry_at IS NULL"
+"""The job waits in its line. A worker that does not know the queue as ordered leaves the line's name in the row."""
+
 BY_NAME: Final = {
     "channel": OUTCOME_CHANNEL,
     "maintenance": MAINTENANCE_CHANNEL,
@@ -62,5 +87,9 @@ BY_NAME: Final = {
     "store_outcome": STORE_OUTCOME,
     "held": HELD,
     "is_held": IS_HELD,
+    "lane": LANE,
+    "priority": PRIORITY,
+    "delayed_until": DELAYED_UNTIL,
+    "waits_in_lane": WAITS_IN_LANE,
 }
 """The fragments by the names that statements use."""

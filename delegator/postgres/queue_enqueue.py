@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from delegator_schema.columns import FORMAT_VERSION, QUEUE_COLUMNS
+from delegator_schema.options import START_DELAY_MS
 from psycopg.errors import UniqueViolation
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import BY_NAME, DELAYED_UNTIL
 from delegator.postgres.queue_statements import QueueStatements
 
 _INSERT = """
@@ -21,6 +23,17 @@ INSERT INTO {table} ({columns})
 SELECT {values}
 FROM unnest({arrays}) AS new ({names})
 """
+# For an ordered queue, and for jobs with a start delay. The values come first, because the order and the delay are read
+# from `options`. `clock_timestamp` keeps the order of the jobs of one statement.
+_INSERT_PLACED = """
+INSERT INTO {table} ({columns}, retry_at, priority, lane, published_at)
+SELECT {names_of_columns}, {delayed_until}, {place}, clock_timestamp()
+FROM (SELECT {values} FROM unnest({arrays}) AS new ({names})) AS q
+"""
+_IN_LANE: Final = "{priority}, CASE WHEN {delayed_until} IS NULL THEN {lane} END"
+_NOWHERE: Final = "NULL, NULL"
+_DELAY: Final = f'"{START_DELAY_MS}":'
+_ANNOUNCE_DELAY = "SELECT pg_notify('{maintenance}', '')"
 _UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
 
@@ -182,14 +195,20 @@ class EnqueueStatements(QueueStatements):
     `insert` may need a second one.
     """
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, *, ordered: bool = False) -> None:
         """Prepare the statements for `queue`.
+
+        Args:
+            queue: the queue.
+            ordered: hand its jobs out by priority and fairness.
 
         Raises:
             ValueError: it is not a queue name.
         """
         super().__init__(queue)
-        self._inserts: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self.ordered = ordered
+        self._inserts: dict[tuple[bool, *tuple[str, ...]], tuple[bytes, bytes]] = {}
+        self._announce_delay = self.statement(_ANNOUNCE_DELAY)
         self._adopt = self.statement(_ADOPT)
         self._read = self.statement(_READ)
         self._take_over = self.statement(_TAKE_OVER)
@@ -218,6 +237,7 @@ class EnqueueStatements(QueueStatements):
             repeats: some of them are probably in the queue already.
         """
         varying: list[str] = []
+        delayed = False
         parameters: dict[str, object] = {"namespace": namespace}
         for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
             transport = _SOURCES[name].transport
@@ -228,30 +248,50 @@ class EnqueueStatements(QueueStatements):
                 # psycopg gives integers of different sizes different types, and prepares a statement for each type.
                 is_int8 = transport.type == "int8" and values[0] is not None
                 parameters[name] = Int8(values[0]) if is_int8 else values[0]
-        plain, unless_there = self._insert_with(tuple(varying))
+            if name == "options":
+                different = set(values) if varying[-1] == name else values[:1]
+                delayed = any(options is not None and _DELAY in options for options in different)
+        plain, unless_there = self._insert_with(tuple(varying), delayed)
         if not repeats and connection.pgconn.transaction_status == TransactionStatus.IDLE:
             with suppress(UniqueViolation):
                 await connection.execute(plain, parameters)
+                await self._announce(connection, delayed)
                 return {job.job_id for job in jobs}
         cursor = await connection.execute(unless_there, parameters)
-        return {row[0] for row in await cursor.fetchall()}
+        new = {row[0] for row in await cursor.fetchall()}
+        await self._announce(connection, delayed)
+        return new
 
-    def _insert_with(self, varying: tuple[str, ...]) -> tuple[bytes, bytes]:
-        statements = self._inserts.get(varying)
+    async def _announce(self, connection: Connection, delayed: bool) -> None:
+        """Tell the maintenance process that a start delay may end before it looks again."""
+        if delayed:
+            await connection.execute(self._announce_delay)
+
+    def _insert_with(self, varying: tuple[str, ...], delayed: bool) -> tuple[bytes, bytes]:
+        placed = self.ordered or delayed
+        statements = self._inserts.get((placed, *varying))
         if statements is None:
             columns, values = ["namespace", "format_version"], ["%(namespace)s", str(FORMAT_VERSION)]
             for name, (column, transport, expression) in _SOURCES.items():
                 value = f"new.{name}" if name in varying else f"%({name})b::{transport.type}"
                 columns.append(column)
                 values.append(expression.format(value=value))
-            text = _INSERT.format(
-                table=self.name,
-                columns=", ".join(columns),
-                values=", ".join(values),
-                arrays=", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying),
-                names=", ".join(varying),
-            )
-            statements = self._inserts[varying] = text.encode(), (text + _UNLESS_IN_QUEUE).encode()
+            arrays = ", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying)
+            parts = {"columns": ", ".join(columns), "arrays": arrays, "names": ", ".join(varying)}
+            if placed:
+                named = (f"{value} AS {column}" for value, column in zip(values, columns, strict=True))
+                text = _INSERT_PLACED.format(
+                    table=self.name,
+                    values=", ".join(named),
+                    names_of_columns=", ".join(f"q.{column}" for column in columns),
+                    delayed_until=DELAYED_UNTIL,
+                    place=(_IN_LANE if self.ordered else _NOWHERE).format(**BY_NAME),
+                    **parts,
+                )
+            else:
+                text = _INSERT.format(table=self.name, values=", ".join(values), **parts)
+            statements = text.encode(), (text + _UNLESS_IN_QUEUE).encode()
+            self._inserts[placed, *varying] = statements
         return statements
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:

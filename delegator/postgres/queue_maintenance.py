@@ -41,7 +41,7 @@ ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 _BACK_OFF = """
 UPDATE {table} AS q
-SET retry_at = now() + lost.delay_ms * interval '1 millisecond', lease_id = NULL,
+SET retry_at = now() + lost.delay_ms * interval '1 millisecond', lease_id = NULL, lane = NULL, permit = NULL,
     last_failure = coalesce(lost.failure, q.last_failure), fencing_token = {next_fencing_token}
 FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[])
      AS lost (job_id, fencing_token, delay_ms, failure)

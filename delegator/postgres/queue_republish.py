@@ -8,12 +8,18 @@ from typing import Final
 from delegator_schema.columns import column_names
 from delegator_schema.queues import BASE_TABLE
 
-from delegator.postgres.fragments import NEXT_FENCING_TOKEN
+from delegator.postgres.fragments import LANE, NEXT_FENCING_TOKEN
 
 UNCLAIMED: Final = "q.lease_id IS NULL AND q.outcome IS NULL AND q.retry_at IS NULL"
 """Jobs that wait only for their delivery."""
 
-_CHANGED: Final = {"published_at": "now()", "fencing_token": NEXT_FENCING_TOKEN}
+# A job of an ordered queue goes to the end of its line.
+_CHANGED: Final = {
+    "published_at": "now()",
+    "fencing_token": NEXT_FENCING_TOKEN,
+    "lane": f"CASE WHEN q.priority IS NOT NULL THEN {LANE} END",
+    "permit": "NULL",
+}
 _STATEMENT: Final = """
 WITH due AS MATERIALIZED (
     SELECT job_id FROM {{table}} AS q WHERE {condition} ORDER BY published_at LIMIT {limit} FOR UPDATE SKIP LOCKED

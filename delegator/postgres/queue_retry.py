@@ -10,13 +10,15 @@ from delegator_schema.options import REFUSED, REFUSED_MS, REFUSED_REASON, SCHEDU
 from delegator.contracts import DYNAMIC_TYPE
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import START_DELAY
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
 # A job that has not begun gets its first deadline back: the claim has changed it to that of a job that has.
 _RETRY = f"""
 UPDATE {{table}} AS q
 SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms END * interval '1 millisecond',
-    lease_id = NULL, last_failure = coalesce(failed.failure, q.last_failure), attempt = failed.attempt,
+    lease_id = NULL, lane = NULL, permit = NULL, last_failure = coalesce(failed.failure, q.last_failure),
+    attempt = failed.attempt,
     fencing_token = {{next_fencing_token}},
     options = CASE WHEN failed.refused_reason IS NOT NULL
                    THEN coalesce(q.options, jsonb_build_object())
@@ -27,7 +29,7 @@ SET retry_at = now() + CASE WHEN q.cancel_requested THEN 0 ELSE failed.delay_ms 
     deadline = CASE WHEN failed.attempt = 0 AND q.options ? '{SCHEDULE_TO_START_MS}'
                     THEN q.enqueued_at + least((q.options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8,
                                                (q.options ->> '{SCHEDULE_TO_START_MS}')::int8)
-                                         * interval '1 millisecond'
+                                         * interval '1 millisecond' + {START_DELAY}
                     ELSE q.deadline END
 FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
             %(attempt)b::int4[], %(refused_reason)b::text[], %(refused_ms)b::int8[])

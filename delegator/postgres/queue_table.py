@@ -28,13 +28,17 @@ FROM {table}
 class QueueTable(EnqueueStatements, WorkerStatements, RetryStatements):
     """The statements of one queue's table."""
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, *, ordered: bool = False) -> None:
         """Prepare the statements for `queue`.
+
+        Args:
+            queue: the queue.
+            ordered: hand its jobs out by priority and fairness.
 
         Raises:
             ValueError: `queue` is not a queue name.
         """
-        super().__init__(queue)
+        super().__init__(queue, ordered=ordered)
         self._depth = self.statement(_DEPTH)
 
     async def depth(self, connection: Connection) -> tuple[int, int, int, float]:

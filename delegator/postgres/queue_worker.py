@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
-from delegator.postgres.fragments import DEADLINE_LEFT
+from delegator.postgres.fragments import DEADLINE_LEFT, START_DELAY
 from delegator.postgres.queue_republish import republish_template
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
@@ -73,10 +73,13 @@ _EXPRESSIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The fields of `Claimed` that are not the column of the same name."""
 
-_JOB: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
-_STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
+CLAIMED: Final = ", ".join(_EXPRESSIONS.get(name, f"q.{name}") for name in Claimed._fields)
+"""The columns of a claimed row, as a template over `{attempt}` and `{deadline}`."""
+STARTED_DEADLINE: Final = f"""CASE WHEN q.options ? '{SCHEDULE_TO_START_MS}'
                         THEN q.enqueued_at + (q.options ->> '{SCHEDULE_TO_CLOSE_MS}')::int8 * interval '1 millisecond'
+                             + {START_DELAY}
                         ELSE q.deadline END"""
+"""The deadline from the first claim on: the schedule-to-start timeout does not count any more."""
 _INVISIBLE: Final = f"""
 SELECT job_id{", NULL" * (len(Claimed._fields) - 1)}
 FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[]) AS streamed (job_id, token)
@@ -95,14 +98,14 @@ WITH claimed AS (
     SET lease_id = %(lease_id)s,
         fencing_token = {{next_fencing_token}},
         attempt = q.attempt + 1,
-        deadline = {_STARTED_DEADLINE}
+        deadline = {STARTED_DEADLINE}
     WHERE q.job_id = ANY(%(job_id)b::text[])
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
       AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[]))
            OR {{holder_is_gone}})
       AND {{own_lease_is_live}}
-    RETURNING {_JOB.format(attempt="q.attempt", deadline="q.deadline")}
+    RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 )
 SELECT * FROM claimed
 UNION ALL
@@ -112,7 +115,7 @@ UNION ALL
 
 # A row whose fencing token has grown was republished, or a worker holds it. Another message names it.
 _LOOK = f"""
-SELECT {_JOB.format(attempt="q.attempt + 1", deadline=_STARTED_DEADLINE)}
+SELECT {CLAIMED.format(attempt="q.attempt + 1", deadline=STARTED_DEADLINE)}
 FROM {{held}}
 JOIN {{table}} AS q ON {{is_held}}
 WHERE q.outcome IS NULL AND q.retry_at IS NULL

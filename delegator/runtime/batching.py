@@ -91,7 +91,7 @@ class Batcher(Generic[Item, Result]):
         return time.monotonic() - self._progress_at if self._awaited else 0.0
 
     def give_up(self, error: Exception) -> None:
-        """Raise `error` for every caller that waits. What is being written may still be written.
+        """Cancel what is being written, forget what waits, and raise `error` for every caller.
 
         Args:
             error: what `submit` raises.
@@ -99,6 +99,8 @@ class Batcher(Generic[Item, Result]):
         for future in list(self._awaited):
             if not future.done():
                 future.set_exception(error)
+        for writer in self._writers:
+            writer.cancel()
 
     async def _more(self, pause_seconds: float) -> None:
         """Wait for more items, until there are enough or the time has passed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS, WORKFLOW_TYPE
+from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS, WORKFLOW_TYPE
 from temporalio import activity
 from temporalio.common import RawValue
 
@@ -77,7 +77,8 @@ class InMemoryActivities:
                 )
                 continue
             rows[position] = row = known or new
-            asked_ms = (wanted.jobs[position].spec.options or {}).get(INLINE_WAIT_MS)
+            options = wanted.jobs[position].spec.options or {}
+            asked_ms = 0 if options.get(START_DELAY_MS) else options.get(INLINE_WAIT_MS)
             allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
             if allowed.seconds and row.outcome is None:
                 limit = limit.merged(allowed)

@@ -60,8 +60,9 @@ class InMemoryEngine:
             provide: values of resources; the other ones are opened when the engine starts, as in a worker.
             data_converter: converts arguments and results; behind a Temporal worker its client's does.
             interceptors: activity interceptors, as of `HttpWorker`.
-            skip_retry_delays: begin the next attempt at once. The job's deadline comes nearer by what was skipped, so
-                that as many attempts are made as in production. False: wait as production does.
+            skip_retry_delays: begin the next attempt at once, and leave start delays out. The job's deadline comes
+                nearer by what was skipped, so that as many attempts are made as in production. False: wait as
+                production does.
             paused: take no jobs until `resume`, as if no worker ran.
             jobs_outlive_runs: jobs go on when their workflow run has closed, as with `DELEGATOR_JOBS_OUTLIVE_RUNS`.
 
@@ -154,12 +155,10 @@ class InMemoryEngine:
         self._table.is_paused = True
 
     def resume(self) -> None:
-        """Take the jobs that wait, and those to come."""
+        """Take the jobs that wait, those with the lowest priority key first, and those to come."""
         self._table.is_paused = False
         if self._services:
-            for row in self._table.rows:
-                if row.status is JobStatus.WAITING:
-                    self.service.take(row)
+            self.service.take_in_order(row for row in self._table.rows if row.status is JobStatus.WAITING)
 
     def clear(self) -> None:
         """Forget the jobs that are finished."""

@@ -175,6 +175,8 @@ class JobEnvironment:
         try:
             await asyncio.wait([attempt, waiting], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:  # the test itself is broken off
+            if job.thread is not None:
+                job.lose()  # its thread must not run on
             attempt.cancel()
             await asyncio.wait([attempt])
             raise

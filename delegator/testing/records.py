@@ -13,7 +13,7 @@ class JobStatus(StrEnum):
     """Where a job is in its life."""
 
     WAITING = "waiting"
-    """Nobody has taken it yet: the engine is paused."""
+    """Nobody has taken it yet: the engine is paused, or its start delay is not over."""
     RUNNING = "running"
     """Its handler runs, or waits for the limits of its type."""
     BACKING_OFF = "backing_off"

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.options import PRIORITY_KEY, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
@@ -22,6 +22,7 @@ from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.values import ValueConverter, is_default
 from http_workers.job import Job
 
+_DEFAULT_PRIORITY = 3
 _STATUSES = {
     OutcomeStatus.COMPLETED: JobStatus.COMPLETED,
     OutcomeStatus.FAILED: JobStatus.FAILED,
@@ -96,6 +97,8 @@ class Row:
     enqueued_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     """When it was enqueued, by the clock of the deadlines."""
+    delay_was_skipped: bool = False
+    """The time of its start delay counts as over."""
     attempt: int = 0
     heartbeat_details: bytes | None = None
     last_failure: Failure | None = None
@@ -103,7 +106,7 @@ class Row:
     job: WatchedJob | None = None
     """The attempt that is under way."""
     timer: asyncio.TimerHandle | None = None
-    """Begins the next attempt, or times a waiting job or an open attempt out."""
+    """Begins an attempt after a delay, or times a waiting job or an open attempt out."""
     is_left_open: bool = False
     """Whether the handler has left the attempt to a client."""
     open_until: float | None = None
@@ -114,6 +117,16 @@ class Row:
     delivery: Delivery | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
 
+    @property
+    def priority(self) -> int:
+        """The job's priority key; lower ones run first."""
+        return int((self.options or {}).get(PRIORITY_KEY, _DEFAULT_PRIORITY))
+
+    @property
+    def start_delay(self) -> float:
+        """How many seconds its first attempt is put off."""
+        return float((self.options or {}).get(START_DELAY_MS, 0)) / 1000
+
     def due_at(self) -> float | None:
         """Return when the job times out by the monotonic clock; None: never."""
         options = self.options or {}
@@ -121,7 +134,7 @@ class Row:
         if not self.attempt:
             keys.append(SCHEDULE_TO_START_MS)
         due_ms = [options[key] for key in keys if options.get(key)]
-        return self.started + min(due_ms) / 1000 if due_ms else None
+        return self.started + self.start_delay + min(due_ms) / 1000 if due_ms else None
 
     @staticmethod
     def time_left(due_at: float) -> timedelta:

@@ -94,7 +94,7 @@ class Service:
             handlers: by delegated activity type.
             converter: the client's data converter.
             client: sends signals; None: no workflow waits for any job.
-            skip_retry_delays: begin the next attempt at once.
+            skip_retry_delays: begin the next attempt at once, and the first one of a job with a start delay.
             interceptors: activity interceptors.
             jobs_outlive_runs: whether jobs go on when their workflow run has closed.
         """
@@ -137,9 +137,12 @@ class Service:
 
     def take_abandoned(self) -> None:
         """Take the unfinished jobs of workers that have stopped."""
-        for row in self.table.rows:
-            if row.outcome is None and row.job is None and row.timer is None:
-                self.take(row)
+        self.take_in_order(row for row in self.table.rows if row.outcome is None and row.job is None and not row.timer)
+
+    def take_in_order(self, rows: Iterable[Row]) -> None:
+        """Run jobs that wait, those with the lowest priority key first."""
+        for row in sorted(rows, key=lambda row: row.priority):
+            self.take(row)
 
     def take(self, row: Row) -> None:
         """Run a job that waits, unless the engine is paused."""
@@ -155,9 +158,20 @@ class Service:
             if due_at is not None:
                 row.timer = loop.call_later(due_at - time.monotonic(), self._time_out, row)
             return
+        if not row.attempt and (delay := self._rest_of_start_delay(row)) > 0:
+            row.status = JobStatus.WAITING
+            row.timer = loop.call_later(delay, self.take, row)
+            return
         row.status = JobStatus.RUNNING
         row.job = job = row.claim()
         self._attempts.begin(job, row.queue, lambda ended: self._ended(row, job, ended))
+
+    def _rest_of_start_delay(self, row: Row) -> float:
+        delay = row.start_delay
+        if self._skip_retry_delays and delay > _FIRST_PAUSE and not row.delay_was_skipped:
+            row.delay_was_skipped = True
+            row.started -= delay - _FIRST_PAUSE
+        return row.started + delay - time.monotonic()
 
     def cancel(self, job_ids: Iterable[str]) -> dict[str, Outcome]:
         """Remove jobs that wait and ask running ones to stop; return the outcomes of the removed."""

@@ -13,6 +13,8 @@ from delegator_schema.options import (
     FAIRNESS_WEIGHT,
     HEARTBEAT_MS,
     INLINE_WAIT_MS,
+    LARGEST_WEIGHT,
+    LEAST_WEIGHT,
     PRIORITY_KEY,
     REFUSED,
     REFUSED_MS,
@@ -36,7 +38,6 @@ _DURATIONS = {
     START_DELAY_MS: "start_delay",
 }
 _LOWEST_PRIORITY = 5
-_WEIGHTS = (0.001, 1000.0)
 _MILLISECOND = timedelta(milliseconds=1)
 _LONGEST = timedelta(days=365_000)
 
@@ -81,7 +82,7 @@ def encode_priority(priority: Priority) -> dict[str, Any]:
     if priority.fairness_key:
         encoded[FAIRNESS_KEY] = priority.fairness_key
     if priority.fairness_weight:
-        encoded[FAIRNESS_WEIGHT] = min(max(float(priority.fairness_weight), _WEIGHTS[0]), _WEIGHTS[1])
+        encoded[FAIRNESS_WEIGHT] = min(max(float(priority.fairness_weight), LEAST_WEIGHT), LARGEST_WEIGHT)
     return encoded
 
 

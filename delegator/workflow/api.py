@@ -95,8 +95,9 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
         heartbeat_timeout: longest time between two heartbeats.
         retry_policy: how failed attempts are repeated.
         inline_wait: how long this workflow task may wait for the outcome; zero turns the wait off.
-        priority: which waiting jobs go first, as in Temporal; what it leaves open is that of the workflow.
-        start_delay: how long the first attempt is put off.
+        priority: as in Temporal, for an ordered queue; a field that is None is taken from the type, then from this
+            workflow.
+        start_delay: how long the first attempt is put off; timeouts count from its end.
         cancellation_type: what happens to the job when the caller is cancelled, as for Temporal's activities.
 
     Raises:

@@ -17,7 +17,7 @@ from loadtest.peers.procrastinate_queue import ProcrastinateQueue
 from loadtest.peers.scratch import PeerQueue
 from loadtest.queues.bare import BATCH, CONNECTIONS, YARDSTICKS, create_table, run_bare
 from loadtest.queues.contender import Contender
-from loadtest.queues.delegator_queue import DelegatorQueue
+from loadtest.queues.delegator_queue import DelegatorQueue, OrderedQueue
 from loadtest.queues.load import BulkLoad, Mode
 from loadtest.queues.queue_rounds import Run, compare
 from loadtest.queues.queue_run import run_contender
@@ -65,6 +65,9 @@ def bulk(
             help="Also run plain psycopg loops of insert, claim and delete, as yardsticks. Default: unless --rate."
         ),
     ] = None,
+    ordered: Annotated[
+        bool, typer.Option("--ordered", help="Also run the load through an ordered queue: priorities, ten tenants.")
+    ] = False,
     rounds: RoundsOption = 3,
     shared: SharedOption = False,
     json_file: JsonOption = None,
@@ -80,9 +83,10 @@ def bulk(
         with progress_bar() as progress:
             async with undisturbed_servers(delegates=True, shared=shared) as available:
                 queue = DelegatorQueue(available.environment)
+                contenders = [queue, OrderedQueue(available.environment)] if ordered else [queue]
                 pids = pids_of(available)
-                arms: dict[str, Run] = {queue.name: lambda load, advance: run_contender(queue, load, pids, advance)}
-                settings: dict[str, Any] = {queue.name: dict(queue.settings)}
+                arms: dict[str, Run] = {each.name: _runs_of(each, pids) for each in contenders}
+                settings: dict[str, Any] = {each.name: dict(each.settings) for each in contenders}
                 if bare is False or load.rate is not None:
                     return await compare(arms, load, rounds, progress, url=queue.database_url, settings=settings)
                 async with scratch_database(queue.database_url) as scratch:

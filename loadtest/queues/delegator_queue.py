@@ -1,4 +1,4 @@
-"""Our queue: jobs go through the Enqueuer, the write-ahead log and the stream to one http-worker."""
+"""Our queue: jobs go through the Enqueuer, the write-ahead log and the stream to one http-worker. Plain, or ordered."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class DelegatorQueue(Contender):
     producers = 2
     tables = (queue_table(_TYPE.queue),)
     settings = MappingProxyType({"claim": "lease", "concurrency": _CONCURRENCY, "batch": batch, "producers": producers})
+    ordered = False
+
+    @staticmethod
+    def options(payload: bytes) -> str | None:
+        """Return the `options` column of the job with a payload."""
+        return None
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Prepare.
@@ -89,7 +95,7 @@ class DelegatorQueue(Contender):
                 job_type=_TYPE.name,
                 input=data,
                 header=None,
-                options=None,
+                options=self.options(payload),
                 workflow_id=None,
                 run_id=None,
                 task_token=None,
@@ -99,7 +105,7 @@ class DelegatorQueue(Contender):
 
         async with (
             connection_pool(self.database_url, application_name="loadtest", size=_CONNECTIONS) as pool,
-            Enqueuer(pool, [QueueTable(_TYPE.queue)], None) as enqueuer,
+            Enqueuer(pool, [QueueTable(_TYPE.queue, ordered=self.ordered)], None) as enqueuer,
         ):
 
             async def enqueue(payloads: Sequence[bytes]) -> None:
@@ -115,3 +121,21 @@ class DelegatorQueue(Contender):
         for table in (queue_table(_TYPE.queue), DEAD_LETTER_TABLE):
             delete = sql.SQL("DELETE FROM {} WHERE starts_with(job_id, %s)").format(sql.Identifier(table))
             await connection.execute(delete, (self._prefix,))
+
+
+class OrderedQueue(DelegatorQueue):
+    """The same, as an ordered queue: ten tenants share it, and half of the jobs have another priority."""
+
+    name = "ordered"
+    ordered = True
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment variables that lead to the servers, and that declare the queue as ordered."""
+        return {**super().environment, "DELEGATOR_ORDERED_QUEUES": _TYPE.queue}
+
+    @staticmethod
+    def options(payload: bytes) -> str | None:
+        """Return the `options` column of the job with a payload."""
+        number = int(payload[:NUMBER_DIGITS], 16)
+        return f'{{"fairness_key":"tenant-{number % 10}","priority_key":{2 + number % 2}}}'

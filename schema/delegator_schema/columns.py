@@ -13,6 +13,7 @@ from delegator_schema.queues import BASE_TABLE
 
 LEASE_TABLE = "custom_task_lease"
 DEAD_LETTER_TABLE = "custom_task_dead_letter"
+RATE_TABLE = "custom_task_rate"
 
 FORMAT_VERSION = 1
 """The version of a row's content (`input`, `header`, `options`, `result`). A reader refuses a later version by name."""
@@ -141,6 +142,24 @@ QUEUE_COLUMNS = (
     ),
     Column("heartbeat_details", "bytea", "`Payloads` of the last heartbeat, for the next attempt.", nullable=True),
     Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
+    Column(
+        "priority",
+        "smallint",
+        "1 to 5; lower numbers are handed out first. NULL: the job is handed out when the stream brings it.",
+        nullable=True,
+    ),
+    Column(
+        "lane",
+        "text",
+        "The line in which the job waits: its fairness key and its type. NULL: it waits in none.",
+        nullable=True,
+    ),
+    Column(
+        "permit",
+        "text",
+        "The type whose fleet-wide limits count the running job. NULL: none do.",
+        nullable=True,
+    ),
 )
 """A queue's table: each row is one unfinished job. The row is the truth. The stream only says that it exists.
 
@@ -187,11 +206,23 @@ DEAD_LETTER_COLUMNS = (
     Column("enqueued_at", "timestamp with time zone", "When the job was first enqueued."),
     Column("died_at", "timestamp with time zone", "When it was given up.", default=_NOW),
     _BY_NAME["format_version"],
+    _BY_NAME["priority"],
 )
 """Dead letters: jobs that the queue gave up on, kept so that people can look at them and replay them."""
 
+RATE_COLUMNS = (
+    Column("limit_id", "text", "The queue and the type, and the fairness key of a limit for each key."),
+    Column("next_start_at", "timestamp with time zone", "When the rate allows the next start."),
+)
+"""Rates that all workers of a queue share. A row that lies in the past means the same as none."""
+
 TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
-    {BASE_TABLE: QUEUE_COLUMNS, LEASE_TABLE: LEASE_COLUMNS, DEAD_LETTER_TABLE: DEAD_LETTER_COLUMNS}
+    {
+        BASE_TABLE: QUEUE_COLUMNS,
+        LEASE_TABLE: LEASE_COLUMNS,
+        DEAD_LETTER_TABLE: DEAD_LETTER_COLUMNS,
+        RATE_TABLE: RATE_COLUMNS,
+    }
 )
 """The columns by table. Every queue's table has the columns of `BASE_TABLE`."""
 

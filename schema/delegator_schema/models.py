@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, TABLES, Column
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, RATE_TABLE, TABLES, Column
 from delegator_schema.queues import BASE_TABLE
 
 _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
@@ -58,6 +58,11 @@ queued_job = _table(
     sa.Index("custom_task_queue_published_at", "published_at"),
     sa.Index("custom_task_queue_retry_at", "retry_at", postgresql_where=sa.text("retry_at IS NOT NULL")),
     sa.Index("custom_task_queue_deadline", "deadline", postgresql_where=sa.text("deadline IS NOT NULL")),
+    # Only the waiting rows of ordered queues, and only the running rows of types with fleet-wide limits, are in these.
+    sa.Index(
+        "custom_task_queue_lane", "priority", "lane", "published_at", postgresql_where=sa.text("lane IS NOT NULL")
+    ),
+    sa.Index("custom_task_queue_permit", "permit", postgresql_where=sa.text("permit IS NOT NULL")),
 )
 lease = _table(LEASE_TABLE, sa.CheckConstraint("role IN ('worker', 'enqueuer')", name="custom_task_lease_role"))
 dead_letter = _table(
@@ -65,3 +70,4 @@ dead_letter = _table(
     sa.Index("custom_task_dead_letter_job_id", "job_id"),
     sa.Index("custom_task_dead_letter_died_at", "died_at"),
 )
+rate = _table(RATE_TABLE)

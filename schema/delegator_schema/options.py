@@ -17,7 +17,11 @@ PRIORITY_KEY: Final = "priority_key"
 FAIRNESS_KEY: Final = "fairness_key"
 """Text of at most 64 bytes; absent: the empty key."""
 FAIRNESS_WEIGHT: Final = "fairness_weight"
-"""0.001 to 1000; absent: 1."""
+"""`LEAST_WEIGHT` to `LARGEST_WEIGHT`; absent: 1."""
+LEAST_WEIGHT: Final = 0.001
+"""Temporal's server raises a lower weight to it."""
+LARGEST_WEIGHT: Final = 1000.0
+"""Temporal's server lowers a higher weight to it."""
 START_DELAY_MS: Final = "start_delay_ms"
 """How long the first attempt is put off. Timeouts count from its end."""
 ASYNCHRONOUS_UNTIL_MS: Final = "asynchronous_until_ms"

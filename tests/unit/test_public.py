@@ -21,7 +21,8 @@ from delegator import errors
 
 EXPORTS = {
     delegator: (
-        "ConfigurationError", "DelegatorError", "DelegatorPlugin", "DependencyError", "JobContext", "LogFormat",
+        "ConfigurationError", "DelegatorError", "DelegatorPlugin", "DependencyError", "FleetLimits", "JobContext",
+        "LogFormat",
         "PluginOptions", "Resource", "Settings", "collect_rarely", "configure_logging", "connect", "contract",
         "current_job", "delegate", "delegate_map", "delegate_starmap", "delegated", "errors",
         "existing_activities", "heartbeat", "implements", "resource",

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import CancelledError
 from temporalio.worker import (
@@ -21,6 +21,10 @@ from temporalio.worker import (
     ActivityOutboundInterceptor,
     ExecuteActivityInput,
     Interceptor,
+    StartActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
 )
 
 NOTES: defaultdict[str | None, list[Any]] = defaultdict(list)
@@ -266,6 +270,23 @@ class Watching(Interceptor):
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         return _WatchingInbound(next, self.name)
 
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        name = self.name
+
+        class Inbound(WorkflowInboundInterceptor):
+            def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+                super().init(Outbound(outbound))
+
+        class Outbound(WorkflowOutboundInterceptor):
+            def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:
+                value = workflow.payload_converter().to_payload(f"from {name}")
+                input.headers = {**input.headers, name: value}
+                return super().start_activity(input)
+
+        return Inbound
+
 
 class _WatchingInbound(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, name: str) -> None:
@@ -277,7 +298,8 @@ class _WatchingInbound(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         is_async, args = inspect.iscoroutinefunction(input.fn), list(input.args)
-        note(self._name, "begins", activity.info().activity_type, args, is_async, input.executor is None)
+        headers = sorted(f"{name}: {payload.data.decode()}" for name, payload in input.headers.items())
+        note(self._name, "begins", activity.info().activity_type, args, is_async, input.executor is None, headers)
         token = VARIABLE.set(f"{VARIABLE.get()}, {self._name}")
         try:
             return f"{self._name}({await super().execute_activity(input)})"

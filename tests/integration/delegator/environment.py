@@ -154,13 +154,15 @@ class Environment:
             yield task_queue
 
     @asynccontextmanager
-    async def activity_worker(self) -> AsyncIterator[str]:
+    async def activity_worker(self, **config: Any) -> AsyncIterator[str]:
         """Run the delegator's activity worker beside a worker that only runs workflows; their task queue."""
         url = self.settings.database_url.get_secret_value()
+        ordered = self.settings.ordered_queues
+        tables = [QueueTable(queue, ordered=queue in ordered) for queue in self.settings.queues]
         async with (
-            self.worker() as task_queue,
+            self.worker(**config) as task_queue,
             connection_pool(url, application_name="test activity worker", size=2) as pool,
-            Enqueuer(pool, [QueueTable(queue) for queue in self.settings.queues], self.client.namespace) as enqueuer,
+            Enqueuer(pool, tables, self.client.namespace) as enqueuer,
             activity_worker(self.client, task_queue, collect_types([tasks]).values(), enqueuer),
         ):
             yield task_queue
@@ -309,6 +311,7 @@ class Environment:
             )
             sweeper = Sweeper(
                 self.settings.queues,
+                ordered=self.settings.ordered_queues,
                 signaller=signaller,
                 run_watch=run_watch,
                 database=watch,
@@ -334,6 +337,7 @@ async def environment(
     temporal: TemporalServer,
     *,
     queues: tuple[str, ...] = (DEFAULT_QUEUE,),
+    ordered: tuple[str, ...] = (),
     data_converter: str | None = None,
     http_worker: bool = True,
 ) -> AsyncIterator[Environment]:
@@ -344,7 +348,12 @@ async def environment(
         database = await stack.enter_async_context(databases.fresh(queues))
         relay = await stack.enter_async_context(running_relay(RelayOptions.from_settings(database.settings, port=0)))
         settings = database.settings.model_copy(
-            update={"stream_url": relay.url, "data_converter": data_converter, "lease": timedelta(seconds=3)}
+            update={
+                "stream_url": relay.url,
+                "data_converter": data_converter,
+                "lease": timedelta(seconds=3),
+                "ordered_queues": ordered,
+            }
         )
         client = await Client.connect(
             temporal.address, namespace=NAMESPACE, data_converter=converter, identity=f"test {holder_name()}"
@@ -354,6 +363,7 @@ async def environment(
             "DELEGATOR_DATABASE_URL": database.url,
             "DELEGATOR_STREAM_URL": relay.url,
             "DELEGATOR_QUEUES": ",".join(queues),
+            "DELEGATOR_ORDERED_QUEUES": ",".join(ordered),
             "DELEGATOR_LEASE": "PT3S",
             "TEMPORAL_ADDRESS": temporal.address,
             "TEMPORAL_NAMESPACE": NAMESPACE,

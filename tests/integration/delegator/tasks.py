@@ -253,6 +253,13 @@ async def sleeps(seconds: float) -> str:
     return "awake"
 
 
+@delegated
+async def left_to_client() -> str:
+    heartbeat("waits")
+    note(current_job().task_token.hex())
+    activity.raise_complete_async()
+
+
 @contract(start_to_close_timeout=timedelta(seconds=20))
 async def elsewhere(point: Point) -> Point: ...
 

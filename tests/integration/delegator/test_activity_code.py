@@ -81,7 +81,7 @@ async def running(
     task_queue = f"queue-{uuid.uuid4()}"
     handlers = existing_activities(activity_code, activity_code.GREETERS)
     async with AsyncExitStack() as stack:
-        config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls]}
+        config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls], "interceptors": interceptors}
         if kind == "delegated":
             engine = await stack.enter_async_context(environment(databases, temporal, http_worker=False))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -104,7 +104,6 @@ async def running(
                     "max_concurrent_activities": 50,
                     "max_heartbeat_throttle_interval": TICK,
                     "default_heartbeat_throttle_interval": TICK,
-                    "interceptors": interceptors,
                 }
         await stack.enter_async_context(Worker(client, **config))
         yield Way(client, task_queue)
@@ -272,14 +271,15 @@ async def test_dynamic_activity(way: Way):
 
 @pytest.mark.parametrize("name", ["is_watched", "is_watched_in_thread"])
 async def test_interceptors(watched: Way, name: str):
-    """Activity interceptors see each attempt, its heartbeats and its end, in Temporal's order."""
+    """Activity interceptors see each attempt, its headers, its heartbeats and its end, in Temporal's order."""
     is_async = name == "is_watched"
     result, notes = await watched.execute(name, True, attempts=2)
     namespace, variables = "default outer inner", "not set, outer, inner"
     assert result == ["result", f"outer(inner({namespace} | ['half', 'inner', 'outer'] | {variables}))"]
+    headers = ['inner: "from inner"', 'outer: "from outer"']
     begins = [
-        ["outer", "begins", name, [True], is_async, is_async],
-        ["inner", "begins", name, [True], is_async, is_async],
+        ["outer", "begins", name, [True], is_async, is_async, headers],
+        ["inner", "begins", name, [True], is_async, is_async, headers],
     ]
     assert notes == [
         *begins,

@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import Environment
+from tests.integration.delegator.environment import Environment, eventually
 
 WAYS = ["execute_activity", "execute_activity by name"]
 
@@ -46,6 +46,22 @@ async def test_slow_handler(engine: Environment, activity_queue: str, way: str):
         await engine.noted(handle.id, "started")
     assert await engine.result(handle) == "right"
     assert await is_ordinary(handle)
+
+
+async def test_client_completes(engine: Environment, activity_queue: str):
+    """A handler leaves the activity task to a client. The token is Temporal's, so any client completes it."""
+    handle = await engine.start(
+        flows.Cancellable.run, "execute_activity", "left_to_client", [], "TRY_CANCEL", task_queue=activity_queue
+    )
+
+    async def left() -> bool:
+        return bool(engine.ledger(handle.id))
+
+    await eventually(left)
+    ((token, _),) = engine.ledger(handle.id)
+    await engine.nothing_left()
+    await engine.client.get_async_activity_handle(task_token=bytes.fromhex(token)).complete("by the client")
+    assert await engine.result(handle) == "result by the client"
 
 
 async def test_failure(engine: Environment, activity_queue: str):

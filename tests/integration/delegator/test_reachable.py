@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
@@ -86,19 +89,42 @@ async def has_begun(handle: WorkflowHandle[Any, Any]) -> None:
 
 @pytest.mark.postgres_only
 async def test_reached_without_database(engine: Environment, task_queues: dict[str, str]):
-    """A workflow whose jobs the database does not take is reached, and goes on when the database takes them."""
-    url = engine.settings.database_url.get_secret_value()
-    async with await psycopg.AsyncConnection.connect(url) as blocker:
-        await blocker.execute("LOCK TABLE custom_task_queue IN ACCESS EXCLUSIVE MODE")
-        handle = await engine.start(Chain.run, "delegate", "signalled", task_queue=task_queues["delegate"])
+    """A workflow whose worker has no connection to the database is reached, and goes on when there is one."""
+    handle = await engine.start(Chain.run, "delegate", "signalled", task_queue=task_queues["delegate"])
+    await has_begun(handle)
+    async with without_connections(engine):
 
         async def is_put_off() -> bool:
             events = (await handle.fetch_history()).events
             return any(event.event_type == EventType.EVENT_TYPE_TIMER_STARTED for event in events)
 
         await eventually(is_put_off)
-        assert await handle.query(Chain.steps) == 0
-    await has_begun(handle)
+        steps = await handle.query(Chain.steps)
+
+    async def goes_on() -> bool:
+        return bool(await handle.query(Chain.steps) > steps)
+
+    await eventually(goes_on)
     await handle.signal(Chain.stop)
     assert await engine.result(handle) == "stopped"
     await Replayer(workflows=[Chain], plugins=[engine.plugin(OPTIONS)]).replay_workflow(await handle.fetch_history())
+
+
+@asynccontextmanager
+async def without_connections(engine: Environment) -> AsyncIterator[None]:
+    """Close the enqueuers' connections, and allow nobody to open one within the block."""
+    url = engine.settings.database_url.get_secret_value()
+    name = conninfo_to_dict(url)["dbname"]
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    admin_url = make_conninfo(url, dbname="postgres")
+    async with await psycopg.AsyncConnection.connect(admin_url, autocommit=True) as admin:
+        await admin.execute(allow.format(sql.Identifier(str(name)), sql.Literal(False)))
+        try:
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = 'delegator plugin'",
+                [name],
+            )
+            yield
+        finally:
+            await admin.execute(allow.format(sql.Identifier(str(name)), sql.Literal(True)))

@@ -109,7 +109,8 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
 
 @pytest.fixture
 async def owner(database: Database) -> AsyncIterator[Connection]:
-    async with await connect(database.url, application_name="owner") as connection:
+    # The name of a maintenance process, which may hold the leader's lock.
+    async with await connect(database.url, application_name=leader_lock.APPLICATION_NAME) as connection:
         yield connection
 
 

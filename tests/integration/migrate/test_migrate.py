@@ -145,24 +145,24 @@ async def test_queues_follow_default(database: Database, directory: Path) -> Non
     """A migration of the default queue's table changes the tables of additional queues, too."""
     settings = Settings.load(database_url=database.url, queues="default,video")
     await migrate(settings)
-    text = """ALTER TABLE custom_task_queue ADD COLUMN priority integer NOT NULL DEFAULT 7;
-CREATE INDEX custom_task_queue_priority ON custom_task_queue (priority, enqueued_at DESC) WHERE priority > 0;
+    text = """ALTER TABLE custom_task_queue ADD COLUMN colour integer NOT NULL DEFAULT 7;
+CREATE INDEX custom_task_queue_colour ON custom_task_queue (colour, enqueued_at DESC) WHERE colour > 0;
 ALTER TABLE custom_task_queue ALTER COLUMN attempt SET DEFAULT 3;
 """
-    add(directory, "29990101000000_priority.sql", text)
+    add(directory, "29990101000000_colour.sql", text)
 
-    with pytest.raises(SchemaError, match=r"column custom_task_queue.priority is not declared"):
+    with pytest.raises(SchemaError, match=r"column custom_task_queue.colour is not declared"):
         await migrate(settings, directory=directory)
 
-    columns = "SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = '{}'::regclass AND attname = 'priority'"
-    assert await rows(database, columns.format("custom_task_queue_video")) == [("priority", True)]
+    columns = "SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = '{}'::regclass AND attname = 'colour'"
+    assert await rows(database, columns.format("custom_task_queue_video")) == [("colour", True)]
     default = (
         "SELECT column_default FROM information_schema.columns WHERE table_name = '{}' AND column_name = 'attempt'"
     )
     assert await rows(database, default.format("custom_task_queue_video")) == [("3",)]
     definition = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '{}'::regclass"
     definitions = await rows(database, definition.format("custom_task_queue_video"))
-    assert any("(priority, enqueued_at DESC) WHERE (priority > 0)" in str(row[0]) for row in definitions)
+    assert any("(colour, enqueued_at DESC) WHERE (colour > 0)" in str(row[0]) for row in definitions)
     assert len(definitions) == len(await rows(database, definition.format("custom_task_queue")))
 
 

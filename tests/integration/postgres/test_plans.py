@@ -18,29 +18,32 @@ from psycopg.errors import Diagnostic
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection, connect, connection_pool
 from delegator.postgres.queue_maintenance import MaintenanceStatements
+from delegator.postgres.queue_order import OrderStatements, Place
 from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from tests.support import Databases
 
 TABLE = "custom_task_queue"
 ROWS = 200_000
 BATCH = 100
-PRIMARY_KEY, PUBLISHED, RETRY, DEADLINE = (
-    f"{TABLE}_{name}" for name in ("pkey", "published_at", "retry_at", "deadline")
+PRIMARY_KEY, PUBLISHED, RETRY, DEADLINE, LANE, PERMIT = (
+    f"{TABLE}_{name}" for name in ("pkey", "published_at", "retry_at", "deadline", "lane", "permit")
 )
 GRACE = timedelta(minutes=1)
 
 # A backlog as it may be: a tenth runs, a tenth waits for a retry, a few are finished, all have a deadline. Physical
-# order has nothing to do with ids or times.
+# order has nothing to do with ids or times. A twentieth waits in the lines of an ordered queue.
 FILL = f"""
 INSERT INTO custom_task_lease (role, holder, queue, expires_at, delivery_watermark)
 VALUES ('worker', 'test', 'default', now() + interval '1 h', now() - interval '59 min');
 INSERT INTO {TABLE} (job_id, job_type, input, options, namespace, workflow_id, run_id, published_at, deadline, lease_id,
-                     fencing_token, retry_at, waiter_id, outcome, completed_at)
+                     fencing_token, retry_at, waiter_id, outcome, completed_at, priority, lane, permit)
 SELECT 'run-' || n % 997 || ':' || n, 'resize', repeat('x', 100)::bytea, '{{"start_to_close_ms": 1000}}', 'ns', 'wf',
        gen_random_uuid(), now() - random() * interval '1 h', now() + random() * interval '1 h' - interval '2 s',
        CASE WHEN n % 10 = 1 THEN (SELECT max(lease_id) FROM custom_task_lease) END, n,
        CASE WHEN n % 10 = 2 THEN now() + random() * interval '1 h' - interval '2 s' END,
-       CASE WHEN n % 3 = 0 THEN 1 END, CASE WHEN n % 50 = 3 THEN 'completed' END, CASE WHEN n % 50 = 3 THEN now() END
+       CASE WHEN n % 3 = 0 THEN 1 END, CASE WHEN n % 50 = 3 THEN 'completed' END, CASE WHEN n % 50 = 3 THEN now() END,
+       CASE WHEN n % 20 = 5 THEN 3 END, CASE WHEN n % 20 = 5 THEN 'lane ' || n / 20 % 25 END,
+       CASE WHEN n % 2000 = 1 THEN 'resize' END
 FROM generate_series(1, {ROWS}) AS n ORDER BY random();
 """
 
@@ -250,3 +253,44 @@ async def test_watermark_reads_leases(plans: Plans) -> None:
     assert plans.seen[0]["Query Text"].strip().startswith("SELECT max(delivery_watermark)")
     leases = [node for node in nodes(plans.seen[0]["Plan"]) if node.get("Relation Name")]
     assert {node["Relation Name"] for node in leases} == {"custom_task_lease"}
+
+
+LANES = 20
+ORDER = OrderStatements("default")
+ORDERED: dict[str, tuple[str, int, Callable[[Connection, int], Awaitable[object]]]] = {
+    "lanes": (LANE, 40, lambda db, _: ORDER.lanes(db, LANES, [1])),
+    "take": (LANE, 2 * BATCH, lambda db, lease: ORDER.take(db, [Place(3, "lane 1", BATCH)], lease)),
+    "take_several": (
+        LANE,
+        4 * BATCH,
+        lambda db, lease: ORDER.take(db, [Place(3, f"lane {n}", BATCH // 2) for n in range(4)], lease, {"resize"}),
+    ),
+    "running": (PERMIT, 100, lambda db, _: ORDER.running(db, {"resize"})),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+async def test_order_reads_its_index(plans: Plans, name: str) -> None:
+    """The statements of an ordered queue read the lines' first rows only."""
+    index, most, run = ORDERED[name]
+    read = await plans.of(lambda db: run(db, plans.lease_id))
+    assert any(node.get("Index Name") == index for node in read)
+    for node in read:
+        assert node["Node Type"] != "Seq Scan", node
+        assert node.get("Index Name", index) in (index, PRIMARY_KEY)
+        assert looked_at(node) <= most, node
+
+
+async def test_plain_queue_is_heap_only(plans: Plans) -> None:
+    """Claims of plain rows are heap-only: no index of an ordered queue holds a column that they change."""
+
+    async def counted() -> tuple[int, int]:
+        statement = f"SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = '{TABLE}'"
+        row = await (await plans.connection.execute(statement.encode())).fetchone()
+        return row or (0, 0)
+
+    async with plans.connection.transaction(force_rollback=True):
+        before = await counted()
+        await QUEUE.claim(plans.connection, HELD, plans.lease_id)
+        after = await counted()
+    assert after[0] - before[0] == after[1] - before[1] == len(HELD)

@@ -11,7 +11,7 @@ import pytest
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
-from delegator import contract, delegated
+from delegator import contract, delegated, existing_activities
 from delegator.contracts import JobOptions, collect_handlers, collect_types, delegated_type
 from delegator.errors import ConfigurationError
 from tests.unit.delegator import declared
@@ -41,6 +41,27 @@ def test_declaration_is_activity():
 def test_declaration_over_activity():
     """A declaration over an existing activity takes the activity's name."""
     assert delegated_type(declared.over_activity).name == "from temporal"
+
+
+def test_interruptible():
+    """A cancellation interrupts a function, but not an activity, unless its declaration says otherwise."""
+
+    @activity.defn
+    async def existing() -> None: ...
+
+    @activity.defn
+    async def asked() -> None: ...
+
+    @delegated(interruptible=False)
+    async def left_alone() -> None: ...
+
+    (found,) = existing_activities(existing)
+    types = [delegated_type(declared.bare), found.type, delegated_type(left_alone)]
+    assert [declared.interruptible for declared in types] == [True, False, False]
+    assert not delegated_type(delegated(existing)).interruptible
+    assert delegated_type(delegated(interruptible=True)(asked)).interruptible
+    with pytest.raises(ConfigurationError, match="must be True or False"):
+        delegated(interruptible="yes")(asked)  # type: ignore[call-overload]
 
 
 def test_two_names():

@@ -38,6 +38,7 @@ from delegator.wire.requests import (
     unpack_cancel,
     unpack_enqueue,
 )
+from delegator.wire.task_tokens import TaskToken, pack_task_token, unpack_task_token
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 jsons = st.recursive(
@@ -125,7 +126,8 @@ def requests(draw: st.DrawFn) -> EnqueueRequest:
     for gap in gaps:
         sequences.append(sequences[-1] + gap)
     calls = draw(st.none() | runs_of(counts))
-    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), call_runs=calls)
+    began_at = draw(st.none() | st.floats(0, 2**40))
+    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), call_runs=calls, task_began_at=began_at)
 
 
 @given(requests())
@@ -135,6 +137,7 @@ def test_enqueue_requests(request: EnqueueRequest):
     assert list(read.sequences) == request.sequences
     assert read.reply_bytes == request.reply_bytes
     assert read.call_runs == request.call_runs
+    assert read.task_began_at == request.task_began_at
 
 
 def test_asked_for():
@@ -254,3 +257,15 @@ def test_bad_job_ids(job_id: str):
     """A job id of a wrong length or with control characters is refused."""
     with pytest.raises(ValueError, match="a job id has 1 to 500 bytes"):
         check_job_id(job_id)
+
+
+def test_task_tokens():
+    """A token names an attempt. Temporal's own tokens are told apart, and those of a later release are refused."""
+    token = TaskToken("default", "run:7", 9)
+    packed = pack_task_token(token)
+    assert unpack_task_token(packed) == token
+    assert unpack_task_token(b"\n\x04abcd") is None
+    with pytest.raises(WireError, match="format version 2"):
+        unpack_task_token(packed.replace(b"[1,", b"[2,"))
+    with pytest.raises(WireError, match="damaged"):
+        unpack_task_token(packed[:-2])

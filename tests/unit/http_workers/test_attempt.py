@@ -28,7 +28,6 @@ from delegator import current_job, delegated
 from delegator.contracts import Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.logs import TEMPORAL_FAILURE, configure_logging
-from delegator.wire.requests import task_job_id
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.invocation import LEAST_WATCHED_SECONDS, activity_info
@@ -292,8 +291,8 @@ def test_activity_info_is_full() -> None:
 
 def test_info_of_an_activity_task() -> None:
     """A job of the activity worker has the activity's id and Temporal's token, and Temporal has its retry policy."""
-    job_id = task_job_id("run", "an:id", 3)
-    info = activity_info(Job(claimed(job_id, job_type="legacy", task_token=b"token")), "default")
+    row = claimed("activity:run:an:id:3", task_token=b"token", options='{"activity_id": "an:id"}')
+    info = activity_info(Job(row), "default")
     assert (info.activity_id, info.task_token, info.retry_policy) == ("an:id", b"token", None)
 
 

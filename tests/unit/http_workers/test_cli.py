@@ -109,6 +109,21 @@ def test_unknown_option(here: Path, arguments: str, said: str):
     assert said in last
 
 
+@pytest.mark.parametrize(
+    ("interceptor", "said"),
+    [
+        ("tasks", "--interceptor tasks: write it like package.module:attribute"),
+        ("tasks:nothing", "--interceptor tasks:nothing: module 'tasks' has no attribute 'nothing'"),
+        ("builtins:dict", "it returned a value of the type dict, not a temporalio.worker.Interceptor"),
+    ],
+)
+def test_wrong_interceptor(here: Path, interceptor: str, said: str):
+    """What is no interceptor is refused by name."""
+    ended = worker(here, "--import", "tasks", "--interceptor", interceptor)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+
+
 def test_wrong_setting(here: Path):
     """A wrong setting ends the command with exit code 2 and an error that names it."""
     ended = worker(here, "--import", "tasks", DELEGATOR_QUEUES="No Queue")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from temporalio import activity
 from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 from delegator import current_job, delegated, heartbeat
@@ -110,6 +113,69 @@ async def test_cancel_from_thread():
     with pytest.raises(CancelledError):
         await running
     thread.join()
+
+
+async def test_cancel_activity():
+    """A function with @activity.defn hears of its cancellation by its next heartbeat, unless its type asks for more."""
+    gate = asyncio.Event()
+
+    @activity.defn
+    async def heartbeats_late() -> str:
+        activity.heartbeat()
+        await gate.wait()
+        said = [activity.is_cancelled()]
+        activity.heartbeat()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return str([*said, activity.is_cancelled(), activity.cancellation_details()])
+
+    async def cancelled(function: Callable[[], Awaitable[str]]) -> str:
+        environment = JobEnvironment()
+        running = asyncio.create_task(environment.run(function))
+        while not environment.heartbeats:
+            await asyncio.sleep(0)
+        environment.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        return await running
+
+    details = activity.ActivityCancellationDetails(cancel_requested=True)
+    assert await cancelled(heartbeats_late) == str([False, True, details])
+    gate.clear()
+    with pytest.raises(CancelledError):
+        await cancelled(delegated(interruptible=True)(heartbeats_late))
+
+
+async def test_raise_complete_async():
+    """What leaves an attempt to a client raises out of `run`, as in Temporal's ActivityEnvironment."""
+
+    @delegated
+    async def leaves() -> None:
+        heartbeat(current_job().task_token)
+        activity.raise_complete_async()
+
+    environment = JobEnvironment()
+    with pytest.raises(activity._CompleteAsyncError):
+        await environment.run(leaves)
+    assert environment.heartbeats[0][0].startswith(b"temporal-delegator:")
+
+
+async def test_broken_off_thread():
+    """A test that is broken off tells the handler's thread, so that the process can end."""
+    ended = threading.Event()
+
+    @delegated
+    def loops() -> None:
+        try:
+            while True:
+                heartbeat()
+        finally:
+            ended.set()
+
+    with pytest.raises(asyncio.TimeoutError):
+        async with asyncio.timeout(0.05):
+            await run_handler(loops)
+    assert await asyncio.to_thread(ended.wait, 60)
 
 
 async def test_timeout_of_test():

@@ -1,0 +1,274 @@
+"""From an ordered queue to running jobs: the stream says that jobs wait, the queue's lines say which come next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+
+from delegator.errors import StreamError, WireError
+from delegator.postgres import leases
+from delegator.postgres.connections import Connection, Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_order import Lane, OrderStatements
+from delegator.runtime.backoff import Backoff
+from delegator.runtime.connection_state import ConnectionState
+from delegator.runtime.liveness import Progress
+from http_workers.fair_order import FairOrder, Room
+from http_workers.fleet import FleetGate
+from http_workers.job import Job
+from http_workers.metrics import WorkerMetrics
+from http_workers.pacing import EmptyReplyPacer
+from http_workers.slots import Slots
+from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
+
+_LOOK_SECONDS: Final = 0.5
+"""How often a worker looks for jobs that no message has announced to it."""
+_FIRST_LOOK_AGAIN_SECONDS: Final = 0.001
+_VISIBLE_WITHIN_SECONDS: Final = 1.0
+_MOST_LANES: Final = 500
+_MOST_TOKENS: Final = 100
+_DEFAULT_PRIORITY: Final = 3
+
+
+class OrderedReceiver:
+    """Takes the jobs of an ordered queue for free slots.
+
+    A message of the stream only wakes it: the claim takes the job whose turn it is, not the one that the message names.
+    So all messages may be acknowledged at once, and a message that is lost or comes twice does no harm.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: StreamSource,
+        acknowledge: Callable[[Sequence[str]], None],
+        pool: Pool,
+        order: OrderStatements,
+        gate: FleetGate,
+        lease: LeaseKeeper,
+        slots: Slots,
+        metrics: WorkerMetrics,
+        stream_state: ConnectionState,
+        database: DatabaseWatch,
+        wait: timedelta,
+        held: Mapping[str, Job],
+        start: Callable[[Job], None],
+        give_up: Callable[[str, int, str], Awaitable[None]],
+    ) -> None:
+        """Prepare the receiver.
+
+        Args:
+            source: the stream.
+            acknowledge: acknowledges messages soon.
+            pool: connections for claims.
+            order: the queue's statements.
+            gate: keeps the fleet-wide limits.
+            lease: this process's lease.
+            slots: jobs that may still be taken.
+            metrics: this process's series.
+            stream_state: gets the stream's health.
+            database: gets each success and each error of the claims.
+            wait: how long the stream may wait for a message.
+            held: the jobs that this process holds.
+            start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
+            give_up: makes a job whose row can't be read a dead letter. It takes the job id, the fencing token and the
+                reason. It raises nothing.
+        """
+        self._source = source
+        self._acknowledge = acknowledge
+        self._pool = pool
+        self._order = order
+        self._gate = gate
+        self._lease = lease
+        self._slots = slots
+        self._metrics = metrics
+        self._stream_state = stream_state
+        self._database = database
+        self._wait = wait
+        self._held = held
+        self._start = start
+        self._give_up = give_up
+        self._fair = FairOrder()
+        self._after = (0, "")
+        self._announced: dict[int, float] = {}
+        self._woken = asyncio.Event()
+        self._may_have_lost_claim = False
+
+    def ended(self, job: Job) -> None:
+        """Look again, because the end of a job may have made room in a fleet-wide limit."""
+        if job.job_type in self._gate.types:
+            self._woken.set()
+
+    async def listen(self, progress: Progress) -> None:
+        """Take messages until cancelled, as long as there is a free slot.
+
+        Args:
+            progress: marked at every turn.
+        """
+        backoff, pacer = Backoff(), EmptyReplyPacer()
+        while True:
+            with progress.suspended():
+                await self._slots.free()
+            began = time.monotonic()
+            try:
+                messages = await self._source.receive(MAX_BATCH, self._wait)
+                if messages and len(self._held) >= self._slots.total:
+                    # It has become full while it waited. Another worker may have a free slot.
+                    await self._source.nack([message.ack_id for message in messages])
+                    messages = []
+            except (StreamError, WireError) as error:
+                self._stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
+                await backoff.sleep()
+                continue
+            finally:
+                progress.mark()
+            backoff.reset()
+            self._stream_state.restored()
+            if messages:
+                self._announce(messages)
+            elapsed = timedelta(seconds=time.monotonic() - began)
+            await asyncio.sleep(pacer.pause(len(messages), elapsed, self._wait))
+
+    def _announce(self, messages: Sequence[Message]) -> None:
+        self._metrics.received.inc(len(messages))
+        self._acknowledge([message.ack_id for message in messages])
+        tokens = {token for message in messages if type(token := message.data.record.fencing_token) is int}
+        until = time.monotonic() + _VISIBLE_WITHIN_SECONDS
+        self._announced.update(dict.fromkeys(sorted(tokens)[-_MOST_TOKENS:], until))
+        self._woken.set()
+
+    async def claim(self, progress: Progress) -> None:
+        """Claim jobs for free slots until cancelled.
+
+        Args:
+            progress: marked at every turn.
+        """
+        pause = 0.0
+        while True:
+            with progress.suspended():
+                if pause:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await self._woken.wait()
+                reserved = await self._slots.reserve(_MOST_LANES)
+            self._woken.clear()
+            started = 0
+            try:
+                started, pause = await self._take(reserved)
+            except Exception as error:
+                self._may_have_lost_claim = True  # it may have been committed
+                self._slots.release(reserved)
+                reserved = 0
+                await self._database.failed(error)
+                continue
+            finally:
+                progress.mark()
+                self._slots.release(reserved - started)
+            self._database.works()
+
+    async def _take(self, most: int) -> tuple[int, float]:
+        """Claim and start up to `most` jobs. Return their number, and for how long to wait for a wake-up."""
+        now = time.monotonic()
+        self._announced = {token: until for token, until in self._announced.items() if until > now}
+        lease_id = self._lease.lease_id
+        async with self._pool.connection() as connection:
+            if self._may_have_lost_claim:
+                self._may_have_lost_claim = False
+                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._held))))
+                pause = 0.0
+            else:
+                lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES))
+                try:
+                    jobs, pause = await self._claim(connection, lanes, most, lease_id)
+                except psycopg.Error as error:
+                    if classify(error) is not ErrorClass.DATA:
+                        raise
+                    jobs, pause = await self._claim_one_by_one(connection, lanes[:most], lease_id), 0.0
+                if visible:
+                    self._announced.clear()
+                else:
+                    pause = min(pause, _FIRST_LOOK_AGAIN_SECONDS)
+                if lanes and not jobs and not await leases.is_live(connection, lease_id):
+                    await self._lease.renew()
+                    pause = 0.0
+        for job in jobs:
+            self._metrics.start_delay.observe(job.row.waited_seconds)
+            self._start(job)
+        return len(jobs), pause
+
+    async def _lanes(self, connection: Connection, limit: int) -> tuple[list[Lane], bool]:
+        """Return lines of jobs.
+
+        If one priority has more than `limit` lines, each look goes on behind the last line that was chosen before.
+        """
+        lanes, visible = await self._order.lanes(connection, limit, self._announced)
+        if len(lanes) < limit or lanes[0].priority != lanes[-1].priority:
+            self._after = (0, "")
+            return lanes, visible
+        if self._after[0] == lanes[0].priority:
+            behind, _ = await self._order.lanes(connection, limit, after=self._after)
+            lanes = [lane for lane in behind if lane.priority == self._after[0]] or lanes
+        self._after = (lanes[0].priority, "")
+        return lanes, visible
+
+    async def _claim(
+        self, connection: Connection, lanes: Sequence[Lane], most: int, lease_id: int
+    ) -> tuple[list[Job], float]:
+        """Claim jobs of some lines. Return them, and in how many seconds to look again unless something happens."""
+        room, again_in = Room(), _LOOK_SECONDS
+        if self._gate.types.isdisjoint(lane.job_type for lane in lanes):
+            places = self._fair.choose(lanes, most, room)
+            jobs = list(map(Job, await self._order.take(connection, places, lease_id))) if places else []
+        else:
+            async with connection.transaction():
+                room, again_in = await self._gate.room(connection, lanes, _LOOK_SECONDS)
+                places = self._fair.choose(lanes, most, room)
+                jobs = []
+                if places:
+                    jobs = list(map(Job, await self._order.take(connection, places, lease_id, self._gate.types)))
+                    await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
+        self._fair.took(lanes, Counter(map(_share_of, jobs)))
+        if self._after != (0, ""):
+            chosen = {(place.priority, place.lane) for place in places}
+            behind = [(lane.priority, lane.name) for lane in lanes if (lane.priority, lane.name) in chosen]
+            self._after = behind[-1] if behind else (0, "")
+        asked = {(place.priority, place.lane): place.most for place in places}
+        got = Counter((*_share_of(job), job.job_type) for job in jobs)
+        for lane in lanes:
+            wanted = asked.get((lane.priority, lane.name), 0)
+            if room.allows(lane) and got[lane.priority, lane.fairness_key, lane.job_type] >= wanted:
+                return jobs, 0.0  # more jobs may wait there
+        return jobs, again_in
+
+    async def _claim_one_by_one(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> list[Job]:
+        """Claim the first job of each line. A job whose row can't be read is given up, so that it holds up no other."""
+        claimed: list[Job] = []
+        for lane in lanes:
+            first: tuple[str, int] | None = None
+            try:
+                async with connection.transaction():
+                    first = await self._order.first(connection, lane)
+                    jobs, _ = await self._claim(connection, [lane], 1, lease_id)
+                claimed += jobs
+            except psycopg.Error as error:
+                if first is None or classify(error) is not ErrorClass.DATA:
+                    raise
+                await self._give_up(*first, f"{type(error).__name__} ({error.sqlstate or 'a value of the wrong type'})")
+        return claimed
+
+
+def _share_of(job: Job) -> tuple[int, str]:
+    """Return the priority and the fairness key by which a job was taken."""
+    priority = job.options.priority
+    if priority is None:
+        return _DEFAULT_PRIORITY, ""
+    return priority.priority_key or _DEFAULT_PRIORITY, priority.fairness_key or ""
