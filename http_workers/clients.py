@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from temporalio.client import Client
+from temporalio.converter import DataConverter
+
+from delegator.runtime.temporal_client import connect_temporal
 
 
 class ClientHolder:
@@ -26,6 +29,20 @@ class ClientHolder:
         for use in self._users:
             use(client)
 
-    def add_user(self, use: Callable[[Client], None]) -> None:
-        """Call a function with every other client that is set later."""
-        self._users.append(use)
+    def add_users(self, *uses: Callable[[Client], None]) -> None:
+        """Call functions with every other client that is set later."""
+        self._users += uses
+
+    async def connected(self, converter: DataConverter, identity: str) -> Client:
+        """Return the client. If there is none, connect the one that Temporal's settings describe.
+
+        Args:
+            converter: its data converter.
+            identity: shown in history.
+
+        Raises:
+            ConfigurationError: Temporal's settings are wrong.
+        """
+        if self._client is None:
+            self._client = await connect_temporal(converter, identity=identity)
+        return self._client

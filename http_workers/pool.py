@@ -31,11 +31,11 @@ from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import (
-    connect_temporal,
     load_data_converter,
     refuse_wrong_namespace,
     watch_temporal,
 )
+from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
@@ -222,22 +222,18 @@ async def serve(
         surroundings.liveness,
     )
     clients = clients or ClientHolder(None)
-    given = clients.client
-    converter = load_data_converter(settings.data_converter) if given is None else given.data_converter
+    converter = clients.client.data_converter if clients.client else load_data_converter(settings.data_converter)
     identity = f"http-worker {holder_name()}"
     _refuse_unordered(options, settings, handlers)
     table = QueueTable(options.queue, ordered=options.queue in settings.ordered_queues)
     slots = Slots(options.concurrency)
     async with AsyncExitStack() as stack:
-        client = given or await connect_temporal(converter, identity=identity)
-        if given is None:
-            clients.client = client
+        client = await clients.connected(converter, identity)
         if executor is None:
             own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
             stack.callback(own.shutdown, wait=False, cancel_futures=True)
             executor = own
         runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
-        clients.add_user(runner.use_client)
         jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
@@ -278,15 +274,14 @@ async def serve(
         await stack.enter_async_context(opened_resources(declared.resources))
         signals = SignalSender(client, identity=identity, state=states["temporal"])
         stack.push_async_callback(signals.close)
-        clients.add_user(signals.use_client)
         activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
-        clients.add_user(activity_tasks.use_client)
+        clients.add_users(runner.use_client, signals.use_client, activity_tasks.use_client)
         finisher = Finisher(
             pool=pool,
             table=table,
             signals=signals,
             activity_tasks=activity_tasks,
-            codec=converter.payload_codec,
+            codec=codec_of(converter),
             identity=identity,
             metrics=metrics,
             database=watched_as("finisher"),
