@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from delegator_schema.options import ACTIVITY_ID
+from delegator_schema.options import ACTIVITY_ID, TASK_QUEUE
 from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.worker import StartActivityInput, WorkflowOutboundInterceptor
@@ -176,7 +176,11 @@ class _Outbound(WorkflowOutboundInterceptor):
         )
         # Without a type, as in a call by name, Temporal does not use the one that the activity declares.
         declared = replace(declared, queue=queue, return_type=input.ret_type)
-        return self._delegations.spec(declared, options, input.cancellation_type)
+        spec = self._delegations.spec(declared, options, input.cancellation_type)
+        if input.task_queue and input.task_queue != self._delegations.info.task_queue:
+            job = replace(spec.job, options={**(spec.job.options or {}), TASK_QUEUE: input.task_queue})
+            spec = replace(spec, job=job)
+        return spec
 
 
 def _positive(timeout: timedelta | None) -> timedelta | None:
