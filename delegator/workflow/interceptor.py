@@ -16,6 +16,7 @@ from temporalio.worker import (
 )
 
 from delegator.contracts import DelegatedType
+from delegator.wire.contexts import uses_contexts
 from delegator.wire.values import is_default
 from delegator.workflow.chains import innermost
 from delegator.workflow.delegations import Delegations
@@ -60,15 +61,20 @@ class DelegationInterceptor(Interceptor):
         intercepted, task_queues, patch = self._intercepted, self._task_queues, self._patch
         first_task_waited, replay_differs = self._first_task_waited, self._replay_differs
         failure_converter, default = self._converter.failure_converter_class, is_default(self._converter)
+        with_contexts = uses_contexts(self._converter)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+                sdk = innermost(outbound, WorkflowOutboundInterceptor)[1]
+                # Of the SDK itself, so that users' interceptors see only what workflow code asks.
+                self._info = sdk.info()
                 delegations = Delegations.install(
-                    outbound.info().run_id,
-                    innermost(outbound, WorkflowOutboundInterceptor)[1],
+                    self._info.run_id,
+                    sdk,
                     failure_converter(),
                     is_default=default,
                     replay_differs=replay_differs,
+                    info=self._info if with_contexts else None,
                 )
                 if intercepted:
                     outbound = intercepting(outbound, delegations, intercepted, task_queues, patch=patch)
@@ -76,7 +82,7 @@ class DelegationInterceptor(Interceptor):
 
             async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
                 # Not in `init`: `is_replaying` is not known there yet.
-                info = workflow.info()
+                info = self._info
                 if _began_at_once(info) and not workflow.unsafe.is_replaying():
                     first_task_waited((info.start_time - info.workflow_start_time).total_seconds())
                 return await super().execute_workflow(input)

@@ -13,7 +13,12 @@ _LONGEST_SUMMARY = 200
 
 
 def summary_of(calls: Sequence[Call]) -> str:
-    """Return how many jobs of which types the calls are for, and what their callers say about them."""
+    """Return how many jobs of which types the calls are for, and what their callers say about them.
+
+    A single call that has a summary gets just this, as an ordinary activity does.
+    """
+    if len(calls) == 1 and calls[0].spec.summary:
+        return calls[0].spec.summary
     specs = list({id(call.spec): call.spec for call in calls}.values())
     types = sorted({spec.job.type for spec in specs})
     more = "" if len(types) <= _SHOWN_TYPES else f" and {len(types) - _SHOWN_TYPES} more"

@@ -64,6 +64,10 @@ class Traces(temporalio.client.Interceptor, temporalio.worker.Interceptor):
                 changed = replace(input, args=[f"{input.args[0]} {name}"], headers=headers)
                 return super().start_activity(changed)
 
+            def info(self) -> workflow.Info:
+                SEEN.append(f"{name} is asked for the workflow's info")
+                return super().info()
+
             def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
                 SEEN.append(f"{name} starts locally {input.activity}")
                 return super().start_local_activity(input)
