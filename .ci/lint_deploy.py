@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks what deploys the engine, as far as this machine has the tools. `make check` runs it.
 
-Always: hadolint on the Dockerfile. After `make deploy-tools`: actionlint on the workflows. Then kustomize builds each
-Kubernetes overlay, with the HorizontalPodAutoscaler and with a prefix too, and the result is compared with the schemas of
-Kubernetes and KEDA.
+Always: hadolint on the Dockerfile. After `make deploy-tools`: actionlint on the workflows. Then kustomize builds
+each Kubernetes overlay, with the HorizontalPodAutoscaler and with a prefix, too. The result is compared with the
+schemas of Kubernetes and of KEDA.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from temporalio.client import ClientConfig, WorkflowHistory
+from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Replayer, Worker, WorkerConfig, WorkflowReplayResult
@@ -43,6 +44,8 @@ from delegator.runtime.cancellation import cancellable_until
 from delegator.runtime.connection_state import ConnectionState, Dependency
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
+from delegator.wire.frames import require_raw_values
+from delegator.wire.probe import make_probe
 from delegator.workflow.chains import OwnTraffic
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
@@ -130,6 +133,7 @@ class DelegatorPlugin(SimplePlugin):
         self._used_types: dict[str, DelegatedType] = {}
         self._resources = resources_in(resources)
         self._database_state: ConnectionState | None = None
+        self._headers_stay_encoded = False
         self._activities = DelegatorActivities()
         self._pools: list[Pool] = []
         self._busyness = Busyness(options.gather)
@@ -162,6 +166,9 @@ class DelegatorPlugin(SimplePlugin):
             config["no_remote_activities"] = True
         config = super().configure_worker(config)
         converter = config["client"].data_converter
+        require_raw_values(converter)
+        behavior = config["client"].config().get("header_codec_behavior")
+        self._headers_stay_encoded = behavior is HeaderCodecBehavior.WORKFLOW_ONLY_CODEC
         self._used_types |= types_used_by(config.get("workflows", ()))
         config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), self._interceptor(converter)]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
@@ -173,6 +180,7 @@ class DelegatorPlugin(SimplePlugin):
         """Add the interceptor; see the base class."""
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
+        require_raw_values(converter)
         interceptor = self._interceptor(converter, replay_differs=self._replay_errors.__setitem__)
         config["interceptors"] = [OwnTraffic(), *config.get("interceptors", ()), interceptor]
         config["workflow_runner"] = delegating_runner(config.get("workflow_runner"), converter)
@@ -312,7 +320,16 @@ class DelegatorPlugin(SimplePlugin):
             Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
         )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
-        parts = EnqueueParts(pool, enqueuer, waiter, policy, lease, converter)
+        parts = EnqueueParts(
+            pool,
+            enqueuer,
+            waiter,
+            policy,
+            lease,
+            converter,
+            probe=await make_probe(converter.payload_codec),
+            headers_stay_encoded=self._headers_stay_encoded,
+        )
         self._activities.start(parts)
         self._pools.append(pool)
         stack.callback(self._pools.remove, pool)

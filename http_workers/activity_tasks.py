@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
     RecordActivityTaskHeartbeatRequest,
     RespondActivityTaskCanceledRequest,
@@ -16,13 +17,13 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedRequest,
 )
 from temporalio.client import Client
-from temporalio.converter import DataConverter
+from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
-from delegator.wire.codec import encode_payloads
+from delegator.wire.codec import encode_payloads, not_built
 from http_workers.attempt import Ended
 from http_workers.job import Job
 
@@ -44,10 +45,6 @@ class ActivityTasks:
         self._client = client
         self._identity = identity
         self._state = state
-
-    @property
-    def _converter(self) -> DataConverter:
-        return self._client.data_converter
 
     async def complete(self, ended: Ended) -> None:
         """Complete, fail or cancel the activity task of an attempt. It waits as long as Temporal does not answer."""
@@ -81,7 +78,7 @@ class ActivityTasks:
                 RecordActivityTaskHeartbeatRequest(
                     namespace=job.row.namespace or self._client.namespace,
                     task_token=job.row.task_token or b"",
-                    details=Payloads.FromString(await self._encoded(job)),
+                    details=Payloads.FromString(await self._encoded(job) or b""),
                     identity=self._identity,
                 )
             )
@@ -94,24 +91,52 @@ class ActivityTasks:
 
     async def details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
         """Return the heartbeat details that are not stored yet, in the form of the queue's statement."""
-        beats = []
-        for job in jobs:
-            if job.details_changed:
-                job.details_changed = False
-                beats.append((*job.held, await self._encoded(job)))
-        return beats
+        changed = [job for job in jobs if job.details_changed]
+        for job in changed:
+            job.details_changed = False
+        return await self._encoded_all(changed)
 
     async def last_details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
         """Return every attempt's last heartbeat details, stored or not, in the same form.
 
         For the end of an attempt. A heartbeat that is being stored now may come after the change of the fencing token.
         """
-        return [(*job.held, await self._encoded(job)) for job in jobs if job.details is not None]
+        return await self._encoded_all([job for job in jobs if job.details is not None])
 
-    async def _encoded(self, job: Job) -> bytes:
+    async def _encoded_all(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:
+        beats = [(job.held, await self._encoded(job)) for job in jobs]
+        return [(*held, details) for held, details in beats if details is not None]
+
+    async def _encoded(self, job: Job) -> bytes | None:
+        """Return the details of the last heartbeat; None: they can't be encoded. The attempt goes on without them."""
         if not job.details:
             return b""
-        return await encode_payloads(Payloads(payloads=job.details).SerializeToString(), self._converter.payload_codec)
+        try:
+            return await self._encode(job, job.details)
+        except Exception as error:  # a codec may raise any error
+            _log.error("heartbeat_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
+            return None
+
+    async def _encode(self, job: Job, details: Sequence[Payload]) -> bytes:
+        return await encode_payloads(Payloads(payloads=details).SerializeToString(), self._codec_of(job))
+
+    def _codec_of(self, job: Job) -> PayloadCodec | None:
+        return self._client.data_converter.payload_codec if job.conversion is None else job.conversion.codec
+
+    async def _encoded_failure(self, job: Job, failure: Failure) -> Failure:
+        """Return a failure with its payloads encoded. A failure that can't be encoded is replaced, as by the SDK."""
+        if failure.HasField("server_failure_info"):  # the server takes it from nobody else
+            failure = failure.cause
+        codec = self._codec_of(job)
+        if codec is None:
+            return failure
+        encoded = Failure()
+        encoded.CopyFrom(failure)
+        try:
+            await codec.encode_failure(encoded)
+        except Exception as problem:
+            return not_built(problem)
+        return encoded
 
     async def _respond(self, ended: Ended) -> None:
         service = self._client.workflow_service
@@ -119,26 +144,25 @@ class ActivityTasks:
         namespace = job.row.namespace or self._client.namespace
         token = job.row.task_token or b""
         if ended.result is not None:
-            result = await encode_payloads(ended.result, self._converter.payload_codec)
+            result = ended.result if ended.stored is None else ended.stored
             await service.respond_activity_task_completed(
                 RespondActivityTaskCompletedRequest(
                     namespace=namespace, task_token=token, result=Payloads.FromString(result), identity=self._identity
                 )
             )
-        elif ended.failure is not None and ended.failure.HasField("canceled_failure_info"):
+        elif job.cancel_requested and ended.failure is not None and ended.failure.HasField("canceled_failure_info"):
             await service.respond_activity_task_canceled(
                 RespondActivityTaskCanceledRequest(namespace=namespace, task_token=token, identity=self._identity)
             )
         elif ended.failure is not None:
-            failure = ended.failure
-            if self._converter.payload_codec is not None:
-                await self._converter.payload_codec.encode_failure(failure)
+            failure = await self._encoded_failure(job, ended.failure)
+            details = await self._encoded(job)
             await service.respond_activity_task_failed(
                 RespondActivityTaskFailedRequest(
                     namespace=namespace,
                     task_token=token,
                     failure=failure,
                     identity=self._identity,
-                    last_heartbeat_details=Payloads.FromString(await self._encoded(job)) if job.details else None,
+                    last_heartbeat_details=Payloads.FromString(details) if details else None,
                 )
             )

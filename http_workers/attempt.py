@@ -22,16 +22,25 @@ from temporalio.exceptions import ApplicationError, CancelledError, TimeoutType
 from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor
 
-from delegator.completion.failures import MAX_OUTCOME_BYTES, failure_of, timed_out, too_large, within_limit
+from delegator.completion.failures import (
+    MAX_OUTCOME_BYTES,
+    canceled,
+    failure_of,
+    result_too_large,
+    timed_out,
+    within_limit,
+)
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import DYNAMIC_TYPE, Handler
+from delegator.errors import WireError
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
-from delegator.wire.codec import decode_payloads
-from delegator.wire.values import ValueConverter, is_default
+from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
+from delegator.wire.contexts import Conversion, Conversions
+from delegator.wire.probe import ProbeReader
 from http_workers.activity_context import ActivitySurroundings, shutdown_event
 from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
-from http_workers.job import Job
+from http_workers.job import Job, origin_of
 from http_workers.metrics import WorkerMetrics
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
@@ -47,10 +56,15 @@ class Ended:
     """The job."""
     result: bytes | None = None
     """A serialized `Payloads`, if the attempt succeeded."""
+    stored: bytes | None = None
+    """The result in the form that is stored; None: nothing encodes it."""
     failure: Failure | None = None
     """What went wrong, if it failed, was canceled or timed out."""
     refusal: Reason | None = None
     """Why this worker could not begin the attempt; another one may. None: it began, or was snoozed."""
+
+    problem: str = ""
+    """Why this worker can't read what the job holds, in the engine's own words; empty: others' words say it."""
 
     snooze: timedelta | None = None
     """How long the job is snoozed, by its type's limits or because its row is too new. None: the attempt began."""
@@ -97,12 +111,11 @@ class AttemptRunner:
         self._handlers = handlers
         self._dynamic = handlers.get(DYNAMIC_TYPE)
         self._shutdown = shutdown_event()
+        self._conversions = Conversions(converter)
+        self._probes = ProbeReader(converter.payload_codec)
         surroundings = ActivitySurroundings(converter.payload_converter, client, _meter(client), self._shutdown)
         self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat, interceptors)
         self._intercepts = bool(interceptors)
-        self._converter = converter
-        self._codec = converter.payload_codec
-        self._values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
         self._queue = queue
         self._metrics = metrics
         self._series = {
@@ -123,18 +136,17 @@ class AttemptRunner:
         if job.broken is not None:
             return self._refused(job, Reason.UNDECODABLE, ApplicationError(job.broken))
         try:
-            args = await self._arguments(job.row.input, handler)
-            if job.row.heartbeat_details is not None:
-                job.last_heartbeat_details = await self._last_heartbeat_details(job.row.heartbeat_details)
+            args = await self._read(job, handler)
         except asyncio.CancelledError as error:
             return self.broken_off(job, error)
         except Exception as error:
             # The type and the words are those of Temporal's worker.
             undecodable = ApplicationError("Failed decoding arguments")
             undecodable.__cause__ = error
-            return self._refused(job, Reason.UNDECODABLE, undecodable)
+            problem = str(error) if isinstance(error, WireError) else ""
+            return self._refused(job, Reason.UNDECODABLE, undecodable, problem)
         if job.cancel_requested:
-            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+            return Ended(job, failure=canceled())
         seconds, completed = self._series[handler.type.name]
         ended = await self._call(job, handler, args)
         if job.started_at:
@@ -146,8 +158,8 @@ class AttemptRunner:
         return ended
 
     async def _call(self, job: Job, handler: Handler, args: Sequence[Any]) -> Ended:
-        job.taken_at = time.monotonic()
-        job.interruptible = handler.type.interruptible
+        if not handler.type.interruptible:
+            job.interruptible = False
         if handler.is_async:
             start_clock(job)
         else:
@@ -158,6 +170,9 @@ class AttemptRunner:
                 result = await handler.function(*args)
             else:
                 result = await self._invoker.call(handler, args, job)
+            if job.timed_out is not None:  # the handler ignored it
+                return self.timed_out(job, job.timed_out)
+            return await self._returned(job, result)
         except (asyncio.CancelledError, CancelledError) as error:
             return self.broken_off(job, error)
         except activity._CompleteAsyncError:
@@ -165,12 +180,10 @@ class AttemptRunner:
         except BaseException as error:  # a handler must not end the worker
             if job.timed_out is not None:
                 return self.timed_out(job, job.timed_out)
-            return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
+            return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
         finally:
-            stop_clock(job)
-        if job.timed_out is not None:  # the handler ignored it
-            return self.timed_out(job, job.timed_out)
-        return self._returned(job, result)
+            if job.due_at is not None or job.activity is not None:
+                stop_clock(job)
 
     def _left_open(self, job: Job) -> Ended:
         if job.timed_out is not None:
@@ -181,14 +194,18 @@ class AttemptRunner:
             job.left_ms = max(0, round(left * 1000))
         return Ended(job, asynchronous=True)
 
-    def _returned(self, job: Job, result: Any) -> Ended:
-        try:
-            encoded = self._values.encode((result,))
-            if len(encoded) > MAX_OUTCOME_BYTES:
-                raise too_large(f"the result of {job.job_type}", len(encoded), MAX_OUTCOME_BYTES)
-        except Exception as error:
-            return Ended(job, failure=self._failure(error))
-        return Ended(job, result=encoded)
+    async def _returned(self, job: Job, result: Any) -> Ended:
+        """Return the end of an attempt that has a result. It raises what the data converter raises."""
+        conversion = self._conversion(job)
+        encoded = conversion.values.encode((result,))
+        if conversion.codec is None:
+            stored, size = None, len(encoded)
+        else:
+            stored = await encode_payloads(encoded, conversion.codec)
+            size = len(stored)
+        if size > MAX_OUTCOME_BYTES:
+            return Ended(job, failure=result_too_large())
+        return Ended(job, result=encoded, stored=stored)
 
     def shut_down(self) -> None:
         """Tell the handlers that the worker begins to stop: `activity.wait_for_worker_shutdown()` returns."""
@@ -204,22 +221,33 @@ class AttemptRunner:
         if job.timed_out is not None:
             return self.timed_out(job, job.timed_out)
         if job.cancel_told:
-            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+            return Ended(job, failure=canceled())
         if job.given_back or job.lost:
             return Ended(job)
-        return Ended(job, failure=self._failure(error), at=place_of(error, within_handler=True))
+        return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
 
-    async def _arguments(self, data: bytes | None, handler: Handler) -> Sequence[Any]:
-        if data is None:
+    def _conversion(self, job: Job) -> Conversion:
+        return self._conversions.shared if job.conversion is None else job.conversion
+
+    async def _read(self, job: Job, handler: Handler) -> Sequence[Any]:
+        """Return the arguments, and decode what else the client and an earlier attempt have encoded."""
+        row = job.row
+        if self._conversions.uses_contexts:
+            job.conversion = self._conversions.of(origin_of(row))
+        conversion = self._conversion(job)
+        if self._probes.applies(row.options) and (problem := await self._probes.problem(row.options)):
+            raise WireError(problem)
+        if row.header is not None:
+            job.row = row._replace(header=await decode_header(row.header, conversion.codec))
+        if row.heartbeat_details is not None:
+            job.earlier_details = await decode_payloads(row.heartbeat_details, conversion.codec)
+            job.last_heartbeat_details = conversion.values.decode(job.earlier_details, None)
+        if row.input is None:
             return ([],) if handler.type.is_dynamic else ()
-        if self._codec is not None:
-            data = await decode_payloads(data, self._codec)
+        data = row.input if conversion.codec is None else await decode_payloads(row.input, conversion.codec)
         if handler.type.is_dynamic:
             return [[RawValue(payload) for payload in Payloads.FromString(data).payloads]]
-        return self._values.decode(data, handler.type.arg_types)
-
-    async def _last_heartbeat_details(self, details: bytes) -> Sequence[Any]:
-        return self._values.decode(await decode_payloads(details, self._codec), None)
+        return conversion.values.decode(data, handler.type.arg_types)
 
     def _context(self, job: Job) -> JobContext:
         left = None if job.due_at is None else timedelta(seconds=job.due_at - time.monotonic())
@@ -246,7 +274,7 @@ class AttemptRunner:
             if running is None or not running.is_shielded:
                 raise CancelledError("Cancelled")
         # Converted here, so that the handler gets the error of details that can't be converted.
-        job.details = self._converter.payload_converter.to_payloads(details)
+        job.details = self._conversion(job).converter.payload_converter.to_payloads(details)
         job.details_changed = True
         job.heartbeat_at = time.monotonic()
         if job.cancel_requested and not job.cancel_told and job.task is not None:
@@ -259,20 +287,11 @@ class AttemptRunner:
             job: the job.
             timeout_type: which limit it exceeded.
         """
-        failure = timed_out(timeout_type, self._converter)
-        if timeout_type is TimeoutType.HEARTBEAT and job.details:
-            failure.timeout_failure_info.last_heartbeat_details.payloads.extend(job.details)
-        return Ended(job, failure=within_limit(failure))
+        details = job.details if job.details is not None else Payloads.FromString(job.earlier_details).payloads
+        return Ended(job, failure=within_limit(timed_out(timeout_type, details)))
 
-    def _failure(self, error: BaseException) -> Failure:
-        try:
-            return within_limit(failure_of(error, self._converter))
-        except Exception as problem:
-            unusable = ApplicationError(
-                f"the handler raised {type(error).__name__}, which can't be encoded: {type(problem).__name__}",
-                type=type(error).__name__,
-            )
-            return failure_of(unusable, self._converter)
+    def _failure(self, job: Job, error: BaseException) -> Failure:
+        return within_limit(failure_of(error, self._conversion(job).converter))
 
     def _left_to_newer(self, job: Job, problem: str) -> Ended:
         """Snooze the job. A newer worker may take it. The attempt does not count."""
@@ -288,12 +307,12 @@ class AttemptRunner:
             type="NotFoundError",
         )
 
-    def _refused(self, job: Job, reason: Reason, error: ApplicationError) -> Ended:
+    def _refused(self, job: Job, reason: Reason, error: ApplicationError, problem: str = "") -> Ended:
         if job.cancel_requested:
-            return Ended(job, failure=self._failure(CancelledError("Cancelled")))
+            return Ended(job, failure=canceled())
         if reason is not Reason.UNKNOWN_TYPE:
             self._metrics.finished.labels(job.job_type, reason).inc()
-        return Ended(job, failure=self._failure(error), refusal=reason)
+        return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
 
 
 def _meter(client: Client | None) -> MetricMeter:

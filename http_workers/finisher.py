@@ -24,7 +24,7 @@ from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
-from delegator.wire.codec import encode_outcome, encode_outcomes
+from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
@@ -32,7 +32,8 @@ from http_workers.job import Job
 from http_workers.left_open import LeftOpen
 from http_workers.metrics import WorkerMetrics
 from http_workers.refusals import Refusals, is_stored, next_attempt
-from http_workers.sorter import Sorter
+from http_workers.sorter import Sorter, Ways
+from http_workers.stored_forms import StoredForms
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Finisher:
         self._signals = signals
         self._activity_tasks = activity_tasks
         self._codec = codec
+        self._forms = StoredForms(codec)
         self._identity = identity
         self._metrics = metrics
         self._database = database
@@ -207,6 +209,8 @@ class Finisher:
         ways = self._sorter.sort(batch)
         released = False
         try:
+            if ways.overdue:
+                await self._sort_overdue(ways)
             if ways.snoozed:
                 rows = [
                     NextAttempt(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed
@@ -238,13 +242,21 @@ class Finisher:
             else:
                 slots.release()
 
+    async def _sort_overdue(self, ways: Ways) -> None:
+        held = [ended.job.held for ended in ways.overdue]
+        stored = await self._write(lambda db: self._table.last_failures(db, held))
+        for ended in ways.overdue:
+            last_failure = await self._forms.failure_in(ended.job, stored.get(ended.job.job_id))
+            self._sorter.sort_overdue(ended, last_failure, ways)
+
     async def _store_outcomes(self, waited: Sequence[tuple[Ended, Outcome]]) -> list[tuple[Job, Outcome]]:
         """Store outcomes that an enqueuer waits for inline. Return those that must be signalled."""
-        by_id = {ended.job.job_id: (ended.job, outcome) for ended, outcome in waited}
-        encoded = await encode_outcomes([outcome for _, outcome in by_id.values()], self._codec)
+        by_id = {ended.job.job_id: (ended, outcome) for ended, outcome in waited}
+        encoded = await self._forms.of_all(list(by_id.values()))
         inline: list[AttemptOutcome] = []
         rest: list[tuple[str, int]] = []
-        for (job, outcome), result in zip(by_id.values(), encoded, strict=True):
+        for (ended, outcome), result in zip(by_id.values(), encoded, strict=True):
+            job = ended.job
             if job.row.has_waiter:
                 inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
@@ -256,14 +268,14 @@ class Finisher:
         if rest:
             unwaited = await self._write(lambda db: self._table.unwaited(db, rest))
             self._count_fenced(len(rest) - len(unwaited))
-        return [by_id[job_id] for job_id in by_id if job_id in unwaited]
+        return [(ended.job, outcome) for job_id, (ended, outcome) in by_id.items() if job_id in unwaited]
 
     async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
         rows = []
         for ended, outcome, reason in dead:
             job = ended.job
             error = error_type(ended.failure) if ended.failure is not None else ""
-            encoded = await encode_outcome(outcome, self._codec)
+            encoded = await self._forms.of(job, outcome)
             rows.append(
                 NewDeadLetter(job.job_id, job.fencing_token, outcome.status.value, encoded, reason.value, error)
             )
@@ -294,10 +306,22 @@ class Finisher:
                 group.create_task(self._delete(done))
 
     async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
-        delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
+        try:
+            delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
+        except Exception as error:  # a codec may raise any error
+            _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
+            await self._keep(outcomes)
+            return
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
         await self._delete([job for job, _ in outcomes])
+
+    async def _keep(self, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
+        """Store outcomes for the signaller, so that no handler runs again because of them."""
+        kept = [
+            AttemptOutcome(*job.held, outcome.status, await self._forms.of(job, outcome)) for job, outcome in outcomes
+        ]
+        await self._write(lambda db: self._table.keep_outcomes(db, kept))
 
     async def _complete_tasks(self, tasks: Sequence[Ended]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -318,7 +342,8 @@ class Finisher:
             self._forget(ended)
             encoded = None
             if not is_stored(ended):
-                encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
+                last = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
+                encoded = await self._forms.of(ended.job, last)
             rows.append(next_attempt(ended, delay, encoded))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
@@ -66,8 +67,11 @@ class Invoker:
             args: its arguments.
             job: the job.
         """
+        surroundings = self._surroundings
+        if job.conversion is not None:
+            surroundings = replace(surroundings, payload_converter=job.conversion.converter.payload_converter)
         running = job.activity = RunningActivity(
-            self._surroundings,
+            surroundings,
             cache(partial(activity_info, job, self._queue)),
             partial(self._send_heartbeat, job),
             is_async=handler.is_async,
@@ -105,6 +109,10 @@ class Invoker:
 
 def start_clock(job: Job) -> None:
     """Begin to measure an attempt, because its handler runs in the event loop from now on."""
+    if job.deadline is None and job.options.start_to_close_timeout is None:
+        job.taken_at = job.started_at = job.heartbeat_at = time.monotonic()
+        return
+    job.taken_at = time.monotonic()
     limit = _start_clock(job)
     if limit is not None:
         _set_timer(job, asyncio.get_running_loop(), limit)
@@ -127,7 +135,7 @@ def _set_timer(job: Job, loop: asyncio.AbstractEventLoop, limit: float) -> None:
 
 
 def stop_clock(job: Job) -> None:
-    """Stop measuring an attempt that has ended."""
+    """Stop measuring an attempt that has ended, and forget what it used."""
     job.due_at = None
     if job.timer is not None:
         job.timer.cancel()
@@ -138,6 +146,7 @@ def stop_clock(job: Job) -> None:
 
 def wait_for_thread(job: Job) -> None:
     """Let only the job's deadline time an attempt out while it waits for a thread."""
+    job.taken_at = time.monotonic()
     if job.deadline is not None:
         job.due_timeout_type = TimeoutType.SCHEDULE_TO_CLOSE
         job.due_at = job.deadline

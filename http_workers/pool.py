@@ -36,6 +36,7 @@ from delegator.runtime.temporal_client import (
     refuse_wrong_namespace,
     watch_temporal,
 )
+from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
@@ -276,7 +277,7 @@ async def serve(
             table=table,
             signals=signals,
             activity_tasks=activity_tasks,
-            codec=converter.payload_codec,
+            codec=codec_of(converter),
             identity=identity,
             metrics=metrics,
             database=watched_as("finisher"),

@@ -124,8 +124,8 @@ class Refusals:
         elif ended.failure is not None:
             cause = ended.failure.cause if ended.failure.HasField("cause") else ended.failure
             extra["error"] = error_type(cause)
-            if self._log_messages:
-                extra["detail"] = cause.message
+            if ended.problem or self._log_messages:
+                extra["detail"] = ended.problem or cause.message
         _log.log(logging.INFO if is_served else logging.ERROR, "jobs_refused", extra=extra)
         kind.logged_at, kind.unlogged = now, 0
 

@@ -31,6 +31,8 @@ class Ways:
     """A workflow waits for the outcome."""
     dead: list[tuple[Ended, Outcome, Reason]] = field(default_factory=list)
     """Given up: the job becomes a dead letter."""
+    overdue: list[Ended] = field(default_factory=list)
+    """Timed out, after other attempts. The failure of the attempt before may be needed."""
     unknown: list[Ended] = field(default_factory=list)
     """Of a type without a handler here."""
     tasks: list[Ended] = field(default_factory=list)
@@ -79,31 +81,37 @@ class Sorter:
                 self._forget(ended)
                 ways.snoozed.append((job, ended.snooze))
                 continue
+            if ended.refusal is Reason.UNKNOWN_TYPE:
+                ways.unknown.append(ended)
+                continue
             if ended.failure is not None:
-                if ended.refusal is Reason.UNKNOWN_TYPE:
-                    ways.unknown.append(ended)
-                    continue
-                if ended.refusal is not None:
-                    self._refusals.note(ended, ended.refusal)
-                log_failure(
-                    job,
-                    ended.failure,
-                    ended.at,
-                    log_messages=self._log_messages,
-                    is_expected=ended.refusal is not None,
-                )
-            if ended.asynchronous:
-                ways.asynchronous.append(ended)
-            elif job.row.task_token is not None:
-                ways.tasks.append(ended)
-            elif ended.failure is not None:
-                self._sort_failed(ended, ended.failure, ways)
-            elif ended.result is not None:
-                if job.row.workflow_id is None:
-                    ways.plain.append(ended)
-                else:
-                    ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
+                self._note_failure(ended, ended.failure)
+            self._place(ended, ways)
         return ways
+
+    def _place(self, ended: Ended, ways: Ways) -> None:
+        job = ended.job
+        if ended.asynchronous:
+            ways.asynchronous.append(ended)
+        elif job.row.task_token is not None:
+            ways.tasks.append(ended)
+        elif ended.failure is not None:
+            if job.timed_out is not None and job.attempt > 1:
+                ways.overdue.append(ended)
+            else:
+                self._sort_failed(ended, ended.failure, ways)
+        elif ended.result is not None:
+            if job.row.workflow_id is None:
+                ways.plain.append(ended)
+            else:
+                ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))
+
+    def _note_failure(self, ended: Ended, failure: Failure) -> None:
+        if ended.refusal is not None:
+            self._refusals.note(ended, ended.refusal)
+        log_failure(
+            ended.job, failure, ended.at, log_messages=self._log_messages, is_expected=ended.refusal is not None
+        )
 
     async def sort_unknown(self, ways: Ways, served: Callable[[], Awaitable[set[str]]]) -> None:
         """Sort the attempts of `unknown`.
@@ -118,7 +126,25 @@ class Sorter:
             if ended.failure is not None:
                 self._sort_failed(ended, ended.failure, ways, self._refusals.offer_after(ended.job))
 
-    def _sort_failed(self, ended: Ended, failure: Failure, ways: Ways, offer_after: timedelta | None = None) -> None:
+    def sort_overdue(self, ended: Ended, last_failure: Failure | None, ways: Ways) -> None:
+        """Sort an attempt of `overdue`.
+
+        Args:
+            ended: the attempt.
+            last_failure: the failure of the attempt before, if it is known.
+            ways: the batch.
+        """
+        if ended.failure is not None:
+            self._sort_failed(ended, ended.failure, ways, last_failure=last_failure)
+
+    def _sort_failed(
+        self,
+        ended: Ended,
+        failure: Failure,
+        ways: Ways,
+        offer_after: timedelta | None = None,
+        last_failure: Failure | None = None,
+    ) -> None:
         verdict = judge(
             ended,
             failure,
@@ -126,6 +152,7 @@ class Sorter:
             now=asyncio.get_running_loop().time(),
             grace=self._refusal_grace,
             offer_after=offer_after,
+            last_failure=last_failure,
         )
         if isinstance(verdict, Retry):
             ways.retries.append((ended, verdict.delay, failure))

@@ -8,8 +8,9 @@ from datetime import timedelta
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import failed_outcome
+from delegator.completion.failures import Ending, caused_by, failed_outcome, no_time_to_retry
 from delegator.completion.retry import GiveUp, Retry, decide, is_final
 from delegator.postgres.dead_letters import Reason
 from delegator.wire.options import refused_time
@@ -28,7 +29,14 @@ class FinalFailure:
 
 
 def judge(
-    ended: Ended, failure: Failure, *, identity: str, now: float, grace: timedelta, offer_after: timedelta | None = None
+    ended: Ended,
+    failure: Failure,
+    *,
+    identity: str,
+    now: float,
+    grace: timedelta,
+    offer_after: timedelta | None = None,
+    last_failure: Failure | None = None,
 ) -> Retry | FinalFailure:
     """Return what follows a failed attempt.
 
@@ -40,23 +48,36 @@ def judge(
         grace: how long a job may be refused in all.
         offer_after: the delay after which a job is offered again whose type this worker does not know. None: no worker
             may know it.
+        last_failure: what went wrong in the attempt before, if it is known. It is the cause of a timeout.
     """
     job = ended.job
+    is_timeout = job.timed_out is not None and failure.HasField("timeout_failure_info")
     if ended.refusal is Reason.UNKNOWN_TYPE:
         decision = _decide_unknown(failure, job.options.retry_policy, offer_after)
+    elif is_timeout and job.timed_out is TimeoutType.SCHEDULE_TO_CLOSE:
+        decision = GiveUp(RetryState.RETRY_STATE_TIMEOUT)
     else:
         left = None if job.deadline is None else timedelta(seconds=job.deadline - now)
-        decision = decide(failure, job.options.retry_policy, job.attempt, left)
+        decision = decide(failure, job.options.retry_policy, job.attempt, left, cancel_requested=job.cancel_requested)
     if isinstance(decision, Retry):
         if ended.refusal is None or refused_time(job.row.options) + decision.delay <= grace:
             return decision
         decision = GiveUp(RetryState.RETRY_STATE_TIMEOUT)
+    ending = Ending.FAILED
+    if is_timeout:
+        ending = Ending.TIMED_OUT
+        if decision.retry_state == RetryState.RETRY_STATE_TIMEOUT:
+            failure = no_time_to_retry(failure)
+        failure = caused_by(failure, last_failure)
+    elif job.cancel_requested and failure.HasField("canceled_failure_info"):
+        ending = Ending.CANCELED
     outcome = failed_outcome(
         failure,
         job_id=job.job_id,
         job_type=job.job_type,
         identity=identity,
         retry_state=decision.retry_state,
+        ending=ending,
     )
     reason = ended.refusal
     if reason is None and decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:

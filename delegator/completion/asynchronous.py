@@ -29,10 +29,18 @@ from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large, within_limit
+from delegator.completion.failures import (
+    MAX_OUTCOME_BYTES,
+    Ending,
+    failed_outcome,
+    failure_of,
+    too_large,
+    within_limit,
+)
 from delegator.completion.retry import GiveUp, decide
 from delegator.contracts import JobOptions
 from delegator.postgres.dead_letters import Reason
+from delegator.wire.contexts import codec_of
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.task_tokens import TaskToken, unpack_task_token
 
@@ -109,21 +117,26 @@ class _Outbound(OutboundInterceptor):
         if len(body) > MAX_OUTCOME_BYTES:
             raise too_large(f"the result of {attempt.job_type}", len(body), MAX_OUTCOME_BYTES)
         outcome = Outcome(OutcomeStatus.COMPLETED, body)
-        _must(await self._attempts.resolve(attempt, outcome, None, converter.payload_codec))
+        _must(await self._attempts.resolve(attempt, outcome, None, codec_of(converter)))
 
     async def fail_async_activity(self, input: FailAsyncActivityInput) -> None:
         if not _is_ours(input) and await self._temporal_has_it(super().fail_async_activity(input), input):
             return
         attempt, converter = await self._attempt(input), self._converter(input)
-        codec = converter.payload_codec
+        codec = codec_of(converter)
         if input.last_heartbeat_details:
             details = _details(input.last_heartbeat_details, converter)
             _must(await self._attempts.heartbeat(attempt, details, codec) is not None)
         failure = within_limit(failure_of(input.error, converter))
-        decision = decide(failure, attempt.options.retry_policy, attempt.attempt, attempt.time_left)
+        decision = decide(
+            failure,
+            attempt.options.retry_policy,
+            attempt.attempt,
+            attempt.time_left,
+            cancel_requested=attempt.cancel_requested,
+        )
         if not isinstance(decision, GiveUp):
-            delay = timedelta(0) if attempt.cancel_requested else decision.delay
-            _must(await self._attempts.retry(attempt, failure, delay, codec))
+            _must(await self._attempts.retry(attempt, failure, decision.delay, codec))
             return
         reason = None
         if decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED:
@@ -142,14 +155,14 @@ class _Outbound(OutboundInterceptor):
             raise RPCError("the job was not asked to stop", RPCStatusCode.INVALID_ARGUMENT, b"")
         failure = within_limit(failure_of(CancelledError("Cancelled", *input.details), converter))
         state = RetryState.RETRY_STATE_CANCEL_REQUESTED
-        await self._end(attempt, failure, state, None, converter.payload_codec)
+        await self._end(attempt, failure, state, None, codec_of(converter), Ending.CANCELED)
 
     async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
         if not _is_ours(input) and await self._temporal_has_it(super().heartbeat_async_activity(input), input):
             return
         attempt, converter = await self._attempt(input), self._converter(input)
         details = _details(input.details, converter)
-        cancel_requested = await self._attempts.heartbeat(attempt, details, converter.payload_codec)
+        cancel_requested = await self._attempts.heartbeat(attempt, details, codec_of(converter))
         _must(cancel_requested is not None)
         if cancel_requested:
             raise AsyncActivityCancelledError(details=ActivityCancellationDetails(cancel_requested=True))
@@ -161,6 +174,7 @@ class _Outbound(OutboundInterceptor):
         retry_state: RetryState.ValueType,
         reason: Reason | None,
         codec: PayloadCodec | None,
+        ending: Ending = Ending.FAILED,
     ) -> None:
         outcome = failed_outcome(
             failure,
@@ -168,6 +182,7 @@ class _Outbound(OutboundInterceptor):
             job_type=attempt.job_type,
             identity=self._client.identity,
             retry_state=retry_state,
+            ending=ending,
         )
         _must(await self._attempts.resolve(attempt, outcome, reason, codec))
 

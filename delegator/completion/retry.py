@@ -18,7 +18,7 @@ from delegator.completion.failures import timeout_name
 
 DEFAULT_RETRY_POLICY: Final = RetryPolicy()
 _LONGEST: Final = timedelta(days=3650)
-_RETRYABLE_TIMEOUTS: Final = frozenset({TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT})
+_RETRYABLE_TIMEOUTS: Final[frozenset[int]] = frozenset({TimeoutType.START_TO_CLOSE, TimeoutType.HEARTBEAT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,14 @@ class GiveUp:
     """Why there is no further attempt."""
 
 
-def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left: timedelta | None) -> Retry | GiveUp:
+def decide(
+    failure: Failure,
+    policy: RetryPolicy | None,
+    attempt: int,
+    time_left: timedelta | None,
+    *,
+    cancel_requested: bool = False,
+) -> Retry | GiveUp:
     """Decide what follows a failed attempt.
 
     Args:
@@ -45,9 +52,10 @@ def decide(failure: Failure, policy: RetryPolicy | None, attempt: int, time_left
         policy: the job's retry policy; None: Temporal's default.
         attempt: number of the failed attempt, from 1.
         time_left: time until the job's schedule-to-close deadline; None: it has none.
+        cancel_requested: whether the workflow has asked the job to stop.
     """
     policy = policy or DEFAULT_RETRY_POLICY
-    if failure.HasField("canceled_failure_info"):
+    if cancel_requested:
         return GiveUp(RetryState.RETRY_STATE_CANCEL_REQUESTED)
     if is_final(failure, policy):
         return GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
@@ -79,12 +87,14 @@ def is_final(failure: Failure, policy: RetryPolicy | None) -> bool:
         info = failure.application_failure_info
         return info.non_retryable or info.type in (policy.non_retryable_error_types or ())
     if failure.HasField("timeout_failure_info"):
-        timeout_type = TimeoutType(failure.timeout_failure_info.timeout_type)
-        if timeout_type not in _RETRYABLE_TIMEOUTS:
+        number = failure.timeout_failure_info.timeout_type
+        if number not in _RETRYABLE_TIMEOUTS:
             return True
         # Temporal's server excludes timeouts by these names.
-        return f"TemporalTimeout:{timeout_name(timeout_type)}" in (policy.non_retryable_error_types or ())
-    return False
+        return f"TemporalTimeout:{timeout_name(TimeoutType(number))}" in (policy.non_retryable_error_types or ())
+    if failure.HasField("server_failure_info"):
+        return failure.server_failure_info.non_retryable
+    return failure.HasField("canceled_failure_info") or failure.HasField("terminated_failure_info")
 
 
 def _asked_delay(failure: Failure) -> timedelta | None:

@@ -67,13 +67,16 @@ class Runs:
         return now.execution.run_id if info.first_run_id == now.first_run_id and now.status in OPEN_STATUSES else None
 
     async def continuing(self, key: RunKey) -> str | None:
-        """Like `successor`, but if the closed run is gone, any open run of its workflow id may continue it."""
+        """Like `successor`, but an open run that is not its chain's first may continue a closed run that is gone."""
         current = await self.describe(key._replace(run_id=""))
         if current is None or current.workflow_execution_info.status not in OPEN_STATUSES:
             return None
         now = current.workflow_execution_info
         first = await self.describe(key)
-        is_other = first is not None and first.workflow_execution_info.first_run_id != now.first_run_id
+        if first is None:
+            is_other = now.first_run_id == now.execution.run_id
+        else:
+            is_other = first.workflow_execution_info.first_run_id != now.first_run_id
         return None if is_other else now.execution.run_id
 
     async def workflow_task_ended(self, key: RunKey, give_up: Callable[[], bool]) -> None:

@@ -20,6 +20,7 @@ from delegator.completion.runs import RunKey, Runs
 from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
+from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_payload
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, pack_signal
 
@@ -45,6 +46,7 @@ class SignalSender:
             state: gets the health of the connection to Temporal.
         """
         self._client = client
+        self._conversions = Conversions(client.data_converter)
         self._identity = identity
         self._state = state
         self._mailboxes: dict[RunKey, Mailbox] = {}
@@ -123,8 +125,9 @@ class SignalSender:
                 entry.parcel.delivered(delivery)
 
     async def _send(self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
-        payloads = [to_payload(pack_signal(outcomes))]
-        codec = self._client.data_converter.payload_codec
+        frame = pack_signal(outcomes)
+        payloads = [to_payload(frame)]
+        codec = self._conversions.of_workflow(key.namespace, key.workflow_id, key.run_id).codec_for(len(frame))
         if codec is not None:
             payloads = await codec.encode(payloads)
         request = SignalWorkflowExecutionRequest(

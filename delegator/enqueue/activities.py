@@ -7,18 +7,22 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from delegator_schema.columns import FORMAT_VERSION
+from delegator_schema.options import ACTIVITY_ID
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.converter import DataConverter
+from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, refused_outcome, too_large
+from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.outages import closing_task
+from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
+from delegator.enqueue.reply_limit import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.taken_ids import refuse_taken
 from delegator.enqueue.terms import Terms, terms_of
 from delegator.enqueue.unordered import UnorderedCalls
@@ -26,13 +30,14 @@ from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable, StoredOutcome
 from delegator.runtime.exception_groups import unwrapped
-from delegator.wire.codec import decode_outcomes, encode_payloads
+from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
+    JobSpec,
     asked_for,
     generated_job_id,
     unpack_cancel,
@@ -41,9 +46,6 @@ from delegator.wire.requests import (
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
-
-SMALLEST_REPLY_BYTES = 64 * 1024
-"""A reply may always have this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,18 @@ class EnqueueParts:
     """This process's lease. Rows whose outcomes it waits for name it in `waiter_id`."""
     converter: DataConverter
     """The client's data converter."""
+    probe: str | None = None
+    """See `delegator.wire.probe`."""
+    headers_stay_encoded: bool = False
+    """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
     unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
     """Says which calls have a priority that their queue does not obey."""
+    conversions: Conversions = field(init=False)
+    """The data converter, for each job."""
+
+    def __post_init__(self) -> None:
+        """Bind the data converter."""
+        object.__setattr__(self, "conversions", Conversions(self.converter))
 
 
 @dataclass(slots=True)
@@ -74,6 +86,8 @@ class _Batch:
     """In the request's order."""
     positions: dict[str, int] = field(default_factory=dict)
     """Positions in the request, by job id."""
+    codecs: dict[str, PayloadCodec | None] = field(default_factory=dict)
+    """The codecs by job id, if they are not the same."""
     awaited: set[str] = field(default_factory=set)
     """The ids of the jobs to wait for inline."""
     limit: InlineLimit = NO_WAIT
@@ -134,13 +148,12 @@ class DelegatorActivities:
         parts = self.parts
         info = activity.info()
         run_id = info.workflow_run_id or ""
-        wanted = unpack_enqueue(request.payload.data)
+        wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
-        batches = await self._prepare(parts, wanted, info, outcomes)
-        refused = set(outcomes)
+        batches = await self._prepare(parts, wanted, info)
         with closing_task():
             await self._enqueue_in_all(parts, batches, outcomes)
-            refused = refused.union(*(batch.refused for batch in batches.values()))
+            refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
         return to_raw_value(pack_reply(run_id, outcomes, asked))
@@ -157,7 +170,7 @@ class DelegatorActivities:
         """
         parts = self.parts
         by_queue: dict[str, list[str]] = defaultdict(list)
-        for queue, job_id in unpack_cancel(request.payload.data):
+        for queue, job_id in unpack_cancel(frame_in(request)):
             by_queue[queue].append(job_id)
         removed: set[str] = set()
         for queue, job_ids in by_queue.items():
@@ -165,14 +178,18 @@ class DelegatorActivities:
                 async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                     gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
             removed |= gone
-        canceled = canceled_outcome(parts.converter, identity=holder_name())
-        return to_raw_value(pack_signal([(job_id, canceled) for job_id in sorted(removed)]))
+        identity = holder_name()
+        return to_raw_value(
+            pack_signal(
+                [
+                    (job_id, canceled_outcome(job_id=job_id, job_type="", identity=identity))
+                    for job_id in sorted(removed)
+                ]
+            )
+        )
 
-    async def _prepare(
-        self, parts: EnqueueParts, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
-    ) -> dict[str, _Batch]:
+    async def _prepare(self, parts: EnqueueParts, wanted: EnqueueRequest, info: activity.Info) -> dict[str, _Batch]:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
-        codec = parts.converter.payload_codec
         terms: dict[int, Terms] = {}
         batches: dict[str, _Batch] = defaultdict(_Batch)
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
@@ -182,21 +199,23 @@ class DelegatorActivities:
                 if not parts.enqueuer.table(spec.queue).ordered:
                     parts.unordered.note(spec.options or {}, spec.type, spec.queue)
                 waiting, lease_id = parts.waiter.waiting, parts.lease.lease_id
+                facts = partial(facts_for_rows, parts.conversions, parts.probe, info)
+                codec = _codec_of(spec, parts, info)
                 agreed = terms[id(spec)] = terms_of(
-                    spec, parts.policy, waiting, lease_id, wanted.task_began_at, info.workflow_type
+                    spec, parts.policy, waiting, lease_id, wanted.task_began_at, facts, codec
                 )
                 batches[spec.queue].limit = batches[spec.queue].limit.merged(agreed.limit)
             job_id = own_id or generated_job_id(run_id, sequence)
-            if codec is not None:
-                data = await encode_payloads(data, codec)
-            if len(data) > MAX_INPUT_BYTES:
-                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
-                refused[position] = refused_outcome(
-                    error, parts.converter, job_id=job_id, job_type=spec.type, identity=holder_name()
+            if agreed.codec is not None:
+                data, header = await encode_call(
+                    data, header, agreed.codec, spec.type, header_twice=parts.headers_stay_encoded
                 )
-                continue
+            if len(data) > MAX_INPUT_BYTES:
+                raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             batch = batches[spec.queue]
             batch.positions[job_id] = position
+            if parts.conversions.uses_contexts:
+                batch.codecs[job_id] = agreed.codec
             if agreed.waiter_id is not None:
                 batch.awaited.add(job_id)
             # `_make` takes a third of the time of a named tuple's constructor, which is written in Python.
@@ -263,7 +282,13 @@ class DelegatorActivities:
             self._learn(parts, batch, waiting, found, seconds / batch.limit.seconds)
         if any(row.format_version > FORMAT_VERSION for row in found):
             found = await self._hand_over_too_new(parts, table, found)
-        decoded = await decode_outcomes([(row.outcome, row.result) for row in found], parts.converter.payload_codec)
+        if parts.conversions.uses_contexts:
+            for row in found:
+                codec = batch.codecs[row.job_id]
+                outcomes[batch.positions[row.job_id]] = await decode_one(row.outcome, row.result, codec)
+            return
+        codec = parts.conversions.shared.codec
+        decoded = await decode_found([(row.outcome, row.result) for row in found], codec)
         for row, outcome in zip(found, decoded, strict=True):
             outcomes[batch.positions[row.job_id]] = outcome
 
@@ -318,21 +343,7 @@ class DelegatorActivities:
             parts.waiter.delete_later(table, brought)
 
 
-def beyond_limit(outcomes: Mapping[int, Outcome], refused: Set[int], limit_bytes: int) -> set[int]:
-    """Return the positions of the outcomes that a reply has no room for.
-
-    Args:
-        outcomes: outcomes by their position in the request.
-        refused: positions of jobs that have no rows. Their outcomes always stay in the reply.
-        limit_bytes: largest size of the reply.
-    """
-    left: set[int] = set()
-    if sum(len(outcome.body) for outcome in outcomes.values()) > limit_bytes:
-        size = sum(len(outcomes[position].body) for position in refused)
-        for position in sorted(outcomes.keys() - refused):
-            body = len(outcomes[position].body)
-            if size + body <= limit_bytes:
-                size += body
-            else:
-                left.add(position)
-    return left
+def _codec_of(spec: JobSpec, parts: EnqueueParts, info: activity.Info) -> PayloadCodec | None:
+    if not parts.conversions.uses_contexts:
+        return parts.conversions.shared.codec
+    return parts.conversions.of(origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))).codec

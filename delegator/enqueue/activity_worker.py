@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS, WORKFLOW_TYPE
+from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS
 from temporalio import activity
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
@@ -25,9 +25,12 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType, merged_priority
 from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.payloads import facts_for_rows, origin_of_call
 from delegator.postgres.queue_table import NewJob
-from delegator.wire.codec import encode_payloads
+from delegator.wire.codec import encode_header, encode_payloads
+from delegator.wire.contexts import Conversions
 from delegator.wire.options import encode_priority
+from delegator.wire.probe import make_probe
 from delegator.wire.requests import task_job_id
 
 _log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ def delegating_activity(
         enqueuer: enqueues the job.
         converter: the client's data converter.
     """
+    jobs = _Jobs(converter)
 
     # The SDK passes any number of unconverted arguments only to a dynamic activity.
     @activity.defn(dynamic=True)
@@ -83,19 +87,49 @@ def delegating_activity(
                 f"available activities: {', '.join(sorted(types))}",
                 type="NotFoundError",
             )
-        await enqueuer.enqueue(declared.queue, [await _job(declared, args, converter)])
+        await enqueuer.enqueue(declared.queue, [await jobs.make(declared, args)])
         activity.raise_complete_async()
 
     return delegate_task
 
 
-async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: DataConverter) -> NewJob:
-    info = activity.info()
-    payloads = Payloads(payloads=[argument.payload for argument in args])
-    data = await encode_payloads(payloads.SerializeToString(), converter.payload_codec)
-    if len(data) > MAX_INPUT_BYTES:
-        raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
-    options: dict[str, Any] = {
+class _Jobs:
+    """Makes jobs of activity tasks."""
+
+    def __init__(self, converter: DataConverter) -> None:
+        self._codec = converter.payload_codec
+        self._conversions = Conversions(converter)
+        self._probe: str | None = None
+
+    async def make(self, declared: DelegatedType, args: Iterable[RawValue]) -> NewJob:
+        """Return the job of the running activity."""
+        info = activity.info()
+        conversion = self._conversions.of(origin_of_call(declared.name, info, info.activity_id))
+        if self._probe is None and self._codec is not None:
+            self._probe = await make_probe(self._codec)
+        payloads = Payloads(payloads=[argument.payload for argument in args])
+        data = await encode_payloads(payloads.SerializeToString(), conversion.codec)
+        if len(data) > MAX_INPUT_BYTES:
+            raise too_large(f"the input of {declared.name}", len(data), MAX_INPUT_BYTES)
+        heartbeats = info.heartbeat_details
+        details = conversion.converter.payload_converter.to_payloads(heartbeats) if heartbeats else []
+        encoded = await encode_payloads(Payloads(payloads=details).SerializeToString(), conversion.codec)
+        headers = _headers.get({})
+        header = await encode_header(Header(fields=headers).SerializeToString(), conversion.codec) if headers else b""
+        facts = facts_for_rows(self._conversions, self._probe, info, has_options=True)
+        return _job(declared, info, facts, data=data, header=header, heartbeat_details=encoded)
+
+
+def _job(
+    declared: DelegatedType,
+    info: activity.Info,
+    facts: Mapping[str, str],
+    *,
+    data: bytes,
+    header: bytes,
+    heartbeat_details: bytes,
+) -> NewJob:
+    options: dict[str, object] = {
         name: timeout // _MILLISECOND
         for name, timeout in (
             (START_TO_CLOSE_MS, info.start_to_close_timeout),
@@ -103,18 +137,16 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         )
         if timeout
     }
-    if info.workflow_type:
-        options[WORKFLOW_TYPE] = info.workflow_type
+    options |= facts
     # Temporal has merged the priorities of the activity and of its workflow. The type fills what they leave open.
     priority = merged_priority(info.priority, declared.options.priority or Priority.default)
     if priority is not None:
         options |= encode_priority(priority)
-    details = converter.payload_converter.to_payloads(info.heartbeat_details) if info.heartbeat_details else []
     return NewJob(
         job_id=task_job_id(info.workflow_run_id or info.activity_run_id, info.activity_id, info.attempt),
         job_type=declared.name,
         input=data or None,
-        header=Header(fields=headers).SerializeToString() if (headers := _headers.get({})) else None,
+        header=header or None,
         options=orjson.dumps(options).decode(),
         workflow_id=info.workflow_id,
         run_id=info.workflow_run_id,
@@ -122,8 +154,7 @@ async def _job(declared: DelegatedType, args: Iterable[RawValue], converter: Dat
         deadline_ms=_due_ms(info),
         waiter_id=None,
         attempt=info.attempt - 1,
-        heartbeat_details=await encode_payloads(Payloads(payloads=details).SerializeToString(), converter.payload_codec)
-        or None,
+        heartbeat_details=heartbeat_details or None,
     )
 
 

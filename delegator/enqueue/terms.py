@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -10,8 +11,8 @@ from delegator_schema.options import (
     SCHEDULE_TO_CLOSE_MS,
     SCHEDULE_TO_START_MS,
     START_DELAY_MS,
-    WORKFLOW_TYPE,
 )
+from temporalio.converter import PayloadCodec
 
 from delegator.enqueue.policy import InlineLimit, InlinePolicy
 from delegator.wire.requests import JobSpec
@@ -27,6 +28,8 @@ class Terms:
     """The value of the row's `waiter_id`."""
     options: str | None
     """The `options` column. Options that only the enqueuer needs are left out."""
+    codec: PayloadCodec | None
+    """Encodes the payloads."""
     deadline_ms: int | None
     """Milliseconds until the job times out. With a schedule-to-start timeout the first claim changes the deadline."""
 
@@ -37,7 +40,8 @@ def terms_of(
     waiting: int,
     lease_id: int,
     task_began_at: float | None,
-    workflow_type: str | None,
+    facts: Callable[..., dict[str, str]],
+    codec: PayloadCodec | None,
 ) -> Terms:
     """Return what the jobs of a spec have in common. Nobody waits inline for a job with a start delay.
 
@@ -47,19 +51,20 @@ def terms_of(
         waiting: number of local activities that wait now.
         lease_id: this process's lease.
         task_began_at: when the workflow task began; None: not known.
-        workflow_type: the type of the workflow; None: not known.
+        facts: returns what the row holds of the call; `has_options` says whether the row has options without it.
+        codec: encodes the payloads.
     """
     options = spec.options or {}
     delay_ms = options.get(START_DELAY_MS, 0)
     asked_ms = 0 if delay_ms else options.get(INLINE_WAIT_MS)
     limit = policy.limit_for(spec.type, asked_ms, waiting, task_began_at)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    if kept and workflow_type:
-        kept[WORKFLOW_TYPE] = workflow_type
+    kept |= facts(has_options=bool(kept))
     due = [ms + delay_ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return Terms(
         limit=limit,
         waiter_id=lease_id if limit.seconds else None,
         options=orjson.dumps(kept).decode() if kept else None,
+        codec=codec,
         deadline_ms=min(due, default=None),
     )

@@ -16,7 +16,8 @@ from temporalio.exceptions import FailureError
 
 from delegator.errors import WireError
 from delegator.postgres.dead_letters import Content, DeadLetter
-from delegator.wire.codec import decode_outcome, decode_payloads
+from delegator.wire.codec import decode_header, decode_outcome, decode_payloads
+from delegator.wire.contexts import Conversion, Conversions, row_origin
 from delegator.wire.rows import row_problem
 
 _TYPES = {
@@ -65,40 +66,50 @@ async def describe(
         if payloads:
             described |= {"input": None, "unreadable_input": problem, "header": None}
         return described
+    conversion = Conversions(converter).of(
+        row_origin(
+            job_id=letter.job_id,
+            job_type=letter.type,
+            namespace=letter.namespace,
+            workflow_id=letter.workflow_id,
+            run_id=None if letter.run_id is None else str(letter.run_id),
+            options=orjson.dumps(content.options).decode(),
+        )
+    )
     try:
-        described |= {"failure": await _failure(content.failure, converter, payloads), "unreadable_failure": None}
+        described |= {"failure": await _failure(content.failure, conversion, payloads), "unreadable_failure": None}
     except WireError as error:
         described |= {"failure": None, "unreadable_failure": str(error)}
     if payloads:
-        described |= await _read_content(content, converter)
+        described |= await _read_content(content, conversion)
     return described
 
 
-async def _read_content(content: Content, converter: DataConverter) -> dict[str, Any]:
+async def _read_content(content: Content, conversion: Conversion) -> dict[str, Any]:
     """Return the arguments and headers, or why they can't be read."""
     read: dict[str, Any] = {"input": None, "unreadable_input": None, "header": None}
     try:
-        decoded = await decode_payloads(content.input or b"", converter.payload_codec)
+        decoded = await decode_payloads(content.input or b"", conversion.codec)
         read["input"] = [_payload(payload) for payload in Payloads.FromString(decoded).payloads]
     except Exception as error:  # a codec may raise any error
         read["unreadable_input"] = f"the arguments can't be decoded: {type(error).__name__}"
     try:
-        fields = Header.FromString(content.header or b"").fields
+        fields = Header.FromString(await decode_header(content.header or b"", conversion.codec)).fields
         read["header"] = {name: _payload(fields[name]) for name in sorted(fields)}
-    except DecodeError:
+    except (DecodeError, WireError):
         pass
     return read
 
 
-async def _failure(encoded: bytes | None, converter: DataConverter, payloads: bool) -> dict[str, Any] | None:
+async def _failure(encoded: bytes | None, conversion: Conversion, payloads: bool) -> dict[str, Any] | None:
     if encoded is None:
         return None
-    outcome = await decode_outcome("failed", encoded, converter.payload_codec)
+    outcome = await decode_outcome("failed", encoded, conversion.codec)
     try:
         failure = Failure.FromString(outcome.body)
     except DecodeError:
         raise WireError("a stored outcome can't be read") from None
-    _restore(failure, converter)
+    _restore(failure, conversion.converter)
     links = list(_chain(failure))
     outer: dict[str, Any] = {"retry_state": None, "worker": None}
     if failure.HasField("activity_failure_info"):

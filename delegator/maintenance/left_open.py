@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
@@ -89,22 +90,16 @@ class LeftOpenAttempts:
         ]
 
     async def _failure(self, attempt: OverdueAttempt) -> Failure:
-        if attempt.is_closed:
-            return timed_out(TimeoutType.START_TO_CLOSE, self._converter)
-        failure = timed_out(TimeoutType.HEARTBEAT, self._converter)
+        details: Sequence[Payload] = ()
         if attempt.heartbeat_details:
             try:
-                details = await decode_payloads(attempt.heartbeat_details, self._converter.payload_codec)
-                payloads = Payloads.FromString(details).payloads
-                failure.timeout_failure_info.last_heartbeat_details.payloads.extend(payloads)
+                decoded = await decode_payloads(attempt.heartbeat_details, self._converter.payload_codec)
+                details = Payloads.FromString(decoded).payloads
             except Exception as error:  # a codec may raise any error; the timeout goes without its details
                 _log.error("failure_unreadable", extra={"job_id": attempt.job_id, "reason": type(error).__name__})
-        return within_limit(failure)
+        timeout_type = TimeoutType.START_TO_CLOSE if attempt.is_closed else TimeoutType.HEARTBEAT
+        return within_limit(timed_out(timeout_type, details))
 
-    async def _encoded(self, failure: Failure) -> bytes | None:
+    async def _encoded(self, failure: Failure) -> bytes:
         outcome = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
-        try:
-            return await encode_outcome(outcome, self._converter.payload_codec)
-        except Exception as error:  # a codec may raise any error; the job's last failure stays as it is
-            _log.error("outcome_not_stored", extra={"reason": type(error).__name__})
-            return None
+        return await encode_outcome(outcome, self._converter.payload_codec)

@@ -10,9 +10,9 @@ from typing import Final
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutError, TimeoutType
+from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import Ending, failed_outcome, timed_out
 from delegator.completion.retry import GiveUp, decide
 from delegator.contracts import JobOptions
 from delegator.errors import WireError
@@ -21,7 +21,7 @@ from delegator.postgres import dead_letters
 from delegator.postgres.connections import Connection
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.queue_maintenance import BATCH, LostAttempt, MaintenanceStatements
-from delegator.wire.codec import encode_outcome
+from delegator.wire.codec import plain_outcome
 from delegator.wire.options import decode_options
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.rows import row_problem
@@ -40,11 +40,11 @@ class LostAttempts:
         """Prepare.
 
         Args:
-            converter: the data converter, for failures.
+            converter: the data converter.
             identity: shown in failures.
             metrics: this process's series.
         """
-        self._converter = converter
+        self._codec = converter.payload_codec
         self._identity = identity
         self._metrics = metrics
 
@@ -61,8 +61,8 @@ class LostAttempts:
         Returns:
             The jobs that get no further attempt. Give them to `give_up` after the transaction.
         """
-        failure = await self._failure()
-        encoded = await self._encoded(failure)
+        failure = self._failure()
+        encoded = plain_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
         given_up: list[tuple[LostAttempt, Failure, GiveUp]] = []
         while lost := await queue.lost_attempts(connection, leases):
             rows: list[tuple[str, int, int, bytes | None]] = []
@@ -100,7 +100,7 @@ class LostAttempts:
             queue: the queue.
             given_up: what `back_off` returned.
         """
-        timed_out: list[tuple[str, int, bytes]] = []
+        ended: list[tuple[str, int, bytes]] = []
         dead: list[NewDeadLetter] = []
         for job, failure, decision in given_up:
             outcome = failed_outcome(
@@ -109,37 +109,26 @@ class LostAttempts:
                 job_type=job.job_type,
                 identity=self._identity,
                 retry_state=decision.retry_state,
+                ending=Ending.TIMED_OUT,
             )
-            try:
-                encoded = await encode_outcome(outcome, self._converter.payload_codec)
-            except Exception as error:  # a codec may raise any error; the job runs once more
-                _log.error("outcome_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
-                continue
+            encoded = plain_outcome(outcome, self._codec)
             exhausted = decision.retry_state == RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED
             if exhausted or job.workflow_id is None:
                 reason = Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.TIMED_OUT
                 status = OutcomeStatus.FAILED.value
                 dead.append(NewDeadLetter(job.job_id, job.fencing_token, status, encoded, reason.value, "TimeoutError"))
             else:
-                timed_out.append((job.job_id, job.fencing_token, encoded))
+                ended.append((job.job_id, job.fencing_token, encoded))
         if dead:
             await dead_letters.store_dead_letters(connection, queue.table, dead)
-        if timed_out:
-            await queue.time_out(connection, timed_out)
+        if ended:
+            await queue.time_out(connection, ended)
 
-    async def _failure(self) -> Failure:
+    @staticmethod
+    def _failure() -> Failure:
         """Return what an attempt fails with: Temporal, too, notices the death of a worker by a missing heartbeat."""
         message = "the worker that ran the attempt died, or lost its database for longer than its lease"
-        error = TimeoutError(message, type=TimeoutType.HEARTBEAT, last_heartbeat_details=[])
-        return failure_of(error, self._converter)
-
-    async def _encoded(self, failure: Failure) -> bytes | None:
-        outcome = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
-        try:
-            return await encode_outcome(outcome, self._converter.payload_codec)
-        except Exception as error:  # a codec may raise any error; the job's last failure stays as it is
-            _log.error("outcome_not_stored", extra={"reason": type(error).__name__})
-            return None
+        return timed_out(TimeoutType.HEARTBEAT, message=message)
 
 
 def options_of(job: LostAttempt) -> JobOptions:

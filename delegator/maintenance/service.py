@@ -117,7 +117,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 pool=pool,
                 database=DatabaseWatch(shared.part("signaller"), lambda: check(settings)),
                 signals=signals,
-                codec=converter.payload_codec,
+                converter=converter,
                 metrics=metrics,
                 interval=options.sweep.full_interval,
             )

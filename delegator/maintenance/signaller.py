@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
-from temporalio.converter import PayloadCodec
+from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
@@ -23,7 +23,9 @@ from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
 from delegator.wire.codec import decode_outcome
+from delegator.wire.contexts import Conversions, JobOrigin, row_origin
 from delegator.wire.outcomes import Outcome
+from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
@@ -41,7 +43,8 @@ class Signaller:
         pool: Pool,
         database: DatabaseWatch,
         signals: SignalSender,
-        codec: PayloadCodec | None,
+        codec: PayloadCodec | None = None,
+        converter: DataConverter | None = None,
         metrics: MaintenanceMetrics,
         interval: timedelta = _INTERVAL,
     ) -> None:
@@ -52,7 +55,8 @@ class Signaller:
             pool: connections.
             database: gets each success and each error of these connections.
             signals: sends the signals.
-            codec: the data converter's codec, for stored outcomes.
+            codec: the data converter's codec, for stored outcomes; not needed beside `converter`.
+            converter: the data converter.
             metrics: this process's series.
             interval: time between two looks at whole tables, unless `ask` is called.
         """
@@ -60,7 +64,8 @@ class Signaller:
         self._pool = pool
         self._database = database
         self._signals = signals
-        self._codec = codec
+        self._conversions = Conversions(converter or DataConverter(payload_codec=codec))
+        self._probes = ProbeReader(codec if converter is None else converter.payload_codec)
         self._metrics = metrics
         self._interval = interval.total_seconds()
         self._asked = asyncio.Event()
@@ -124,12 +129,12 @@ class Signaller:
             if row.namespace is None or row.workflow_id is None or row.run_id is None:
                 delivered.append(row.job_id)
                 continue
-            problem = row_problem(row.format_version)
+            problem = row_problem(row.format_version) or await self._probes.problem(row.options)
             if problem is not None:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": problem})
                 continue
             try:
-                outcome = await decode_outcome(row.outcome, row.result, self._codec)
+                outcome = await decode_outcome(row.outcome, row.result, self._conversions.of(_origin_of(row)).codec)
             except WireError as error:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
                 continue
@@ -148,3 +153,14 @@ class Signaller:
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
         delivered += [job_id for job_id, _ in outcomes]
+
+
+def _origin_of(row: UndeliveredOutcome) -> JobOrigin:
+    return row_origin(
+        job_id=row.job_id,
+        job_type=row.job_type,
+        namespace=row.namespace,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        options=row.options,
+    )

@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutType
+from temporalio.converter import DataConverter, PayloadCodec
 
-from delegator.completion.failures import failed_outcome, timed_out
+from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import LostAttempts
@@ -31,8 +31,10 @@ from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
 from delegator.postgres.queue_order import OrderStatements, forget_rates
 from delegator.runtime.exception_groups import unwrapped
-from delegator.wire.codec import decode_outcome, encode_outcome
+from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome
+from delegator.wire.contexts import Conversions, JobOrigin, row_origin
 from delegator.wire.outcomes import Outcome
+from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
@@ -91,7 +93,8 @@ class Sweeper:
         self._signaller = signaller
         self._run_watch = run_watch
         self._database = database
-        self._converter = converter
+        self._conversions = Conversions(converter)
+        self._probes = ProbeReader(converter.payload_codec)
         self._identity = identity
         self._metrics = metrics
         self._options = options
@@ -156,9 +159,9 @@ class Sweeper:
             if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
                 grace = self._options.delivery_grace
                 self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
-            overdue = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
-            if overdue:
-                await self._time_out(connection, queue, overdue)
+            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+            if late:
+                await self._time_out(connection, queue, late)
                 self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
@@ -185,22 +188,21 @@ class Sweeper:
             if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
 
-    async def _time_out(
-        self, connection: Connection, queue: MaintenanceStatements, overdue: Sequence[OverdueJob]
-    ) -> None:
+    async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
         rows: list[tuple[str, int, bytes]] = []
         dead: list[NewDeadLetter] = []
         dropped: list[str] = []
-        for job in overdue:
+        for job in late:
             if job.task_token is not None:
                 dropped.append(job.job_id)  # Temporal has timed the activity out itself
                 continue
-            problem = row_problem(job.format_version)
-            if problem is not None:  # the outcome would have to be in the row's own format
+            problem = row_problem(job.format_version) or await self._probes.problem(job.options)
+            if problem is not None:  # the outcome would have to be in the row's own format, by the client's codec
                 self._snooze(queue, job, problem)
                 continue
             try:
-                encoded = await encode_outcome(await self._timeout(job), self._converter.payload_codec)
+                codec = self._conversions.of(_origin_of(job)).codec
+                encoded = await encode_outcome(await self._timeout(job, codec), codec)
             except Exception as error:  # a codec or a failure converter may raise any error
                 self._snooze(queue, job, type(error).__name__)
                 continue
@@ -224,22 +226,24 @@ class Sweeper:
         self._metrics.snoozed.labels(queue.table.queue).inc()
         self._snoozed.add([job.job_id])
 
-    async def _timeout(self, job: OverdueJob) -> Outcome:
-        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if job.attempt else TimeoutType.SCHEDULE_TO_START
-        failure = timed_out(timeout_type, self._converter)
-        if job.last_failure is not None:
-            try:
-                last = await decode_outcome("failed", job.last_failure, self._converter.payload_codec)
-            except WireError as error:
-                _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": str(error)})
-            else:
-                failure.cause.CopyFrom(Failure.FromString(last.body))
+    async def _timeout(self, job: OverdueJob, codec: PayloadCodec | None) -> Outcome:
+        details: Sequence[Payload] = ()
+        last_failure = None
+        try:
+            if job.heartbeat_details is not None:
+                details = Payloads.FromString(await decode_payloads(job.heartbeat_details, codec)).payloads
+            if job.last_failure is not None:
+                last_failure = Failure.FromString((await decode_outcome("failed", job.last_failure, codec)).body)
+        except Exception as error:  # a codec may raise any error
+            reason = str(error) if isinstance(error, WireError) else type(error).__name__
+            _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": reason})
         return failed_outcome(
-            failure,
+            overdue(job.attempt, details, last_failure),
             job_id=job.job_id,
             job_type=job.job_type,
             identity=self._identity,
             retry_state=RetryState.RETRY_STATE_TIMEOUT,
+            ending=Ending.TIMED_OUT,
         )
 
     def _count_republished(self, queue: MaintenanceStatements, reason: str, count: int) -> None:
@@ -247,3 +251,14 @@ class Sweeper:
             self._metrics.republished.labels(queue.table.queue, reason).inc(count)
             level = logging.DEBUG if reason == "retry_due" else logging.WARNING
             _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})
+
+
+def _origin_of(job: OverdueJob) -> JobOrigin:
+    return row_origin(
+        job_id=job.job_id,
+        job_type=job.job_type,
+        namespace=job.namespace,
+        workflow_id=job.workflow_id,
+        run_id=job.run_id,
+        options=job.options,
+    )

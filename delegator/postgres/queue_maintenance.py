@@ -50,7 +50,8 @@ RETURNING q.job_id, q.fencing_token
 """
 
 _OVERDUE = """
-SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, format_version
+SELECT job_id, job_type, fencing_token, attempt, task_token, workflow_id, last_failure, heartbeat_details,
+       format_version, namespace, run_id::text, options::text
 FROM {table} AS q
 WHERE deadline <= now() AND outcome IS NULL AND job_id <> ALL(%(without)b::text[])
   AND (lease_id IS NULL OR deadline <= now() - %(grace)s OR NOT {lease_is_live})
@@ -80,7 +81,7 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now()
 """
 
 _UNDELIVERED = """
-SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version
+SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version, job_type, options::text
 FROM {table}
 WHERE outcome IS NOT NULL AND waiter_id IS NULL AND completed_at < now() - %(age)s
   AND job_id <> ALL(%(without)b::text[])
@@ -119,8 +120,12 @@ class OverdueJob(NamedTuple):
     task_token: bytes | None
     workflow_id: str | None
     last_failure: bytes | None
+    heartbeat_details: bytes | None
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
+    namespace: str | None = None
+    run_id: str | None = None
+    options: str | None = None
 
 
 class LostAttempt(NamedTuple):
@@ -151,6 +156,8 @@ class UndeliveredOutcome(NamedTuple):
     result: bytes
     format_version: int = FORMAT_VERSION
     """Of what the row holds."""
+    job_type: str = ""
+    options: str | None = None
 
 
 class MaintenanceStatements(QueueStatements):

@@ -145,8 +145,20 @@ WHERE job_id = %(job_id)b AND fencing_token = %(fencing_token)b::int8 AND outcom
 RETURNING pg_notify('{channel}' || waiter_id, job_id)
 """
 
+_KEEP_OUTCOMES = """
+UPDATE {table} AS q
+SET outcome = done.outcome, result = done.result, {store_outcome}
+FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], %(result)b::bytea[])
+     AS done (job_id, fencing_token, outcome, result)
+WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
+"""
+
 _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
+"""
+
+_LAST_FAILURES = """
+SELECT q.job_id, q.last_failure FROM {held} JOIN {table} AS q ON {is_held} WHERE q.last_failure IS NOT NULL
 """
 
 _DELETE_HELD = "DELETE FROM {table} AS q USING {held} WHERE {is_held} RETURNING q.job_id"
@@ -189,7 +201,9 @@ class WorkerStatements(QueueStatements):
         self._look = self.statement(_LOOK)
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
+        self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
         self._unwaited = self.statement(_UNWAITED)
+        self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
         self._held = self.statement(_STILL_HELD)
@@ -261,6 +275,20 @@ class WorkerStatements(QueueStatements):
         )
         return {job_id for row in await cursor.fetchall() for job_id in row[0]}
 
+    async def keep_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> None:
+        """Store outcomes that the signaller is to deliver."""
+        ordered = sorted(outcomes)
+        await connection.execute(
+            self._keep_outcomes,
+            {
+                "job_id": text_array([job.job_id for job in ordered]),
+                "fencing_token": int8_array([job.fencing_token for job in ordered]),
+                "outcome": text_array([job.outcome for job in ordered]),
+                "result": bytea_array([job.result for job in ordered]),
+            },
+            prepare=False,
+        )
+
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.
 
@@ -269,6 +297,11 @@ class WorkerStatements(QueueStatements):
         """
         cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
+
+    async def last_failures(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+        """Return the encoded failures of earlier attempts by job id. Rows are given as (job id, fencing token)."""
+        cursor = await connection.execute(self._last_failures, held_rows(held), prepare=False, binary=True)
+        return {row[0]: row[1] for row in await cursor.fetchall()}
 
     async def delete_held(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Delete rows, given as (job id, fencing token), whose token still matches. Return their ids."""

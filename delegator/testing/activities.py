@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import INLINE_WAIT_MS, START_DELAY_MS, WORKFLOW_TYPE
+from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, START_DELAY_MS
 from temporalio import activity
 from temporalio.common import RawValue
 
 from delegator.completion.failures import MAX_INPUT_BYTES, refused_outcome, too_large
-from delegator.enqueue.activities import SMALLEST_REPLY_BYTES, beyond_limit
+from delegator.enqueue.payloads import encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
+from delegator.enqueue.reply_limit import SMALLEST_REPLY_BYTES, beyond_limit
 from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
 from delegator.testing.service import IDENTITY, Service
-from delegator.wire.codec import encode_payloads
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
@@ -58,13 +58,13 @@ class InMemoryActivities:
         service = self._engine.service
         info = activity.info()
         run_id = info.workflow_run_id or ""
-        wanted = unpack_enqueue(request.payload.data)
+        wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
-        prepared = await self._prepare(service, wanted, info, outcomes)
-        refused = set(outcomes)
+        prepared = await self._prepare(service, wanted, info)
         rows: dict[int, Row] = {}
         wait = InlineWait()
         limit = NO_WAIT
+        refused: set[int] = set()
         for position, new in prepared.items():
             known = service.table.by_id.get(new.job_id)
             if known is not None and known.outcome is not None and known.run_id != run_id:
@@ -110,29 +110,25 @@ class InMemoryActivities:
         Returns:
             A frame of outcomes: those of the removed jobs.
         """
-        removed = self._engine.service.cancel(job_id for _, job_id in unpack_cancel(request.payload.data))
+        removed = self._engine.service.cancel(job_id for _, job_id in unpack_cancel(frame_in(request)))
         return to_raw_value(pack_signal(sorted(removed.items())))
 
-    async def _prepare(
-        self, service: Service, wanted: EnqueueRequest, info: activity.Info, refused: dict[int, Outcome]
-    ) -> dict[int, Row]:
-        """Return a new row for each job by its place in the request; those that are too large are refused."""
+    async def _prepare(self, service: Service, wanted: EnqueueRequest, info: activity.Info) -> dict[int, Row]:
+        """Return a new row for each job by its place in the request."""
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
-        converter = service.converter
         prepared: dict[int, Row] = {}
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, plain, header, own_id = job
             job_id = own_id or generated_job_id(run_id, sequence)
-            data = await encode_payloads(plain, converter.payload_codec)
+            origin = origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))
+            codec = service.conversions.of(origin).codec
+            data = plain
+            if codec is not None:
+                data, header = await encode_call(plain, header, codec, spec.type)
             if len(data) > MAX_INPUT_BYTES:
-                error = too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
-                refused[position] = refused_outcome(
-                    error, converter, job_id=job_id, job_type=spec.type, identity=IDENTITY
-                )
-                continue
+                raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
-            if options and info.workflow_type:
-                options[WORKFLOW_TYPE] = info.workflow_type
+            options |= facts_for_rows(service.conversions, None, info, has_options=bool(options))
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

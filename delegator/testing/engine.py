@@ -22,7 +22,6 @@ from delegator.testing.service import JobTable, Service
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import OutcomeStatus
-from delegator.wire.values import ValueConverter, is_default
 from http_workers.interception import checked_interceptors
 
 R = TypeVar("R")
@@ -201,16 +200,18 @@ class InMemoryEngine:
         declared = self._type(function)
         asked = JobOptions(**options)
         asked.validate(declared.name)
-        values = ValueConverter(service.converter.payload_converter, is_default=is_default(service.converter))
-        data = values.encode(args)
         row = Row(
             job_id=job_id or f"job-{uuid.uuid4()}",
             job_type=declared.name,
             queue=declared.queue,
-            input=await encode_payloads(data, service.converter.payload_codec),
-            plain_input=data,
+            input=b"",
+            plain_input=b"",
             options=encode_options(asked.over(declared.options)),
         )
+        conversion = service.conversions.of(row.origin())
+        values = conversion.values
+        row.plain_input = values.encode(args)
+        row.input = await encode_payloads(row.plain_input, conversion.codec)
         if len(row.input) > MAX_INPUT_BYTES:
             raise too_large(f"the input of {declared.name}", len(row.input), MAX_INPUT_BYTES)
         row.waiter = waiter = InlineWait()

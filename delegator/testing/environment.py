@@ -20,8 +20,8 @@ from delegator.errors import ConfigurationError
 from delegator.testing.handlers import Provided, provide_all
 from delegator.testing.rows import Row, WatchedJob
 from delegator.wire.codec import encode_payloads
+from delegator.wire.contexts import Conversion, Conversions
 from delegator.wire.options import encode_options
-from delegator.wire.values import ValueConverter, is_default
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import watch_clock
@@ -73,7 +73,7 @@ class JobEnvironment:
         self._options = JobOptions(**options)
         self._provided = provide or {}
         self._converter = data_converter or DataConverter.default
-        self._values = ValueConverter(self._converter.payload_converter, is_default=is_default(self._converter))
+        self._conversions = Conversions(self._converter)
         self._jobs: list[WatchedJob] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cancel_requested = False
@@ -81,8 +81,14 @@ class JobEnvironment:
     @property
     def heartbeats(self) -> list[tuple[Any, ...]]:
         """The details of each heartbeat so far, in order."""
-        payloads = self._converter.payload_converter
-        return [tuple(payloads.from_payloads(details)) for job in self._jobs for details in job.heartbeats]
+        return [
+            tuple(self._conversion(job).converter.payload_converter.from_payloads(details))
+            for job in self._jobs
+            for details in job.heartbeats
+        ]
+
+    def _conversion(self, job: WatchedJob) -> Conversion:
+        return self._conversions.shared if job.conversion is None else job.conversion
 
     def cancel(self) -> None:
         """Ask the handler to stop, as a cancellation of the workflow does. From any thread; before `run`, too.
@@ -130,32 +136,33 @@ class JobEnvironment:
             threads.shutdown(wait=False)
         if ended.result is not None:
             hints = None if handler.type.return_type is None else [handler.type.return_type]
-            results = self._values.decode(ended.result, hints)
+            results = self._conversion(job).values.decode(ended.result, hints)
             return results[0] if results else None
         if ended.asynchronous:
             raise raised[0]
         assert ended.failure is not None
         if raised and not _has_its_own_error(ended.failure):
             raise raised[0]
-        raise self._converter.failure_converter.from_failure(ended.failure, self._converter.payload_converter)
+        converter = self._conversion(job).converter
+        raise converter.failure_converter.from_failure(ended.failure, converter.payload_converter)
 
     async def _claim(self, handler: Handler, args: Sequence[Any]) -> WatchedJob:
-        codec = self._converter.payload_codec
-        details = Payloads(payloads=self._converter.payload_converter.to_payloads(self._heartbeat_details))
-        data = self._values.encode(args)
         row = Row(
             job_id=self._job_id,
             job_type=handler.type.name,
             queue=handler.type.queue,
-            input=await encode_payloads(data, codec),
-            plain_input=data,
+            input=b"",
+            plain_input=b"",
             options=encode_options(self._options.over(handler.type.options)),
             workflow_id=self._workflow_id,
             run_id=self._run_id,
             attempt=self._attempt - 1,
-            heartbeat_details=await encode_payloads(details.SerializeToString(), codec) or None,
             cancel_requested=self._cancel_requested,
         )
+        conversion = self._conversions.of(row.origin())
+        details = Payloads(payloads=conversion.converter.payload_converter.to_payloads(self._heartbeat_details))
+        row.input = await encode_payloads(conversion.values.encode(args), conversion.codec)
+        row.heartbeat_details = await encode_payloads(details.SerializeToString(), conversion.codec) or None
         return row.claim()
 
     async def _attempt_of(self, runner: AttemptRunner, job: WatchedJob) -> Ended:

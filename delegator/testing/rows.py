@@ -18,8 +18,9 @@ from temporalio.converter import DataConverter
 
 from delegator.postgres.queue_table import Claimed
 from delegator.testing.records import AttemptRecord, Delivery, JobRecord, JobStatus
+from delegator.wire.contexts import Conversions, JobOrigin, row_origin
 from delegator.wire.outcomes import Outcome, OutcomeStatus
-from delegator.wire.values import ValueConverter, is_default
+from delegator.wire.values import ValueConverter
 from http_workers.job import Job
 
 _DEFAULT_PRIORITY = 3
@@ -101,6 +102,8 @@ class Row:
     """The time of its start delay counts as over."""
     attempt: int = 0
     heartbeat_details: bytes | None = None
+    last_details: Sequence[Payload] = ()
+    """The details of the last heartbeat, not through the codec."""
     last_failure: Failure | None = None
     cancel_requested: bool = False
     job: WatchedJob | None = None
@@ -116,6 +119,17 @@ class Row:
     dead_letter: str | None = None
     delivery: Delivery | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
+
+    def origin(self) -> JobOrigin:
+        """Return what a serialization context says of the job."""
+        return row_origin(
+            job_id=self.job_id,
+            job_type=self.job_type,
+            namespace=self.namespace,
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            options=orjson.dumps(self.options).decode(),
+        )
 
     @property
     def priority(self) -> int:
@@ -193,7 +207,7 @@ class Row:
             arg_types: of the delegated activity type; None: not known.
             return_type: likewise.
         """
-        values = ValueConverter(converter.payload_converter, is_default=is_default(converter))
+        values = Conversions(converter).of(self.origin()).values
         args: Sequence[Any] = ()
         with suppress(Exception):  # arguments that can't be decoded are what some tests are about
             args = values.decode(self.plain_input, arg_types) if self.plain_input else ()
@@ -225,4 +239,5 @@ class Row:
         if self.outcome is None or self.outcome.status is OutcomeStatus.COMPLETED:
             return None
         failure = Failure.FromString(self.outcome.body)
+        converter = Conversions(converter).of(self.origin()).converter
         return converter.failure_converter.from_failure(failure, converter.payload_converter)

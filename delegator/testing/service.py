@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -23,7 +23,7 @@ from temporalio.exceptions import TimeoutType
 from temporalio.worker import Interceptor
 
 from delegator.completion import mailbox
-from delegator.completion.failures import canceled_outcome, failed_outcome, timed_out
+from delegator.completion.failures import Ending, canceled_outcome, failed_outcome, overdue
 from delegator.completion.retry import Retry
 from delegator.completion.runs import RunKey, Runs
 from delegator.completion.signals import SignalSender
@@ -36,6 +36,7 @@ from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
 from delegator.testing.run_watch import watch_runs
 from delegator.wire.codec import encode_payloads
+from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 from http_workers.verdict import judge
@@ -48,6 +49,7 @@ _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 _REFUSAL_GRACE: Final = Settings.model_fields["refusal_grace"].default
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
+_UNSENDABLE_PAUSE: Final = 0.5
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
 
 
@@ -100,6 +102,7 @@ class Service:
         """
         self.table = table
         self.converter = converter
+        self.conversions = Conversions(converter)
         self.namespace = None if client is None else client.namespace
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
@@ -176,12 +179,12 @@ class Service:
     def cancel(self, job_ids: Iterable[str]) -> dict[str, Outcome]:
         """Remove jobs that wait and ask running ones to stop; return the outcomes of the removed."""
         removed: dict[str, Outcome] = {}
-        canceled = canceled_outcome(self.converter, identity=IDENTITY)
         for job_id in job_ids:
             row = self.table.by_id.get(job_id)
             if row is None or row.outcome is not None:
                 continue
             if row.job is None:
+                canceled = canceled_outcome(job_id=job_id, job_type=row.job_type, identity=IDENTITY)
                 row.waiter = None
                 row.resolve(canceled)
                 row.delivery = Delivery.INLINE
@@ -259,7 +262,14 @@ class Service:
             self._resolve(row, Outcome(OutcomeStatus.COMPLETED, ended.result or b""))
         else:
             # No other pool can have a handler that this engine lacks, so its jobs are not offered again.
-            verdict = judge(ended, ended.failure, identity=IDENTITY, now=time.monotonic(), grace=_REFUSAL_GRACE)
+            verdict = judge(
+                ended,
+                ended.failure,
+                identity=IDENTITY,
+                now=time.monotonic(),
+                grace=_REFUSAL_GRACE,
+                last_failure=row.last_failure,
+            )
             if isinstance(verdict, Retry):
                 self._note(row, job, ended, verdict.delay)
                 await self._retry(row, job, ended.failure, verdict.delay)
@@ -270,8 +280,10 @@ class Service:
 
     async def _retry(self, row: Row, job: WatchedJob, failure: Failure, delay: timedelta) -> None:
         if job.details is not None:
+            row.last_details = job.details
             details = Payloads(payloads=job.details).SerializeToString()
-            row.heartbeat_details = await encode_payloads(details, self.converter.payload_codec)
+            with suppress(Exception):  # a codec may raise any error; production logs it
+                row.heartbeat_details = await encode_payloads(details, self.conversions.of(row.origin()).codec)
         row.job = None
         row.status = JobStatus.BACKING_OFF
         row.last_failure = failure
@@ -283,7 +295,8 @@ class Service:
         row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
 
     def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
-        payloads, failures = self.converter.payload_converter, self.converter.failure_converter
+        converter = self.conversions.of(row.origin()).converter
+        payloads, failures = converter.payload_converter, converter.failure_converter
         error = None if ended.failure is None else failures.from_failure(ended.failure, payloads)
         if ended.failure is not None and not ended.failure.HasField("canceled_failure_info"):
             # A test that hangs, because a job is retried without end, shows why. Here nothing is secret.
@@ -301,10 +314,7 @@ class Service:
 
     def _time_out(self, row: Row) -> None:
         """End a job that nobody took in time."""
-        timeout_type = TimeoutType.SCHEDULE_TO_CLOSE if row.attempt else TimeoutType.SCHEDULE_TO_START
-        failure = timed_out(timeout_type, self.converter)
-        if row.last_failure is not None:
-            failure.cause.CopyFrom(row.last_failure)
+        failure = overdue(row.attempt, row.last_details, row.last_failure)
         if row.workflow_id is None:
             row.dead_letter = Reason.TIMED_OUT
         outcome = failed_outcome(
@@ -313,6 +323,7 @@ class Service:
             job_type=row.job_type,
             identity=IDENTITY,
             retry_state=RetryState.RETRY_STATE_TIMEOUT,
+            ending=Ending.TIMED_OUT,
         )
         self._resolve(row, outcome)
 
@@ -342,11 +353,21 @@ class Service:
             # asked for it, if it is to end the workflow and a signal comes in between.
             await self._runs.workflow_task_ended(key, lambda: self._is_stopping)
         outcomes = [(row.job_id, row.outcome) for row in rows if row.outcome is not None]
-        delivery = await self._signals.deliver(key, outcomes)
+        delivery = await self._deliver_one(key, outcomes)
         for row in rows:
             row.delivery = Delivery.ORPHANED if delivery is mailbox.Delivery.ORPHANED else Delivery.SIGNAL
             if self.table.by_id.get(row.job_id) is row:
                 del self.table.by_id[row.job_id]  # as its row is deleted in production
+
+    async def _deliver_one(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> mailbox.Delivery:
+        """Signal outcomes. What a codec refuses is tried again, as production's signaller does."""
+        assert self._signals is not None
+        while True:
+            try:
+                return await self._signals.deliver(key, outcomes)
+            except Exception as error:  # a codec may raise any error
+                _log.error("outcomes_unsendable: %s", error)
+                await asyncio.sleep(_UNSENDABLE_PAUSE)
 
     async def _stop(self) -> None:
         self._is_stopping = True

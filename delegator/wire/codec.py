@@ -5,27 +5,75 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Header, Payload, Payloads
+from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
 from delegator.errors import WireError
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 _FAILURE_METADATA = {"encoding": b"binary/protobuf", "messageType": b"temporal.api.failure.v1.Failure"}
+_PLAIN_METADATA = {**_FAILURE_METADATA, "delegator": b"plain"}
+"""Of a failure that stands in for one that the codec could not encode."""
+_HEADER_METADATA = {"encoding": b"binary/protobuf", "messageType": b"temporal.api.common.v1.Header"}
+_HEADER_FIELD = "delegator.header"
+"""The only field of an encoded header. It holds the whole header."""
+_CURE = "DELEGATOR_DATA_CONVERTER is not that of the process that stored it"
 
 
 async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
     """Return an outcome's body in the form that is stored: a serialized `Payloads`, encoded by the codec.
 
+    If the codec can't encode a failure, another failure is stored in its place, which says so.
+
     Args:
         outcome: what to store.
         codec: the data converter's codec, if it has one.
+
+    Raises:
+        Exception: what the codec raises for a result.
     """
     if outcome.status is OutcomeStatus.COMPLETED:
         return await encode_payloads(outcome.body, codec)
     payload = Payload(metadata=_FAILURE_METADATA, data=outcome.body)
-    payloads = [payload] if codec is None else await codec.encode([payload])
+    try:
+        payloads = [payload] if codec is None else await codec.encode([payload])
+    except Exception as problem:
+        payloads = [Payload(metadata=_PLAIN_METADATA, data=_stand_in(outcome.body, problem))]
     return Payloads(payloads=payloads).SerializeToString()
+
+
+def plain_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
+    """Return a failure in stored form that needs no codec, because nothing of the user's is in it.
+
+    Args:
+        outcome: a failure that the engine has made.
+        codec: the data converter's codec. The form says so if it was left out.
+    """
+    metadata = _FAILURE_METADATA if codec is None else _PLAIN_METADATA
+    return Payloads(payloads=[Payload(metadata=metadata, data=outcome.body)]).SerializeToString()
+
+
+def not_built(problem: BaseException) -> Failure:
+    """Return the failure in place of one that can't be converted or encoded, as the SDK's activity worker makes it.
+
+    Args:
+        problem: what the failure converter or the codec raised.
+    """
+    try:
+        failure = Failure(message=f"Failed building exception result: {problem}")
+    except Exception:  # the error has no text, or one that is not valid Unicode
+        failure = Failure(message=f"Failed building exception result: {type(problem).__name__}")
+    failure.application_failure_info.SetInParent()
+    return failure
+
+
+def _stand_in(body: bytes, problem: Exception) -> bytes:
+    failure = Failure.FromString(body)
+    if not failure.HasField("activity_failure_info"):
+        return not_built(problem).SerializeToString()
+    failure.cause.CopyFrom(not_built(problem))
+    return failure.SerializeToString()
 
 
 async def encode_outcomes(outcomes: Sequence[Outcome], codec: PayloadCodec | None) -> list[bytes]:
@@ -48,11 +96,14 @@ async def decode_outcome(status: str, result: bytes, codec: PayloadCodec | None)
         outcome_status = OutcomeStatus(status)
         if outcome_status is OutcomeStatus.COMPLETED:
             return Outcome(outcome_status, await _decoded(result, codec))
+        payload = Payloads.FromString(result).payloads[0]
+        if dict(payload.metadata) == _PLAIN_METADATA:
+            return Outcome(outcome_status, payload.data)
         payload = Payloads.FromString(await _decoded(result, codec)).payloads[0]
     except (ValueError, DecodeError, IndexError):
         raise WireError("a stored outcome can't be read") from None
     if dict(payload.metadata) != _FAILURE_METADATA:
-        raise WireError("a stored outcome is still encoded: DELEGATOR_DATA_CONVERTER is not the one that stored it")
+        raise WireError(f"a stored outcome is still encoded: {_CURE}")
     return Outcome(outcome_status, payload.data)
 
 
@@ -76,7 +127,7 @@ async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:
     except DecodeError:
         raise
     except Exception as error:  # a codec may raise any error
-        raise WireError(f"the codec can't decode a stored outcome: {type(error).__name__}") from None
+        raise WireError(f"the codec can't decode a stored outcome ({type(error).__name__}): {_CURE}") from None
 
 
 async def encode_payloads(payloads: bytes, codec: PayloadCodec | None) -> bytes:
@@ -93,3 +144,38 @@ async def decode_payloads(payloads: bytes, codec: PayloadCodec | None) -> bytes:
         return payloads
     decoded = await codec.decode(Payloads.FromString(payloads).payloads)
     return Payloads(payloads=decoded).SerializeToString()
+
+
+async def encode_header(header: bytes, codec: PayloadCodec | None) -> bytes:
+    """Return a serialized `Header` in the form that is stored: encoded by the codec, so that nothing is readable."""
+    if codec is None or not header:
+        return header
+    payloads = await codec.encode([Payload(metadata=_HEADER_METADATA, data=header)])
+    return Header(fields={_HEADER_FIELD: payloads[0]}).SerializeToString()
+
+
+async def encode_fields(header: bytes, codec: PayloadCodec) -> bytes:
+    """Return a serialized `Header` whose payloads are encoded one by one, as the SDK encodes headers."""
+    encoded = Header.FromString(header)
+    for payload in encoded.fields.values():
+        (replacement,) = await codec.encode([payload])
+        payload.CopyFrom(replacement)
+    return encoded.SerializeToString()
+
+
+async def decode_header(header: bytes, codec: PayloadCodec | None) -> bytes:
+    """Return the header that `encode_header` has encoded. Other headers are returned unchanged.
+
+    Raises:
+        WireError: it can't be decoded.
+    """
+    if _HEADER_FIELD.encode() not in header:
+        return header
+    payload = Header.FromString(header).fields[_HEADER_FIELD]
+    try:
+        (payload,) = [payload] if codec is None else await codec.decode([payload])
+    except Exception as error:  # a codec may raise any error
+        raise WireError(f"the codec can't decode the job's header ({type(error).__name__}): {_CURE}") from None
+    if dict(payload.metadata) != _HEADER_METADATA:
+        raise WireError(f"the job's header is still encoded: {_CURE}")
+    return payload.data

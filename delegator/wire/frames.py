@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.converter import DataConverter
 
-from delegator.errors import WireError
+from delegator.errors import ConfigurationError, WireError
 
 VERSION = 1
 """The version of the frames that this release writes."""
@@ -75,6 +76,22 @@ def _head(frame: bytes) -> tuple[dict[str, Any], Any, int]:
     return header, sizes, start
 
 
+def from_payload(payload: Payload) -> bytes:
+    """Return the frame in a Temporal payload.
+
+    Raises:
+        WireError: the payload is encoded, so the data converter here is not the one that wrote it.
+    """
+    encoding = payload.metadata.get(_ENCODING, b"")
+    if encoding != _BINARY:
+        raise WireError(
+            f"a delegator frame has the encoding {encoding.decode(errors='replace')!r}: it was written with another "
+            "data converter. All clients, workers and http-workers (DELEGATOR_DATA_CONVERTER) need the same one, with "
+            "the same keys"
+        )
+    return payload.data
+
+
 def to_payload(frame: bytes) -> Payload:
     """Wrap a frame as a Temporal payload."""
     return Payload(metadata={_ENCODING: _BINARY}, data=frame)
@@ -83,3 +100,30 @@ def to_payload(frame: bytes) -> Payload:
 def to_raw_value(frame: bytes) -> RawValue:
     """Wrap a frame in a value that payload converters leave unchanged."""
     return RawValue(to_payload(frame))
+
+
+def require_raw_values(converter: DataConverter) -> None:
+    """Refuse a data converter that does not pass frames unchanged.
+
+    Args:
+        converter: the client's data converter.
+
+    Raises:
+        ConfigurationError: its payload converter does not leave a `RawValue` as it is.
+    """
+    payload = to_payload(b"frame")
+    payloads = converter.payload_converter
+    try:
+        sent = payloads.to_payloads([RawValue(payload)])
+        (received,) = payloads.from_payloads(sent, [RawValue])
+        if list(sent) == [payload] and received.payload == payload:
+            return
+    except Exception as error:  # a payload converter may raise any error
+        reason = f" ({type(error).__name__})"
+    else:
+        reason = ""
+    name = converter.payload_converter_class.__qualname__
+    raise ConfigurationError(
+        f"the payload converter {name} does not pass temporalio.common.RawValue unchanged{reason}: make it a subclass "
+        "of temporalio.converter.CompositePayloadConverter"
+    )

@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
+PAYLOADS_TOO_LARGE = "PayloadsTooLarge"
+"""The SDK's type of the error of a payload that exceeds Temporal's limit. It fails the workflow task, too."""
+PAYLOAD_ERROR = "delegator.PayloadError"
+"""The type of a local activity's error that is to fail the workflow task."""
 MAX_JOB_ID_BYTES = 500
 """A notification has at most 8,000 bytes. It names job ids of up to 7,000 bytes, and one more, with 37 bytes for its
 run."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import DataConverter, DefaultPayloadConverter, PayloadConverter
 
+from delegator.errors import WireError
 from delegator.wire.payload_bytes import decode_plain, encode_plain
 
 
@@ -57,9 +58,23 @@ class ValueConverter:
         values = decode_plain(data, hints) if self._is_default else None
         if values is None:
             payloads = Payloads.FromString(data).payloads
+            _refuse_references(payloads)
             known = None if hints is None or len(hints) < len(payloads) else list(hints[: len(payloads)])
             values = self._payloads.from_payloads(payloads, known)
         return values
+
+
+def _refuse_references(payloads: Iterable[Payload]) -> None:
+    """Refuse what an external storage has left in the place of a payload, where no storage has fetched it."""
+    for payload in payloads:
+        if (
+            payload.metadata.get("encoding") == b"json/external-storage-reference"
+            or payload.metadata.get("messageType") == b"temporal.api.sdk.v1.ExternalStorageReference"
+        ):
+            raise WireError(
+                "[TMPRL1105] Detected externally stored payload(s) but external storage is not configured. "
+                "DELEGATOR_DATA_CONVERTER must name the client's data converter."
+            )
 
 
 def is_default(converter: DataConverter) -> bool:

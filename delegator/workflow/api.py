@@ -121,7 +121,7 @@ async def delegate(  # type: ignore[misc]  # mypy does not see that Any takes ev
     group = CallGroup(stop_early=True)
     spec = delegations.spec(declared, options, cancellation_type)
     own_id = delegations.ids.chosen(job_id, unique_id)
-    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args), b"", own_id), group)
+    call = Call(spec, JobRequest(spec.job, delegations.converter.input(args, spec), b"", own_id), group)
     delegations.submit(call)
     await delegations.wait(group, cancellation_type)
     return delegations.converter.result(call)

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Header, Payload
+from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import FailureConverter, PayloadConverter
-from temporalio.exceptions import ActivityError, CancelledError, RetryState
-from temporalio.workflow import ActivityCancellationType
+from temporalio.converter import FailureConverter, PayloadConverter, WithSerializationContext
+from temporalio.exceptions import ActivityError, FailureError
+from temporalio.workflow import ActivityCancellationType, Info
 
+from delegator.wire.contexts import JobOrigin
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.requests import JobRequest, JobSpec
 from delegator.wire.values import ValueConverter
@@ -141,19 +144,65 @@ class CallGroup:
             self._future.set_result(None)
 
 
+class _Bound(NamedTuple):
+    """What converts the payloads of calls."""
+
+    payloads: PayloadConverter
+    values: ValueConverter
+    failures: FailureConverter
+
+
 class Converter:
     """Turns arguments into job inputs, and outcomes into results or exceptions."""
 
-    __slots__ = ("_failures", "_payloads", "_values")
+    __slots__ = ("_bound", "_by_type", "_info", "_is_default")
 
-    def __init__(self, payloads: PayloadConverter, failures: FailureConverter, *, is_default: bool) -> None:
-        self._payloads = payloads
-        self._values = ValueConverter(payloads, is_default=is_default)
-        self._failures = failures
+    def __init__(
+        self,
+        payloads: PayloadConverter,
+        failures: FailureConverter,
+        *,
+        is_default: bool,
+        info: Info | None = None,
+    ) -> None:
+        """Prepare.
 
-    def input(self, args: Sequence[Any]) -> bytes:
-        """Return the arguments as a serialized `Payloads`."""
-        return self._values.encode(args)
+        Args:
+            payloads: the payload converter.
+            failures: the failure converter.
+            is_default: whether the payload converter is the SDK's default one.
+            info: of the workflow, for serialization contexts; None: neither converter uses them.
+        """
+        self._bound = _Bound(payloads, ValueConverter(payloads, is_default=is_default), failures)
+        self._is_default = is_default
+        self._info = info
+        self._by_type: dict[str, _Bound] = {}
+
+    def _of(self, spec: CallSpec | None) -> _Bound:
+        if self._info is None or spec is None:
+            return self._bound
+        key = spec.job.type
+        bound = None if spec.activity_id is not None else self._by_type.get(key)
+        if bound is None:
+            context = _origin_of(spec, self._info).context
+            payloads, _, failures = self._bound
+            if isinstance(payloads, WithSerializationContext):
+                payloads = payloads.with_context(context)
+            if isinstance(failures, WithSerializationContext):
+                failures = failures.with_context(context)
+            bound = _Bound(payloads, ValueConverter(payloads, is_default=self._is_default), failures)
+            if spec.activity_id is None:
+                self._by_type[key] = bound
+        return bound
+
+    def input(self, args: Sequence[Any], spec: CallSpec | None = None) -> bytes:
+        """Return the arguments of a call as a serialized `Payloads`.
+
+        Args:
+            args: the arguments.
+            spec: the call's, for serialization contexts.
+        """
+        return self._of(spec).values.encode(args)
 
     @staticmethod
     def header(header: Mapping[str, Payload]) -> bytes:
@@ -178,26 +227,60 @@ class Converter:
             raise RuntimeError("the call has no outcome yet")
         if outcome.status is OutcomeStatus.COMPLETED:
             hints = None if call.spec.return_type is None else [call.spec.return_type]
-            results = self._values.decode(outcome.body, hints)
+            try:
+                results = self._of(call.spec).values.decode(outcome.body, hints)
+            except (FailureError, DecodeError):
+                raise
+            except Exception as error:
+                raise RuntimeError(
+                    f"Failed decoding arguments: the result of {call.spec.job.type} has another type, "
+                    "or the http-worker has another data converter (DELEGATOR_DATA_CONVERTER)"
+                ) from error
             return results[0] if results else None
         if not outcome.body:
             raise canceled_error(call)
+        payloads, _, converter = self._of(call.spec)
         failure = Failure.FromString(outcome.body)
         if call.spec.activity_id is not None:
             failure.activity_failure_info.activity_id = call.spec.activity_id
-        raise self._failures.from_failure(failure, self._payloads)
+        raise converter.from_failure(failure, payloads)
+
+
+def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
+    return JobOrigin(
+        namespace=info.namespace,
+        workflow_id=info.workflow_id,
+        run_id=info.run_id,
+        workflow_type=info.workflow_type,
+        job_type=spec.job.type,
+        activity_id=spec.activity_id,
+        task_queue=info.task_queue,
+    )
 
 
 def canceled_error(call: Call) -> ActivityError:
     """Return the error of a call whose caller was canceled, in the form that Temporal gives it."""
-    error = ActivityError(
-        "Activity cancelled",
-        scheduled_event_id=0,
-        started_event_id=0,
-        identity="",
-        activity_type=call.spec.job.type,
-        activity_id=call.spec.activity_id or call.job_id,
-        retry_state=RetryState.CANCEL_REQUESTED,
-    )
-    error.__cause__ = CancelledError("Cancelled")
+    failure = Failure(message="Activity cancelled")
+    info = failure.activity_failure_info
+    info.activity_type.name, info.activity_id = call.spec.job.type, call.spec.activity_id or call.job_id
+    info.retry_state = RetryState.RETRY_STATE_CANCEL_REQUESTED
+    failure.cause.canceled_failure_info.SetInParent()
+    error = FailureConverter.default.from_failure(failure, PayloadConverter.default)
+    assert isinstance(error, ActivityError)
     return error
+
+
+def outcome_of_removed(call: Call, outcome: Outcome) -> Outcome:
+    """Return the outcome of a call whose job was removed before a worker took it.
+
+    As with Temporal's activities, a call with TRY_CANCEL does not tell what its job had come to.
+
+    Args:
+        call: the call.
+        outcome: what the local activity that removed the job returned. It does not name the job's type.
+    """
+    if call.spec.cancellation_type is ActivityCancellationType.TRY_CANCEL:
+        return WITHDRAWN
+    failure = Failure.FromString(outcome.body)
+    failure.activity_failure_info.activity_type.name = call.spec.job.type
+    return Outcome(outcome.status, failure.SerializeToString())

@@ -12,26 +12,28 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from temporalio.worker import WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
-from delegator.wire.frames import to_raw_value
+from delegator.wire.frames import from_payload, to_raw_value
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
 from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
+    PAYLOAD_ERROR,
+    PAYLOADS_TOO_LARGE,
     EnqueueRequest,
     JobSpec,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
 )
-from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error
+from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error, outcome_of_removed
 from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import event_groups_of, summary_of
 from delegator.workflow.local_activities import LocalActivities
@@ -42,6 +44,7 @@ _JOBS_PER_REQUEST = 2_000
 _BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
+_FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 
 
@@ -59,8 +62,9 @@ class Delegations:
         *,
         is_default: bool,
         replay_differs: Callable[[str, Exception], None],
+        info: workflow.Info | None,
     ) -> None:
-        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default)
+        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=info)
         self.ids = JobIds(run_id)
         self.info = sdk.info()
         """Of the workflow; asked of the SDK itself, so that users' interceptors do not see it."""
@@ -86,6 +90,7 @@ class Delegations:
         *,
         is_default: bool,
         replay_differs: Callable[[str, Exception], None],
+        info: workflow.Info | None = None,
     ) -> Delegations:
         """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
@@ -95,10 +100,15 @@ class Delegations:
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
             replay_differs: called with the run id and the error if workflow code asks for other jobs than its history.
+            info: of the workflow, for serialization contexts; None: the worker's data converter uses none.
         """
-        delegations = cls(run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs)
+        delegations = cls(
+            run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs, info=info
+        )
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
-        workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
+        if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
+            # Only a run that continues another one can wait for jobs of an earlier run.
+            workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         return delegations
 
     @classmethod
@@ -253,7 +263,8 @@ class Delegations:
                 call.caller.fail(error)
             return
         for job_id, outcome in removed:
-            self._resolve(job_id, outcome)
+            removed_call = self._pending.get(job_id)
+            self._resolve(job_id, outcome if removed_call is None else outcome_of_removed(removed_call, outcome))
 
     def on_outcomes(self, outcomes: RawValue) -> None:
         """Handle the signal that carries outcomes.
@@ -261,7 +272,7 @@ class Delegations:
         An outcome of a call that has one already is ignored. An outcome of an unknown job is kept: when a workflow task
         is run again, signals arrive before the code that makes the call.
         """
-        for job_id, outcome in unpack_signal(outcomes.payload.data):
+        for job_id, outcome in unpack_signal(from_payload(outcomes.payload)):
             if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
                 self._early_outcomes[job_id] = outcome
 
@@ -316,8 +327,8 @@ class Delegations:
                 event_groups=event_groups_of(calls),
             )
             reply = read_reply(frame, calls)
-        except (ActivityError, WireError, workflow.NondeterminismError) as error:
-            self._fail(calls, error)
+        except Exception as error:  # a payload converter may raise any error
+            self._fail(calls, _as_seen(error))
             sent.set_result(None)
             return
         self._open_task.note_reply(len(frame))
@@ -333,7 +344,7 @@ class Delegations:
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         if isinstance(error, workflow.NondeterminismError):
             self._replay_differs(self._run_id, error)
-        if not isinstance(error, ActivityError) and fail_task(error):
+        if not isinstance(error, FailureError) and fail_task(error):
             return
         for call in calls:
             self._pending.pop(call.job_id, None)
@@ -354,6 +365,12 @@ class Delegations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _as_seen(error: Exception) -> Exception:
+    """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
+    cause = error.__cause__ if isinstance(error, ActivityError) else error
+    return WireError(cause.message) if isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK else error
 
 
 def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:

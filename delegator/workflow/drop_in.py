@@ -85,7 +85,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         if input.activity_id or input.summary or event_groups:
             spec = self._labelled(spec, input.activity_id or None, input.summary, tuple(event_groups or ()))
         converter = self._delegations.converter
-        request = JobRequest(spec.job, converter.input(input.args), converter.header(input.headers), None)
+        request = JobRequest(spec.job, converter.input(input.args, spec), converter.header(input.headers), None)
         handle = DelegatedHandle(self._delegations, spec, request)
         if spec.activity_id is not None:
             activity_id = spec.activity_id

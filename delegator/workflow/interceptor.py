@@ -16,6 +16,7 @@ from temporalio.worker import (
 )
 
 from delegator.contracts import DelegatedType
+from delegator.wire.contexts import uses_contexts
 from delegator.wire.values import is_default
 from delegator.workflow.chains import innermost
 from delegator.workflow.delegations import Delegations
@@ -60,6 +61,7 @@ class DelegationInterceptor(Interceptor):
         intercepted, task_queues, patch = self._intercepted, self._task_queues, self._patch
         first_task_waited, replay_differs = self._first_task_waited, self._replay_differs
         failure_converter, default = self._converter.failure_converter_class, is_default(self._converter)
+        with_contexts = uses_contexts(self._converter)
 
         class Inbound(WorkflowInboundInterceptor):
             def init(self, outbound: WorkflowOutboundInterceptor) -> None:
@@ -72,6 +74,7 @@ class DelegationInterceptor(Interceptor):
                     failure_converter(),
                     is_default=default,
                     replay_differs=replay_differs,
+                    info=self._info if with_contexts else None,
                 )
                 if intercepted:
                     outbound = intercepting(outbound, delegations, intercepted, task_queues, patch=patch)

@@ -10,7 +10,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.worker import StartLocalActivityInput, WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.wire.frames import to_raw_value
+from delegator.wire.frames import from_payload, to_raw_value
 
 # The engine's activities are idempotent, so a lost database only delays them: retry without end.
 _RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
@@ -54,7 +54,8 @@ class LocalActivities:
             event_groups: the SDK's `EventGroup`s of it.
 
         Raises:
-            ActivityError: it failed.
+            FailureError: it failed.
+            WireError: the reply was encoded with another data converter.
         """
         # An older SDK has no event groups. It gives none, either.
         more: dict[str, Any] = {"event_groups": event_groups} if event_groups else {}
@@ -76,4 +77,4 @@ class LocalActivities:
                 **more,
             )
         )
-        return reply.payload.data
+        return from_payload(reply.payload)

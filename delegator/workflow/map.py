@@ -309,7 +309,7 @@ async def _map(
     encode = delegations.converter.input
     group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
     job, request = spec.job, JobRequest._make
-    delegations.submit_all([Call(spec, request((job, encode(args), b"", None)), group) for args in items])
+    delegations.submit_all([Call(spec, request((job, encode(args, spec), b"", None)), group) for args in items])
     await delegations.wait(group, cancellation_type)
     unresolved = [call for call in group.calls if call.outcome is None]
     if unresolved:

@@ -40,12 +40,13 @@ from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.relay import RelayOptions, running_relay
 from delegator.runtime.temporal_client import load_data_converter
-from tests.integration.delegator import flows, tasks
+from tests.integration.delegator import failing, failing_flows, flows, tasks
 from tests.support import Databases, read_ledger
 from tests.support.watches import database_watch
 
 ROOT = Path(__file__).parents[3]
 TASKS = "tests.integration.delegator.tasks"
+FAILING = "tests.integration.delegator.failing"
 OTHER_TASKS = "tests.integration.delegator.other_tasks"
 RESULT_TIMEOUT = 60.0
 UNFINISHED = "outcome IS NULL OR waiter_id IS NULL"
@@ -140,7 +141,7 @@ class Environment:
 
     def plugin(self, options: PluginOptions = PATIENT, *, intercept: bool | None = None) -> DelegatorPlugin:
         """Return a plugin for a worker, or for a replayer."""
-        return DelegatorPlugin([tasks], settings=self.settings, options=options, intercept=intercept)
+        return DelegatorPlugin([tasks, failing], settings=self.settings, options=options, intercept=intercept)
 
     @asynccontextmanager
     async def worker(
@@ -149,7 +150,7 @@ class Environment:
         """Run a Temporal worker; its task queue."""
         plugin = self.plugin(options, intercept=intercept)
         task_queue = task_queue or f"queue-{uuid.uuid4()}"
-        config = {"workflows": flows.ALL, **config}
+        config = {"workflows": [*flows.ALL, failing_flows.TellsFailure], **config}
         async with Worker(self.client, task_queue=task_queue, plugins=[plugin], **config):
             yield task_queue
 
@@ -255,7 +256,7 @@ class Environment:
 
     @asynccontextmanager
     async def http_worker(
-        self, *arguments: str, modules: Sequence[str] = (TASKS,), **variables: str
+        self, *arguments: str, modules: Sequence[str] = (TASKS, FAILING), **variables: str
     ) -> AsyncIterator[HttpWorker]:
         """Run an HTTP worker's process, ready when the block begins."""
         log = Path(tempfile.mkstemp(prefix="http-worker-", suffix=".log", dir=self.directory)[1])
@@ -297,7 +298,7 @@ class Environment:
                 pool=pool,
                 database=watch,
                 signals=sender,
-                codec=converter.payload_codec,
+                converter=converter,
                 metrics=metrics,
                 interval=options.full_interval,
             )

@@ -21,7 +21,7 @@ from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.postgres.lease_keeper import holder_name
 from delegator.runtime.temporal_client import load_data_converter
 from delegator.testing import DelegatorTestPlugin, JobRecord, JobStatus
-from tests.integration.delegator import flows, other_tasks, queued_tasks, tasks
+from tests.integration.delegator import failing, flows, other_tasks, queued_tasks, tasks
 from tests.integration.delegator.environment import PATIENT, Environment, SeenDeadLetter, SeenJob
 
 
@@ -35,7 +35,7 @@ class InMemoryEnvironment(Environment):
 
     def plugin(self, options: PluginOptions = PATIENT, *, intercept: bool | None = None) -> DelegatorPlugin:
         plugin = DelegatorTestPlugin(
-            [tasks],
+            [tasks, failing],
             fakes={tasks.elsewhere: other_tasks.move, queued_tasks.in_other_queue: other_tasks.treble},
             options=options,
             intercept=intercept,

@@ -176,11 +176,6 @@ async def exits() -> int:
 
 
 @delegated
-async def large_failure() -> None:
-    raise ApplicationError("large", "x" * 3_000_000, non_retryable=True)
-
-
-@delegated
 async def large_result(size: int) -> bytes:
     return bytes(size)
 

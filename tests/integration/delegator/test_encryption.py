@@ -8,7 +8,15 @@ from typing import Any
 
 import aiohttp
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHandle
+from temporalio.worker import (
+    Interceptor,
+    StartActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
 
 from delegator.relay import RelayOptions, running_relay
 from tests.integration.delegator import flows
@@ -107,6 +115,44 @@ async def test_row_and_stream_are_encrypted(encrypted_engine: Environment, encry
     messages = await streamed(spy)
     assert all(set(message["data"]["record"]) == {"job_id", "fencing_token"} for message in messages)
     assert_unreadable(messages)
+
+
+class Stamped(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> Any:
+        header = Payload(metadata={"encoding": b"binary/plain"}, data=SECRET.encode())
+        return super().start_activity(dataclasses.replace(input, headers={**input.headers, "user": header}))
+
+
+class StampedInbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(Stamped(outbound))
+
+
+class Stamping(Interceptor):
+    """Gives each activity a header."""
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return StampedInbound
+
+
+@pytest.mark.postgres_only
+async def test_headers_are_encrypted(encrypted_engine: Environment):
+    """Headers are unreadable in the row, whatever the client's `header_codec_behavior` is."""
+    engine = encrypted_engine
+    async with engine.worker(SIGNALLED, intercept=True, interceptors=[Stamping()]) as task_queue:
+        workflow_id = "stamped"
+        with engine.held(workflow_id):
+            handle = await engine.start(
+                flows.CallsOne.run,
+                *("execute_activity", "secret_retry", ["a"], {}),
+                id=workflow_id,
+                task_queue=task_queue,
+            )
+            await engine.noted(workflow_id, "started", 3)
+            (row,) = await engine.rows("workflow_id = %s", workflow_id)
+            assert row["header"]
+            assert_unreadable(row)
+        assert await engine.result(handle) == "a and ['a']"
 
 
 async def test_failures(encrypted_engine: Environment, encrypted_queue: str, request: pytest.FixtureRequest):

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+import orjson
 import pytest
+from delegator_schema.options import CODEC_PROBE
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
@@ -25,6 +27,8 @@ from delegator.postgres.connections import Connection, Pool, connect, connection
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
+from delegator.wire.probe import make_probe
+from tests.integration.delegator.encryption import converter as encrypted
 from tests.support import Database
 from tests.support.watches import database_watch
 
@@ -124,6 +128,22 @@ async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(60):
         while not await look():
             await asyncio.sleep(0.02)
+
+
+async def test_codec_of_the_client_is_missing(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the codec of a job's client nothing is delivered or timed out. The log says which setting is wrong."""
+    options = orjson.dumps({CODEC_PROBE: await make_probe(encrypted.payload_codec)}).decode()
+    await store_failure(db, "stored", await encode_outcome(Outcome(OutcomeStatus.FAILED, b""), None))
+    await insert_overdue(db, "late")
+    await db.execute("UPDATE custom_task_queue SET options = %s", [options])
+    sweeping = Sweeping(pool)
+    await sweeping.signaller.deliver(timedelta(0))
+    await sweeping.sweeper.sweep(db)
+    assert await left(db) == ["late", "stored"]
+    assert sweeping.signals.delivered == []
+    reasons = {record.message: getattr(record, "reason", "") for record in caplog.records}
+    for event in ("outcome_unreadable", "timeout_not_stored"):
+        assert "DELEGATOR_DATA_CONVERTER" in reasons[event]
 
 
 async def test_unreadable_outcome(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, within_limit
+from delegator.completion.failures import MAX_OUTCOME_BYTES, Ending, failed_outcome, failure_of, within_limit
 from delegator.errors import WireError
 from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome, encode_payloads
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -53,13 +53,14 @@ async def test_malformed_outcome(codec: PayloadCodec | None, status: str, stored
         await decode_outcome(status, stored, codec)
 
 
-def outcome_of(error: BaseException) -> Outcome:
+def outcome_of(error: BaseException, ending: Ending = Ending.FAILED) -> Outcome:
     return failed_outcome(
         failure_of(error, DataConverter.default),
         job_id="j",
         job_type="t",
         identity="i",
         retry_state=RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE,
+        ending=ending,
     )
 
 
@@ -70,17 +71,18 @@ def test_failure_form():
     assert outcome.status is OutcomeStatus.FAILED
     assert failure.activity_failure_info.activity_type.name == "t"
     assert (failure.cause.message, failure.cause.application_failure_info.type) == ("m", "T")
-    assert outcome_of(CancelledError("Cancelled")).status is OutcomeStatus.CANCELED
+    assert outcome_of(CancelledError("Cancelled"), Ending.CANCELED).status is OutcomeStatus.CANCELED
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
 def test_failure_limit(size: int):
-    """A failure within the limit is unchanged; a larger one loses its details only, and says so."""
+    """A failure within the limit is unchanged; a larger one becomes the cause of the server's, without details."""
     error = ApplicationError("m" * 100, "x" * size, type="T", non_retryable=True)
     failure = failure_of(error, DataConverter.default)
-    kept = within_limit(failure)
-    assert kept.ByteSize() <= MAX_OUTCOME_BYTES
-    assert kept.message.startswith("m" * 100)
-    assert (kept.application_failure_info.type, kept.application_failure_info.non_retryable) == ("T", True)
-    assert (kept == failure) is (size == 10)
-    assert ("over the limit" in kept.message) is (size != 10)
+    sent = within_limit(failure)
+    assert sent.ByteSize() <= MAX_OUTCOME_BYTES
+    assert (sent == failure) is (size == 10)
+    if size != 10:
+        assert (sent.message, sent.server_failure_info.non_retryable) == ("Failure exceeds size limit.", True)
+        failure.application_failure_info.ClearField("details")
+        assert sent.cause == failure

@@ -20,13 +20,14 @@ TIMEOUTS = {
     TimeoutType.TIMEOUT_TYPE_HEARTBEAT: "Heartbeat",
     TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE: "ScheduleToClose",
     TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START: "ScheduleToStart",
+    TimeoutType.TIMEOUT_TYPE_UNSPECIFIED: "Unspecified",
 }
 
 
 @st.composite
 def failures(draw: st.DrawFn) -> Failure:
     failure = Failure(message="m")
-    match draw(st.sampled_from(["application", "timeout", "canceled", "other"])):
+    match draw(st.sampled_from(["application", "timeout", "canceled", "terminated", "server", "other"])):
         case "application":
             failure.application_failure_info.type = draw(st.sampled_from(TYPES))
             failure.application_failure_info.non_retryable = draw(st.booleans())
@@ -37,6 +38,10 @@ def failures(draw: st.DrawFn) -> Failure:
             failure.timeout_failure_info.timeout_type = draw(st.sampled_from(list(TIMEOUTS)))
         case "canceled":
             failure.canceled_failure_info.SetInParent()
+        case "terminated":
+            failure.terminated_failure_info.SetInParent()
+        case "server":
+            failure.server_failure_info.non_retryable = draw(st.booleans())
     return failure
 
 
@@ -64,22 +69,28 @@ def model_interval(policy: RetryPolicy, attempt: int) -> float:
     policies(),
     st.integers(1, 6) | st.integers(1, 100_000),
     st.none() | st.timedeltas(timedelta(-1), timedelta(minutes=1)) | st.timedeltas(timedelta(0), timedelta(days=2)),
+    st.booleans(),
 )
-def test_decide(failure: Failure, policy: RetryPolicy, attempt: int, left: timedelta | None):
+def test_decide(failure: Failure, policy: RetryPolicy, attempt: int, left: timedelta | None, is_canceled: bool):
     """A failure is retried or given up exactly as Temporal's server does it."""
-    decision = decide(failure, policy, attempt, left)
+    decision = decide(failure, policy, attempt, left, cancel_requested=is_canceled)
     excluded = policy.non_retryable_error_types or []
     application, timeout = failure.application_failure_info, failure.timeout_failure_info
-    if failure.HasField("canceled_failure_info"):
+    if is_canceled:
         assert decision == GiveUp(RetryState.RETRY_STATE_CANCEL_REQUESTED)
     elif (
         failure.HasField("application_failure_info") and (application.non_retryable or application.type in excluded)
     ) or (
-        failure.HasField("timeout_failure_info")
-        and (
-            TIMEOUTS[timeout.timeout_type] not in ("StartToClose", "Heartbeat")
-            or f"TemporalTimeout:{TIMEOUTS[timeout.timeout_type]}" in excluded
+        (
+            failure.HasField("timeout_failure_info")
+            and (
+                TIMEOUTS[timeout.timeout_type] not in ("StartToClose", "Heartbeat")
+                or f"TemporalTimeout:{TIMEOUTS[timeout.timeout_type]}" in excluded
+            )
         )
+        or failure.HasField("canceled_failure_info")
+        or failure.HasField("terminated_failure_info")
+        or failure.server_failure_info.non_retryable
     ):
         assert decision == GiveUp(RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE)
     elif 0 < policy.maximum_attempts <= attempt:

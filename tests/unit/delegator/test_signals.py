@@ -275,7 +275,7 @@ async def test_refused_outcome():
     assert await deliver(temporal, [("a", large)]) is Delivery.DELIVERED
     ((_, ((job_id, delivered),)),) = temporal.signals
     assert (job_id, delivered.status) == ("a", OutcomeStatus.FAILED)
-    assert Failure.FromString(delivered.body).cause.application_failure_info.type == "PayloadTooLarge"
+    assert Failure.FromString(delivered.body).cause.application_failure_info.type == "PayloadsTooLarge"
 
 
 async def test_refused_failure():
