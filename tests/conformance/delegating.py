@@ -279,14 +279,12 @@ class _Pool(_WorkerPlugin):
             await next(worker)
             return
         # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
-        stop, opened = asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(self._serve(worker, opened, stop))
+        # The worker does not wait for it, as it would not wait for a pool in a process of its own.
+        stop = asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, stop))
         self._delegation.pools += 1
         serving.add_done_callback(self._ended)
         try:
-            await asyncio.wait([serving, asyncio.ensure_future(opened.wait())], return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                await serving
             await next(worker)
         finally:
             stop.set()
@@ -296,10 +294,9 @@ class _Pool(_WorkerPlugin):
         if not serving.cancelled() and (error := serving.exception()) is not None:
             traceback.print_exception(error)
 
-    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _serve(self, worker: Worker, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             await self._open(stack, worker)
-            opened.set()
             await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
