@@ -46,6 +46,10 @@ class ActivityTasks:
         self._identity = identity
         self._state = state
 
+    def use_client(self, client: Client) -> None:
+        """Use another client from here on."""
+        self._client = client
+
     async def complete(self, ended: Ended) -> None:
         """Complete, fail or cancel the activity task of an attempt. It waits as long as Temporal does not answer."""
         backoff = Backoff()

@@ -39,6 +39,7 @@ from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
 from delegator.wire.contexts import Conversion, Conversions
 from delegator.wire.probe import ProbeReader
 from http_workers.activity_context import ActivitySurroundings, shutdown_event
+from http_workers.failure_log import log_as_temporal
 from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
 from http_workers.job import Job, origin_of
 from http_workers.metrics import WorkerMetrics
@@ -134,6 +135,10 @@ class AttemptRunner:
             for name in handlers
         }
 
+    def use_client(self, client: Client) -> None:
+        """Give another client to the handlers that begin from here on."""
+        self._invoker.use_client(client)
+
     async def run(self, job: Job) -> Ended:
         """Run one attempt. It does not raise."""
         if job.too_new is not None:
@@ -186,12 +191,17 @@ class AttemptRunner:
         except activity._CompleteAsyncError:
             return self._left_open(job)
         except BaseException as error:  # a handler must not end the worker
-            if job.timed_out is not None:
-                return self.timed_out(job, job.timed_out)
-            return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
+            return self._raised(job, handler, error)
         finally:
             if job.due_at is not None or job.activity is not None:
                 stop_clock(job)
+
+    def _raised(self, job: Job, handler: Handler, error: BaseException) -> Ended:
+        if job.timed_out is not None:
+            return self.timed_out(job, job.timed_out)
+        if handler.type.is_activity:
+            log_as_temporal(error)
+        return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
 
     def _left_open(self, job: Job) -> Ended:
         if job.timed_out is not None:

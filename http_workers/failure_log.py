@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import logging
 
-from temporalio.api.enums.v1 import ApplicationErrorCategory
+from temporalio import activity
+from temporalio.api.enums.v1 import ApplicationErrorCategory as Category
 from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from delegator.completion.failures import error_type
-from delegator.runtime.logs import TRACEBACK
+from delegator.runtime.logs import TEMPORAL_FAILURE, TRACEBACK
 from http_workers.job import Job
 
 _log = logging.getLogger(__name__)
+
+
+def log_as_temporal(error: BaseException) -> None:
+    """Log a failed activity as Temporal's worker does, for handlers of the user that look for these records.
+
+    The engine's own handler leaves the record out, because `attempt_failed` says it.
+
+    Args:
+        error: what the activity raised; its context is the current one.
+    """
+    benign = isinstance(error, ApplicationError) and error.category is ApplicationErrorCategory.BENIGN
+    activity.logger.log(
+        logging.DEBUG if benign else logging.WARNING,
+        "Completing activity as failed",
+        exc_info=error,
+        extra={TEMPORAL_FAILURE: "ActivityFailure"},
+    )
 
 
 def log_failure(job: Job, failure: Failure, at: str, *, log_messages: bool, is_expected: bool = False) -> None:
@@ -25,7 +44,7 @@ def log_failure(job: Job, failure: Failure, at: str, *, log_messages: bool, is_e
         is_expected: another log line says enough of it.
     """
     category = failure.application_failure_info.category
-    benign = is_expected or category == ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+    benign = is_expected or category == Category.APPLICATION_ERROR_CATEGORY_BENIGN
     extra: dict[str, object] = {
         "job_id": job.job_id,
         "job_type": job.job_type,

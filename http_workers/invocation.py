@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
 
-import orjson
-from delegator_schema.options import WORKFLOW_TYPE
 from temporalio import activity
+from temporalio.client import Client
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import CancelledError, TimeoutType
 from temporalio.worker import ExecuteActivityInput, Interceptor
 
 from delegator.contracts import Handler
+from delegator.wire.contexts import row_facts
 from delegator.wire.requests import activity_id_in
 from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
@@ -62,6 +62,10 @@ class Invoker:
         self._send_heartbeat = send_heartbeat
         self._interceptors = interceptors
         self._on_client = on_client
+
+    def use_client(self, client: Client) -> None:
+        """Give another client to the handlers that are called from here on."""
+        self._surroundings = replace(self._surroundings, client=client)
 
     async def call(self, handler: Handler, args: Sequence[Any], job: Job) -> Any:
         """Call a handler in an activity context, in a thread if it is a plain function.
@@ -171,6 +175,7 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         queue: the queue it came from.
     """
     options = job.options
+    facts = row_facts(job.row.options)
     is_task = job.row.task_token is not None
     now, clock = datetime.now(UTC), time.monotonic()
     taken_at = job.taken_at or clock
@@ -191,12 +196,12 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         scheduled_time=enqueued,
         start_to_close_timeout=_least(options.start_to_close_timeout, options.schedule_to_close_timeout),
         started_time=started,
-        task_queue=queue,
+        task_queue=facts.task_queue or queue,
         task_token=task_token(job, queue),
         workflow_id=job.row.workflow_id,
         workflow_namespace=job.row.namespace,
         workflow_run_id=job.row.run_id,
-        workflow_type=_workflow_type(job.row.options),
+        workflow_type=facts.workflow_type,
         priority=options.priority or Priority.default,
         retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
@@ -243,14 +248,6 @@ def _least(start_to_close: timedelta | None, schedule_to_close: timedelta | None
     """Return the start-to-close timeout as Temporal's server fills it in."""
     given = [timeout for timeout in (start_to_close, schedule_to_close) if timeout is not None]
     return min(given, default=None)
-
-
-def _workflow_type(options: str | None) -> str | None:
-    """Return the workflow's type. Only `activity.info()` needs it, so it is not read before."""
-    if options is None:
-        return None
-    found = orjson.loads(options).get(WORKFLOW_TYPE)
-    return found if isinstance(found, str) else None
 
 
 def _filled_in(policy: RetryPolicy) -> RetryPolicy:

@@ -28,7 +28,6 @@ from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import (
-    connect_temporal,
     load_data_converter,
     refuse_wrong_namespace,
     watch_temporal,
@@ -37,6 +36,7 @@ from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
+from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
 from http_workers.limits import TypeLimits
@@ -195,6 +195,7 @@ async def serve(
     *,
     executor: Executor | None = None,
     interceptors: Sequence[Interceptor] = (),
+    clients: ClientHolder | None = None,
 ) -> None:
     """Run jobs until asked to stop.
 
@@ -207,6 +208,7 @@ async def serve(
         started: called when everything is connected and open. It is not called if the worker must stop before that.
         executor: the threads of plain functions, and left open; None: the worker has threads of its own.
         interceptors: the user's activity interceptors.
+        clients: hold Temporal's client. If they hold none, or are None, the settings describe it.
 
     Raises:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
@@ -218,13 +220,14 @@ async def serve(
         surroundings.states,
         surroundings.liveness,
     )
-    converter = load_data_converter(settings.data_converter)
+    clients = clients or ClientHolder(None)
+    converter = clients.client.data_converter if clients.client else load_data_converter(settings.data_converter)
     identity = f"http-worker {holder_name()}"
     refuse_unordered(options, settings, handlers)
     table = QueueTable(options.queue, ordered=options.queue in settings.ordered_queues)
     slots = Slots(options.concurrency)
     async with AsyncExitStack() as stack:
-        client = await connect_temporal(converter, identity=identity)
+        client = await clients.connected(converter, identity)
         if executor is None:
             own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
             stack.callback(own.shutdown, wait=False, cancel_futures=True)
@@ -282,6 +285,7 @@ async def serve(
         signals = SignalSender(client, identity=identity, state=states["temporal"])
         stack.push_async_callback(signals.close)
         activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
+        clients.add_users(runner.use_client, signals.use_client, activity_tasks.use_client)
         finisher = Finisher(
             pool=pool,
             table=table,

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 from temporalio.worker import Interceptor
 
 from delegator.config import Settings
@@ -18,6 +19,7 @@ from delegator.contracts import Source, collect
 from delegator.errors import ConfigurationError
 from delegator.runtime.exception_groups import expected_error
 from delegator.runtime.health import Health
+from http_workers.clients import ClientHolder
 from http_workers.interception import checked_interceptors
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.pool import Surroundings, serve
@@ -46,6 +48,7 @@ class HttpWorker:
         threads: int | None = None,
         activity_executor: Executor | None = None,
         interceptors: Sequence[Interceptor] = (),
+        client: Client | None = None,
         settings: Settings | None = None,
         grace: timedelta = _GRACE,
         claim: ClaimMode = ClaimMode.LEASE,
@@ -64,8 +67,9 @@ class HttpWorker:
             interceptors: activity interceptors, as of Temporal's `Worker`. The first one is the outermost. With them
                 every handler runs as an activity.
             activity_executor: the threads, as of Temporal's `Worker`; it is left open. Only a `ThreadPoolExecutor`.
-            settings: where PostgreSQL and the stream are; by default read from the environment, as Temporal's settings
-                always are.
+            client: Temporal's client. Its data converter is used, and `activity.client()` returns it. None: one that
+                Temporal's settings and `DELEGATOR_DATA_CONVERTER` describe.
+            settings: where PostgreSQL and the stream are; by default read from the environment.
             grace: how long running jobs may go on after a request to stop.
             claim: whether jobs are claimed.
             stall_limit: how long a loop may make no progress before `health` says so.
@@ -78,6 +82,7 @@ class HttpWorker:
         if activity_executor is not None:
             threads = size_of(activity_executor, threads)
         self._executor = activity_executor
+        self._clients = ClientHolder(client)
         self._interceptors = checked_interceptors(interceptors)
         self._options = WorkerOptions(
             queue=queue, concurrency=concurrency, threads=threads, grace=grace, claim=claim, stall_limit=stall_limit
@@ -105,6 +110,18 @@ class HttpWorker:
     def is_running(self) -> bool:
         """Whether it is connected and takes jobs."""
         return self._started.is_set() and not self._stop.is_set()
+
+    @property
+    def client(self) -> Client | None:
+        """Temporal's client; None: it is not connected yet.
+
+        Set another one when a certificate or a key was replaced, for example. It must have the same data converter.
+        """
+        return self._clients.client
+
+    @client.setter
+    def client(self, client: Client) -> None:
+        self._clients.client = client
 
     async def run(self) -> None:
         """Run until `shutdown` is called or the task is cancelled. A cancelled worker also stops gracefully.
@@ -184,6 +201,7 @@ class HttpWorker:
                     self._started.set,
                     executor=self._executor,
                     interceptors=self._interceptors,
+                    clients=self._clients,
                 )
         except BaseExceptionGroup as group:
             raise expected_error(group) or group from None

@@ -54,6 +54,10 @@ class Runs:
         self._client = client
         self._pause = pause
 
+    def use_client(self, client: Client) -> None:
+        """Use another client from here on."""
+        self._client = client
+
     async def successor(self, key: RunKey) -> str | None:
         """Return the open run that continues a closed one (reset, continue-as-new, retry); None: there is none.
 

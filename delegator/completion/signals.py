@@ -55,6 +55,11 @@ class SignalSender:
         self._runs = Runs(client, self._pause)
         self._hurried = False
 
+    def use_client(self, client: Client) -> None:
+        """Use another client from here on."""
+        self._client = client
+        self._runs.use_client(client)
+
     async def deliver(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]]) -> Delivery:
         """Signal outcomes to a run, and return whether they were delivered.
 

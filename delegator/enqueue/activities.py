@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from delegator_schema.columns import FORMAT_VERSION
-from delegator_schema.options import ACTIVITY_ID
+from delegator_schema.options import ACTIVITY_ID, TASK_QUEUE
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter, PayloadCodec
@@ -266,6 +266,7 @@ class DelegatorActivities:
             if known:
                 refused = await refuse_taken(parts.pool, table, batch.rows, known, parts.converter)
                 known -= batch.leave_out(refused, outcomes)
+                waiting -= refused.keys()
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
@@ -346,4 +347,6 @@ class DelegatorActivities:
 def _codec_of(spec: JobSpec, parts: EnqueueParts, info: activity.Info) -> PayloadCodec | None:
     if not parts.conversions.uses_contexts:
         return parts.conversions.shared.codec
-    return parts.conversions.of(origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))).codec
+    options = spec.options or {}
+    origin = origin_of_call(spec.type, info, options.get(ACTIVITY_ID), options.get(TASK_QUEUE))
+    return parts.conversions.of(origin).codec

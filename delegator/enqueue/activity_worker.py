@@ -24,6 +24,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from delegator.completion.failures import MAX_INPUT_BYTES, too_large
 from delegator.contracts import DelegatedType, merged_priority
+from delegator.contracts.types import TypesByName
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.payloads import facts_for_rows, origin_of_call
 from delegator.postgres.queue_table import NewJob
@@ -49,7 +50,7 @@ def activity_worker(client: Client, task_queue: str, types: Iterable[DelegatedTy
         types: the delegated activity types to take. Tasks of other types fail, and Temporal retries them.
         enqueuer: enqueues the jobs.
     """
-    by_name = {declared.name: declared for declared in types}
+    by_name = TypesByName({declared.name: declared for declared in types})
     for declared in by_name.values():
         if declared.options.retry_policy is not None:
             _log.warning("retry_policy_unused", extra={"job_type": declared.name, "task_queue": task_queue})

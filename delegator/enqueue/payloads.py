@@ -96,10 +96,10 @@ async def decode_one(status: str, result: bytes, codec: PayloadCodec | None) -> 
 def facts_for_rows(
     conversions: Conversions, probe: str | None, info: activity.Info, *, has_options: bool
 ) -> dict[str, str]:
-    """Return what rows hold of their call beside its options.
+    """Return what rows hold of their call beside its options, which win.
 
     Without it other processes could not encode and decode payloads for the call. `activity.info()` has the workflow's
-    type. That alone is not worth a column that would be NULL otherwise.
+    type and the task queue. That alone is not worth a column that would be NULL otherwise.
 
     Args:
         conversions: the client's data converter.
@@ -108,20 +108,23 @@ def facts_for_rows(
         has_options: whether the column holds other options.
     """
     facts = {} if probe is None else {CODEC_PROBE: probe}
-    if conversions.uses_contexts:
+    if has_options or facts or conversions.uses_contexts:
         facts[TASK_QUEUE] = info.task_queue
-    if info.workflow_type and (has_options or facts):
-        facts[WORKFLOW_TYPE] = info.workflow_type
+        if info.workflow_type:
+            facts[WORKFLOW_TYPE] = info.workflow_type
     return facts
 
 
-def origin_of_call(job_type: str, info: activity.Info, activity_id: str | None) -> JobOrigin:
+def origin_of_call(
+    job_type: str, info: activity.Info, activity_id: str | None, task_queue: str | None = None
+) -> JobOrigin:
     """Return what a serialization context says of a call.
 
     Args:
         job_type: its delegated activity type.
         info: the local activity, or the activity.
         activity_id: the caller's id of the activity, if it gave one.
+        task_queue: the caller's task queue, if it gave one.
     """
     return JobOrigin(
         namespace=info.workflow_namespace or "",
@@ -130,5 +133,5 @@ def origin_of_call(job_type: str, info: activity.Info, activity_id: str | None) 
         workflow_type=info.workflow_type,
         job_type=job_type,
         activity_id=activity_id,
-        task_queue=info.task_queue,
+        task_queue=task_queue or info.task_queue,
     )

@@ -59,7 +59,7 @@ def terms_of(
     asked_ms = 0 if delay_ms else options.get(INLINE_WAIT_MS)
     limit = policy.limit_for(spec.type, asked_ms, waiting, task_began_at)
     kept = {key: value for key, value in options.items() if key != INLINE_WAIT_MS}
-    kept |= facts(has_options=bool(kept))
+    kept = facts(has_options=bool(kept)) | kept
     due = [ms + delay_ms for key in (SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS) if (ms := options.get(key))]
     return Terms(
         limit=limit,

@@ -38,6 +38,9 @@ from delegator.errors import DelegatorError
 TRACEBACK: Final = "traceback"
 """The field that holds a traceback. In text format it stands below its line."""
 
+TEMPORAL_FAILURE: Final = "__temporal_error_identifier"
+"""What a record of Temporal's loggers has that tells of a failure. In the engine's own, an event tells the same."""
+
 _ENGINE: Final = frozenset({"delegator", "http_workers", "delegator_schema"})
 _LIBRARIES: Final = frozenset(
     {"aiohttp", "asyncio", "concurrent", "grpc", "psycopg", "py", "sqlalchemy", "temporal_sdk", "temporalio"}
@@ -204,6 +207,8 @@ def _package(name: str) -> str:
 
 
 def _loud_enough(record: logging.LogRecord) -> bool:
+    if record.name in _SHARED and hasattr(record, TEMPORAL_FAILURE) and not record.pathname.startswith(_SDK):
+        return False
     return (
         (record.levelno >= logging.WARNING and record.name != _POOL)
         or _owner(record) is not _Owner.LIBRARY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, START_DELAY_MS
+from delegator_schema.options import ACTIVITY_ID, INLINE_WAIT_MS, START_DELAY_MS, TASK_QUEUE
 from temporalio import activity
 from temporalio.common import RawValue
 
@@ -122,7 +122,8 @@ class InMemoryActivities:
         for position, (job, sequence) in enumerate(zip(wanted.jobs, wanted.sequences, strict=True)):
             spec, plain, header, own_id = job
             job_id = own_id or generated_job_id(run_id, sequence)
-            origin = origin_of_call(spec.type, info, (spec.options or {}).get(ACTIVITY_ID))
+            asked = spec.options or {}
+            origin = origin_of_call(spec.type, info, asked.get(ACTIVITY_ID), asked.get(TASK_QUEUE))
             codec = service.conversions.of(origin).codec
             data = plain
             if codec is not None:
@@ -130,7 +131,7 @@ class InMemoryActivities:
             if len(data) > MAX_INPUT_BYTES:
                 raise too_large(f"the input of {spec.type}", len(data), MAX_INPUT_BYTES)
             options = {key: value for key, value in (spec.options or {}).items() if key != INLINE_WAIT_MS}
-            options |= facts_for_rows(service.conversions, None, info, has_options=bool(options))
+            options = {**facts_for_rows(service.conversions, None, info, has_options=bool(options)), **options}
             prepared[position] = Row(
                 job_id=job_id,
                 job_type=spec.type,

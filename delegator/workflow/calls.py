@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from delegator_schema.options import TASK_QUEUE
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Header, Payload
 from temporalio.api.enums.v1 import RetryState
@@ -254,7 +255,7 @@ def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
         workflow_type=info.workflow_type,
         job_type=spec.job.type,
         activity_id=spec.activity_id,
-        task_queue=info.task_queue,
+        task_queue=(spec.job.options or {}).get(TASK_QUEUE) or info.task_queue,
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from delegator_schema.queues import queue_table
@@ -30,7 +31,6 @@ from delegator.postgres.queue_table import QueueTable
 from delegator.workflow.interceptor import DelegationInterceptor
 from http_workers import HttpWorker
 
-from . import converters
 from .results import Way
 
 _is_ours: ContextVar[bool] = ContextVar("is_ours", default=False)
@@ -249,46 +249,42 @@ class _Pool(_WorkerPlugin):
 
     def __init__(self, delegation: Delegation, activities: Sequence[Callable[..., Any]]) -> None:
         self._delegation = delegation
-        self._activities = activities
-        self._settings = delegation.settings
-        self._declared: Any = []
+        self._activities = list(activities)
+        self._process = os.getpid()
 
     def configure_worker(self, config: Any) -> Any:
-        client: Client = config["client"]
-        queue = self._delegation.queues.queue_of(config["task_queue"])
-        self._queue = queue
-        self._declared = existing_activities(list(self._activities), queue=queue)
-        self._delegation.types.add(config["task_queue"], collect_types(self._declared))
-        self._settings = self._delegation.settings.model_copy(
-            update={"data_converter": converters.name_of(client.data_converter)}
-        )
-        self._concurrency = config.get("max_concurrent_activities") or 100
-        self._grace = config.get("graceful_shutdown_timeout") or timedelta(0)
-        self._executor = config.get("activity_executor")
-        of_client = [one for one in client.config()["interceptors"] if isinstance(one, Interceptor)]
-        self._interceptors = [*of_client, *config.get("interceptors", ())]
-        # Made here, so that what it refuses is an error of the test's `Worker(...)`.
-        self._pool = HttpWorker(
-            self._declared,
-            queue=self._queue,
-            concurrency=self._concurrency,
-            settings=self._settings,
-            grace=self._grace,
-            activity_executor=self._executor,
-            interceptors=self._interceptors,
-        )
+        self._config = dict(config)
         return config
 
+    def prepare(self, worker: Worker) -> None:
+        """Make the http-worker. What it refuses is an error of the test's `Worker(...)`, if the SDK refuses nothing."""
+        client, config = worker.client, self._config
+        self._queue = self._delegation.queues.queue_of(worker.task_queue)
+        self._declared = existing_activities(self._activities, queue=self._queue)
+        self._delegation.types.add(worker.task_queue, collect_types(self._declared))
+        of_client = [one for one in client.config()["interceptors"] if isinstance(one, Interceptor)]
+        self.http_worker = HttpWorker(
+            self._declared,
+            queue=self._queue,
+            concurrency=config.get("max_concurrent_activities") or 100,
+            settings=self._delegation.settings,
+            grace=config.get("graceful_shutdown_timeout") or timedelta(0),
+            activity_executor=config.get("activity_executor"),
+            interceptors=[*of_client, *config.get("interceptors", ())],
+            client=client,
+        )
+
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        if os.getpid() != self._process:  # a test of forked processes
+            await next(worker)
+            return
         # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
-        stop, opened = asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(self._serve(worker, opened, stop))
+        # The worker does not wait for it, as it would not wait for a pool in a process of its own.
+        stop = asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, stop))
         self._delegation.pools += 1
         serving.add_done_callback(self._ended)
         try:
-            await asyncio.wait([serving, asyncio.ensure_future(opened.wait())], return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                await serving
             await next(worker)
         finally:
             stop.set()
@@ -298,17 +294,15 @@ class _Pool(_WorkerPlugin):
         if not serving.cancelled() and (error := serving.exception()) is not None:
             traceback.print_exception(error)
 
-    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
+    async def _serve(self, worker: Worker, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             await self._open(stack, worker)
-            opened.set()
             await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
-        with _temporal_settings(worker.client):
-            await stack.enter_async_context(self._pool)
+        await stack.enter_async_context(self.http_worker)
         # Temporal's worker stops its activities when its shutdown begins, and not when its workflows have ended.
-        stopping = asyncio.create_task(_stop_with(worker, self._pool))
+        stopping = asyncio.create_task(_stop_with(worker, self.http_worker))
         stack.push_async_callback(_cancel, stopping)
 
 
@@ -323,17 +317,28 @@ class _TaskDelegation(_Pool):
             config["workflows"] = [_NoWorkflow]
         return config
 
+    def prepare(self, worker: Worker) -> None:
+        """See the base class."""
+        super().prepare(worker)
+        worker._config["workflows"] = self._config.get("workflows", [])
+
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
         await super()._open(stack, worker)
-        settings = self._settings
+        settings = self._delegation.settings
         url = settings.database_url.get_secret_value()
         pool = await stack.enter_async_context(connection_pool(url, application_name="conformance", size=2))
         tables = [QueueTable(queue) for queue in settings.queues]
         enqueuer = await stack.enter_async_context(Enqueuer(pool, tables, worker.client.namespace))
-        types = collect_types(self._declared).values()
         token = _is_ours.set(True)
         try:
-            tasks = activity_worker(worker.client, worker.task_queue, types, enqueuer)
+            # `delegator serve` has no interceptors of the user, either.
+            client = Client(
+                worker.client.service_client,
+                namespace=worker.client.namespace,
+                data_converter=worker.client.data_converter,
+            )
+            types = collect_types(self._declared).values()
+            tasks = activity_worker(client, worker.task_queue, types, enqueuer)
         finally:
             _is_ours.reset(token)
         await stack.enter_async_context(tasks)
@@ -355,21 +360,33 @@ def install(delegation: Delegation) -> None:
         delegation: what they share.
     """
     make_worker, make_replayer, enqueue = Worker.__init__, Replayer.__init__, Enqueuer.enqueue
-    make_client = Client.__init__
+    make_client, client_of_worker = Client.__init__, cast("property", Worker.__dict__["client"])
+    pools: weakref.WeakKeyDictionary[Worker, list[_Pool]] = weakref.WeakKeyDictionary()
 
     def client(self: Client, *arguments: Any, **options: Any) -> None:
         # What `Client.connect(..., plugins=[DelegatorPlugin()])` does. The workers get plugins of their own.
-        if not any(isinstance(one, AsynchronousCompletion) for one in options.get("interceptors", ())):
+        if not _is_ours.get() and not any(
+            isinstance(one, AsynchronousCompletion) for one in options.get("interceptors", ())
+        ):
             config: Any = dict(options)
             options = dict(DelegatorPlugin(settings=delegation.settings).configure_client(config))
         make_client(self, *arguments, **options)
 
     def worker(self: Worker, client: Client, **options: Any) -> None:
         activities = options.get("activities", ())
+        added: list[Plugin] = []
         if not _is_ours.get() and all(_is_activity(one) for one in activities):
             added = delegation.plugins(options["task_queue"], options.get("workflows", ()), activities)
             options["plugins"] = [*options.get("plugins", ()), *added]
         make_worker(self, client, **options)
+        pools[self] = [plugin for plugin in added if isinstance(plugin, _Pool)]
+        for pool in pools[self]:
+            pool.prepare(self)
+
+    def set_client(self: Worker, client: Client) -> None:
+        client_of_worker.__set__(self, client)
+        for pool in pools[self]:
+            pool.http_worker.client = client
 
     def replayer(self: Replayer, **options: Any) -> None:
         if delegation.way is Way.INTERCEPTOR:
@@ -381,6 +398,7 @@ def install(delegation: Delegation) -> None:
         return await enqueue(self, queue, jobs, *arguments, **options)
 
     Client.__init__ = client  # type: ignore[method-assign]
+    Worker.client = property(client_of_worker.__get__, set_client)  # type: ignore[assignment]
     Worker.__init__ = worker  # type: ignore[method-assign]
     Replayer.__init__ = replayer  # type: ignore[method-assign]
     Enqueuer.enqueue = counted  # type: ignore[method-assign]
@@ -413,26 +431,12 @@ def share_modules() -> None:
 
 def _is_activity(function: Callable[..., Any]) -> bool:
     """Return whether a worker would take it. If not, the test is about the worker's error."""
+    if isinstance(function, type):
+        return False
     try:
         return bool(activity._Definition.must_from_callable(function))
     except (TypeError, ValueError):
         return False
-
-
-@contextmanager
-def _temporal_settings(client: Client) -> Iterator[None]:
-    """Let the settings of the environment name the server of a client."""
-    values = {"TEMPORAL_ADDRESS": client.service_client.config.target_host, "TEMPORAL_NAMESPACE": client.namespace}
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 async def _stop_with(worker: Worker, pool: HttpWorker) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import json
+import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from delegator import current_job, delegated
 from delegator.contracts import Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.logs import TEMPORAL_FAILURE, configure_logging
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.invocation import LEAST_WATCHED_SECONDS, activity_info
@@ -249,6 +252,25 @@ async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
     ended = await _run(handler)
     assert re.search(rf" < test_attempt\.py:\d+:_fail < test_attempt\.py:\d+:{handler.__name__}$", ended.at), ended.at
     assert ended.at.startswith("decoder.py:")
+
+
+async def test_a_failed_activity_is_logged_as_in_temporal(caplog: pytest.LogCaptureFixture) -> None:
+    """Handlers of the user get the record of Temporal's worker, and the engine's own handler leaves it out."""
+    await _run(fails_as_an_activity)
+    (record,) = [one for one in caplog.records if one.name == "temporalio.activity"]
+    assert record.getMessage().startswith("Completing activity as failed")
+    assert vars(record)[TEMPORAL_FAILURE] == "ActivityFailure"
+    assert vars(record)["temporal_activity"]["activity_type"] == "fails_as_an_activity"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], json.JSONDecodeError)
+    root, before = logging.getLogger(), logging.getLogger().handlers[:]
+    try:
+        configure_logging(stream=(lines := io.StringIO()))
+        root.handle(record)
+    finally:
+        root.handlers[:] = before
+        logging.captureWarnings(False)
+    assert lines.getvalue() == ""
 
 
 def test_activity_info_is_full() -> None:
