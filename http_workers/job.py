@@ -60,6 +60,10 @@ class Job:
     details: Sequence[Payload] | None = None
     """Details of this attempt's last heartbeat; None: there was none."""
     details_changed: bool = False
+    is_beating: bool = False
+    """Whether heartbeats of an activity task are being sent."""
+    asked_for_client: bool = False
+    """Whether the handler has asked for Temporal's client. The outcome goes by signal then, behind what it sends."""
     cancel_told: bool = False
     """Whether the handler was told of a cancellation request."""
     lost: bool = False
