@@ -262,7 +262,7 @@ class _Pool(_WorkerPlugin):
         self._queue = self._delegation.queues.queue_of(worker.task_queue)
         self._declared = existing_activities(self._activities, queue=self._queue)
         self._delegation.types.add(worker.task_queue, collect_types(self._declared))
-        of_client = [one for one in client.config()["interceptors"] if isinstance(one, Interceptor)]
+        of_client = [one for one in _active_config(client)["interceptors"] if isinstance(one, Interceptor)]
         self.http_worker = HttpWorker(
             self._declared,
             queue=self._queue,
@@ -336,6 +336,9 @@ class _TaskDelegation(_Pool):
                 worker.client.service_client,
                 namespace=worker.client.namespace,
                 data_converter=worker.client.data_converter,
+                **{
+                    key: value for key, value in _active_config(worker.client).items() if key == "header_codec_behavior"
+                },
             )
             types = collect_types(self._declared).values()
             tasks = activity_worker(client, worker.task_queue, types, enqueuer)
@@ -402,6 +405,11 @@ def install(delegation: Delegation) -> None:
     Worker.__init__ = worker  # type: ignore[method-assign]
     Replayer.__init__ = replayer  # type: ignore[method-assign]
     Enqueuer.enqueue = counted  # type: ignore[method-assign]
+
+
+def _active_config(client: Client) -> dict[str, Any]:
+    """Return what a client uses, with what its plugins have added."""
+    return dict(cast("Any", client)._config)
 
 
 def be_patient() -> None:
