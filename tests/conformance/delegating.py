@@ -247,6 +247,9 @@ class _WorkerPlugin(Plugin):
 class _Pool(_WorkerPlugin):
     """Runs an http-worker beside a worker, with the activities of the worker."""
 
+    # A pool in a process of its own would not be waited for, either.
+    _is_waited_for = False
+
     def __init__(self, delegation: Delegation, activities: Sequence[Callable[..., Any]]) -> None:
         self._delegation = delegation
         self._activities = list(activities)
@@ -279,12 +282,15 @@ class _Pool(_WorkerPlugin):
             await next(worker)
             return
         # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
-        # The worker does not wait for it, as it would not wait for a pool in a process of its own.
-        stop = asyncio.Event()
-        serving = asyncio.create_task(self._serve(worker, stop))
+        stop, opened = asyncio.Event(), asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, opened, stop))
         self._delegation.pools += 1
         serving.add_done_callback(self._ended)
         try:
+            if self._is_waited_for:
+                waiting = asyncio.create_task(opened.wait())
+                await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
             await next(worker)
         finally:
             stop.set()
@@ -294,9 +300,10 @@ class _Pool(_WorkerPlugin):
         if not serving.cancelled() and (error := serving.exception()) is not None:
             traceback.print_exception(error)
 
-    async def _serve(self, worker: Worker, stop: asyncio.Event) -> None:
+    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             await self._open(stack, worker)
+            opened.set()
             await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
@@ -308,6 +315,9 @@ class _Pool(_WorkerPlugin):
 
 class _TaskDelegation(_Pool):
     """Lets the delegator's activity worker take the activity tasks of a worker's task queue."""
+
+    # Tests expect that activities begin as soon as workflows can call them.
+    _is_waited_for = True
 
     def configure_worker(self, config: Any) -> Any:
         config = super().configure_worker(config)
