@@ -183,18 +183,21 @@ class OrderedReceiver:
         async with self._pool.connection() as connection:
             if self._may_have_lost_claim:
                 self._may_have_lost_claim = False
-                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._held))))
+                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._held), most)))
+                self._may_have_lost_claim = len(jobs) == most
                 pause = 0.0
             else:
-                lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES))
+                announced = list(self._announced)
+                lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES), announced)
                 try:
                     jobs, pause = await self._claim(connection, lanes, most, lease_id)
                 except psycopg.Error as error:
                     if classify(error) is not ErrorClass.DATA:
                         raise
                     jobs, pause = await self._claim_one_by_one(connection, lanes[:most], lease_id), 0.0
-                if visible:
-                    self._announced.clear()
+                if visible:  # others may have been announced meanwhile
+                    for token in announced:
+                        self._announced.pop(token, None)
                 else:
                     pause = min(pause, _FIRST_LOOK_AGAIN_SECONDS)
                 if lanes and not jobs and not await leases.is_live(connection, lease_id):
@@ -205,12 +208,12 @@ class OrderedReceiver:
             self._start(job)
         return len(jobs), pause
 
-    async def _lanes(self, connection: Connection, limit: int) -> tuple[list[Lane], bool]:
+    async def _lanes(self, connection: Connection, limit: int, announced: Sequence[int]) -> tuple[list[Lane], bool]:
         """Return lines of jobs.
 
         If one priority has more than `limit` lines, each look goes on behind the last line that was chosen before.
         """
-        lanes, visible = await self._order.lanes(connection, limit, self._announced)
+        lanes, visible = await self._order.lanes(connection, limit, announced)
         if len(lanes) < limit or lanes[0].priority != lanes[-1].priority:
             self._after = (0, "")
             return lanes, visible

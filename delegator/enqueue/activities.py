@@ -266,6 +266,7 @@ class DelegatorActivities:
             if known:
                 refused = await refuse_taken(parts.pool, table, batch.rows, known, parts.converter)
                 known -= batch.leave_out(refused, outcomes)
+                waiting -= refused.keys()
             if not known:
                 break
             # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.

@@ -24,8 +24,11 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import BATCH, NO_RUN, MaintenanceStatements
+from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
+_PARALLEL: Final = 10
+"""Runs whose jobs are ended at a time."""
 _SHARE: Final = 0.05
 """Largest share of the time in which this may keep the database busy."""
 
@@ -171,21 +174,20 @@ class RunWatch:
         delegated: dict[str, list[str]] = defaultdict(list)
         for run_id, job_id, is_task in jobs:
             (tasks if is_task else delegated)[run_id].append(job_id)
-        removed = told = 0
-        for key in closed:
-            # An activity task ends with its run. After a reset Temporal makes another one.
-            ended = tasks[key.run_id]
-            if delegated[key.run_id]:
-                await self._pace()
-                unwanted = await self._runs.unwanted(key, delegated[key.run_id])
-                ended += unwanted
-                if len(unwanted) < len(delegated[key.run_id]):
-                    self._ask_again_at[key.run_id] = time.monotonic() + self._options.kept.total_seconds()
-            # At once: a reset that comes between the answer and this would lose its jobs.
-            for start in range(0, len(ended), BATCH):
-                async with self._pool.connection() as connection:
-                    gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
-                removed, told = removed + len(gone), told + len(running)
+        slots = asyncio.Semaphore(_PARALLEL)
+        counts: list[tuple[int, int]] = []
+
+        async def end(key: RunKey) -> None:
+            async with slots:
+                counts.append(await self._end_run(queue, key, tasks[key.run_id], delegated[key.run_id]))
+
+        # A query waits for seconds if no worker answers. The other runs do not wait for it.
+        with unwrapped():
+            async with asyncio.TaskGroup() as group:
+                for key in closed:
+                    await self._pace()
+                    group.create_task(end(key))
+        removed, told = sum(count for count, _ in counts), sum(count for _, count in counts)
         if removed or told:
             name = queue.table.queue
             self._metrics.ended.labels(name, "removed").inc(removed)
@@ -194,6 +196,25 @@ class RunWatch:
                 "jobs_of_closed_runs_ended",
                 extra={"queue": name, "runs": len(closed), "removed": removed, "told": told},
             )
+
+    async def _end_run(
+        self, queue: MaintenanceStatements, key: RunKey, tasks: Sequence[str], delegated: Sequence[str]
+    ) -> tuple[int, int]:
+        """End the jobs of a closed run. Return how many were removed, and how many were told to stop."""
+        # An activity task ends with its run. After a reset Temporal makes another one.
+        ended = list(tasks)
+        if delegated:
+            unwanted = await self._runs.unwanted(key, delegated)
+            ended += unwanted
+            if len(unwanted) < len(delegated):
+                self._ask_again_at[key.run_id] = time.monotonic() + self._options.kept.total_seconds()
+        removed = told = 0
+        # At once: a reset that comes between the answer and this would lose its jobs.
+        for start in range(0, len(ended), BATCH):
+            async with self._pool.connection() as connection:
+                gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
+            removed, told = removed + len(gone), told + len(running)
+        return removed, told
 
     async def _pace(self) -> None:
         await asyncio.sleep(1 / self._options.calls_per_second)

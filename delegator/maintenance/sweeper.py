@@ -202,7 +202,7 @@ class Sweeper:
                 continue
             try:
                 codec = self._conversions.of(_origin_of(job)).codec
-                encoded = await encode_outcome(await self._timeout(job, codec), codec)
+                encoded = await encode_outcome(await self._timeout(job, codec), codec, stand_in=False)
             except Exception as error:  # a codec or a failure converter may raise any error
                 self._snooze(queue, job, type(error).__name__)
                 continue

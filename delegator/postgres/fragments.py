@@ -59,8 +59,9 @@ LANE: Final = (
 )
 """The line in which a job of an ordered queue waits: one for each fairness key and type."""
 
+_PRIORITY_KEY: Final = f"q.options ->> '{PRIORITY_KEY}'"
 PRIORITY: Final = (
-    f"CASE WHEN q.options ->> '{PRIORITY_KEY}' ~ '^[1-5]$' THEN (q.options ->> '{PRIORITY_KEY}')::int2 ELSE 3::int2 END"
+    f"CASE WHEN {_PRIORITY_KEY} IN ('1', '2', '3', '4', '5') THEN ({_PRIORITY_KEY})::int2 ELSE 3::int2 END"
 )
 """A job's priority. Temporal's default is 3, the middle of 1 to 5."""
 

@@ -15,7 +15,7 @@ from psycopg.types.numeric import Int8
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
-from delegator.postgres.fragments import BY_NAME, DELAYED_UNTIL
+from delegator.postgres.fragments import DELAYED_UNTIL, LANE, PRIORITY
 from delegator.postgres.queue_statements import QueueStatements
 
 _INSERT = """
@@ -26,12 +26,10 @@ FROM unnest({arrays}) AS new ({names})
 # For an ordered queue, and for jobs with a start delay. The values come first, because the order and the delay are read
 # from `options`. `clock_timestamp` keeps the order of the jobs of one statement.
 _INSERT_PLACED = """
-INSERT INTO {table} ({columns}, retry_at, priority, lane, published_at)
-SELECT {names_of_columns}, {delayed_until}, {place}, clock_timestamp()
+INSERT INTO {table} ({columns}, {more_columns})
+SELECT {names_of_columns}, {more_values}
 FROM (SELECT {values} FROM unnest({arrays}) AS new ({names})) AS q
 """
-_IN_LANE: Final = "{priority}, CASE WHEN {delayed_until} IS NULL THEN {lane} END"
-_NOWHERE: Final = "NULL, NULL"
 _DELAY: Final = f'"{START_DELAY_MS}":'
 _ANNOUNCE_DELAY = "SELECT pg_notify('{maintenance}', '')"
 _UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
@@ -268,8 +266,7 @@ class EnqueueStatements(QueueStatements):
             await connection.execute(self._announce_delay)
 
     def _insert_with(self, varying: tuple[str, ...], delayed: bool) -> tuple[bytes, bytes]:
-        placed = self.ordered or delayed
-        statements = self._inserts.get((placed, *varying))
+        statements = self._inserts.get((delayed, *varying))
         if statements is None:
             columns, values = ["namespace", "format_version"], ["%(namespace)s", str(FORMAT_VERSION)]
             for name, (column, transport, expression) in _SOURCES.items():
@@ -278,21 +275,32 @@ class EnqueueStatements(QueueStatements):
                 values.append(expression.format(value=value))
             arrays = ", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying)
             parts = {"columns": ", ".join(columns), "arrays": arrays, "names": ", ".join(varying)}
-            if placed:
+            if more := self._placing(delayed):
                 named = (f"{value} AS {column}" for value, column in zip(values, columns, strict=True))
                 text = _INSERT_PLACED.format(
                     table=self.name,
                     values=", ".join(named),
                     names_of_columns=", ".join(f"q.{column}" for column in columns),
-                    delayed_until=DELAYED_UNTIL,
-                    place=(_IN_LANE if self.ordered else _NOWHERE).format(**BY_NAME),
+                    more_columns=", ".join(more),
+                    more_values=", ".join(more.values()),
                     **parts,
                 )
             else:
                 text = _INSERT.format(table=self.name, values=", ".join(values), **parts)
             statements = text.encode(), (text + _UNLESS_IN_QUEUE).encode()
-            self._inserts[placed, *varying] = statements
+            self._inserts[delayed, *varying] = statements
         return statements
+
+    def _placing(self, delayed: bool) -> dict[str, str]:
+        """Return the columns of the order and of the start delay, with their values over `q`."""
+        placing: dict[str, str] = {}
+        if self.ordered:
+            placing = {"priority": PRIORITY, "lane": LANE, "published_at": "clock_timestamp()"}
+        if delayed:
+            placing["retry_at"] = DELAYED_UNTIL
+            if self.ordered:
+                placing["lane"] = f"CASE WHEN {DELAYED_UNTIL} IS NULL THEN {LANE} END"
+        return placing
 
     async def adopt(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> set[str]:
         """Put a new waiter into rows that name another one, also into completed rows. Return their ids."""

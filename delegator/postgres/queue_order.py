@@ -77,8 +77,12 @@ _PERMIT: Final = "CASE WHEN q.job_type = ANY(%(limited)b::text[]) THEN q.job_typ
 
 _RECLAIM = f"""
 UPDATE {{table}} AS q SET fencing_token = {{next_fencing_token}}
-WHERE q.lease_id = %(lease_id)s AND q.outcome IS NULL AND q.job_id <> ALL(%(held)b::text[])
-  AND {{own_lease_is_live}}
+WHERE q.job_id = ANY(ARRAY(
+    SELECT q.job_id FROM {{table}} AS q
+    WHERE q.lease_id = %(lease_id)s AND q.outcome IS NULL AND q.job_id <> ALL(%(held)b::text[])
+      AND {{own_lease_is_live}}
+    LIMIT %(most)s FOR UPDATE SKIP LOCKED
+))
 RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 """
 
@@ -210,7 +214,7 @@ class OrderStatements(QueueStatements):
         parameters = {"priority": lane.priority, "lane": lane.name}
         return await (await connection.execute(self._first, parameters)).fetchone()
 
-    async def reclaim(self, connection: Connection, lease_id: int, held: Sequence[str]) -> list[Claimed]:
+    async def reclaim(self, connection: Connection, lease_id: int, held: Sequence[str], most: int) -> list[Claimed]:
         """Claim again what this worker's lease holds and the worker does not know: a claim's answer was lost.
 
         It reads the whole table, so it is for the time after a lost connection.
@@ -219,8 +223,9 @@ class OrderStatements(QueueStatements):
             connection: where to.
             lease_id: this worker's lease.
             held: ids of the jobs that the worker holds.
+            most: largest number of jobs.
         """
-        parameters = {"lease_id": lease_id, "held": text_array(held)}
+        parameters = {"lease_id": lease_id, "held": text_array(held), "most": most}
         cursor = await connection.execute(self._reclaim, parameters, binary=True)
         return list(map(Claimed._make, await cursor.fetchall()))
 

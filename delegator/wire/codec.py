@@ -21,17 +21,16 @@ _HEADER_FIELD = "delegator.header"
 _CURE = "DELEGATOR_DATA_CONVERTER is not that of the process that stored it"
 
 
-async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
+async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None, *, stand_in: bool = True) -> bytes:
     """Return an outcome's body in the form that is stored: a serialized `Payloads`, encoded by the codec.
-
-    If the codec can't encode a failure, another failure is stored in its place, which says so.
 
     Args:
         outcome: what to store.
         codec: the data converter's codec, if it has one.
+        stand_in: if the codec can't encode a failure, store another one in its place, which says so.
 
     Raises:
-        Exception: what the codec raises for a result.
+        Exception: what the codec raises for a result; without `stand_in`, for a failure, too.
     """
     if outcome.status is OutcomeStatus.COMPLETED:
         return await encode_payloads(outcome.body, codec)
@@ -39,6 +38,8 @@ async def encode_outcome(outcome: Outcome, codec: PayloadCodec | None) -> bytes:
     try:
         payloads = [payload] if codec is None else await codec.encode([payload])
     except Exception as problem:
+        if not stand_in:
+            raise
         payloads = [Payload(metadata=_PLAIN_METADATA, data=_stand_in(outcome.body, problem))]
     return Payloads(payloads=payloads).SerializeToString()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextvars import Context
 from types import FrameType
 from typing import Any, TextIO
@@ -119,7 +120,7 @@ class DelegatedHandle(workflow.ActivityHandle[Any]):
 
     def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
         """See `asyncio.Task`."""
-        print(repr(self), file=file)
+        print(repr(self), file=file or sys.stderr)
 
     def __repr__(self) -> str:
         """Return the state and the name."""

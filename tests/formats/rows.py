@@ -20,7 +20,7 @@ from temporalio.common import RetryPolicy
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from delegator.completion.failures import failed_outcome, failure_of
+from delegator.completion.failures import NO_TIME_TO_RETRY, failed_outcome, failure_of
 from delegator.contracts import JobOptions
 from delegator.dev.temporal import NAMESPACE
 from delegator.postgres import leases
@@ -43,7 +43,7 @@ OUTCOMES: Final[Mapping[str, Any]] = MappingProxyType(
         "waiting": 42,
         "policy": ["MAXIMUM_ATTEMPTS_REACHED", "Unlucky", "attempt 2", []],
         "backing-off": ["page", 12, 2],
-        "overdue": ["TIMEOUT", "TimeoutError", "activity ScheduleToClose timeout", ["Refused: refused: stored"]],
+        "overdue": ["TIMEOUT", "TimeoutError", NO_TIME_TO_RETRY, ["Refused: refused: stored"]],
         "completed-inline": 42,
         "completed-signal": 42,
         "failed-inline": ["NON_RETRYABLE_FAILURE", "Refused", "refused: stored", [{"reason": "stored"}]],

@@ -20,6 +20,7 @@ from temporalio.exceptions import ApplicationError
 from delegator import contract, current_job, delegated, heartbeat
 
 DIRECTORY_VARIABLE = "DELEGATOR_TEST_DIRECTORY"
+TEST_IS_OVER = "test-is-over"
 QUICK = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_interval=timedelta(milliseconds=5))
 
 
@@ -288,10 +289,11 @@ async def unusable_heartbeat() -> None:
 
 @delegated(retry_policy=QUICK)
 async def until_told_to_stop(ignores_it: bool) -> str:
-    """Heartbeats, as an activity does that can be cancelled, until it is cancelled."""
+    """Heartbeats, as an activity does that can be cancelled, until it is cancelled or the test is over."""
     note("started")
+    over = Path(os.environ[DIRECTORY_VARIABLE]) / TEST_IS_OVER
     try:
-        while True:
+        while not over.exists():
             heartbeat()
             await asyncio.sleep(0.02)
     except asyncio.CancelledError:

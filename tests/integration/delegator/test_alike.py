@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -60,10 +59,16 @@ async def of_ordinary_activities(temporal: TemporalServer) -> Results:
 @pytest.fixture(scope="module", params=["inline", "signalled"])
 async def of_delegated_ones(
     request: pytest.FixtureRequest, of_ordinary_activities: Results, shared_engine: Environment
-) -> AsyncIterator[Results]:
+) -> Results:
     options = WAITS if request.param == "inline" else SIGNALLED
     async with shared_engine.worker(options, intercept=True, workflows=[Plays]) as task_queue:
-        yield await play(shared_engine.client, task_queue)
+        results = await play(shared_engine.client, task_queue)
+        # The abandoned ones still run.
+        over = shared_engine.directory / tasks.TEST_IS_OVER
+        over.touch()
+        await shared_engine.nothing_left()
+        over.unlink()
+    return results
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

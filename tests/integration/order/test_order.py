@@ -257,7 +257,7 @@ async def test_lost_answer(ordered: OrderedEngine) -> None:
     async with await connect(url, application_name="test") as db:
         lease = await leases.grant(db, "worker", "test", "default", timedelta(minutes=1))
         taken = await order.take(db, [Place(3, "0:work", 2)], lease)
-        again = await order.reclaim(db, lease, [taken[0].job_id])
+        again = await order.reclaim(db, lease, [taken[0].job_id], 5)
         assert [(row.job_id, row.attempt) for row in again] == [(taken[1].job_id, 1)]
         assert again[0].fencing_token > taken[1].fencing_token
         await leases.revoke(db, lease)

@@ -53,7 +53,9 @@ async def test_repeated_tasks_extend_ttl(database: Database) -> None:
         job = JobRequest(JobSpec("t", TABLE.queue, None), b"", b"", "a")
         enqueue = to_raw_value(pack_enqueue(EnqueueRequest([job], [1], 1_000)))
         environment = ActivityEnvironment()
-        environment.info = replace(environment.info, workflow_run_id=str(uuid.uuid4()))
+        run_id = str(uuid.uuid4())
+        await db.execute("UPDATE custom_task_queue SET run_id = %s WHERE job_id = 'a'", [run_id])
+        environment.info = replace(environment.info, workflow_run_id=run_id)
         await environment.run(activities.enqueue, enqueue)
 
         await asyncio.sleep(RESULT_TTL * 4)
