@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, cast
+from unittest import mock
 
 import psycopg
 from delegator_schema.queues import queue_table
 from temporalio import activity, workflow
+from temporalio.bridge.worker import Worker as BridgeWorker
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Plugin, Replayer, Worker
 from temporalio.worker._workflow import _WorkflowWorker
@@ -156,6 +158,8 @@ class Delegation:
         self.settings = Settings.load()
         self.queues = Queues(self.settings)
         self.types = LiveTypes(self.queues)
+        self.create_bridge = BridgeWorker.create
+        """The SDK's own function."""
         self.jobs = 0
         """Jobs that the running test has enqueued."""
         self.pools = 0
@@ -351,7 +355,9 @@ class _TaskDelegation(_Pool):
                 },
             )
             types = collect_types(self._declared).values()
-            tasks = activity_worker(client, worker.task_queue, types, enqueuer)
+            # Not for a test that counts the workers which it makes.
+            with mock.patch.object(BridgeWorker, "create", self._delegation.create_bridge):
+                tasks = activity_worker(client, worker.task_queue, types, enqueuer)
         finally:
             _is_ours.reset(token)
         await stack.enter_async_context(tasks)
