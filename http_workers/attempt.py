@@ -240,6 +240,8 @@ class AttemptRunner:
             return self.timed_out(job, job.timed_out)
         if job.cancel_told:
             return Ended(job, failure=canceled())
+        if job.stopped is not None:
+            return Ended(job, failure=self._failure(job, _unhandled(job.stopped)))
         if job.given_back or job.lost:
             return Ended(job)
         return Ended(job, failure=self._failure(job, error), at=place_of(error, within_handler=True))
@@ -333,6 +335,14 @@ class AttemptRunner:
         if reason is not Reason.UNKNOWN_TYPE:
             self._metrics.finished.labels(job.job_type, reason).inc()
         return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
+
+
+def _unhandled(stopped: activity.ActivityCancellationDetails) -> ApplicationError:
+    """Return the failure that Temporal's worker reports for an activity that its pause or its reset has ended."""
+    how = "reset" if stopped.reset else "pause"
+    return ApplicationError(
+        f"Unhandled activity cancel error produced by activity {how}", type=f"Activity{how.capitalize()}"
+    )
 
 
 def _meter(client: Client | None) -> MetricMeter:

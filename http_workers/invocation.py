@@ -20,6 +20,7 @@ from temporalio.worker import ExecuteActivityInput, Interceptor
 
 from delegator.contracts import Handler
 from delegator.wire.contexts import row_facts
+from delegator.wire.options import decode_task_retry
 from delegator.wire.requests import activity_id_in
 from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
@@ -203,7 +204,9 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         workflow_run_id=job.row.run_id,
         workflow_type=facts.workflow_type,
         priority=options.priority or Priority.default,
-        retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
+        retry_policy=decode_task_retry(job.row.options)
+        if is_task
+        else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
 
