@@ -17,7 +17,8 @@ from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
-from delegator.testing.service import IDENTITY, Service
+from delegator.testing.service import Service
+from delegator.testing.table import IDENTITY
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
@@ -61,6 +62,8 @@ class InMemoryActivities:
         wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
         prepared = await self._prepare(service, wanted, info)
+        if wanted.again:
+            service.table.take_back(prepared.values())
         rows: dict[int, Row] = {}
         wait = InlineWait()
         limit = NO_WAIT
