@@ -39,6 +39,7 @@ from delegator.wire.codec import encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
+from http_workers.job import Job
 from http_workers.verdict import judge
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,9 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
+        self._attempts = Attempts(
+            handlers, converter, self._create_task, self._threads, client, interceptors, self._leave_to_signal
+        )
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
@@ -188,6 +191,12 @@ class Service:
         if not self._outbox:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
+
+    def _leave_to_signal(self, job: Job) -> None:
+        """Have a workflow's job signalled, because its handler has asked for the client."""
+        row = self.table.by_id.get(job.job_id)
+        if row is not None and row.workflow_id is not None and job.task is not None:
+            job.task.get_loop().call_soon_threadsafe(row.leave_to_signal)
 
     def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
         """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""

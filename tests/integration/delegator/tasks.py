@@ -269,6 +269,15 @@ async def silent_once() -> str:
 
 
 @delegated
+async def beats(pauses: list[float]) -> str:
+    """Heartbeats, and pauses after each of them."""
+    for number, pause in enumerate(pauses):
+        heartbeat("beat", number)
+        await asyncio.sleep(pause)
+    return "in time"
+
+
+@delegated
 async def sleeps(seconds: float) -> str:
     note("started")
     await asyncio.sleep(seconds)
