@@ -113,7 +113,7 @@ class Delegations:
         if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
             # Only a run that continues another one can wait for jobs of an earlier run.
             workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
-            watch_resets(delegations.was_reset)
+        watch_resets(delegations.was_reset)
         return delegations
 
     @classmethod

@@ -21,7 +21,7 @@ made, there is none."""
 
 
 def watch_resets(was_reset: Callable[[str], None]) -> None:
-    """Call back at each reset.
+    """Call back at each reset. Every run has to: the SDK's replayer gives a run that was reset the id of its first run.
 
     Temporal gives a run another random seed at the point of a reset. The SDK tells so in that activation, whenever it
     is replayed. So commands made then replay.

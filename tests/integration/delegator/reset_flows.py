@@ -1,4 +1,4 @@
-"""A workflow that is reset after it has failed."""
+"""Workflows that are reset after they have closed."""
 
 from __future__ import annotations
 
@@ -8,34 +8,53 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 OPTIONS: Any = {"start_to_close_timeout": timedelta(seconds=60)}
+PATIENT: Any = {**OPTIONS, "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED}
+
+
+class Waits:
+    """Waits for signals."""
+
+    def __init__(self) -> None:
+        self.told = ""
+
+    @workflow.signal
+    def tell(self, what: str) -> None:
+        self.told = what
+
+    @workflow.query
+    def was_told(self) -> str:
+        return self.told
+
+    async def until(self, what: str) -> None:
+        await workflow.wait_condition(lambda: self.told == what)
 
 
 @workflow.defn
-class FansOut:
-    """Waits for three activities. It fails if another one does, which begins after a signal."""
-
-    def __init__(self) -> None:
-        self.may_go_on = False
+class FansOut(Waits):
+    """Waits for three activities, and fails if a fourth one does."""
 
     @workflow.run
-    async def run(self, cancels: bool) -> list[Any]:
+    async def run(self) -> list[Any]:
         results = [await workflow.execute_activity("in_thread", 1, **OPTIONS)]
-        patient = {**OPTIONS, "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED}
-        pending = [workflow.start_activity("noted", number, **patient) for number in range(3)]
-        await workflow.wait_condition(lambda: self.may_go_on)
-        if cancels:
-            pending[0].cancel()
-        results.append(
-            await workflow.execute_activity("unless_held", 7, retry_policy=RetryPolicy(maximum_attempts=1), **OPTIONS)
-        )
-        for outcome in await asyncio.gather(*pending, return_exceptions=True):
-            results.append(type(outcome.cause).__name__ if isinstance(outcome, ActivityError) else outcome)
-        return results
+        pending = [workflow.start_activity("noted", number, **OPTIONS) for number in range(3)]
+        await self.until("go on")
+        once = RetryPolicy(maximum_attempts=1)
+        results.append(await workflow.execute_activity("unless_held", 7, retry_policy=once, **OPTIONS))
+        return results + await asyncio.gather(*pending)
 
-    @workflow.signal
-    def go_on(self) -> None:
-        self.may_go_on = True
+
+@workflow.defn
+class Holds(Waits):
+    """Waits for two activities that take long to stop. One is cancelled."""
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        stays, goes = (workflow.start_activity("holds_on", number, **PATIENT) for number in (1, 2))
+        await self.until("cancel")
+        goes.cancel()
+        await self.until("go on")
+        results = await asyncio.gather(stays, goes, return_exceptions=True)
+        return [type(result).__name__ if isinstance(result, BaseException) else result for result in results]

@@ -122,6 +122,18 @@ async def unless_held(number: int) -> int:
 
 
 @delegated
+async def holds_on(number: int) -> int:
+    """Take as long to stop as the test holds this workflow's jobs back."""
+    try:
+        await begin()
+    except asyncio.CancelledError:
+        note("told to stop")
+        await let_through()
+        raise
+    return number
+
+
+@delegated
 async def blocks(number: int) -> None:
     """Blocks the worker's event loop, as no handler should, while the test holds it."""
     note("started")

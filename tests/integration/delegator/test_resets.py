@@ -14,49 +14,61 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
 from delegator.contracts import collect_handlers
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from tests.integration.delegator import tasks
 from tests.integration.delegator.environment import SIGNALLED, Environment
 from tests.integration.delegator.in_memory import InMemoryEnvironment
-from tests.integration.delegator.reset_flows import FansOut
+from tests.integration.delegator.reset_flows import FansOut, Holds
 
 RESULTS = [2, 7, 0, 1, 2]
+BEGAN = {"in_thread": 1, "noted": 9, "unless_held": 3}
 
 
-async def reset(client: Client, handle: WorkflowHandle[Any, Any], *, after: str) -> WorkflowHandle[Any, Any]:
-    """Reset a run to the workflow task that a signal began."""
-    found = False
+async def reset(client: Client, handle: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
+    """Reset a run to the workflow task that its last signal of the test began."""
+    point = None
     for event in (await handle.fetch_history()).events:
-        found = found or event.workflow_execution_signaled_event_attributes.signal_name == after
-        if found and event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-            break
+        if event.workflow_execution_signaled_event_attributes.signal_name == "tell":
+            point = None
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            point = point or event.event_id
+    assert point is not None
     reply = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.first_execution_run_id),
+            workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.result_run_id or handle.run_id),
             reason="test",
-            workflow_task_finish_event_id=event.event_id,
+            workflow_task_finish_event_id=point,
             request_id=str(uuid.uuid4()),
         )
     )
     return client.get_workflow_handle(handle.id, run_id=reply.run_id)
 
 
-async def fail_and_reset(engine: Environment, task_queue: str, *, cancels: bool = False) -> tuple[Any, Counter[str]]:
-    """Let a run fail with activities pending; mend what failed, and reset it. Return its result and what began."""
+async def fail_and_reset(engine: Environment, task_queue: str) -> WorkflowHandle[Any, Any]:
+    """Let a run fail with activities pending. Reset it, let it fail again, mend what failed, and reset that run."""
     workflow_id = f"reset-{uuid.uuid4()}"
     with engine.held(workflow_id):
-        handle = await engine.start(FansOut.run, cancels, id=workflow_id, task_queue=task_queue)
+        handle = await engine.start(FansOut.run, id=workflow_id, task_queue=task_queue)
         await engine.noted(workflow_id, "started", 4)
-        await handle.signal(FansOut.go_on)
-        with pytest.raises(WorkflowFailureError):
-            await engine.result(handle)
-        await engine.nothing_left()
-    result = await engine.result(await reset(engine.client, handle, after="go_on"))
-    return result, Counter(line["type"] for line in engine.ledger_lines() if line["workflow"] == workflow_id)
+        await handle.signal(FansOut.tell, "go on")
+        for noted in (5, 9):
+            await engine.noted(workflow_id, "started", noted)
+            with pytest.raises(WorkflowFailureError):
+                await engine.result(handle)
+            await engine.nothing_left()
+            if noted == 5:
+                handle = await reset(engine.client, handle)
+    return await reset(engine.client, handle)
+
+
+def began(engine: Environment, workflow_id: str) -> Counter[str]:
+    """Return how often jobs of each type began."""
+    started = (line for line in engine.ledger_lines() if line["event"] == "started")
+    return Counter(line["type"] for line in started if line["workflow"] == workflow_id)
 
 
 async def test_ordinary(temporal: TemporalServer):
@@ -68,14 +80,39 @@ async def test_ordinary(temporal: TemporalServer):
         async with Worker(
             client, task_queue="reset", workflows=[FansOut], activities=activities, activity_executor=threads
         ):
-            result, began = await fail_and_reset(engine, "reset")
-    assert result == RESULTS
-    assert began == {"in_thread": 1, "noted": 6, "unless_held": 2}
+            handle = await fail_and_reset(engine, "reset")
+            assert await engine.result(handle) == RESULTS
+    assert began(engine, handle.id) == BEGAN
 
 
 async def test_delegated(engine: Environment):
-    """The run's jobs have ended with it, and begin again. Those with an outcome do not."""
-    async with engine.worker(SIGNALLED, intercept=True, workflows=[FansOut]) as task_queue:
-        result, began = await fail_and_reset(engine, task_queue)
-    assert result == RESULTS
-    assert began == {"in_thread": 1, "noted": 6, "unless_held": 2}
+    """The jobs have ended with their run, and begin again. Those that have their outcomes do not.
+
+    Every workflow task of the worker replays the history before it.
+    """
+    config = {"workflows": [FansOut], "max_cached_workflows": 0}
+    async with engine.worker(SIGNALLED, intercept=True, **config) as task_queue:
+        handle = await fail_and_reset(engine, task_queue)
+        assert await engine.result(handle) == RESULTS
+    assert began(engine, handle.id) == BEGAN
+
+
+async def test_jobs_that_stop(engine: Environment):
+    """A job that is still stopping when its run is reset begins again at once. One that was cancelled does not."""
+    workflow_id = f"reset-{uuid.uuid4()}"
+    async with engine.worker(SIGNALLED, intercept=True, workflows=[Holds]) as task_queue:
+        with engine.held(workflow_id):
+            handle = await engine.start(Holds.run, id=workflow_id, task_queue=task_queue)
+            await engine.noted(workflow_id, "started", 2)
+            await handle.signal(Holds.tell, "cancel")
+            await engine.noted(workflow_id, "told to stop")
+            await handle.signal(Holds.tell, "go on")
+            assert await handle.query(Holds.was_told) == "go on"
+            await handle.terminate()
+            await engine.noted(workflow_id, "told to stop", 2)
+            handle = await reset(engine.client, handle)
+            await engine.noted(workflow_id, "started", 3)
+        assert await engine.result(handle) == [1, "ActivityError"]
+    assert began(engine, workflow_id) == {"holds_on": 3}
+    replayer = Replayer(workflows=[Holds], plugins=[engine.plugin(SIGNALLED, intercept=True)])
+    await replayer.replay_workflow(await handle.fetch_history())

@@ -6,6 +6,7 @@ Each is run as the engine runs it; auto_explain says how PostgreSQL did it.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -148,6 +149,8 @@ BY_ID: dict[str, Callable[[Connection, int], Awaitable[object]]] = {
     "heartbeat": lambda db, _: QUEUE.heartbeat(db, [(*held, b"x") for held in HELD]),
     "retry": lambda db, _: QUEUE.retry(db, [NextAttempt(*held, 1000, b"x", 1) for held in HELD]),
     "cancel": lambda db, _: QUEUE.cancel(db, IDS),
+    "cancel of a run": lambda db, _: QUEUE.cancel(db, IDS, str(uuid.uuid4())),
+    "take_back": lambda db, _: QUEUE.take_back(db, IDS, "workflow", str(uuid.uuid4())),
     "time_out": lambda db, _: MAINTENANCE.time_out(db, [(*held, b"x") for held in HELD]),
     "delete_overdue": lambda db, _: MAINTENANCE.delete_overdue(db, IDS),
     "delete_delivered": lambda db, _: MAINTENANCE.delete_delivered(db, IDS),

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delegator.workflow import delegations
-from delegator.workflow.delegations import _BYTES_PER_REQUEST, _JOBS_PER_REQUEST
+from delegator.workflow.chunks import _BYTES_PER_REQUEST, _JOBS_PER_REQUEST, chunks_of
 
 SIZES = st.sampled_from([0, 10, 100_000, 1_500_000, 2_000_000])
 ARGUMENTS = {size: bytes(size) for size in (0, 10, 100_000, 1_500_000, 2_000_000)}
@@ -24,7 +23,7 @@ def test_chunks(sizes: list[tuple[int, int]], small: int):
         SimpleNamespace(request=SimpleNamespace(input=ARGUMENTS[input_], header=ARGUMENTS[header]))
         for input_, header in sizes
     ]
-    chunks = list(delegations._chunks(calls))
+    chunks = list(chunks_of(calls))
     assert [call for chunk in chunks for call in chunk] == calls
     weights = [[len(call.request.input) + len(call.request.header) for call in chunk] for chunk in chunks]
     for position, chunk in enumerate(weights):

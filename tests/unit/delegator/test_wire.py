@@ -127,7 +127,7 @@ def requests(draw: st.DrawFn) -> EnqueueRequest:
         sequences.append(sequences[-1] + gap)
     calls = draw(st.none() | runs_of(counts))
     began_at = draw(st.none() | st.floats(0, 2**40))
-    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), call_runs=calls, task_began_at=began_at)
+    return EnqueueRequest(jobs, sequences, draw(st.integers(0, 2**22)), began_at, calls, draw(st.booleans()))
 
 
 @given(requests())
@@ -137,7 +137,7 @@ def test_enqueue_requests(request: EnqueueRequest):
     assert list(read.sequences) == request.sequences
     assert read.reply_bytes == request.reply_bytes
     assert read.call_runs == request.call_runs
-    assert read.task_began_at == request.task_began_at
+    assert (read.task_began_at, read.again) == (request.task_began_at, request.again)
 
 
 def test_asked_for():
