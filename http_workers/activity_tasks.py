@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from temporalio.activity import ActivityCancellationDetails
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflowservice.v1 import (
@@ -91,6 +92,8 @@ class ActivityTasks:
                 return False
             raise
         job.cancel_requested = job.cancel_requested or reply.cancel_requested
+        if reply.activity_paused or reply.activity_reset:
+            job.tell_of_stop(ActivityCancellationDetails(paused=reply.activity_paused, reset=reply.activity_reset))
         return True
 
     async def details(self, jobs: Sequence[Job]) -> list[tuple[str, int, bytes]]:

@@ -20,6 +20,7 @@ from temporalio.worker import ExecuteActivityInput, Interceptor
 
 from delegator.contracts import Handler
 from delegator.wire.contexts import row_facts
+from delegator.wire.options import decode_task_retry
 from delegator.wire.requests import activity_id_in
 from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
@@ -43,6 +44,7 @@ class Invoker:
         queue: str,
         send_heartbeat: Callable[..., None],
         interceptors: Sequence[Interceptor] = (),
+        on_client: Callable[[Job], None] | None = None,
     ) -> None:
         """Prepare.
 
@@ -52,12 +54,15 @@ class Invoker:
             queue: the queue served.
             send_heartbeat: takes the job and the details of a heartbeat.
             interceptors: of the user; the first one is the outermost.
+            on_client: called with a job that a process waits for inline, when its handler asks for the client. Perhaps
+                it is not called in the event loop.
         """
         self._surroundings = surroundings
         self._threads = threads
         self._queue = queue
         self._send_heartbeat = send_heartbeat
         self._interceptors = interceptors
+        self._on_client = on_client
 
     def use_client(self, client: Client) -> None:
         """Give another client to the handlers that are called from here on."""
@@ -78,6 +83,7 @@ class Invoker:
             surroundings,
             cache(partial(activity_info, job, self._queue)),
             partial(self._send_heartbeat, job),
+            asked_for_client=partial(self._asked_for_client, job) if job.row.has_waiter else None,
             is_async=handler.is_async,
             throws=_throws(handler.function),
         )
@@ -94,6 +100,12 @@ class Invoker:
         if handler.is_async:
             return await handler.function(*args)
         return await self._in_thread(job, running, self._threads, handler.function, args)
+
+    def _asked_for_client(self, job: Job) -> None:
+        if not job.asked_for_client:
+            job.asked_for_client = True
+            if self._on_client is not None:
+                self._on_client(job)
 
     async def _run_intercepted(
         self, job: Job, running: RunningActivity, input: ExecuteActivityInput, function: Callable[..., Any]
@@ -192,7 +204,9 @@ def activity_info(job: Job, queue: str) -> activity.Info:
         workflow_run_id=job.row.run_id,
         workflow_type=facts.workflow_type,
         priority=options.priority or Priority.default,
-        retry_policy=None if is_task else _filled_in(options.retry_policy or RetryPolicy()),
+        retry_policy=decode_task_retry(job.row.options)
+        if is_task
+        else _filled_in(options.retry_policy or RetryPolicy()),
         activity_run_id=None,
     )
 

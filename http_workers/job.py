@@ -60,6 +60,12 @@ class Job:
     details: Sequence[Payload] | None = None
     """Details of this attempt's last heartbeat; None: there was none."""
     details_changed: bool = False
+    is_beating: bool = False
+    """Whether heartbeats of an activity task are being sent."""
+    asked_for_client: bool = False
+    """Whether the handler has asked for Temporal's client. The outcome goes by signal then, behind what it sends."""
+    stopped: ActivityCancellationDetails | None = None
+    """How somebody has stopped the activity task by Temporal's API; None: nobody has."""
     cancel_told: bool = False
     """Whether the handler was told of a cancellation request."""
     lost: bool = False
@@ -129,6 +135,12 @@ class Job:
         if not self.cancel_told:
             self.cancel_told = True
             self._interrupt(ActivityCancellationDetails(cancel_requested=True))
+
+    def tell_of_stop(self, details: ActivityCancellationDetails) -> None:
+        """Tell the handler that somebody paused or reset the activity task. What follows is the handler's decision."""
+        if self.stopped is None and not self.cancel_told:
+            self.stopped = details
+            self._interrupt(details)
 
     def abandon(self) -> None:
         """End the attempt of a handler that does not end. An attempt that has not begun checks `is_ours` first."""

@@ -30,7 +30,7 @@ from delegator.enqueue.payloads import facts_for_rows, origin_of_call
 from delegator.postgres.queue_table import NewJob
 from delegator.wire.codec import encode_header, encode_payloads
 from delegator.wire.contexts import Conversions
-from delegator.wire.options import encode_priority
+from delegator.wire.options import encode_priority, encode_task_retry
 from delegator.wire.probe import make_probe
 from delegator.wire.requests import task_job_id
 
@@ -139,6 +139,8 @@ def _job(
         if timeout
     }
     options |= facts
+    if info.retry_policy is not None:
+        options |= encode_task_retry(info.retry_policy)
     # Temporal has merged the priorities of the activity and of its workflow. The type fills what they leave open.
     priority = merged_priority(info.priority, declared.options.priority or Priority.default)
     if priority is not None:

@@ -153,6 +153,19 @@ FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], 
 WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
 """
 
+# The enqueuer looks at a row that it is notified of, and does not wait for it any longer if it has no outcome.
+_LEAVE_TO_SIGNAL = """
+WITH waited AS (
+    SELECT q.job_id, q.waiter_id FROM {held} JOIN {table} AS q ON {is_held}
+    WHERE q.outcome IS NULL AND q.waiter_id IS NOT NULL
+    ORDER BY q.job_id FOR UPDATE OF q
+), cleared AS (
+    UPDATE {table} AS q SET waiter_id = NULL FROM waited WHERE q.job_id = waited.job_id
+    RETURNING q.job_id, waited.waiter_id
+)
+SELECT pg_notify('{channel}' || waiter_id, job_id) FROM cleared
+"""
+
 _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
 """
@@ -202,6 +215,7 @@ class WorkerStatements(QueueStatements):
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
         self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
+        self._leave_to_signal = self.statement(_LEAVE_TO_SIGNAL)
         self._unwaited = self.statement(_UNWAITED)
         self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
@@ -288,6 +302,10 @@ class WorkerStatements(QueueStatements):
             },
             prepare=False,
         )
+
+    async def leave_to_signal(self, connection: Connection, held: Sequence[tuple[str, int]]) -> None:
+        """Have the outcomes of rows, given as (job id, fencing token), signalled. The enqueuer is notified."""
+        await connection.execute(self._leave_to_signal, held_rows(sorted(held)), prepare=False)
 
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.

@@ -23,6 +23,7 @@ from delegator_schema.options import (
     SCHEDULE_TO_START_MS,
     START_DELAY_MS,
     START_TO_CLOSE_MS,
+    TASK_RETRY,
 )
 from temporalio.common import Priority, RetryPolicy
 
@@ -107,6 +108,25 @@ def decode_options(text: str | None) -> JobOptions:
         WireError: the text is not JSON, or a value has the wrong type.
     """
     return DEFAULT_OPTIONS if text is None else _decode(text)
+
+
+def encode_task_retry(policy: RetryPolicy) -> dict[str, Any]:
+    """Return the option that holds the retry policy by which Temporal retries an activity task."""
+    return {TASK_RETRY: (encode_options(JobOptions(retry_policy=policy)) or {}).get(RETRY, {})}
+
+
+def decode_task_retry(text: str | None) -> RetryPolicy | None:
+    """Return the policy by which Temporal retries an activity task; None: it is not known.
+
+    Args:
+        text: of an `options` column.
+
+    Raises:
+        WireError: the text is not JSON, or a value has the wrong type.
+    """
+    if text is None or f'"{TASK_RETRY}"' not in text:
+        return None
+    return _decode(orjson.dumps({RETRY: orjson.loads(text)[TASK_RETRY]}).decode()).retry_policy
 
 
 def refused_time(text: str | None) -> timedelta:

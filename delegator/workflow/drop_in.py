@@ -10,12 +10,12 @@ from typing import Any
 from delegator_schema.options import ACTIVITY_ID, TASK_QUEUE
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.worker import StartActivityInput, StartLocalActivityInput, WorkflowOutboundInterceptor
+from temporalio.worker import StartActivityInput, WorkflowOutboundInterceptor
 from temporalio.workflow import VersioningIntent
 
 from delegator.contracts import DelegatedType, JobOptions, retry_key
 from delegator.errors import ConfigurationError
-from delegator.wire.requests import CANCEL_ACTIVITY, ENQUEUE_ACTIVITY, JobRequest
+from delegator.wire.requests import JobRequest
 from delegator.workflow.calls import CallSpec
 from delegator.workflow.chains import innermost
 from delegator.workflow.delegations import Delegations
@@ -91,12 +91,6 @@ class _Outbound(WorkflowOutboundInterceptor):
             activity_id = spec.activity_id
             handle.add_done_callback(lambda _: self._activity_ids.discard(activity_id))
         return handle
-
-    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:
-        try:
-            return super().start_local_activity(input)
-        except ValueError as error:
-            raise ValueError(_without_own_activities(str(error))) from None
 
     def _delegates(self) -> bool:
         if self._patched is None:
@@ -187,13 +181,6 @@ class _Outbound(WorkflowOutboundInterceptor):
             job = replace(spec.job, options={**(spec.job.options or {}), TASK_QUEUE: input.task_queue})
             spec = replace(spec, job=job)
         return spec
-
-
-def _without_own_activities(message: str) -> str:
-    """Return the SDK's message about an unknown local activity. The engine's own are of no use to its reader."""
-    said, listed, names = message.partition("available activities: ")
-    left = [name for name in names.split(", ") if name not in (ENQUEUE_ACTIVITY, CANCEL_ACTIVITY)]
-    return f"{said}{listed}{', '.join(left)}" if left or not listed else f"{said}no available activities."
 
 
 def _positive(timeout: timedelta | None) -> timedelta | None:

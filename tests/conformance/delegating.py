@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, cast
+from unittest import mock
 
 import psycopg
 from delegator_schema.queues import queue_table
 from temporalio import activity, workflow
+from temporalio.bridge.worker import Worker as BridgeWorker
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Plugin, Replayer, Worker
 from temporalio.worker._workflow import _WorkflowWorker
@@ -156,6 +158,8 @@ class Delegation:
         self.settings = Settings.load()
         self.queues = Queues(self.settings)
         self.types = LiveTypes(self.queues)
+        self.create_bridge = BridgeWorker.create
+        """The SDK's own function."""
         self.jobs = 0
         """Jobs that the running test has enqueued."""
         self.pools = 0
@@ -247,6 +251,9 @@ class _WorkerPlugin(Plugin):
 class _Pool(_WorkerPlugin):
     """Runs an http-worker beside a worker, with the activities of the worker."""
 
+    # A pool in a process of its own would not be waited for, either.
+    _is_waited_for = False
+
     def __init__(self, delegation: Delegation, activities: Sequence[Callable[..., Any]]) -> None:
         self._delegation = delegation
         self._activities = list(activities)
@@ -262,7 +269,7 @@ class _Pool(_WorkerPlugin):
         self._queue = self._delegation.queues.queue_of(worker.task_queue)
         self._declared = existing_activities(self._activities, queue=self._queue)
         self._delegation.types.add(worker.task_queue, collect_types(self._declared))
-        of_client = [one for one in client.config()["interceptors"] if isinstance(one, Interceptor)]
+        of_client = [one for one in _active_config(client)["interceptors"] if isinstance(one, Interceptor)]
         self.http_worker = HttpWorker(
             self._declared,
             queue=self._queue,
@@ -279,12 +286,15 @@ class _Pool(_WorkerPlugin):
             await next(worker)
             return
         # In a task of its own: `async with Worker(...)` cancels the run while its plugins end.
-        # The worker does not wait for it, as it would not wait for a pool in a process of its own.
-        stop = asyncio.Event()
-        serving = asyncio.create_task(self._serve(worker, stop))
+        stop, opened = asyncio.Event(), asyncio.Event()
+        serving = asyncio.create_task(self._serve(worker, opened, stop))
         self._delegation.pools += 1
         serving.add_done_callback(self._ended)
         try:
+            if self._is_waited_for:
+                waiting = asyncio.create_task(opened.wait())
+                await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
             await next(worker)
         finally:
             stop.set()
@@ -294,9 +304,10 @@ class _Pool(_WorkerPlugin):
         if not serving.cancelled() and (error := serving.exception()) is not None:
             traceback.print_exception(error)
 
-    async def _serve(self, worker: Worker, stop: asyncio.Event) -> None:
+    async def _serve(self, worker: Worker, opened: asyncio.Event, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
             await self._open(stack, worker)
+            opened.set()
             await stop.wait()
 
     async def _open(self, stack: AsyncExitStack, worker: Worker) -> None:
@@ -308,6 +319,9 @@ class _Pool(_WorkerPlugin):
 
 class _TaskDelegation(_Pool):
     """Lets the delegator's activity worker take the activity tasks of a worker's task queue."""
+
+    # Tests expect that activities begin as soon as workflows can call them.
+    _is_waited_for = True
 
     def configure_worker(self, config: Any) -> Any:
         config = super().configure_worker(config)
@@ -336,9 +350,14 @@ class _TaskDelegation(_Pool):
                 worker.client.service_client,
                 namespace=worker.client.namespace,
                 data_converter=worker.client.data_converter,
+                **{
+                    key: value for key, value in _active_config(worker.client).items() if key == "header_codec_behavior"
+                },
             )
             types = collect_types(self._declared).values()
-            tasks = activity_worker(client, worker.task_queue, types, enqueuer)
+            # Not for a test that counts the workers which it makes.
+            with mock.patch.object(BridgeWorker, "create", self._delegation.create_bridge):
+                tasks = activity_worker(client, worker.task_queue, types, enqueuer)
         finally:
             _is_ours.reset(token)
         await stack.enter_async_context(tasks)
@@ -402,6 +421,11 @@ def install(delegation: Delegation) -> None:
     Worker.__init__ = worker  # type: ignore[method-assign]
     Replayer.__init__ = replayer  # type: ignore[method-assign]
     Enqueuer.enqueue = counted  # type: ignore[method-assign]
+
+
+def _active_config(client: Client) -> dict[str, Any]:
+    """Return what a client uses, with what its plugins have added."""
+    return dict(cast("Any", client)._config)
 
 
 def be_patient() -> None:

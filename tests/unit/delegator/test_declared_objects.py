@@ -109,7 +109,7 @@ async def test_callable_objects() -> None:
 
 
 async def test_methods_of_resource() -> None:
-    """The methods of the object that an open resource yields are handlers. They keep their names."""
+    """The methods of the object that a resource yields are handlers while it is open. They keep their names."""
     found = collect([module_of(emails=emails, Emails=Emails)])
     for name, method in (("send", Emails.send), ("counted", Emails.count)):
         handler = found.handlers[name].function
