@@ -36,6 +36,21 @@ class ActivitySurroundings:
     """Set when the worker begins to stop. A worker uses it in one event loop."""
 
 
+class _Context(activity._Context):
+    """The SDK's context. It notes whether the handler asked for the client."""
+
+    asked_for_client = False
+
+    @property
+    def client(self) -> Client | None:
+        self.asked_for_client = True
+        return self._client
+
+    @client.setter
+    def client(self, client: Client | None) -> None:
+        self._client = client
+
+
 class RunningActivity:
     """The activity context of one attempt, and what tells its handler to stop."""
 
@@ -64,7 +79,7 @@ class RunningActivity:
             thread_event=threading.Event(), async_event=asyncio.Event() if is_async else None
         )
         self._details = activity._ActivityCancellationDetailsHolder()
-        self.context = activity._Context(
+        self.context = _Context(
             info=info,
             heartbeat=heartbeat,
             cancelled_event=self._cancelled,

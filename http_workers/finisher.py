@@ -222,6 +222,7 @@ class Finisher:
                 await self._retry(ways.retries)
             if ways.asynchronous:
                 await self._left_open.leave([ended.job for ended in ways.asynchronous], self._write)
+            await self._order_signals([ended.job for ended in batch])
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
             if ways.dead:
                 to_signal += await self._store_dead_letters(ways.dead)
@@ -242,6 +243,16 @@ class Finisher:
             else:
                 slots.release()
 
+    async def _order_signals(self, jobs: Sequence[Job]) -> None:
+        """Let outcomes follow what their handlers have signalled to their workflows.
+
+        While a workflow task waits inline, signals to the workflow wait for its end. An inline outcome would overtake
+        them. With an ordinary activity they come first.
+        """
+        held = [job.held for job in jobs if job.row.has_waiter and job.may_have_signalled]
+        if held:
+            await self._write(lambda db: self._table.stop_inline(db, held))
+
     async def _sort_overdue(self, ways: Ways) -> None:
         held = [ended.job.held for ended in ways.overdue]
         stored = await self._write(lambda db: self._table.last_failures(db, held))
@@ -257,7 +268,7 @@ class Finisher:
         rest: list[tuple[str, int]] = []
         for (ended, outcome), result in zip(by_id.values(), encoded, strict=True):
             job = ended.job
-            if job.row.has_waiter:
+            if job.row.has_waiter and not job.may_have_signalled:
                 inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
                 rest.append(job.held)

@@ -146,6 +146,7 @@ def stop_clock(job: Job) -> None:
         job.timer.cancel()
         job.timer = None  # it holds the job: the cycle would be left to the garbage collector
     if job.thread is None or job.thread.done():  # otherwise the handler runs on, and may ask whether it is shielded
+        job.may_have_signalled = job.activity is not None and job.activity.context.asked_for_client
         job.activity = job.thread = None
 
 

@@ -54,6 +54,8 @@ class Job:
     """The call of a plain function, while it waits for a thread or runs in one; None: the handler is none."""
     activity: RunningActivity | None = None
     """What the attempt tells the functions of `temporalio.activity`; None: the handler does not use them."""
+    may_have_signalled: bool = False
+    """Whether the handler asked for Temporal's client, with which it may have signalled its own workflow."""
     interruptible: bool = True
     """Whether a cancellation interrupts the handler at once. Otherwise its next heartbeat tells it."""
     heartbeat_at: float = 0.0

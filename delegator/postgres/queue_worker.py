@@ -157,6 +157,8 @@ _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
 """
 
+_STOP_INLINE = "UPDATE {table} AS q SET waiter_id = NULL FROM {held} WHERE {is_held} AND q.outcome IS NULL"
+
 _LAST_FAILURES = """
 SELECT q.job_id, q.last_failure FROM {held} JOIN {table} AS q ON {is_held} WHERE q.last_failure IS NOT NULL
 """
@@ -203,6 +205,7 @@ class WorkerStatements(QueueStatements):
         self._store_one = self.statement(_STORE_OUTCOME)
         self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
         self._unwaited = self.statement(_UNWAITED)
+        self._stop_inline = self.statement(_STOP_INLINE)
         self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
@@ -297,6 +300,10 @@ class WorkerStatements(QueueStatements):
         """
         cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
+
+    async def stop_inline(self, connection: Connection, held: Sequence[tuple[str, int]]) -> None:
+        """Let the outcomes of rows, given as (job id, fencing token), go by signal, whoever waits for them inline."""
+        await connection.execute(self._stop_inline, held_rows(held), prepare=False)
 
     async def last_failures(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bytes]:
         """Return the encoded failures of earlier attempts by job id. Rows are given as (job id, fencing token)."""

@@ -328,6 +328,8 @@ class Service:
         self._resolve(row, outcome)
 
     def _resolve(self, row: Row, outcome: Outcome) -> None:
+        if row.job is not None and row.job.may_have_signalled:
+            row.waiter = None  # the outcome goes by signal, behind those of the handler
         row.job = None
         row.resolve(outcome)
         self._mine.discard(row)

@@ -361,3 +361,12 @@ def left_open(result_at: int) -> str:
     if info.attempt < result_at:
         activity.raise_complete_async()
     return f"by itself, attempt {info.attempt} after {list(info.heartbeat_details)}"
+
+
+@activity.defn
+async def signals() -> str:
+    """Signal the workflow that waits, and return."""
+    info = activity.info()
+    assert info.workflow_id is not None
+    await activity.client().get_workflow_handle(info.workflow_id).signal("note", "from the activity")
+    return "done"

@@ -65,3 +65,22 @@ class Calls:
     @workflow.signal
     async def cancel(self) -> None:
         self._cancels.set()
+
+
+@workflow.defn
+class Overhears:
+    """Calls an activity that signals this workflow."""
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[Any]:
+        result = await workflow.execute_activity("signals", start_to_close_timeout=timedelta(seconds=30))
+        notes = list(self._notes)
+        await asyncio.sleep(0.01)  # the server refuses the end of a workflow that has a signal to come
+        return [result, notes]
+
+    @workflow.signal
+    async def note(self, text: str) -> None:
+        self._notes.append(text)

@@ -24,7 +24,7 @@ from delegator.testing import DelegatorTestPlugin
 from http_workers import HttpWorker
 from tests.integration.delegator import activity_code
 from tests.integration.delegator.activity_code import NOTES
-from tests.integration.delegator.activity_flows import Calls
+from tests.integration.delegator.activity_flows import Calls, Overhears
 from tests.integration.delegator.environment import environment, eventually
 from tests.support import Databases
 
@@ -81,7 +81,11 @@ async def running(
     task_queue = f"queue-{uuid.uuid4()}"
     handlers = existing_activities(activity_code, activity_code.GREETERS)
     async with AsyncExitStack() as stack:
-        config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls], "interceptors": interceptors}
+        config: dict[str, Any] = {
+            "task_queue": task_queue,
+            "workflows": [Calls, Overhears],
+            "interceptors": interceptors,
+        }
         if kind == "delegated":
             engine = await stack.enter_async_context(environment(databases, temporal, http_worker=False))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -130,6 +134,17 @@ async def test_thread_is_told(way: Way):
     result, notes = await way.cancelled("loops")
     assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
     assert notes == [["started", [False, []]], ["CancelledError", [True, ["cancel_requested"]]]]
+
+
+async def test_signal_before_result(way: Way):
+    """What an activity signals to its own workflow is there before its result."""
+    result = await way.client.execute_workflow(
+        Overhears.run,
+        id=f"overhears-{uuid.uuid4()}",
+        task_queue=way.task_queue,
+        execution_timeout=timedelta(seconds=60),
+    )
+    assert result == ["done", ["from the activity"]]
 
 
 async def test_shielded_thread(way: Way):
