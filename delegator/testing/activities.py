@@ -90,7 +90,9 @@ class InMemoryActivities:
         waited = [rows[position] for position in rows if rows[position].waiter is wait]
         if waited:
             await self._wait(wait, waited, limit)
-        outcomes |= {position: row.outcome for position, row in rows.items() if row.outcome is not None}
+        for position, row in rows.items():
+            if row.outcome is not None and not row.goes_by_signal:
+                outcomes[position] = row.outcome
         left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
             del outcomes[position]

@@ -93,6 +93,8 @@ class Row:
     namespace: str | None = None
     workflow_id: str | None = None
     run_id: str | None = None
+    goes_by_signal: bool = False
+    """Whether the outcome must not be read inline, because the handler may have signalled the workflow before."""
     waiter: InlineWait | None = None
     """Who waits for the outcome; None: a signal brings it."""
     enqueued_at: float = field(default_factory=time.time)

@@ -329,7 +329,7 @@ class Service:
 
     def _resolve(self, row: Row, outcome: Outcome) -> None:
         if row.job is not None and row.job.may_have_signalled:
-            row.waiter = None  # the outcome goes by signal, behind those of the handler
+            row.goes_by_signal, row.waiter = True, None
         row.job = None
         row.resolve(outcome)
         self._mine.discard(row)
