@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from temporalio import activity
 from temporalio.api.enums.v1 import ApplicationErrorCategory as Category
@@ -14,6 +15,7 @@ from delegator.runtime.logs import TEMPORAL_FAILURE, TRACEBACK
 from http_workers.job import Job
 
 _log = logging.getLogger(__name__)
+_TEMPORALS_WORDS: Final = "Completing activity as failed"
 
 
 def log_as_temporal(error: BaseException) -> None:
@@ -27,7 +29,7 @@ def log_as_temporal(error: BaseException) -> None:
     benign = isinstance(error, ApplicationError) and error.category is ApplicationErrorCategory.BENIGN
     activity.logger.log(
         logging.DEBUG if benign else logging.WARNING,
-        "Completing activity as failed",
+        _TEMPORALS_WORDS,
         exc_info=error,
         extra={TEMPORAL_FAILURE: "ActivityFailure"},
     )
