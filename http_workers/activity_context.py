@@ -37,13 +37,17 @@ class ActivitySurroundings:
 
 
 class _Context(activity._Context):
-    """The SDK's context. It notes whether the handler asked for the client."""
+    """The context of an `async def`, which tells that the handler has asked for the client."""
 
-    asked_for_client = False
+    asked: Callable[[], None] | None = None
+    """Called when the handler asks."""
+    _client: Client | None = None
 
     @property
     def client(self) -> Client | None:
-        self.asked_for_client = True
+        """For `activity.client()`."""
+        if self.asked is not None:
+            self.asked()
         return self._client
 
     @client.setter
@@ -62,6 +66,7 @@ class RunningActivity:
         info: Callable[[], activity.Info],
         heartbeat: Callable[..., None],
         *,
+        asked_for_client: Callable[[], None] | None = None,
         is_async: bool,
         throws: bool,
     ) -> None:
@@ -71,6 +76,7 @@ class RunningActivity:
             surroundings: of the worker.
             info: for `activity.info()`.
             heartbeat: for `activity.heartbeat()`.
+            asked_for_client: called when the handler calls `activity.client()`; None: nobody needs to know.
             is_async: whether the handler is an `async def`.
             throws: whether the thread of a plain function gets an exception when it is to stop.
         """
@@ -79,7 +85,7 @@ class RunningActivity:
             thread_event=threading.Event(), async_event=asyncio.Event() if is_async else None
         )
         self._details = activity._ActivityCancellationDetailsHolder()
-        self.context = _Context(
+        self.context = (_Context if is_async else activity._Context)(
             info=info,
             heartbeat=heartbeat,
             cancelled_event=self._cancelled,
@@ -90,6 +96,8 @@ class RunningActivity:
             client=surroundings.client if is_async else None,
             cancellation_details=self._details,
         )
+        if asked_for_client is not None and isinstance(self.context, _Context):
+            self.context.asked = asked_for_client
 
     @property
     def is_shielded(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,6 +97,9 @@ class AttemptRunner:
         threads: Executor | None = None,
         client: Client | None = None,
         interceptors: Sequence[Interceptor] = (),
+        *,
+        on_task_heartbeat: Callable[[Job], None] | None = None,
+        on_client: Callable[[Job], None] | None = None,
     ) -> None:
         """Prepare the runner.
 
@@ -108,6 +111,10 @@ class AttemptRunner:
             threads: runs plain functions; None: there are none.
             client: for `activity.client()`; None: there is none.
             interceptors: the user's activity interceptors.
+            on_task_heartbeat: called with the job of an activity task at each of its heartbeats, in the handler's
+                thread; None: activity tasks do not run here.
+            on_client: called with a job that a process waits for inline, when its handler asks for the client. Perhaps
+                it is not called in the event loop.
         """
         self._handlers = handlers
         self._dynamic = handlers.get(DYNAMIC_TYPE)
@@ -115,8 +122,9 @@ class AttemptRunner:
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
         surroundings = ActivitySurroundings(converter.payload_converter, client, _meter(client), self._shutdown)
-        self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat, interceptors)
+        self._invoker = Invoker(surroundings, threads, queue, self._send_heartbeat, interceptors, on_client)
         self._intercepts = bool(interceptors)
+        self._on_task_heartbeat = on_task_heartbeat
         self._queue = queue
         self._metrics = metrics
         self._series = {
@@ -289,6 +297,8 @@ class AttemptRunner:
         job.details = self._conversion(job).converter.payload_converter.to_payloads(details)
         job.details_changed = True
         job.heartbeat_at = time.monotonic()
+        if job.row.task_token is not None and self._on_task_heartbeat is not None:
+            self._on_task_heartbeat(job)
         if job.cancel_requested and not job.cancel_told and job.task is not None:
             job.task.get_loop().call_soon_threadsafe(job.tell_of_cancellation)
 

@@ -209,20 +209,7 @@ class Finisher:
         ways = self._sorter.sort(batch)
         released = False
         try:
-            if ways.overdue:
-                await self._sort_overdue(ways)
-            if ways.snoozed:
-                rows = [
-                    NextAttempt(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed
-                ]
-                await self._write(lambda db: self._table.retry(db, rows))
-            if ways.unknown:
-                await self._sorter.sort_unknown(ways, self._served_types)
-            if ways.retries:
-                await self._retry(ways.retries)
-            if ways.asynchronous:
-                await self._left_open.leave([ended.job for ended in ways.asynchronous], self._write)
-            await self._order_signals([ended.job for ended in batch])
+            await self._prepare(batch, ways)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
             if ways.dead:
                 to_signal += await self._store_dead_letters(ways.dead)
@@ -243,15 +230,21 @@ class Finisher:
             else:
                 slots.release()
 
-    async def _order_signals(self, jobs: Sequence[Job]) -> None:
-        """Let outcomes follow what their handlers have signalled to their workflows.
-
-        While a workflow task waits inline, signals to the workflow wait for its end. An inline outcome would overtake
-        them. With an ordinary activity they come first.
-        """
-        held = [job.held for job in jobs if job.row.has_waiter and job.may_have_signalled]
-        if held:
-            await self._write(lambda db: self._table.stop_inline(db, held))
+    async def _prepare(self, batch: Sequence[Ended], ways: Ways) -> None:
+        """Do what comes before the outcomes, and sort what the database must sort."""
+        if asked := [ended.job.held for ended in batch if ended.job.asked_for_client]:
+            await self._write(lambda db: self._table.leave_to_signal(db, asked))
+        if ways.overdue:
+            await self._sort_overdue(ways)
+        if ways.snoozed:
+            rows = [NextAttempt(*job.held, delay // _MILLISECOND, None, job.attempt - 1) for job, delay in ways.snoozed]
+            await self._write(lambda db: self._table.retry(db, rows))
+        if ways.unknown:
+            await self._sorter.sort_unknown(ways, self._served_types)
+        if ways.retries:
+            await self._retry(ways.retries)
+        if ways.asynchronous:
+            await self._left_open.leave([ended.job for ended in ways.asynchronous], self._write)
 
     async def _sort_overdue(self, ways: Ways) -> None:
         held = [ended.job.held for ended in ways.overdue]
@@ -268,7 +261,7 @@ class Finisher:
         rest: list[tuple[str, int]] = []
         for (ended, outcome), result in zip(by_id.values(), encoded, strict=True):
             job = ended.job
-            if job.row.has_waiter and not job.may_have_signalled:
+            if job.row.has_waiter:
                 inline.append(AttemptOutcome._make((job.job_id, job.fencing_token, outcome.status, result)))
             else:
                 rest.append(job.held)

@@ -44,6 +44,7 @@ class Invoker:
         queue: str,
         send_heartbeat: Callable[..., None],
         interceptors: Sequence[Interceptor] = (),
+        on_client: Callable[[Job], None] | None = None,
     ) -> None:
         """Prepare.
 
@@ -53,12 +54,15 @@ class Invoker:
             queue: the queue served.
             send_heartbeat: takes the job and the details of a heartbeat.
             interceptors: of the user; the first one is the outermost.
+            on_client: called with a job that a process waits for inline, when its handler asks for the client. Perhaps
+                it is not called in the event loop.
         """
         self._surroundings = surroundings
         self._threads = threads
         self._queue = queue
         self._send_heartbeat = send_heartbeat
         self._interceptors = interceptors
+        self._on_client = on_client
 
     def use_client(self, client: Client) -> None:
         """Give another client to the handlers that are called from here on."""
@@ -79,6 +83,7 @@ class Invoker:
             surroundings,
             cache(partial(activity_info, job, self._queue)),
             partial(self._send_heartbeat, job),
+            asked_for_client=partial(self._asked_for_client, job) if job.row.has_waiter else None,
             is_async=handler.is_async,
             throws=_throws(handler.function),
         )
@@ -95,6 +100,12 @@ class Invoker:
         if handler.is_async:
             return await handler.function(*args)
         return await self._in_thread(job, running, self._threads, handler.function, args)
+
+    def _asked_for_client(self, job: Job) -> None:
+        if not job.asked_for_client:
+            job.asked_for_client = True
+            if self._on_client is not None:
+                self._on_client(job)
 
     async def _run_intercepted(
         self, job: Job, running: RunningActivity, input: ExecuteActivityInput, function: Callable[..., Any]
@@ -146,7 +157,6 @@ def stop_clock(job: Job) -> None:
         job.timer.cancel()
         job.timer = None  # it holds the job: the cycle would be left to the garbage collector
     if job.thread is None or job.thread.done():  # otherwise the handler runs on, and may ask whether it is shielded
-        job.may_have_signalled = job.activity is not None and job.activity.context.asked_for_client
         job.activity = job.thread = None
 
 

@@ -54,14 +54,16 @@ class Job:
     """The call of a plain function, while it waits for a thread or runs in one; None: the handler is none."""
     activity: RunningActivity | None = None
     """What the attempt tells the functions of `temporalio.activity`; None: the handler does not use them."""
-    may_have_signalled: bool = False
-    """Whether the handler asked for Temporal's client, with which it may have signalled its own workflow."""
     interruptible: bool = True
     """Whether a cancellation interrupts the handler at once. Otherwise its next heartbeat tells it."""
     heartbeat_at: float = 0.0
     details: Sequence[Payload] | None = None
     """Details of this attempt's last heartbeat; None: there was none."""
     details_changed: bool = False
+    is_beating: bool = False
+    """Whether heartbeats of an activity task are being sent."""
+    asked_for_client: bool = False
+    """Whether the handler has asked for Temporal's client. The outcome goes by signal then, behind what it sends."""
     stopped: ActivityCancellationDetails | None = None
     """How somebody has stopped the activity task by Temporal's API; None: nobody has."""
     cancel_told: bool = False

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from temporalio.exceptions import TimeoutType
-from temporalio.service import RPCError
 
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
@@ -43,7 +42,7 @@ class Monitor:
         Args:
             pool: connections.
             table: the queue's table.
-            activity_tasks: takes the heartbeats of activity tasks.
+            activity_tasks: encodes heartbeat details.
             database: gets each success and each error of the statements.
             running: the jobs that run. The collection changes.
             claims: whether this worker claims rows. Only claimed rows can be lost.
@@ -77,8 +76,6 @@ class Monitor:
                 continue
             try:
                 await self._look(jobs)
-            except RPCError:
-                continue
             except Exception as error:
                 await self._database.failed(error)
             else:
@@ -102,13 +99,6 @@ class Monitor:
                     job.request_cancel()
                     if job in beating:
                         job.tell_of_cancellation()
-        for job in jobs:
-            if job.row.task_token is not None and job.details_changed and not job.lost:
-                job.details_changed = False
-                if not await self._activity_tasks.heartbeat(job):
-                    job.cancel_requested = True  # ended elsewhere: no workflow waits for the outcome
-                if job.cancel_requested:
-                    job.tell_of_cancellation()
 
 
 async def watch_clock(running: Iterable[Job], report: Callable[[Job], None]) -> None:

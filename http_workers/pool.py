@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from temporalio.worker import Interceptor
@@ -19,8 +18,6 @@ from temporalio.worker import Interceptor
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
-from delegator.enqueue.declared_queues import require_order
-from delegator.errors import ConfigurationError, StreamError
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -46,9 +43,11 @@ from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
 from http_workers.options import ClaimMode, WorkerOptions
+from http_workers.prompts import Prompts
 from http_workers.receivers import ReceiverParts, job_loops
 from http_workers.slots import Slots
-from http_workers.source import StreamRefusedError, StreamSource, StreamTimeouts
+from http_workers.source import StreamSource, StreamTimeouts
+from http_workers.start_checks import refuse_unordered, refuse_wrong_stream
 
 _log = logging.getLogger(__name__)
 _CONNECTIONS = 6
@@ -224,7 +223,7 @@ async def serve(
     clients = clients or ClientHolder(None)
     converter = clients.client.data_converter if clients.client else load_data_converter(settings.data_converter)
     identity = f"http-worker {holder_name()}"
-    _refuse_unordered(options, settings, handlers)
+    refuse_unordered(options, settings, handlers)
     table = QueueTable(options.queue, ordered=options.queue in settings.ordered_queues)
     slots = Slots(options.concurrency)
     async with AsyncExitStack() as stack:
@@ -233,7 +232,18 @@ async def serve(
             own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
             stack.callback(own.shutdown, wait=False, cancel_futures=True)
             executor = own
-        runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
+        prompts = Prompts()
+        runner = AttemptRunner(
+            handlers,
+            converter,
+            options.queue,
+            metrics,
+            executor,
+            client,
+            interceptors,
+            on_task_heartbeat=prompts.heartbeat,
+            on_client=prompts.asked_for_client,
+        )
         jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)
         wait = min(_LONGEST_WAIT, settings.lease * 2 / 3)
         source = await stack.enter_async_context(
@@ -248,7 +258,7 @@ async def serve(
             lambda: check(settings, queues=[options.queue]), settings.start_timeout, states["postgresql"], stop
         ):
             return
-        await _refuse_wrong_stream(source, states["stream"])
+        await refuse_wrong_stream(source, states["stream"])
         await refuse_wrong_namespace(client, states["temporal"])
         database = SharedConnection(states["postgresql"])
 
@@ -318,6 +328,7 @@ async def serve(
             finisher.run(),
             finisher.offer_refused(sorted(handlers)),
             monitor.run(),
+            prompts.run(pool, table, activity_tasks),
             acks.run(),
             watch_temporal(client, states["temporal"]),
         ):
@@ -341,34 +352,6 @@ async def serve(
 def types_served(handlers: Mapping[str, Handler], queue: str) -> list[str]:
     """Return the names of the types whose jobs are in a queue. The other handlers wait for no job here."""
     return sorted(name for name, handler in handlers.items() if handler.type.queue == queue)
-
-
-async def _refuse_wrong_stream(source: StreamSource, state: ConnectionState) -> None:
-    """Raise errors that only a person can fix. The pollers wait for a stream that does not answer yet."""
-    try:
-        await source.ack([str(uuid4())])
-    except StreamRefusedError:
-        raise
-    except StreamError as error:
-        state.lost(str(error))
-    else:
-        state.restored()
-
-
-def _refuse_unordered(options: WorkerOptions, settings: Settings, handlers: Mapping[str, Handler]) -> None:
-    """Refuse what needs another kind of queue or of worker.
-
-    Raises:
-        ConfigurationError: a type needs an ordered queue, or the queue is ordered and the worker does not claim.
-    """
-    for handler in handlers.values():
-        if handler.type.queue == options.queue:
-            require_order(handler.type, settings)
-    if options.queue in settings.ordered_queues and options.claim is ClaimMode.NONE:
-        raise ConfigurationError(
-            f"queue {options.queue!r} is ordered (DELEGATOR_ORDERED_QUEUES), and the claim decides the order: "
-            "run its workers without --claim none"
-        )
 
 
 @asynccontextmanager

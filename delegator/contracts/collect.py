@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import reprlib
 import sys
@@ -286,14 +287,16 @@ def _of(
 
 @dataclass(frozen=True)
 class _ResourceMethod:
-    """A method of the object that a resource yields. It carries the method's declaration."""
+    """A method of the object that a resource yields. It carries the method's declaration and its names."""
 
     resource: Resource[Any]
     name: str
     function: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        vars(self).update(vars(self.function))
+        # Interceptors read the names, as those of Temporal's samples do (`input.fn.__qualname__`).
+        named = {name: getattr(self.function, name) for name in functools.WRAPPER_ASSIGNMENTS}
+        vars(self).update(vars(self.function), **named)
 
     def __call__(self, *args: Any) -> Any:
         return getattr(self.resource.get(), self.name)(*args)

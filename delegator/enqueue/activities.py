@@ -152,6 +152,8 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info)
         with closing_task():
+            if wanted.again:
+                await self._take_back(parts, batches)
             await self._enqueue_in_all(parts, batches, outcomes)
             refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
@@ -238,6 +240,14 @@ class DelegatorActivities:
                 )
             )
         return batches
+
+    @staticmethod
+    async def _take_back(parts: EnqueueParts, batches: Mapping[str, _Batch]) -> None:
+        """Take over the jobs of earlier runs that are in the queues still."""
+        for queue, batch in batches.items():
+            table, row = parts.enqueuer.table(queue), batch.rows[0]
+            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                await table.take_back(connection, list(batch.positions), row.workflow_id or "", row.run_id or "")
 
     async def _enqueue_in_all(
         self, parts: EnqueueParts, batches: Mapping[str, _Batch], outcomes: dict[int, Outcome]

@@ -65,6 +65,7 @@ class InlineWaiter:
         self._early_notifications: dict[str, None] = {}
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
         self._hinted = asyncio.Event()
+        self._notified: set[str] = set()
         self._has_waits = asyncio.Event()
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
         self._awake_seconds = 0.0
@@ -119,6 +120,7 @@ class InlineWaiter:
         )
         for job_id in early:
             del self._early_notifications[job_id]
+        self._notified.update(early)
         if completed or early:
             self._hint(table, (*completed, *early))
         try:
@@ -171,6 +173,7 @@ class InlineWaiter:
             await self._hinted.wait()
             self._hinted.clear()
             hints, self._hints = self._hints, defaultdict(set)
+            notified, self._notified = self._notified, set()
             for table, job_ids in hints.items():
                 wanted = [job_id for job_id in job_ids if job_id in self._waits]
                 if not wanted:
@@ -178,7 +181,11 @@ class InlineWaiter:
                 try:
                     async with self._pool.connection() as connection:
                         outcomes = await table.read(connection, wanted)
+                        rest = notified.intersection(wanted).difference(outcome.job_id for outcome in outcomes)
+                        if rest:  # the worker left them to signals
+                            outcomes += await stop_waiting(connection, table, rest)
                 except psycopg.Error:  # the enqueuer or the lease keeper reports it
+                    self._notified |= notified
                     self._hint(table, wanted)
                     await backoff.sleep()
                     continue
@@ -190,6 +197,10 @@ class InlineWaiter:
                         by_wait[wait].append(outcome)
                 for wait, read in by_wait.items():
                     self._found(wait, read)
+                for job_id in rest:
+                    if (left := self._waits.get(job_id)) is not None:
+                        left.missing.discard(job_id)
+                        self._found(left, ())
 
     async def _poll(self) -> None:
         while True:
@@ -224,6 +235,7 @@ class InlineWaiter:
                     wait = self._waits.get(job_id)
                     if wait is not None:
                         self._hints[wait.table].add(job_id)
+                        self._notified.add(job_id)
                     else:
                         self._remember(job_id)
                 self._hinted.set()

@@ -209,10 +209,10 @@ class RunWatch:
             if len(unwanted) < len(delegated):
                 self._ask_again_at[key.run_id] = time.monotonic() + self._options.kept.total_seconds()
         removed = told = 0
-        # At once: a reset that comes between the answer and this would lose its jobs.
+        # By the run's id: a run that was reset since the answer has taken its jobs over.
         for start in range(0, len(ended), BATCH):
             async with self._pool.connection() as connection:
-                gone, running = await queue.table.cancel(connection, ended[start : start + BATCH])
+                gone, running = await queue.table.cancel(connection, ended[start : start + BATCH], key.run_id)
             removed, told = removed + len(gone), told + len(running)
         return removed, told
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from delegator_schema.columns import FORMAT_VERSION, QUEUE_COLUMNS
+from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import START_DELAY_MS
 from psycopg.errors import UniqueViolation
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
-from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
+from delegator.postgres.arrays import text_array
 from delegator.postgres.connections import Connection
 from delegator.postgres.fragments import DELAYED_UNTIL, LANE, PRIORITY
+from delegator.postgres.new_jobs import SOURCES, NewJob
 from delegator.postgres.queue_statements import QueueStatements
 
 _INSERT = """
@@ -34,29 +34,6 @@ _DELAY: Final = f'"{START_DELAY_MS}":'
 _ANNOUNCE_DELAY = "SELECT pg_notify('{maintenance}', '')"
 _UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
-
-class _Transport(NamedTuple):
-    """How values of a column's type are sent to the server."""
-
-    type: str
-    """Type of the parameter, in SQL."""
-    pack: Callable[[Sequence[Any]], object]
-    """Packs many of them."""
-    cast: str = ""
-    """Turns the parameter into the column's type."""
-
-
-_TRANSPORTS: Final[Mapping[str, _Transport]] = MappingProxyType(
-    {
-        "bigint": _Transport("int8", int8_array),
-        "bytea": _Transport("bytea", bytea_array),
-        "integer": _Transport("int4", int4_array),
-        "jsonb": _Transport("text", text_array, "::jsonb"),
-        "text": _Transport("text", text_array),
-        "uuid": _Transport("text", text_array, "::uuid"),
-    }
-)
-_DEADLINE: Final = "clock_timestamp() + {value} * interval '1 millisecond'"
 
 # Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never get an
 # outcome that is stored for inline reading.
@@ -81,6 +58,18 @@ FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
 _OWNED_BY_OTHERS = """
 SELECT job_id, workflow_id FROM {table}
 WHERE job_id = ANY(%(job_id)b::text[]) AND run_id IS DISTINCT FROM %(run_id)s::uuid
+"""
+
+# A job that was told to stop, because its run had closed, begins anew: its row goes, and with it its worker's lease.
+_TAKE_BACK = """
+WITH stopping AS (
+    DELETE FROM {table}
+    WHERE job_id = ANY(%(job_id)b::text[]) AND workflow_id = %(workflow_id)s AND run_id <> %(run_id)s::uuid
+      AND outcome IS NULL AND cancel_requested
+)
+UPDATE {table} SET run_id = %(run_id)s::uuid
+WHERE job_id = ANY(%(job_id)b::text[]) AND workflow_id = %(workflow_id)s AND run_id <> %(run_id)s::uuid
+  AND NOT (outcome IS NULL AND cancel_requested)
 """
 
 _RELEASE_WAITER = """
@@ -111,6 +100,7 @@ _CANCEL_WAITING = """
 DELETE FROM {table} AS q
 WHERE q.job_id = ANY(%(job_id)b::text[]) AND q.outcome IS NULL
   AND (q.lease_id IS NULL OR {holder_is_gone})
+  AND (%(run_id)s::uuid IS NULL OR q.run_id = %(run_id)s::uuid)
 RETURNING q.job_id
 """
 
@@ -120,61 +110,9 @@ UPDATE {table}
 SET cancel_requested = true, waiter_id = NULL,
     retry_at = CASE WHEN retry_at IS NOT NULL AND lease_id IS NULL THEN now() ELSE retry_at END
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
+  AND (%(run_id)s::uuid IS NULL OR run_id = %(run_id)s::uuid)
 RETURNING job_id
 """
-
-
-class NewJob(NamedTuple):
-    """A job to insert."""
-
-    job_id: str
-    """Its unique id."""
-    job_type: str
-    """The delegated activity type."""
-    input: bytes | None
-    """Serialized `Payloads`, through the codec."""
-    header: bytes | None
-    """Serialized `Header`."""
-    options: str | None
-    """JSON of the `options` column."""
-    workflow_id: str | None
-    """Workflow to signal."""
-    run_id: str | None
-    """Its run."""
-    task_token: bytes | None
-    """Activity task to complete."""
-    deadline_ms: int | None
-    """Milliseconds from now until the job's deadline."""
-    waiter_id: int | None
-    """Lease of the enqueuer that waits inline."""
-    heartbeat_details: bytes | None = None
-    """Serialized `Payloads` of an earlier attempt's last heartbeat."""
-    attempt: int = 0
-    """Attempts made before, if Temporal counts them."""
-
-
-class _Source(NamedTuple):
-    """How a field of `NewJob` becomes a column."""
-
-    column: str
-    """The column."""
-    transport: _Transport
-    """How the field's values travel."""
-    expression: str
-    """SQL of the column's value; `{value}` stands for the parameter."""
-
-
-def _sources() -> Mapping[str, _Source]:
-    types = {column.name: column.type for column in QUEUE_COLUMNS}
-    sources = {"deadline_ms": _Source("deadline", _TRANSPORTS["bigint"], _DEADLINE)}
-    for name in NewJob._fields:
-        if name not in sources:
-            transport = _TRANSPORTS[types[name]]
-            sources[name] = _Source(name, transport, f"{{value}}{transport.cast}")
-    return MappingProxyType({name: sources[name] for name in NewJob._fields})
-
-
-_SOURCES: Final = _sources()
 
 
 class StoredOutcome(NamedTuple):
@@ -211,6 +149,7 @@ class EnqueueStatements(QueueStatements):
         self._read = self.statement(_READ)
         self._take_over = self.statement(_TAKE_OVER)
         self._owned_by_others = self.statement(_OWNED_BY_OTHERS)
+        self._take_back = self.statement(_TAKE_BACK)
         self._release_waiter = self.statement(_RELEASE_WAITER)
         self._unfinished = self.statement(_UNFINISHED)
         self._hand_over = self.statement(_HAND_OVER)
@@ -238,7 +177,7 @@ class EnqueueStatements(QueueStatements):
         delayed = False
         parameters: dict[str, object] = {"namespace": namespace}
         for name, values in zip(NewJob._fields, zip(*jobs, strict=True), strict=True):
-            transport = _SOURCES[name].transport
+            transport = SOURCES[name].transport
             if name == "job_id" or values.count(values[0]) < len(values):
                 varying.append(name)
                 parameters[name] = transport.pack(values)
@@ -269,11 +208,11 @@ class EnqueueStatements(QueueStatements):
         statements = self._inserts.get((delayed, *varying))
         if statements is None:
             columns, values = ["namespace", "format_version"], ["%(namespace)s", str(FORMAT_VERSION)]
-            for name, (column, transport, expression) in _SOURCES.items():
+            for name, (column, transport, expression) in SOURCES.items():
                 value = f"new.{name}" if name in varying else f"%({name})b::{transport.type}"
                 columns.append(column)
                 values.append(expression.format(value=value))
-            arrays = ", ".join(f"%({name})b::{_SOURCES[name].transport.type}[]" for name in varying)
+            arrays = ", ".join(f"%({name})b::{SOURCES[name].transport.type}[]" for name in varying)
             parts = {"columns": ", ".join(columns), "arrays": arrays, "names": ", ".join(varying)}
             if more := self._placing(delayed):
                 named = (f"{value} AS {column}" for value, column in zip(values, columns, strict=True))
@@ -325,6 +264,23 @@ class EnqueueStatements(QueueStatements):
         parameters = {"job_id": text_array(sorted(job_ids)), "run_id": run_id}
         return dict(await (await connection.execute(self._owned_by_others, parameters)).fetchall())
 
+    async def take_back(self, connection: Connection, job_ids: Sequence[str], workflow_id: str, run_id: str) -> None:
+        """Make this run the owner of its workflow's rows of earlier runs. Remove rows of jobs that were told to stop.
+
+        Args:
+            connection: where to.
+            job_ids: the rows. Those of other workflows are left alone.
+            workflow_id: the workflow.
+            run_id: its run, which was reset.
+        """
+        rest = set(job_ids)
+        while rest:
+            parameters = {"job_id": text_array(sorted(rest)), "workflow_id": workflow_id, "run_id": run_id}
+            await connection.execute(self._take_back, parameters)
+            # A row that was republished during the statement still names the earlier run.
+            others = await self.owned_by_others(connection, sorted(rest), run_id)
+            rest = {job_id for job_id, owner in others.items() if owner == workflow_id}
+
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Clear `waiter_id` in unfinished rows. Return the ids of those rows: their outcomes will be signalled.
 
@@ -349,8 +305,15 @@ class EnqueueStatements(QueueStatements):
         cursor = await connection.execute(self._delete_read, parameters)
         return cursor.rowcount
 
-    async def cancel(self, connection: Connection, job_ids: Sequence[str]) -> tuple[set[str], set[str]]:
+    async def cancel(
+        self, connection: Connection, job_ids: Sequence[str], run_id: str | None = None
+    ) -> tuple[set[str], set[str]]:
         """Remove waiting rows, and ask running jobs to stop.
+
+        Args:
+            connection: where to.
+            job_ids: the rows.
+            run_id: leave rows alone that are not this run's; None: whosever they are.
 
         Returns:
             The ids of the removed rows, and the ids of the running jobs.
@@ -359,13 +322,19 @@ class EnqueueStatements(QueueStatements):
         marked: set[str] = set()
         rest = set(job_ids)
         while rest:
-            cursor = await connection.execute(self._cancel_waiting, {"job_id": text_array(sorted(rest))})
+            cursor = await connection.execute(
+                self._cancel_waiting, {"job_id": text_array(sorted(rest)), "run_id": run_id}
+            )
             removed |= {row[0] for row in await cursor.fetchall()}
             rest -= removed
             if rest:
-                cursor = await connection.execute(self._cancel_running, {"job_id": text_array(sorted(rest))})
+                cursor = await connection.execute(
+                    self._cancel_running, {"job_id": text_array(sorted(rest)), "run_id": run_id}
+                )
                 marked |= {row[0] for row in await cursor.fetchall()}
                 rest -= marked
             if rest:  # completed, gone, or republished at that moment
                 rest = await self.unfinished(connection, sorted(rest))
+            if rest and run_id is not None:
+                rest -= (await self.owned_by_others(connection, sorted(rest), run_id)).keys()
         return removed, marked

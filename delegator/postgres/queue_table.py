@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from delegator.postgres.connections import Connection
-from delegator.postgres.queue_enqueue import EnqueueStatements, NewJob, StoredOutcome
+from delegator.postgres.new_jobs import NewJob
+from delegator.postgres.queue_enqueue import EnqueueStatements, StoredOutcome
 from delegator.postgres.queue_retry import NextAttempt, RetryStatements
 from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerStatements
 

@@ -153,11 +153,22 @@ FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], 
 WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
 """
 
+# The enqueuer looks at a row that it is notified of, and does not wait for it any longer if it has no outcome.
+_LEAVE_TO_SIGNAL = """
+WITH waited AS (
+    SELECT q.job_id, q.waiter_id FROM {held} JOIN {table} AS q ON {is_held}
+    WHERE q.outcome IS NULL AND q.waiter_id IS NOT NULL
+    ORDER BY q.job_id FOR UPDATE OF q
+), cleared AS (
+    UPDATE {table} AS q SET waiter_id = NULL FROM waited WHERE q.job_id = waited.job_id
+    RETURNING q.job_id, waited.waiter_id
+)
+SELECT pg_notify('{channel}' || waiter_id, job_id) FROM cleared
+"""
+
 _UNWAITED = """
 SELECT q.job_id FROM {held} JOIN {table} AS q ON {is_held} WHERE q.outcome IS NULL AND q.waiter_id IS NULL
 """
-
-_STOP_INLINE = "UPDATE {table} AS q SET waiter_id = NULL FROM {held} WHERE {is_held} AND q.outcome IS NULL"
 
 _LAST_FAILURES = """
 SELECT q.job_id, q.last_failure FROM {held} JOIN {table} AS q ON {is_held} WHERE q.last_failure IS NOT NULL
@@ -204,8 +215,8 @@ class WorkerStatements(QueueStatements):
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
         self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
+        self._leave_to_signal = self.statement(_LEAVE_TO_SIGNAL)
         self._unwaited = self.statement(_UNWAITED)
-        self._stop_inline = self.statement(_STOP_INLINE)
         self._last_failures = self.statement(_LAST_FAILURES)
         self._delete_held = self.statement(_DELETE_HELD)
         self._delete_one = self.statement(_DELETE_ONE)
@@ -292,6 +303,10 @@ class WorkerStatements(QueueStatements):
             prepare=False,
         )
 
+    async def leave_to_signal(self, connection: Connection, held: Sequence[tuple[str, int]]) -> None:
+        """Have the outcomes of rows, given as (job id, fencing token), signalled. The enqueuer is notified."""
+        await connection.execute(self._leave_to_signal, held_rows(sorted(held)), prepare=False)
+
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.
 
@@ -300,10 +315,6 @@ class WorkerStatements(QueueStatements):
         """
         cursor = await connection.execute(self._unwaited, held_rows(held), prepare=False)
         return {row[0] for row in await cursor.fetchall()}
-
-    async def stop_inline(self, connection: Connection, held: Sequence[tuple[str, int]]) -> None:
-        """Let the outcomes of rows, given as (job id, fencing token), go by signal, whoever waits for them inline."""
-        await connection.execute(self._stop_inline, held_rows(held), prepare=False)
 
     async def last_failures(self, connection: Connection, held: Sequence[tuple[str, int]]) -> dict[str, bytes]:
         """Return the encoded failures of earlier attempts by job id. Rows are given as (job id, fencing token)."""

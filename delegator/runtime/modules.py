@@ -68,7 +68,8 @@ def load_handlers(names: Sequence[str], queue: str, activities: Sequence[str] = 
         existing = _existing(module, queue)
         if not collect(existing).handlers:
             raise ConfigurationError(
-                f"--activities {name}: the module has classes with activities, and no object of them: make one in it"
+                f"--activities {name}: the module has classes with activities, and no object of them: make one in it, "
+                "or a @resource that yields one"
             )
         sources += [*existing, *resources_in([module])]
     handlers = collect(sources).handlers

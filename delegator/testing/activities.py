@@ -17,7 +17,8 @@ from delegator.enqueue.taken_ids import taken_error
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.records import Delivery
 from delegator.testing.rows import InlineWait, Row
-from delegator.testing.service import IDENTITY, Service
+from delegator.testing.service import Service
+from delegator.testing.table import IDENTITY
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
 from delegator.wire.requests import (
@@ -61,6 +62,8 @@ class InMemoryActivities:
         wanted = unpack_enqueue(frame_in(request))
         outcomes: dict[int, Outcome] = {}
         prepared = await self._prepare(service, wanted, info)
+        if wanted.again:
+            service.table.take_back(prepared.values())
         rows: dict[int, Row] = {}
         wait = InlineWait()
         limit = NO_WAIT
@@ -80,7 +83,7 @@ class InMemoryActivities:
             options = wanted.jobs[position].spec.options or {}
             asked_ms = 0 if options.get(START_DELAY_MS) else options.get(INLINE_WAIT_MS)
             allowed = self._policy.limit_for(row.job_type, asked_ms, self._waiting, wanted.task_began_at)
-            if allowed.seconds and row.outcome is None:
+            if allowed.seconds and row.outcome is None and not row.is_left_to_signal:
                 limit = limit.merged(allowed)
                 row.waiter = wait
                 wait.add()
@@ -91,7 +94,7 @@ class InMemoryActivities:
         if waited:
             await self._wait(wait, waited, limit)
         for position, row in rows.items():
-            if row.outcome is not None and not row.goes_by_signal:
+            if row.outcome is not None and not row.is_left_to_signal:
                 outcomes[position] = row.outcome
         left = beyond_limit(outcomes, refused, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES))
         for position in left:
@@ -157,6 +160,6 @@ class InMemoryActivities:
                 if row.waiter is wait:
                     row.waiter = None
         asked = Counter(row.job_type for row in rows)
-        in_time = Counter(row.job_type for row in rows if row.outcome is not None)
+        in_time = Counter(row.job_type for row in rows if row.outcome is not None and not row.is_left_to_signal)
         for job_type, count in asked.items():
             self._policy.learn(job_type, in_time[job_type] / count, seconds / limit.seconds)

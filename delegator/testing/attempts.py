@@ -35,6 +35,7 @@ class Attempts:
         threads: Executor,
         client: Client | None = None,
         interceptors: Sequence[Interceptor] = (),
+        on_client: Callable[[Job], None] | None = None,
     ) -> None:
         """Prepare.
 
@@ -45,6 +46,7 @@ class Attempts:
             threads: runs handlers that are plain functions.
             client: for `activity.client()`; None: there is none.
             interceptors: activity interceptors.
+            on_client: called with a job that is waited for inline, when its handler asks for the client.
         """
         self._handlers = handlers
         self._converter = converter
@@ -52,6 +54,7 @@ class Attempts:
         self._threads = threads
         self._client = client
         self._interceptors = interceptors
+        self._on_client = on_client
         self._limits = TypeLimits(handlers, most_waiting=_NO_LIMIT)
         self._runners: dict[str, AttemptRunner] = {}
         self._running: set[Job] = set()
@@ -115,7 +118,14 @@ class Attempts:
         if runner is None:
             metrics = WorkerMetrics(CollectorRegistry())
             runner = AttemptRunner(
-                self._handlers, self._converter, queue, metrics, self._threads, self._client, self._interceptors
+                self._handlers,
+                self._converter,
+                queue,
+                metrics,
+                self._threads,
+                self._client,
+                self._interceptors,
+                on_client=self._on_client,
             )
             self._runners[queue] = runner
         return runner

@@ -18,7 +18,8 @@ from delegator.errors import ConfigurationError
 from delegator.testing.handlers import Fakes, Provided, declared_in, resources_of
 from delegator.testing.records import Delivery, JobRecord, JobStatus
 from delegator.testing.rows import InlineWait, Row
-from delegator.testing.service import JobTable, Service
+from delegator.testing.service import Service
+from delegator.testing.table import JobTable
 from delegator.wire.codec import encode_payloads
 from delegator.wire.options import encode_options
 from delegator.wire.outcomes import OutcomeStatus

@@ -93,10 +93,10 @@ class Row:
     namespace: str | None = None
     workflow_id: str | None = None
     run_id: str | None = None
-    goes_by_signal: bool = False
-    """Whether the outcome must not be read inline, because the handler may have signalled the workflow before."""
     waiter: InlineWait | None = None
     """Who waits for the outcome; None: a signal brings it."""
+    is_left_to_signal: bool = False
+    """Never waited for inline again."""
     enqueued_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     """When it was enqueued, by the clock of the deadlines."""
@@ -188,6 +188,14 @@ class Row:
                 waited_seconds=0.0,
             )
         )
+
+    def leave_to_signal(self) -> None:
+        """Have an outcome that is not there yet signalled, though somebody may wait for it inline."""
+        if self.outcome is None:
+            self.is_left_to_signal = True
+            waiter, self.waiter = self.waiter, None
+            if waiter is not None:
+                waiter.arrived()
 
     def stop_timer(self) -> None:
         """Neither begin the next attempt nor time the job out."""

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -35,15 +34,16 @@ from delegator.testing.attempts import Attempts, status_of
 from delegator.testing.records import AttemptRecord, Delivery, JobStatus
 from delegator.testing.rows import Row, WatchedJob
 from delegator.testing.run_watch import watch_runs
+from delegator.testing.table import IDENTITY, JobTable
 from delegator.wire.codec import encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
+from http_workers.job import Job
 from http_workers.verdict import judge
 
 _log = logging.getLogger(__name__)
 
-IDENTITY: Final = "delegator.testing"
 # Seconds in place of a delay that is skipped. The pause doubles: a job that always fails leaves time for others.
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
@@ -51,28 +51,6 @@ _REFUSAL_GRACE: Final = Settings.model_fields["refusal_grace"].default
 _THREADS: Final = 200  # as many as an `HttpWorker` has by default
 _UNSENDABLE_PAUSE: Final = 0.5
 _STOP_LIMIT: Final = 5.0  # seconds for handlers to end, and for outcomes to be delivered, as in a worker
-
-
-@dataclass(slots=True)
-class JobTable:
-    """All jobs of an engine; what the queue's table is in production."""
-
-    rows: list[Row] = field(default_factory=list)
-    """Every job so far."""
-    by_id: dict[str, Row] = field(default_factory=dict)
-    """The last job of each id."""
-    is_paused: bool = False
-    """No job is taken."""
-
-    def add(self, row: Row) -> None:
-        """Take a new job."""
-        self.rows.append(row)
-        self.by_id[row.job_id] = row
-
-    def forget_finished(self) -> None:
-        """Keep only jobs without an outcome."""
-        self.rows = [row for row in self.rows if row.outcome is None]
-        self.by_id = {row.job_id: row for row in self.rows}
 
 
 class Service:
@@ -107,7 +85,9 @@ class Service:
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
-        self._attempts = Attempts(handlers, converter, self._create_task, self._threads, client, interceptors)
+        self._attempts = Attempts(
+            handlers, converter, self._create_task, self._threads, client, interceptors, self._leave_to_signal
+        )
         # A handler must not find the activity in whose context its job was enqueued.
         self._context = contextvars.copy_context()
         self._group = asyncio.TaskGroup()
@@ -211,6 +191,12 @@ class Service:
         if not self._outbox:
             asyncio.get_running_loop().call_soon(self._deliver)
         self._outbox[RunKey(row.namespace or self.namespace, row.workflow_id, row.run_id)].append(row)
+
+    def _leave_to_signal(self, job: Job) -> None:
+        """Have a workflow's job signalled, because its handler has asked for the client."""
+        row = self.table.by_id.get(job.job_id)
+        if row is not None and row.workflow_id is not None and job.task is not None:
+            job.task.get_loop().call_soon_threadsafe(row.leave_to_signal)
 
     def expect_heartbeat(self, row: Row, job: WatchedJob) -> None:
         """Time an open attempt out unless a client completes it, or sends a heartbeat, in time."""
@@ -328,8 +314,6 @@ class Service:
         self._resolve(row, outcome)
 
     def _resolve(self, row: Row, outcome: Outcome) -> None:
-        if row.job is not None and row.job.may_have_signalled:
-            row.goes_by_signal, row.waiter = True, None
         row.job = None
         row.resolve(outcome)
         self._mine.discard(row)

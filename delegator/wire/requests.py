@@ -67,6 +67,9 @@ class EnqueueRequest:
     call_runs: Sequence[tuple[int, int]] | None = None
     """The jobs of each call, as runs: a number of jobs, and how many calls of so many jobs follow each other. None: a
     release that did not say so wrote the request."""
+    again: bool = False
+    """The run was reset, and these jobs were enqueued before the point of the reset. Those that are in the queue still
+    become this run's. A request that does not say so enqueues new jobs."""
 
 
 class Asked(NamedTuple):
@@ -195,6 +198,8 @@ def pack_enqueue(request: EnqueueRequest) -> bytes:
         header["task_began_at"] = request.task_began_at
     if request.call_runs is not None:
         header["calls"] = request.call_runs
+    if request.again:
+        header["again"] = True
     return pack(header, [job.input for job in request.jobs] + list(headers.values()))
 
 
@@ -222,7 +227,8 @@ def unpack_enqueue(frame: bytes) -> EnqueueRequest:
         call_runs = header.get("calls")
         if call_runs is not None:
             call_runs = [(size, count) for size, count in call_runs]
-        return EnqueueRequest(jobs, sequences, header["reply_bytes"], header.get("task_began_at"), call_runs)
+        began_at, again = header.get("task_began_at"), header.get("again", False) is True
+        return EnqueueRequest(jobs, sequences, header["reply_bytes"], began_at, call_runs, again)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         raise WireError("not an enqueue request") from None
 

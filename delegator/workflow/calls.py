@@ -61,7 +61,7 @@ class Caller(Protocol):
 class Call:
     """One delegated call."""
 
-    __slots__ = ("caller", "job_id", "outcome", "request", "result", "sent", "sequence", "spec")
+    __slots__ = ("caller", "is_cancelled", "job_id", "outcome", "request", "result", "sent", "sequence", "spec")
 
     def __init__(self, spec: CallSpec, request: JobRequest, caller: Caller) -> None:
         self.spec = spec
@@ -71,6 +71,8 @@ class Call:
         self.sequence = -1
         self.outcome: Outcome | None = None
         self.result: Any = _UNREAD
+        self.is_cancelled = False
+        """Whether its job is asked to stop."""
         self.sent: asyncio.Future[None] | None = None
         """Done when the local activity that enqueues the call has ended; None: no local activity has the call yet."""
 

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import chain, repeat
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError
+from temporalio.exceptions import ActivityError, FailureError
 from temporalio.worker import WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
@@ -25,26 +24,31 @@ from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
-    PAYLOAD_ERROR,
-    PAYLOADS_TOO_LARGE,
     EnqueueRequest,
     JobSpec,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
 )
-from delegator.workflow.calls import Call, CallGroup, CallSpec, Converter, canceled_error, outcome_of_removed
+from delegator.workflow.calls import (
+    WITHDRAWN,
+    Call,
+    CallGroup,
+    CallSpec,
+    Converter,
+    canceled_error,
+    outcome_of_removed,
+)
+from delegator.workflow.chunks import chunks_of, use_queues
 from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import event_groups_of, summary_of
-from delegator.workflow.local_activities import LocalActivities
+from delegator.workflow.local_activities import LocalActivities, as_seen
 from delegator.workflow.open_task import OpenTask
 from delegator.workflow.replay import call_runs, fail_task, read_reply
+from delegator.workflow.resets import enqueued, request_again, watch_resets
 
-_JOBS_PER_REQUEST = 2_000
-_BYTES_PER_REQUEST = 4 * 1024 * 1024
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
-_FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
 
 
@@ -109,6 +113,7 @@ class Delegations:
         if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
             # Only a run that continues another one can wait for jobs of an earlier run.
             workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
+            watch_resets(delegations.was_reset)
         return delegations
 
     @classmethod
@@ -218,6 +223,7 @@ class Delegations:
             self._cancel_done = loop.create_future()
             loop.call_soon(self._flush_to_cancel)
         self._to_cancel.append(call)
+        call.is_cancelled = True
         return self._cancel_done
 
     def _flush_to_cancel(self) -> None:
@@ -303,20 +309,47 @@ class Delegations:
                 early = self._early_outcomes.pop(call.job_id, None)
                 if early is not None:
                     self._resolve(call.job_id, early)
-        chunks = list(_chunks([call for call in buffer if call.outcome is None]))
+        self._send([call for call in buffer if call.outcome is None])
+
+    def _send(self, calls: Sequence[Call], *, again: bool = False) -> None:
+        chunks = list(chunks_of(calls))
         for chunk in chunks:
             sent = asyncio.get_running_loop().create_future()
             for call in chunk:
                 call.sent = sent
-            self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent))
+            self._spawn(self._enqueue(chunk, self._reply_share(len(chunks)), sent, again=again))
+
+    def was_reset(self, patch_id: str) -> None:
+        """Enqueue the pending jobs again, with their ids. Those that are in the queue still are taken over.
+
+        Args:
+            patch_id: see `watch_resets`.
+        """
+        loop = next((call.sent.get_loop() for call in self._pending.values() if call.sent is not None), None)
+        if loop is not None:
+            # After the signals of this activation: they bring outcomes of jobs that have ended.
+            loop.call_soon(self._enqueue_again, patch_id)
+
+    def _enqueue_again(self, patch_id: str) -> None:
+        calls = enqueued(self._pending.values())
+        if not calls or not workflow.patched(patch_id):
+            return
+        for call in calls:
+            if call.is_cancelled:
+                self._resolve(call.job_id, WITHDRAWN)
+        workflow.logger.info("jobs_enqueued_again", extra={"jobs": len(calls)})
+        self._send([call for call in calls if call.outcome is None], again=True)
 
     def _reply_share(self, chunks: int) -> int:
         self._open_task.note_request(self.info.get_current_history_length())
         return min(_REPLY_BYTES, self._open_task.reply_bytes_left // chunks)
 
-    async def _enqueue(self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None]) -> None:
-        requests, sequences = [call.request for call in calls], [call.sequence for call in calls]
-        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at, call_runs(calls))
+    async def _enqueue(
+        self, calls: Sequence[Call], reply_bytes: int, sent: asyncio.Future[None], *, again: bool
+    ) -> None:
+        requests = [request_again(call) if again else call.request for call in calls]
+        sequences = [call.sequence for call in calls]
+        request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at, call_runs(calls), again)
         try:
             frame = await self._local_activities.run(
                 ENQUEUE_ACTIVITY,
@@ -328,12 +361,12 @@ class Delegations:
             )
             reply = read_reply(frame, calls)
         except Exception as error:  # a payload converter may raise any error
-            self._fail(calls, _as_seen(error))
+            self._fail(calls, as_seen(error))
             sent.set_result(None)
             return
         self._open_task.note_reply(len(frame))
-        may_differ = self.ids.may_differ(reply)
-        _use_queues(calls, reply.asked.queues)
+        may_differ = not again and self.ids.may_differ(reply)
+        use_queues(calls, reply.asked.queues)
         for call, outcome in zip(calls, reply.outcomes, strict=True):
             if may_differ:
                 self._adopt_id(call, self.ids.recorded(call.request.job_id, call.sequence, reply))
@@ -365,29 +398,3 @@ class Delegations:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _as_seen(error: Exception) -> Exception:
-    """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
-    cause = error.__cause__ if isinstance(error, ActivityError) else error
-    return WireError(cause.message) if isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK else error
-
-
-def _chunks(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
-    start = size = 0
-    for position, call in enumerate(calls):
-        weight = len(call.request.input) + len(call.request.header)
-        if position > start and (position - start >= _JOBS_PER_REQUEST or size + weight > _BYTES_PER_REQUEST):
-            yield calls[start:position]
-            start, size = position, 0
-        size += weight
-    if start < len(calls):
-        yield calls[start:]
-
-
-def _use_queues(calls: Sequence[Call], recorded: Sequence[tuple[str, int]] | None) -> None:
-    """Note in which queues the jobs are. The workflow's code may name others since they were enqueued."""
-    queues = chain.from_iterable(repeat(*run) for run in recorded or ())
-    for call, queue in zip(calls, queues, strict=False):
-        if call.spec.job.queue != queue:
-            call.spec = replace(call.spec, job=replace(call.spec.job, queue=queue))

@@ -7,15 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import StartLocalActivityInput, WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
+from delegator.errors import WireError
 from delegator.wire.frames import from_payload, to_raw_value
+from delegator.wire.requests import PAYLOAD_ERROR, PAYLOADS_TOO_LARGE
 
 # The engine's activities are idempotent, so a lost database only delays them: retry without end.
 _RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 # A longer pause before a retry is a timer: it closes the workflow task, so that signals and cancellation get through.
 _LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
+_FAIL_TASK = (PAYLOAD_ERROR, PAYLOADS_TOO_LARGE)
 
 
 class LocalActivities:
@@ -78,3 +82,9 @@ class LocalActivities:
             )
         )
         return from_payload(reply.payload)
+
+
+def as_seen(error: Exception) -> Exception:
+    """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
+    cause = error.__cause__ if isinstance(error, ActivityError) else error
+    return WireError(cause.message) if isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK else error

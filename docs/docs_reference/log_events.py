@@ -13,6 +13,7 @@ from docs_reference.sources import modules, process_of, text_of
 
 _LEVELS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 _LOGGERS = ("_log", "log", "_logger", "logger")
+_OF_ACTIVITIES = "activity.logger"  # its records are the SDK's, or the user's
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _event(call: ast.Call, named: Mapping[str, tuple[str, ...]]) -> Iterator[tup
     function = call.func
     if not isinstance(function, ast.Attribute) or function.attr not in _LEVELS or not call.args:
         return
-    if _last_name(function.value) not in _LOGGERS:
+    if _last_name(function.value) not in _LOGGERS or ast.unparse(function.value) == _OF_ACTIVITIES:
         return
     index = 1 if function.attr == "log" else 0
     message = text_of(call.args[index]) if len(call.args) > index else None

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
 WAYS = ("delegate", "delegate_map", "execute_activity")
 HANDLERS = {"work": tasks.work, "block": tasks.block, "crawl": tasks.crawl}
 _ONCE_MORE = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=2)
+_NOT_OFFERED_AGAIN = RetryPolicy(non_retryable_error_types=["NotFoundError"])
 
 
 @dataclass
@@ -74,11 +75,11 @@ class Poisoned:
     async def try_(item: Item) -> Any:
         try:
             if item.kind == "undecodable":
-                return await delegate("work", "this is no item")
+                return await delegate("work", "this is no item", retry_policy=_ONCE_MORE)
             if item.kind == "wrong arguments":
                 return await delegate("work", "not", 1, "argument", retry_policy=_ONCE_MORE)
             if item.kind == "unknown type":
-                return await delegate("nobody knows it", item)
+                return await delegate("nobody knows it", item, retry_policy=_NOT_OFFERED_AGAIN)
             return await delegate(tasks.fail, item, retry_policy=_ONCE_MORE if item.kind != "flaky" else None)
         except ActivityError as error:
             return type(error.cause).__name__

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import activity, workflow
+from temporalio.client import WorkflowHandle
 from temporalio.common import RawValue
-from temporalio.exceptions import CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -161,6 +162,30 @@ async def never_ends() -> str:
 @activity.defn
 async def tells_async(number: int) -> dict[str, Any]:
     return tell(number)
+
+
+@activity.defn
+async def signals_home(count: int) -> str:
+    """Signals its own workflow, and does not wait."""
+    for number in range(count):
+        await home().signal("hear", f"signal {number}")
+    return "result"
+
+
+@activity.defn
+async def asks_home() -> list[Any]:
+    """Waits for the answers of its own workflow."""
+    return [await home().execute_update("answer", "update"), await home().query("heard")]
+
+
+@activity.defn
+async def fails_home() -> None:
+    await home().signal("hear", "signal before failure")
+    raise ApplicationError("no result", non_retryable=True)
+
+
+def home() -> WorkflowHandle[Any, Any]:
+    return activity.client().get_workflow_handle(activity.info().workflow_id or "")
 
 
 @activity.defn
@@ -361,12 +386,3 @@ def left_open(result_at: int) -> str:
     if info.attempt < result_at:
         activity.raise_complete_async()
     return f"by itself, attempt {info.attempt} after {list(info.heartbeat_details)}"
-
-
-@activity.defn
-async def signals() -> str:
-    """Signal the workflow that waits, and return."""
-    info = activity.info()
-    assert info.workflow_id is not None
-    await activity.client().get_workflow_handle(info.workflow_id).signal("note", "from the activity")
-    return "done"

@@ -68,19 +68,37 @@ class Calls:
 
 
 @workflow.defn
-class Overhears:
-    """Calls an activity that signals this workflow."""
+class Hears:
+    """Calls one activity, which sends messages home, and tells what it had heard when the activity ended."""
 
     def __init__(self) -> None:
-        self._notes: list[str] = []
+        self._heard: list[str] = []
 
     @workflow.run
-    async def run(self) -> list[Any]:
-        result = await workflow.execute_activity("signals", start_to_close_timeout=timedelta(seconds=30))
-        notes = list(self._notes)
-        await asyncio.sleep(0.01)  # the server refuses the end of a workflow that has a signal to come
-        return [result, notes]
+    async def run(self, name: str, args: list[Any], seconds: float) -> list[Any]:
+        try:
+            result = await workflow.execute_activity(
+                name,
+                args=args,
+                start_to_close_timeout=timedelta(seconds=seconds),
+                retry_policy=RetryPolicy(maximum_attempts=1),
+            )
+        except FailureError as error:
+            result = described(error)
+        heard = list(self._heard)
+        # Temporal runs a task again that would close a workflow with signals that it has not seen.
+        await workflow.sleep(0.01)
+        return [result, heard]
 
     @workflow.signal
-    async def note(self, text: str) -> None:
-        self._notes.append(text)
+    async def hear(self, what: str) -> None:
+        self._heard.append(what)
+
+    @workflow.update
+    async def answer(self, question: str) -> str:
+        self._heard.append(question)
+        return f"answer to {question}"
+
+    @workflow.query
+    def heard(self) -> list[str]:
+        return self._heard

@@ -55,8 +55,13 @@ async def begin() -> None:
     await let_through()
 
 
+def gate_of_workflow() -> Path:
+    """Return the file that exists while the test holds this workflow's jobs back."""
+    return Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
+
+
 async def let_through() -> None:
-    gate = Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
+    gate = gate_of_workflow()
     while gate.exists():
         await asyncio.sleep(0.01)
 
@@ -108,10 +113,19 @@ async def noted(number: int) -> int:
 
 
 @delegated
+async def unless_held(number: int) -> int:
+    """Fail while the test holds this workflow's jobs back."""
+    note("started")
+    if gate_of_workflow().exists():
+        raise ApplicationError("held back")
+    return number
+
+
+@delegated
 async def blocks(number: int) -> None:
     """Blocks the worker's event loop, as no handler should, while the test holds it."""
     note("started")
-    gate = Path(os.environ[DIRECTORY_VARIABLE]) / f"hold-{current_job().workflow_id}"
+    gate = gate_of_workflow()
     while gate.exists():
         time.sleep(0.05)  # noqa: ASYNC251
 
@@ -240,6 +254,15 @@ async def silent_once() -> str:
     heartbeat("page", 12)
     await asyncio.sleep(60)
     return "never stopped"
+
+
+@delegated
+async def beats(pauses: list[float]) -> str:
+    """Heartbeats, and pauses after each of them."""
+    for number, pause in enumerate(pauses):
+        heartbeat("beat", number)
+        await asyncio.sleep(pause)
+    return "in time"
 
 
 @delegated

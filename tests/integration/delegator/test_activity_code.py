@@ -18,13 +18,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Interceptor, Worker
 
-from delegator import DelegatorPlugin, existing_activities
+from delegator import DelegatorPlugin, PluginOptions, existing_activities
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.testing import DelegatorTestPlugin
 from http_workers import HttpWorker
 from tests.integration.delegator import activity_code
 from tests.integration.delegator.activity_code import NOTES
-from tests.integration.delegator.activity_flows import Calls, Overhears
+from tests.integration.delegator.activity_flows import Calls, Hears
 from tests.integration.delegator.environment import environment, eventually
 from tests.support import Databases
 
@@ -75,30 +75,32 @@ async def noted(workflow_id: str, what: str) -> None:
 
 @asynccontextmanager
 async def running(
-    kind: str, databases: Databases, temporal: TemporalServer, interceptors: Sequence[Interceptor] = ()
+    kind: str,
+    databases: Databases,
+    temporal: TemporalServer,
+    interceptors: Sequence[Interceptor] = (),
+    options: PluginOptions | None = None,
 ) -> AsyncIterator[Way]:
     """Run the activities in one of the ways."""
     task_queue = f"queue-{uuid.uuid4()}"
     handlers = existing_activities(activity_code, activity_code.GREETERS)
     async with AsyncExitStack() as stack:
-        config: dict[str, Any] = {
-            "task_queue": task_queue,
-            "workflows": [Calls, Overhears],
-            "interceptors": interceptors,
-        }
+        config: dict[str, Any] = {"task_queue": task_queue, "workflows": [Calls, Hears], "interceptors": interceptors}
         if kind == "delegated":
             engine = await stack.enter_async_context(environment(databases, temporal, http_worker=False))
             patch = stack.enter_context(pytest.MonkeyPatch.context())
             patch.setenv("TEMPORAL_ADDRESS", temporal.address)
             patch.setenv("TEMPORAL_NAMESPACE", NAMESPACE)
-            plugin = DelegatorPlugin(handlers, settings=engine.settings, intercept=True)
+            plugin = DelegatorPlugin(handlers, options=options, settings=engine.settings, intercept=True)
             client = await Client.connect(temporal.address, namespace=NAMESPACE, plugins=[plugin])
             worker = HttpWorker(handlers, settings=engine.settings, grace=timedelta(0), interceptors=interceptors)
             await stack.enter_async_context(worker)
         else:
             plugins = []
             if kind == "in memory":
-                plugins.append(DelegatorTestPlugin(handlers, intercept=True, interceptors=interceptors))
+                plugins.append(
+                    DelegatorTestPlugin(handlers, options=options, intercept=True, interceptors=interceptors)
+                )
             client = await Client.connect(temporal.address, namespace=NAMESPACE, plugins=plugins)
             if kind == "ordinary":
                 threads = stack.enter_context(ThreadPoolExecutor(50))
@@ -129,22 +131,33 @@ async def watched(request: pytest.FixtureRequest, databases: Databases, temporal
         yield way
 
 
+async def hears(way: Way, name: str, *args: Any, seconds: float = 30) -> list[Any]:
+    return await way.client.execute_workflow(
+        Hears.run, args=[name, list(args), seconds], id=f"{name}-{uuid.uuid4()}", task_queue=way.task_queue
+    )
+
+
+async def test_signals_its_workflow(way: Way):
+    """What an activity sends to its own workflow comes before its result."""
+    assert await hears(way, "signals_home", 3) == ["result", [f"signal {number}" for number in range(3)]]
+    failure, heard = await hears(way, "fails_home")
+    assert (failure[-1], heard) == (["ApplicationError", None, "no result"], ["signal before failure"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_asks_its_workflow(kind: str, databases: Databases, temporal: TemporalServer):
+    """A workflow can answer its activity, because nobody waits inline for an activity that asks for the client."""
+    options = PluginOptions(inline_wait=timedelta(seconds=8))
+    async with running(kind, databases, temporal, options=options) as way:
+        answers = ["answer to update", ["update"]]
+        assert await hears(way, "asks_home", seconds=4) == [answers, ["update"]]
+
+
 async def test_thread_is_told(way: Way):
     """A cancelled plain function gets Temporal's exception in its thread, wherever it is."""
     result, notes = await way.cancelled("loops")
     assert result[0] == "failed" and result[-1] == ["CancelledError", []], result
     assert notes == [["started", [False, []]], ["CancelledError", [True, ["cancel_requested"]]]]
-
-
-async def test_signal_before_result(way: Way):
-    """What an activity signals to its own workflow is there before its result."""
-    result = await way.client.execute_workflow(
-        Overhears.run,
-        id=f"overhears-{uuid.uuid4()}",
-        task_queue=way.task_queue,
-        execution_timeout=timedelta(seconds=60),
-    )
-    assert result == ["done", ["from the activity"]]
 
 
 async def test_shielded_thread(way: Way):

@@ -108,6 +108,21 @@ async def test_last_heartbeat_details(engine: Environment, activity_queue: str):
     assert await engine.result(handle) == "attempt 2 knows ['page', 12]"
 
 
+async def test_first_heartbeat(engine: Environment, activity_queue: str):
+    """The first heartbeat goes to Temporal at once, so a timeout knows its details; the next ones are in time, too."""
+
+    async def call(pauses: list[float]) -> Any:
+        options = {"heartbeat_timeout": 1.5, "attempts": 1}
+        handle = await engine.start(
+            flows.CallsOne.run, "execute_activity", "beats", [pauses], options, task_queue=activity_queue
+        )
+        return await engine.result(handle)
+
+    failure = await call([60])
+    assert (failure["cause"], failure["type"], failure["details"]) == ("TimeoutError", "HEARTBEAT", ["beat", 0])
+    assert await call([0.3] * 7) == "in time"
+
+
 async def test_start_to_close_timeout(engine: Environment, activity_queue: str):
     """An attempt that runs longer than its start-to-close timeout fails with that timeout type."""
     options = {"start_to_close_timeout": 0.3, "attempts": 1}

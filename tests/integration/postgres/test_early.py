@@ -38,3 +38,34 @@ async def test_outcome_before_wait(database: Database, monkeypatch: pytest.Monke
 
         async with asyncio.timeout(60):
             assert [found.job_id for found in await waiter.wait(TABLE, ["early"], 600)] == ["early"]
+
+
+async def test_left_to_signals(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiter leaves a row whose outcome is signalled: before it waits, while it waits, and if the row is gone."""
+    monkeypatch.setattr(inline, "_POLL_LISTENING_SECONDS", 1_000.0)
+    async with (
+        await connect(database.url, application_name="test") as db,
+        connection_pool(database.url, application_name="test", size=2) as pool,
+        LeaseKeeper(database.url, "enqueuer", duration=timedelta(minutes=1)) as lease,
+        InlineWaiter(pool, database.url, lease, result_ttl_seconds=1) as waiter,
+    ):
+        jobs = ["early", "heard", "gone", "lost", "stays"]
+        await steps.insert(db, jobs, lease.lease_id)
+        worker = await steps.grant(db, "worker")
+        (claimed, _) = await TABLE.claim(db, [(job, 0) for job in jobs], worker)
+        held = {claim.job_id: (claim.job_id, claim.fencing_token) for claim in claimed}
+        while not waiter.listening:
+            await asyncio.sleep(0.02)
+        await TABLE.leave_to_signal(db, [held["early"]])
+        await TABLE.leave_to_signal(db, [("lost", held["lost"][1] - 1)])
+        async with db.transaction():
+            await TABLE.leave_to_signal(db, [held["gone"]])
+            await TABLE.delete_held(db, [held["gone"]])
+        waits = asyncio.create_task(waiter.wait(TABLE, jobs, 600))
+        while not waiter.waiting:
+            await asyncio.sleep(0.02)
+        await TABLE.leave_to_signal(db, [held["heard"], held["early"]])
+        await steps.store_outcomes(db, {job: held[job][1] for job in ("lost", "stays")})
+        async with asyncio.timeout(60):
+            assert sorted(found.job_id for found in await waits) == ["lost", "stays"]
+        assert await TABLE.unwaited(db, [held[job] for job in jobs if job != "gone"]) == {"early", "heard"}

@@ -109,8 +109,12 @@ async def test_callable_objects() -> None:
 
 
 async def test_methods_of_resource() -> None:
-    """The methods of the object that a resource yields are handlers while the resource is open."""
+    """The methods of the object that a resource yields are handlers while it is open. They keep their names."""
     found = collect([module_of(emails=emails, Emails=Emails)])
+    for name, method in (("send", Emails.send), ("counted", Emails.count)):
+        handler = found.handlers[name].function
+        for attribute in functools.WRAPPER_ASSIGNMENTS:
+            assert getattr(handler, attribute) == getattr(method, attribute)
     assert found.resources == (emails,)
     with emails.provide(Emails("given")):
         assert await found.handlers["send"].function("b") == "given>b"

@@ -65,7 +65,7 @@ def worker(here: Path, *arguments: str, **environment: str) -> subprocess.Comple
         ("--import methods", ["--import methods", "make an object of the class that declares send"]),
         ("--import old", ["--import old", "give it by --activities, or decorate them with @delegated"]),
         ("--activities empty", ["--activities empty", "has no activity"]),
-        ("--activities old_class", ["--activities old_class", "no object of them"]),
+        ("--activities old_class", ["--activities old_class", "no object of them", "@resource"]),
         ("--activities nosuch", ["--activities nosuch", "no module named 'nosuch'"]),
         ("--import unresolved", ["--import unresolved", "name 'Missing' is not defined"]),
         (

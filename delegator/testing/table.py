@@ -1,0 +1,55 @@
+"""All jobs of an engine in memory: what the queue's table is in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from delegator.completion.failures import canceled_outcome
+from delegator.testing.records import Delivery
+from delegator.testing.rows import Row
+
+IDENTITY: Final = "delegator.testing"
+
+
+@dataclass(slots=True)
+class JobTable:
+    """All jobs of an engine; what the queue's table is in production."""
+
+    rows: list[Row] = field(default_factory=list)
+    """Every job so far."""
+    by_id: dict[str, Row] = field(default_factory=dict)
+    """The last job of each id."""
+    is_paused: bool = False
+    """No job is taken."""
+
+    def add(self, row: Row) -> None:
+        """Take a new job."""
+        self.rows.append(row)
+        self.by_id[row.job_id] = row
+
+    def forget_finished(self) -> None:
+        """Keep only jobs without an outcome."""
+        self.rows = [row for row in self.rows if row.outcome is None]
+        self.by_id = {row.job_id: row for row in self.rows}
+
+    def take_back(self, jobs: Iterable[Row]) -> None:
+        """Give jobs of earlier runs to a run that was reset. Those that were told to stop begin anew.
+
+        Args:
+            jobs: what that run enqueues again.
+        """
+        for new in jobs:
+            row = self.by_id.get(new.job_id)
+            if row is None or row.workflow_id != new.workflow_id or row.run_id == new.run_id:
+                continue
+            if row.outcome is not None or not row.cancel_requested:
+                row.run_id = new.run_id
+                continue
+            if row.job is not None:
+                row.job.lose()  # as a worker whose row is gone does
+            row.job = row.waiter = None
+            row.resolve(canceled_outcome(job_id=row.job_id, job_type=row.job_type, identity=IDENTITY))
+            row.delivery = Delivery.ORPHANED
+            del self.by_id[row.job_id]
