@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-from delegator_schema.options import HEARTBEAT_MS, START_TO_CLOSE_MS
+from delegator_schema.options import ACTIVITY_ID, HEARTBEAT_MS, START_TO_CLOSE_MS
 from temporalio import activity
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.client import Client
@@ -118,6 +118,8 @@ class _Jobs:
         headers = _headers.get({})
         header = await encode_header(Header(fields=headers).SerializeToString(), conversion.codec) if headers else b""
         facts = facts_for_rows(self._conversions, self._probe, info, has_options=True)
+        if self._conversions.uses_contexts:  # the workflow decodes with the activity's id, not with the job's
+            facts[ACTIVITY_ID] = info.activity_id
         return _job(declared, info, facts, data=data, header=header, heartbeat_details=encoded)
 
 

@@ -18,14 +18,15 @@ from typing import Final
 
 from delegator.errors import DelegatorError
 
-from .results import DIED, RUN_AGAIN, Judged, Seen, Verdict, Way, judge, read_differences, read_report
+from .results import DIED, Judged, Seen, Verdict, Way, judge, read_differences, read_report
 from .sdk import REPOSITORY, ROOT, Sdk, prepare, temporal_program
 from .selection import files_with_activities
 from .servers import servers
 
 DIFFERENCES: Final = Path(__file__).with_name("known_differences.toml")
 _WAYS: Final = (Way.INTERCEPTOR, Way.ACTIVITY_WORKER)
-_COMPLETE: Final = (0, 1, 5)
+_NO_TESTS: Final = 5
+_COMPLETE: Final = (0, 1, _NO_TESTS)
 """Exit statuses of pytest: all passed, some failed, none were there."""
 # No assertion rewriting of tracebacks: it reads the sources again, which a timeout within it breaks. Output that is
 # captured would be lost with a process that ends by itself.
@@ -83,7 +84,7 @@ class Run:
             print(f"{way}: {file}: {counts or 'none'} in {time.monotonic() - started:.0f} s", flush=True)
             with (self.folder / f"{way}.jsonl").open("a") as whole:
                 whole.writelines(one.as_line() + "\n" for one in ended)
-            if status not in (*_COMPLETE, RUN_AGAIN) and not ended:
+            if status != _NO_TESTS and not ended:
                 # It can't be imported, for example: that is a failure, too.
                 return [*done, Seen(file, "failed", 0, f"pytest ended with {status}: see {self.folder}/{way}.log")]
             # A process ends with a test that times out. The file's other tests run in a new one.

@@ -132,8 +132,8 @@ class _LiveTaskQueues(Mapping[str, str | None]):
         self._queues = queues
 
     def __getitem__(self, task_queue: str) -> str | None:
-        # A task queue without delegated activities is that of a worker that the harness leaves as it is.
-        return self._queues.queue_of(task_queue) if task_queue in self._types else None
+        # The worker of the task queue may be made later. A replay must find the same queue.
+        return self._queues.queue_of(task_queue)
 
     def __contains__(self, task_queue: object) -> bool:
         return True

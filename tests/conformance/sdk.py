@@ -68,7 +68,10 @@ def _tests(version: str, repository: str) -> tuple[str, Path]:
     target = CACHE / f"tests-{tag}"
     if not target.exists():
         clone = CACHE / f"clone-{tag}.{os.getpid()}"
-        _run("git", "clone", "--quiet", "--depth", "1", "--branch", tag, _as_url(repository), str(clone))
+        where = ("--depth", "1", "--branch", tag, _as_url(repository), str(clone))
+        _run("git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--no-checkout", *where)
+        # Not the package, which would be imported in place of the installed one.
+        _run("git", "-C", str(clone), "checkout", "--quiet", tag, "--", "tests", "pyproject.toml")
         clone.rename(target)
     return tag, target
 

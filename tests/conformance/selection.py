@@ -10,6 +10,18 @@ from pathlib import Path
 
 _ACTIVITY = re.compile(r"activity\.defn|(execute|start)_(local_)?activity|KSExecuteActivityAction|activities=\[")
 
+FOR_OTHER_LIBRARIES = (
+    "deepagents",
+    "google_adk_agents",
+    "google_genai",
+    "langgraph",
+    "langsmith",
+    "openai_agents",
+    "strands",
+)
+"""Folders of `tests/contrib` about libraries for agents, whose integrations are packages of their own. Name a file of
+theirs to run it, when its library is installed."""
+
 
 def files_with_activities(source: Path) -> list[str]:
     """Return the test files that use activities, or that stand beside a module that does.
@@ -21,7 +33,9 @@ def files_with_activities(source: Path) -> list[str]:
     users = {path for path in tests.rglob("*.py") if _ACTIVITY.search(path.read_text())}
     folders = {path.parent for path in users if not path.name.startswith("test_")}
     return sorted(
-        str(path.relative_to(source)) for path in tests.rglob("test_*.py") if path in users or path.parent in folders
+        str(path.relative_to(source))
+        for path in tests.rglob("test_*.py")
+        if (path in users or path.parent in folders) and not {*path.parts} & {*FOR_OTHER_LIBRARIES}
     )
 
 
