@@ -56,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {' and '.join(missing)}"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Escape what UTF-8 can't hold in captured output: xdist can't send a lone surrogate, and its worker would end."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report  # type: ignore[return-value]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def slow_workflow_tasks() -> Iterator[None]:
     """Let a workflow task of the tests compute for a minute.
