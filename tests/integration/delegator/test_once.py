@@ -118,7 +118,10 @@ async def test_continue_as_new(engine: Environment, signal_queue: str):
 
 @pytest.mark.parametrize("task", [1, 2], ids=["before it was enqueued", "after it was enqueued"])
 async def test_reset(engine: Environment, signal_queue: str, task: int):
-    """After a reset a job is enqueued again if it was enqueued after the reset's point; else its outcome is awaited."""
+    """After a reset every result arrives. A job that was enqueued before the reset's point may be enqueued again, too.
+
+    It is, as Temporal schedules a pending activity again, unless its outcome reaches the new run first.
+    """
     workflow_id = f"reset to task {task}"
     with engine.held(workflow_id):
         handle = await engine.start(flows.AttemptOutcome.run, id=workflow_id, task_queue=signal_queue)
@@ -141,7 +144,8 @@ async def test_reset(engine: Environment, signal_queue: str, task: int):
             )
         )
     assert await engine.result(engine.client.get_workflow_handle(workflow_id)) == [5, 6]
-    assert len(engine.ledger(workflow_id)) == (3 if task == 1 else 2)
+    starts = len(engine.ledger(workflow_id))
+    assert starts == 3 if task == 1 else starts in (2, 3)
 
 
 async def test_eviction(engine: Environment):
