@@ -251,7 +251,9 @@ async def test_refused_signaller(db: Connection, pool: Pool, caplog: pytest.LogC
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-    (record,) = [record for record in caplog.records if record.message == "database_refused"]
+    # The table may come back between a refusal and the look at the schema. The reason is another one then.
+    record, *others = [record for record in caplog.records if record.message == "database_refused"]
+    assert len(others) <= 1
     fields = vars(record)
     assert fields["sqlstate"] == "42P01"
     assert (
