@@ -22,7 +22,7 @@ from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
-from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -169,7 +169,7 @@ class Finisher:
         try:
             await self._write(lambda db: self._table.retry(db, [row]))
         except psycopg.Error as refusal:
-            await self.give_up(job.job_id, job.fencing_token, f"{type(refusal).__name__} ({refusal.sqlstate})")
+            await self.give_up(job.job_id, job.fencing_token, without_values(refusal))
 
     async def give_up(self, job_id: str, fencing_token: int, reason: str) -> None:
         """Make a job whose row can't be used a dead letter. A workflow that waits for it gets the failure.

@@ -16,7 +16,7 @@ from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch
-from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_order import Lane, OrderStatements
 from delegator.runtime.backoff import Backoff
@@ -265,7 +265,7 @@ class OrderedReceiver:
             except psycopg.Error as error:
                 if first is None or classify(error) is not ErrorClass.DATA:
                     raise
-                await self._give_up(*first, f"{type(error).__name__} ({error.sqlstate or 'a value of the wrong type'})")
+                await self._give_up(*first, without_values(error))
         return claimed
 
 

@@ -14,7 +14,7 @@ from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
-from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import Claimed, QueueTable
 from delegator.runtime.backoff import Backoff
@@ -197,8 +197,7 @@ class Receiver:
         if len(wanted) > 1:
             return [claimed for row in wanted for claimed in await self._read_rows([row])]
         ((job_id, fencing_token),) = wanted
-        reason = f"{type(error).__name__} ({error.sqlstate or 'a value that psycopg does not convert'})"
-        await self._give_up(job_id, fencing_token, reason)
+        await self._give_up(job_id, fencing_token, without_values(error))
         return []
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:

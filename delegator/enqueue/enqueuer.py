@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
-from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.batching import Batcher
@@ -111,9 +111,8 @@ class Enqueuer:
         results = await self._batchers[queue].submit(jobs)
         for result in results:
             if isinstance(result, psycopg.Error):
-                state = result.sqlstate or "psycopg does not convert one"
                 raise ApplicationError(
-                    f"PostgreSQL refuses the values of a job: {type(result).__name__} ({state})",
+                    f"PostgreSQL refuses the values of a job: {without_values(result)}",
                     type="RefusedRow",
                     non_retryable=True,
                 )

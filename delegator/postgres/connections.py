@@ -19,9 +19,6 @@ from delegator.postgres.arrays import with_arrays
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
-TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
-"""The errors of a lost connection, a restart, a deadlock or an exhausted server. A later attempt may succeed."""
-
 SILENCE: Final = timedelta(seconds=15)
 """How long packets may stay unacknowledged before a connection counts as lost, unless the caller sets a limit."""
 
@@ -58,7 +55,7 @@ class _CheckedPool(AsyncConnectionPool[Connection]):
                 return connection
             try:
                 await self.check_connection(connection)
-            except TRANSIENT:
+            except (psycopg.OperationalError, psycopg.InterfaceError):  # it is lost
                 await super().putconn(connection)
             except BaseException:
                 await super().putconn(connection)

@@ -9,7 +9,7 @@ from typing import Final
 import psycopg
 
 from delegator.errors import DatabaseError, SchemaError, first_line
-from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionPart
 from delegator.runtime.logs import place_of
@@ -102,8 +102,8 @@ class DatabaseWatch:
         return is_news
 
     async def _refusal(self, error: psycopg.Error, error_class: ErrorClass) -> str:
-        if error_class is ErrorClass.DATA:  # the server's text may quote the value
-            return f"{type(error).__name__} ({error.sqlstate or 'a value that psycopg does not convert'})"
+        if error_class is ErrorClass.DATA:
+            return without_values(error)
         try:
             await self._check()
         except SchemaError as missing:

@@ -56,3 +56,8 @@ def classify(error: psycopg.Error) -> ErrorClass:
     if isinstance(error, (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)):
         return ErrorClass.DATA
     return ErrorClass.UNAVAILABLE
+
+
+def without_values(error: psycopg.Error) -> str:
+    """Return what an error of class `DATA` is, without the server's text, which may quote the value."""
+    return f"{type(error).__name__} ({error.sqlstate or 'a value that psycopg does not convert'})"
