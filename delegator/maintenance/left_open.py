@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Final
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
@@ -13,8 +11,7 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
 
 from delegator.completion.failures import timed_out, within_limit
-from delegator.completion.retry import GiveUp, decide
-from delegator.maintenance.lost_attempts import LostAttempts, options_of
+from delegator.maintenance.lost_attempts import GivenUp, LostAttempts, back_off
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_asynchronous import AsynchronousStatements, OverdueAttempt
 from delegator.postgres.queue_maintenance import BATCH, LostAttempt, MaintenanceStatements
@@ -22,9 +19,6 @@ from delegator.wire.codec import decode_payloads, encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 _log = logging.getLogger(__name__)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_UNTIL_STORED: Final = timedelta(minutes=1)
-"""As for lost attempts: how long a job that is given up stays free of workers until its outcome is stored."""
 
 
 class LeftOpenAttempts:
@@ -51,12 +45,13 @@ class LeftOpenAttempts:
             Their number.
         """
         statements = AsynchronousStatements(queue.queue)
-        given_up: list[tuple[LostAttempt, Failure, GiveUp]] = []
+        given_up: list[GivenUp] = []
         count = 0
         while True:
             async with connection.transaction():
                 overdue = await statements.overdue(connection, BATCH)
-                given_up += await self._back_off(connection, queue, overdue)
+                failed = [await self._failed(attempt) for attempt in overdue]
+                given_up += (await back_off(connection, queue, failed))[1]
             count += len(overdue)
             if len(overdue) < BATCH:
                 break
@@ -66,28 +61,12 @@ class LeftOpenAttempts:
             _log.info("open_attempts_timed_out", extra={"queue": queue.queue, "jobs": count})
         return count
 
-    async def _back_off(
-        self, connection: Connection, queue: MaintenanceStatements, overdue: list[OverdueAttempt]
-    ) -> list[tuple[LostAttempt, Failure, GiveUp]]:
-        rows: list[tuple[str, int, int, bytes | None]] = []
-        last: dict[str, tuple[LostAttempt, Failure, GiveUp]] = {}
-        for attempt in overdue:
-            job = LostAttempt._make(attempt[: len(LostAttempt._fields)])
-            failure = await self._failure(attempt)
-            left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
-            decision = decide(failure, options_of(job).retry_policy, job.attempt, left)
-            delay = _UNTIL_STORED if isinstance(decision, GiveUp) else decision.delay
-            if isinstance(decision, GiveUp):
-                last[job.job_id] = job, failure, decision
-            rows.append((job.job_id, job.fencing_token, delay // _MILLISECOND, await self._encoded(failure)))
-        if not rows:
-            return []
-        tokens = await queue.back_off(connection, rows)
-        return [
-            (job._replace(fencing_token=tokens[job_id]), failure, decision)
-            for job_id, (job, failure, decision) in last.items()
-            if job_id in tokens
-        ]
+    async def _failed(self, attempt: OverdueAttempt) -> tuple[LostAttempt, Failure, bytes]:
+        """Return the attempt, its failure, and the failure's stored form."""
+        failure = await self._failure(attempt)
+        outcome = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
+        encoded = await encode_outcome(outcome, self._converter.payload_codec)
+        return LostAttempt._make(attempt[: len(LostAttempt._fields)]), failure, encoded
 
     async def _failure(self, attempt: OverdueAttempt) -> Failure:
         details: Sequence[Payload] = ()
@@ -99,7 +78,3 @@ class LeftOpenAttempts:
                 _log.error("failure_unreadable", extra={"job_id": attempt.job_id, "reason": type(error).__name__})
         timeout_type = TimeoutType.START_TO_CLOSE if attempt.is_closed else TimeoutType.HEARTBEAT
         return within_limit(timed_out(timeout_type, details))
-
-    async def _encoded(self, failure: Failure) -> bytes:
-        outcome = Outcome(OutcomeStatus.FAILED, failure.SerializeToString())
-        return await encode_outcome(outcome, self._converter.payload_codec)

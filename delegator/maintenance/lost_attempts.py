@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
@@ -33,6 +33,10 @@ _UNTIL_STORED: Final = timedelta(minutes=1)
 two statements, the job runs once more."""
 
 
+GivenUp: TypeAlias = tuple[LostAttempt, Failure, GiveUp]
+"""A job that gets no further attempt, the failure of its last one, and why it gets none."""
+
+
 class LostAttempts:
     """Ends attempts whose lease expired: another attempt after the policy's back-off, or the outcome."""
 
@@ -50,7 +54,7 @@ class LostAttempts:
 
     async def back_off(
         self, connection: Connection, queue: MaintenanceStatements, leases: Sequence[int]
-    ) -> list[tuple[LostAttempt, Failure, GiveUp]]:
+    ) -> list[GivenUp]:
         """Free the jobs of expired leases, and schedule the attempts that their retry policies allow.
 
         Args:
@@ -63,26 +67,12 @@ class LostAttempts:
         """
         failure = self._failure()
         encoded = plain_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
-        given_up: list[tuple[LostAttempt, Failure, GiveUp]] = []
+        given_up: list[GivenUp] = []
         while lost := await queue.lost_attempts(connection, leases):
-            rows: list[tuple[str, int, int, bytes | None]] = []
-            last: dict[str, tuple[LostAttempt, GiveUp]] = {}
-            for job in lost:
-                left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
-                decision = decide(failure, options_of(job).retry_policy, job.attempt, left)
-                if isinstance(decision, GiveUp):
-                    last[job.job_id] = job, decision
-                    rows.append((job.job_id, job.fencing_token, _UNTIL_STORED // _MILLISECOND, encoded))
-                else:
-                    rows.append((job.job_id, job.fencing_token, decision.delay // _MILLISECOND, encoded))
-            tokens = await queue.back_off(connection, rows)
-            given_up += [
-                (job._replace(fencing_token=tokens[job_id]), failure, decision)
-                for job_id, (job, decision) in last.items()
-                if job_id in tokens
-            ]
-            self._metrics.lost_attempts.labels(queue.table.queue).inc(len(tokens))
-            _log.warning("attempts_lost", extra={"queue": queue.table.queue, "jobs": len(tokens)})
+            freed, last = await back_off(connection, queue, [(job, failure, encoded) for job in lost])
+            given_up += last
+            self._metrics.lost_attempts.labels(queue.table.queue).inc(freed)
+            _log.warning("attempts_lost", extra={"queue": queue.table.queue, "jobs": freed})
             if len(lost) < BATCH:
                 break
         return given_up
@@ -91,7 +81,7 @@ class LostAttempts:
         self,
         connection: Connection,
         queue: MaintenanceStatements,
-        given_up: Sequence[tuple[LostAttempt, Failure, GiveUp]],
+        given_up: Sequence[GivenUp],
     ) -> None:
         """Store the outcomes of jobs that get no further attempt. Those whose attempts are exhausted are dead letters.
 
@@ -131,7 +121,38 @@ class LostAttempts:
         return timed_out(TimeoutType.HEARTBEAT, message=message)
 
 
-def options_of(job: LostAttempt) -> JobOptions:
+async def back_off(
+    connection: Connection, queue: MaintenanceStatements, failed: Sequence[tuple[LostAttempt, Failure, bytes]]
+) -> tuple[int, list[GivenUp]]:
+    """Free jobs whose attempts have failed, and schedule the attempts that their retry policies allow.
+
+    Args:
+        connection: in the transaction that has locked the rows.
+        queue: the queue.
+        failed: the jobs, each with its failure and the failure's stored form.
+
+    Returns:
+        How many jobs were freed, and those that get no further attempt, with their new fencing tokens. The retry of
+        these is put off until their outcomes are stored.
+    """
+    rows: list[tuple[str, int, int, bytes | None]] = []
+    last: list[GivenUp] = []
+    for job, failure, encoded in failed:
+        left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
+        decision = decide(failure, _options_of(job).retry_policy, job.attempt, left)
+        delay = _UNTIL_STORED if isinstance(decision, GiveUp) else decision.delay
+        if isinstance(decision, GiveUp):
+            last.append((job, failure, decision))
+        rows.append((job.job_id, job.fencing_token, delay // _MILLISECOND, encoded))
+    tokens = await queue.back_off(connection, rows) if rows else {}
+    return len(tokens), [
+        (job._replace(fencing_token=tokens[job.job_id]), failure, decision)
+        for job, failure, decision in last
+        if job.job_id in tokens
+    ]
+
+
+def _options_of(job: LostAttempt) -> JobOptions:
     """Return the job's options; those of a row that can't be read are Temporal's defaults."""
     if row_problem(job.format_version) is not None:
         return JobOptions()
