@@ -41,7 +41,7 @@ from delegator.wire.probe import ProbeReader
 from http_workers.activity_context import ActivitySurroundings, shutdown_event
 from http_workers.failure_log import log_as_temporal
 from http_workers.invocation import Invoker, start_clock, stop_clock, task_token, wait_for_thread
-from http_workers.job import Job, origin_of
+from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
@@ -253,7 +253,7 @@ class AttemptRunner:
         """Return the arguments, and decode what else the client and an earlier attempt have encoded."""
         row = job.row
         if self._conversions.uses_contexts:
-            job.conversion = self._conversions.of(origin_of(row))
+            job.conversion = self._conversions.of_row(row)
         conversion = self._conversion(job)
         if self._probes.applies(row.options) and (problem := await self._probes.problem(row.options)):
             raise WireError(problem)

@@ -17,7 +17,7 @@ from temporalio.exceptions import TimeoutType
 from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
 from delegator.postgres.queue_table import Claimed
-from delegator.wire.contexts import Conversion, JobOrigin, row_origin
+from delegator.wire.contexts import Conversion
 from delegator.wire.options import decode_options
 from delegator.wire.rows import row_problem
 from http_workers.activity_context import RunningActivity
@@ -166,15 +166,3 @@ class Job:
     def enqueued_time(self) -> datetime:
         """Return when the job was first enqueued."""
         return datetime.fromtimestamp(self.row.enqueued_at, UTC)
-
-
-def origin_of(row: Claimed) -> JobOrigin:
-    """Return what a serialization context says of a claimed job."""
-    return row_origin(
-        job_id=row.job_id,
-        job_type=row.job_type,
-        namespace=row.namespace,
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        options=row.options,
-    )

@@ -23,7 +23,7 @@ from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
 from delegator.wire.codec import decode_outcome
-from delegator.wire.contexts import Conversions, JobOrigin, row_origin
+from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome
 from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
@@ -134,7 +134,7 @@ class Signaller:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": problem})
                 continue
             try:
-                outcome = await decode_outcome(row.outcome, row.result, self._conversions.of(_origin_of(row)).codec)
+                outcome = await decode_outcome(row.outcome, row.result, self._conversions.of_row(row).codec)
             except WireError as error:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
                 continue
@@ -153,14 +153,3 @@ class Signaller:
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
         delivered += [job_id for job_id, _ in outcomes]
-
-
-def _origin_of(row: UndeliveredOutcome) -> JobOrigin:
-    return row_origin(
-        job_id=row.job_id,
-        job_type=row.job_type,
-        namespace=row.namespace,
-        workflow_id=row.workflow_id,
-        run_id=row.run_id,
-        options=row.options,
-    )

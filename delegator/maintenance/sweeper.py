@@ -32,7 +32,7 @@ from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJ
 from delegator.postgres.queue_order import OrderStatements, forget_rates
 from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.codec import decode_outcome, decode_payloads, encode_outcome
-from delegator.wire.contexts import Conversions, JobOrigin, row_origin
+from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome
 from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
@@ -201,7 +201,7 @@ class Sweeper:
                 self._snooze(queue, job, problem)
                 continue
             try:
-                codec = self._conversions.of(_origin_of(job)).codec
+                codec = self._conversions.of_row(job).codec
                 encoded = await encode_outcome(await self._timeout(job, codec), codec, stand_in=False)
             except Exception as error:  # a codec or a failure converter may raise any error
                 self._snooze(queue, job, type(error).__name__)
@@ -251,14 +251,3 @@ class Sweeper:
             self._metrics.republished.labels(queue.table.queue, reason).inc(count)
             level = logging.DEBUG if reason == "retry_due" else logging.WARNING
             _log.log(level, "jobs_republished", extra={"queue": queue.table.queue, "reason": reason, "jobs": count})
-
-
-def _origin_of(job: OverdueJob) -> JobOrigin:
-    return row_origin(
-        job_id=job.job_id,
-        job_type=job.job_type,
-        namespace=job.namespace,
-        workflow_id=job.workflow_id,
-        run_id=job.run_id,
-        options=job.options,
-    )

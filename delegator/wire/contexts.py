@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import orjson
 from delegator_schema.options import ACTIVITY_ID, TASK_QUEUE, WORKFLOW_TYPE
@@ -64,6 +64,34 @@ class JobOrigin(NamedTuple):
         )
 
 
+class JobRow(Protocol):
+    """A row as a statement returned it: the columns that say where its job comes from."""
+
+    @property
+    def job_id(self) -> str:
+        """The column."""
+
+    @property
+    def job_type(self) -> str:
+        """The column."""
+
+    @property
+    def namespace(self) -> str | None:
+        """The column."""
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The column."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The column, as text."""
+
+    @property
+    def options(self) -> str | None:
+        """The column, as text."""
+
+
 class Conversion(NamedTuple):
     """How the payloads of one job are converted and encoded."""
 
@@ -111,6 +139,10 @@ class Conversions:
             return self.shared
         bound = self._converter.with_context(origin.context)
         return Conversion.by(bound, lambda: _target_of(origin))
+
+    def of_row(self, row: JobRow) -> Conversion:
+        """Return the conversion of a job by its row. The row is not read if the data converter uses no context."""
+        return self.of(origin_of(row)) if self.uses_contexts else self.shared
 
     def of_workflow(self, namespace: str, workflow_id: str, run_id: str | None) -> Conversion:
         """Return the conversion of signals to a workflow."""
@@ -250,4 +282,16 @@ def row_origin(
         job_type,
         facts.activity_id or job_id,
         facts.task_queue,
+    )
+
+
+def origin_of(row: JobRow) -> JobOrigin:
+    """Return the origin of a job by its row as a statement returned it."""
+    return row_origin(
+        job_id=row.job_id,
+        job_type=row.job_type,
+        namespace=row.namespace,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        options=row.options,
     )
