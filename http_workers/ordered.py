@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -14,21 +14,17 @@ import psycopg
 
 from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, Pool
-from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.connections import Connection
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
-from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_order import Lane, OrderStatements
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.liveness import Progress
 from http_workers.fair_order import FairOrder, Room
 from http_workers.fleet import FleetGate
 from http_workers.job import Job
-from http_workers.metrics import WorkerMetrics
 from http_workers.pacing import EmptyReplyPacer
-from http_workers.slots import Slots
-from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
+from http_workers.receiver_parts import ReceiverParts
+from http_workers.source import MAX_BATCH, Message, StreamRefusedError
 
 _LOOK_SECONDS: Final = 0.5
 """How often a worker looks for jobs that no message has announced to it."""
@@ -46,57 +42,17 @@ class OrderedReceiver:
     So all messages may be acknowledged at once, and a message that is lost or comes twice does no harm.
     """
 
-    def __init__(
-        self,
-        *,
-        source: StreamSource,
-        acknowledge: Callable[[Sequence[str]], None],
-        pool: Pool,
-        order: OrderStatements,
-        gate: FleetGate,
-        lease: LeaseKeeper,
-        slots: Slots,
-        metrics: WorkerMetrics,
-        stream_state: ConnectionState,
-        database: DatabaseWatch,
-        wait: timedelta,
-        held: Mapping[str, Job],
-        start: Callable[[Job], None],
-        give_up: Callable[[str, int, str], Awaitable[None]],
-    ) -> None:
+    def __init__(self, parts: ReceiverParts, *, order: OrderStatements, gate: FleetGate) -> None:
         """Prepare the receiver.
 
         Args:
-            source: the stream.
-            acknowledge: acknowledges messages soon.
-            pool: connections for claims.
+            parts: what it works with.
             order: the queue's statements.
             gate: keeps the fleet-wide limits.
-            lease: this process's lease.
-            slots: jobs that may still be taken.
-            metrics: this process's series.
-            stream_state: gets the stream's health.
-            database: gets each success and each error of the claims.
-            wait: how long the stream may wait for a message.
-            held: the jobs that this process holds.
-            start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
-            give_up: makes a job whose row can't be read a dead letter. It takes the job id, the fencing token and the
-                reason. It raises nothing.
         """
-        self._source = source
-        self._acknowledge = acknowledge
-        self._pool = pool
+        self._parts = parts
         self._order = order
         self._gate = gate
-        self._lease = lease
-        self._slots = slots
-        self._metrics = metrics
-        self._stream_state = stream_state
-        self._database = database
-        self._wait = wait
-        self._held = held
-        self._start = start
-        self._give_up = give_up
         self._fair = FairOrder()
         self._after = (0, "")
         self._announced: dict[int, float] = {}
@@ -117,30 +73,30 @@ class OrderedReceiver:
         backoff, pacer = Backoff(), EmptyReplyPacer()
         while True:
             with progress.suspended():
-                await self._slots.free()
+                await self._parts.slots.free()
             began = time.monotonic()
             try:
-                messages = await self._source.receive(MAX_BATCH, self._wait)
-                if messages and len(self._held) >= self._slots.total:
+                messages = await self._parts.source.receive(MAX_BATCH, self._parts.wait)
+                if messages and len(self._parts.held) >= self._parts.slots.total:
                     # It has become full while it waited. Another worker may have a free slot.
-                    await self._source.nack([message.ack_id for message in messages])
+                    await self._parts.source.nack([message.ack_id for message in messages])
                     messages = []
             except (StreamError, WireError) as error:
-                self._stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
+                self._parts.stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
                 await backoff.sleep()
                 continue
             finally:
                 progress.mark()
             backoff.reset()
-            self._stream_state.restored()
+            self._parts.stream_state.restored()
             if messages:
                 self._announce(messages)
             elapsed = timedelta(seconds=time.monotonic() - began)
-            await asyncio.sleep(pacer.pause(len(messages), elapsed, self._wait))
+            await asyncio.sleep(pacer.pause(len(messages), elapsed, self._parts.wait))
 
     def _announce(self, messages: Sequence[Message]) -> None:
-        self._metrics.received.inc(len(messages))
-        self._acknowledge([message.ack_id for message in messages])
+        self._parts.metrics.received.inc(len(messages))
+        self._parts.acknowledge([message.ack_id for message in messages])
         tokens = {token for message in messages if type(token := message.data.record.fencing_token) is int}
         until = time.monotonic() + _VISIBLE_WITHIN_SECONDS
         self._announced.update(dict.fromkeys(sorted(tokens)[-_MOST_TOKENS:], until))
@@ -159,31 +115,31 @@ class OrderedReceiver:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(pause):
                             await self._woken.wait()
-                reserved = await self._slots.reserve(_MOST_LANES)
+                reserved = await self._parts.slots.reserve(_MOST_LANES)
             self._woken.clear()
             started = 0
             try:
                 started, pause = await self._take(reserved)
             except Exception as error:
                 self._may_have_lost_claim = True  # it may have been committed
-                self._slots.release(reserved)
+                self._parts.slots.release(reserved)
                 reserved = 0
-                await self._database.failed(error)
+                await self._parts.database.failed(error)
                 continue
             finally:
                 progress.mark()
-                self._slots.release(reserved - started)
-            self._database.works()
+                self._parts.slots.release(reserved - started)
+            self._parts.database.works()
 
     async def _take(self, most: int) -> tuple[int, float]:
         """Claim and start up to `most` jobs. Return their number, and for how long to wait for a wake-up."""
         now = time.monotonic()
         self._announced = {token: until for token, until in self._announced.items() if until > now}
-        lease_id = self._lease.lease_id
-        async with self._pool.connection() as connection:
+        lease_id = self._parts.lease.lease_id
+        async with self._parts.pool.connection() as connection:
             if self._may_have_lost_claim:
                 self._may_have_lost_claim = False
-                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._held), most)))
+                jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._parts.held), most)))
                 self._may_have_lost_claim = len(jobs) == most
                 pause = 0.0
             else:
@@ -201,11 +157,11 @@ class OrderedReceiver:
                 else:
                     pause = min(pause, _FIRST_LOOK_AGAIN_SECONDS)
                 if lanes and not jobs and not await leases.is_live(connection, lease_id):
-                    await self._lease.renew()
+                    await self._parts.lease.renew()
                     pause = 0.0
         for job in jobs:
-            self._metrics.start_delay.observe(job.row.waited_seconds)
-            self._start(job)
+            self._parts.metrics.start_delay.observe(job.row.waited_seconds)
+            self._parts.start(job)
         return len(jobs), pause
 
     async def _lanes(self, connection: Connection, limit: int, announced: Sequence[int]) -> tuple[list[Lane], bool]:
@@ -265,7 +221,7 @@ class OrderedReceiver:
             except psycopg.Error as error:
                 if first is None or classify(error) is not ErrorClass.DATA:
                     raise
-                await self._give_up(*first, without_values(error))
+                await self._parts.give_up(*first, without_values(error))
         return claimed
 
 

@@ -44,7 +44,8 @@ from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
 from http_workers.options import ClaimMode, WorkerOptions
 from http_workers.prompts import Prompts
-from http_workers.receivers import ReceiverParts, job_loops
+from http_workers.receiver_parts import ReceiverParts
+from http_workers.receivers import job_loops
 from http_workers.slots import Slots
 from http_workers.source import StreamSource, StreamTimeouts
 from http_workers.start_checks import refuse_unordered, refuse_wrong_stream

@@ -5,27 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import psycopg
 
 from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
-from delegator.postgres.connections import Pool
-from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
-from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import Claimed, QueueTable
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.liveness import Progress
 from http_workers.job import Job
-from http_workers.metrics import WorkerMetrics
 from http_workers.options import ClaimMode
 from http_workers.pacing import EmptyReplyPacer
-from http_workers.slots import Slots
-from http_workers.source import MAX_BATCH, Message, StreamRefusedError, StreamSource
+from http_workers.receiver_parts import ReceiverParts
+from http_workers.source import MAX_BATCH, Message, StreamRefusedError
 
 _log = logging.getLogger(__name__)
 _FIRST_LOOK_AGAIN_SECONDS = 0.001
@@ -36,58 +31,17 @@ _VISIBLE_WITHIN_SECONDS = 20.0
 class Receiver:
     """Pulls messages for free slots, claims their rows and starts the jobs."""
 
-    def __init__(
-        self,
-        *,
-        source: StreamSource,
-        acknowledge: Callable[[Sequence[str]], None],
-        pool: Pool,
-        table: QueueTable,
-        lease: LeaseKeeper,
-        slots: Slots,
-        claim_mode: ClaimMode,
-        metrics: WorkerMetrics,
-        stream_state: ConnectionState,
-        database: DatabaseWatch,
-        wait: timedelta,
-        held: Mapping[str, Job],
-        start: Callable[[Job], None],
-        give_up: Callable[[str, int, str], Awaitable[None]],
-    ) -> None:
+    def __init__(self, parts: ReceiverParts, *, table: QueueTable, claim_mode: ClaimMode) -> None:
         """Prepare the receiver.
 
         Args:
-            source: the stream.
-            acknowledge: acknowledges messages soon.
-            pool: connections for claims.
+            parts: what it works with.
             table: the queue's table.
-            lease: this process's lease.
-            slots: jobs that may still be taken.
             claim_mode: whether rows are claimed.
-            metrics: this process's series.
-            stream_state: gets the stream's health.
-            database: gets each success and each error of the claims.
-            wait: how long the stream may wait for a message. It is less than a lease: when this worker is killed, its
-                open request must end before its jobs are republished.
-            held: the jobs that this process holds.
-            start: starts a claimed job. The receiver has reserved its slot, and the end of the job frees it.
-            give_up: makes a job whose row can't be read a dead letter. It takes the job id, the fencing token as
-                streamed, and the reason. It raises nothing.
         """
-        self._source = source
-        self._acknowledge = acknowledge
-        self._pool = pool
+        self._parts = parts
         self._table = table
-        self._lease = lease
-        self._slots = slots
         self._is_claimed = claim_mode is ClaimMode.LEASE
-        self._metrics = metrics
-        self._stream_state = stream_state
-        self._database = database
-        self._wait = wait
-        self._held = held
-        self._start = start
-        self._give_up = give_up
         self._claiming: set[str] = set()
 
     async def poll(self, progress: Progress, most: int) -> None:
@@ -101,30 +55,30 @@ class Receiver:
         async with asyncio.TaskGroup() as takers:
             while True:
                 with progress.suspended():
-                    reserved = await self._slots.reserve(min(most, MAX_BATCH))
+                    reserved = await self._parts.slots.reserve(min(most, MAX_BATCH))
                 messages: list[Message] = []
                 began = time.monotonic()
                 try:
-                    messages = await self._source.receive(reserved, self._wait)
+                    messages = await self._parts.source.receive(reserved, self._parts.wait)
                 except (StreamError, WireError) as error:
-                    self._stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
-                    self._slots.release(reserved)
+                    self._parts.stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
+                    self._parts.slots.release(reserved)
                     reserved = 0
                     await backoff.sleep()
                     continue
                 finally:
                     progress.mark()
-                    self._slots.release(reserved - len(messages))
+                    self._parts.slots.release(reserved - len(messages))
                 backoff.reset()
-                self._stream_state.restored()
+                self._parts.stream_state.restored()
                 elapsed = timedelta(seconds=time.monotonic() - began)
-                pause = pacer.pause(len(messages), elapsed, self._wait)
+                pause = pacer.pause(len(messages), elapsed, self._parts.wait)
                 if messages:
-                    self._metrics.received.inc(len(messages))
+                    self._parts.metrics.received.inc(len(messages))
                     takers.create_task(self._take(messages), name="take")
                     continue
                 if not pause:
-                    self._lease.note_delivery_watermark()
+                    self._parts.lease.note_delivery_watermark()
                 else:
                     await asyncio.sleep(pause)
 
@@ -137,22 +91,22 @@ class Receiver:
                 _log.error("message_unreadable", extra={"reason": "the record lacks job_id or fencing_token"})
                 continue
             # A second claim of the same row at the same time would change the fencing token of the first.
-            if job_id not in self._claiming and (self._is_claimed or job_id not in self._held):
+            if job_id not in self._claiming and (self._is_claimed or job_id not in self._parts.held):
                 wanted[job_id] = token
         self._claiming.update(wanted)
         try:
             taken = await self._read_rows(list(wanted.items())) if wanted else []
             for claimed in taken:
-                self._metrics.start_delay.observe(claimed.waited_seconds)
-                self._start(Job(claimed))
+                self._parts.metrics.start_delay.observe(claimed.waited_seconds)
+                self._parts.start(Job(claimed))
         finally:
             self._claiming.difference_update(wanted)
         unused = len(messages) - len(taken)
         if unused:
-            self._metrics.dropped.inc(unused)
-            self._slots.release(unused)
+            self._parts.metrics.dropped.inc(unused)
+            self._parts.slots.release(unused)
         # From here on the lease counts, so the stream may drop the messages.
-        self._acknowledge([message.ack_id for message in messages])
+        self._parts.acknowledge([message.ack_id for message in messages])
 
     async def _read_rows(self, wanted: Sequence[tuple[str, int]]) -> list[Claimed]:
         """Claim rows, or only read them if this worker does not claim. A row that can't be read is left out."""
@@ -164,24 +118,24 @@ class Receiver:
         while rest:
             expired = False
             try:
-                async with self._pool.connection() as connection:
+                async with self._parts.pool.connection() as connection:
                     if self._is_claimed:
-                        lease_id = self._lease.lease_id
+                        lease_id = self._parts.lease.lease_id
                         taken, again = await self._table.claim(connection, rest, lease_id, self._running(tokens))
                         if again and not taken:
                             expired = not await leases.is_live(connection, lease_id)
                     else:
                         taken, again = await self._table.look(connection, rest)
                 if expired:
-                    await self._lease.renew()
+                    await self._parts.lease.renew()
                     continue
             except Exception as error:
                 # Perhaps it was committed: the same lease may claim its own rows again.
                 if isinstance(error, psycopg.Error) and classify(error) is ErrorClass.DATA:
                     return claimed + await self._read_one_by_one(rest, error)
-                await self._database.failed(error)
+                await self._parts.database.failed(error)
                 continue
-            self._database.works()
+            self._parts.database.works()
             claimed += taken
             rest = [(job_id, tokens[job_id]) for job_id in again]
             if rest:
@@ -197,9 +151,9 @@ class Receiver:
         if len(wanted) > 1:
             return [claimed for row in wanted for claimed in await self._read_rows([row])]
         ((job_id, fencing_token),) = wanted
-        await self._give_up(job_id, fencing_token, without_values(error))
+        await self._parts.give_up(job_id, fencing_token, without_values(error))
         return []
 
     def _running(self, wanted: Mapping[str, int]) -> list[int]:
         """Return the fencing tokens of rows that this worker runs. It must not claim them again."""
-        return [self._held[job_id].fencing_token for job_id in self._held.keys() & wanted.keys()]
+        return [self._parts.held[job_id].fencing_token for job_id in self._parts.held.keys() & wanted.keys()]

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Final, TypeAlias, TypedDict
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias
 
 from delegator.contracts import Handler
-from delegator.postgres.connections import Pool
-from delegator.postgres.database_watch import DatabaseWatch
-from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_order import OrderStatements
 from delegator.postgres.queue_table import QueueTable
-from delegator.runtime.connection_state import ConnectionState
 from delegator.runtime.liveness import Progress
 from http_workers.fleet import FleetGate
 from http_workers.job import Job
-from http_workers.metrics import WorkerMetrics
 from http_workers.options import WorkerOptions
 from http_workers.ordered import OrderedReceiver
 from http_workers.receiver import Receiver
-from http_workers.slots import Slots
-from http_workers.source import StreamSource
+from http_workers.receiver_parts import ReceiverParts
 
 _POLLERS: Final = 2
 
 Loops: TypeAlias = dict[str, Callable[[Progress], Coroutine[Any, Any, None]]]
 """By the name in `/livez`: loops that run until they are cancelled."""
-
-
-class ReceiverParts(TypedDict):
-    """What both kinds of receiver are made of. `Receiver` describes each part."""
-
-    source: StreamSource
-    acknowledge: Callable[[Sequence[str]], None]
-    pool: Pool
-    lease: LeaseKeeper
-    slots: Slots
-    metrics: WorkerMetrics
-    stream_state: ConnectionState
-    database: DatabaseWatch
-    wait: timedelta
-    held: Mapping[str, Job]
-    start: Callable[[Job], None]
-    give_up: Callable[[str, int, str], Awaitable[None]]
 
 
 def job_loops(
@@ -59,9 +35,9 @@ def job_loops(
     """
     if table.ordered:
         order = OrderStatements(table.queue)
-        ordered = OrderedReceiver(**parts, order=order, gate=FleetGate(handlers, order))
+        ordered = OrderedReceiver(parts, order=order, gate=FleetGate(handlers, order))
         return {"receive": ordered.listen, "claim": ordered.claim}, ordered.ended
-    receiver = Receiver(**parts, table=table, claim_mode=options.claim)
+    receiver = Receiver(parts, table=table, claim_mode=options.claim)
     share = -(-options.concurrency // _POLLERS)
     loops: Loops = {
         f"receive_{number}": lambda progress: receiver.poll(progress, share)

@@ -13,6 +13,7 @@ from delegator.postgres.queue_table import Claimed
 from http_workers.job import Job
 from http_workers.options import ClaimMode
 from http_workers.receiver import Receiver
+from http_workers.receiver_parts import ReceiverParts
 from http_workers.slots import Slots
 from http_workers.source import Data, Message, Record
 from tests.support.claims import claimed
@@ -45,14 +46,12 @@ async def test_second_delivery():
     table, slots = Table(), Slots(10)
     acked: list[str] = []
     started: dict[str, Job] = {}
-    receiver = Receiver(
+    parts = ReceiverParts(
         source=Mock(),
         acknowledge=acked.extend,
         pool=Pool(),  # type: ignore[arg-type]
-        table=table,  # type: ignore[arg-type]
         lease=Mock(lease_id=7),
         slots=slots,
-        claim_mode=ClaimMode.LEASE,
         metrics=Mock(),
         stream_state=Mock(),
         database=Mock(),
@@ -61,6 +60,7 @@ async def test_second_delivery():
         start=lambda job: started.update({job.job_id: job}),
         give_up=AsyncMock(),
     )
+    receiver = Receiver(parts, table=table, claim_mode=ClaimMode.LEASE)  # type: ignore[arg-type]
     reserved = await slots.reserve(4)
     assert reserved == 4
     takes = [

@@ -1,0 +1,48 @@
+"""What the receivers of plain and of ordered queues are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.runtime.connection_state import ConnectionState
+from http_workers.job import Job
+from http_workers.metrics import WorkerMetrics
+from http_workers.slots import Slots
+from http_workers.source import StreamSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverParts:
+    """What a receiver works with."""
+
+    source: StreamSource
+    """The stream."""
+    acknowledge: Callable[[Sequence[str]], None]
+    """Acknowledges messages soon."""
+    pool: Pool
+    """Connections for claims."""
+    lease: LeaseKeeper
+    """This process's lease."""
+    slots: Slots
+    """Jobs that may still be taken."""
+    metrics: WorkerMetrics
+    """This process's series."""
+    stream_state: ConnectionState
+    """Gets the stream's health."""
+    database: DatabaseWatch
+    """Gets each success and each error of the claims."""
+    wait: timedelta
+    """How long the stream may wait for a message. It is less than a lease: when this worker is killed, its open request
+    must end before its jobs are republished."""
+    held: Mapping[str, Job]
+    """The jobs that this process holds."""
+    start: Callable[[Job], None]
+    """Starts a claimed job. The receiver has reserved its slot, and the end of the job frees it."""
+    give_up: Callable[[str, int, str], Awaitable[None]]
+    """Makes a job whose row can't be read a dead letter. It takes the job id, the row's fencing token and the reason.
+    It raises nothing."""
