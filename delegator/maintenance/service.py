@@ -111,11 +111,15 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             shared = SharedConnection(database)
-            leading = DatabaseWatch(shared.part("sweeper"), lambda: check(settings))
+
+            def watched_as(loop: str) -> DatabaseWatch:
+                return DatabaseWatch(shared.part(loop), lambda: check(settings))
+
+            leading = watched_as("sweeper")
             signaller = Signaller(
                 settings.queues,
                 pool=pool,
-                database=DatabaseWatch(shared.part("signaller"), lambda: check(settings)),
+                database=watched_as("signaller"),
                 signals=signals,
                 converter=converter,
                 metrics=metrics,
@@ -126,7 +130,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 run_watch = RunWatch(
                     settings.queues,
                     pool=pool,
-                    database=DatabaseWatch(shared.part("run watch"), lambda: check(settings)),
+                    database=watched_as("run watch"),
                     client=client,
                     metrics=metrics,
                 )
