@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
@@ -82,6 +83,17 @@ def slow_workflow_tasks() -> Iterator[None]:
     worker.__init__ = patient
     yield
     worker.__init__ = init
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Undo `configure_logging` after a test: its handlers, its level, and the capture of warnings."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

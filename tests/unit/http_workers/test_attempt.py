@@ -254,6 +254,7 @@ async def test_a_failure_says_where(handler: Callable[..., Any]) -> None:
     assert ended.at.startswith("decoder.py:")
 
 
+@pytest.mark.usefixtures("restored_logging")
 async def test_a_failed_activity_is_logged_as_in_temporal(caplog: pytest.LogCaptureFixture) -> None:
     """Handlers of the user get the record of Temporal's worker, and the engine's own handler leaves it out."""
     await _run(fails_as_an_activity)
@@ -263,13 +264,8 @@ async def test_a_failed_activity_is_logged_as_in_temporal(caplog: pytest.LogCapt
     assert vars(record)["temporal_activity"]["activity_type"] == "fails_as_an_activity"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], json.JSONDecodeError)
-    root, before = logging.getLogger(), logging.getLogger().handlers[:]
-    try:
-        configure_logging(stream=(lines := io.StringIO()))
-        root.handle(record)
-    finally:
-        root.handlers[:] = before
-        logging.captureWarnings(False)
+    configure_logging(stream=(lines := io.StringIO()))
+    logging.getLogger().handle(record)
     assert lines.getvalue() == ""
 
 
