@@ -18,6 +18,7 @@ from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from tests.support import Database, Databases
+from tests.support.postgres15 import Server15, running_postgres15
 
 MakeDatabase = Callable[..., Awaitable[Database]]
 
@@ -188,3 +189,10 @@ async def stack() -> AsyncIterator[RunningStack]:
 def stack_environment(stack: RunningStack) -> dict[str, str]:
     """The whole environment for a child process that uses that stack."""
     return {**os.environ, **stack.environment}
+
+
+@pytest.fixture(scope="module")
+def postgres15() -> Iterator[Server15]:
+    """Debian's PostgreSQL 15. Tests that ask for it are marked `atlas`, so they are skipped where it is missing."""
+    with running_postgres15() as server:
+        yield server

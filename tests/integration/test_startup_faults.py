@@ -34,6 +34,7 @@ from delegator.runtime.connection_state import ConnectionMetrics, ConnectionStat
 from delegator.runtime.temporal_client import watch_temporal
 from tests.integration.delegator import flows, tasks
 from tests.support import Database, Databases
+from tests.support.forwarding import forward
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 100.0
@@ -455,13 +456,6 @@ async def forwarder(address: str) -> AsyncIterator[str]:
     """A way to a server that is closed for good at the end of the block."""
     host, _, port = address.rpartition(":")
     writers: list[asyncio.StreamWriter] = []
-
-    async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                target.write(data)
-                await target.drain()
-        target.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(host, port)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +28,6 @@ from delegator.postgres.lease_keeper import holder_name
 from tests.integration.delegator import flows, tasks
 from tests.integration.delegator.environment import PATIENT, ROOT, SIGNALLED, Environment, eventually
 from tests.support import Databases
-from tests.support.postgres15 import Server15, running_postgres15
 
 PASSWORD = "secret"
 
@@ -41,12 +40,6 @@ class Accounts:
     """For the processes that enqueue, run and sweep."""
     stream_url: str
     """For the relay."""
-
-
-@pytest.fixture(scope="module")
-def postgres15() -> Iterator[Server15]:
-    with running_postgres15() as server:
-        yield server
 
 
 @pytest.fixture(params=["embedded", pytest.param("15", marks=pytest.mark.atlas)])

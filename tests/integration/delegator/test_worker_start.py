@@ -29,6 +29,7 @@ from delegator.errors import ConfigurationError, DelegatorError, DependencyError
 from tests.conftest import MakeDatabase
 from tests.integration.delegator import flows, queued_tasks
 from tests.support import Database
+from tests.support.forwarding import forward
 
 LIMIT = 60.0
 """Seconds within which each of these tests must end: far more than it takes, far less than for ever."""
@@ -291,13 +292,6 @@ async def breaking(url: str, number: int) -> AsyncIterator[str]:
     """A way to PostgreSQL on which the connection of that number breaks at once; the others work."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     accepted = 0
-
-    async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                target.write(data)
-                await target.drain()
-        target.close()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal accepted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,24 +19,12 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch, RunWatchOptions
 from delegator.maintenance.service import ServeOptions, serve
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, Pool, connect, connection_pool
+from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.queue_table import NewJob, QueueTable
 from tests.support import Database
 from tests.support.watches import database_watch
 
 TABLE = QueueTable("default")
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with connection_pool(database.url, application_name="test", size=2) as made:
-        yield made
-
-
-@pytest.fixture
-async def db(database: Database) -> AsyncIterator[Connection]:
-    async with await connect(database.url, application_name="test") as connection:
-        yield connection
 
 
 def watch(pool: Pool, client: Client) -> RunWatch:

@@ -18,6 +18,7 @@ from delegator.maintenance.service import ServeOptions, serve
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import Connection, connect
 from tests.support import Database
+from tests.support.forwarding import forward
 
 ASKED = """
 SELECT FROM pg_stat_activity
@@ -50,14 +51,6 @@ class Way:
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         self._writers += (writer, there_writer)
         await asyncio.gather(forward(reader, there_writer), forward(there_reader, writer))
-
-
-async def forward(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    target.close()
 
 
 class Serving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, Pool, connect, connection_pool
+from delegator.postgres.connections import Connection, Pool, connect
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -90,18 +90,6 @@ class Sweeping:
     def snoozed(self) -> float | None:
         value: float = self.metrics.snoozed.labels("default")._value.get()
         return value
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with connection_pool(database.url, application_name="test", size=2) as made:
-        yield made
-
-
-@pytest.fixture
-async def db(database: Database) -> AsyncIterator[Connection]:
-    async with await connect(database.url, application_name="test") as connection:
-        yield connection
 
 
 async def store_failure(db: Connection, job_id: str, result: bytes, workflow_id: str = "wf") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
@@ -13,13 +13,6 @@ from delegator.errors import SchemaError
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.schema_check import check
 from tests.support import Databases
-from tests.support.postgres15 import Server15, running_postgres15
-
-
-@pytest.fixture(scope="module")
-def postgres15() -> Iterator[Server15]:
-    with running_postgres15() as server:
-        yield server
 
 
 @pytest.fixture(params=["embedded", pytest.param("15", marks=pytest.mark.atlas)])
