@@ -60,19 +60,16 @@ class Delegations:
 
     def __init__(
         self,
-        run_id: str,
+        info: workflow.Info,
         sdk: WorkflowOutboundInterceptor,
-        failure_converter: FailureConverter,
-        *,
-        is_default: bool,
+        converter: Converter,
         replay_differs: Callable[[str, Exception], None],
-        info: workflow.Info | None,
     ) -> None:
-        self.converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=info)
-        self.ids = JobIds(run_id)
-        self.info = sdk.info()
+        self.converter = converter
+        self.ids = JobIds(info.run_id)
+        self.info = info
         """Of the workflow; asked of the SDK itself, so that users' interceptors do not see it."""
-        self._run_id = run_id
+        self._run_id = info.run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
         self._specs: dict[tuple[Any, ...], CallSpec] = {}
@@ -88,29 +85,29 @@ class Delegations:
     @classmethod
     def install(
         cls,
-        run_id: str,
+        info: workflow.Info,
         sdk: WorkflowOutboundInterceptor,
         failure_converter: FailureConverter,
         *,
         is_default: bool,
+        with_contexts: bool,
         replay_differs: Callable[[str, Exception], None],
-        info: workflow.Info | None = None,
     ) -> Delegations:
         """Register the run's handlers of the signal and of the query. Call this before the workflow code runs.
 
         Args:
-            run_id: the run.
+            info: of the workflow.
             sdk: the SDK's own outbound interceptor.
             failure_converter: the worker's.
             is_default: whether the worker's payload converter is the SDK's default one.
+            with_contexts: whether the worker's data converter uses serialization contexts.
             replay_differs: called with the run id and the error if workflow code asks for other jobs than its history.
-            info: of the workflow, for serialization contexts; None: the worker's data converter uses none.
         """
-        delegations = cls(
-            run_id, sdk, failure_converter, is_default=is_default, replay_differs=replay_differs, info=info
-        )
+        context = info if with_contexts else None
+        converter = Converter(workflow.payload_converter(), failure_converter, is_default=is_default, info=context)
+        delegations = cls(info, sdk, converter, replay_differs)
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
-        if sdk.info().first_execution_run_id != run_id:  # `workflow.info` does not work yet
+        if info.first_execution_run_id != info.run_id:
             # Only a run that continues another one can wait for jobs of an earlier run.
             workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
         watch_resets(delegations.was_reset)

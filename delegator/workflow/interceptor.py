@@ -69,12 +69,12 @@ class DelegationInterceptor(Interceptor):
                 # Of the SDK itself, so that users' interceptors see only what workflow code asks.
                 self._info = sdk.info()
                 delegations = Delegations.install(
-                    self._info.run_id,
+                    self._info,
                     sdk,
                     failure_converter(),
                     is_default=default,
+                    with_contexts=with_contexts,
                     replay_differs=replay_differs,
-                    info=self._info if with_contexts else None,
                 )
                 if intercepted:
                     outbound = intercepting(outbound, delegations, intercepted, task_queues, patch=patch)
