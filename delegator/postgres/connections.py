@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres.arrays import with_arrays
+from delegator.runtime.cancellation import cancel_requests, raise_if_cancelled
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -49,8 +51,14 @@ class _CheckedPool(AsyncConnectionPool[Connection]):
             timeout: how long to wait, in seconds; None: the pool's own limit.
         """
         give_up_at = time.monotonic() + (self.timeout if timeout is None else timeout)
+        known = cancel_requests()
         while True:
             connection = await super().getconn(give_up_at - time.monotonic())
+            try:
+                raise_if_cancelled(known)  # the pool waits with `asyncio.wait_for`
+            except asyncio.CancelledError:
+                await super().putconn(connection)
+                raise
             if time.monotonic() - self._used_at.get(connection, float("-inf")) < _TRUSTED_SECONDS:
                 return connection
             try:

@@ -1,4 +1,4 @@
-"""Cancellation that stops at a point."""
+"""Cancellation that stops at a point, and cancellation that an error would hide."""
 
 from __future__ import annotations
 
@@ -25,3 +25,26 @@ async def cancellable_until(over: asyncio.Event, run: Coroutine[Any, Any, None])
             if not over.is_set():
                 running.cancel()
     running.result()
+
+
+def cancel_requests() -> int:
+    """Return how often the current task was asked to end and has not taken that back."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def raise_if_cancelled(known: int = 0) -> None:
+    """End a task that was cancelled while a library lost the CancelledError.
+
+    A task group raises the errors of its tasks in place of a cancellation that arrives beside them, and before Python
+    3.12 `asyncio.wait_for` returns a result that arrives at the same moment. A loop that goes on after errors would
+    then never end.
+
+    Args:
+        known: the number of requests that the caller has seen already.
+
+    Raises:
+        asyncio.CancelledError: the current task was asked more often.
+    """
+    if cancel_requests() > known:
+        raise asyncio.CancelledError

@@ -109,10 +109,14 @@ async def run_child(argv: Sequence[str]) -> int:
     """
     # The child gets a session of its own. Otherwise a Ctrl-C in the terminal would reach it beside our signal, and
     # a second signal ends the cleanup that the first one began.
-    child = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
+    started = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
+    )
     try:
-        return await child.wait()
+        # A cancelled start would kill a program that runs already.
+        return await (await asyncio.shield(started)).wait()
     except asyncio.CancelledError:
+        child = await started
         send_signal(child, signal.SIGTERM)
         await child.wait()
         raise

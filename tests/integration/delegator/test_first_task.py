@@ -12,6 +12,7 @@ from temporalio.client import WorkflowContinuedAsNewError
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
+from delegator.enqueue import busyness
 from delegator.workflow.interceptor import DelegationInterceptor
 from delegator.workflow.sandbox import delegating_runner
 from tests.integration.delegator import flows
@@ -75,10 +76,12 @@ async def test_cron_delay_does_not_count(engine: Environment):
 
 
 @pytest.mark.postgres_only
-async def test_gathers_after_waits(engine: Environment):
+async def test_gathers_after_waits(engine: Environment, monkeypatch: pytest.MonkeyPatch):
     """A worker gathers calls for longer after workflows have waited for their first task."""
+    # This process is busy at first, and the calls of the backlog gather for that reason. The waits are noted before.
+    monkeypatch.setattr(busyness, "_STALE_SECONDS", 60)
     task_queue = f"backlog {uuid.uuid4()}"
-    options = replace(PATIENT, gather=timedelta(seconds=10))
+    options = replace(PATIENT, gather=timedelta(seconds=1))
     late = [await engine.start(flows.Sequence_.run, "delegate", 1, task_queue=task_queue) for _ in range(20)]
     await asyncio.sleep(2)
     async with engine.worker(options, task_queue=task_queue, workflows=[flows.Sequence_]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -27,3 +28,21 @@ async def test_broken_connections(database: Database, monkeypatch: pytest.Monkey
             for _ in range(SIZE):
                 connection = await stack.enter_async_context(pool.connection())
                 await connection.execute("SELECT 1")
+
+
+async def test_cancelled_at_the_moment_of_a_connection(database: Database) -> None:
+    """A caller that is cancelled as the pool hands it a connection ends, and the connection is back in the pool."""
+    async with connection_pool(database.url, application_name="pooled", size=1) as pool:
+        for turns in range(15):
+            held = await pool.getconn()
+            caller = asyncio.create_task(pool.getconn())
+            while not pool.get_stats()["requests_waiting"]:
+                await asyncio.sleep(0)
+            await pool.putconn(held)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if caller.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await caller
+            else:
+                await pool.putconn(caller.result())

@@ -1,4 +1,4 @@
-"""Cancellation that stops at a point."""
+"""Cancellation that stops at a point, and cancellation that an error would hide."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from delegator.runtime.cancellation import cancellable_until
+from delegator.runtime.cancellation import cancel_requests, cancellable_until, raise_if_cancelled
+from delegator.runtime.exception_groups import unwrapped
 
 
 class Run:
@@ -65,3 +66,50 @@ async def test_error() -> None:
 
     with pytest.raises(ValueError, match="no"):
         await cancellable_until(asyncio.Event(), fails())
+
+
+async def test_error_beside_a_cancellation() -> None:
+    """A loop that goes on after errors ends, though its task group raised an error in place of the cancellation."""
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise OSError("the connection is lost")
+
+    errors: list[Exception] = []
+
+    async def loop() -> None:
+        while True:
+            try:
+                with unwrapped():
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(fails())
+            except OSError as error:
+                errors.append(error)
+                raise_if_cancelled()
+
+    running = asyncio.create_task(loop())
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()
+    assert len(errors) == 1
+
+
+async def test_cancellation_that_is_known() -> None:
+    """A task that cleans up after a cancellation goes on until the next one."""
+    known: list[bool] = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise_if_cancelled(cancel_requests())
+            known.append(True)
+
+    running = asyncio.create_task(cleans_up())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert known == [True]
