@@ -1,0 +1,34 @@
+"""`python -m examples.payments.orchestrator`: run the workflows' worker alone, until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio.worker import Worker
+
+from delegator import PluginOptions, connect
+from examples.payments.contracts import CONTRACTS, SERVICES, TASK_QUEUE
+from examples.payments.orchestrator.fraud_check import FraudCheck
+from examples.payments.orchestrator.temporal import register_search_attributes
+from examples.payments.service import run_service, setting
+
+
+@asynccontextmanager
+async def worker() -> AsyncIterator[None]:
+    """Run the workflows. The dispatch is this one switch: the workflows' code is the same."""
+    if setting("PAYMENTS_DISPATCH", "delegated") == "delegated":
+        options = PluginOptions(intercept=True, task_queues={service: service for service in SERVICES})
+        client = await connect(CONTRACTS, options=options)
+    else:
+        client = await connect()
+    await register_search_attributes(client)
+    # The demonstration of an upgrade names another version's module.
+    version = importlib.import_module(setting("PAYMENTS_VERSION", "examples.payments.orchestrator.workflow"))
+    async with Worker(client, task_queue=TASK_QUEUE, workflows=[version.PaymentWorkflow, FraudCheck]):
+        yield
+
+
+if __name__ == "__main__":
+    run_service(worker())

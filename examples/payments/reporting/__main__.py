@@ -1,0 +1,7 @@
+"""x"""
+from contextlib import asynccontextmanager
+from examples.payments.service import run_service
+@asynccontextmanager
+async def r():
+    yield
+run_service(r())
