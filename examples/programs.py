@@ -39,11 +39,11 @@ class Program:
             name: for messages.
             arguments: what follows `python`; `{port}` stands for its port.
             log: the file that its output is appended to.
-            environment: variables beside those of this process.
+            environment: variables beside those of this process. Each start reads them, so they may change.
             health_path: the path that answers 200 when it is ready; None: it is ready when its port is open.
         """
         self.name = name
-        self._environment = dict(environment or {})
+        self._environment = {} if environment is None else environment
         self._log = log
         self._health_path = health_path
         # Bound, but not listening: the kernel gives the port to nobody else while the program is down.
@@ -77,7 +77,7 @@ class Program:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | self._environment,
+                env={**os.environ, **self._environment},
                 start_new_session=True,  # a Ctrl-C in the terminal is for the example, which then stops the others
             )
         try:

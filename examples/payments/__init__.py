@@ -1,1 +1,1 @@
-"""A payment orchestrator in four services: account, gateway, fraud and notification, with a saga that never loses money."""
+"""A payment orchestrator in four services (account, gateway, fraud, notification): a saga that never loses money."""

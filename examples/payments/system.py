@@ -1,27 +1,26 @@
-"""All services of the payments as processes, on a stack that runs."""
+"""All services of the payments as processes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
-import socket
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from delegator import DependencyError
-from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator import DelegatorError
+from delegator.dev import RunningStack
+from examples.local import Dispatch, servers
 from examples.payments.contracts import SERVICES, Times
+from examples.programs import Program
 
-PROCESSES: Final[Mapping[str, str]] = {
+_MODULES: Final = {
     "provider": "examples.payments.provider",
     "mail": "examples.payments.provider.mail",
     "worker": "examples.payments.orchestrator",
@@ -29,144 +28,94 @@ PROCESSES: Final[Mapping[str, str]] = {
     "reporting": "examples.payments.reporting",
     **{service: f"examples.payments.{service}" for service in SERVICES},
 }
-_PORTS: Final = ("API", "REPORTING", "PROVIDER", "CONTROL", "SMTP")
 
 
 class System:
     """The payments' processes. `running_system` makes it."""
 
-    def __init__(self, stack: RunningStack, directory: Path, dispatch: str, times: Times) -> None:
+    def __init__(self, stack: RunningStack | None, directory: Path, dispatch: Dispatch, times: Times) -> None:
         self.stack = stack
+        """The embedded stack; None: the environment names servers."""
         self.directory = directory
-        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-        self.urls = {name.lower(): f"http://127.0.0.1:{port}" for name, port in ports.items()}
-        """Base URLs: api, reporting, provider, control."""
+        """Has the log of each service, the mailbox and the provider's ledger."""
         self.mailbox = directory / "mailbox"
         """The mail server's Maildir."""
         self.provider_ledger = directory / "provider.db"
         """The provider's own ledger."""
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "DELEGATOR_"))},
-            **stack.environment,
-            **{f"PAYMENTS_{name}_PORT": str(port) for name, port in ports.items()},
-            "PAYMENTS_STARTED_BY": "system",
+        self.environment: dict[str, str] = {}
+        """Variables of the services beside those of this process."""
+        self.programs = {
+            name: self._program(name, "-m", module, "--port", "{port}") for name, module in _MODULES.items()
+        }
+        """The processes, by name."""
+        self._provider = self._program("provider's public port")  # it is never run: it keeps the port free
+        self.environment |= {
             "PAYMENTS_DISPATCH": dispatch,
             "PAYMENTS_TIMES": json.dumps(asdict(times)),
-            "PAYMENTS_API_URL": self.urls["api"],
-            "PAYMENTS_PROVIDER_URL": self.urls["provider"],
-            "PAYMENTS_CONTROL_URL": self.urls["control"],
-            "PAYMENTS_CALLBACK_URL": f"{self.urls['api']}/gateway/callbacks",
+            "PAYMENTS_API_URL": self.url("api"),
+            "PAYMENTS_CALLBACK_URL": f"{self.url('api')}/gateway/callbacks",
             "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),
+            "PAYMENTS_CONTROL_URL": self.url("provider"),
+            "PAYMENTS_PROVIDER_URL": self._provider.url,
+            "PAYMENTS_PROVIDER_PORT": str(self._provider.port),
             "PAYMENTS_PROVIDER_LEDGER": str(self.provider_ledger),
+            "PAYMENTS_SMTP_PORT": str(self.programs["mail"].port),
             "PAYMENTS_MAILBOX": str(self.mailbox),
-            "PAYMENTS_SERVE_URL": stack.program_urls["serve"],
         }
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        if stack is not None:
+            self.environment["PAYMENTS_SERVE_URL"] = stack.program_urls["serve"]
 
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process ids of the services that run."""
-        return {name: process.pid for name, process in self._processes.items() if process.returncode is None}
+    def url(self, name: str) -> str:
+        """Return the base URL of a service: `api`, `reporting`, or `provider` for its control API."""
+        return self.programs[name].url
 
-    async def start(self, name: str) -> None:
-        """Start a service, and wait until it is ready.
-
-        Raises:
-            DependencyError: it ended. The message quotes its log.
-        """
-        log = self.directory / f"{name}.log"
-        with log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", PROCESSES[name]),
-                stdin=asyncio.subprocess.PIPE,  # its end tells the service that this process is gone
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-                env=self.environment,
-                start_new_session=True,  # a Ctrl-C in the terminal is for this process, which then stops them
-            )
-        self._processes[name] = process
-        assert process.stdout is not None
-        if not await process.stdout.readline():
-            await process.wait()
-            raise DependencyError(f"{name} did not start: {log.read_text(errors='replace')[-2000:]}")
-
-    async def start_all(self, names: tuple[str, ...] = tuple(PROCESSES)) -> None:
-        """Start all services.
+    async def start(self) -> None:
+        """Start all services at once.
 
         Raises:
-            DependencyError: one of them ended.
+            DelegatorError: one did not start.
         """
-        for answer in await asyncio.gather(*map(self.start, names), return_exceptions=True):
-            if isinstance(answer, BaseException):
-                raise answer
-
-    async def stop(self, name: str) -> None:
-        """Stop a service gracefully."""
-        process = self._processes[name]
-        with suppress(ProcessLookupError):
-            process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), 30)
-        except TimeoutError:
-            await self.kill(name)
+            async with asyncio.TaskGroup() as starting:
+                for program in self.programs.values():
+                    starting.create_task(program.start())
+        except* DelegatorError as errors:
+            raise errors.exceptions[0] from None
 
-    async def kill(self, name: str) -> None:
-        """End a service with SIGKILL."""
-        process = self._processes[name]
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-    async def stop_all(self) -> None:
+    async def stop(self) -> None:
         """Stop all services."""
-        await asyncio.gather(*map(self.stop, self._processes))
+        await asyncio.gather(*(program.stop() for program in self.programs.values()))
+        for program in (*self.programs.values(), self._provider):
+            program.release()
 
     async def provider(self, **behaviour: Any) -> None:
         """Set how the provider behaves; see `Behaviour`. With `user` only for one user's charges."""
         async with (
             aiohttp.ClientSession(raise_for_status=True) as session,
-            session.put(self.urls["control"], json=behaviour),
+            session.put(self.url("provider"), json=behaviour),
         ):
             pass
 
+    def _program(self, name: str, *arguments: str) -> Program:
+        return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)
+
 
 @asynccontextmanager
-async def running_system(
-    stack: RunningStack, *, dispatch: str = "delegated", times: Times | None = None
-) -> AsyncIterator[System]:
-    """Run all services on a stack.
+async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times | None = None) -> AsyncIterator[System]:
+    """Run all services, on the servers that the environment names or on an embedded stack.
 
     Args:
-        stack: it has the queues of `SERVICES`.
-        dispatch: `delegated` or `classic`.
+        dispatch: how jobs reach the services.
         times: how long payments wait.
 
     Raises:
-        DependencyError: a service did not start.
+        DelegatorError: a server can't be reached, a setting is wrong, or a service did not start.
     """
-    with ExitStack() as files:
-        directory = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="payments-", ignore_cleanup_errors=True)))
-        system = System(stack, directory, dispatch, times or Times())
-        try:
-            await system.start_all()
-            yield system
-        finally:
-            await system.stop_all()
-
-
-def stack_options(**options: Any) -> StackOptions:
-    """Return how the payments' stack runs: each service has a queue of its own."""
-    return StackOptions(queues=("default", *SERVICES), headless=True, **options)
-
-
-def payments_stack(**options: Any) -> Any:
-    """Run an embedded stack with the payments' queues; see `embedded_stack`."""
-    return embedded_stack(stack_options(**options))
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as sockets:
-        taken = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in taken]
+    async with servers(SERVICES) as stack:
+        with tempfile.TemporaryDirectory(prefix="delegator-example-") as directory:
+            system = System(stack, Path(directory), dispatch, times or Times())
+            try:
+                await system.start()
+                yield system
+            finally:
+                await system.stop()

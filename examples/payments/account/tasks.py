@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
-from psycopg import AsyncConnection
 from psycopg.errors import NumericValueOutOfRange
-from psycopg_pool import AsyncConnectionPool
 from temporalio.exceptions import ApplicationError
 
-from delegator import implements, resource
+from delegator import implements
+from examples.database import database
 from examples.payments import contracts
 from examples.payments.contracts import DEBIT_REFUSED, INSUFFICIENT_FUNDS, LIMIT_REACHED, Payment, Validation
-from examples.payments.service import database
-
-SCHEMA = Path(__file__).with_name("schema.sql")
 
 # A credit that comes first leaves an entry in the debit's place, and a debit that comes later finds it there.
 _CLAIM_DEBIT = """
@@ -33,17 +25,10 @@ _CREDIT = """
 """
 
 
-@resource
-async def accounts() -> AsyncIterator[AsyncConnectionPool[AsyncConnection[Any]]]:
-    """Open the accounts' database."""
-    async with database(SCHEMA) as pool:
-        yield pool
-
-
 @implements(contracts.validate)
 async def validate(payment: Payment) -> Validation:
     """Say whether the account may pay. The balance is checked again by the debit, which decides."""
-    async with accounts.get().connection() as connection:
+    async with database.get().connection() as connection:
         cursor = await connection.execute(
             "SELECT active, currency, balance, methods, email, phone FROM payments_account.accounts WHERE id = %s",
             (payment.user_id,),
@@ -67,9 +52,12 @@ async def validate(payment: Payment) -> Validation:
 @implements(contracts.debit)
 async def debit(payment: Payment) -> None:
     """Take the amount. The entry and the new balance are one transaction."""
-    async with accounts.get().connection() as connection:
+    async with database.get().connection() as connection:
         entry = {
-            "payment_id": payment.payment_id, "user_id": payment.user_id, "kind": "debit", "amount": -payment.amount
+            "payment_id": payment.payment_id,
+            "user_id": payment.user_id,
+            "kind": "debit",
+            "amount": -payment.amount,
         }
         if (await connection.execute(_CLAIM_DEBIT, entry)).rowcount == 0:
             cursor = await connection.execute(
@@ -90,7 +78,7 @@ async def debit(payment: Payment) -> None:
 @implements(contracts.credit)
 async def credit(payment: Payment) -> None:
     """Give the amount back, or refuse the debit if it has not happened."""
-    async with accounts.get().connection() as connection:
+    async with database.get().connection() as connection:
         await connection.execute(
             _CLAIM_DEBIT,
             {"payment_id": payment.payment_id, "user_id": payment.user_id, "kind": "refused", "amount": 0},
@@ -111,7 +99,7 @@ async def credit(payment: Payment) -> None:
 @implements(contracts.check_daily_limit)
 async def check_daily_limit(payment: Payment) -> None:
     """Refuse a payment with which the account would spend more than its limit within a day."""
-    async with accounts.get().connection() as connection:
+    async with database.get().connection() as connection:
         cursor = await connection.execute(
             "SELECT daily_limit, (SELECT coalesce(-sum(amount), 0) FROM payments_account.entries"
             " WHERE account_id = id AND created_at > now() - interval '1 day')"

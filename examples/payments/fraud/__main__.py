@@ -1,7 +1,10 @@
 """`python -m examples.payments.fraud`: run the fraud service alone, until Ctrl-C."""
 
-from examples.payments.fraud import tasks
+from pathlib import Path
+
 from examples.payments.contracts import FRAUD
+from examples.payments.fraud import tasks
 from examples.payments.service import jobs, run_service
 
-run_service(jobs(FRAUD, tasks))
+if __name__ == "__main__":
+    run_service(jobs(FRAUD, tasks, Path(__file__).with_name("schema.sql")))

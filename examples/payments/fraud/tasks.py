@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
-
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
-
-from delegator import implements, resource
+from delegator import implements
+from examples.database import database
 from examples.payments import contracts
 from examples.payments.contracts import Payment, Review, Score
-from examples.payments.service import database
 
-SCHEMA = Path(__file__).with_name("schema.sql")
 LARGE = 1_000_000
 """From this amount on a person must look."""
-
-
-@resource
-async def watch_list() -> AsyncIterator[AsyncConnectionPool[AsyncConnection[Any]]]:
-    """Open the database of watched users and reviews."""
-    async with database(SCHEMA) as pool:
-        yield pool
 
 
 @implements(contracts.score)
 async def score(payment: Payment) -> Score:
     """Judge by the list of watched users, then by the amount."""
-    async with watch_list.get().connection() as connection:
+    async with database.get().connection() as connection:
         cursor = await connection.execute(
             "SELECT verdict FROM payments_fraud.watched WHERE user_id = %s", (payment.user_id,)
         )
@@ -42,7 +27,7 @@ async def score(payment: Payment) -> Score:
 @implements(contracts.record_review)
 async def record_review(review: Review) -> None:
     """Keep who decided what; a repetition changes nothing."""
-    async with watch_list.get().connection() as connection:
+    async with database.get().connection() as connection:
         await connection.execute(
             "INSERT INTO payments_fraud.reviews (payment_id, verdict, reviewer) VALUES (%s, %s, %s)"
             " ON CONFLICT DO NOTHING",

@@ -1,7 +1,8 @@
 """`python -m examples.payments.gateway`: run the gateway service alone, until Ctrl-C."""
 
-from examples.payments.gateway import tasks
 from examples.payments.contracts import GATEWAY
+from examples.payments.gateway import tasks
 from examples.payments.service import jobs, run_service
 
-run_service(jobs(GATEWAY, tasks))
+if __name__ == "__main__":
+    run_service(jobs(GATEWAY, tasks))

@@ -53,4 +53,6 @@ async def _post(path: str, payment: Payment, body: dict[str, Any]) -> None:
         raise ApplicationError(f"the provider answered {status}", type="ProviderBusy", next_retry_delay=delay)
     if status == 402:
         raise ApplicationError("the provider declined the charge", type=DECLINED, non_retryable=True)
-    raise ApplicationError(f"the provider answered {status}: {answer[:200]}", type="ProviderRefused", non_retryable=True)
+    raise ApplicationError(
+        f"the provider answered {status}: {answer[:200]}", type="ProviderRefused", non_retryable=True
+    )

@@ -1,7 +1,10 @@
 """`python -m examples.payments.notification`: run the notification service alone, until Ctrl-C."""
 
-from examples.payments.notification import tasks
+from pathlib import Path
+
 from examples.payments.contracts import NOTIFICATION
+from examples.payments.notification import tasks
 from examples.payments.service import jobs, run_service
 
-run_service(jobs(NOTIFICATION, tasks))
+if __name__ == "__main__":
+    run_service(jobs(NOTIFICATION, tasks, Path(__file__).with_name("schema.sql")))

@@ -6,27 +6,15 @@ import asyncio
 import smtplib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.message import EmailMessage
-from pathlib import Path
-from typing import Any
 
 import aiohttp
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 from temporalio.exceptions import ApplicationError
 
 from delegator import implements, resource
+from examples.database import database
 from examples.payments import contracts
 from examples.payments.contracts import Notice
-from examples.payments.service import database, setting
-
-SCHEMA = Path(__file__).with_name("schema.sql")
-
-
-@resource
-async def messages() -> AsyncIterator[AsyncConnectionPool[AsyncConnection[Any]]]:
-    """Open the database of messages."""
-    async with database(SCHEMA) as pool:
-        yield pool
+from examples.payments.service import setting
 
 
 @resource
@@ -54,7 +42,7 @@ async def send_sms(notice: Notice) -> None:
 
 
 async def _once(notice: Notice, send: Callable[[], Awaitable[None]]) -> None:
-    pool = messages.get()
+    pool = database.get()
     async with pool.connection() as connection:
         cursor = await connection.execute(
             "INSERT INTO payments_notification.messages (key, recipient, text) VALUES (%s, %s, %s)"
@@ -81,7 +69,8 @@ def _send_mail(notice: Notice) -> None:
     except smtplib.SMTPRecipientsRefused as refused:
         ((code, words),) = refused.recipients.values()
         raise ApplicationError(
-            f"the mail server answered {code} {words.decode(errors='replace')}", type="MailRefused",
+            f"the mail server answered {code} {words.decode(errors='replace')}",
+            type="MailRefused",
             non_retryable=code >= 550,
         ) from None
 

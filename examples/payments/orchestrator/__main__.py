@@ -6,19 +6,20 @@ import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from aiohttp import web
 from temporalio.worker import Worker
 
 from delegator import PluginOptions, connect
 from examples.payments.contracts import CONTRACTS, SERVICES, TASK_QUEUE
 from examples.payments.orchestrator.fraud_check import FraudCheck
 from examples.payments.orchestrator.temporal import register_search_attributes
-from examples.payments.service import run_service, setting
+from examples.payments.service import http_server, is_delegated, run_service, setting
 
 
 @asynccontextmanager
-async def worker() -> AsyncIterator[None]:
+async def worker(port: int) -> AsyncIterator[None]:
     """Run the workflows. The dispatch is this one switch: the workflows' code is the same."""
-    if setting("PAYMENTS_DISPATCH", "delegated") == "delegated":
+    if is_delegated():
         options = PluginOptions(intercept=True, task_queues={service: service for service in SERVICES})
         client = await connect(CONTRACTS, options=options)
     else:
@@ -26,9 +27,12 @@ async def worker() -> AsyncIterator[None]:
     await register_search_attributes(client)
     # The demonstration of an upgrade names another version's module.
     version = importlib.import_module(setting("PAYMENTS_VERSION", "examples.payments.orchestrator.workflow"))
-    async with Worker(client, task_queue=TASK_QUEUE, workflows=[version.PaymentWorkflow, FraudCheck]):
+    async with (
+        Worker(client, task_queue=TASK_QUEUE, workflows=[version.PaymentWorkflow, FraudCheck]),
+        http_server(web.Application(), port),
+    ):
         yield
 
 
 if __name__ == "__main__":
-    run_service(worker())
+    run_service(worker)

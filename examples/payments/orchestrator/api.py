@@ -10,33 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 from temporalio.service import RPCError
 
 from delegator import connect
+from examples.database import connection, create_tables
 from examples.payments.contracts import CONTRACTS, Review
 from examples.payments.orchestrator.requests import MOST_BYTES, Refused, json_body, payment_of, wait_seconds
 from examples.payments.orchestrator.temporal import NoSuchPayment, Payments, times_from
-from examples.payments.service import database, http_server, run_service, setting
+from examples.payments.service import http_server, run_service, setting
 
-SCHEMA = Path(__file__).with_name("schema.sql")
 _JOBS = {contract.__name__ for contract in CONTRACTS}
 
 
 class Api:
     """The API's routes."""
 
-    def __init__(self, payments: Payments, pool: AsyncConnectionPool[AsyncConnection[Any]], secret: bytes) -> None:
+    def __init__(self, payments: Payments, secret: bytes) -> None:
         """Answer for these payments.
 
         Args:
             payments: the workflows.
-            pool: where late callbacks are kept.
             secret: signs callbacks.
         """
         self._payments = payments
-        self._pool = pool
         self._secret = secret
 
     def application(self) -> web.Application:
@@ -104,8 +100,8 @@ class Api:
             raise Refused(422, errors={"payment_id": "a payment's id", "status": "captured or declined"})
         if await self._payments.signal(payment_id, "gateway_callback", status):
             return web.json_response({"result": "taken"})
-        async with self._pool.connection() as connection:
-            await connection.execute(
+        async with connection() as late:
+            await late.execute(
                 "INSERT INTO payments_orchestrator.late_callbacks (payment_id, status) VALUES (%s, %s)",
                 (payment_id, status),
             )
@@ -131,15 +127,14 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def api() -> AsyncIterator[None]:
+async def api(port: int) -> AsyncIterator[None]:
     """Run the API."""
+    await create_tables(Path(__file__).with_name("schema.sql"))
     client = await connect(lazy=True)  # it starts, and answers 503, while Temporal is away
     payments = Payments(client, times_from(setting("PAYMENTS_TIMES", "{}")))
-    async with database(SCHEMA) as pool:
-        application = Api(payments, pool, setting("PAYMENTS_CALLBACK_SECRET").encode()).application()
-        async with http_server(application, int(setting("PAYMENTS_API_PORT", "8080"))):
-            yield
+    async with http_server(Api(payments, setting("PAYMENTS_CALLBACK_SECRET").encode()).application(), port):
+        yield
 
 
 if __name__ == "__main__":
-    run_service(api())
+    run_service(api)

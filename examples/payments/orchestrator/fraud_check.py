@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
@@ -33,12 +32,10 @@ class FraudCheck:
             await workflow.wait_condition(
                 lambda: self._review is not None, timeout=timedelta(seconds=times.review_timeout)
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return Score("fail", "nobody reviewed it in time")
         assert self._review is not None
-        await workflow.execute_activity(
-            record_review, self._review, task_queue=FRAUD, start_to_close_timeout=ATTEMPT
-        )
+        await workflow.execute_activity(record_review, self._review, task_queue=FRAUD, start_to_close_timeout=ATTEMPT)
         return Score("pass" if self._review.verdict == "pass" else "fail", f"reviewed by {self._review.reviewer}")
 
     @workflow.signal

@@ -107,7 +107,7 @@ class PaymentFlow(Conversation):
         timeout = timedelta(seconds=self._times.callback_timeout)
         try:
             await workflow.wait_condition(lambda: self._state.callback is not None, timeout=timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise PaymentFailed("the provider did not call back in time") from None
 
     async def _check_fraud(self) -> None:
@@ -181,7 +181,7 @@ class PaymentFlow(Conversation):
                 retry_policy=RETRY,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
-            await workflow.wait_condition(lambda: handle.done() or name in self._interventions)
+            await workflow.wait_condition(lambda handle=handle: handle.done() or name in self._interventions)
             handle.cancel()  # a person's decision does not wait for the backoff
             try:
                 await handle

@@ -29,12 +29,12 @@ _TRIES: Final = 60
 class Provider:
     """Charges, voids and text messages, and a control API on a port of its own."""
 
-    def __init__(self, ledger: Ledger, session: aiohttp.ClientSession) -> None:
+    def __init__(self, ledger: Ledger, session: aiohttp.ClientSession, port: int) -> None:
         self._ledger, self._session = ledger, session
         self._callbacks: set[asyncio.Task[None]] = set()
         self._general = Behaviour()
         self._for_user: dict[str, Behaviour] = {}
-        self._port = int(setting("PAYMENTS_PROVIDER_PORT", "8082"))
+        self._port = port
         self._site: web.TCPSite | None = None
         self._runner = web.AppRunner(self._public(), handle_signals=False, shutdown_timeout=1)
 
@@ -84,9 +84,7 @@ class Provider:
         body, payment_id = await request.json(), request.headers["Idempotency-Key"]
         behaviour = self._for_user.get(body["user_id"], self._general)
         refused = behaviour.outcome == "refused"
-        state = self._ledger.accept(
-            payment_id, body["user_id"], body["amount"], "declined" if refused else "accepted"
-        )
+        state = self._ledger.accept(payment_id, body["user_id"], body["amount"], "declined" if refused else "accepted")
         if state == "voided":
             return web.json_response({"error": "this charge was voided"}, status=409)
         if refused:
@@ -154,18 +152,18 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider() -> AsyncIterator[None]:
-    """Run the provider and its control API."""
+async def provider(port: int) -> AsyncIterator[None]:
+    """Run the provider, and its control API on `port`."""
     ledger = Ledger(Path(setting("PAYMENTS_PROVIDER_LEDGER", "provider.db")))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        one = Provider(ledger, session)
+        one = Provider(ledger, session, int(setting("PAYMENTS_PROVIDER_PORT", "8082")))
         await one.open()
         try:
-            async with http_server(one.control(), int(setting("PAYMENTS_CONTROL_PORT", "8083"))):
+            async with http_server(one.control(), port):
                 yield
         finally:
             await one.close()
 
 
 if __name__ == "__main__":
-    run_service(provider())
+    run_service(provider)

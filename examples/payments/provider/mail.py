@@ -37,10 +37,9 @@ class Mails(Mailbox):
 
 
 @asynccontextmanager
-async def mail_server() -> AsyncIterator[None]:
+async def mail_server(port: int) -> AsyncIterator[None]:
     """Run the server."""
     mails = Mails(setting("PAYMENTS_MAILBOX", "mailbox"))
-    port = int(setting("PAYMENTS_SMTP_PORT", "8025"))
     server = await asyncio.get_running_loop().create_server(lambda: SMTP(mails), "127.0.0.1", port)
     try:
         yield
@@ -49,4 +48,4 @@ async def mail_server() -> AsyncIterator[None]:
 
 
 if __name__ == "__main__":
-    run_service(mail_server())
+    run_service(mail_server)
