@@ -53,7 +53,7 @@ class Payment:
 
 @dataclass(frozen=True)
 class Times:
-    """How long a payment waits, in seconds. The values are parameters, so that a test need not wait for minutes."""
+    """How long a payment waits for something, in seconds. A test need not wait for minutes."""
 
     charge_deadline: float = 120
     """For the provider to accept the charge, all attempts together."""
@@ -61,6 +61,8 @@ class Times:
     """For the provider's callback, from the accepted charge on."""
     review_timeout: float = 600
     """For a person's verdict."""
+    person_after: int = 5
+    """Not a time: failed attempts of a job that must succeed, after which a person is asked to look."""
 
 
 @dataclass(frozen=True)

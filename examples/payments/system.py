@@ -25,7 +25,6 @@ _MODULES: Final = {
     "mail": "examples.payments.provider.mail",
     "worker": "examples.payments.orchestrator",
     "api": "examples.payments.orchestrator.api",
-    "reporting": "examples.payments.reporting",
     **{service: f"examples.payments.{service}" for service in SERVICES},
 }
 

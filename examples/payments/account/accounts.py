@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.database import connection, create_tables
+from examples.database import connection, create_tables, fetch_value
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class Account:
 
 
 async def open_accounts(accounts: Sequence[Account]) -> None:
-    """Open accounts in the database that the environment names."""
+    """Open accounts in the database that the environment names; those that exist stay as they are."""
     await create_tables(Path(__file__).with_name("schema.sql"))
     async with connection() as opened, opened.cursor() as cursor:
         await cursor.executemany(
             "INSERT INTO payments_account.accounts (id, active, currency, balance, methods, email, phone, daily_limit)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (id) DO NOTHING",
             [
                 (
                     *(one.user_id, one.active, one.currency, one.balance, list(one.methods)),
@@ -46,3 +47,8 @@ async def open_accounts(accounts: Sequence[Account]) -> None:
                 for one in accounts
             ],
         )
+
+
+async def total_balance() -> int:
+    """Return the sum of all balances."""
+    return int(str(await fetch_value("SELECT coalesce(sum(balance), 0) FROM payments_account.accounts")))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from temporalio.service import RPCError
 
 from delegator import connect
@@ -109,11 +110,10 @@ class Api:
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer in JSON, and say 503 when Temporal or every worker is away."""
     try:
-        response: web.StreamResponse = await handler(request)
-        return response
+        return await handler(request)
     except NoSuchPayment:
         return web.json_response({"error": "there is no such payment"}, status=404)
     except (RPCError, TimeoutError):

@@ -9,8 +9,6 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from examples.payments.contracts import STAGE, STATUS, Moment, Payment, State, Status, Times
 
-PERSON_AFTER: Final = 5
-"""Failed attempts of a job that must succeed, after which a person is asked to look."""
 MUST_SUCCEED: Final = ("void", "credit", "send_email", "send_sms")
 
 
@@ -70,7 +68,7 @@ class Conversation:
         """Know of a failed attempt. The services' workers say so, because attempts are not in a workflow's history."""
         self._state.attempts[job] = max(attempt, self._state.attempts.get(job, 0))
         self._state.last_error = f"{job}: {error}"
-        if attempt >= PERSON_AFTER and job in MUST_SUCCEED:
+        if attempt >= self._times.person_after and job in MUST_SUCCEED:
             self._ask_person(job, error)
 
     @workflow.signal

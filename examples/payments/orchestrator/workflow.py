@@ -181,7 +181,7 @@ class PaymentFlow(Conversation):
                 retry_policy=RETRY,
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             )
-            await workflow.wait_condition(lambda handle=handle: handle.done() or name in self._interventions)
+            await self._either(handle, name)
             handle.cancel()  # a person's decision does not wait for the backoff
             try:
                 await handle
@@ -196,6 +196,9 @@ class PaymentFlow(Conversation):
             self._state.needs_person = [step for step in self._state.needs_person if step != name]
             if self._interventions.pop(name) == "resolve":
                 return False
+
+    async def _either(self, handle: workflow.ActivityHandle[Any], name: str) -> None:
+        await workflow.wait_condition(lambda: handle.done() or name in self._interventions)
 
 
 @workflow.defn(name="Payment")

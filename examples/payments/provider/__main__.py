@@ -17,6 +17,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from examples.payments.provider.behaviour import Behaviour
 from examples.payments.provider.ledger import Ledger
@@ -68,14 +69,14 @@ class Provider:
         await self._site.start()
 
     @web.middleware
-    async def _faults(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
+    async def _faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         general = self._general
         await asyncio.sleep(random.uniform(*general.delay))
         if general.mode == "error":
             return web.Response(status=503)
         if general.mode == "busy":
             return web.Response(status=429, headers={"Retry-After": "1"})
-        response = await handler(request)
+        response: web.StreamResponse = await handler(request)
         if general.mode == "lose" and request.transport is not None:
             request.transport.abort()
         return response
