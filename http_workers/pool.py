@@ -18,7 +18,7 @@ from temporalio.worker import Interceptor
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -266,13 +266,15 @@ async def serve(
         def watched_as(loop: str) -> DatabaseWatch:
             return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
 
-        url = settings.database_url.get_secret_value()
+        address = DatabaseAddress.of(settings)
         pool = await stack.enter_async_context(
-            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
+            connection_pool(
+                address, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True
+            )
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(
-                url,
+                address,
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
