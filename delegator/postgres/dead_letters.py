@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
-from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
+from delegator_schema.options import (
+    ATTEMPTS,
+    PAUSED_MS,
+    REFUSED,
+    SCHEDULE_TO_CLOSE_MS,
+    SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
+)
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
@@ -53,6 +60,8 @@ _CONDITIONS: Final = {
     "job_type": "job_type = %(job_type)s",
     "reason": "reason = %(reason)s",
     "workflow_id": "workflow_id = %(workflow_id)s",
+    "job_id": "job_id = %(job_id)s",
+    "error": "error = %(error)s",
     "since": "died_at >= {ago} %(since)s",
     "until": "died_at < {ago} %(until)s",
 }
@@ -65,7 +74,7 @@ _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
 _CHANGED: Final = {
-    "options": f"options - '{REFUSED}' - '{START_DELAY_MS}'",
+    "options": " - ".join(["options", *(f"'{key}'" for key in (REFUSED, START_DELAY_MS, ATTEMPTS, PAUSED_MS))]),
     **{name: f"CASE WHEN %(signal)s THEN {name} END" for name in ("namespace", "workflow_id", "run_id")},
 }
 _REPLAYED_VALUES: Final = ", ".join(_CHANGED.get(name, name) for name in _REPLAYED)
@@ -175,6 +184,10 @@ class Selection:
     """Only those given up for this `Reason`."""
     workflow_id: str | None = None
     """Only those enqueued by this workflow."""
+    job_id: str | None = None
+    """Only those of this job."""
+    error: str | None = None
+    """Only those with an error of this type."""
     since: datetime | timedelta | None = None
     """Only those given up at this time or later. A timedelta is the time before now, by the database's clock."""
     until: datetime | timedelta | None = None
