@@ -22,6 +22,7 @@ COMMANDS = {
     "dev": "delegator.cli.dev",
     "jobs": "delegator.cli.jobs",
     "explain": "delegator.cli.jobs",
+    "status": "delegator.cli.status",
     "dlq": "delegator.cli.dlq",
 }
 """Each command, and the module that registers it (and may register others)."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from delegator_schema.options import ATTEMPTS, PAUSED, PAUSED_MS
 
 from delegator.operating.jobs import ExplainedJob
-from delegator.operating.states import Explanation
+from delegator.operating.overview import Overview, QueueState
+from delegator.operating.states import Explanation, State
 from delegator.operating.timeline import Moment, completion_path
+from delegator.postgres.pauses import Pause
+
+_TOLD: Final = frozenset({ATTEMPTS, PAUSED, PAUSED_MS})
+"""Options of a row that the timeline tells."""
 
 
 def job_summary(found: ExplainedJob) -> dict[str, Any]:
@@ -55,7 +63,7 @@ def job_details(found: ExplainedJob, moments: Sequence[Moment]) -> dict[str, Any
         "completion": completion_path(job),
         "cancel_requested": job.cancel_requested,
         "input_bytes": job.input_bytes,
-        "options": job.options or {},
+        "options": {name: value for name, value in (job.options or {}).items() if name not in _TOLD},
         "timeline": timeline_report(moments),
     }
 
@@ -63,6 +71,59 @@ def job_details(found: ExplainedJob, moments: Sequence[Moment]) -> dict[str, Any
 def timeline_report(moments: Sequence[Moment]) -> list[dict[str, Any]]:
     """Return a timeline."""
     return [{"at": _text(moment.at), "event": moment.event, "detail": moment.detail} for moment in moments]
+
+
+def overview_report(overview: Overview) -> dict[str, Any]:
+    """Return the state of all queues."""
+    return {
+        "at": _text(overview.now),
+        "maintenance": overview.has_leader,
+        "queues": [queue_report(queue) for queue in overview.queues],
+        "dead_letters_last_hour": [{**one._asdict(), "last_at": _text(one.last_at)} for one in overview.dead],
+        "troubles": overview.troubles,
+    }
+
+
+def queue_report(queue: QueueState) -> dict[str, Any]:
+    """Return the state of a queue."""
+    pause = next((pause for pause in queue.facts.pauses if pause.job_type is None), None)
+    return {
+        "queue": queue.queue,
+        **_counts(queue.jobs),
+        "paused": queue.paused,
+        "is_partial": queue.is_partial,
+        "oldest": _text(queue.oldest),
+        "workers": len(queue.facts.workers),
+        "slots": sum(worker.slots or 0 for worker in queue.facts.workers),
+        "pause": None if pause is None else pause_report(pause),
+        "slot": None if queue.slot is None else queue.slot._asdict(),
+        "types": [
+            {
+                "type": one.job_type,
+                **_counts(one.jobs),
+                "paused": one.paused,
+                "oldest": _text(one.oldest),
+                "last_error": one.last_error,
+                "is_served": one.is_served,
+            }
+            for one in queue.types
+        ],
+    }
+
+
+def pause_report(pause: Pause) -> dict[str, Any]:
+    """Return a pause."""
+    return {
+        "queue": pause.queue,
+        "type": pause.job_type,
+        "paused_at": _text(pause.paused_at),
+        "paused_by": pause.paused_by,
+        "note": pause.note,
+    }
+
+
+def _counts(jobs: Counter[State]) -> dict[str, int]:
+    return {state.value: jobs[state] for state in State if state is not State.DEAD}
 
 
 def _explanation(explanation: Explanation) -> dict[str, Any]:

@@ -98,7 +98,9 @@ def _of_attempt(attempt: FailedAttempt) -> Iterator[Moment]:
         yield Moment(attempt.started_at, "claimed", f"attempt {attempt.attempt}{where}")
     if attempt.error == WORKER_LOST:
         yield Moment(
-            attempt.failed_at, "worker lost", f"attempt {attempt.attempt}{where}; next attempt after {short_duration(attempt.delay)}"
+            attempt.failed_at,
+            "worker lost",
+            f"attempt {attempt.attempt}{where}; next attempt after {short_duration(attempt.delay)}",
         )
     else:
         yield Moment(

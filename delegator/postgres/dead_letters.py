@@ -106,6 +106,11 @@ _WITH_COMPLETED_ROW = f"""
 SELECT letter.dead_letter_id FROM {DEAD_LETTER_TABLE} AS letter JOIN {{table}} AS q USING (job_id)
 WHERE letter.dead_letter_id = ANY(%(ids)s::int8[]) AND q.outcome IS NOT NULL
 """
+_COUNTS = b"""
+SELECT queue, job_type, reason, error, count(*), max(died_at) FROM custom_task_dead_letter
+WHERE died_at > now() - %s AND queue = ANY(%s)
+GROUP BY queue, job_type, reason, error ORDER BY count(*) DESC, queue, job_type LIMIT 1000
+"""
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
 
@@ -159,6 +164,17 @@ class DeadLetter(NamedTuple):
     died_at: datetime
     format_version: int = FORMAT_VERSION
     """Of what it holds."""
+
+
+class DeadLetterCount(NamedTuple):
+    """How many jobs of a type were given up."""
+
+    queue: str
+    type: str
+    reason: str
+    error: str
+    jobs: int
+    last_at: datetime
 
 
 class Content(NamedTuple):
@@ -240,6 +256,18 @@ async def find(connection: Connection, selection: Selection) -> list[DeadLetter]
     statement = f"{_SELECT} {where} ORDER BY died_at {order}, dead_letter_id {order} LIMIT %(limit)s"
     cursor = await connection.execute(statement.encode(), parameters)
     return [DeadLetter(*row) for row in await cursor.fetchall()]
+
+
+async def counts(connection: Connection, queues: Sequence[str], age: timedelta) -> list[DeadLetterCount]:
+    """Return how many jobs were given up lately, by queue, type, reason and error.
+
+    Args:
+        connection: where to.
+        queues: of these queues.
+        age: since so long ago.
+    """
+    cursor = await connection.execute(_COUNTS, (age, list(queues)))
+    return [DeadLetterCount(*row) for row in await cursor.fetchall()]
 
 
 async def content(connection: Connection, dead_letter_id: int) -> Content | None:

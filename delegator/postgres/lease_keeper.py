@@ -97,6 +97,8 @@ class LeaseKeeper:
 
     async def __aenter__(self) -> Self:
         self._main = asyncio.get_running_loop()
+        if self._make_report is not None:
+            self._report = self._make_report()
         self._thread.start()
         try:
             await self._in_thread(self._begin())

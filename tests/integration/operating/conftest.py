@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from tests.integration.operating import shop
 from tests.integration.operating.commands import Ran, delegator
 from tests.support import Databases
 
+_PREFIXES = ("DELEGATOR_", "TEMPORAL_")
 SHOP = "tests.integration.operating.shop"
 
 
@@ -29,8 +30,11 @@ class Operator:
     task_queue: str
 
     async def run(self, *arguments: object, **environment: str) -> Ran:
+        settings = self.engine.settings
         variables = {
-            name: value for name, value in self.engine.variables.items() if name.startswith(("DELEGATOR_", "TEMPORAL_"))
+            "DELEGATOR_SLOT": settings.slot,
+            "DELEGATOR_PUBLICATION": settings.publication,
+            **{name: value for name, value in self.engine.variables.items() if name.startswith(_PREFIXES)},
         }
         return await delegator(*arguments, **{**variables, **environment})
 

@@ -24,7 +24,24 @@ async def test_lone_job(operator: Operator) -> None:
         assert "after 10m" in shown["timeline"][-1]["detail"]
         text = (await operator.run("jobs", "show", job["job_id"])).out
         assert "no route" not in text
-        print(text)
-        print((await operator.run("explain", job["job_id"])).out)
-        print((await operator.run("jobs", "list")).out)
+    await handle.terminate()
+
+
+async def test_status(operator: Operator) -> None:
+    """One screen says what waits, what fails and what is missing."""
+    handle = await operator.buy("charge")
+    await operator.job(handle, reason="no_worker")
+    status = await operator.json("status")
+    assert "queue default: no live worker: `http-worker --queue default --import MODULE`" in status["troubles"]
+    async with operator.worker():
+        await operator.job(handle, state="backing_off")
+        status = await operator.json("status")
+        (queue,) = status["queues"]
+        assert queue["workers"] == 1
+        assert status["maintenance"]
+        (charge,) = [one for one in queue["types"] if one["type"] == "charge"]
+        assert charge["backing_off"] >= 1
+        assert charge["last_error"] == "BankUnreachable"
+        text = (await operator.run("status")).out
+        assert "type charge fails" in text
     await handle.terminate()
