@@ -176,6 +176,8 @@ class Sweeper:
             for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
                 self._metrics.depth.labels(queue.table.queue, state).set(count)
             self._metrics.oldest.labels(queue.table.queue).set(oldest)
+            kept = await dead_letters.count(connection, queue.table.queue)
+            self._metrics.dead_letters.labels(queue.table.queue).set(kept)
         await forget_rates(connection)
 
     async def _pause(self, connection: Connection) -> None:

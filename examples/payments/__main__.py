@@ -30,6 +30,7 @@ async def main(dispatch: Dispatch, demo: bool) -> None:
             await _play(system)
             return
         await open_accounts(PEOPLE)
+        print(f"pages      {system.url('reporting')}/")
         print(f"API        {system.url('api')}/payments")
         print(f"provider   {system.url('provider')}/ (PUT sets how it behaves)")
         print(f"logs       {system.directory}")

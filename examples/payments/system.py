@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import secrets
 import tempfile
@@ -25,6 +27,7 @@ _MODULES: Final = {
     "mail": "examples.payments.provider.mail",
     "worker": "examples.payments.orchestrator",
     "api": "examples.payments.orchestrator.api",
+    "reporting": "examples.payments.reporting",
     **{service: f"examples.payments.{service}" for service in SERVICES},
 }
 
@@ -94,6 +97,18 @@ class System:
             session.put(self.url("provider"), json=behaviour),
         ):
             pass
+
+    async def call_back(self, payment_id: str, status: str = "captured") -> int:
+        """Send a callback as the provider does. Return the HTTP status of the answer."""
+        body = json.dumps({"payment_id": payment_id, "status": status}).encode()
+        secret = self.environment["PAYMENTS_CALLBACK_SECRET"].encode()
+        signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
+        url = self.environment["PAYMENTS_CALLBACK_URL"]
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, headers={"X-Signature": signature}) as response,
+        ):
+            return response.status
 
     def _program(self, name: str, *arguments: str) -> Program:
         return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)

@@ -16,12 +16,19 @@ from examples.payments.orchestrator.temporal import register_search_attributes
 from examples.payments.service import http_server, is_delegated, run_service, setting
 
 
+def plugin_options() -> PluginOptions:
+    """Return how the workflows delegate: a call's task queue names the queue of its service.
+
+    Every payment begins with delegation, so none needs the marker that tells runs from before the switch.
+    """
+    return PluginOptions(intercept=True, patch=False, task_queues={service: service for service in SERVICES})
+
+
 @asynccontextmanager
 async def worker(port: int) -> AsyncIterator[None]:
     """Run the workflows. The dispatch is this one switch: the workflows' code is the same."""
     if is_delegated():
-        options = PluginOptions(intercept=True, task_queues={service: service for service in SERVICES})
-        client = await connect(CONTRACTS, options=options)
+        client = await connect(CONTRACTS, options=plugin_options())
     else:
         client = await connect()
     await register_search_attributes(client)
