@@ -61,6 +61,11 @@ class Program:
         return f"http://{_LOOPBACK}:{self.port}"
 
     @property
+    def pid(self) -> int | None:
+        """Its process id; None: it has not been started."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None

@@ -71,6 +71,11 @@ class System:
         """Return the base URL of a service: `api`, `reporting`, or `provider` for its control API."""
         return self.programs[name].url
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services that run."""
+        return {name: one.pid for name, one in self.programs.items() if one.pid is not None and one.is_running}
+
     async def start(self) -> None:
         """Start all services at once.
 

@@ -72,13 +72,15 @@ class Provider:
     async def _faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         general = self._general
         await asyncio.sleep(random.uniform(*general.delay))
+        if general.mode == "refuse" and request.transport is not None:
+            request.transport.abort()  # a connection that was open before
         if general.mode == "error":
             return web.Response(status=503)
         if general.mode == "busy":
             return web.Response(status=429, headers={"Retry-After": "1"})
         response: web.StreamResponse = await handler(request)
         if general.mode == "lose" and request.transport is not None:
-            request.transport.abort()
+            request.transport.abort()  # what was asked for is done, and nobody learns it
         return response
 
     async def _charge(self, request: web.Request) -> web.Response:

@@ -6,11 +6,15 @@ import hmac
 import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aiohttp
 import pytest
+from playwright.async_api import Page, async_playwright
 from psycopg_pool import AsyncConnectionPool
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
@@ -31,6 +35,8 @@ from tests.integration.examples.conftest import environment_of
 
 LARGE = 1_000_000
 MOST = 2**63 - 1
+SetProvider = Callable[..., Awaitable[None]]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Shop:
@@ -91,6 +97,13 @@ async def shop(system: System, payments_stack: RunningStack) -> AsyncIterator[Sh
     async with ApiClient(system.url("api")) as api:
         client = await Client.connect(payments_stack.temporal_address)
         yield Shop(system, api, client, await total_balance())
+
+
+@pytest.fixture
+async def provider(system: System) -> AsyncIterator[SetProvider]:
+    """Sets how the provider behaves to everybody; after the test it is up again."""
+    yield system.provider
+    await system.provider(mode="up", delay=[0, 0])
 
 
 async def test_command(run_command, payments_stack: RunningStack) -> None:
@@ -234,10 +247,10 @@ async def test_last_cent(shop: Shop, pool: AsyncConnectionPool) -> None:
     assert await balance_of(pool, user) == 350
 
 
-async def test_provider_retries(shop: Shop) -> None:
+async def test_provider_retries(shop: Shop, provider: SetProvider) -> None:
     """While the provider answers 503, 429 or not at all, the charge is tried again, and the query shows it (BR-4)."""
     for mode, words in (("error", "503"), ("busy", "429"), ("refuse", "no answer"), ("lose", "no answer")):
-        await shop.system.provider(mode=mode)
+        await provider(mode=mode)
         payment_id = await shop.pay(await shop.payer())
 
         async def failed(payment_id: str = payment_id, words: str = words) -> bool:
@@ -245,7 +258,7 @@ async def test_provider_retries(shop: Shop) -> None:
             return bool(state["attempts"].get("charge")) and words in state["last_error"]
 
         await until(f"a failed attempt ({mode})", failed)
-        await shop.system.provider(mode="up")
+        await provider(mode="up")
         assert (await shop.api.done(payment_id))["status"] == "success"
 
 
@@ -258,12 +271,12 @@ async def test_declined(shop: Shop) -> None:
     assert (state["attempts"], state["compensated"]) == ({}, ["void", "credit"])
 
 
-async def test_charge_deadline(shop: Shop) -> None:
+async def test_charge_deadline(shop: Shop, provider: SetProvider) -> None:
     """A charge that the provider does not accept in time fails the payment (BR-4)."""
-    await shop.system.provider(mode="error")
+    await provider(mode="error")
     payment_id = await shop.pay(await shop.payer(), charge_deadline=1.5)
     await shop.api.until(payment_id, stage="compensating")
-    await shop.system.provider(mode="up")
+    await provider(mode="up")
     state = await shop.api.done(payment_id)
     assert (state["status"], state["callback"]) == ("fail", None)
 
@@ -406,13 +419,13 @@ async def test_cancel_waiting(shop: Shop, how: str) -> None:
     assert (status, answer["status"]) == (409, "fail")
 
 
-async def test_cancel_charging(shop: Shop) -> None:
+async def test_cancel_charging(shop: Shop, provider: SetProvider) -> None:
     """A charge that runs is awaited before it is undone, so nothing is captured after the void (BR-9)."""
-    await shop.system.provider(delay=[2, 2])
+    await provider(delay=[2, 2])
     payment_id = await shop.pay(await shop.payer())
     await shop.api.until(payment_id, stage="charging")
     assert (await shop.api.request("POST", f"/payments/{payment_id}/cancel"))[0] == 202
-    await shop.system.provider(delay=[0, 0])
+    await provider(delay=[0, 0])
     assert (await shop.api.done(payment_id))["compensated"] == ["void", "credit"]
     assert (await shop.books()).charges[payment_id][0] == "voided"
 
@@ -481,9 +494,81 @@ async def test_temporal_away(shop: Shop, payments_stack: RunningStack) -> None:
         assert (status, answer) == (503, {"error": "the payments are not available now"})
 
 
+async def test_forms(shop: Shop) -> None:
+    """A form without this visitor's token is refused, and nothing of a user's text is taken for HTML."""
+    name = "<script>alert(1)</script>"
+    user = await shop.payer(name, balance=LARGE)
+    payment_id = await shop.pay(user, LARGE)
+    await shop.api.until(payment_id, fraud="review")
+    pages = shop.system.url("reporting")
+    async with aiohttp.ClientSession(pages, cookie_jar=aiohttp.CookieJar(unsafe=True)) as visitor:
+        async with visitor.get(f"/payments/{payment_id}") as response:
+            html = await response.text()
+            assert "script" not in html.replace("&lt;script&gt;", "").replace("&lt;/script&gt;", "")
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        (token,) = set(re.findall(r'name="csrf" value="(\w+)"', html))
+        for forged in ({}, {"csrf": "0" * 64}):
+            async with visitor.post(f"/payments/{payment_id}/review", data={"how": "pass", **forged}) as response:
+                assert response.status == 403
+        async with aiohttp.ClientSession(pages) as stranger:
+            data = {"how": "pass", "csrf": token}
+            async with stranger.post(f"/payments/{payment_id}/review", data=data) as response:
+                assert response.status == 403
+        assert (await shop.api.state(payment_id))["fraud"] == "review"
+        async with visitor.post(f"/payments/{payment_id}/review", data={"how": "fail", "csrf": token}) as response:
+            assert response.status == 200 and "goes on with your decision" in await response.text()
+    assert (await shop.api.done(payment_id))["reason"] == "fraud: reviewed by the page"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+async def test_browser(shop: Shop, payments_stack: RunningStack) -> None:
+    """In a browser without JavaScript a person approves a payment, cancels another, and breaks the provider."""
+    user = await shop.payer(balance=3 * LARGE)
+    approved, cancelled = [await shop.pay(user, LARGE, key) for key in ("approved", "cancelled")]
+    for payment_id in (approved, cancelled):
+        await shop.api.until(payment_id, fraud="review", callback="captured")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = await browser.new_context(java_script_enabled=False, base_url=shop.system.url("reporting"))
+        context.set_default_timeout(60_000)
+        page = await context.new_page()
+        await page.goto("/?status=processing")
+        await page.get_by_role("link", name=approved[:12]).click()
+        await page.get_by_role("button", name="Approve").click()
+        await page.get_by_text("goes on with your decision").wait_for()
+        await shop.api.done(approved)
+        await page.goto(f"/payments/{approved}")
+        assert await page.locator("h1 .status").inner_text() == "success"
+        assert "debit" in await page.locator("main").inner_text()
+        await picture(page, "payment")
+        await page.goto(f"/payments/{cancelled}")
+        await page.get_by_role("button", name="Cancel the payment").click()
+        await shop.api.done(cancelled)
+        await page.goto(f"/payments/{cancelled}")
+        assert "undone" in await page.locator("dl").inner_text()
+        assert await page.get_by_role("button").count() == 0
+        await picture(page, "cancelled")
+        await page.goto("/")
+        await page.get_by_role("button", name="Break the provider").click()
+        await page.get_by_role("button", name="Mend the provider").click()
+        assert await page.get_by_role("button", name="Break the provider").count() == 1
+        assert await page.get_by_role("row").count() > 20
+        await picture(page, "list")
+        await page.get_by_role("link", name="older payments").click()
+        assert await page.get_by_role("row").count() > 5
+        await page.goto("/payments/" + "0" * 32)
+        assert "There is no such payment" in await page.locator("main").inner_text()
+        await browser.close()
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a picture of a page, for a person who asks for it."""
+    if directory := os.environ.get("DELEGATOR_TEST_PICTURES"):
+        await page.screenshot(path=f"{directory}/{name}.png", full_page=True)
+
+
 async def test_books(shop: Shop) -> None:
     """After all of it the accounts, the provider and the mailbox agree on every payment."""
     states = {payment_id: await shop.api.done(payment_id) for payment_id in shop.payments}
     books = await shop.books()
     assert books.problems(states, shop.initial) == []
-    assert len(states) > 40
