@@ -134,7 +134,7 @@ class State:
     reason: str | None = None
     """Why it failed, or is about to fail."""
     fraud: str = "not begun"
-    """not begun, running, review, pass or fail."""
+    """not begun, running, review, pass, fail or cancelled."""
     callback: str | None = None
     """The first final callback: captured or declined. It counts."""
     other_callbacks: list[str] = field(default_factory=list)

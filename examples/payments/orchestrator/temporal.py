@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -30,7 +31,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from examples.payments.contracts import STAGE, STATUS, TASK_QUEUE, Payment, State, Times
 
-PATIENCE: Final = timedelta(seconds=3)
+PATIENCE: Final = timedelta(seconds=float(os.environ.get("PAYMENTS_PATIENCE", "3")))
 """For one call of Temporal. A query takes this long when no worker answers."""
 
 

@@ -36,7 +36,8 @@ class PaymentFlow(Conversation):
     @workflow.init
     def __init__(self, payment: Payment, times: Times) -> None:
         super().__init__(payment, times)
-        self._contact = contracts.Validation()
+        self._contact: contracts.Validation | None = None
+        self._is_over = False
         self._compensations: list[tuple[Job, str]] = []
 
     async def pay(self) -> State:
@@ -55,7 +56,10 @@ class PaymentFlow(Conversation):
 
     async def _work(self) -> State:
         forward = asyncio.create_task(self._forward())
-        await workflow.wait_condition(lambda: forward.done() or self._stop_reason is not None)
+        # The validation is awaited even then: without it nobody knows how to tell the user.
+        await workflow.wait_condition(
+            lambda: forward.done() or (self._stop_reason is not None and self._contact is not None)
+        )
         forward.cancel()  # a step in flight is cancelled and awaited: its cancellation type says so
         reason: str | None = None
         try:
@@ -81,9 +85,10 @@ class PaymentFlow(Conversation):
 
     async def _forward(self) -> None:
         """Take the money and have it captured. The fraud check runs beside it, and success needs both."""
-        self._contact = await self._step(contracts.validate, ACCOUNT)
-        if self._contact.reason is not None:
-            raise PaymentFailed(self._contact.reason)
+        contact = self._contact = await self._run(contracts.validate, ACCOUNT)
+        self._go_on()
+        if contact.reason is not None:
+            raise PaymentFailed(contact.reason)
         self._enter("processing", "debiting", "the account is valid")
         fraud = asyncio.create_task(self._check_fraud())
         try:
@@ -93,6 +98,7 @@ class PaymentFlow(Conversation):
                 self._note("waiting for the fraud check", "the provider captured the money")
             await fraud
         finally:
+            self._is_over = True
             fraud.cancel()
             await asyncio.gather(fraud, return_exceptions=True)
 
@@ -109,20 +115,25 @@ class PaymentFlow(Conversation):
             await workflow.wait_condition(lambda: self._state.callback is not None, timeout=timeout)
         except TimeoutError:
             raise PaymentFailed("the provider did not call back in time") from None
+        self._go_on()
 
     async def _check_fraud(self) -> None:
         self._state.fraud = "running"
         try:
-            score = await workflow.execute_child_workflow(
+            child = await workflow.start_child_workflow(
                 FraudCheck.run,
                 args=[self._payment, self._times],
                 id=f"fraud-{self._payment.payment_id}",
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             )
+            if self._is_over or self._stop_reason is not None:
+                child.cancel()  # a cancellation that comes while a child starts is swallowed
+            score = await child
         except ChildWorkflowError:
-            self._state.fraud = "fail"
-            self._stop("the fraud check ended early")
+            self._state.fraud = "cancelled"
+            if not self._is_over:
+                self._stop("the fraud check ended early")
             raise PaymentFailed("the fraud check ended early") from None
         self._state.fraud = score.verdict
         self._note(None, f"fraud check: {score.verdict} ({score.why})")
@@ -131,7 +142,12 @@ class PaymentFlow(Conversation):
             raise PaymentFailed(f"fraud: {score.why}")
 
     async def _step(self, job: Job, service: str, deadline: timedelta | None = None) -> Any:
-        result = await workflow.execute_activity(
+        result = await self._run(job, service, deadline)
+        self._go_on()
+        return result
+
+    async def _run(self, job: Job, service: str, deadline: timedelta | None = None) -> Any:
+        return await workflow.execute_activity(
             job,
             self._payment,
             task_queue=service,
@@ -140,9 +156,11 @@ class PaymentFlow(Conversation):
             retry_policy=RETRY,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        if self._stop_reason is not None:  # the step completed although it was asked to stop
+
+    def _go_on(self) -> None:
+        """Raise if the payment is to stop: what completes although it is cancelled swallows the cancellation."""
+        if self._stop_reason is not None:
             raise PaymentFailed(self._stop_reason)
-        return result
 
     async def _compensate(self) -> None:
         """Undo in the reverse order. One that does not succeed waits for a person, and the next ones wait for it."""
@@ -155,7 +173,7 @@ class PaymentFlow(Conversation):
 
     async def _notify(self) -> None:
         """Tell the user by each channel. Whatever happens here, the outcome stays."""
-        state, contact, payment = self._state, self._contact, self._payment
+        state, contact, payment = self._state, self._contact or contracts.Validation(), self._payment
         ending = "succeeded." if state.status == "success" else f"failed: {state.reason}."
         text = f"Your payment of {payment.amount} {payment.currency} (minor units) {ending}"
         channels = (("email", contact.email, contracts.send_email), ("sms", contact.phone, contracts.send_sms))

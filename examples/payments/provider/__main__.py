@@ -74,7 +74,7 @@ class Provider:
         await asyncio.sleep(random.uniform(*general.delay))
         if general.mode == "refuse" and request.transport is not None:
             request.transport.abort()  # a connection that was open before
-        if general.mode == "error":
+        if general.mode in ("error", "refuse"):
             return web.Response(status=503)
         if general.mode == "busy":
             return web.Response(status=429, headers={"Retry-After": "1"})
