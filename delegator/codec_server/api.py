@@ -101,6 +101,8 @@ class CodecApi:
         try:
             converted = await convert(given.payloads)
         except UnreadablePayloadError as error:
+            # Logged, because Temporal's CLI does not show the answer: it asks until its own time is over.
+            _log.warning("payload_unreadable", extra={"operation": name, "reason": str(error)})
             return self._refuse("unreadable", 400, str(error))
         except Exception as error:  # a codec may raise any error, and its text may quote a payload
             _log.error("codec_failed", extra={"operation": name, "error": type(error).__name__})

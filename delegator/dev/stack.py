@@ -51,7 +51,7 @@ class StackOptions:
     programs: tuple[ProgramSpec, ...] = PROGRAMS
     """The engine's processes to run."""
     encrypt: bool = False
-    """Encrypt payloads with a key of the stack's own. Temporal's UI decodes them by a codec server that runs with it."""
+    """Encrypt payloads with a key of the stack's own. A codec server decodes them for Temporal's UI."""
 
 
 class RunningStack:

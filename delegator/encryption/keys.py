@@ -1,51 +1,24 @@
-"""A payload codec that encrypts with AES-256-GCM, its keys, and a data converter that uses them.
-
-Name `delegator.encryption:data_converter` in `DELEGATOR_DATA_CONVERTER`, or give `encrypted(converter)` to a client.
-
-The form of an encrypted payload is that of the encryption samples of Temporal's SDKs, so that workers in other
-languages can share it: `encoding` is `binary/encrypted`, `encryption-key-id` names the key, and the data is a nonce of
-12 bytes, the encrypted serialized `Payload`, and the tag of 16 bytes.
-See https://github.com/temporalio/samples-python/tree/main/encryption
-"""
+"""The keys of the encryption: read from settings, checked, and made."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from google.protobuf.message import DecodeError
-from temporalio.api.common.v1 import Payload
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
-
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, UnreadablePayloadError
+from delegator.errors import ConfigurationError
 
-try:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-except ImportError as error:
-    raise ConfigurationError("encryption needs a package: pip install 'temporal-delegator[crypto]'") from error
-
-__all__ = ["EncryptionCodec", "EncryptionKey", "EncryptionKeys", "data_converter", "encrypted"]
-
-ENCODING: Final = b"binary/encrypted"
-_KEY_ID: Final = "encryption-key-id"
 _KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
-_TAG_BYTES: Final = 16
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 _LEAST_VARIETY: Final = 16
 """Random keys have fewer different bytes than that once in more than 10^12 times."""
 _HOW: Final = "a key is 32 random bytes as Base64: `delegator encryption-key ID` prints one"
-_CURE: Final = "is the data converter the same here?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,92 +120,9 @@ class EncryptionKeys:
             raise ConfigurationError(f"{variable}: {error}") from None
 
 
-class EncryptionCodec(PayloadCodec):
-    """Encrypts whole payloads: values, their metadata, and failures in encoded form.
-
-    A payload that is not encrypted is returned as it is by `decode`, so that encryption can be switched on while
-    workflows run. It says nothing about who wrote a payload; it keeps secret what one holds.
-    """
-
-    def __init__(self, keys: EncryptionKeys) -> None:
-        """Prepare the codec.
-
-        Args:
-            keys: the first one encrypts, all of them decrypt.
-        """
-        self._current, *_ = keys.ids
-        self._metadata = {"encoding": ENCODING, _KEY_ID: self._current.encode()}
-        self._ciphers = {key.key_id: AESGCM(key.secret) for key in keys}
-
-    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Encrypt payloads with the first key."""
-        cipher = self._ciphers[self._current]
-        encoded = []
-        for payload in payloads:
-            nonce = os.urandom(_NONCE_BYTES)
-            data = nonce + cipher.encrypt(nonce, payload.SerializeToString(), None)
-            encoded.append(Payload(metadata=self._metadata, data=data))
-        return encoded
-
-    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decrypt payloads, each with the key that it names. Others are returned as they are.
-
-        Raises:
-            UnreadablePayloadError: the key is missing or another one, or the payload was changed.
-        """
-        return [
-            self._decrypt(payload) if payload.metadata.get("encoding") == ENCODING else payload for payload in payloads
-        ]
-
-    def _decrypt(self, payload: Payload) -> Payload:
-        key_id = payload.metadata.get(_KEY_ID, b"").decode(errors="replace")
-        cipher = self._ciphers.get(key_id)
-        if cipher is None:
-            named = repr(key_id) if _ID.fullmatch(key_id) else "that it names"
-            known = ", ".join(map(repr, self._ciphers))
-            raise UnreadablePayloadError(f"encrypted payload: key {named} is not among the keys {known}; {_CURE}")
-        data = payload.data
-        if len(data) < _NONCE_BYTES + _TAG_BYTES:
-            raise UnreadablePayloadError(f"encrypted payload: {len(data)} bytes are too few")
-        try:
-            return Payload.FromString(cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], None))
-        except (InvalidTag, DecodeError):
-            raise UnreadablePayloadError(
-                f"encrypted payload: key {key_id!r} here is not the key that encrypted it, or it was changed; {_CURE}"
-            ) from None
-
-
-def encrypted(converter: DataConverter = DataConverter.default, keys: EncryptionKeys | None = None) -> DataConverter:
-    """Return a data converter that encrypts what another one has converted, messages and stack traces of failures too.
-
-    Args:
-        converter: converts values; its payload codec and its failure converter must be Temporal's default ones.
-        keys: the first one encrypts, all of them decrypt; None: those of the settings.
-
-    Raises:
-        ConfigurationError: the converter has a payload codec or a failure converter already, or the keys are wrong.
-    """
-    if converter.payload_codec is not None:
-        raise ConfigurationError("the data converter has a payload codec already; one that calls both is yours to make")
-    failures = DataConverter.default.failure_converter_class
-    if converter.failure_converter_class not in (failures, DefaultFailureConverterWithEncodedAttributes):
-        raise ConfigurationError(
-            "the data converter has a failure converter already; give that one to `dataclasses.replace` afterwards"
-        )
-    return dataclasses.replace(
-        converter,
-        payload_codec=EncryptionCodec(EncryptionKeys.load() if keys is None else keys),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
-    )
-
-
-def data_converter() -> DataConverter:
-    """Return Temporal's default data converter with encryption, for `DELEGATOR_DATA_CONVERTER`.
-
-    Raises:
-        ConfigurationError: the keys are missing or wrong. The message names the setting.
-    """
-    return encrypted()
+def is_key_id(text: str) -> bool:
+    """Return whether a text may be the id of a key."""
+    return _ID.fullmatch(text) is not None
 
 
 def _parse(number: int, part: str) -> EncryptionKey:
