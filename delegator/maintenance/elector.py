@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
@@ -13,6 +14,7 @@ from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import SILENCE, Connection, connect
 from delegator.postgres.database_watch import DatabaseWatch
+from delegator.runtime.cancellation import run_apart
 
 _log = logging.getLogger(__name__)
 _FOLLOWER_PAUSE_SECONDS = 1.0
@@ -47,7 +49,7 @@ class Elector:
         self._on_change = on_change
         self._database = database
 
-    async def run(self, lead: Callable[[Connection], Awaitable[None]]) -> None:
+    async def run(self, lead: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
         """Become the leader and call `lead` with the connection that holds the lock. Repeat this until cancelled.
 
         Args:
@@ -69,7 +71,7 @@ class Elector:
                 await self._database.failed(failure)
 
     async def _lead(
-        self, connection: Connection, lead: Callable[[Connection], Awaitable[None]]
+        self, connection: Connection, lead: Callable[[Connection], Coroutine[Any, Any, None]]
     ) -> psycopg.Error | None:
         """Wait for the lock, then lead. Return the database error that ended it."""
         elected = False
@@ -81,7 +83,7 @@ class Elector:
             elected = True
             self._on_change(True)
             _log.info("leader_elected")
-            await lead(connection)
+            await run_apart(lead(connection))
         except psycopg.Error as error:
             if elected:
                 _log.warning("leader_lost", extra={"reason": first_line(error)})

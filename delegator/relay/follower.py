@@ -21,7 +21,7 @@ from delegator.relay.source import History, Source, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.cancellation import raise_if_cancelled
+from delegator.runtime.cancellation import run_apart
 from delegator.runtime.exception_groups import first_error
 from delegator.runtime.logs import place_of
 
@@ -73,9 +73,8 @@ class Follower:
         while True:
             began = loop.time()
             try:
-                await self._session()
+                await run_apart(self._session())
             except Exception as error:  # whatever the server answers, the stream goes on
-                raise_if_cancelled()
                 if not self._inspected and (
                     isinstance(error, ConfigurationError)
                     or (isinstance(error, DatabaseError) and loop.time() >= give_up_at)
