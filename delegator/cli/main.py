@@ -24,6 +24,8 @@ COMMANDS = {
     "explain": "delegator.cli.jobs",
     "status": "delegator.cli.status",
     "dlq": "delegator.cli.dlq",
+    "codec-server": "delegator.cli.codec_server",
+    "encryption-key": "delegator.cli.codec_server",
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2
