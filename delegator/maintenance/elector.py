@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg
 
-from delegator.errors import DatabaseError, first_line
+from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres import leader_lock
-from delegator.postgres.connections import SILENCE, Connection, connect
+from delegator.postgres.connections import SILENCE, Connection, DatabaseAddress, connect
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.runtime.cancellation import run_apart
 
@@ -29,25 +29,25 @@ class Elector:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | DatabaseAddress,
         on_change: Callable[[bool], None],
-        database: DatabaseWatch,
+        watch: DatabaseWatch,
         *,
         silence: timedelta = SILENCE,
     ) -> None:
         """Prepare.
 
         Args:
-            database_url: where the lock is.
+            database: where the lock is.
             on_change: called with whether this process is the leader, when that changes.
-            database: gets each failure, and each success of a process that waits for the lock. The leader's work
+            watch: gets each failure, and each success of a process that waits for the lock. The leader's work
                 reports its own successes.
             silence: how long packets may stay unacknowledged before either side closes the leader's connection.
         """
-        self._database_url = database_url
+        self._address = database
         self._silence = silence
         self._on_change = on_change
-        self._database = database
+        self._database = watch
 
     async def run(self, lead: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
         """Become the leader and call `lead` with the connection that holds the lock. Repeat this until cancelled.
@@ -58,8 +58,15 @@ class Elector:
         while True:
             try:
                 connection = await connect(
-                    self._database_url, application_name=leader_lock.APPLICATION_NAME, silence=self._silence
+                    self._address,
+                    application_name=leader_lock.APPLICATION_NAME,
+                    silence=self._silence,
+                    session_for=leader_lock.SESSION_FOR,
                 )
+            except ConfigurationError as error:
+                self._database.noted(str(error))
+                await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
+                continue
             except DatabaseError as error:
                 await self._database.failed(error)
                 continue

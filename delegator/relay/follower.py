@@ -13,7 +13,7 @@ import psycopg
 
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError, first_line
 from delegator.postgres import replication
-from delegator.postgres.connections import Connection
+from delegator.postgres.connections import Connection, DatabaseAddress
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
@@ -219,7 +219,9 @@ class Follower:
         _log.log(level, "relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
-    async def _connected(self, connect: Callable[[str], Awaitable[Connection]]) -> AsyncIterator[Connection]:
+    async def _connected(
+        self, connect: Callable[[str | DatabaseAddress], Awaitable[Connection]]
+    ) -> AsyncIterator[Connection]:
         timeout = self._options.connect_timeout
         try:
             async with asyncio.timeout(timeout):
