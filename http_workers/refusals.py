@@ -160,11 +160,10 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     delay_ms = delay // _MILLISECOND
     before = refused_time(job.row.options)
     refused = before + delay
-    if ended.refusal is Reason.LOCKED:
-        refused = max(before, min(refused, _LOCKED_GRACE))
-    refused_ms = refused // _MILLISECOND
-    if ended.refusal not in (None, Reason.UNDECODABLE):
-        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused_ms)
+    if ended.refusal in (Reason.UNKNOWN_TYPE, Reason.LOCKED):
+        if ended.refusal is Reason.LOCKED:
+            refused = max(before, min(refused, _LOCKED_GRACE))
+        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused // _MILLISECOND)
     began = time.monotonic() - job.taken_at if job.taken_at else None
     attempt = NextAttempt(
         *job.held,
@@ -177,4 +176,4 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     )
     if ended.refusal is None:
         return attempt
-    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused_ms)
+    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused // _MILLISECOND)
