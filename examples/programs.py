@@ -17,7 +17,7 @@ from delegator import DependencyError
 
 _LOOPBACK = "127.0.0.1"
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
