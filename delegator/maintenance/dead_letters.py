@@ -12,7 +12,7 @@ import psycopg
 from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -116,7 +116,7 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
 
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Connection]:
-    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
+    connection = await connect(DatabaseAddress.of(settings), application_name="delegator dlq")
     try:
         async with connection:
             yield connection

@@ -18,7 +18,7 @@ import psycopg
 
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.startup import Listener
 
@@ -46,7 +46,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | DatabaseAddress,
         role: leases.Role,
         *,
         duration: timedelta,
@@ -59,7 +59,7 @@ class LeaseKeeper:
         """Prepare the keeper.
 
         Args:
-            database_url: libpq connection string or URL.
+            database: libpq connection string or URL, or both addresses of the database.
             role: what the lease is for.
             duration: how long a lease lives without a renewal. It is renewed three times in that time.
             queue: the queue that a worker serves.
@@ -68,7 +68,7 @@ class LeaseKeeper:
             on_lost: called with the id of the old lease, when it had expired and a new one was granted.
             stall: how long the event loop may be blocked. After that the lease is left to expire.
         """
-        self._database_url = database_url
+        self._database = database
         self._role: leases.Role = role
         self._duration = duration
         self._queue = queue
@@ -164,7 +164,7 @@ class LeaseKeeper:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = await connect(
-                self._database_url, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
+                self._database, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
             )
         return self._connection
 
