@@ -40,6 +40,7 @@ from http_workers.attempt import AttemptRunner, Ended
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
+from http_workers.lease_report import report_of
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -287,6 +288,7 @@ async def serve(
                 state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
+                report=lambda: report_of(options.concurrency, jobs.running),
             )
         )
         await stack.enter_async_context(opened_resources(declared.resources))
