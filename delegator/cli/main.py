@@ -23,6 +23,9 @@ COMMANDS = {
     "jobs": "delegator.cli.jobs",
     "explain": "delegator.cli.jobs",
     "status": "delegator.cli.status",
+    "workers": "delegator.cli.workers",
+    "queues": "delegator.cli.queues",
+    "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
 }
 """Each command, and the module that registers it (and may register others)."""
