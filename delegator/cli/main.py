@@ -27,6 +27,8 @@ COMMANDS = {
     "queues": "delegator.cli.queues",
     "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
+    "codec-server": "delegator.cli.codec_server",
+    "encryption-key": "delegator.cli.codec_server",
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2

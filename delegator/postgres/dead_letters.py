@@ -121,6 +121,9 @@ class Reason(StrEnum):
     """No worker with a handler for its type came in time."""
     UNDECODABLE = "undecodable"
     """Its arguments or options can't be decoded."""
+    LOCKED = "locked"
+    """Its client has a payload codec or a key that this process lacks. It waits for one that has it. A job is given up
+    for that only where no other process can have it, in `delegator.testing`."""
     UNREADABLE = "unreadable"
     """A value in its row can't be read. No release of this engine writes such a value."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"

@@ -15,6 +15,8 @@ from delegator.postgres.connections import Connection
 
 APPLICATION_NAME: Final = "delegator leader"
 """The name of the leader's session in `pg_stat_activity`."""
+SESSION_FOR: Final = "the leader's lock"
+"""What needs a session of its own, for an error message."""
 
 _KEY: Final = 0x64656C6567617465  # "delegate"
 _TRY = b"SELECT pg_try_advisory_lock(%s)"

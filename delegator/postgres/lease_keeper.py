@@ -19,7 +19,7 @@ import psycopg
 
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.lease_reports import WorkerReport
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.startup import Listener
@@ -49,7 +49,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | DatabaseAddress,
         role: leases.Role,
         *,
         duration: timedelta,
@@ -63,7 +63,7 @@ class LeaseKeeper:
         """Prepare the keeper.
 
         Args:
-            database_url: libpq connection string or URL.
+            database: libpq connection string or URL, or both addresses of the database.
             role: what the lease is for.
             duration: how long a lease lives without a renewal. It is renewed three times in that time.
             queue: the queue that a worker serves.
@@ -73,7 +73,7 @@ class LeaseKeeper:
             stall: how long the event loop may be blocked. After that the lease is left to expire.
             report: returns what a worker says of itself. It is called on the event loop before each renewal.
         """
-        self._database_url = database_url
+        self._database = database
         self._role: leases.Role = role
         self._duration = duration
         self._queue = queue
@@ -177,7 +177,7 @@ class LeaseKeeper:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = await connect(
-                self._database_url, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
+                self._database, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
             )
         return self._connection
 

@@ -9,7 +9,7 @@ import psycopg
 
 from delegator.config import Settings
 from delegator.errors import DatabaseError, SchemaError, first_line
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.schema_check import check
 
 
@@ -25,7 +25,7 @@ async def operator_connection(settings: Settings, command: str) -> AsyncIterator
         ConfigurationError: a queue's table or a column is missing, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
-    connection = await connect(settings.database_url.get_secret_value(), application_name=f"delegator {command}")
+    connection = await connect(DatabaseAddress.of(settings), application_name=f"delegator {command}")
     try:
         async with connection:
             yield connection
