@@ -34,7 +34,7 @@ def claim(holds: bool, what: str) -> None:
     print(f"proven: {what}")
 
 
-async def until(what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until a condition holds.
 
     Args:
