@@ -96,15 +96,16 @@ class Books:
         status, entries = state["status"], self.entries.get(payment_id, {})
         charge = self.charges.get(payment_id, ("none", 0))[0]
         amount, user = state["payment"]["amount"], state["payment"]["user_id"]
+        # A mail that a person resolved was not sent.
+        mails = int(user in self.users and state["notified"])
         if status == "success":
             expected = (
                 (entries == {"debit": -amount}, f"entries {dict(entries)}"),
                 (charge == "captured", f"the charge is {charge}"),
-                (self.mails[payment_id, "success"] == 1, f"{self.mails[payment_id, 'success']} success mails"),
+                (self.mails[payment_id, "success"] == mails, f"{self.mails[payment_id, 'success']} success mails"),
                 (self.mails[payment_id, "fail"] == 0, "a failure mail"),
             )
         elif status == "fail":
-            mails = 1 if user in self.users else 0
             expected = (
                 (sum(entries.values()) == 0, f"entries {dict(entries)}"),
                 (charge != "captured", "the charge is captured"),

@@ -83,6 +83,7 @@ class Run:
         money = "balances + captured = initial; one debit, capture and mail for each success; nothing for each failure"
         return [
             Check(f"{money}{': ' + '; '.join(problems[:3]) if problems else ''}", not problems),
+            Check("every user was told", all(state["notified"] for state in self.measured.states.values())),
             Check("every payment is final", set(self.measured.statuses) <= {"success", "fail"}),
             Check(f"queues empty ({jobs} jobs), no dead letters ({dead})", not jobs and not dead),
             Check(f"{books.copies - books.mails.total()} copies of mails, each by a worker that died", True),
