@@ -27,6 +27,7 @@ COMMANDS = {
     "queues": "delegator.cli.queues",
     "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
+    "doctor": "delegator.cli.doctor",
     "codec-server": "delegator.cli.codec_server",
     "encryption-key": "delegator.cli.codec_server",
 }
