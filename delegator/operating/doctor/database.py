@@ -11,7 +11,7 @@ from delegator.config import Settings
 from delegator.errors import DatabaseError, DelegatorError, SchemaError
 from delegator.migrate import inspect
 from delegator.operating.doctor.check import Check, failed, note, ok, split
-from delegator.postgres.connections import Connection
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.schema_check import check
 from delegator.postgres.server_views import (
     Slot,
@@ -33,18 +33,13 @@ async def check_server(connection: Connection, settings: Settings, skew: timedel
 
     Args:
         connection: where to look.
-        settings: the leases' length, which a wrong clock must not reach.
+        settings: the address without a pooler.
         skew: how far this machine's clock may differ.
     """
     checks = [ok("postgresql", f"PostgreSQL {await server_version(connection)} answers")]
     if await is_pooled(connection):
-        checks.append(
-            note(
-                "pooler",
-                "a connection pooler stands between",
-                "let it pool sessions (`pool_mode = session`), or processes poll instead of being notified",
-            )
-        )
+        checks.append(note("pooler", "a connection pooler stands between", "nothing, if the next check is right"))
+    checks.append(await _check_sessions(settings))
     before = datetime.now(UTC)
     now = await database_now(connection)
     difference = now - (before + (datetime.now(UTC) - before) / 2)
@@ -59,6 +54,18 @@ async def check_server(connection: Connection, settings: Settings, skew: timedel
     else:
         checks.append(ok("clock", "this machine's clock agrees with the database's"))
     return checks
+
+
+async def _check_sessions(settings: Settings) -> Check:
+    """Check that a process gets a session of its own, as the leader's lock and notifications need one."""
+    try:
+        direct = await connect(
+            DatabaseAddress.of(settings), application_name="delegator doctor", session_for="the leader's lock"
+        )
+    except DelegatorError as error:
+        return failed("sessions", *split(str(error), "correct DELEGATOR_DIRECT_DATABASE_URL"))
+    await direct.close()
+    return ok("sessions", "a process gets a session of its own, for locks and notifications")
 
 
 async def check_declarations(settings: Settings) -> list[Check]:
