@@ -36,6 +36,8 @@ _LONGEST: Final = timedelta(minutes=5)
 """Longest delay, however many such jobs there are."""
 _LOCKED_GRACE: Final = timedelta(minutes=1)
 """How much of the grace a job may use while it waits for a key."""
+_MOST_KINDS: Final = 1_000
+"""Types that are remembered. Rows may name any number of types."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
@@ -131,6 +133,8 @@ class Refusals:
         extra: dict[str, object] = {"job_type": job.job_type, "reason": reason.value, "jobs": kind.unlogged}
         if is_unknown:
             extra["served_elsewhere"] = is_served
+            if not is_served:
+                extra["cure"] = "deploy its handler, or start a pool that has it"
         elif ended.failure is not None:
             cause = ended.failure.cause if ended.failure.HasField("cause") else ended.failure
             extra["error"] = error_type(cause)
@@ -140,7 +144,11 @@ class Refusals:
         kind.logged_at, kind.unlogged = now, 0
 
     def _kind(self, job_type: str, reason: Reason) -> _Kind:
-        return self._kinds.setdefault((job_type, reason), _Kind())
+        kind = self._kinds.pop((job_type, reason), None) or _Kind()
+        self._kinds[job_type, reason] = kind
+        if len(self._kinds) > _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]  # the one that was refused longest ago
+        return kind
 
 
 def is_stored(ended: Ended) -> bool:

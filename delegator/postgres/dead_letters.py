@@ -227,7 +227,8 @@ async def store_dead_letters(
         none does, signal the outcome and then delete the row.
     """
     ordered = sorted(dead)
-    cursor = await connection.execute(
+    cursor = await table.notifying.execute(
+        connection,
         table.statement(_STORE),
         {
             "queue": table.queue,
