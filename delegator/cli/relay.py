@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 import uvloop
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from delegator.cli.options import (
     DEFAULT_HOST,
     NUMBER,
+    DatabaseOption,
     HostOption,
     LogFormatOption,
     LogLevelOption,
@@ -21,6 +24,7 @@ from delegator.cli.options import (
     set_up_logging,
 )
 from delegator.config import Settings
+from delegator.errors import ConfigurationError
 from delegator.relay.options import RelayOptions
 from delegator.relay.service import serve
 from delegator.runtime.logs import LogFormat, LogLevel
@@ -39,7 +43,7 @@ def relay(
         int,
         typer.Option(help="Port of the pull API, /health, /metrics, /livez and /readyz; 0: any free one.", **NUMBER),
     ] = 7376,
-    database_url: Annotated[str | None, typer.Option(help="Default: DELEGATOR_DATABASE_URL.")] = None,
+    database_url: DatabaseOption = None,
     token_file: TokenFileOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
@@ -55,6 +59,7 @@ def relay(
     Requests need the token DELEGATOR_STREAM_TOKEN, or one of --token-file instead. Without either, it listens on the
     loopback address only.
     """
+    _refuse_visible_password(database_url)
     settings = Settings.load(
         database_url=database_url,
         queues=tuple(queue) if queue else None,
@@ -67,3 +72,18 @@ def relay(
     collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
+
+
+def _refuse_visible_password(database_url: str | None) -> None:
+    """Refuse a password on the command line of a process that runs for long."""
+    if database_url is None:
+        return
+    try:
+        has_password = "password" in conninfo_to_dict(database_url)
+    except ProgrammingError:
+        return  # refused later, as from the variable
+    if has_password:
+        raise ConfigurationError(
+            "--database-url holds a password, and every user of this machine sees it in `ps`: put the URL into "
+            "DELEGATOR_DATABASE_URL, or the password into the file of PGPASSFILE"
+        )
