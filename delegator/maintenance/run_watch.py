@@ -184,9 +184,12 @@ class RunWatch:
         # A query waits for seconds if no worker answers. The other runs do not wait for it.
         with unwrapped():
             async with asyncio.TaskGroup() as group:
+                ends = []
                 for key in closed:
                     await self._pace()
-                    group.create_task(end(key))
+                    ends.append(group.create_task(end(key)))
+                if ends:
+                    await asyncio.wait(ends)  # here and not at the end of the group: see `raise_if_cancelled`
         removed, told = sum(count for count, _ in counts), sum(count for _, count in counts)
         if removed or told:
             name = queue.table.queue

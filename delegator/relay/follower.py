@@ -129,10 +129,10 @@ class Follower:
         _log.info("relay_streaming", extra=extra)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(copy.run(), name="relay-copy")
                 tasks.create_task(self._watch(copy), name="relay-watch")
                 if self._gap_until is not None:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
+                await copy.run()  # here and not in a task: see `raise_if_cancelled`
         except BaseExceptionGroup as group:
             self._wrong_columns = group.subgroup(SchemaError) is not None
             raise first_error(group) from None

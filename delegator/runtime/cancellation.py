@@ -40,6 +40,10 @@ def raise_if_cancelled(known: int = 0) -> None:
     3.12 `asyncio.wait_for` returns a result that arrives at the same moment. A loop that goes on after errors would
     then never end.
 
+    A task group whose task fails cancels the task that runs the group, and takes that back only if it is still in the
+    group's block. If it only waits at the end of the block, the request stays counted for ever. So a loop that calls
+    this waits for the tasks of its groups within their blocks.
+
     Args:
         known: the number of requests that the caller has seen already.
 

@@ -113,3 +113,16 @@ async def test_cancellation_that_is_known() -> None:
     running.cancel()
     await asyncio.wait([running])
     assert known == [True]
+
+
+async def test_errors_of_a_group_are_no_cancellation() -> None:
+    """A loop that waits for the tasks of its groups within their blocks goes on after their errors."""
+
+    async def fails() -> None:
+        raise OSError("the connection is lost")
+
+    for _ in range(3):
+        with pytest.raises(OSError, match="lost"), unwrapped():
+            async with asyncio.TaskGroup() as group:
+                await asyncio.wait([group.create_task(fails()), group.create_task(asyncio.sleep(60))])
+        raise_if_cancelled()
