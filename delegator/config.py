@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
     """libpq connection string or URL of the database that holds `custom_task_queue`."""
     stream_url: str = "http://127.0.0.1:7376"
-    """Base URL of Sequin or of `delegator relay`."""
+    """Base URL of Sequin or of `delegator relay`. For several relays, of which one streams, all their URLs,
+    comma-separated."""
     stream_token: SecretStr | None = None
     """API token for the stream; sent as `Authorization: Bearer`."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
