@@ -24,6 +24,7 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import BATCH, NO_RUN, MaintenanceStatements
+from delegator.runtime.cancellation import run_apart
 from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class RunWatch:
             while True:
                 began = time.monotonic()
                 try:
-                    await self.look()
+                    await run_apart(self.look())
                 except Exception as error:
                     await self._database.failed(error)
                 else:
@@ -184,12 +185,9 @@ class RunWatch:
         # A query waits for seconds if no worker answers. The other runs do not wait for it.
         with unwrapped():
             async with asyncio.TaskGroup() as group:
-                ends = []
                 for key in closed:
                     await self._pace()
-                    ends.append(group.create_task(end(key)))
-                if ends:
-                    await asyncio.wait(ends)  # here and not at the end of the group: see `raise_if_cancelled`
+                    group.create_task(end(key))
         removed, told = sum(count for count, _ in counts), sum(count for _, count in counts)
         if removed or told:
             name = queue.table.queue

@@ -24,7 +24,8 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
-from delegator.postgres.connections import Pool, connection_pool
+from delegator.postgres import leader_lock
+from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -106,9 +107,10 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
-            url = settings.database_url.get_secret_value()
+            address = DatabaseAddress.of(settings)
+            await _require_session(address)
             pool = await stack.enter_async_context(
-                connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+                connection_pool(address, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             shared = SharedConnection(database)
 
@@ -146,7 +148,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            elector = Elector(url, metrics.leader.set, leading, silence=settings.lease)
+            elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)
             _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -161,6 +163,16 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 for task in tasks:
                     task.cancel()
             _log.info("maintenance_stopped")
+
+
+async def _require_session(address: DatabaseAddress) -> None:
+    """Check that the connection of the leader's lock has a session of its own.
+
+    Raises:
+        ConfigurationError: a pooler shares it with others.
+    """
+    name = leader_lock.APPLICATION_NAME
+    await (await connect(address, application_name=name, session_for=leader_lock.SESSION_FOR)).close()
 
 
 async def _delegate_tasks(

@@ -14,10 +14,10 @@ from datetime import timedelta
 from typing import Final
 
 from delegator.errors import DatabaseError
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 
 _APPLICATION_NAME: Final = "delegator-relay lock"
-_PREPARE: Final = b"SELECT pg_is_in_recovery(), set_config('idle_session_timeout', %s, false)"
+_IS_STANDBY: Final = b"SELECT pg_is_in_recovery()"
 _TRY: Final = b"SELECT bool_and(pg_try_advisory_lock(key)) FROM unnest(%s::int8[]) AS key"
 _RELEASE: Final = b"SELECT pg_advisory_unlock_all()"
 _HOLDER: Final = b"""
@@ -70,20 +70,26 @@ class SlotLag:
         )
 
 
-async def connect_lock(database_url: str, silence: timedelta) -> Connection:
+async def connect_lock(database: str | DatabaseAddress, silence: timedelta) -> Connection:
     """Open the connection that will hold the locks.
 
     Args:
-        database_url: libpq connection string or URL.
+        database: libpq connection string or URL, or both addresses of the database.
         silence: without a statement for this time the server ends the connection.
 
     Raises:
-        ConfigurationError: `database_url` is not one.
+        ConfigurationError: the address is not one, or leads to a pooler that shares sessions.
         DatabaseError: the server can't be reached, refuses the connection, or is a standby.
     """
-    connection = await connect(database_url, application_name=_APPLICATION_NAME, silence=silence)
+    connection = await connect(
+        database,
+        application_name=_APPLICATION_NAME,
+        silence=silence,
+        session_for="the lock of the relay",
+        idle_session_timeout=f"{round(silence.total_seconds() * 1000)}ms",
+    )
     try:
-        row = await (await connection.execute(_PREPARE, (f"{round(silence.total_seconds() * 1000)}ms",))).fetchone()
+        row = await (await connection.execute(_IS_STANDBY)).fetchone()
         if row is None or row[0]:
             raise DatabaseError(
                 "this PostgreSQL is a standby: name all servers in DELEGATOR_DATABASE_URL, with "

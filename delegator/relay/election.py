@@ -16,7 +16,7 @@ from delegator.postgres.connections import Connection
 from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.cancellation import raise_if_cancelled
+from delegator.runtime.cancellation import run_apart
 from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
@@ -64,14 +64,13 @@ class Election:
                 connection = await self._connect()
                 await self._wait(connection)
                 backoff.reset()
-                await self._lead(connection, lead)
+                await run_apart(self._lead(connection, lead))
             except (ConfigurationError, DatabaseError) as error:
                 is_last_try = isinstance(error, ConfigurationError) or loop.time() >= give_up_at
                 if connection is not None or (is_last_try and not self._connected):
                     raise
                 self._state.unreachable(str(error))
             except (psycopg.Error, OSError, TimeoutError) as error:
-                raise_if_cancelled()
                 self._state.unreachable(first_line(error) or type(error).__name__)
             except _LockLostError as error:
                 _log.warning("relay_lock_lost", extra={"reason": str(error)})
@@ -139,7 +138,6 @@ class Election:
             except TimeoutError:
                 raise _LockLostError(f"PostgreSQL has said nothing for {self._options.lock_timeout:g} s") from None
             except (psycopg.Error, OSError) as error:
-                raise_if_cancelled()
                 raise _LockLostError(first_line(error) or type(error).__name__) from None
             for slot, table in self._slots.items():
                 self._state.streams[table].slot_seen(slot, lags.get(slot))
