@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     """The same database without a pooler, for what needs a session of its own: the leader's lock, notifications,
     replication and migrations. Needed if `DELEGATOR_DATABASE_URL` leads to PgBouncer in transaction mode."""
     stream_url: str = "http://127.0.0.1:7376"
-    """Base URL of Sequin or of `delegator relay`."""
+    """Base URL of Sequin or of `delegator relay`. For several relays, of which one streams, all their URLs,
+    comma-separated."""
     stream_token: SecretStr | None = None
     """API token for the stream; sent as `Authorization: Bearer`."""
     stream_ca_file: Path | None = None

@@ -26,6 +26,7 @@ from delegator.runtime.tokens import Tokens
 _PREFIXES: Final = frozenset({"sequin_streams", "http_pull_consumers"})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {"receive": ("GET", "POST"), "ack": ("POST",), "nack": ("POST",)}
 _MAX_BODY: Final = 8_000_000
+_STANDBY: Final = "This relay does not stream; ask the next one of DELEGATOR_STREAM_URL"
 _SUCCESS: Final = b'{"success":true}'
 
 _log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class PullApi:
         stream = self._streams.get(name)
         if stream is None:
             return _error(404, "Not found: No `consumer` found matching the provided ID or name")
+        if self._state.standby:
+            return _error(503, _STANDBY)
         if action == "receive":
             return await self._receive(request, stream, params)
         ack_ids = parse_ack_ids(params)
@@ -121,6 +124,8 @@ class PullApi:
         # is not read.
         batch = await stream.receive(limit, wait if state.connected else 0.0)
         # A message may have been acked since, for an earlier delivery: then the answer leaves it out.
+        if not batch and (self._state.standby or self._state.deposed):
+            return _error(503, _STANDBY)
         response = _json(answer(batch))
         if not batch:
             return response

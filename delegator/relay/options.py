@@ -74,6 +74,10 @@ class RelayOptions:
     """How long a relay that starts waits for a PostgreSQL that can't be reached, before it gives up."""
     backoff_cap: float = 5.0
     """Longest pause between two attempts to connect."""
+    lock_interval: float = 1.0
+    """How often a standby tries to take the locks, and how often the relay that streams looks at its slots."""
+    lock_timeout: float = 10.0
+    """A relay that says nothing to PostgreSQL for this long loses the locks to a standby."""
     inspect_interval: float = 10.0
     """How often the relay looks whether the table and its publication still exist while it streams."""
     republish_batch: int = 5_000

@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from delegator.errors import ConfigurationError, DatabaseError
-from delegator.postgres import replication
+from delegator.relay.election import Election
 from delegator.relay.follower import Follower
 from delegator.relay.http import PullApi
 from delegator.relay.ingest import Ingest
@@ -24,7 +24,6 @@ from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
-from delegator.runtime.exception_groups import unwrapped
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.server_tls import ServerTls, base_url
@@ -41,7 +40,7 @@ class Relay:
     """Serves the declared queues. Call `start`, then `run`, then `stop`; each once.
 
     Each queue has a follower, a store and a bound of its own. They share the event loop and the HTTP surface, but no
-    queue can use up what another one needs.
+    queue can use up what another one needs. While another relay holds the locks, this one is a standby: it answers 503.
     """
 
     def __init__(self, options: RelayOptions, registry: CollectorRegistry) -> None:
@@ -65,7 +64,8 @@ class Relay:
         self._followers = [
             Follower(options, feed, ingests[feed.table], budgets[feed.table], self.state) for feed in feeds
         ]
-        RelayCollector(self.streams, states, registry)
+        self._election = Election(options, self.state)
+        RelayCollector(self.streams, self.state, registry)
         # No loop is watched: `/livez` is answered by the event loop that does everything, so a blocked one answers
         # nothing.
         health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})
@@ -82,9 +82,10 @@ class Relay:
         """Listen; requests are answered from now on.
 
         Raises:
-            ConfigurationError: the role may not stream the WAL, or the address can't be listened on.
+            ConfigurationError: a queue can't be streamed as the database is, the role may not stream the WAL, or the
+                address can't be listened on.
         """
-        await self._check_role()
+        await self._check()
         await self._runner.setup()
         options = self.options
         try:
@@ -102,24 +103,29 @@ class Relay:
         self.url = base_url(self._runner.addresses[0][:2], has_tls=self._tls is not None)
         _log.info("relay_listening", extra={"url": self.url})
 
-    async def _check_role(self) -> None:
-        """Refuse a role that may not stream, before anything listens. A server that is away is waited for later."""
-        with contextlib.suppress(DatabaseError, TimeoutError, psycopg.Error):
-            async with asyncio.timeout(self.options.connect_timeout):
-                connection = await replication.connect_replication(self.options.database_url)
-            await connection.close()
+    async def _check(self) -> None:
+        """Refuse what can't work, before anything listens. A server that is away is waited for later."""
+        for follower in self._followers:
+            with contextlib.suppress(DatabaseError, TimeoutError, psycopg.Error):
+                await follower.check()
 
     async def run(self) -> None:
-        """Follow the WAL until cancelled.
+        """Follow the WAL whenever no other relay does, until cancelled.
 
         Raises:
             ConfigurationError: a queue can't be streamed as the database is.
             DatabaseError: PostgreSQL could not be reached at the start.
         """
-        with unwrapped():
+        await self._election.run(self._follow)
+
+    async def _follow(self) -> None:
+        try:
             async with asyncio.TaskGroup() as tasks:
                 for follower in self._followers:
                     tasks.create_task(follower.run(), name="relay-follower")
+        finally:
+            for stream in self.streams.values():
+                stream.release_pollers()
 
     async def streaming(self) -> None:
         """Wait until every queue is streamed."""
@@ -157,7 +163,7 @@ async def running_relay(
     Args:
         options: what to serve.
         registry: where its metrics go; None: one of its own.
-        wait: begin only when every queue is streamed.
+        wait: begin only when every queue is streamed. A standby never gets there.
 
     Raises:
         ConfigurationError: it can't run as configured.
