@@ -11,7 +11,9 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
+from delegator.completion.namespaces import Namespaces
 from delegator.completion.signals import SignalSender
+from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activity_worker import activity_worker
@@ -105,6 +107,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 # A worker does not take a lazy client.
                 client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
+            task_outcomes = TaskOutcomes(client, Namespaces(temporal), identity=identity)
             stack.push_async_callback(signals.close)
             url = settings.database_url.get_secret_value()
             pool = await stack.enter_async_context(
@@ -121,6 +124,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 pool=pool,
                 database=watched_as("signaller"),
                 signals=signals,
+                tasks=task_outcomes,
                 converter=converter,
                 metrics=metrics,
                 interval=options.sweep.full_interval,
