@@ -74,7 +74,7 @@ class Reply(NamedTuple):
     asked: Asked
     """What the request asked for. A replay compares it with what the workflow asks for."""
     look_ms: int | None = None
-    """After how long the workflow asks for jobs without an outcome; 0: never. None: all outcomes are in the reply, or an
+    """After how long the workflow asks for jobs without an outcome; 0: never. None: the reply has all outcomes, or an
     older release wrote it. Then the workflow takes no timer: a replay must do what was done when history was recorded.
     """
 

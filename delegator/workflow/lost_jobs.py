@@ -31,7 +31,7 @@ from delegator.workflow.chunks import batched
 from delegator.workflow.local_activities import LocalActivities
 
 GRACE_SECONDS: Final = 15.0
-"""How much later than its deadline a call is timed out here. Usually a worker or maintenance does it, and knows more."""
+"""How long after its deadline a call is timed out here. Usually a worker or maintenance does it, and knows more."""
 
 _ASK_AGAIN_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 3600.0

@@ -60,10 +60,9 @@ async def test_dead_letters_delay_no_outcome(engine: Environment) -> None:
     assert len(letters) == 8
 
 
-@pytest.mark.parametrize("how", ["renamed", "locked"])
-async def test_queue_delays_no_queue(engine: Environment, how: str) -> None:
-    """While one queue's table is renamed or locked, another queue's retries come, and its dead worker's job is freed."""
-    retried, lost = f"retried-{how}", f"lost-{how}"
+async def test_queue_delays_no_queue(engine: Environment) -> None:
+    """While one queue's table is locked, another queue's retries come, and its dead worker's job is freed."""
+    retried, lost = "retried", "lost"
     async with await connect(engine.settings.database_url.get_secret_value(), application_name="test") as db:
         async with engine.http_worker("--queue", "other", modules=[MODULE]) as dying:
             await enqueue(engine, "other", "waits", lost, options=QUICK)
@@ -75,24 +74,17 @@ async def test_queue_delays_no_queue(engine: Environment, how: str) -> None:
             dying.kill()
             await dying.process.wait()
         async with db.transaction():
-            if how == "locked":
-                await db.execute(b"LOCK TABLE custom_task_queue IN ACCESS EXCLUSIVE MODE")
-            else:
-                await renamed(engine, "custom_task_queue", "away")
-            try:
-                await enqueue(engine, "other", "fails_once", retried, options=QUICK)
-                async with engine.http_worker("--queue", "other", modules=[MODULE]):
+            await db.execute(b"LOCK TABLE custom_task_queue IN ACCESS EXCLUSIVE MODE")
+            await enqueue(engine, "other", "fails_once", retried, options=QUICK)
+            async with engine.http_worker("--queue", "other", modules=[MODULE]):
 
-                    async def are_done() -> bool:
-                        left = await engine.query(
-                            "SELECT FROM custom_task_queue_other WHERE (job_id = %s) OR (job_id = %s AND attempt < 2)",
-                            retried,
-                            lost,
-                        )
-                        return not left
+                async def are_done() -> bool:
+                    left = await engine.query(
+                        "SELECT FROM custom_task_queue_other WHERE (job_id = %s) OR (job_id = %s AND attempt < 2)",
+                        retried,
+                        lost,
+                    )
+                    return not left
 
-                    await eventually(are_done)
-            finally:
-                if how == "renamed":
-                    await renamed(engine, "away", "custom_task_queue")
+                await eventually(are_done)
     await engine.query("DELETE FROM custom_task_queue_other RETURNING job_id")
