@@ -19,7 +19,7 @@ from delegator.completion.failures import failure_of_type
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -40,6 +40,7 @@ from http_workers.attempt import AttemptRunner, Ended
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
+from http_workers.lease_report import report_of
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -272,13 +273,15 @@ async def serve(
         def watched_as(loop: str) -> DatabaseWatch:
             return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
 
-        url = settings.database_url.get_secret_value()
+        address = DatabaseAddress.of(settings)
         pool = await stack.enter_async_context(
-            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
+            connection_pool(
+                address, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True
+            )
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(
-                url,
+                address,
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
@@ -286,6 +289,7 @@ async def serve(
                 state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
+                report=lambda: report_of(options.concurrency, jobs.running),
             )
         )
         await stack.enter_async_context(opened_resources(declared.resources))

@@ -20,7 +20,15 @@ COMMANDS = {
     "serve": "delegator.cli.serve",
     "worker": "delegator.cli.worker",
     "dev": "delegator.cli.dev",
+    "jobs": "delegator.cli.jobs",
+    "explain": "delegator.cli.jobs",
+    "status": "delegator.cli.status",
+    "workers": "delegator.cli.workers",
+    "queues": "delegator.cli.queues",
+    "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
+    "codec-server": "delegator.cli.codec_server",
+    "encryption-key": "delegator.cli.codec_server",
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2
@@ -47,7 +55,7 @@ def build_app(command: str | None = None) -> typer.Typer:
     ) -> None:
         pass
 
-    for module in [COMMANDS[command]] if command in COMMANDS else COMMANDS.values():
+    for module in [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values()):
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).register(app)
     return app

@@ -26,7 +26,8 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
-from delegator.postgres.connections import Pool, connection_pool
+from delegator.postgres import leader_lock
+from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -107,11 +108,11 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 # A worker does not take a lazy client.
                 client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
-            task_outcomes = TaskOutcomes(client, Namespaces(temporal), identity=identity)
             stack.push_async_callback(signals.close)
-            url = settings.database_url.get_secret_value()
+            address = DatabaseAddress.of(settings)
+            await _require_session(address)
             pool = await stack.enter_async_context(
-                connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+                connection_pool(address, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             shared = SharedConnection(database)
 
@@ -124,7 +125,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 pool=pool,
                 database=watched_as("signaller"),
                 signals=signals,
-                tasks=task_outcomes,
+                tasks=TaskOutcomes(client, Namespaces(temporal), identity=identity),
                 converter=converter,
                 metrics=metrics,
                 interval=options.sweep.full_interval,
@@ -150,7 +151,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            elector = Elector(url, metrics.leader.set, leading, silence=settings.lease)
+            elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)
             _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -165,6 +166,16 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 for task in tasks:
                     task.cancel()
             _log.info("maintenance_stopped")
+
+
+async def _require_session(address: DatabaseAddress) -> None:
+    """Check that the connection of the leader's lock has a session of its own.
+
+    Raises:
+        ConfigurationError: a pooler shares it with others.
+    """
+    name = leader_lock.APPLICATION_NAME
+    await (await connect(address, application_name=name, session_for=leader_lock.SESSION_FOR)).close()
 
 
 async def _delegate_tasks(

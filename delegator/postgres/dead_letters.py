@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
-from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
+from delegator_schema.options import (
+    ATTEMPTS,
+    PAUSED_MS,
+    REFUSED,
+    SCHEDULE_TO_CLOSE_MS,
+    SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
+)
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
@@ -53,6 +60,8 @@ _CONDITIONS: Final = {
     "job_type": "job_type = %(job_type)s",
     "reason": "reason = %(reason)s",
     "workflow_id": "workflow_id = %(workflow_id)s",
+    "job_id": "job_id = %(job_id)s",
+    "error": "error = %(error)s",
     "since": "died_at >= {ago} %(since)s",
     "until": "died_at < {ago} %(until)s",
 }
@@ -65,7 +74,7 @@ _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
 _CHANGED: Final = {
-    "options": f"options - '{REFUSED}' - '{START_DELAY_MS}'",
+    "options": " - ".join(["options", *(f"'{key}'" for key in (REFUSED, START_DELAY_MS, ATTEMPTS, PAUSED_MS))]),
     **{name: f"CASE WHEN %(signal)s THEN {name} END" for name in ("namespace", "workflow_id", "run_id")},
 }
 _REPLAYED_VALUES: Final = ", ".join(_CHANGED.get(name, name) for name in _REPLAYED)
@@ -97,6 +106,11 @@ _WITH_COMPLETED_ROW = f"""
 SELECT letter.dead_letter_id FROM {DEAD_LETTER_TABLE} AS letter JOIN {{table}} AS q USING (job_id)
 WHERE letter.dead_letter_id = ANY(%(ids)s::int8[]) AND q.outcome IS NOT NULL
 """
+_COUNTS = b"""
+SELECT queue, job_type, reason, error, count(*), max(died_at) FROM custom_task_dead_letter
+WHERE died_at > now() - %s AND queue = ANY(%s)
+GROUP BY queue, job_type, reason, error ORDER BY count(*) DESC, queue, job_type LIMIT 1000
+"""
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
 
@@ -107,6 +121,9 @@ class Reason(StrEnum):
     """No worker with a handler for its type came in time."""
     UNDECODABLE = "undecodable"
     """Its arguments or options can't be decoded."""
+    LOCKED = "locked"
+    """Its client has a payload codec or a key that this process lacks. It waits for one that has it. A job is given up
+    for that only where no other process can have it, in `delegator.testing`."""
     UNREADABLE = "unreadable"
     """A value in its row can't be read. No release of this engine writes such a value."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -152,6 +169,17 @@ class DeadLetter(NamedTuple):
     """Of what it holds."""
 
 
+class DeadLetterCount(NamedTuple):
+    """How many jobs of a type were given up."""
+
+    queue: str
+    type: str
+    reason: str
+    error: str
+    jobs: int
+    last_at: datetime
+
+
 class Content(NamedTuple):
     """The payloads of a dead letter, as the queue had them."""
 
@@ -175,6 +203,10 @@ class Selection:
     """Only those given up for this `Reason`."""
     workflow_id: str | None = None
     """Only those enqueued by this workflow."""
+    job_id: str | None = None
+    """Only those of this job."""
+    error: str | None = None
+    """Only those with an error of this type."""
     since: datetime | timedelta | None = None
     """Only those given up at this time or later. A timedelta is the time before now, by the database's clock."""
     until: datetime | timedelta | None = None
@@ -195,7 +227,8 @@ async def store_dead_letters(
         none does, signal the outcome and then delete the row.
     """
     ordered = sorted(dead)
-    cursor = await connection.execute(
+    cursor = await table.notifying.execute(
+        connection,
         table.statement(_STORE),
         {
             "queue": table.queue,
@@ -227,6 +260,18 @@ async def find(connection: Connection, selection: Selection) -> list[DeadLetter]
     statement = f"{_SELECT} {where} ORDER BY died_at {order}, dead_letter_id {order} LIMIT %(limit)s"
     cursor = await connection.execute(statement.encode(), parameters)
     return [DeadLetter(*row) for row in await cursor.fetchall()]
+
+
+async def counts(connection: Connection, queues: Sequence[str], age: timedelta) -> list[DeadLetterCount]:
+    """Return how many jobs were given up lately, by queue, type, reason and error.
+
+    Args:
+        connection: where to.
+        queues: of these queues.
+        age: since so long ago.
+    """
+    cursor = await connection.execute(_COUNTS, (age, list(queues)))
+    return [DeadLetterCount(*row) for row in await cursor.fetchall()]
 
 
 async def content(connection: Connection, dead_letter_id: int) -> Content | None:

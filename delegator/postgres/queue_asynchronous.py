@@ -17,7 +17,8 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.fragments import DEADLINE_LEFT, MAINTENANCE_CHANNEL, OUTCOME_STORED
 from delegator.postgres.queue_statements import QueueStatements
 
-_HOLDER: Final = "asynchronous completion"
+HOLDER: Final = "asynchronous completion"
+"""The holder of the lease under which such rows are held."""
 _LEASE: Final = "SELECT min(lease_id) FROM custom_task_lease WHERE holder = %s AND expires_at > now()"
 _GRANT: Final = """
 INSERT INTO custom_task_lease (role, holder, expires_at) VALUES ('worker', %s, '9999-01-01Z') RETURNING lease_id
@@ -152,7 +153,8 @@ class AsynchronousStatements(QueueStatements):
         """
         lease_id = await _lease(connection)
         ordered = sorted(attempts, key=lambda attempt: attempt[0])
-        cursor = await connection.execute(
+        cursor = await self.notifying.execute(
+            connection,
             self._leave_open,
             {
                 "lease_id": lease_id,
@@ -196,15 +198,19 @@ class AsynchronousStatements(QueueStatements):
     ) -> bool:
         """Store an attempt's outcome, and notify who delivers it. Return False if the attempt has ended."""
         parameters = {"job_id": job_id, "fencing_token": fencing_token, "outcome": outcome, "result": result}
-        return (await connection.execute(self._resolve, parameters)).rowcount == 1
+        return (await self.notifying.execute(connection, self._resolve, parameters)).rowcount == 1
 
     async def notify_of_outcome(self, connection: Connection) -> None:
         """Tell maintenance of an outcome that it must deliver."""
-        await connection.execute("SELECT pg_notify(%s, %s)", (MAINTENANCE_CHANNEL, OUTCOME_STORED))
+        await self._notify_maintenance(connection, OUTCOME_STORED)
 
     async def notify_of_retry(self, connection: Connection) -> None:
         """Tell maintenance of an attempt that may be due earlier than it knows."""
-        await connection.execute("SELECT pg_notify(%s, '')", (MAINTENANCE_CHANNEL,))
+        await self._notify_maintenance(connection, "")
+
+    async def _notify_maintenance(self, connection: Connection, payload: str) -> None:
+        parameters = {"channel": MAINTENANCE_CHANNEL, "payload": payload}
+        await self.notifying.execute(connection, b"SELECT pg_notify(%(channel)s, %(payload)s)", parameters)
 
     async def overdue(self, connection: Connection, limit: int) -> list[OverdueAttempt]:
         """Lock and return attempts that are completed asynchronously and have taken too long.
@@ -220,7 +226,7 @@ class AsynchronousStatements(QueueStatements):
 async def _lease(connection: Connection) -> int:
     """Return the lease that holds these rows. If two processes make one at a time, there are two, and both hold."""
     for statement in (_LEASE, _GRANT):
-        row = await (await connection.execute(statement, (_HOLDER,))).fetchone()
+        row = await (await connection.execute(statement, (HOLDER,))).fetchone()
         if row is not None and row[0] is not None:
             return int(row[0])
     raise AssertionError("INSERT ... RETURNING returned no row")

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, RATE_TABLE, TABLES, Column
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, TABLES, Column
 from delegator_schema.queues import BASE_TABLE
 
 _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
@@ -71,3 +71,4 @@ dead_letter = _table(
     sa.Index("custom_task_dead_letter_died_at", "died_at"),
 )
 rate = _table(RATE_TABLE)
+pause = _table(PAUSE_TABLE)

@@ -21,7 +21,7 @@ class Role:
     queue_privileges: tuple[str, ...]
     """Privileges on every queue's table."""
     state_privileges: tuple[str, ...]
-    """Privileges on the tables that are not queues: leases, dead letters and rates."""
+    """Privileges on the tables that are not queues: leases, dead letters, pauses and rates."""
 
     def privileges(self, table: str) -> tuple[str, ...]:
         """Return the privileges declared on `table`."""

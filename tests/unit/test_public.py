@@ -13,6 +13,7 @@ import pytest
 
 import delegator
 import delegator.dev
+import delegator.encryption
 import delegator.migrate
 import delegator.relay
 import delegator.testing
@@ -29,6 +30,7 @@ EXPORTS = {
     ),
     http_workers: ("ClaimMode", "HttpWorker"),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
+    delegator.encryption: ("EncryptionCodec", "EncryptionKey", "EncryptionKeys", "data_converter", "encrypted"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
     delegator.testing: (
