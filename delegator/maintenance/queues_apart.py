@@ -64,12 +64,16 @@ class QueuesApart:
                 pause = self._pauses.setdefault(name, Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))
                 self._until[name] = time.monotonic() + pause.next()
 
-    def worked(self) -> None:
-        """Note the end of a turn: a queue whose steps all succeeded in it has no problem any more."""
+    def worked(self, *, reports: bool = True) -> None:
+        """Note the end of a turn: a queue whose steps all succeeded in it has no problem any more.
+
+        Args:
+            reports: tell the database's watch if no queue has a problem.
+        """
         for name in self._tried - self._failed:
             self._problems.discard(name)
             self._pauses.pop(name, None)
             self._until.pop(name, None)
         self._tried, self._failed = set(), set()
-        if not self._problems:
+        if reports and not self._problems:
             self._database.works()

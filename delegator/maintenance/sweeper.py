@@ -108,6 +108,7 @@ class Sweeper:
         self._lost = LostAttempts(converter, identity, metrics)
         self._left_open = LeftOpenAttempts(converter, self._lost)
         self._apart = QueuesApart(self._queues, database)
+        self._letters_apart = QueuesApart(self._queues, database)  # no retry waits for the table of dead letters
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -136,7 +137,8 @@ class Sweeper:
                 if time.monotonic() >= self._sweep_fully_at:
                     await self.sweep_fully(connection)
                     self._sweep_fully_at = time.monotonic() + self._options.full_interval.total_seconds()
-                self._apart.worked()
+                self._letters_apart.worked(reports=False)
+                self._apart.worked(reports=self._letters_apart.are_whole)
                 await self._pause(connection)
             except Exception as error:
                 if connection.closed:
@@ -189,6 +191,7 @@ class Sweeper:
         """Do the steps that read whole tables."""
         await self._paused.look(connection)
         await self._apart.each(connection, lambda queue: self._sweep_table(connection, queue))
+        await self._letters_apart.each(connection, lambda queue: self._count_dead_letters(connection, queue))
         await forget_rates(connection)
 
     async def _sweep_table(self, connection: Connection, queue: MaintenanceStatements) -> None:
@@ -202,6 +205,8 @@ class Sweeper:
         for state in ("waiting", "running", "backing_off", "paused"):
             self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
         self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
+
+    async def _count_dead_letters(self, connection: Connection, queue: MaintenanceStatements) -> None:
         kept = await dead_letters.count(connection, queue.table.queue)
         self._metrics.dead_letters.labels(queue.table.queue).set(kept)
 
