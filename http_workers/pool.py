@@ -260,6 +260,7 @@ async def serve(
                 url=settings.stream_url,
                 queue=options.queue,
                 token=settings.stream_token,
+                ca_file=settings.stream_ca_file,
                 timeouts=StreamTimeouts(margin=min(StreamTimeouts().margin, settings.lease / 3)),
             )
         )
