@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -100,6 +102,7 @@ class StreamSource:
         token: SecretStr | None = None,
         session: aiohttp.ClientSession | None = None,
         timeouts: StreamTimeouts | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet.
 
@@ -110,15 +113,17 @@ class StreamSource:
             token: API token of the stream (`DELEGATOR_STREAM_TOKEN`).
             session: used and left open; without it the source opens a session of its own, and closes it.
             timeouts: the time limits; None: the defaults.
+            ca_file: the authorities whose certificates are trusted (`DELEGATOR_STREAM_CA_FILE`); None: the system's.
 
         Raises:
-            ConfigurationError: `url` or `token` can't be used.
+            ConfigurationError: `url`, `token` or `ca_file` can't be used.
         """
         self._queue = queue
         self._stream = queue_table(queue)
         self._servers = [_Server(base, self._stream) for base in _base_urls(url)]
         self._at = 0
         self._headers = _headers(token)
+        self._tls = True if ca_file is None else _trusting(ca_file)
         self._timeouts = timeouts or StreamTimeouts()
         self._ack_timeout = self._timeout(self._timeouts.ack)
         self._borrowed = session
@@ -128,7 +133,9 @@ class StreamSource:
     async def __aenter__(self) -> Self:
         if self._borrowed is None:
             self._session = await self._exits.enter_async_context(
-                aiohttp.ClientSession(read_bufsize=_READ_BUFFER, auto_decompress=False)
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=self._tls), read_bufsize=_READ_BUFFER, auto_decompress=False
+                )
             )
         return self
 
@@ -328,8 +335,20 @@ def _advice_url() -> str:
     return "check DELEGATOR_STREAM_URL"
 
 
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # ssl.SSLError is one
+        reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigurationError(f"DELEGATOR_STREAM_CA_FILE {ca_file}: {reason}") from None
+
+
 def _reason(error: BaseException) -> str:
     # Not str(error): aiohttp quotes bytes of a broken reply in some of its errors.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        words = refused.verify_message if isinstance(refused, ssl.SSLCertVerificationError) else "it is not trusted"
+        return f"its certificate: {words}, see DELEGATOR_STREAM_CA_FILE"
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
 

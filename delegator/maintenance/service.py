@@ -34,6 +34,7 @@ from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionPart, ConnectionState, SharedConnection
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
+from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import (
@@ -56,6 +57,8 @@ class ServeOptions:
     """Address of the health and metrics server."""
     port: int = 0
     """Its TCP port; 0: none."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
     sweep: SweeperOptions = field(default_factory=SweeperOptions)
     """How often the sweeper runs."""
     types: tuple[DelegatedType, ...] = ()
@@ -86,7 +89,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
         health = LocalHealth(registry, liveness, checks)
-        server = HealthServer(health, host=options.host, port=options.port)
+        server = HealthServer(health, host=options.host, port=options.port, tls=options.tls)
     converter = load_data_converter(settings.data_converter)
     with server:
         async with AsyncExitStack() as stack:

@@ -26,7 +26,9 @@ from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
+from delegator.runtime.server_tls import ServerTls, base_url
 from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.tokens import Tokens
 
 _SHUTDOWN: Final = 2.0
 _BACKLOG: Final = 1024
@@ -47,6 +49,9 @@ class Relay:
         Args:
             options: what to serve.
             registry: where the metrics go.
+
+        Raises:
+            ConfigurationError: the file of tokens or the certificate can't be used.
         """
         self.options = options
         feeds = options.feeds
@@ -64,7 +69,9 @@ class Relay:
         # No loop is watched: `/livez` is answered by the event loop that does everything, so a blocked one answers
         # nothing.
         health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})
-        api = PullApi(self.streams, options.token, health, self.state)
+        tokens = Tokens([] if options.token is None else [options.token], file=options.token_file)
+        self._tls = None if options.tls is None else ServerTls(options.tls).context
+        api = PullApi(self.streams, tokens, health, self.state)
         self._runner = web.AppRunner(
             api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN
         )
@@ -82,7 +89,7 @@ class Relay:
         await self._runner.setup()
         options = self.options
         try:
-            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG)
+            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG, ssl_context=self._tls)
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
@@ -93,8 +100,7 @@ class Relay:
             raise ConfigurationError(
                 f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
             ) from None
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = base_url(self._runner.addresses[0][:2], has_tls=self._tls is not None)
         _log.info("relay_listening", extra={"url": self.url})
 
     async def _check(self) -> None:
