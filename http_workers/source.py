@@ -354,8 +354,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _summary(body: bytes) -> str:
+    """Return what a refusal says: Sequin's API says it in `summary`, the web framework below it in `errors.detail`."""
     try:
-        summary = orjson.loads(body)["summary"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        reply = orjson.loads(body)
+        summary = reply["summary"] if "summary" in reply else reply["errors"]["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, RecursionError):
         return ""
     return f": {' '.join(summary.split())[:_SUMMARY_LIMIT]}" if isinstance(summary, str) else ""
