@@ -11,7 +11,9 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
+from delegator.completion.namespaces import Namespaces
 from delegator.completion.signals import SignalSender
+from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activity_worker import activity_worker
@@ -126,6 +128,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 pool=pool,
                 database=watched_as("signaller"),
                 signals=signals,
+                tasks=TaskOutcomes(client, Namespaces(temporal), identity=identity),
                 converter=converter,
                 metrics=metrics,
                 interval=options.sweep.full_interval,
