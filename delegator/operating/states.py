@@ -231,7 +231,7 @@ def _scheduled(job: JobRow, facts: QueueFacts) -> Explanation:
             Reason.REFUSED,
             job.published_at,
             f"A worker could not begin it: {_refusal(job)}.",
-            f"a worker that can run it starts: {_served_by(job)}",
+            _served_by(job),
             at,
         )
     failed = job.attempts[-1] if job.attempts else None
