@@ -233,6 +233,8 @@ def _scheduled(job: JobRow, facts: QueueFacts) -> Explanation:
             + (
                 f"it has no handler for type {job.job_type}."
                 if job.refused == "unknown_type"
+                else "it lacks the payload codec, or the key, of the job's client (DELEGATOR_DATA_CONVERTER)."
+                if job.refused == "locked"
                 else f"it can't decode the arguments ({job.refused})."
             ),
             f"a worker that can run it starts: {_served_by(job)}",

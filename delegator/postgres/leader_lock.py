@@ -32,14 +32,14 @@ WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
   AND NOT coalesce(has_table_privilege(session.usesysid, '{LEASE_TABLE}', 'DELETE')
                    AND session.application_name = %s, false)
 """.encode()
-_IS_HELD = b"""
+_IS_HELD = f"""
 SELECT EXISTS (
     SELECT FROM pg_locks AS holder
     WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
       AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (holder.classid::int8 << 32) | holder.objid::int8 = {_KEY}
 )
-"""
+""".encode()
 # Settings for the server's side of the connection. When a leader's machine fails, the server's kernel would otherwise
 # keep the connection, and with it the lock, for two hours (the default). (PostgreSQL manual, 19.3.2 "TCP Settings".)
 _NOTICE_SILENCE = b"""
@@ -63,7 +63,7 @@ async def try_lock(connection: Connection) -> bool:
 
 async def is_held(connection: Connection) -> bool:
     """Return whether a connection holds the lock, so that a maintenance process leads."""
-    row = await (await connection.execute(_IS_HELD, (_KEY,))).fetchone()
+    row = await (await connection.execute(_IS_HELD)).fetchone()
     return row is not None and bool(row[0])
 
 

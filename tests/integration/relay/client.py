@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import psycopg
 
+from delegator.postgres.connections import Connection, connect
+from delegator.postgres.replication import start_command
 from delegator.relay import RelayHandle, RelayOptions, running_relay
 from tests.support import Database
 
@@ -112,6 +114,22 @@ _LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots W
 async def slot(database: Database) -> tuple[Any, ...]:
     (row,) = await execute(database, _LSN, database.settings.slot)
     return row
+
+
+@asynccontextmanager
+async def other_reader(database: Database) -> AsyncIterator[Connection]:
+    """A process that is no relay reads the slot."""
+    other = await connect(database.url, application_name="pg_recvlogical", replication=True)
+    try:
+        other.pgconn.send_query(start_command(other, database.settings.slot, "delegator_publication"))
+
+        async def reads() -> bool:
+            return (await slot(database))[1] is not None
+
+        await until(reads)
+        yield other
+    finally:
+        await other.close()
 
 
 async def wal_position(database: Database) -> str:

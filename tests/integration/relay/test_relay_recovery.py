@@ -26,6 +26,7 @@ from .client import (
     execute,
     names,
     options,
+    other_reader,
     relay,
     slot,
     started,
@@ -229,11 +230,12 @@ async def test_a_silent_server_is_left(database: Database) -> None:
 
 
 async def test_receive_during_start(database: Database) -> None:
-    """`receive` gets status 500 and /readyz fails until the relay has reached PostgreSQL."""
+    """`receive` gets status 500 and /readyz fails until the relay streams."""
+    await execute(database, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", database.settings.slot)
     async with (
-        relay(database),
-        running_relay(options(database), wait=False) as handle,
         aiohttp.ClientSession() as session,
+        other_reader(database),
+        running_relay(options(database), wait=False) as handle,
     ):
         puller = Puller(handle.url, session)
         status, body = await puller.post("receive", {})
