@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from delegator_schema.roles import MAINTENANCE
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
@@ -100,7 +101,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             identity = f"delegator-maintenance {holder_name()}"
             require_declared_queues(options.types, settings)
             client = await connect_temporal(converter, identity=identity)
-            if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
+            if not await wait_for(
+                lambda: check(settings, process=MAINTENANCE), settings.start_timeout, database, shutdown.requested
+            ):
                 return
             if options.task_queue is None:
                 await refuse_wrong_namespace(client, temporal)
@@ -120,7 +123,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             shared = SharedConnection(database)
 
             def watched_as(loop: str) -> DatabaseWatch:
-                return DatabaseWatch(shared.part(loop), lambda: check(settings))
+                return DatabaseWatch(shared.part(loop), lambda: check(settings, process=MAINTENANCE))
 
             leading = watched_as("sweeper")
             signaller = Signaller(
