@@ -20,7 +20,8 @@ from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
-from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.metrics import MaintenanceMetrics, OutboxMetrics
+from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
@@ -81,6 +82,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     liveness = Liveness()
+    url = settings.database_url.get_secret_value()
     checks = {"postgresql": database.problem, "temporal": temporal.problem}
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
@@ -106,7 +108,6 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
-            url = settings.database_url.get_secret_value()
             pool = await stack.enter_async_context(
                 connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
@@ -134,11 +135,25 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     client=client,
                     metrics=metrics,
                 )
+            outbox_pool = await stack.enter_async_context(
+                connection_pool(url, application_name="delegator outbox", size=3, silence=settings.lease)
+            )
             sweeper = Sweeper(
                 settings.queues,
                 ordered=settings.ordered_queues,
                 signaller=signaller,
                 run_watch=run_watch,
+                outbox=OutboxDispatcher(
+                    database_url=url,
+                    pool=outbox_pool,
+                    database=watched_as("outbox"),
+                    listener=watched_as("outbox listener"),
+                    client=client,
+                    temporal=temporal,
+                    identity=identity,
+                    metrics=OutboxMetrics(registry),
+                    options=outbox_options(settings),
+                ),
                 database=leading,
                 converter=converter,
                 identity=identity,

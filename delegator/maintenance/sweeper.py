@@ -19,6 +19,7 @@ from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.outbox import OutboxDispatcher
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
@@ -69,6 +70,7 @@ class Sweeper:
         ordered: Collection[str] = (),
         signaller: Signaller,
         run_watch: RunWatch | None = None,
+        outbox: OutboxDispatcher | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -82,6 +84,7 @@ class Sweeper:
             ordered: those of them that are ordered.
             signaller: signals stored outcomes.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
+            outbox: sends what applications have committed; None: another process does.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -92,6 +95,7 @@ class Sweeper:
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
         self._run_watch = run_watch
+        self._outbox = outbox
         self._database = database
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
@@ -115,6 +119,8 @@ class Sweeper:
                 group.create_task(self._signaller.run(), name="signaller")
                 if self._run_watch is not None:
                     group.create_task(self._run_watch.run(), name="run-watch")
+                if self._outbox is not None:
+                    group.create_task(self._outbox.run(), name="outbox")
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:

@@ -115,6 +115,12 @@ class Reason(StrEnum):
     """A plain job failed for good. No workflow gets the failure."""
     TIMED_OUT = "timed_out"
     """A plain job passed its deadline. No workflow gets the failure."""
+    NOT_FOUND = "not_found"
+    """An operation of the outbox: Temporal did not know its workflow or its namespace, for a minute."""
+    ALREADY_EXISTS = "already_exists"
+    """An operation of the outbox: the workflow exists, and the operation's policy does not accept that."""
+    REFUSED = "refused"
+    """An operation of the outbox: Temporal refused its request, and would refuse it again."""
 
 
 class NewDeadLetter(NamedTuple):

@@ -248,7 +248,7 @@ OUTBOX_COLUMNS = (
     Column("last_error", "text", "The status of the last refusal. The message is left out.", nullable=True),
     Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
 )
-"""Operations on workflows that applications have written in their transactions. A row is deleted when Temporal has it."""
+"""Operations on workflows that applications wrote in their transactions. A row is deleted when Temporal has it."""
 
 UNIQUE_COLUMNS = (
     Column("unique_id", "text", "The queue and the job id: `<queue>/<job_id>`."),

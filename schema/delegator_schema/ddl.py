@@ -1,8 +1,8 @@
 """Renders the declarations that Atlas does not know as SQL. All of it may run twice, also on existing objects.
 
 Atlas replays migrations on a dev database. That database keeps roles and publications of earlier replays, because
-Atlas removes only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication] [functions]` prints the
-content of a new migration.
+Atlas removes only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication] [functions]` prints
+the content of a new migration.
 """
 
 import sys
