@@ -3,8 +3,9 @@
 from delegator.outbox.asynchronous import AsyncOutbox
 from delegator.outbox.jobs import PlainJob, plain_job
 from delegator.outbox.outbox import Outbox
+from delegator.outbox.results import JobResults
 
-__all__ = ["AsyncOutbox", "Outbox", "PlainJob", "plain_job"]
+__all__ = ["AsyncOutbox", "JobResults", "Outbox", "PlainJob", "plain_job"]
 
 for _name in __all__:
     # Tracebacks, logs and help() then show public objects under the name that users import.
