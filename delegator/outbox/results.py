@@ -76,14 +76,10 @@ class JobResults:
     @overload
     async def wait(self, function: Callable[..., R], /, job_id: str) -> R: ...
     @overload
-    async def wait(
-        self, function: str, /, job_id: str, *, queue: str | None = None, result_type: type[R]
-    ) -> R: ...
+    async def wait(self, function: str, /, job_id: str, *, queue: str | None = None, result_type: type[R]) -> R: ...
     @overload
     async def wait(self, function: str, /, job_id: str, *, queue: str | None = None) -> Any: ...
-    async def wait(
-        self, function: Any, /, job_id: str, *, queue: str | None = None, result_type: Any = None
-    ) -> Any:
+    async def wait(self, function: Any, /, job_id: str, *, queue: str | None = None, result_type: Any = None) -> Any:
         """Wait until a job has ended, and return its result. `asyncio.timeout` bounds the wait.
 
         The job must have been committed with `keep_result=True`. Its result is kept for `DELEGATOR_RESULT_RETENTION`.
