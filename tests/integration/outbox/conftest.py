@@ -13,7 +13,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from delegator.dev.temporal import TemporalServer
 from delegator.maintenance.service import ServeOptions, serve
 from delegator.outbox import Outbox
-from tests.integration.outbox.flows import Echo, Mailbox
+from tests.integration.outbox.flows import Echo, Mailbox, Single
 from tests.support import Database
 
 TASK_QUEUE = "outbox"
@@ -43,7 +43,7 @@ async def worker(temporal_client: Client) -> AsyncIterator[None]:
     async with Worker(
         temporal_client,
         task_queue=TASK_QUEUE,
-        workflows=[Echo, Mailbox],
+        workflows=[Echo, Mailbox, Single],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
         yield

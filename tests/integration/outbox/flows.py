@@ -39,3 +39,21 @@ class Mailbox:
     @workflow.signal
     def close(self) -> None:
         self._closed = True
+
+
+@workflow.defn
+class Single:
+    """Ends with its first signal."""
+
+    def __init__(self) -> None:
+        self._seen: int | None = None
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self._seen is not None)
+        assert self._seen is not None
+        return self._seen
+
+    @workflow.signal
+    def put(self, number: int) -> None:
+        self._seen = number

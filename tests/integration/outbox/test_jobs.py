@@ -167,7 +167,7 @@ async def test_bad_options(jobs: Outbox, db: psycopg.AsyncConnection) -> None:
     with pytest.raises(ConfigurationError, match="delay or due_at"):
         await jobs.aio.enqueue(db, double, 1, delay=timedelta(1), due_at=datetime.now(UTC))
     with pytest.raises(ConfigurationError, match="time zone"):
-        await jobs.aio.enqueue(db, double, 1, due_at=datetime(2030, 1, 1))  # noqa: DTZ001
+        await jobs.aio.enqueue(db, double, 1, due_at=datetime(2030, 1, 1))
     with pytest.raises(ConfigurationError, match="unique_for needs a job_id"):
         await jobs.aio.enqueue(db, double, 1, unique_for=timedelta(1))
     with pytest.raises(ConfigurationError, match="is not a delegated activity type"):
