@@ -23,7 +23,7 @@ from delegator.maintenance.outbox import OutboxDispatcher
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres import dead_letters, leases
+from delegator.postgres import dead_letters, leases, unique_ids
 from delegator.postgres.connections import Connection
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
@@ -183,6 +183,7 @@ class Sweeper:
                 self._metrics.depth.labels(queue.table.queue, state).set(count)
             self._metrics.oldest.labels(queue.table.queue).set(oldest)
         await forget_rates(connection)
+        await unique_ids.forget_expired(connection)
 
     async def _pause(self, connection: Connection) -> None:
         pause = self._options.interval.total_seconds()

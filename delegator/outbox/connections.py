@@ -74,7 +74,8 @@ async def run_async(transaction: AsyncTransaction, statement: str, rows: str, *,
             ids: list[str] = await transaction.run_sync(_run_in_session, statement, rows, autocommit)
             return ids
         if isinstance(transaction, asyncio_part.AsyncConnection):
-            return await transaction.run_sync(_run_in_sqlalchemy, statement, rows, autocommit)
+            found: list[str] = await transaction.run_sync(_run_in_sqlalchemy, statement, rows, autocommit)
+            return found
     raise _not_one(transaction, _ASYNC_KINDS)
 
 

@@ -141,6 +141,20 @@ async def test_unique_for(jobs: Outbox, db: psycopg.AsyncConnection) -> None:
     assert RAN.count(free) == 2
 
 
+async def test_expired_ids(jobs: Outbox, db: psycopg.AsyncConnection) -> None:
+    """The maintenance process forgets ids that are free again."""
+    job_id = new_id()
+    await jobs.aio.enqueue(db, double, 1, job_id=job_id, unique_for=timedelta(milliseconds=1))
+    await db.commit()
+
+    async def is_forgotten() -> bool:
+        found = await db.execute("SELECT FROM custom_task_unique WHERE unique_id = %s", (f"default/{job_id}",))
+        await db.commit()
+        return found.rowcount == 0
+
+    await eventually(is_forgotten)
+
+
 async def test_deadline(jobs: Outbox, db: psycopg.AsyncConnection, results: JobResults) -> None:
     """The timeouts of a plain job hold: one that no worker takes in time is a dead letter, and its client is told."""
     job_id = new_id()
