@@ -142,7 +142,9 @@ class Operations:
             UnreadableOperation: the row does not make one.
         """
         try:
-            options: dict[str, Any] = orjson.loads(row.options) if row.options is not None else {}
+            options = orjson.loads(row.options) if row.options is not None else {}
+            if not isinstance(options, dict):
+                raise TypeError
             request: _Request = ParseDict(options, _KINDS[row.operation](), ignore_unknown_fields=True)
             payloads = Payloads.FromString(row.input or b"")
             signal_payloads = Payloads.FromString(row.signal_input or b"")
