@@ -32,7 +32,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DELEGATOR_", frozen=True, extra="ignore")
 
     database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
-    """libpq connection string or URL of the database that holds `custom_task_queue`."""
+    """libpq connection string or URL of the database that holds `custom_task_queue`. It may be that of a pooler."""
+    direct_database_url: SecretStr | None = None
+    """The same database without a pooler, for what needs a session of its own: the leader's lock, notifications,
+    replication and migrations. Needed if `DELEGATOR_DATABASE_URL` leads to PgBouncer in transaction mode."""
     stream_url: str = "http://127.0.0.1:7376"
     """Base URL of Sequin or of `delegator relay`."""
     stream_token: SecretStr | None = None
@@ -82,9 +85,11 @@ class Settings(BaseSettings):
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "direct_database_url")
     @classmethod
-    def _unambiguous(cls, value: SecretStr) -> SecretStr:
+    def _unambiguous(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return value
         scheme, separator, rest = value.get_secret_value().partition("://")
         if not separator or not scheme.startswith("postgres"):
             return value

@@ -57,6 +57,21 @@ def parse_moment(text: str, name: str) -> datetime | timedelta:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
+def short_duration(duration: timedelta) -> str:
+    """Return a duration in its two largest units, such as `3d4h` or `1.5s`. A negative one counts as none."""
+    seconds = max(duration.total_seconds(), 0.0)
+    if seconds < 10:
+        return f"{round(seconds, 1):g}s"
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{int(count)}{unit}")
+        if (parts and not count) or len(parts) == 2:
+            break
+    return "".join(parts)
+
+
 def _duration(text: str) -> timedelta | None:
     try:
         if _SECONDS.fullmatch(text):

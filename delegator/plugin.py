@@ -36,7 +36,7 @@ from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import Connection, Pool, connect, connection_pool
+from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -264,8 +264,8 @@ class DelegatorPlugin(SimplePlugin):
             async with self._pools[-1].connection() as connection:
                 yield connection
         else:
-            url = self._settings.database_url.get_secret_value()
-            async with await connect(url, application_name="delegator client") as connection:
+            address = DatabaseAddress.of(self._settings)
+            async with await connect(address, application_name="delegator client") as connection:
                 yield connection
 
     def _interceptor(self, converter: DataConverter, **listeners: Any) -> DelegationInterceptor:
@@ -299,11 +299,11 @@ class DelegatorPlugin(SimplePlugin):
     async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str) -> None:
         settings, options = self._settings, self._options
         await check(settings)
-        url = settings.database_url.get_secret_value()
+        address = DatabaseAddress.of(settings)
         tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
             connection_pool(
-                url,
+                address,
                 application_name="delegator plugin",
                 size=options.connections,
                 silence=settings.lease,
@@ -311,10 +311,10 @@ class DelegatorPlugin(SimplePlugin):
             )
         )
         lease = await stack.enter_async_context(
-            LeaseKeeper(url, "enqueuer", duration=settings.lease, state=self._database_state)
+            LeaseKeeper(address, "enqueuer", duration=settings.lease, state=self._database_state)
         )
         waiter = await stack.enter_async_context(
-            InlineWaiter(pool, url, lease, result_ttl_seconds=options.result_ttl.total_seconds())
+            InlineWaiter(pool, address, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
         enqueuer = await stack.enter_async_context(
             Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)

@@ -1,78 +1,170 @@
-"""What the examples share: a stack to run on, HTTP workers, and a client that delegates."""
+"""What the examples share: servers to run on, pools of workers, and a client whose workflows delegate."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from argparse import ArgumentParser
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
 
-import uvloop
 from temporalio.client import Client
 
-from delegator import DelegatorError, connect
-from delegator.dev import embedded_stack
+from delegator import ConfigurationError, DelegatorError, PluginOptions, Settings, connect
+from delegator.dev import StackOptions, embedded_stack
+from examples.programs import Program
+
+_DEFAULT_QUEUE = "default"
+
+
+class Dispatch(StrEnum):
+    """How the activities of a workflow reach a worker."""
+
+    CLASSIC = "classic"
+    """Through Temporal: a Temporal worker polls the task queue that has the pool's name."""
+    DELEGATED = "delegated"
+    """Through PostgreSQL: HTTP workers run the jobs of the queue that has the pool's name."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Processes that run the jobs of one queue."""
+
+    tasks: Sequence[ModuleType]
+    """Modules with the handlers."""
+    queue: str = _DEFAULT_QUEUE
+    """The queue; with classic dispatch the task queue of the same name."""
+    processes: int = 1
+    """Number of worker processes; with classic dispatch there is one."""
+    concurrency: int = 50
+    """Jobs that each process runs at once."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables beside those of the example."""
+
+
+class System:
+    """An example's processes. `local_system` makes it."""
+
+    def __init__(self, client: Client, dispatch: Dispatch, directory: Path, stack: AsyncExitStack) -> None:
+        self.client = client
+        """For Temporal workers and for callers."""
+        self.dispatch = dispatch
+        """How activities reach the pools."""
+        self.directory = directory
+        """For files of the example; removed at the end."""
+        self.pools: dict[str, Program] = {}
+        """The pools, by queue."""
+        self._stack = stack
+
+    async def start(
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        health_path: str | None = None,
+    ) -> Program:
+        """Start a program that ends with the system. The arguments are those of `Program`.
+
+        Raises:
+            DependencyError: it does not start.
+        """
+        log = self.directory / f"{name}.log"
+        program = Program(name, *arguments, log=log, environment=environment, health_path=health_path)
+        self._stack.callback(program.release)
+        self._stack.push_async_callback(program.stop)
+        await program.start()
+        return program
+
+    async def start_pool(self, pool: Pool) -> None:
+        """Start the workers of a queue, as HTTP workers or as a Temporal worker."""
+        imports = [argument for module in pool.tasks for argument in ("--import", module.__name__)]
+        imports += ["--concurrency", str(pool.concurrency), "--port", "{port}"]
+        if self.dispatch is Dispatch.DELEGATED:
+            command = ["http_workers", *imports, "--queue", pool.queue, "--processes", str(pool.processes)]
+            command += ["--grace", "1"]
+            health_path = "/readyz"
+        else:
+            command = ["examples.classic", *imports, "--task-queue", pool.queue]
+            health_path = None
+        name = f"pool-{pool.queue}"
+        self.pools[pool.queue] = await self.start(
+            name, "-m", *command, environment=pool.environment, health_path=health_path
+        )
 
 
 @asynccontextmanager
-async def delegating_client(tasks: Sequence[ModuleType], *, concurrency: int = 50) -> AsyncIterator[Client]:
-    """Provide a client for workflows that delegate, and HTTP workers that run their jobs.
+async def local_system(
+    *pools: Pool, dispatch: Dispatch = Dispatch.DELEGATED, intercept: bool = False
+) -> AsyncIterator[System]:
+    """Run pools, and connect, for as long as a `with` block.
 
-    Both use the servers that TEMPORAL_ADDRESS and DELEGATOR_DATABASE_URL name; without them an embedded stack
-    runs for as long as the block.
+    The servers are those that TEMPORAL_ADDRESS and DELEGATOR_DATABASE_URL name. Without these variables an embedded
+    stack runs for as long as the block.
 
     Args:
-        tasks: modules with the handlers.
-        concurrency: jobs that each worker process (one per core) runs at once.
+        pools: the pools.
+        dispatch: how activities reach the pools.
+        intercept: delegate unchanged `workflow.execute_activity` calls; a call's `task_queue` names the pool. With
+            classic dispatch these calls stay ordinary activities, so that a reader can compare.
 
     Raises:
         DelegatorError: a server can't be reached, or a setting is wrong.
     """
-    async with _servers(), _http_workers(tasks, concurrency):
-        yield await connect(tasks)
+    queues = [pool.queue for pool in pools]
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_servers(queues))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
+        client = await _connect(pools, dispatch, intercept)
+        system = System(client, dispatch, directory, stack)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for pool in pools:
+                    starting.create_task(system.start_pool(pool))
+        except* DelegatorError as errors:
+            raise errors.exceptions[0] from None
+        yield system
 
 
-def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
-    """Run an example and end the process: 0, 2 with one line when a server or a setting is wrong, 130 on Ctrl-C."""
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(example)
-    except DelegatorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(0)
+def add_dispatch(parser: ArgumentParser) -> None:
+    """Add the option `--dispatch` to a command line."""
+    parser.add_argument(
+        "--dispatch",
+        type=Dispatch,
+        choices=list(Dispatch),
+        default=Dispatch.DELEGATED,
+        help="how activities reach the workers (default: delegated)",
+    )
+
+
+async def _connect(pools: Sequence[Pool], dispatch: Dispatch, intercept: bool) -> Client:
+    intercept = intercept and dispatch is Dispatch.DELEGATED
+    # The runs of an example begin with it, so that no run needs a marker that tells old runs from new ones.
+    task_queues = {pool.queue: pool.queue for pool in pools} if intercept else {}
+    options = PluginOptions(intercept=intercept, patch=False, task_queues=task_queues)
+    return await connect([pool.tasks for pool in pools], options=options)
 
 
 @asynccontextmanager
-async def _servers() -> AsyncIterator[None]:
+async def _servers(queues: Sequence[str]) -> AsyncIterator[None]:
     if "TEMPORAL_ADDRESS" in os.environ and "DELEGATOR_DATABASE_URL" in os.environ:
+        if missing := set(queues) - set(Settings.load().queues):
+            raise ConfigurationError(
+                f"DELEGATOR_QUEUES lacks {', '.join(sorted(missing))}: declare the example's queues and migrate, or "
+                "unset TEMPORAL_ADDRESS and let it start servers of its own"
+            )
         yield
         return
-    async with embedded_stack() as stack:
+    options = StackOptions(queues=tuple(dict.fromkeys((_DEFAULT_QUEUE, *queues))))
+    async with embedded_stack(options) as stack:
+        before = dict(os.environ)
         os.environ.update(stack.environment)
-        yield
-
-
-@asynccontextmanager
-async def _http_workers(tasks: Sequence[ModuleType], concurrency: int) -> AsyncIterator[None]:
-    imports = [argument for module in tasks for argument in ("--import", module.__name__)]
-    processes = ("--processes", str(os.cpu_count() or 1), "--concurrency", str(concurrency))
-    with tempfile.TemporaryFile() as log:
-        workers = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "http_workers", *imports, *processes, "--grace", "1"),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the example, which then stops them
-        )
         try:
             yield
         finally:
-            with suppress(ProcessLookupError):
-                workers.terminate()
-            await workers.wait()
+            os.environ.clear()
+            os.environ.update(before)

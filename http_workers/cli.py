@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
-import uvloop
 from temporalio.worker import Interceptor
 
 from delegator.cli.main import run
@@ -33,10 +33,15 @@ from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_handlers
 from delegator.runtime.named_objects import load_named
-from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.shutdown import end_process_within, shutdown_signals
+from http_workers.event_loop import run_guarded
 from http_workers.options import ClaimMode, WorkerOptions
+from http_workers.pool import LONGEST_STOP
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
 from http_workers.worker import HttpWorker
+
+_LEAVE: Final = timedelta(seconds=3)
+"""How long threads may take to end when the worker has stopped."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -125,7 +130,9 @@ def http_worker(
 
 def main() -> None:
     """Run the command and end the process with its exit status."""
-    sys.exit(run(lambda: app, "http-worker"))
+    status = run(lambda: app, "http-worker")
+    end_process_within(_LEAVE, status)
+    sys.exit(status)
 
 
 def _supervise(options: WorkerOptions) -> None:
@@ -152,13 +159,12 @@ def _work(options: WorkerOptions, settings: Settings) -> None:
         claim=options.claim,
         stall_limit=options.stall_limit,
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(worker, options))
+    run_guarded(_run(worker, options))
 
 
 async def _run(worker: HttpWorker, options: WorkerOptions) -> None:
     with options.health_server(worker.health):
-        async with shutdown_signals() as shutdown:
+        async with shutdown_signals(at_the_latest=options.grace + LONGEST_STOP) as shutdown:
             stopping = asyncio.create_task(_stop_when(shutdown.requested, worker))
             try:
                 await worker.run()

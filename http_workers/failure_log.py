@@ -30,7 +30,7 @@ def log_as_temporal(error: BaseException) -> None:
     activity.logger.log(
         logging.DEBUG if benign else logging.WARNING,
         _TEMPORALS_WORDS,
-        exc_info=error,
+        exc_info=(type(error), error, error.__traceback__),  # an exception itself may be false, or refuse to say
         extra={TEMPORAL_FAILURE: "ActivityFailure"},
     )
 

@@ -26,6 +26,7 @@ from delegator.wire.task_tokens import TaskToken, pack_task_token
 from http_workers.activity_context import ActivitySurroundings, RunningActivity
 from http_workers.interception import headers_of, intercepted
 from http_workers.job import Job
+from http_workers.threads import with_storable_error
 
 LEAST_WATCHED_SECONDS: Final = 1.0
 """A shorter limit has its own timer, which costs as much as the rest of a short attempt. The monitor, which
@@ -228,7 +229,7 @@ def _run_in_thread(
         loop.call_soon_threadsafe(_set_timer, job, loop, limit)
     if job.is_over or job.cancel_told:
         raise CancelledError("Cancelled")
-    return running.run_in_thread(function, *args)
+    return with_storable_error(partial(running.run_in_thread, function, *args))
 
 
 def _limit(job: Job) -> tuple[float | None, TimeoutType]:

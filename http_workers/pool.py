@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +15,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from temporalio.worker import Interceptor
 
+from delegator.completion.failures import failure_of_type
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -39,6 +40,7 @@ from http_workers.attempt import AttemptRunner, Ended
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
+from http_workers.lease_report import report_of
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -49,11 +51,14 @@ from http_workers.receivers import job_loops
 from http_workers.slots import Slots
 from http_workers.source import StreamSource, StreamTimeouts
 from http_workers.start_checks import refuse_unordered, refuse_wrong_stream
+from http_workers.threads import HandlerThreads
 
 _log = logging.getLogger(__name__)
 _CONNECTIONS = 6
 _CANCEL_GRACE_SECONDS = 5.0
 _FINISH_LIMIT_SECONDS = 10.0
+LONGEST_STOP = timedelta(seconds=_CANCEL_GRACE_SECONDS + _FINISH_LIMIT_SECONDS + 5)
+"""How long a stop takes at most, the grace period aside."""
 _LONGEST_ROUND = timedelta(seconds=40)
 _LONGEST_WAIT = timedelta(seconds=10)
 
@@ -109,6 +114,8 @@ class JobPool:
                 ended = await self._runner.run(job) if job.is_ours else Ended(job)
         except asyncio.CancelledError as error:  # while it waited for a permit
             ended = self._runner.broken_off(job, error)
+        except BaseException as error:  # of a payload converter, for one; the slot and the worker must outlive it
+            ended = Ended(job, failure=failure_of_type(error))
         finally:
             self.running.discard(job)
             job.task = None  # its context holds the job: the cycle would be left to the garbage collector
@@ -230,9 +237,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         client = await clients.connected(converter, identity)
         if executor is None:
-            own = ThreadPoolExecutor(options.threads or options.concurrency, thread_name_prefix="handler")
-            stack.callback(own.shutdown, wait=False, cancel_futures=True)
-            executor = own
+            executor = HandlerThreads(options.threads or options.concurrency)
+            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         prompts = Prompts()
         runner = AttemptRunner(
             handlers,
@@ -266,13 +272,15 @@ async def serve(
         def watched_as(loop: str) -> DatabaseWatch:
             return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
 
-        url = settings.database_url.get_secret_value()
+        address = DatabaseAddress.of(settings)
         pool = await stack.enter_async_context(
-            connection_pool(url, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True)
+            connection_pool(
+                address, application_name="http-worker", size=_CONNECTIONS, silence=settings.lease, by_key=True
+            )
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(
-                url,
+                address,
                 "worker",
                 duration=settings.lease,
                 queue=options.queue,
@@ -280,6 +288,7 @@ async def serve(
                 state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
+                report=lambda: report_of(options.concurrency, jobs.running),
             )
         )
         await stack.enter_async_context(opened_resources(declared.resources))

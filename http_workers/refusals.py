@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Final
 from delegator.completion.failures import error_type
 from delegator.contracts import DYNAMIC_TYPE
 from delegator.postgres.dead_letters import Reason
+from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import NextAttempt
 from delegator.wire.options import refused_time
 from http_workers.attempt import Ended
@@ -148,8 +150,20 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     """
     job = ended.job
     delay_ms = delay // _MILLISECOND
+    if ended.refusal is Reason.UNKNOWN_TYPE:
+        refused_ms = (refused_time(job.row.options) + delay) // _MILLISECOND
+        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused_ms)
+    began = time.monotonic() - job.taken_at if job.taken_at else None
+    attempt = NextAttempt(
+        *job.held,
+        delay_ms,
+        failure,
+        job.attempt,
+        error=None if ended.failure is None else error_type(ended.failure),
+        started_ms=None if began is None else round((time.time() - began) * 1000),
+        holder=holder_name(),
+    )
     if ended.refusal is None:
-        return NextAttempt(*job.held, delay_ms, failure, job.attempt)
-    attempt = job.attempt - 1 if ended.refusal is Reason.UNKNOWN_TYPE else job.attempt
+        return attempt
     refused_ms = (refused_time(job.row.options) + delay) // _MILLISECOND
-    return NextAttempt(*job.held, delay_ms, failure, attempt, ended.refusal.value, refused_ms)
+    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused_ms)

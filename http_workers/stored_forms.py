@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from google.protobuf.message import DecodeError
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
@@ -53,8 +54,9 @@ class StoredForms:
             return None
         try:
             return Failure.FromString((await decode_outcome("failed", stored, self._codec_of(job))).body)
-        except WireError as error:
-            _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": str(error)})
+        except (WireError, DecodeError) as error:
+            reason = str(error) if isinstance(error, WireError) else type(error).__name__
+            _log.error("failure_unreadable", extra={"job_id": job.job_id, "reason": reason})
             return None
 
     def _codec_of(self, job: Job) -> PayloadCodec | None:

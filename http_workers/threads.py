@@ -4,11 +4,109 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from delegator.errors import ConfigurationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_Call: TypeAlias = tuple[Future[Any], Callable[[], Any]]
+
+
+class HandlerThreads(Executor):
+    """A worker's own threads. They are daemons: a handler that never ends does not keep the process from ending.
+
+    The interpreter joins the threads of a `ThreadPoolExecutor` when it ends, however long that takes.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Begin without threads. Each begins when there is a call for it.
+
+        Args:
+            most: largest number of threads.
+        """
+        self._most = most
+        self._calls: deque[_Call] = deque()
+        self._arrived = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._free = 0
+        self._is_shut = False
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a thread.
+
+        Raises:
+            RuntimeError: `shutdown` was called.
+        """
+        future: Future[T] = Future()
+        with self._arrived:
+            if self._is_shut:
+                raise RuntimeError("the worker has stopped, and its threads with it")
+            self._calls.append((future, lambda: function(*args, **kwargs)))
+            self._arrived.notify()
+            if self._free < len(self._calls) and len(self._threads) < self._most:
+                thread = threading.Thread(target=self._work, name=f"handler_{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See `Executor`."""
+        with self._arrived:
+            self._is_shut = True
+            if cancel_futures:
+                for future, _ in self._calls:
+                    future.cancel()
+                self._calls.clear()
+            self._arrived.notify_all()
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            _run(*call)
+            del call
+
+    def _next(self) -> _Call | None:
+        with self._arrived:
+            while not self._calls:
+                if self._is_shut:
+                    return None
+                self._free += 1
+                self._arrived.wait()
+                self._free -= 1
+            return self._calls.popleft()
+
+
+def _run(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # SystemExit too: the thread goes on with other jobs
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def with_storable_error(function: Callable[[], T]) -> T:
+    """Call a function. Replace an error that can't pass through a future, as Python replaces it in an async function.
+
+    asyncio refuses to store StopIteration: whoever awaited the future would wait for ever. GeneratorExit closes every
+    coroutine that awaits the future.
+
+    Raises:
+        RuntimeError: in place of StopIteration or GeneratorExit, which is its cause.
+    """
+    try:
+        return function()
+    except (StopIteration, GeneratorExit) as error:
+        raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 
 class ThreadRaiser:

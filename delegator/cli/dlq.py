@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections import Counter
 from typing import Annotated, Any
 
 import typer
 from delegator_schema.outbox import CANCEL, OUTBOX_QUEUE, SIGNAL, SIGNAL_WITH_START, START
-from delegator_schema.queues import is_queue_name
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from delegator.cli.options import (
+    AllOption,
+    DatabaseOption,
+    JsonOption,
+    QueueOption,
+    TypeOption,
+    WorkflowOption,
+    YesOption,
+    check_queue,
+)
+from delegator.cli.output import confirmed, plain, print_json, print_table, whole_positive
 from delegator.config import Settings
 from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
@@ -28,32 +34,22 @@ from delegator.runtime.temporal_client import load_data_converter
 KINDS = (JOB, START, SIGNAL, SIGNAL_WITH_START, CANCEL)
 _LIST_LIMIT = "100"
 _IDS_SHOWN = 10
-_UNLIMITED = 1_000_000
 _COLUMNS = ("id", "died_at", "kind", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
 
 
-DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
-QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 KindOption = Annotated[
     str | None,
     typer.Option("--kind", metavar="KIND", help=f"One of {', '.join(KINDS)}: jobs, or operations of the outbox."),
 ]
-TypeOption = Annotated[
-    str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type, workflow type or signal.")
-]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
-WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
 SinceOption = Annotated[
     str | None,
     typer.Option("--since", metavar="WHEN", help="Died since: an ISO 8601 time, or 90s, 1h30m, PT1H ago."),
 ]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Died before: as --since.")]
 LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Every one, where neither ids nor filters are given.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +85,7 @@ def list_command(
     selection = Selection(**filters, newest_first=True)
     letters = asyncio.run(dead_letters.find(settings, selection))
     if as_json:
-        _print_json([summary(letter) for letter in letters])
+        print_json([summary(letter) for letter in letters])
     elif letters:
         _print_table(letters)
         if len(letters) == selection.limit:
@@ -111,7 +107,7 @@ def show_command(
     settings = Settings.load(database_url=database_url)
     described = asyncio.run(_describe(settings, _id(dead_letter_id), payloads=payloads))
     if as_json:
-        _print_json(described)
+        print_json(described)
         return
     for line in _lines(described):
         typer.echo(line)
@@ -161,7 +157,7 @@ def replay_command(
     result = asyncio.run(dead_letters.replay(settings, letters, signal=signal))
     if as_json:
         names = ("replayed", "in_queue", "gone")
-        _print_json({name: [summary(letter) for letter in getattr(result, name)] for name in names})
+        print_json({name: [summary(letter) for letter in getattr(result, name)] for name in names})
     else:
         typer.echo(f"replayed {_count(result.replayed)}")
     for line in _left_lines(result):
@@ -198,7 +194,7 @@ def purge_command(
         return
     count = asyncio.run(dead_letters.purge(settings, letters))
     if as_json:
-        _print_json({"purged": count})
+        print_json({"purged": count})
     else:
         typer.echo(f"purged {_number_of(count)}")
 
@@ -235,13 +231,7 @@ def _filters(
     limit: str | None,
 ) -> dict[str, Any]:
     """Return what was given, as `Selection` takes it."""
-    if queue is not None and not is_queue_name(queue):
-        raise ConfigurationError(f"--queue {queue}: not a queue name (a-z, 0-9, _; a letter first; at most 40)")
-    if queue is not None and queue not in settings.queues:
-        raise ConfigurationError(
-            f"--queue {queue}: not a declared queue (DELEGATOR_QUEUES declares {', '.join(settings.queues)}); for the "
-            "dead letters of a queue that was declared once, name it in DELEGATOR_QUEUES for this command"
-        )
+    check_queue(settings, queue)
     if reason is not None and reason not in list(Reason):
         raise ConfigurationError(f"--reason {reason}: none of {', '.join(Reason)}")
     if kind is not None and kind not in KINDS:
@@ -254,7 +244,7 @@ def _filters(
         "workflow_id": workflow_id,
         "since": None if since is None else parse_moment(since, "--since"),
         "until": None if until is None else parse_moment(until, "--until"),
-        "limit": None if limit is None else _number(limit, f"--limit {limit}: not a positive number"),
+        "limit": None if limit is None else whole_positive(limit, f"--limit {limit}: not a positive number"),
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -266,29 +256,17 @@ def _selection(ids: list[str] | None, filters: dict[str, Any], everything: bool)
 
 
 def _id(text: str) -> int:
-    return _number(text, f"{text}: not the id of a dead letter: see `delegator dlq list`")
-
-
-def _number(text: str, refusal: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) < 2**63:
-        raise ConfigurationError(refusal)
-    return int(text)
+    return whole_positive(text, f"{text}: not the id of a dead letter: see `delegator dlq list`")
 
 
 def _confirmed(action: str, letters: list[DeadLetter], manner: str, yes: bool) -> bool:
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
-            f"{action}: there is no terminal to ask on, so nothing was changed: confirm with --yes"
-        )
     queues = ", ".join(f"{count} of {queue}" for queue, count in sorted(Counter(map(_queue_of, letters)).items()))
-    return typer.confirm(f"{action} {_count(letters)} ({queues}){manner}?", err=True)
+    return confirmed(action, f"{action} {_count(letters)} ({queues}){manner}?", yes)
 
 
 def _nothing_done(letters: list[DeadLetter], as_json: dict[str, Any] | None) -> None:
     if as_json is not None:
-        _print_json(as_json)
+        print_json(as_json)
     typer.echo("nothing was changed" if letters else "no such dead letters: nothing to do", err=True)
     if letters:
         raise typer.Exit(1)
@@ -302,20 +280,9 @@ async def _describe(settings: Settings, dead_letter_id: int, *, payloads: bool) 
     return await describe(letter, content, converter, payloads=payloads)
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value))
-
-
 def _print_table(letters: list[DeadLetter]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in _COLUMNS:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in ("id", "attempt"))
-    for letter in letters:
-        row = {**summary(letter), "died_at": f"{letter.died_at:%Y-%m-%d %H:%M:%S%z}"}
-        table.add_row(*(Text(_plain("" if row[name] is None else str(row[name]))) for name in _COLUMNS))
-    # Another program reads whole lines. A terminal's lines have an end, and rich wraps at it.
-    console = Console() if sys.stdout.isatty() else Console(width=_UNLIMITED, height=len(letters))
-    console.print(table)
+    rows = [{**summary(letter), "died_at": letter.died_at} for letter in letters]
+    print_table(_COLUMNS, rows, ("id", "attempt"))
 
 
 def _lines(described: dict[str, Any]) -> list[str]:
@@ -327,27 +294,22 @@ def _lines(described: dict[str, Any]) -> list[str]:
                 lines += _failure_lines(link)
         elif value is not None:
             text = json.dumps(value) if isinstance(value, dict | list) else str(value)
-            lines.append(f"{name.replace('_', ' '):<13} {_plain(text)}")
+            lines.append(f"{name.replace('_', ' '):<13} {plain(text)}")
     return lines
 
 
 def _failure_lines(link: dict[str, Any]) -> list[str]:
     lead = "  caused by" if "causes" not in link else " "
     final = " (non-retryable)" if link["non_retryable"] else ""
-    lines = [f"{lead} {_plain(link['type'])}: {_plain(link['message'])}{final}"]
-    lines += [f"    {name.replace('_', ' ')} {_plain(str(link[name]))}" for name in _EXTRAS if link.get(name)]
+    lines = [f"{lead} {plain(link['type'])}: {plain(link['message'])}{final}"]
+    lines += [f"    {name.replace('_', ' ')} {plain(str(link[name]))}" for name in _EXTRAS if link.get(name)]
     if link.get("details"):
-        lines.append(f"    details {_plain(json.dumps(link['details']))}")
-    lines += [f"    {_plain(line)}" for line in (link["stack_trace"] or "").splitlines()]
+        lines.append(f"    details {plain(json.dumps(link['details']))}")
+    lines += [f"    {plain(line)}" for line in (link["stack_trace"] or "").splitlines()]
     return lines
 
 
 _EXTRAS = ("timeout", "retry_state", "worker")
-
-
-def _plain(text: str) -> str:
-    """Return text that can't move a terminal's cursor or change its colours."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _queue_of(letter: DeadLetter) -> str:

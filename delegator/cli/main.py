@@ -20,6 +20,9 @@ COMMANDS = {
     "serve": "delegator.cli.serve",
     "worker": "delegator.cli.worker",
     "dev": "delegator.cli.dev",
+    "jobs": "delegator.cli.jobs",
+    "explain": "delegator.cli.jobs",
+    "status": "delegator.cli.status",
     "dlq": "delegator.cli.dlq",
 }
 """Each command, and the module that registers it (and may register others)."""
@@ -47,7 +50,7 @@ def build_app(command: str | None = None) -> typer.Typer:
     ) -> None:
         pass
 
-    for module in [COMMANDS[command]] if command in COMMANDS else COMMANDS.values():
+    for module in [COMMANDS[command]] if command in COMMANDS else dict.fromkeys(COMMANDS.values()):
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).register(app)
     return app

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
+from delegator_schema.queues import is_queue_name
 
 from delegator.config import Settings
 from delegator.durations import parse_duration
@@ -54,6 +55,16 @@ GraceOption = Annotated[
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")]
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="Least level logged.")]
 
+DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
+QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
+TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
+WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print what would be changed.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every one, where neither ids nor filters are given.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Print it again every two seconds, until interrupted.")]
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_GRACE = "30s"
 DEFAULT_STALL_LIMIT = "30s"
@@ -71,6 +82,27 @@ def check_port(port: int, option: str = "--port") -> None:
     """
     if not 0 <= port <= _HIGHEST_PORT:
         raise ConfigurationError(f"{option} {port}: must be from 0 to {_HIGHEST_PORT}")
+
+
+def check_queue(settings: Settings, queue: str | None, option: str = "--queue ") -> None:
+    """Refuse the name of a queue that is not declared.
+
+    Args:
+        settings: the declared queues.
+        queue: the name; None: none was given.
+        option: stands before the name in the message.
+
+    Raises:
+        ConfigurationError: it is not declared, or can't be the name of a queue.
+    """
+    if queue is None or queue in settings.queues:
+        return
+    if not is_queue_name(queue):
+        raise ConfigurationError(f"{option}{queue}: not a queue name (a-z, 0-9, _; a letter first; at most 40)")
+    raise ConfigurationError(
+        f"{option}{queue}: not a declared queue (DELEGATOR_QUEUES declares {', '.join(settings.queues)}); for a queue"
+        " that was declared once, name it in DELEGATOR_QUEUES for this command"
+    )
 
 
 def parse_stall_limit(text: str) -> timedelta:

@@ -17,6 +17,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, TimeoutType
 
+from delegator.completion.causes import cut_failure, cut_short
 from delegator.wire.codec import not_built
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.requests import PAYLOADS_TOO_LARGE
@@ -36,6 +37,7 @@ _SERVER: Final = "Server"
 _TOO_LARGE: Final = "[TMPRL1103] Attempted to upload payloads with size that exceeded the error limit."
 _NOT_STARTED: Final = Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"')
 _KEPT_CHARACTERS = 8_000
+_LONGEST_TYPE = 200
 _TIMEOUT_NAMES = {
     TimeoutType.START_TO_CLOSE: "StartToClose",
     TimeoutType.SCHEDULE_TO_START: "ScheduleToStart",
@@ -57,13 +59,21 @@ def failure_of(error: BaseException, converter: DataConverter) -> Failure:
     """Return the failure of a handler's error: type, message, details, non-retryable flag and stack trace.
 
     The failure converter makes it, as for an ordinary activity. The codec is applied later, when it is stored. If the
-    failure converter raises, the failure says so, with the SDK's words.
+    failure converter raises, the failure says so, with the SDK's words. A chain of causes that is too long is cut.
     """
     failure = Failure()
     try:
-        converter.failure_converter.to_failure(error, converter.payload_converter, failure)
-    except Exception as problem:
+        with cut_short(error):
+            converter.failure_converter.to_failure(error, converter.payload_converter, failure)
+        return cut_failure(failure)
+    except BaseException as problem:  # `__str__` of the user's error may raise anything
         return not_built(problem)
+
+
+def failure_of_type(error: BaseException) -> Failure:
+    """Return the failure of an error about which nothing but its type can be trusted."""
+    failure = Failure(message=f"the attempt ended with {type(error).__name__}")
+    failure.application_failure_info.type = type(error).__name__
     return failure
 
 
@@ -172,7 +182,7 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> ApplicationError:
 def error_type(failure: Failure) -> str:
     """Return the type of the error behind a failure, for logs and dead letters. It never holds a message."""
     if failure.HasField("application_failure_info"):
-        return failure.application_failure_info.type.replace("\0", "") or "ApplicationError"
+        return failure.application_failure_info.type[:_LONGEST_TYPE].replace("\0", "") or "ApplicationError"
     if failure.HasField("canceled_failure_info"):
         return "CancelledError"
     if failure.HasField("timeout_failure_info"):

@@ -88,7 +88,7 @@ class QueueAttempts:
         """See `OpenAttempts`."""
         encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), codec)
         queue, job_id, fencing_token = attempt.token
-        row = (job_id, fencing_token, delay // _MILLISECOND, encoded)
+        row = (job_id, fencing_token, delay // _MILLISECOND, encoded, error_type(failure))
         async with self._connection() as db:
             scheduled = await MaintenanceStatements(queue).back_off(db, [row])
             await AsynchronousStatements(queue).notify_of_retry(db)

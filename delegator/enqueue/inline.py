@@ -13,8 +13,8 @@ from typing import NamedTuple, Self
 
 import psycopg
 
-from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import Connection, Pool, connect
+from delegator.errors import ConfigurationError, DatabaseError, first_line
+from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.notifications import listen_for_outcomes
 from delegator.postgres.queue_table import QueueTable, StoredOutcome
@@ -46,19 +46,21 @@ class InlineWaiter:
     The row is the truth. NOTIFY only says which rows to read. Without notifications the rows are polled.
     """
 
-    def __init__(self, pool: Pool, database_url: str, lease: LeaseKeeper, *, result_ttl_seconds: float) -> None:
+    def __init__(
+        self, pool: Pool, database: str | DatabaseAddress, lease: LeaseKeeper, *, result_ttl_seconds: float
+    ) -> None:
         """Prepare the waiter.
 
         Args:
             pool: connections for statements.
-            database_url: where to LISTEN, on a connection of its own.
+            database: where to LISTEN, on a connection of its own.
             lease: this process's lease; rows name it.
             result_ttl_seconds: how long a row that was read is kept, because the workflow task may run again. While
                 tasks are seen to run again, rows are kept eight times as long. Time in which this process was paused
                 does not count.
         """
         self._pool = pool
-        self._database_url = database_url
+        self._database = database
         self._lease = lease
         self._result_ttl_seconds = result_ttl_seconds
         self._waits: dict[str, _Wait] = {}
@@ -213,11 +215,16 @@ class InlineWaiter:
         backoff = Backoff()
         while True:
             try:
-                connection = await connect(self._database_url, application_name="delegator inline")
+                connection = await connect(
+                    self._database, application_name="delegator inline", session_for="a process that listens"
+                )
                 try:
                     await self._hear(connection, backoff)
                 finally:
                     await connection.close()
+            except ConfigurationError as error:  # a pooler: the rows are polled
+                _log.warning("listen_impossible", extra={"reason": str(error), "then": "poll the rows"})
+                return
             except (DatabaseError, psycopg.Error) as error:
                 if self.listening:
                     _log.warning("listen_lost", extra={"reason": first_line(error)})

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
 from delegator_schema.outbox import OUTBOX_QUEUE
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, DatabaseError, SchemaError, first_line
+from delegator.errors import ConfigurationError
 from delegator.postgres import dead_letters
-from delegator.postgres.connections import Connection, connect
 from delegator.postgres.dead_letters import Content, DeadLetter, Selection
+from delegator.postgres.operator_connection import operator_connection
 from delegator.postgres.queue_table import QueueTable
-from delegator.postgres.schema_check import check
 from delegator.wire.rows import row_problem
 
 _BATCH = 1_000
@@ -44,7 +41,7 @@ async def find(settings: Settings, selection: Selection) -> list[DeadLetter]:
         ConfigurationError: an id is not that of a dead letter, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
-    async with _connected(settings) as connection:
+    async with operator_connection(settings, "dlq") as connection:
         found = await dead_letters.find(connection, selection)
     missing = sorted(set(selection.ids or ()) - {letter.id for letter in found})
     if missing and selection.limit is None:
@@ -59,7 +56,7 @@ async def content(settings: Settings, dead_letter_id: int) -> Content:
         ConfigurationError: there is none with this id, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
-    async with _connected(settings) as connection:
+    async with operator_connection(settings, "dlq") as connection:
         found = await dead_letters.content(connection, dead_letter_id)
     if found is None:
         raise ConfigurationError(f"no dead letter {dead_letter_id}: see `delegator dlq list`")
@@ -85,7 +82,7 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
     for letter in letters:
         by_queue[letter.queue].append(letter.id)
     done: set[int] = set()
-    async with _connected(settings) as connection:
+    async with operator_connection(settings, "dlq") as connection:
         operations = by_queue.pop(OUTBOX_QUEUE, [])
         for start in range(0, len(operations), _BATCH):
             done |= await dead_letters.replay_operations(connection, operations[start : start + _BATCH])
@@ -114,29 +111,5 @@ async def purge(settings: Settings, letters: Sequence[DeadLetter]) -> int:
         ConfigurationError: a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
-    async with _connected(settings) as connection:
+    async with operator_connection(settings, "dlq") as connection:
         return await dead_letters.purge(connection, [letter.id for letter in letters])
-
-
-@asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[Connection]:
-    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator dlq")
-    try:
-        async with connection:
-            yield connection
-    except psycopg.errors.UndefinedTable as error:
-        raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
-    except psycopg.errors.UndefinedColumn as error:
-        raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise await _denied(error, settings) from None
-    except psycopg.Error as error:
-        raise DatabaseError(f"the database refuses: {first_line(error)}") from None
-
-
-async def _denied(error: psycopg.Error, settings: Settings) -> SchemaError:
-    try:
-        await check(settings)
-    except SchemaError as found:
-        return found
-    return SchemaError(f"{first_line(error)}: run `delegator migrate --check`")

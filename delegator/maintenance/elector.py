@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
-from delegator.errors import DatabaseError, first_line
+from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres import leader_lock
-from delegator.postgres.connections import SILENCE, Connection, connect
+from delegator.postgres.connections import SILENCE, Connection, DatabaseAddress, connect
 from delegator.postgres.database_watch import DatabaseWatch
+from delegator.runtime.cancellation import run_apart
 
 _log = logging.getLogger(__name__)
 _FOLLOWER_PAUSE_SECONDS = 1.0
@@ -27,27 +29,27 @@ class Elector:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | DatabaseAddress,
         on_change: Callable[[bool], None],
-        database: DatabaseWatch,
+        watch: DatabaseWatch,
         *,
         silence: timedelta = SILENCE,
     ) -> None:
         """Prepare.
 
         Args:
-            database_url: where the lock is.
+            database: where the lock is.
             on_change: called with whether this process is the leader, when that changes.
-            database: gets each failure, and each success of a process that waits for the lock. The leader's work
+            watch: gets each failure, and each success of a process that waits for the lock. The leader's work
                 reports its own successes.
             silence: how long packets may stay unacknowledged before either side closes the leader's connection.
         """
-        self._database_url = database_url
+        self._address = database
         self._silence = silence
         self._on_change = on_change
-        self._database = database
+        self._database = watch
 
-    async def run(self, lead: Callable[[Connection], Awaitable[None]]) -> None:
+    async def run(self, lead: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
         """Become the leader and call `lead` with the connection that holds the lock. Repeat this until cancelled.
 
         Args:
@@ -56,8 +58,15 @@ class Elector:
         while True:
             try:
                 connection = await connect(
-                    self._database_url, application_name=leader_lock.APPLICATION_NAME, silence=self._silence
+                    self._address,
+                    application_name=leader_lock.APPLICATION_NAME,
+                    silence=self._silence,
+                    session_for=leader_lock.SESSION_FOR,
                 )
+            except ConfigurationError as error:
+                self._database.noted(str(error))
+                await asyncio.sleep(_FOLLOWER_PAUSE_SECONDS)
+                continue
             except DatabaseError as error:
                 await self._database.failed(error)
                 continue
@@ -69,7 +78,7 @@ class Elector:
                 await self._database.failed(failure)
 
     async def _lead(
-        self, connection: Connection, lead: Callable[[Connection], Awaitable[None]]
+        self, connection: Connection, lead: Callable[[Connection], Coroutine[Any, Any, None]]
     ) -> psycopg.Error | None:
         """Wait for the lock, then lead. Return the database error that ended it."""
         elected = False
@@ -81,7 +90,7 @@ class Elector:
             elected = True
             self._on_change(True)
             _log.info("leader_elected")
-            await lead(connection)
+            await run_apart(lead(connection))
         except psycopg.Error as error:
             if elected:
                 _log.warning("leader_lost", extra={"reason": first_line(error)})

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, TypeAlias
 
+from delegator_schema.options import WORKER_LOST
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import TimeoutType
 
-from delegator.completion.failures import Ending, failed_outcome, timed_out
+from delegator.completion.failures import Ending, error_type, failed_outcome, timed_out
 from delegator.completion.retry import GiveUp, decide
 from delegator.contracts import JobOptions
 from delegator.errors import WireError
@@ -69,7 +70,8 @@ class LostAttempts:
         encoded = plain_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), self._codec)
         given_up: list[GivenUp] = []
         while lost := await queue.lost_attempts(connection, leases):
-            freed, last = await back_off(connection, queue, [(job, failure, encoded) for job in lost])
+            failed = [(job, failure, encoded) for job in lost]
+            freed, last = await back_off(connection, queue, failed, WORKER_LOST)
             given_up += last
             self._metrics.lost_attempts.labels(queue.table.queue).inc(freed)
             _log.warning("attempts_lost", extra={"queue": queue.table.queue, "jobs": freed})
@@ -122,7 +124,10 @@ class LostAttempts:
 
 
 async def back_off(
-    connection: Connection, queue: MaintenanceStatements, failed: Sequence[tuple[LostAttempt, Failure, bytes]]
+    connection: Connection,
+    queue: MaintenanceStatements,
+    failed: Sequence[tuple[LostAttempt, Failure, bytes]],
+    error: str | None = None,
 ) -> tuple[int, list[GivenUp]]:
     """Free jobs whose attempts have failed, and schedule the attempts that their retry policies allow.
 
@@ -130,12 +135,13 @@ async def back_off(
         connection: in the transaction that has locked the rows.
         queue: the queue.
         failed: the jobs, each with its failure and the failure's stored form.
+        error: what operators see as the error's type; None: that of the failure.
 
     Returns:
         How many jobs were freed, and those that get no further attempt, with their new fencing tokens. The retry of
         these is put off until their outcomes are stored.
     """
-    rows: list[tuple[str, int, int, bytes | None]] = []
+    rows: list[tuple[str, int, int, bytes | None, str]] = []
     last: list[GivenUp] = []
     for job, failure, encoded in failed:
         left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
@@ -143,7 +149,7 @@ async def back_off(
         delay = _UNTIL_STORED if isinstance(decision, GiveUp) else decision.delay
         if isinstance(decision, GiveUp):
             last.append((job, failure, decision))
-        rows.append((job.job_id, job.fencing_token, delay // _MILLISECOND, encoded))
+        rows.append((job.job_id, job.fencing_token, delay // _MILLISECOND, encoded, error or error_type(failure)))
     tokens = await queue.back_off(connection, rows) if rows else {}
     return len(tokens), [
         (job._replace(fencing_token=tokens[job.job_id]), failure, decision)

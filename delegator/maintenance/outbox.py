@@ -22,7 +22,7 @@ from delegator.config import Settings
 from delegator.errors import DatabaseError, first_line
 from delegator.maintenance.metrics import OutboxMetrics
 from delegator.postgres import outbox
-from delegator.postgres.connections import Connection, Pool, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import Reason
 from delegator.postgres.error_classes import ErrorClass, classify
@@ -75,7 +75,7 @@ class OutboxDispatcher:
     def __init__(
         self,
         *,
-        database_url: str,
+        address: DatabaseAddress,
         pool: Pool,
         database: DatabaseWatch,
         listener: DatabaseWatch,
@@ -88,7 +88,7 @@ class OutboxDispatcher:
         """Prepare the dispatcher.
 
         Args:
-            database_url: where to listen.
+            address: of the database, to listen there.
             pool: connections.
             database: gets each success and each error of these connections.
             listener: the same of the connection that listens.
@@ -98,7 +98,7 @@ class OutboxDispatcher:
             metrics: this process's series.
             options: how it looks and when it gives up.
         """
-        self._database_url = database_url
+        self._address = address
         self._pool = pool
         self._database = database
         self._listener = listener
@@ -263,7 +263,9 @@ class OutboxDispatcher:
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await connect(self._database_url, application_name="delegator outbox")
+                connection = await connect(
+                    self._address, application_name="delegator outbox", session_for="the outbox's notifications"
+                )
                 async with connection:
                     await listen_for_outbox(connection)
                     self._listener.works()

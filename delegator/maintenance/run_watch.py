@@ -24,6 +24,7 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import BATCH, NO_RUN, MaintenanceStatements
+from delegator.runtime.cancellation import run_apart
 from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class RunWatch:
             while True:
                 began = time.monotonic()
                 try:
-                    await self.look()
+                    await run_apart(self.look())
                 except Exception as error:
                     await self._database.failed(error)
                 else:

@@ -25,7 +25,8 @@ from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
-from delegator.postgres.connections import Pool, connection_pool
+from delegator.postgres import leader_lock
+from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -82,11 +83,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     liveness = Liveness()
-    url = settings.database_url.get_secret_value()
-    checks = {"postgresql": database.problem, "temporal": temporal.problem}
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
-        health = LocalHealth(registry, liveness, checks)
+        health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
         server = HealthServer(health, host=options.host, port=options.port)
     converter = load_data_converter(settings.data_converter)
     with server:
@@ -108,8 +107,10 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 client = await connect_temporal(converter, identity=identity, lazy=False)
             signals = SignalSender(client, identity=identity, state=temporal)
             stack.push_async_callback(signals.close)
+            address = DatabaseAddress.of(settings)
+            await _require_session(address)
             pool = await stack.enter_async_context(
-                connection_pool(url, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+                connection_pool(address, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )
             shared = SharedConnection(database)
 
@@ -136,7 +137,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     metrics=metrics,
                 )
             outbox_pool = await stack.enter_async_context(
-                connection_pool(url, application_name="delegator outbox", size=3, silence=settings.lease)
+                connection_pool(address, application_name="delegator outbox", size=3, silence=settings.lease)
             )
             sweeper = Sweeper(
                 settings.queues,
@@ -144,7 +145,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 signaller=signaller,
                 run_watch=run_watch,
                 outbox=OutboxDispatcher(
-                    database_url=url,
+                    address=address,
                     pool=outbox_pool,
                     database=watched_as("outbox"),
                     listener=watched_as("outbox listener"),
@@ -161,7 +162,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 options=options.sweep,
             )
 
-            elector = Elector(url, metrics.leader.set, leading, silence=settings.lease)
+            elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)
             _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -176,6 +177,16 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 for task in tasks:
                     task.cancel()
             _log.info("maintenance_stopped")
+
+
+async def _require_session(address: DatabaseAddress) -> None:
+    """Check that the connection of the leader's lock has a session of its own.
+
+    Raises:
+        ConfigurationError: a pooler shares it with others.
+    """
+    name = leader_lock.APPLICATION_NAME
+    await (await connect(address, application_name=name, session_for=leader_lock.SESSION_FOR)).close()
 
 
 async def _delegate_tasks(

@@ -22,6 +22,7 @@ from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_maintenance import MaintenanceStatements, UndeliveredOutcome
+from delegator.runtime.cancellation import run_apart
 from delegator.wire.codec import decode_outcome
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome
@@ -86,7 +87,7 @@ class Signaller:
         age = _AGE
         while True:
             try:
-                await self.deliver(age)
+                await run_apart(self.deliver(age))
             except Exception as error:
                 await self._database.failed(error)
                 continue

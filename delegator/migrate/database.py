@@ -31,8 +31,10 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
         ConfigurationError: the database URL is not one.
         DatabaseError: the server can't be reached, refuses the connection, or drops it.
     """
-    url = settings.database_url.get_secret_value()
-    connection = await connections.connect(url, application_name="delegator migrate")
+    address = connections.DatabaseAddress.of(settings)
+    connection = await connections.connect(
+        address, application_name="delegator migrate", session_for="a migration, which holds locks,"
+    )
     try:
         async with connection:
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")

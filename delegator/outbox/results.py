@@ -17,7 +17,7 @@ from temporalio.converter import DataConverter
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.errors import ConfigurationError, DatabaseError, WireError
-from delegator.postgres.connections import Pool, connect, connection_pool
+from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.queue_results import KeptOutcome, ResultStatements, listen_for_results
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.temporal_client import load_data_converter
@@ -51,7 +51,7 @@ class JobResults:
         self._settings = settings or Settings.load()
         self._converter = data_converter or load_data_converter(self._settings.data_converter)
         self._conversions = Conversions(self._converter)
-        self._url = self._settings.database_url.get_secret_value()
+        self._address = DatabaseAddress.of(self._settings)
         self._ended: dict[str, asyncio.Event] = {}
         self._callers: dict[str, int] = defaultdict(int)
         self._exits = AsyncExitStack()
@@ -59,7 +59,7 @@ class JobResults:
 
     async def __aenter__(self) -> Self:
         self._pool = await self._exits.enter_async_context(
-            connection_pool(self._url, application_name="delegator results", size=2)
+            connection_pool(self._address, application_name="delegator results", size=2)
         )
         listener = asyncio.create_task(self._listen(), name="results-listener")
         self._exits.push_async_callback(_stopped, listener)
@@ -160,7 +160,9 @@ class JobResults:
         backoff = Backoff()
         while True:
             try:
-                async with await connect(self._url, application_name="delegator results") as connection:
+                async with await connect(
+                    self._address, application_name="delegator results", session_for="the notifications of results"
+                ) as connection:
                     await listen_for_results(connection)
                     backoff.reset()
                     for ended in self._ended.values():

@@ -6,19 +6,31 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from delegator.config import Settings
 from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres.arrays import with_arrays
+from delegator.postgres.sessions import (
+    CLIENT_ENCODING,
+    Connection,
+    prepare_pooled,
+    prepare_session,
+    refuse_other_settings,
+    shares_sessions,
+)
 from delegator.runtime.cancellation import cancel_requests, raise_if_cancelled
 
-Connection = psycopg.AsyncConnection[TupleRow]
+__all__ = ["SILENCE", "Connection", "DatabaseAddress", "Pool", "connect", "connection_pool", "no_database_url"]
+
 Pool = AsyncConnectionPool[Connection]
 
 SILENCE: Final = timedelta(seconds=15)
@@ -27,9 +39,24 @@ SILENCE: Final = timedelta(seconds=15)
 _TRUSTED_SECONDS: Final = 0.5
 """How long a pooled connection counts as sound after its last use."""
 
-_BY_KEY: Final = b"""
-SELECT set_config('enable_seqscan', 'off', false), set_config('random_page_cost', '1', false)
-"""
+_URL: Final = "DELEGATOR_DATABASE_URL"
+_DIRECT_URL: Final = "DELEGATOR_DIRECT_DATABASE_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """How to reach the database."""
+
+    url: str = field(repr=False)
+    """libpq connection string or URL. It may be that of a pooler."""
+    direct_url: str | None = field(default=None, repr=False)
+    """The same database without a pooler, for what needs a session of its own; None: `url`."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Take what the settings say."""
+        direct = settings.direct_database_url
+        return cls(settings.database_url.get_secret_value(), None if direct is None else direct.get_secret_value())
 
 
 class _CheckedPool(AsyncConnectionPool[Connection]):
@@ -81,41 +108,54 @@ class _CheckedPool(AsyncConnectionPool[Connection]):
 
 
 async def connect(
-    database_url: str, *, application_name: str, silence: timedelta = SILENCE, replication: bool = False
+    database: str | DatabaseAddress,
+    *,
+    application_name: str,
+    silence: timedelta = SILENCE,
+    replication: bool = False,
+    session_for: str | None = None,
+    **session: str,
 ) -> Connection:
-    """Open one connection in autocommit mode.
+    """Open one connection in autocommit mode, and set in its session what the statements depend on.
 
     Args:
-        database_url: libpq connection string or URL.
+        database: libpq connection string or URL, or both addresses of the database.
         application_name: shown in `pg_stat_activity`.
         silence: how long packets may stay unacknowledged before the connection counts as lost.
         replication: open a replication connection. It can stream the WAL, and has only the simple query protocol.
+        session_for: what needs a session of its own, for the error message; None: single statements and transactions,
+            which may go through a pooler.
+        session: further settings of the session, by name.
 
     Raises:
-        ConfigurationError: `database_url` is not one.
+        ConfigurationError: the address is not one, or leads to a pooler that shares the session that is needed.
         DatabaseError: the server can't be reached, or refuses the connection.
     """
-    streaming: dict[str, Any] = (
-        {"replication": "database", "cursor_factory": psycopg.AsyncClientCursor} if replication else {}
-    )
+    url, variable = _address(database, direct=session_for is not None or replication)
+    connection = await _open(url, variable, application_name, silence, replication=replication)
     try:
-        return await psycopg.AsyncConnection.connect(
-            database_url,
-            autocommit=True,
-            application_name=application_name,
-            context=with_arrays(),
-            **_silence_limits(silence),
-            **streaming,
-        )
+        if await prepare_session(connection, more=session) or session_for is None:
+            return connection
+        another = partial(_open, url, variable, application_name, silence)
+        if not await shares_sessions(connection, another):
+            await prepare_pooled(connection, session)
+            return connection
     except psycopg.OperationalError as error:
-        raise DatabaseError(f"can't connect to PostgreSQL (DELEGATOR_DATABASE_URL): {first_line(error)}") from None
-    except psycopg.ProgrammingError:
-        raise no_database_url() from None
+        await connection.close()
+        raise DatabaseError(f"can't connect to PostgreSQL ({variable}): {first_line(error)}") from None
+    except BaseException:
+        await connection.close()
+        raise
+    await connection.close()
+    raise ConfigurationError(
+        f"{variable} leads to a pooler that shares sessions, such as PgBouncer in transaction mode, but {session_for} "
+        f"needs a session of its own: set {_DIRECT_URL} to the address of PostgreSQL itself"
+    )
 
 
 @asynccontextmanager
 async def connection_pool(
-    database_url: str,
+    database: str | DatabaseAddress,
     *,
     application_name: str,
     size: int,
@@ -125,26 +165,30 @@ async def connection_pool(
     """Open a pool of connections in autocommit mode.
 
     Args:
-        database_url: libpq connection string or URL.
+        database: libpq connection string or URL, or both addresses of the database.
         application_name: shown in `pg_stat_activity`.
         size: largest number of connections.
         silence: how long packets may stay unacknowledged before a connection counts as lost. A caller waits half as
             long for a free connection.
-        by_key: the statements name the rows that they read. PostgreSQL's default costs suit hard disks: with them a
-            batch would read a whole table of a few hundred pages.
+        by_key: the statements name the rows that they read.
 
     Raises:
-        ConfigurationError: `database_url` is not one.
+        ConfigurationError: the address is not one, or leads to a pooler whose sessions have unsuitable settings.
         DatabaseError: the server can't be reached at the start.
     """
-    await (await connect(database_url, application_name=application_name, silence=silence)).close()
+    url, variable = _address(database)
+    connection = await _open(url, variable, application_name, silence)
+    async with connection:
+        if not await prepare_session(connection):
+            await refuse_other_settings(connection)
     wait = silence.total_seconds() / 2
     pool = _CheckedPool(
-        database_url,
+        url,
         connection_class=psycopg.AsyncConnection[TupleRow],
         kwargs={
             "autocommit": True,
             "application_name": application_name,
+            "client_encoding": CLIENT_ENCODING,
             "context": with_arrays(),
             "prepare_threshold": 0,
             **_silence_limits(silence),
@@ -152,7 +196,7 @@ async def connection_pool(
         min_size=1,
         max_size=size,
         timeout=wait,
-        configure=_read_by_key if by_key else None,
+        configure=partial(_configure, by_key=by_key),
         # The pool doubles its pauses between attempts without a limit. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
@@ -165,15 +209,44 @@ async def connection_pool(
         await pool.close()
 
 
-def no_database_url() -> ConfigurationError:
+def no_database_url(variable: str = _URL) -> ConfigurationError:
     """Return the error for a database URL that libpq can't read. psycopg raises ProgrammingError for it."""
-    return ConfigurationError(
-        "DELEGATOR_DATABASE_URL is neither a URL (postgresql://user@host/db) nor a libpq connection string"
+    return ConfigurationError(f"{variable} is neither a URL (postgresql://user@host/db) nor a libpq connection string")
+
+
+async def _open(
+    url: str, variable: str, application_name: str, silence: timedelta, *, replication: bool = False
+) -> Connection:
+    streaming: dict[str, Any] = (
+        {"replication": "database", "cursor_factory": psycopg.AsyncClientCursor} if replication else {}
     )
+    try:
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            application_name=application_name,
+            client_encoding=CLIENT_ENCODING,
+            context=with_arrays(),
+            **_silence_limits(silence),
+            **streaming,
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"can't connect to PostgreSQL ({variable}): {first_line(error)}") from None
+    except psycopg.ProgrammingError:
+        raise no_database_url(variable) from None
 
 
-async def _read_by_key(connection: Connection) -> None:
-    await connection.execute(_BY_KEY)
+def _address(database: str | DatabaseAddress, *, direct: bool = False) -> tuple[str, str]:
+    """Return the address to use, and the name of the variable that holds it."""
+    if isinstance(database, str):
+        return database, _URL
+    if direct and database.direct_url is not None:
+        return database.direct_url, _DIRECT_URL
+    return database.url, _URL
+
+
+async def _configure(connection: Connection, *, by_key: bool) -> None:
+    await prepare_session(connection, by_key=by_key)
 
 
 def _silence_limits(silence: timedelta) -> dict[str, Any]:

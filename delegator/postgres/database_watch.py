@@ -11,7 +11,6 @@ import psycopg
 from delegator.errors import DatabaseError, SchemaError, first_line
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.cancellation import raise_if_cancelled
 from delegator.runtime.connection_state import ConnectionPart
 from delegator.runtime.logs import place_of
 
@@ -66,11 +65,7 @@ class DatabaseWatch:
         Args:
             error: usually a lost connection, or a refusal by the server. Any other error is a fault of this program:
                 it is logged with its place, and the loop goes on, too.
-
-        Raises:
-            asyncio.CancelledError: the loop was cancelled at the moment of the error.
         """
-        raise_if_cancelled()
         if isinstance(error, psycopg.Error):
             error_class = classify(error)
             if error_class is ErrorClass.UNAVAILABLE:

@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, OUTBOX_TABLE, moved_columns
-from delegator_schema.options import REFUSED, SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS, START_DELAY_MS
+from delegator_schema.options import (
+    ATTEMPTS,
+    PAUSED_MS,
+    REFUSED,
+    SCHEDULE_TO_CLOSE_MS,
+    SCHEDULE_TO_START_MS,
+    START_DELAY_MS,
+)
 from delegator_schema.outbox import OUTBOX_CHANNEL
 from delegator_schema.queues import BASE_TABLE
 
@@ -58,6 +65,8 @@ _CONDITIONS: Final = {
     "job_type": "job_type = %(job_type)s",
     "reason": "reason = %(reason)s",
     "workflow_id": "workflow_id = %(workflow_id)s",
+    "job_id": "job_id = %(job_id)s",
+    "error": "error = %(error)s",
     "since": "died_at >= {ago} %(since)s",
     "until": "died_at < {ago} %(until)s",
 }
@@ -70,7 +79,7 @@ _REPLAYED: Final = [
     name for name in moved_columns(DEAD_LETTER_TABLE, BASE_TABLE) if name not in ("attempt", "enqueued_at")
 ]
 _CHANGED: Final = {
-    "options": f"options - '{REFUSED}' - '{START_DELAY_MS}'",
+    "options": " - ".join(["options", *(f"'{key}'" for key in (REFUSED, START_DELAY_MS, ATTEMPTS, PAUSED_MS))]),
     **{name: f"CASE WHEN %(signal)s THEN {name} END" for name in ("namespace", "workflow_id", "run_id")},
 }
 _REPLAYED_VALUES: Final = ", ".join(_CHANGED.get(name, name) for name in _REPLAYED)
@@ -121,6 +130,11 @@ RETURNING letter.dead_letter_id, pg_notify('{OUTBOX_CHANNEL}', '')
 _WITH_COMPLETED_ROW = f"""
 SELECT letter.dead_letter_id FROM {DEAD_LETTER_TABLE} AS letter JOIN {{table}} AS q USING (job_id)
 WHERE letter.dead_letter_id = ANY(%(ids)s::int8[]) AND q.outcome IS NOT NULL
+"""
+_COUNTS = b"""
+SELECT queue, job_type, reason, error, count(*), max(died_at) FROM custom_task_dead_letter
+WHERE died_at > now() - %s AND queue = ANY(%s)
+GROUP BY queue, job_type, reason, error ORDER BY count(*) DESC, queue, job_type LIMIT 1000
 """
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
@@ -190,6 +204,17 @@ class DeadLetter(NamedTuple):
         return self.operation or JOB
 
 
+class DeadLetterCount(NamedTuple):
+    """How many jobs of a type were given up."""
+
+    queue: str
+    type: str
+    reason: str
+    error: str
+    jobs: int
+    last_at: datetime
+
+
 class Content(NamedTuple):
     """The payloads of a dead letter, as the queue had them."""
 
@@ -215,6 +240,10 @@ class Selection:
     """Only those given up for this `Reason`."""
     workflow_id: str | None = None
     """Only those enqueued by this workflow."""
+    job_id: str | None = None
+    """Only those of this job."""
+    error: str | None = None
+    """Only those with an error of this type."""
     since: datetime | timedelta | None = None
     """Only those given up at this time or later. A timedelta is the time before now, by the database's clock."""
     until: datetime | timedelta | None = None
@@ -267,6 +296,18 @@ async def find(connection: Connection, selection: Selection) -> list[DeadLetter]
     statement = f"{_SELECT} {where} ORDER BY died_at {order}, dead_letter_id {order} LIMIT %(limit)s"
     cursor = await connection.execute(statement.encode(), parameters)
     return [DeadLetter(*row) for row in await cursor.fetchall()]
+
+
+async def counts(connection: Connection, queues: Sequence[str], age: timedelta) -> list[DeadLetterCount]:
+    """Return how many jobs were given up lately, by queue, type, reason and error.
+
+    Args:
+        connection: where to.
+        queues: of these queues.
+        age: since so long ago.
+    """
+    cursor = await connection.execute(_COUNTS, (age, list(queues)))
+    return [DeadLetterCount(*row) for row in await cursor.fetchall()]
 
 
 async def content(connection: Connection, dead_letter_id: int) -> Content | None:

@@ -9,7 +9,20 @@ from __future__ import annotations
 from typing import Final
 
 from delegator_schema.columns import LEASE_TABLE
-from delegator_schema.options import FAIRNESS_KEY, PRIORITY_KEY, START_DELAY_MS
+from delegator_schema.options import (
+    ATTEMPT,
+    ATTEMPTS,
+    DELAY_MS,
+    ERROR,
+    FAILED_MS,
+    FAIRNESS_KEY,
+    HOLDER,
+    MOST_ATTEMPTS,
+    PAUSED_MS,
+    PRIORITY_KEY,
+    START_DELAY_MS,
+    STARTED_MS,
+)
 
 OUTCOME_CHANNEL: Final = "delegator_outcomes_"
 """Prefix of the channel that notifies an enqueuer of stored outcomes. The id of its lease follows."""
@@ -65,8 +78,26 @@ PRIORITY: Final = (
 )
 """A job's priority. Temporal's default is 3, the middle of 1 to 5."""
 
-START_DELAY: Final = f"coalesce((q.options ->> '{START_DELAY_MS}')::int8, 0) * interval '1 millisecond'"
-"""A job's start delay. Its timeouts count from the end of it."""
+NEVER: Final = "'9999-01-01Z'::timestamptz"
+"""When the next attempt of a paused job is due. It is not infinity, because PostgreSQL 16 can't subtract that."""
+
+START_DELAY: Final = (
+    f"(coalesce((q.options ->> '{START_DELAY_MS}')::int8, 0) + coalesce((q.options ->> '{PAUSED_MS}')::int8, 0))"
+    " * interval '1 millisecond'"
+)
+"""A job's start delay, and the time for which it was paused. Its timeouts do not count this time."""
+
+_KEPT_ATTEMPTS: Final = (
+    f"CASE WHEN jsonb_typeof(q.options -> '{ATTEMPTS}') IS DISTINCT FROM 'array' THEN jsonb_build_array()"
+    f" WHEN jsonb_array_length(q.options -> '{ATTEMPTS}') < {MOST_ATTEMPTS} THEN q.options -> '{ATTEMPTS}'"
+    f" ELSE (q.options -> '{ATTEMPTS}') - 0 END"
+)
+WITH_ATTEMPT: Final = (
+    f"jsonb_build_object('{ATTEMPTS}', {_KEPT_ATTEMPTS} || jsonb_strip_nulls(jsonb_build_object("
+    f"'{ATTEMPT}', q.attempt, '{FAILED_MS}', round(date_part('epoch', now()) * 1000)::int8, '{ERROR}', failed.error,"
+    f" '{DELAY_MS}', failed.delay_ms, '{STARTED_MS}', failed.started_ms, '{HOLDER}', failed.holder)))"
+)
+"""What the options of a row get when an attempt has failed, over `q` and `failed`."""
 
 DELAYED_UNTIL: Final = (
     f"CASE WHEN q.options ? '{START_DELAY_MS}'"
@@ -88,6 +119,7 @@ BY_NAME: Final = {
     "store_outcome": STORE_OUTCOME,
     "held": HELD,
     "is_held": IS_HELD,
+    "with_attempt": WITH_ATTEMPT,
     "lane": LANE,
     "priority": PRIORITY,
     "delayed_until": DELAYED_UNTIL,

@@ -15,6 +15,8 @@ from delegator.postgres.connections import Connection
 
 APPLICATION_NAME: Final = "delegator leader"
 """The name of the leader's session in `pg_stat_activity`."""
+SESSION_FOR: Final = "the leader's lock"
+"""What needs a session of its own, for an error message."""
 
 _KEY: Final = 0x64656C6567617465  # "delegate"
 _TRY = b"SELECT pg_try_advisory_lock(%s)"
@@ -28,6 +30,14 @@ WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
   AND NOT coalesce(has_table_privilege(session.usesysid, '{LEASE_TABLE}', 'DELETE')
                    AND session.application_name = %s, false)
 """.encode()
+_IS_HELD = b"""
+SELECT EXISTS (
+    SELECT FROM pg_locks AS holder
+    WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
+      AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (holder.classid::int8 << 32) | holder.objid::int8 = %s
+)
+"""
 # Settings for the server's side of the connection. When a leader's machine fails, the server's kernel would otherwise
 # keep the connection, and with it the lock, for two hours (the default). (PostgreSQL manual, 19.3.2 "TCP Settings".)
 _NOTICE_SILENCE = b"""
@@ -46,6 +56,12 @@ async def release_on_silence(connection: Connection, silence: timedelta) -> None
 async def try_lock(connection: Connection) -> bool:
     """Take the lock if no other connection holds it. Return whether this connection holds it."""
     row = await (await connection.execute(_TRY, (_KEY,))).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def is_held(connection: Connection) -> bool:
+    """Return whether a connection holds the lock, so that a maintenance process leads."""
+    row = await (await connection.execute(_IS_HELD, (_KEY,))).fetchone()
     return row is not None and bool(row[0])
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -18,12 +19,14 @@ import psycopg
 
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres import leases
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
+from delegator.postgres.lease_reports import WorkerReport
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.startup import Listener
 
 T = TypeVar("T")
 
+_DISTRIBUTION: Final = "temporal-delegator"
 STALL: Final = timedelta(seconds=30)
 """How long the event loop may be blocked before the lease is not renewed any more."""
 
@@ -46,7 +49,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | DatabaseAddress,
         role: leases.Role,
         *,
         duration: timedelta,
@@ -55,11 +58,12 @@ class LeaseKeeper:
         state: Listener | None = None,
         on_lost: Callable[[int], None] | None = None,
         stall: timedelta = STALL,
+        report: Callable[[], WorkerReport] | None = None,
     ) -> None:
         """Prepare the keeper.
 
         Args:
-            database_url: libpq connection string or URL.
+            database: libpq connection string or URL, or both addresses of the database.
             role: what the lease is for.
             duration: how long a lease lives without a renewal. It is renewed three times in that time.
             queue: the queue that a worker serves.
@@ -67,8 +71,9 @@ class LeaseKeeper:
             state: gets the health of the database connection.
             on_lost: called with the id of the old lease, when it had expired and a new one was granted.
             stall: how long the event loop may be blocked. After that the lease is left to expire.
+            report: returns what a worker says of itself. It is called on the event loop before each renewal.
         """
-        self._database_url = database_url
+        self._database = database
         self._role: leases.Role = role
         self._duration = duration
         self._queue = queue
@@ -76,6 +81,8 @@ class LeaseKeeper:
         self._state = state
         self._on_lost = on_lost
         self._stall = stall.total_seconds()
+        self._make_report = report
+        self._report: WorkerReport | None = None
         self._watermark_at: float | None = None
         self._loop_alive_at = 0.0
         self._loop_watch: asyncio.Task[None] | None = None
@@ -85,9 +92,13 @@ class LeaseKeeper:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lease", daemon=True)
         self.lease_id = 0
+        self.has_pauses = False
+        """Whether the queue, or one of its types, was paused when the lease was last renewed."""
 
     async def __aenter__(self) -> Self:
         self._main = asyncio.get_running_loop()
+        if self._make_report is not None:
+            self._report = self._make_report()
         self._thread.start()
         try:
             await self._in_thread(self._begin())
@@ -133,6 +144,8 @@ class LeaseKeeper:
         pause = min(self._duration.total_seconds() / 3, self._stall / 3)
         while True:
             self._loop_alive_at = time.monotonic()
+            if self._make_report is not None:
+                self._report = self._make_report()
             await asyncio.sleep(pause)
 
     async def _stop(self) -> None:
@@ -164,14 +177,21 @@ class LeaseKeeper:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = await connect(
-                self._database_url, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
+                self._database, application_name=f"delegator lease ({self._role})", silence=self._duration / 3
             )
         return self._connection
 
     async def _grant(self, connection: Connection) -> None:
         self.lease_id = await leases.grant(
-            connection, self._role, holder_name(), self._queue, self._duration, self._job_types
+            connection, self._role, holder_name(), self._queue, self._duration, self._job_types, version(_DISTRIBUTION)
         )
+        await self._extend(connection, None)  # it tells of pauses
+
+    async def _extend(self, connection: Connection, watermark_age: timedelta | None) -> bool:
+        renewed = await leases.renew(connection, self.lease_id, self._duration, watermark_age, self._report)
+        if renewed is not None:
+            self.has_pauses = renewed.has_pauses
+        return renewed is not None
 
     async def _renew_repeatedly(self) -> None:
         backoff = Backoff(longest=self._duration / 6)
@@ -197,7 +217,7 @@ class LeaseKeeper:
             connection = await self._connected()
             watermark_at, self._watermark_at = self._watermark_at, None
             age = None if watermark_at is None else timedelta(seconds=time.monotonic() - watermark_at)
-            if await leases.renew(connection, self.lease_id, self._duration, age):
+            if await self._extend(connection, age):
                 return
             lost = self.lease_id
             await self._grant(connection)

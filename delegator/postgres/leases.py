@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal, NamedTuple
+
+from delegator_schema.columns import PAUSE_TABLE
+from psycopg.types.json import Jsonb
 
 from delegator.postgres.connections import Connection
+from delegator.postgres.lease_reports import WorkerReport
 
 _GRANT = b"""
-INSERT INTO custom_task_lease (role, holder, queue, job_types, expires_at) VALUES (%s, %s, %s, %s::text[], now() + %s)
+INSERT INTO custom_task_lease (role, holder, queue, job_types, version, renewed_at, expires_at)
+VALUES (%s, %s, %s, %s::text[], %s, now(), now() + %s)
 RETURNING lease_id
 """
-_RENEW = b"""
-UPDATE custom_task_lease
+# `now()` is not later than the statement's snapshot. So whoever sees `renewed_at` knows which pauses were read.
+_RENEW = f"""
+UPDATE custom_task_lease AS own
 SET expires_at = now() + %(duration)s,
-    delivery_watermark = greatest(delivery_watermark, now() - %(watermark_age)s::interval)
+    delivery_watermark = greatest(delivery_watermark, now() - %(watermark_age)s::interval),
+    renewed_at = now(),
+    report = %(report)s
 WHERE lease_id = %(lease_id)s
-"""
+RETURNING EXISTS (SELECT FROM {PAUSE_TABLE} AS pause WHERE pause.queue = own.queue)
+""".encode()
 # The lease expires but is not deleted. The sweeper deletes it when no row names it.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
@@ -26,6 +35,14 @@ _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AN
 _SERVED = b"""
 SELECT DISTINCT unnest(job_types) FROM custom_task_lease
 WHERE role = 'worker' AND queue = %s AND expires_at > now()
+"""
+
+_WORKERS = b"""
+SELECT lease_id, holder, queue, job_types, granted_at, expires_at, renewed_at, version, report, expires_at > now(),
+       now()
+FROM custom_task_lease
+WHERE role = 'worker' AND queue = ANY(%s) AND (expires_at > now() OR %s)
+ORDER BY queue, lease_id
 """
 
 _WATERMARK = b"SELECT max(delivery_watermark) FROM custom_task_lease WHERE queue = %s"
@@ -41,6 +58,38 @@ Role = Literal["worker", "enqueuer"]
 """The use of a lease: a worker holds running jobs, an enqueuer waits inline for outcomes."""
 
 
+class WorkerLease(NamedTuple):
+    """The lease of a worker."""
+
+    lease_id: int
+    holder: str
+    """The process: `<pid>@<host>`."""
+    queue: str
+    job_types: list[str] | None
+    """The types that it has handlers for; None: it does not say."""
+    granted_at: datetime
+    expires_at: datetime
+    renewed_at: datetime | None
+    """When it was last renewed; None: the process is of a release that does not say."""
+    version: str | None
+    """The release of the process; None: as for `renewed_at`."""
+    report: dict[str, Any] | None
+    is_live: bool
+    """Whether it has not expired."""
+    now: datetime
+    """The database's clock."""
+
+    @property
+    def slots(self) -> int | None:
+        """How many jobs the worker may run at once; None: not said yet."""
+        return None if self.report is None else WorkerReport.read(self.report).slots
+
+    @property
+    def running(self) -> int | None:
+        """How many jobs the worker ran when it renewed its lease; None: not said yet."""
+        return None if self.report is None else WorkerReport.read(self.report).running
+
+
 async def grant(
     connection: Connection,
     role: Role,
@@ -48,6 +97,7 @@ async def grant(
     queue: str | None,
     duration: timedelta,
     job_types: Sequence[str] | None = None,
+    version: str | None = None,
 ) -> int:
     """Grant a lease and return its id.
 
@@ -58,16 +108,30 @@ async def grant(
         queue: the queue that a worker serves.
         duration: how long the lease lives without a renewal, by the database's clock.
         job_types: the types that a worker has handlers for; None: not said.
+        version: the release of the process; None: not said.
     """
     types = None if job_types is None else list(job_types)
-    cursor = await connection.execute(_GRANT, (role, holder, queue, types, duration))
+    cursor = await connection.execute(_GRANT, (role, holder, queue, types, version, duration))
     row = await cursor.fetchone()
     if row is None:
         raise AssertionError("INSERT ... RETURNING returned no row")
     return int(row[0])
 
 
-async def renew(connection: Connection, lease_id: int, duration: timedelta, watermark_age: timedelta | None) -> bool:
+class Renewed(NamedTuple):
+    """The answer to a renewal."""
+
+    has_pauses: bool
+    """Whether the lease's queue, or one of its types, is paused."""
+
+
+async def renew(
+    connection: Connection,
+    lease_id: int,
+    duration: timedelta,
+    watermark_age: timedelta | None,
+    report: WorkerReport | None = None,
+) -> Renewed | None:
     """Renew a lease. All rows that name it stay held.
 
     Args:
@@ -75,12 +139,31 @@ async def renew(connection: Connection, lease_id: int, duration: timedelta, wate
         lease_id: the lease.
         duration: how long it lives from now.
         watermark_age: age of the delivery watermark; None: not known.
+        report: what a worker says of itself; None: nothing.
 
     Returns:
-        False if the lease is gone. It had expired, and others may have taken its rows.
+        None if the lease is gone. It had expired, and others may have taken its rows.
     """
-    parameters = {"lease_id": lease_id, "duration": duration, "watermark_age": watermark_age}
-    return (await connection.execute(_RENEW, parameters)).rowcount == 1
+    parameters = {
+        "lease_id": lease_id,
+        "duration": duration,
+        "watermark_age": watermark_age,
+        "report": None if report is None else Jsonb(report.to_json()),
+    }
+    row = await (await connection.execute(_RENEW, parameters)).fetchone()
+    return None if row is None else Renewed(bool(row[0]))
+
+
+async def workers(connection: Connection, queues: Sequence[str], *, expired: bool = False) -> list[WorkerLease]:
+    """Return the leases of workers.
+
+    Args:
+        connection: where to.
+        queues: the queues that they serve.
+        expired: also those that have expired and are not deleted yet.
+    """
+    cursor = await connection.execute(_WORKERS, (list(queues), expired))
+    return [WorkerLease(*row) for row in await cursor.fetchall()]
 
 
 async def is_live(connection: Connection, lease_id: int) -> bool:

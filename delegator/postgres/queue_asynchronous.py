@@ -17,7 +17,8 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.fragments import DEADLINE_LEFT, MAINTENANCE_CHANNEL, OUTCOME_STORED
 from delegator.postgres.queue_statements import QueueStatements
 
-_HOLDER: Final = "asynchronous completion"
+HOLDER: Final = "asynchronous completion"
+"""The holder of the lease under which such rows are held."""
 _LEASE: Final = "SELECT min(lease_id) FROM custom_task_lease WHERE holder = %s AND expires_at > now()"
 _GRANT: Final = """
 INSERT INTO custom_task_lease (role, holder, expires_at) VALUES ('worker', %s, '9999-01-01Z') RETURNING lease_id
@@ -220,7 +221,7 @@ class AsynchronousStatements(QueueStatements):
 async def _lease(connection: Connection) -> int:
     """Return the lease that holds these rows. If two processes make one at a time, there are two, and both hold."""
     for statement in (_LEASE, _GRANT):
-        row = await (await connection.execute(statement, (_HOLDER,))).fetchone()
+        row = await (await connection.execute(statement, (HOLDER,))).fetchone()
         if row is not None and row[0] is not None:
             return int(row[0])
     raise AssertionError("INSERT ... RETURNING returned no row")

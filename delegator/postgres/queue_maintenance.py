@@ -41,11 +41,16 @@ ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 _BACK_OFF = """
 UPDATE {table} AS q
-SET retry_at = now() + lost.delay_ms * interval '1 millisecond', lease_id = NULL, lane = NULL, permit = NULL,
-    last_failure = coalesce(lost.failure, q.last_failure), fencing_token = {next_fencing_token}
-FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[])
-     AS lost (job_id, fencing_token, delay_ms, failure)
-WHERE q.job_id = lost.job_id AND q.fencing_token = lost.fencing_token AND q.outcome IS NULL
+SET retry_at = now() + failed.delay_ms * interval '1 millisecond', lease_id = NULL, lane = NULL, permit = NULL,
+    last_failure = coalesce(failed.failure, q.last_failure), fencing_token = {next_fencing_token},
+    options = coalesce(q.options, jsonb_build_object()) || {with_attempt}
+FROM (
+    SELECT lost.*, NULL::int8 AS started_ms, lease.holder
+    FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(delay_ms)b::int8[], %(failure)b::bytea[],
+                %(error)b::text[]) AS lost (job_id, fencing_token, delay_ms, failure, error)
+    JOIN {table} AS held USING (job_id) LEFT JOIN custom_task_lease AS lease USING (lease_id)
+) AS failed
+WHERE q.job_id = failed.job_id AND q.fencing_token = failed.fencing_token AND q.outcome IS NULL
 RETURNING q.job_id, q.fencing_token
 """
 
@@ -207,9 +212,13 @@ class MaintenanceStatements(QueueStatements):
         return [LostAttempt(*row) for row in await cursor.fetchall()]
 
     async def back_off(
-        self, connection: Connection, lost: Sequence[tuple[str, int, int, bytes | None]]
+        self, connection: Connection, lost: Sequence[tuple[str, int, int, bytes | None, str]]
     ) -> dict[str, int]:
-        """Free jobs and schedule their next attempts, given as (job id, fencing token, delay in ms, failure).
+        """Free jobs and schedule their next attempts.
+
+        Args:
+            connection: where to.
+            lost: (job id, fencing token, delay in ms, failure, the error's type) of each.
 
         Returns:
             The new fencing tokens, by job id.
@@ -218,10 +227,11 @@ class MaintenanceStatements(QueueStatements):
         cursor = await connection.execute(
             self._back_off,
             {
-                "job_id": [job_id for job_id, _, _, _ in ordered],
-                "fencing_token": [token for _, token, _, _ in ordered],
-                "delay_ms": [delay for _, _, delay, _ in ordered],
-                "failure": [failure for _, _, _, failure in ordered],
+                "job_id": [job_id for job_id, *_ in ordered],
+                "fencing_token": [token for _, token, *_ in ordered],
+                "delay_ms": [delay for _, _, delay, *_ in ordered],
+                "failure": [failure for *_, failure, _ in ordered],
+                "error": [error for *_, error in ordered],
             },
             prepare=False,  # see WorkerStatements
         )

@@ -15,14 +15,15 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from delegator.errors import ConfigurationError, DatabaseError
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.queue_republish import has_published_before_statement, published_before_statement
 
-SESSION: Final = b"SET client_encoding = 'UTF8'; SET wal_sender_timeout = '20s'"
-"""Sets the encoding of text, and after what time a WAL sender releases the slot of a silent client."""
+_WAL_SENDER_TIMEOUT: Final = "20s"
+"""After what time a WAL sender releases the slot of a silent client."""
 
 _APPLICATION: Final = "delegator-relay"
 _NO_REPLICATION: Final = ("permission denied to start WAL sender", "must be superuser or replication role")
+_POOLER_REFUSES: Final = "unsupported startup parameter"
 _SERVER: Final = b"IDENTIFY_SYSTEM"
 _WAL_LEVEL: Final = b"SHOW wal_level"
 _TABLE: Final = b"""
@@ -90,43 +91,44 @@ class Slot:
     """The confirmed position in the WAL; 0: not known."""
 
 
-async def connect_replication(database_url: str) -> Connection:
+async def connect_replication(database: str | DatabaseAddress) -> Connection:
     """Open a connection that can stream the WAL.
 
     Args:
-        database_url: libpq connection string or URL.
+        database: libpq connection string or URL, or both addresses of the database.
 
     Raises:
-        ConfigurationError: `database_url` is not one, or its role may not stream the WAL.
+        ConfigurationError: the address is not one, or its role may not stream the WAL.
         DatabaseError: the server can't be reached, or refuses the connection.
     """
     try:
-        connection = await connect(database_url, application_name=_APPLICATION, replication=True)
+        return await connect(
+            database, application_name=_APPLICATION, replication=True, wal_sender_timeout=_WAL_SENDER_TIMEOUT
+        )
     except DatabaseError as error:
         if any(text in str(error) for text in _NO_REPLICATION):
             raise ConfigurationError(
                 "the role in DELEGATOR_DATABASE_URL may not stream the WAL: ALTER ROLE ... REPLICATION, or use another"
             ) from None
+        if _POOLER_REFUSES in str(error):
+            raise ConfigurationError(
+                "a pooler such as PgBouncer can't stream the WAL: set DELEGATOR_DIRECT_DATABASE_URL to the address of "
+                "PostgreSQL itself"
+            ) from None
         raise
-    try:
-        await connection.execute(SESSION)
-    except BaseException:
-        await connection.close()
-        raise
-    return connection
 
 
-async def connect_beside(database_url: str) -> Connection:
+async def connect_beside(database: str | DatabaseAddress) -> Connection:
     """Open an ordinary connection, for statements that run while the replication connection streams.
 
     Args:
-        database_url: libpq connection string or URL.
+        database: libpq connection string or URL, or both addresses of the database.
 
     Raises:
-        ConfigurationError: `database_url` is not one.
+        ConfigurationError: the address is not one.
         DatabaseError: the server can't be reached, or refuses the connection.
     """
-    return await connect(database_url, application_name=_APPLICATION)
+    return await connect(database, application_name=_APPLICATION)
 
 
 async def identify(connection: Connection) -> Server:

@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 
 from delegator.config import Settings
 from delegator.errors import DatabaseError, SchemaError, first_line
-from delegator.postgres.connections import connect
+from delegator.postgres.connections import DatabaseAddress, connect
 
 # An additional column does no harm: an older release sees one while a newer release is rolled out.
 # A published table is compared by schema and name, without a cast to regclass. PostgreSQL would cast every table of the
@@ -131,7 +131,7 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
 
 
 async def _read(settings: Settings, parameters: dict[str, object]) -> list[TupleRow]:
-    connection = await connect(settings.database_url.get_secret_value(), application_name="delegator-check")
+    connection = await connect(DatabaseAddress.of(settings), application_name="delegator-check")
     try:
         async with connection:
             return await (await connection.execute(_CHECK, parameters)).fetchall()

@@ -13,7 +13,7 @@ import psycopg
 
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError, first_line
 from delegator.postgres import replication
-from delegator.postgres.connections import Connection
+from delegator.postgres.connections import Connection, DatabaseAddress
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
@@ -21,7 +21,7 @@ from delegator.relay.source import History, Source, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
-from delegator.runtime.cancellation import raise_if_cancelled
+from delegator.runtime.cancellation import run_apart
 from delegator.runtime.exception_groups import first_error
 from delegator.runtime.logs import place_of
 
@@ -73,9 +73,8 @@ class Follower:
         while True:
             began = loop.time()
             try:
-                await self._session()
+                await run_apart(self._session())
             except Exception as error:  # whatever the server answers, the stream goes on
-                raise_if_cancelled()
                 if not self._inspected and (
                     isinstance(error, ConfigurationError)
                     or (isinstance(error, DatabaseError) and loop.time() >= give_up_at)
@@ -220,7 +219,9 @@ class Follower:
         _log.log(level, "relay_gap_republished", extra={"stream": self._feed.table, "rows": total})
 
     @contextlib.asynccontextmanager
-    async def _connected(self, connect: Callable[[str], Awaitable[Connection]]) -> AsyncIterator[Connection]:
+    async def _connected(
+        self, connect: Callable[[str | DatabaseAddress], Awaitable[Connection]]
+    ) -> AsyncIterator[Connection]:
         timeout = self._options.connect_timeout
         try:
             async with asyncio.timeout(timeout):

@@ -10,6 +10,7 @@ from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
+from delegator.postgres.connections import DatabaseAddress
 
 _SLOT_NAME: Final = re.compile(r"[a-z0-9_]{1,63}")
 _MAY_BE_ZERO: Final = frozenset({"port", "start_timeout"})
@@ -35,8 +36,8 @@ class RelayOptions:
     queue that nobody consumes fills its own share and stalls its own slot, and the others go on.
     """
 
-    database_url: str = field(repr=False)
-    """libpq connection string or URL of the database that holds the queue tables."""
+    database_url: str | DatabaseAddress = field(repr=False)
+    """libpq connection string or URL of the database that holds the queue tables, or both of its addresses."""
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """Queues to serve; each stream has the name of its queue's table."""
     publication: str = "delegator_publication"
@@ -102,7 +103,7 @@ class RelayOptions:
         """
         token = settings.stream_token
         return cls(
-            database_url=settings.database_url.get_secret_value(),
+            database_url=_without_pooler(DatabaseAddress.of(settings)),
             queues=settings.queues,
             publication=settings.publication,
             slot=settings.slot,
@@ -114,3 +115,8 @@ class RelayOptions:
             # A message that a dead worker received and did not claim comes again as soon as one that it claimed.
             visibility_timeout=min(cls.visibility_timeout, settings.lease.total_seconds()),
         )
+
+
+def _without_pooler(address: DatabaseAddress) -> DatabaseAddress:
+    """Return an address for a process that streams. It has few connections, and needs sessions of its own."""
+    return DatabaseAddress(address.direct_url or address.url, address.direct_url)

@@ -193,7 +193,7 @@ def place_of(error: BaseException, *, within_handler: bool = False) -> str:
         if not frame.f_code.co_filename.startswith("<frozen")
     ]
     if within_handler:
-        below = dropwhile(lambda entry: _package(entry[0].f_globals.get("__name__", "")) in _CALLERS, frames)
+        below = dropwhile(lambda entry: _package(str(entry[0].f_globals.get("__name__", ""))) in _CALLERS, frames)
         frames = list(below) or frames[-1:]
     if len(frames) > _FRAMES:
         frames = [*frames[:1], *frames[-_FRAMES + 1 :]] if within_handler else frames[-_FRAMES:]

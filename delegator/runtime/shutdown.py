@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 from typing import Final
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Each asks for a stop. SIGHUP comes when a terminal closes. A process under `nohup` ignores it."""
+
+_log = logging.getLogger(__name__)
 
 
 class Shutdown:
@@ -30,10 +37,14 @@ class Shutdown:
 
 
 @asynccontextmanager
-async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shutdown]:
+async def shutdown_signals(
+    *, exit_on_second: bool = True, at_the_latest: timedelta | None = None
+) -> AsyncIterator[Shutdown]:
     """Turn SIGTERM, SIGINT and SIGHUP into a `Shutdown` while the context is open; main thread only.
 
     Args:
+        at_the_latest: how long after the first signal the process ends, even if a handler blocks the event loop; None:
+            it takes as long as it takes.
         exit_on_second: a second signal ends the process at once, with status 128 plus its number, even if a handler
             blocks the event loop. False: it sets `insisted`.
     """
@@ -46,6 +57,8 @@ async def shutdown_signals(*, exit_on_second: bool = True) -> AsyncIterator[Shut
         nonlocal received
         received += 1
         if received == 1:
+            if at_the_latest is not None:
+                end_process_within(at_the_latest, 1)
             loop.call_soon_threadsafe(shutdown.request)
         elif exit_on_second:
             os.write(2, b"stopped at once\n")
@@ -85,3 +98,25 @@ async def _cancel(task: asyncio.Task[object], shutdown: Shutdown, *, again: bool
     if again:
         await shutdown.insisted.wait()
         task.cancel()
+
+
+def end_process_within(limit: timedelta, status: int) -> None:
+    """End the process after a time, unless it has ended by then. A thread that never ends does not keep it.
+
+    The interpreter waits for all threads that are no daemons, and for as long as they take.
+
+    Args:
+        limit: from now on.
+        status: the exit status of a process that is ended so.
+    """
+    threading.Thread(target=_end_process, args=(limit, status), name="end-process", daemon=True).start()
+
+
+def _end_process(limit: timedelta, status: int) -> None:
+    time.sleep(limit.total_seconds())
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    _log.error("process_ended_by_force", extra={"status": status, "threads": ",".join(left)})
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)

@@ -8,6 +8,7 @@ import inspect
 import reprlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 from delegator.contracts import (
@@ -24,6 +25,7 @@ from delegator.contracts import (
 )
 from delegator.contracts.collect import flattened
 from delegator.errors import ConfigurationError
+from http_workers.threads import with_storable_error
 
 Fakes: TypeAlias = Mapping[str | Callable[..., Any], Callable[..., Any]]
 """What runs in place of a delegated activity type's handler, by the type's name or by the declared function."""
@@ -92,7 +94,7 @@ def _called(fake: Callable[..., Any]) -> Callable[..., Any]:
         return fake
 
     async def call(*args: Any) -> Any:
-        result = await asyncio.to_thread(fake, *args)
+        result = await asyncio.to_thread(with_storable_error, partial(fake, *args))
         return await result if inspect.isawaitable(result) else result
 
     return call

@@ -8,7 +8,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -40,6 +39,7 @@ from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.attempt import Ended
 from http_workers.job import Job
+from http_workers.threads import HandlerThreads
 from http_workers.verdict import judge
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Service:
         self.namespace = None if client is None else client.namespace
         self._skip_retry_delays = skip_retry_delays
         self._signals = None if client is None else SignalSender(client, identity=IDENTITY)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="handler")
+        self._threads = HandlerThreads(_THREADS)
         self._attempts = Attempts(
             handlers, converter, self._create_task, self._threads, client, interceptors, self._leave_to_signal
         )

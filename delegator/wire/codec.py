@@ -63,14 +63,17 @@ def not_built(problem: BaseException) -> Failure:
     """
     try:
         failure = Failure(message=f"Failed building exception result: {problem}")
-    except Exception:  # the error has no text, or one that is not valid Unicode
+    except BaseException:  # the error has no text, or one that is not valid Unicode
         failure = Failure(message=f"Failed building exception result: {type(problem).__name__}")
     failure.application_failure_info.SetInParent()
     return failure
 
 
 def _stand_in(body: bytes, problem: Exception) -> bytes:
-    failure = Failure.FromString(body)
+    try:
+        failure = Failure.FromString(body)
+    except DecodeError:
+        failure = Failure()
     if not failure.HasField("activity_failure_info"):
         return not_built(problem).SerializeToString()
     failure.cause.CopyFrom(not_built(problem))

@@ -243,7 +243,10 @@ class Converter:
         if not outcome.body:
             raise canceled_error(call)
         payloads, _, converter = self._of(call.spec)
-        failure = Failure.FromString(outcome.body)
+        try:
+            failure = Failure.FromString(outcome.body)
+        except DecodeError:  # an older release stored a failure with more causes than a parser reads
+            failure = _unreadable(call)
         if call.spec.activity_id is not None:
             failure.activity_failure_info.activity_id = call.spec.activity_id
         raise converter.from_failure(failure, payloads)
@@ -259,6 +262,16 @@ def _origin_of(spec: CallSpec, info: Info) -> JobOrigin:
         activity_id=spec.activity_id,
         task_queue=(spec.job.options or {}).get(TASK_QUEUE) or info.task_queue,
     )
+
+
+def _unreadable(call: Call) -> Failure:
+    """Return the failure of a call in place of one that can't be read. The workflow must not wait for ever."""
+    failure = Failure(message="Activity task failed")
+    info = failure.activity_failure_info
+    info.activity_type.name, info.activity_id = call.spec.job.type, call.job_id
+    failure.cause.message = "the job failed, and its failure can't be read"
+    failure.cause.application_failure_info.type = "UnreadableFailure"
+    return failure
 
 
 def canceled_error(call: Call) -> ActivityError:

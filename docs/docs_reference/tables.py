@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, RATE_TABLE, TABLES, Column
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, TABLES, Column
 from delegator_schema.models import metadata
 from delegator_schema.queues import BASE_TABLE
 from delegator_schema.roles import ROLES
@@ -17,6 +17,7 @@ _PURPOSES = {
     f"same columns and is called `{BASE_TABLE}_<queue>`.",
     LEASE_TABLE: "A process's lease: every job that names it is held for as long as the lease lives.",
     DEAD_LETTER_TABLE: "A job that the queue gave up on, kept for people to look at and to replay.",
+    PAUSE_TABLE: "Queues and types that are paused.",
     RATE_TABLE: "When a fleet-wide rate allows the next start of a type, or of a type and a fairness key.",
 }
 

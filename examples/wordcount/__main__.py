@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sysconfig
 import time
 import uuid
@@ -11,7 +12,8 @@ from pathlib import Path
 from temporalio.worker import Worker
 
 from delegator import ConfigurationError
-from examples.local import delegating_client, run_example
+from examples.command import run_example
+from examples.local import Pool, local_system
 from examples.wordcount import tasks
 from examples.wordcount.workflow import WordCount
 
@@ -36,11 +38,11 @@ def source_files(directory: Path) -> list[str]:
 async def count(files: list[str], top: int) -> list[tuple[str, int]]:
     """Count the words of files on the stack that the environment names, else on an embedded one."""
     async with (
-        delegating_client([tasks]) as client,
-        Worker(client, task_queue="wordcount", workflows=[WordCount]),
+        local_system(Pool([tasks], processes=os.cpu_count() or 1)) as system,
+        Worker(system.client, task_queue="wordcount", workflows=[WordCount]),
     ):
         begin = time.perf_counter()
-        words = await client.execute_workflow(
+        words = await system.client.execute_workflow(
             WordCount.run, args=[files, top], id=f"wordcount-{uuid.uuid4()}", task_queue="wordcount"
         )
         print(f"{len(files):,} files counted in {time.perf_counter() - begin:.2f} s")

@@ -16,6 +16,7 @@ DEAD_LETTER_TABLE = "custom_task_dead_letter"
 RATE_TABLE = "custom_task_rate"
 OUTBOX_TABLE = "custom_task_outbox"
 UNIQUE_TABLE = "custom_task_unique"
+PAUSE_TABLE = "custom_task_pause"
 
 FORMAT_VERSION = 1
 """The version of a row's content (`input`, `header`, `options`, `result`). A reader refuses a later version by name."""
@@ -191,6 +192,19 @@ LEASE_COLUMNS = (
         "The stream offered every row published before this time. A row that is still unclaimed was lost.",
         nullable=True,
     ),
+    Column("version", "text", "The release of the process. NULL: one that did not say.", nullable=True),
+    Column(
+        "renewed_at",
+        "timestamp with time zone",
+        "When the lease was last renewed. The process knows every pause that began before.",
+        nullable=True,
+    ),
+    Column(
+        "report",
+        "jsonb",
+        "What a worker says of itself with each renewal: its slots, and its jobs that have run longest.",
+        nullable=True,
+    ),
 )
 """A process's lease. Every job that names it is held while the lease has not expired."""
 
@@ -262,6 +276,16 @@ RATE_COLUMNS = (
 )
 """Rates that all workers of a queue share. A row that lies in the past means the same as none."""
 
+PAUSE_COLUMNS = (
+    Column("pause_id", "text", "The queue, or the queue and the type, as `queue/type`."),
+    Column("queue", "text", "The queue."),
+    Column("job_type", "text", "The delegated activity type. NULL: all types of the queue.", nullable=True),
+    Column("paused_at", "timestamp with time zone", "When the pause began.", default=_NOW),
+    Column("paused_by", "text", "Who paused it, for people: `<user>@<host>`."),
+    Column("note", "text", "Why, in the words of who paused it.", nullable=True),
+)
+"""Queues and types that are paused: no attempt of their jobs starts, and their deadlines stand still."""
+
 TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
     {
         BASE_TABLE: QUEUE_COLUMNS,
@@ -270,6 +294,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
         RATE_TABLE: RATE_COLUMNS,
         OUTBOX_TABLE: OUTBOX_COLUMNS,
         UNIQUE_TABLE: UNIQUE_COLUMNS,
+        PAUSE_TABLE: PAUSE_COLUMNS,
     }
 )
 """The columns by table. Every queue's table has the columns of `BASE_TABLE`."""

@@ -7,14 +7,14 @@ the content of a new migration.
 
 import sys
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, OUTBOX_TABLE, RATE_TABLE, UNIQUE_TABLE
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, OUTBOX_TABLE, PAUSE_TABLE, RATE_TABLE, UNIQUE_TABLE
 from delegator_schema.functions import functions_sql
 from delegator_schema.publications import PUBLICATION, REPLICA_IDENTITY
 from delegator_schema.queues import BASE_TABLE, queue_table
 from delegator_schema.roles import ROLES
 from delegator_schema.storage import storage_of
 
-STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE, RATE_TABLE, OUTBOX_TABLE, UNIQUE_TABLE)
+STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, OUTBOX_TABLE, UNIQUE_TABLE)
 """The tables that are not queues."""
 
 

@@ -15,6 +15,7 @@ from delegator_schema.columns import (
     DEAD_LETTER_TABLE,
     LEASE_TABLE,
     OUTBOX_TABLE,
+    PAUSE_TABLE,
     RATE_TABLE,
     TABLES,
     UNIQUE_TABLE,
@@ -79,6 +80,7 @@ dead_letter = _table(
     sa.Index("custom_task_dead_letter_died_at", "died_at"),
 )
 rate = _table(RATE_TABLE)
+pause = _table(PAUSE_TABLE)
 outbox = _table(
     OUTBOX_TABLE,
     sa.CheckConstraint(

@@ -23,7 +23,7 @@ class Role:
     queue_privileges: tuple[str, ...]
     """Privileges on every queue's table."""
     state_privileges: tuple[str, ...]
-    """Privileges on the tables that are not queues: leases, dead letters, rates, ..."""
+    """Privileges on the tables that are not queues: leases, dead letters, pauses and rates."""
     table_privileges: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Privileges on single tables, instead of these."""
 

@@ -14,7 +14,7 @@ from delegator.migrate.drift.finding import Finding
 
 _SERVER = """
     SELECT name, setting FROM pg_catalog.pg_settings
-    WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders') ORDER BY name"""
+    WHERE name IN ('wal_level', 'max_replication_slots', 'max_wal_senders', 'server_encoding') ORDER BY name"""
 _PUBLICATION = """
     SELECT CASE WHEN puballtables THEN 'ALL TABLES'
             WHEN EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = publication.oid)
@@ -36,7 +36,7 @@ _SLOTS = """
 
 
 async def check_server(connection: AsyncConnection, queues: int) -> list[Finding]:
-    """Check `wal_level`, and that there is a slot and a WAL sender for each queue."""
+    """Check `wal_level`, the encoding, and that there is a slot and a WAL sender for each queue."""
     settings: dict[str, str] = dict(await (await connection.execute(_SERVER)).fetchall())
     findings = []
     if (level := settings["wal_level"]) != "logical":
@@ -47,6 +47,10 @@ async def check_server(connection: AsyncConnection, queues: int) -> list[Finding
             fix = f"ALTER SYSTEM SET {name} = {queues + 10}, then restart PostgreSQL"
             problem = f"{name} is {settings[name]}, too few for {queues} queues that need one each"
             findings.append(Finding("server", problem, fix))
+    if (encoding := settings["server_encoding"]) != "UTF8":
+        problem = f"the database's encoding is {encoding}: names and ids with other characters can't be enqueued"
+        fix = "move to a database with the encoding UTF8"
+        findings.append(Finding("server", problem, fix, is_error=False))
     return findings
 
 

@@ -1,25 +1,15 @@
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import sys
 import sysconfig
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from delegator.dev import RunningStack, StackOptions, embedded_stack
+from delegator.dev import RunningStack
 from delegator.errors import ConfigurationError
 from examples.wordcount.__main__ import count, source_files
-
-
-@pytest.fixture(scope="module")
-async def stack() -> AsyncIterator[RunningStack]:
-    async with embedded_stack(StackOptions(usual_ports=False, headless=True)) as stack:
-        yield stack
 
 
 def plain_loop(files: list[str]) -> Counter[str]:
@@ -29,10 +19,8 @@ def plain_loop(files: list[str]) -> Counter[str]:
     return total
 
 
-async def test_same_as_plain_loop(monkeypatch, stack: RunningStack) -> None:
+async def test_same_as_plain_loop(servers: RunningStack) -> None:
     """The example counts the words of the standard library exactly as a plain loop does."""
-    for name, value in stack.environment.items():
-        monkeypatch.setenv(name, value)
     files = source_files(Path(sysconfig.get_path("stdlib")))
     assert len(files) > 500
     top = 5_000
@@ -40,34 +28,22 @@ async def test_same_as_plain_loop(monkeypatch, stack: RunningStack) -> None:
     assert words == sorted(plain_loop(files).items(), key=lambda item: (-item[1], item[0]))[:top]
 
 
-async def run(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "examples.wordcount", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | environment,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
-
-
-async def test_command_line(tmp_path: Path) -> None:
+async def test_command_line(run_command, without_servers: None, tmp_path: Path) -> None:
     """Without servers in the environment the command starts a stack of its own."""
     (tmp_path / "one.py").write_text("spam spam eggs SPAM")
     (tmp_path / "two.py").write_text("eggs and bacon")
-    code, output, errors = await run(str(tmp_path), environment={})
+    code, output, errors = await run_command("wordcount", str(tmp_path))
     assert (code, errors) == (0, "")
     first, *lines = output.splitlines()
     assert first.startswith("2 files counted in ")
     assert [line.split() for line in lines] == [["3", "spam"], ["2", "eggs"], ["1", "bacon"]]
 
 
-async def test_unreachable_servers(tmp_path: Path) -> None:
+async def test_unreachable_servers(run_command, tmp_path: Path) -> None:
     """Servers that do not answer end the command with one line and exit code 2."""
     (tmp_path / "one.py").write_text("spam")
     environment = {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    code, output, errors = await run(str(tmp_path), environment=environment)
+    code, output, errors = await run_command("wordcount", str(tmp_path), environment=environment)
     assert (code, output) == (2, "")
     assert errors.count("\n") == 1
 

@@ -17,7 +17,7 @@ from delegator.dev.temporal import TemporalServer
 from delegator.maintenance.metrics import OutboxMetrics
 from delegator.maintenance.outbox import OutboxDispatcher, OutboxOptions
 from delegator.outbox import Outbox
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from tests.integration.maintenance.test_dlq import dlq
 from tests.integration.outbox.conftest import TASK_QUEUE
@@ -35,7 +35,7 @@ async def series(database: Database, temporal_client: Client) -> AsyncIterator[C
     registry = CollectorRegistry()
     async with connection_pool(database.url, application_name="test", size=3) as pool:
         dispatcher = OutboxDispatcher(
-            database_url=database.url,
+            address=DatabaseAddress.of(database.settings),
             pool=pool,
             database=database_watch(database.settings),
             listener=database_watch(database.settings),

@@ -22,7 +22,7 @@ from delegator.dev.temporal import TemporalServer
 from delegator.maintenance.metrics import OutboxMetrics
 from delegator.maintenance.outbox import OutboxDispatcher, OutboxOptions
 from delegator.outbox import Outbox
-from delegator.postgres.connections import connection_pool
+from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.temporal_client import connect_temporal
 from tests.integration.outbox.conftest import TASK_QUEUE
@@ -214,7 +214,7 @@ async def test_temporal_away(
     registry = CollectorRegistry()
     async with AsyncExitStack() as stack:
         dispatcher = OutboxDispatcher(
-            database_url=database.url,
+            address=DatabaseAddress.of(database.settings),
             pool=await stack.enter_async_context(connection_pool(database.url, application_name="test", size=3)),
             database=database_watch(database.settings),
             listener=database_watch(database.settings),

@@ -118,7 +118,7 @@ async def renew(db: Connection, lease: int, stream_empty: bool) -> bool:
     if stream_empty:
         # The sweeper waits longer for what was published before, by seconds that pass here or don't.
         await db.execute(b"UPDATE custom_task_queue SET enqueued_at = published_at")
-    return await leases.renew(db, lease, HOUR, NOW if stream_empty else None)
+    return await leases.renew(db, lease, HOUR, NOW if stream_empty else None) is not None
 
 
 async def run_out(db: Connection, lease: int) -> None:

@@ -140,7 +140,7 @@ async def test_a_full_store(database: Database) -> None:
 
 async def test_a_full_store_and_wal_sender_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay that reads nothing for long is not taken for dead by the server."""
-    monkeypatch.setattr("delegator.postgres.replication.SESSION", b"SET wal_sender_timeout = '1s'")
+    monkeypatch.setattr("delegator.postgres.replication._WAL_SENDER_TIMEOUT", "1s")
     async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
         expected = await enqueue(database, 1, 15_000, suffix="x" * 2_000)
         await asyncio.sleep(3)

@@ -40,6 +40,25 @@ class Finisher:
         self.ended.append(ended)
 
 
+async def test_any_error_frees_slot() -> None:
+    """Whatever the attempt itself raises, a converter's SystemExit for one, the job fails and its slot is free."""
+
+    async def run(job: Job) -> Ended:
+        raise SystemExit(3)
+
+    metrics = WorkerMetrics(CollectorRegistry())
+    runner: Any = AttemptRunner({}, Mock(), "default", metrics)
+    runner.run = run
+    slots, finisher = Slots(1), Finisher()
+    pool = JobPool(runner, TypeLimits({}), slots, metrics)
+    await slots.reserve(1)
+    pool.start(Job(claimed()), finisher)  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        await slots.reserve(1)
+    (ended,) = finisher.ended
+    assert ended.failure is not None and ended.failure.application_failure_info.type == "SystemExit"
+
+
 @pytest.mark.parametrize("begun", [False, True])
 async def test_lost_lease_frees_slot(begun: bool) -> None:
     """A job whose lease is lost frees its slot and is released, even if its task has not begun."""

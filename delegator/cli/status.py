@@ -1,0 +1,110 @@
+"""`delegator status`: all queues on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import typer
+
+from delegator.cli.options import DatabaseOption, JsonOption, WatchOption
+from delegator.cli.output import plain, print_json, print_table, repeated, shown
+from delegator.config import Settings
+from delegator.operating.overview import Overview, read_overview
+from delegator.operating.reports import overview_report
+from delegator.operating.states import State
+
+_STATES = (State.WAITING, State.RUNNING, State.BACKING_OFF, State.DELIVERING)
+_QUEUE_COLUMNS = ("queue", *(state.value for state in _STATES), "paused", "oldest", "workers", "in use", "stream lag")
+_TYPE_COLUMNS = ("type", *(state.value for state in _STATES), "paused", "oldest", "last_error", "queue")
+_DEAD_COLUMNS = ("dead letters of the last hour", "jobs", "reason", "error", "queue")
+_MOST_TYPES = 15
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="status")(status_command)
+
+
+def status_command(
+    watch: WatchOption = False, as_json: JsonOption = False, database_url: DatabaseOption = None
+) -> None:
+    """Show queues, types, workers, pauses and dead letters, and what needs an operator. It reads the database only."""
+    settings = Settings.load(database_url=database_url)
+
+    def show() -> None:
+        overview = asyncio.run(read_overview(settings))
+        if as_json:
+            print_json(overview_report(overview))
+        else:
+            _print(overview)
+
+    repeated(show, watch)
+
+
+def _print(overview: Overview) -> None:
+    print_table(
+        _QUEUE_COLUMNS, [_queue(overview, position) for position in range(len(overview.queues))], _QUEUE_COLUMNS
+    )
+    types = [
+        {**_counts(one.jobs), **_rest(overview, one), "type": one.job_type, "queue": queue.queue}
+        for queue in overview.queues
+        for one in queue.types
+    ]
+    if types:
+        typer.echo()
+        print_table(_TYPE_COLUMNS, types[:_MOST_TYPES])
+        if len(types) > _MOST_TYPES:
+            typer.echo(f"and {len(types) - _MOST_TYPES} more types: --json prints all")
+    if overview.dead:
+        typer.echo()
+        rows = [
+            {_DEAD_COLUMNS[0]: one.type, "jobs": one.jobs, "reason": one.reason, "error": one.error, "queue": one.queue}
+            for one in overview.dead[:_MOST_TYPES]
+        ]
+        print_table(_DEAD_COLUMNS, rows)
+    for pause in (pause for queue in overview.queues for pause in queue.facts.pauses):
+        what = f"queue {pause.queue}" if pause.job_type is None else f"type {pause.job_type} of queue {pause.queue}"
+        note = "" if pause.note is None else f": {pause.note}"
+        typer.echo(plain(f"\n{what} is paused for {shown(overview.now - pause.paused_at)} by {pause.paused_by}{note}"))
+    if overview.troubles:
+        typer.echo()
+    for trouble in overview.troubles:
+        typer.echo(plain(f"! {trouble}"))
+
+
+def _queue(overview: Overview, position: int) -> dict[str, Any]:
+    queue = overview.queues[position]
+    slots = [worker.slots or 0 for worker in queue.facts.workers]
+    running = sum(worker.running or 0 for worker in queue.facts.workers)
+    least = "at least " if queue.is_partial else ""
+    return {
+        "queue": queue.queue,
+        **{state: f"{least}{count}" for state, count in _counts(queue.jobs).items()},
+        "paused": queue.paused,
+        "oldest": None if queue.oldest is None else overview.now - queue.oldest,
+        "workers": len(slots),
+        "in use": f"{running}/{sum(slots)}",
+        "stream lag": "no slot" if queue.slot is None else _bytes(queue.slot.lag_bytes),
+    }
+
+
+def _rest(overview: Overview, one: Any) -> dict[str, Any]:
+    return {
+        "paused": one.paused,
+        "oldest": None if one.oldest is None else overview.now - one.oldest,
+        "last_error": one.last_error if one.is_served else "no handler in any live worker",
+    }
+
+
+def _counts(jobs: Any) -> dict[str, int]:
+    return {state.value: jobs[state] for state in _STATES}
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "not known"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,47 @@
+"""A connection for one command of an operator. Its errors say what to run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from delegator.config import Settings
+from delegator.errors import DatabaseError, SchemaError, first_line
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
+from delegator.postgres.schema_check import check
+
+
+@asynccontextmanager
+async def operator_connection(settings: Settings, command: str) -> AsyncIterator[Connection]:
+    """Open a connection.
+
+    Args:
+        settings: where the database is.
+        command: the command, such as `dlq`, shown in `pg_stat_activity`.
+
+    Raises:
+        ConfigurationError: a queue's table or a column is missing, or a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    connection = await connect(DatabaseAddress.of(settings), application_name=f"delegator {command}")
+    try:
+        async with connection:
+            yield connection
+    except psycopg.errors.UndefinedTable as error:
+        raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
+    except psycopg.errors.UndefinedColumn as error:
+        raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise await _denied(error, settings) from None
+    except psycopg.Error as error:
+        raise DatabaseError(f"the database refuses: {first_line(error)}") from None
+
+
+async def _denied(error: psycopg.Error, settings: Settings) -> SchemaError:
+    try:
+        await check(settings)
+    except SchemaError as found:
+        return found
+    return SchemaError(f"{first_line(error)}: run `delegator migrate --check`")

@@ -1,0 +1,62 @@
+"""How the command of an example ends, and how it says what it has proven."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+import uvloop
+
+from delegator import DelegatorError
+
+
+class ClaimNotMet(Exception):
+    """The system did not do what the example promises. The message says what."""
+
+
+def claim(holds: bool, what: str) -> None:
+    """Print what an example has proven.
+
+    Args:
+        holds: whether it is true.
+        what: the promise, as a sentence.
+
+    Raises:
+        ClaimNotMet: it is not true.
+    """
+    if not holds:
+        raise ClaimNotMet(f"not met: {what}")
+    print(f"proven: {what}")
+
+
+def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run an example and end the process.
+
+    The exit code is 0, or 1 when a claim is not met, 2 when a server or a setting is wrong (one line says which), 130
+    after Ctrl-C and 143 after SIGTERM.
+    """
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_terminated(example))
+    except ClaimNotMet as unmet:
+        print(unmet, file=sys.stderr)
+        sys.exit(1)
+    except DelegatorError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+    sys.exit(0)
+
+
+async def _until_terminated(example: Coroutine[Any, Any, None]) -> None:
+    """Let SIGTERM end the example as Ctrl-C does: it stops what it started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await example

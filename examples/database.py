@@ -1,0 +1,52 @@
+"""The tables of an example's domain: each example has a schema of its own in the database of the queues."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from delegator import resource
+
+Connection = AsyncConnection[TupleRow]
+
+
+@resource
+async def database() -> AsyncIterator[AsyncConnectionPool[Connection]]:
+    """Connections for the handlers of a worker process: `async with database.get().connection() as connection`."""
+    async with AsyncConnectionPool(database_url(), min_size=1, max_size=10, open=False) as pool:
+        yield pool
+
+
+def database_url() -> str:
+    """Return where the tables are. It holds a password, so it is never an argument of a job or of a program."""
+    return os.environ["DELEGATOR_DATABASE_URL"]
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[Connection]:
+    """Connect, for programs and checks outside of handlers. Each statement is a transaction of its own."""
+    async with await AsyncConnection.connect(database_url(), autocommit=True) as opened:
+        yield opened
+
+
+async def create_tables(file: Path) -> None:
+    """Run a file of SQL statements that create what is not there yet."""
+    statements = await asyncio.to_thread(file.read_bytes)
+    async with connection() as opened, opened.transaction():
+        # Two programs that start at once would both create.
+        await opened.execute("SELECT pg_advisory_xact_lock(hashtext('delegator examples'))")
+        await opened.execute(statements)
+
+
+async def fetch_value(query: str, *parameters: object) -> object:
+    """Return the first column of a query's first row; None without a row."""
+    async with connection() as opened:
+        row = await (await opened.execute(query.encode(), parameters)).fetchone()
+    return row[0] if row else None
