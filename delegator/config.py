@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
@@ -53,7 +54,15 @@ class Settings(BaseSettings):
     """Name of the default queue's logical replication slot, for the relay and in the generated sequin.yml; another
     queue's is `<slot>_<queue>`."""
     data_converter: str | None = None
-    """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); None: the default."""
+    """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); empty: the default.
+    `delegator.encryption:data_converter` encrypts."""
+    encryption_keys: SecretStr | None = None
+    """Keys of `delegator.encryption`, as `ID:BASE64`, separated by commas. The first one encrypts, all of them
+    decrypt."""
+    encryption_keys_file: Path | None = None
+    """File with these keys, one a line, instead of `DELEGATOR_ENCRYPTION_KEYS`."""
+    codec_token: SecretStr | None = None
+    """Token that requests to `delegator codec-server` must carry; `--token-file` can hold several."""
     start_timeout: timedelta = timedelta(seconds=20)
     """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
@@ -99,12 +108,18 @@ class Settings(BaseSettings):
             raise ValueError("write the characters @ / ? # of its user and password as %40 %2F %3F %23")
         return value
 
-    @field_validator("stream_token")
+    @field_validator("stream_token", "codec_token")
     @classmethod
     def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():
             raise ValueError("it is empty: give it a token, or unset it")
         return value
+
+    @field_validator("data_converter", "encryption_keys", "encryption_keys_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        # Container and unit files can set a variable to nothing, but hardly unset it.
+        return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("lease")
     @classmethod

@@ -11,6 +11,7 @@
     │   ├── TemporalError
     │   └── ResourceError         a resource of a worker can't be opened or closed
     └── WireError                 bytes from a peer do not follow the protocol
+        └── UnreadablePayloadError  a payload is encoded in a way, or with a key, that this process does not have
 
 A workflow never sees these: it gets Temporal's own errors (`temporalio.exceptions`).
 """
@@ -54,6 +55,10 @@ class ResourceError(DependencyError):
 
 class WireError(DelegatorError):
     """Bytes received from a peer do not follow the protocol."""
+
+
+class UnreadablePayloadError(WireError):
+    """A peer has encoded a payload with another payload codec, or with a key that this process does not have."""
 
 
 def in_one_line(error: BaseException) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 import uvloop
 
 from delegator import DelegatorError
+
+_POLL_SECONDS = 0.05
 
 
 class ClaimNotMet(Exception):
@@ -30,6 +32,25 @@ def claim(holds: bool, what: str) -> None:
     if not holds:
         raise ClaimNotMet(f"not met: {what}")
     print(f"proven: {what}")
+
+
+async def until(what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        what: the condition, for the message.
+        condition: asked again and again.
+        seconds: how long to wait.
+
+    Raises:
+        ClaimNotMet: it did not hold in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110  # it looks at servers, which tell nobody
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise ClaimNotMet(f"not met within {seconds:g} s: {what}") from None
 
 
 def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:

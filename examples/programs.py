@@ -17,7 +17,7 @@ from delegator import DependencyError
 
 _LOOPBACK = "127.0.0.1"
 _LAUNCHER = Path(__file__).with_name("_launcher.py")
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 
@@ -43,7 +43,8 @@ class Program:
             health_path: the path that answers 200 when it is ready; None: it is ready when its port is open.
         """
         self.name = name
-        self._environment = dict(environment or {})
+        self.variables: Mapping[str, str] = dict(environment or {})
+        """Its environment variables beside those of this process."""
         self._log = log
         self._health_path = health_path
         # Bound, but not listening: the kernel gives the port to nobody else while the program is down.
@@ -77,7 +78,7 @@ class Program:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | self._environment,
+                env=os.environ | dict(self.variables),
                 start_new_session=True,  # a Ctrl-C in the terminal is for the example, which then stops the others
             )
         try:

@@ -32,7 +32,7 @@ from delegator.completion.failures import (
 )
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import DYNAMIC_TYPE, Handler
-from delegator.errors import WireError
+from delegator.errors import UnreadablePayloadError, WireError
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
@@ -157,7 +157,8 @@ class AttemptRunner:
             undecodable = ApplicationError("Failed decoding arguments")
             undecodable.__cause__ = error
             problem = str(error) if isinstance(error, WireError) else ""
-            return self._refused(job, Reason.UNDECODABLE, undecodable, problem)
+            reason = Reason.LOCKED if isinstance(error, UnreadablePayloadError) else Reason.UNDECODABLE
+            return self._refused(job, reason, undecodable, problem)
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         seconds, completed = self._series[handler.type.name]
@@ -256,7 +257,7 @@ class AttemptRunner:
             job.conversion = self._conversions.of_row(row)
         conversion = self._conversion(job)
         if self._probes.applies(row.options) and (problem := await self._probes.problem(row.options)):
-            raise WireError(problem)
+            raise UnreadablePayloadError(problem)
         if row.header is not None:
             job.row = row._replace(header=await decode_header(row.header, conversion.codec))
         if row.heartbeat_details is not None:

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -357,8 +358,9 @@ class Finisher:
         await self._write(lambda db: self._table.delete_held(db, held))
 
     async def offer_refused(self, job_types: Sequence[str]) -> None:
-        """Have jobs offered again at once that other workers refused because they have no handler for these types."""
-        await self._write(lambda db: self._table.offer_refused(db, job_types, Reason.UNKNOWN_TYPE))
+        """Have jobs of these types offered again at once that other workers refused for want of a handler or a key."""
+        for reason in (Reason.UNKNOWN_TYPE, Reason.LOCKED):
+            await self._write(partial(self._table.offer_refused, job_types=job_types, reason=reason))
 
     async def release(self, jobs: Sequence[Job], lease_id: int) -> None:
         """Give jobs back, so that other workers take them at once. The broken-off attempts do not count."""

@@ -38,7 +38,8 @@ class WorkerMetrics:
         self.refused = Counter(
             "delegator_worker_jobs_refused_total",
             "Jobs that could not begin here: no handler for their type (unknown_type; served_elsewhere if another live "
-            "worker has one; both without job_type), or arguments that can't be decoded (undecodable)",
+            "worker has one; both without job_type), arguments that can't be decoded (undecodable), a payload codec or "
+            "a key that is missing here (locked)",
             ["job_type", "reason"],
             registry=registry,
         )

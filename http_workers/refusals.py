@@ -34,6 +34,10 @@ _UNSERVED: Final = (timedelta(milliseconds=500), timedelta(seconds=30))
 """First and longest delay of a job that no live worker has a handler for."""
 _LONGEST: Final = timedelta(minutes=5)
 """Longest delay, however many such jobs there are."""
+_LOCKED_GRACE: Final = timedelta(minutes=1)
+"""How much of the grace a job may use while it waits for a key."""
+_MOST_KINDS: Final = 1_000
+"""Types that are remembered. Rows may name any number of types."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
@@ -83,16 +87,22 @@ class Refusals:
             self._served = await served()
             self._looked_at = now
 
-    def offer_after(self, job: Job) -> timedelta:
-        """Return after how long to offer a job again whose type this worker does not know.
+    def offer_after(self, job: Job, reason: Reason = Reason.UNKNOWN_TYPE) -> timedelta:
+        """Return after how long to offer a job again whose type this worker does not know, or whose key it lacks.
 
         The delay doubles. It stays short while a live worker has the type. Else it is long, and longer the more such
         jobs there are: a backlog of them must not keep the database busy.
+
+        Args:
+            job: the job.
+            reason: why it was refused.
         """
-        first, longest = _SERVED if self._is_served(job.job_type) else _UNSERVED
+        # Which keys other workers have is not known. Mostly they have the same ones.
+        is_served = reason is Reason.UNKNOWN_TYPE and self._is_served(job.job_type)
+        first, longest = _SERVED if is_served else _UNSERVED
         delay = min(max(first, refused_time(job.row.options)), longest)
-        if not self._is_served(job.job_type):
-            kind = self._kind(job.job_type, Reason.UNKNOWN_TYPE)
+        if not is_served:
+            kind = self._kind(job.job_type, reason)
             crowd = timedelta(seconds=max(kind.in_window, kind.in_last_window) / _JOBS_PER_SECOND)
             delay = min(max(delay, crowd), _LONGEST)
         # Jobs that were refused together come back spread over the time.
@@ -123,6 +133,8 @@ class Refusals:
         extra: dict[str, object] = {"job_type": job.job_type, "reason": reason.value, "jobs": kind.unlogged}
         if is_unknown:
             extra["served_elsewhere"] = is_served
+            if not is_served:
+                extra["cure"] = "deploy its handler, or start a pool that has it"
         elif ended.failure is not None:
             cause = ended.failure.cause if ended.failure.HasField("cause") else ended.failure
             extra["error"] = error_type(cause)
@@ -132,7 +144,11 @@ class Refusals:
         kind.logged_at, kind.unlogged = now, 0
 
     def _kind(self, job_type: str, reason: Reason) -> _Kind:
-        return self._kinds.setdefault((job_type, reason), _Kind())
+        kind = self._kinds.pop((job_type, reason), None) or _Kind()
+        self._kinds[job_type, reason] = kind
+        if len(self._kinds) > _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]  # the one that was refused longest ago
+        return kind
 
 
 def is_stored(ended: Ended) -> bool:
@@ -141,7 +157,7 @@ def is_stored(ended: Ended) -> bool:
 
 
 def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextAttempt:
-    """Return what the row of a failed attempt becomes. An attempt at a type without a handler here does not count.
+    """Return what the row of a failed attempt becomes. One without a handler or a key here does not count.
 
     Args:
         ended: the attempt.
@@ -150,9 +166,12 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     """
     job = ended.job
     delay_ms = delay // _MILLISECOND
-    if ended.refusal is Reason.UNKNOWN_TYPE:
-        refused_ms = (refused_time(job.row.options) + delay) // _MILLISECOND
-        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused_ms)
+    before = refused_time(job.row.options)
+    refused = before + delay
+    if ended.refusal in (Reason.UNKNOWN_TYPE, Reason.LOCKED):
+        if ended.refusal is Reason.LOCKED:
+            refused = max(before, min(refused, _LOCKED_GRACE))
+        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused // _MILLISECOND)
     began = time.monotonic() - job.taken_at if job.taken_at else None
     attempt = NextAttempt(
         *job.held,
@@ -165,5 +184,4 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     )
     if ended.refusal is None:
         return attempt
-    refused_ms = (refused_time(job.row.options) + delay) // _MILLISECOND
-    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused_ms)
+    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused // _MILLISECOND)

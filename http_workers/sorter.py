@@ -86,7 +86,11 @@ class Sorter:
                 continue
             if ended.failure is not None:
                 self._note_failure(ended, ended.failure)
-            self._place(ended, ways)
+            if ended.refusal is Reason.LOCKED and ended.failure is not None:
+                delay = self._refusals.offer_after(job, Reason.LOCKED)
+                self._sort_failed(ended, ended.failure, ways, delay)
+            else:
+                self._place(ended, ways)
         return ways
 
     def _place(self, ended: Ended, ways: Ways) -> None:

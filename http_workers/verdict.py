@@ -46,21 +46,22 @@ def judge(
         identity: this worker's name in failures.
         now: the monotonic clock, in seconds.
         grace: how long a job may be refused in all.
-        offer_after: the delay after which a job is offered again whose type this worker does not know. None: no worker
-            may know it.
+        offer_after: the delay after which a job is offered again whose type this worker does not know, or whose key it
+            does not have. None: no worker may have either.
         last_failure: what went wrong in the attempt before, if it is known. It is the cause of a timeout.
     """
     job = ended.job
     is_timeout = job.timed_out is not None and failure.HasField("timeout_failure_info")
-    if ended.refusal is Reason.UNKNOWN_TYPE:
-        decision = _decide_unknown(failure, job.options.retry_policy, offer_after)
+    if ended.refusal in (Reason.UNKNOWN_TYPE, Reason.LOCKED):
+        decision = _decide_uncounted(failure, job.options.retry_policy, offer_after)
     elif is_timeout and job.timed_out is TimeoutType.SCHEDULE_TO_CLOSE:
         decision = GiveUp(RetryState.RETRY_STATE_TIMEOUT)
     else:
         left = None if job.deadline is None else timedelta(seconds=job.deadline - now)
         decision = decide(failure, job.options.retry_policy, job.attempt, left, cancel_requested=job.cancel_requested)
     if isinstance(decision, Retry):
-        if ended.refusal is None or refused_time(job.row.options) + decision.delay <= grace:
+        # A job is never given up because this process lacks a key: a person can bring it, however late.
+        if ended.refusal in (None, Reason.LOCKED) or refused_time(job.row.options) + decision.delay <= grace:
             return decision
         decision = GiveUp(RetryState.RETRY_STATE_TIMEOUT)
     ending = Ending.FAILED
@@ -87,8 +88,8 @@ def judge(
     return FinalFailure(outcome, reason)
 
 
-def _decide_unknown(failure: Failure, policy: RetryPolicy | None, offer_after: timedelta | None) -> Retry | GiveUp:
-    """Decide for a type without a handler here: no attempt counts, because another pool may have one.
+def _decide_uncounted(failure: Failure, policy: RetryPolicy | None, offer_after: timedelta | None) -> Retry | GiveUp:
+    """Decide where a handler or a key is missing here: no attempt counts, because another pool may have it.
 
     So only the types that the policy excludes matter, and the sweeper looks after the deadline.
     """

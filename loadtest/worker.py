@@ -24,8 +24,10 @@ from temporalio.worker import (
     Worker,
 )
 
+from delegator.config import Settings
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.temporal_client import load_data_converter
 from delegator.wire.outcomes import count_reply
 from delegator.wire.requests import ENQUEUE_ACTIVITY
 from loadtest.arms import arm_named
@@ -53,7 +55,11 @@ async def serve(arm_name: str, task_queue: str, role: Role) -> None:
         task_queue: the run's task queue.
         role: what it runs.
     """
-    client = await Client.connect(**ClientConfig.load_client_connect_config(), plugins=plugins(arm_name))
+    client = await Client.connect(
+        **ClientConfig.load_client_connect_config(),
+        data_converter=load_data_converter(Settings.load().data_converter),
+        plugins=plugins(arm_name),
+    )
     worker = Worker(
         client,
         task_queue=task_queue,
@@ -74,7 +80,6 @@ def plugins(arm_name: str) -> Sequence[Plugin]:
     arm = arm_named(arm_name)
     if not arm.plugin:
         return []
-    from delegator.config import Settings
     from delegator.plugin import DelegatorPlugin, PluginOptions
 
     # Every run begins with the interceptor, so no history needs the marker of runs that began without it.

@@ -60,6 +60,13 @@ def dev(
             "without UI (make temporal-postgres builds it)."
         ),
     ] = "dev",
+    encrypt: Annotated[
+        bool,
+        typer.Option(
+            "--encrypt",
+            help="Encrypt payloads with a key of the stack's own, and run a codec server for Temporal's UI and CLI.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what the stack consists of as one line of JSON.")
     ] = False,
@@ -83,6 +90,7 @@ def dev(
         queues=settings.queues,
         headless=headless,
         temporal=temporal,
+        encrypt=encrypt,
     )
     health_url = f"http://{host}:{port}" if port else None
 
@@ -132,6 +140,7 @@ def _as_json(stack: RunningStack, health_url: str | None) -> str:
             "environment": dict(stack.environment),
             "temporal_ui_url": stack.temporal_ui_url,
             "temporal_metrics_url": stack.temporal_metrics_url,
+            "codec_url": stack.codec_url,
             "health_url": health_url,
             "directory": str(stack.directory),
             "logs": {name: str(path) for name, path in stack.logs.items()},
@@ -147,6 +156,7 @@ def _as_text(stack: RunningStack, options: StackOptions, health_url: str | None)
         "Temporal UI": stack.temporal_ui_url or ("off (--headless)" if options.temporal == "dev" else "none"),
         "Temporal metrics": stack.temporal_metrics_url,
         "Stream": stack.environment.get("DELEGATOR_STREAM_URL", "off"),
+        "Codec server": stack.codec_url or "off (--encrypt)",
         "Health": f"{health_url}/readyz" if health_url else "off (--port)",
         "Data and logs": f"{stack.directory} ({'kept' if options.keep else 'removed at the end'})",
     }

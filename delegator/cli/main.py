@@ -23,7 +23,12 @@ COMMANDS = {
     "jobs": "delegator.cli.jobs",
     "explain": "delegator.cli.jobs",
     "status": "delegator.cli.status",
+    "workers": "delegator.cli.workers",
+    "queues": "delegator.cli.queues",
+    "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
+    "codec-server": "delegator.cli.codec_server",
+    "encryption-key": "delegator.cli.codec_server",
 }
 """Each command, and the module that registers it (and may register others)."""
 USAGE_EXIT_CODE = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -51,6 +52,26 @@ ActivitiesQueueOption = Annotated[str, typer.Option("--activities-queue", help="
 GraceOption = Annotated[
     str,
     typer.Option("--grace", metavar="DURATION", help="How long running work may go on after a request to stop."),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File of tokens, one a line, that requests may carry. It is read again when it has changed.",
+        show_default=False,
+    ),
+]
+TlsCertOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="Serve TLS with this certificate (PEM, with its chain). It may be replaced while the process runs.",
+        show_default=False,
+    ),
+]
+TlsKeyOption = Annotated[
+    Path | None,
+    typer.Option("--tls-key", help="The private key of --tls-cert (PEM, not encrypted).", show_default=False),
 ]
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")]
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="Least level logged.")]

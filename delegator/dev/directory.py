@@ -92,6 +92,20 @@ class StackDirectory:
             file.write_text(secrets.token_urlsafe(24))
         return file.read_text().strip()
 
+    def encryption_keys(self) -> Path:
+        """Return the file of encryption keys. It is made once, and does not change while the directory is kept.
+
+        Raises:
+            ConfigurationError: the package for encryption is not installed.
+        """
+        from delegator.encryption import EncryptionKey
+
+        file = self.path / "encryption-keys"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(f"{EncryptionKey.new('dev').written}\n")
+        return file
+
     def close(self) -> None:
         """Unlock it, and remove it unless it is kept."""
         if not self._keep:

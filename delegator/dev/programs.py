@@ -52,6 +52,14 @@ SERVE = ProgramSpec(
     health_path="/livez",
     module="delegator.cli.serve",
 )
+CODEC_SERVER = ProgramSpec(
+    name="codec-server",
+    arguments=("-m", "delegator", "codec-server", "--port", "{port}"),
+    preferred_port=8081,
+    health_path="/readyz",
+    module="delegator.cli.codec_server",
+)
+"""Decodes payloads for Temporal's UI. A stack runs it if it encrypts."""
 PROGRAMS = (RELAY, SERVE)
 
 
@@ -73,6 +81,8 @@ class Program(Component):
         super().__init__(spec.name, log, (preferred_port,) if has_port else ())
         self._spec = spec
         self._environment = environment
+        self.more_arguments: tuple[str, ...] = ()
+        """Added to those of its description at the next start."""
 
     @property
     def url(self) -> str | None:
@@ -82,11 +92,11 @@ class Program(Component):
     def command(self) -> Command:
         """Return its command."""
         port = str(self.ports[0]) if self.ports else ""
-        arguments = (argument.replace("{port}", port) for argument in self._spec.arguments)
+        arguments = [argument.replace("{port}", port) for argument in self._spec.arguments]
         environment = child_environment(self._environment)
         if self.name == RELAY.name and self.url is not None:
             environment["DELEGATOR_STREAM_URL"] = self.url
-        return Command((sys.executable, *arguments), self.log, environment)
+        return Command((sys.executable, *arguments, *self.more_arguments), self.log, environment)
 
     async def is_ready(self, child: Child) -> bool:
         """Return whether its health check passes."""

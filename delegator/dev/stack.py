@@ -17,8 +17,9 @@ from delegator.dev import postgres, temporal, temporal_postgres
 from delegator.dev.component import Component
 from delegator.dev.directory import StackDirectory
 from delegator.dev.migrations import migrate_database
+from delegator.dev.ports import LOOPBACK
 from delegator.dev.postgres import Postgres, StopMode
-from delegator.dev.programs import PROGRAMS, RELAY, Program, ProgramSpec
+from delegator.dev.programs import CODEC_SERVER, PROGRAMS, RELAY, Program, ProgramSpec
 from delegator.dev.temporal import NAMESPACE, Temporal, TemporalServer
 from delegator.dev.temporal_postgres import TemporalOnPostgres, TemporalPrograms
 from delegator.errors import ConfigurationError, DependencyError
@@ -49,6 +50,8 @@ class StackOptions:
     """`dev`: the dev server; `postgres`: Temporal's own server, with a second PostgreSQL (`temporal-postgres`)."""
     programs: tuple[ProgramSpec, ...] = PROGRAMS
     """The engine's processes to run."""
+    encrypt: bool = False
+    """Encrypt payloads with a key of the stack's own. A codec server decodes them for Temporal's UI."""
 
 
 class RunningStack:
@@ -97,13 +100,19 @@ class RunningStack:
                 headless=options.headless,
                 preferred_port=temporal.USUAL_PORT if usual else None,
                 preferred_ui_port=temporal.USUAL_UI_PORT if usual else None,
+                codec_endpoint=lambda: self.codec_url,
             )
         self._environment: dict[str, str] = {}
+        programs = options.programs
+        if options.encrypt:
+            self._environment["DELEGATOR_DATA_CONVERTER"] = "delegator.encryption:data_converter"
+            self._environment["DELEGATOR_ENCRYPTION_KEYS_FILE"] = str(directory.encryption_keys())
+            programs = (*programs, CODEC_SERVER)
         self._programs = [
             Program(
                 spec, directory.log(spec.name), self._environment, preferred_port=spec.preferred_port if usual else None
             )
-            for spec in options.programs
+            for spec in programs
             if spec.available
         ]
         servers = (self.postgres, self.temporal_postgres, self.temporal)
@@ -140,10 +149,15 @@ class RunningStack:
         Raises:
             DependencyError: this stack runs no relay.
         """
-        for program in self._programs:
-            if program.name == RELAY.name and program.url is not None:
-                return program.url
-        raise DependencyError("this stack runs no relay")
+        url = self.program_urls.get(RELAY.name)
+        if url is None:
+            raise DependencyError("this stack runs no relay")
+        return url
+
+    @property
+    def codec_url(self) -> str | None:
+        """Base URL of the codec server; None: this stack does not encrypt."""
+        return self.program_urls.get(CODEC_SERVER.name)
 
     @property
     def program_urls(self) -> Mapping[str, str]:
@@ -225,6 +239,8 @@ class RunningStack:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._open_database())
             group.create_task(self._open_temporal())
+        if self.codec_url is not None:
+            await self._open_codec_to_ui()
         self._environment |= {
             "DELEGATOR_DATABASE_URL": self.database_url,
             "DELEGATOR_STREAM_TOKEN": self.stream_token,
@@ -235,7 +251,8 @@ class RunningStack:
         self._set_stream_url()
         async with asyncio.TaskGroup() as group:
             for program in self._programs:
-                group.create_task(self.start(program.name))
+                if program.child is None:
+                    group.create_task(self.start(program.name))
         # Set again: the relay chooses another port if its own is taken.
         self._set_stream_url()
 
@@ -262,7 +279,20 @@ class RunningStack:
     async def _open_temporal(self) -> None:
         if self.temporal_postgres is not None:
             await self.start(self.temporal_postgres.name)
+        if self.codec_url is not None:
+            await self.start(CODEC_SERVER.name)  # before the UI, which is told its port
         await self.start(self.temporal.name)
+
+    async def _open_codec_to_ui(self) -> None:
+        """Let the UI's pages ask the codec server. The UI's port is known once Temporal has started."""
+        ui = self.temporal.ui_url
+        if ui is None:
+            return
+        for program in self._programs:
+            if program.name == CODEC_SERVER.name:
+                # A browser takes the two names of one address for two origins.
+                program.more_arguments = ("--origin", ui, "--origin", ui.replace(LOOPBACK, "localhost"))
+        await self.restart(CODEC_SERVER.name)
 
     async def _close_temporal(self) -> None:
         await self.temporal.stop()

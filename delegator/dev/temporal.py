@@ -6,7 +6,7 @@ import os
 import shutil
 import sysconfig
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -61,6 +61,7 @@ class TemporalServer(Temporal):
         headless: bool = False,
         preferred_port: int | None = USUAL_PORT,
         preferred_ui_port: int | None = USUAL_UI_PORT,
+        codec_endpoint: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Describe the server.
 
@@ -70,10 +71,12 @@ class TemporalServer(Temporal):
             headless: start it without the web UI.
             preferred_port: the usual gRPC port; None: any port.
             preferred_ui_port: the usual port of the UI; None: any port.
+            codec_endpoint: returns the URL of a codec server for the UI; None: there is none. Each start asks.
         """
         super().__init__("temporal", log, (preferred_port, preferred_ui_port, None, None))
         self._database = database
         self._headless = headless
+        self._codec_endpoint = codec_endpoint
 
     @property
     def address(self) -> str:
@@ -96,6 +99,8 @@ class TemporalServer(Temporal):
         arguments = ["server", "start-dev", "--ip", LOOPBACK, "--port", str(port), "--http-port", str(http)]
         arguments += ["--metrics-port", str(metrics), "--namespace", NAMESPACE, "--log-level", "error"]
         arguments += ["--headless"] if self._headless else ["--ui-port", str(ui), "--ui-disable-news-fetch"]
+        if not self._headless and (codec := self._codec_endpoint()) is not None:
+            arguments += ["--ui-codec-endpoint", codec]
         if self._database is not None:
             arguments += ["--db-filename", str(self._database)]
         for name, value in DYNAMIC_CONFIG.items():

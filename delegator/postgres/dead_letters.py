@@ -146,6 +146,9 @@ class Reason(StrEnum):
     """No worker with a handler for its type came in time."""
     UNDECODABLE = "undecodable"
     """Its arguments or options can't be decoded."""
+    LOCKED = "locked"
+    """Its client has a payload codec or a key that this process lacks. It waits for one that has it. A job is given up
+    for that only where no other process can have it, in `delegator.testing`."""
     UNREADABLE = "unreadable"
     """A value in its row can't be read. No release of this engine writes such a value."""
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -264,7 +267,8 @@ async def store_dead_letters(
         none does, signal the outcome and then delete the row.
     """
     ordered = sorted(dead)
-    cursor = await connection.execute(
+    cursor = await table.notifying.execute(
+        connection,
         table.statement(_STORE),
         {
             "queue": table.queue,

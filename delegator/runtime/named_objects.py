@@ -6,7 +6,7 @@ import importlib
 import inspect
 from typing import TypeVar
 
-from delegator.errors import ConfigurationError, first_line, in_one_line
+from delegator.errors import ConfigurationError, DelegatorError, first_line, in_one_line
 
 T = TypeVar("T")
 
@@ -47,6 +47,8 @@ def load_named(setting: str, name: str, wanted: type[T], called: str) -> T:
         pass  # it does not tell its signature
     try:
         made = found()
+    except DelegatorError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{setting}: the function raised {in_one_line(error)}") from None
     if not isinstance(made, wanted):

@@ -9,7 +9,7 @@ from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
-from delegator.errors import WireError
+from delegator.errors import UnreadablePayloadError, WireError
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 
 _FAILURE_METADATA = {"encoding": b"binary/protobuf", "messageType": b"temporal.api.failure.v1.Failure"}
@@ -128,7 +128,7 @@ async def decode_outcomes(stored: Sequence[tuple[str, bytes]], codec: PayloadCod
 async def _decoded(payloads: bytes, codec: PayloadCodec | None) -> bytes:
     try:
         return await decode_payloads(payloads, codec)
-    except DecodeError:
+    except (DecodeError, UnreadablePayloadError):
         raise
     except Exception as error:  # a codec may raise any error
         raise WireError(f"the codec can't decode a stored outcome ({type(error).__name__}): {_CURE}") from None
@@ -178,8 +178,10 @@ async def decode_header(header: bytes, codec: PayloadCodec | None) -> bytes:
     payload = Header.FromString(header).fields[_HEADER_FIELD]
     try:
         (payload,) = [payload] if codec is None else await codec.decode([payload])
+    except UnreadablePayloadError:
+        raise
     except Exception as error:  # a codec may raise any error
         raise WireError(f"the codec can't decode the job's header ({type(error).__name__}): {_CURE}") from None
     if dict(payload.metadata) != _HEADER_METADATA:
-        raise WireError(f"the job's header is still encoded: {_CURE}")
+        raise UnreadablePayloadError(f"the job's header is still encoded: {_CURE}")
     return payload.data

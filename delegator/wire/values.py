@@ -8,8 +8,11 @@ from typing import Any
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import DataConverter, DefaultPayloadConverter, PayloadConverter
 
-from delegator.errors import WireError
+from delegator.errors import UnreadablePayloadError, WireError
 from delegator.wire.payload_bytes import decode_plain, encode_plain
+
+_ENCRYPTED = b"binary/encrypted"
+"""The encoding that `delegator.encryption` and the samples of Temporal's SDKs give to encrypted payloads."""
 
 
 class ValueConverter:
@@ -53,6 +56,7 @@ class ValueConverter:
                 values, no type is used.
 
         Raises:
+            UnreadablePayloadError: a payload is encrypted still.
             Exception: what the payload converter raises, and protobuf's DecodeError.
         """
         values = decode_plain(data, hints) if self._is_default else None
@@ -60,7 +64,15 @@ class ValueConverter:
             payloads = Payloads.FromString(data).payloads
             _refuse_references(payloads)
             known = None if hints is None or len(hints) < len(payloads) else list(hints[: len(payloads)])
-            values = self._payloads.from_payloads(payloads, known)
+            try:
+                values = self._payloads.from_payloads(payloads, known)
+            except Exception as error:
+                if any(payload.metadata.get("encoding") == _ENCRYPTED for payload in payloads):
+                    raise UnreadablePayloadError(
+                        "encrypted payload: is the data converter the same here? DELEGATOR_DATA_CONVERTER must name "
+                        "the client's data converter"
+                    ) from error
+                raise
         return values
 
 

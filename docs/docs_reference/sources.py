@@ -15,6 +15,7 @@ _PROCESS_BY_FOLDER = {
     "http_workers": "http-worker",
     "delegator/maintenance": "serve",
     "delegator/relay": "relay",
+    "delegator/codec_server": "codec-server",
     "delegator/migrate": "migrate",
     "delegator/dev": "dev",
     "delegator/enqueue": "Temporal worker",

@@ -18,6 +18,7 @@ from temporalio.envconfig import ClientConfigProfile
 from delegator.config import Settings
 from delegator.dev import RunningStack, StackOptions, embedded_stack
 from delegator.errors import ConfigurationError, DatabaseError, SchemaError, TemporalError
+from delegator.runtime.temporal_client import load_data_converter
 
 TEMPORAL_VARIABLE = "TEMPORAL_ADDRESS"
 DATABASE_VARIABLE = "DELEGATOR_DATABASE_URL"
@@ -112,7 +113,7 @@ async def connect(environment: Mapping[str, str]) -> Client:
     config = profile.to_client_connect_config()
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            return await Client.connect(**config)
+            return await Client.connect(**config, data_converter=load_data_converter(Settings.load().data_converter))
     except (RuntimeError, TimeoutError):
         raise TemporalError(
             f"Temporal at {config.get('target_host')} does not answer: is {TEMPORAL_VARIABLE} right? "

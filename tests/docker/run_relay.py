@@ -5,12 +5,14 @@ The tests run in the order of the file, on one deployment: it is started, used, 
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from google.protobuf.json_format import MessageToJson, Parse
+from temporalio.api.common.v1 import Payloads
 
 from tests.support.pages import blocks
 
@@ -25,9 +29,9 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "delegator-docker-test"
 # No stand-in for these two can be made of packages. The UI and Grafana are looked at by the tests of their files only.
 LEFT_OUT = {"temporal-ui", "grafana"}
-LONG_RUNNING = {"postgres", "temporal", "relay", "serve", "http-worker", "worker", "prometheus"}
-OURS = {"relay", "serve", "http-worker", "worker"}
-PORTS = ("POSTGRES_PORT", "TEMPORAL_PORT", "STREAM_PORT", "PROMETHEUS_PORT")
+LONG_RUNNING = {"postgres", "temporal", "relay", "serve", "http-worker", "worker", "codec-server", "prometheus"}
+OURS = {"relay", "serve", "http-worker", "worker", "codec-server"}
+PORTS = ("POSTGRES_PORT", "TEMPORAL_PORT", "STREAM_PORT", "CODEC_PORT", "PROMETHEUS_PORT")
 
 
 def free_port() -> int:
@@ -193,6 +197,27 @@ def test_database(deployment: Deployment) -> None:
 def test_jobs_flow(deployment: Deployment) -> None:
     bill = deployment.order(200)
     assert (bill["orders"], bill["cents"], len(bill["workers"])) == (200, cents(200), 1)
+
+
+def test_payloads_are_encrypted(deployment: Deployment) -> None:
+    """A waiting job holds nothing readable, and the codec server decodes it for who has the token."""
+    order = deployment.start_order(400, 3)
+    waiting = "SELECT encode(input, 'base64') FROM custom_task_queue_orders WHERE lease_id IS NULL LIMIT 1"
+    until(lambda: deployment.sql(waiting) != "", "jobs wait")
+    stored = base64.b64decode(deployment.sql(waiting))
+    assert b"binary/encrypted" in stored and b"number" not in stored
+    assert order.wait(timeout=300) == 0
+    secrets = dict(line.split("=", 1) for line in (ROOT / "docker/secrets/codec-server.env").read_text().splitlines())
+    body = MessageToJson(Payloads.FromString(stored)).encode()
+    url = f"http://127.0.0.1:{deployment.ports['CODEC_PORT']}/decode"
+    for token, status in (("wrong", 401), (secrets["DELEGATOR_CODEC_TOKEN"], 200)):
+        request = urllib.request.Request(url, body, {"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                (payload,) = Parse(answer.read(), Payloads()).payloads
+                assert status == 200 and b'"number"' in payload.data
+        except urllib.error.HTTPError as error:
+            assert error.code == status
 
 
 def test_scale(deployment: Deployment) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import delegator
 import delegator.dev
+import delegator.encryption
 import delegator.migrate
 import delegator.outbox
 import delegator.relay
@@ -31,6 +32,7 @@ EXPORTS = {
     http_workers: ("ClaimMode", "HttpWorker"),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
     delegator.outbox: ("AsyncOutbox", "JobResults", "Outbox", "PlainJob", "plain_job"),
+    delegator.encryption: ("EncryptionCodec", "EncryptionKey", "EncryptionKeys", "data_converter", "encrypted"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
     delegator.testing: (

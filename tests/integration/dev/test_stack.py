@@ -8,13 +8,17 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
+from google.protobuf.json_format import MessageToDict, ParseDict
+from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
 
+from delegator.config import Settings
 from delegator.dev import StackOptions, embedded_stack
 from delegator.dev import postgres as postgres_module
 from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.dev.programs import PROGRAMS, ProgramSpec
+from delegator.encryption import EncryptionKeys, encrypted
 from delegator.errors import ConfigurationError, DependencyError
 
 OPTIONS = StackOptions(headless=True, usual_ports=False)
@@ -118,3 +122,24 @@ async def _received(session: aiohttp.ClientSession, url: str) -> bool:
             return response.status == 200 and bool((await response.json())["data"])
     except aiohttp.ClientError:
         return False
+
+
+async def test_encrypted() -> None:
+    """A stack that encrypts gives its processes a key, and lets the page of Temporal's UI decode."""
+    async with (
+        embedded_stack(StackOptions(usual_ports=False, encrypt=True, programs=())) as stack,
+        aiohttp.ClientSession() as session,
+    ):
+        keys = EncryptionKeys.load(Settings(encryption_keys_file=stack.environment["DELEGATOR_ENCRYPTION_KEYS_FILE"]))
+        converter = encrypted(keys=keys)
+        assert stack.environment["DELEGATOR_DATA_CONVERTER"] == "delegator.encryption:data_converter"
+        (payload,) = await converter.encode(["a secret"])
+        async with session.get(f"{stack.temporal_ui_url}/api/v1/settings") as answer:
+            settings = await answer.json()
+        assert settings["Codec"]["Endpoint"] == stack.codec_url
+        page = {"Origin": str(stack.temporal_ui_url)}
+        body = MessageToDict(Payloads(payloads=[payload]))
+        async with session.post(f"{stack.codec_url}/decode", json=body, headers=page) as answer:
+            decoded = ParseDict(await answer.json(), Payloads())
+            assert answer.headers["Access-Control-Allow-Origin"] == stack.temporal_ui_url
+        assert decoded.payloads[0].data == b'"a secret"'

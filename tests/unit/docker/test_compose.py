@@ -12,6 +12,7 @@ import yaml
 from docs_reference.cli import programs
 from docs_reference.settings import variables
 
+from delegator.runtime.temporal_client import load_data_converter
 from delegator.runtime.temporal_settings import temporal_settings
 from tests.unit.docker.compose import (
     FILE,
@@ -39,7 +40,10 @@ READ_BY_OTHERS = {
         *("NUM_HISTORY_SHARDS", "BIND_ON_IP", "PROMETHEUS_ENDPOINT", "DYNAMIC_CONFIG_FILE_PATH", "LOG_LEVEL"),
     },
     # temporalio/ui-server, docker/config_template.yaml.
-    "temporalio/ui": {"TEMPORAL_ADDRESS", "TEMPORAL_DEFAULT_NAMESPACE", "TEMPORAL_CODEC_ENDPOINT"},
+    "temporalio/ui": {
+        *("TEMPORAL_ADDRESS", "TEMPORAL_DEFAULT_NAMESPACE"),
+        *("TEMPORAL_CODEC_ENDPOINT", "TEMPORAL_CODEC_INCLUDE_CREDENTIALS"),
+    },
     # Sequin v0.14.6, config/runtime.exs; the rest stands in the sequin.yml that it reads.
     "sequin/sequin": {
         *("PG_HOSTNAME", "PG_PORT", "PG_DATABASE", "PG_USERNAME", "PG_PASSWORD", "PG_POOL_SIZE", "REDIS_URL"),
@@ -176,7 +180,9 @@ def test_settings_are_valid(secrets: dict[str, dict[str, str]], monkeypatch: pyt
                 patch.setenv(variable, str(value))
             settings = Settings.load()
             temporal_settings(given)
-            assert settings.queues == ("default", "orders")
+            assert settings.queues == (("default", "orders") if "DELEGATOR_QUEUES" in given else ("default",))
+            if settings.data_converter is not None:
+                assert load_data_converter(settings.data_converter).payload_codec is not None
             checked += 1
     assert checked >= 6
 
@@ -233,6 +239,18 @@ def test_config(profile: str, tmp_path: Path) -> None:
     said = subprocess.run(command, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     assert said.stderr == ""
+
+
+def test_codec_server() -> None:
+    """Temporal's UI asks the codec server where it is published, which lets the published address of the UI ask."""
+    there = services()
+    published = [port.removeprefix("127.0.0.1:") for port in there["codec-server"]["ports"]]
+    command = there["codec-server"]["command"]
+    (port,) = [one.split(":")[0] for one in published]
+    assert there["temporal-ui"]["environment"]["TEMPORAL_CODEC_ENDPOINT"] == f"http://127.0.0.1:{port}"
+    (ui,) = there["temporal-ui"]["ports"]
+    assert command[command.index("--origin") + 1] == f"http://{ui.rsplit(':', 1)[0]}"
+    assert set(env_files(there["codec-server"])) == {"secrets/codec-server.env"}
 
 
 def test_example_settings_are_used() -> None:

@@ -50,6 +50,7 @@ def test_passwords_agree(tmp_path: Path) -> None:
     assert written["temporal.env"]["POSTGRES_PWD"] == roles["TEMPORAL_ROLE_PASSWORD"]
     assert written["sequin.env"]["PG_PASSWORD"] == roles["SEQUIN_ROLE_PASSWORD"]
     assert written["sequin.env"]["DELEGATOR_PG_PASSWORD"] == roles["RELAY_ROLE_PASSWORD"]
+    assert len({written[f"{name}.env"]["DELEGATOR_ENCRYPTION_KEYS"] for name in ("engine", "codec-server")}) == 1
     assert len({written[f"{name}.env"]["DELEGATOR_STREAM_TOKEN"] for name in ("engine", "relay", "sequin")}) == 1
 
 

@@ -13,7 +13,7 @@ from docs_reference.cli import programs
 from loadtest.cli import build_app
 from tests.support.pages import ROOT, blocks, pages
 
-_MOST_NOT_RUN = 11
+_MOST_NOT_RUN = 13
 """Blocks that only a person can try: servers on the usual ports, a clone, a machine of one's own."""
 _LANGUAGES = {"python", "shell", "text", "sql"}
 

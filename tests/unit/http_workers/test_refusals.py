@@ -21,7 +21,7 @@ from delegator.wire.options import refused_time
 from http_workers.attempt import Ended
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
-from http_workers.refusals import Refusals
+from http_workers.refusals import Refusals, next_attempt
 from http_workers.verdict import FinalFailure, judge
 from tests.support.claims import claimed
 
@@ -82,6 +82,15 @@ async def test_one_line_a_type(caplog: pytest.LogCaptureFixture):
         assert registry.get_sample_value("delegator_worker_jobs_refused_total", labels) == 1_000
 
 
+async def test_made_up_types(caplog: pytest.LogCaptureFixture):
+    """Of any number of types a thousand are remembered. A type that nobody has comes with its cure."""
+    refusals, _ = await made()
+    for name in ("first", *map(str, range(1_000)), "first"):
+        refusals.note(refused(job_type=name), UNKNOWN)
+    assert [vars(record)["job_type"] for record in caplog.records].count("first") == 2
+    assert "deploy its handler" in vars(caplog.records[0])["cure"]
+
+
 @pytest.mark.parametrize("log_messages", [True, False])
 async def test_messages_on_demand(log_messages: bool, caplog: pytest.LogCaptureFixture):
     """Why arguments can't be decoded is logged with DELEGATOR_LOG_MESSAGES only."""
@@ -106,16 +115,31 @@ def verdict(ended: Ended, grace: timedelta, **policy: Any) -> Retry | FinalFailu
         (Reason.UNDECODABLE, 1, 0, {"maximum_attempts": 1}, DAY, False),
         (Reason.UNDECODABLE, 1, 0, {"maximum_attempts": 2}, DAY, True),
         (Reason.UNDECODABLE, 9, 60_000, {}, timedelta(minutes=1), False),
+        (Reason.LOCKED, 1, 0, {"maximum_attempts": 1}, DAY, True),
+        (Reason.LOCKED, 1, 60_000, {"maximum_attempts": 1}, timedelta(0), True),
     ],
 )
 def test_verdicts(
     reason: Reason, attempt: int, refused_ms: int, policy: dict[str, Any], grace: timedelta, retried: bool
 ):
-    """A refused job becomes a dead letter for the reason of its refusal, when its policy or the grace ends."""
+    """A refused job becomes a dead letter for the reason of its refusal, when its policy or the grace ends.
+
+    One whose key is missing never does.
+    """
     found = verdict(refused(refused_ms, reason, attempt=attempt), grace, **policy)
     assert isinstance(found, Retry) is retried
     if isinstance(found, FinalFailure):
         assert found.dead_letter_reason is reason
+
+
+def test_waiting_for_a_key_costs_nothing():
+    """No attempt counts while a key is missing, and hardly any of the grace is used."""
+    days = 2 * DAY // timedelta(milliseconds=1)
+    seen = [
+        next_attempt(refused(before, reason, attempt=3), timedelta(hours=1), None)
+        for before, reason in ((0, Reason.LOCKED), (days, Reason.LOCKED), (0, UNKNOWN), (0, Reason.UNDECODABLE))
+    ]
+    assert [(one.attempt, one.refused_ms) for one in seen] == [(2, 60_000), (2, days), (2, 3_600_000), (3, 3_600_000)]
 
 
 @pytest.mark.parametrize("text", [None, "{}", "[]", '"refused"', '{"refused": 1}', '{"refused": {"ms": "x"}}', "?"])

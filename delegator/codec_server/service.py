@@ -1,0 +1,111 @@
+"""Runs the codec server."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from temporalio.converter import PayloadCodec
+
+from delegator.codec_server.api import CodecApi
+from delegator.errors import ConfigurationError
+from delegator.runtime.server_tls import ServerTls, TlsFiles, base_url, refuse_open
+from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.tokens import Tokens
+
+_SHUTDOWN_SECONDS: Final = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecServerOptions:
+    """Options of a codec server."""
+
+    codec: PayloadCodec
+    """Encodes and decodes."""
+    tokens: Tokens
+    """What requests must carry."""
+    origins: tuple[str, ...] = ()
+    """Of the pages that may ask."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8081
+    """Port to listen on; 0 takes a free one."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or origin != f"{parts.scheme}://{parts.netloc}"
+                or not parts.netloc
+            ):
+                raise ConfigurationError(
+                    f"--origin {origin}: write it like https://temporal.example.com, without a path"
+                )
+        refuse_open(
+            self.host,
+            has_token=self.tokens.required,
+            server="the codec server",
+            cure="give --token-file or DELEGATOR_CODEC_TOKEN",
+        )
+
+
+@contextlib.asynccontextmanager
+async def running_codec_server(options: CodecServerOptions) -> AsyncIterator[str]:
+    """Run a codec server on this event loop, and give its URL; it ends with the context.
+
+    Args:
+        options: what to serve.
+
+    Raises:
+        ConfigurationError: the address can't be listened on, or the certificate can't be used.
+    """
+    tls = None if options.tls is None else ServerTls(options.tls)
+    api = CodecApi(options.codec, options.tokens, options.origins, CollectorRegistry())
+    runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port, ssl_context=None if tls is None else tls.context)
+        await _listen(site, options)
+        url = base_url(runner.addresses[0][:2], has_tls=tls is not None)
+        _log.info("codec_server_listening", extra={"url": url})
+        yield url
+    finally:
+        await runner.cleanup()
+
+
+async def serve_codec(options: CodecServerOptions) -> None:
+    """Run a codec server until SIGTERM or SIGINT.
+
+    Args:
+        options: what to serve.
+
+    Raises:
+        ConfigurationError: as `running_codec_server`.
+    """
+    async with shutdown_signals() as shutdown, running_codec_server(options):
+        await shutdown.requested.wait()
+
+
+async def _listen(site: web.TCPSite, options: CodecServerOptions) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"port {options.port} on {options.host} is taken; choose another with --port"
+            ) from None
+        raise ConfigurationError(
+            f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
+        ) from None

@@ -1,0 +1,109 @@
+"""Bearer tokens that a server accepts: several at once, and changed without a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from delegator.errors import ConfigurationError
+from delegator.runtime.changed_files import ChangedFiles
+
+_LEAST_LENGTH: Final = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Tokens:
+    """The tokens of a server. Any of them is accepted.
+
+    A token is compared in the same time whether or not its beginning is right, and whichever of the tokens it is.
+    """
+
+    def __init__(
+        self, tokens: Iterable[str] = (), *, file: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the tokens, and read the file.
+
+        Args:
+            tokens: accepted for as long as the process runs.
+            file: holds more, one a line; `#` begins a comment. It is read again when it has changed.
+            clock: in seconds.
+
+        Raises:
+            ConfigurationError: the file can't be read, holds no token, or one that an HTTP header can't carry.
+        """
+        self._fixed = frozenset(map(_digest, tokens))
+        self._file = file
+        self._watch = None if file is None else ChangedFiles(file, clock=clock)
+        self._of_file = frozenset[bytes]() if file is None else _read(file)
+
+    @property
+    def required(self) -> bool:
+        """Whether a request needs a token."""
+        return bool(self._fixed or self._file)
+
+    def accept(self, token: str) -> bool:
+        """Return whether a token is one of these."""
+        self._look()
+        given = _digest(token)
+        found = False
+        for known in (*self._fixed, *self._of_file):
+            found |= hmac.compare_digest(given, known)
+        return found
+
+    def _look(self) -> None:
+        """Read the file again if it has changed. The tokens stay as they are if it can't be read."""
+        if self._file is None or self._watch is None or not self._watch.changed():
+            return
+        try:
+            self._of_file = _read(self._file)
+        except ConfigurationError as error:
+            _log.error("tokens_not_read", extra={"reason": str(error)})
+        else:
+            _log.info("tokens_read", extra={"file": str(self._file), "tokens": len(self._of_file)})
+
+
+def token_of(authorization: str) -> str | None:
+    """Return the token in a header `Authorization`: a bearer token, or the password that a browser has asked for.
+
+    Args:
+        authorization: the header's value.
+    """
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return b64decode(value.strip(), validate=True).decode().partition(":")[2]
+    except (Base64Error, ValueError):
+        return None
+
+
+def _digest(token: str) -> bytes:
+    # Digests have one length, so that a comparison does not tell that of the token.
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+def _read(file: Path) -> frozenset[bytes]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--token-file {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    tokens = [token for line in lines if (token := line.partition("#")[0].strip())]
+    if not tokens:
+        raise ConfigurationError(f"--token-file {file} is empty")
+    for number, token in enumerate(tokens, 1):
+        if not (token.isascii() and token.isprintable()) or " " in token or len(token) < _LEAST_LENGTH:
+            raise ConfigurationError(
+                f"--token-file {file}: token {number} is shorter than {_LEAST_LENGTH} characters, or has one that an "
+                "HTTP header can't carry"
+            )
+    return frozenset(map(_digest, tokens))

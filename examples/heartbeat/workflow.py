@@ -1,0 +1,24 @@
+"""The workflow: one long job, called with a limit for the time between two heartbeats."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from delegator import delegate
+
+with workflow.unsafe.imports_passed_through():
+    from examples.heartbeat.tasks import Work, work, work_in_thread
+
+
+@workflow.defn
+class LongJob:
+    """Runs the job, and returns the step with which the last attempt began."""
+
+    @workflow.run
+    async def run(self, asked: Work, in_thread: bool, heartbeat_seconds: int) -> int:
+        """Run it as a coroutine or in a thread."""
+        return await delegate(
+            work_in_thread if in_thread else work, asked, heartbeat_timeout=timedelta(seconds=heartbeat_seconds)
+        )

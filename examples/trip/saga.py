@@ -1,0 +1,64 @@
+"""A saga for any workflow: steps, each with what undoes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Self, TypeVar
+
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityCancellationType
+
+from delegator import delegate
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Saga:
+    """Undoes its steps, the last one first, when its `async with` block raises; the block's error stays the error."""
+
+    def __init__(self, *, step_timeout: timedelta, attempts_alone: int) -> None:
+        self._step_timeout, self._attempts = step_timeout, attempts_alone
+        self._compensations: list[tuple[Callable[[Any], Awaitable[None]], Any]] = []
+        self.needs_person: list[str] = []
+        """The steps whose compensation has failed `attempts_alone` times. It is tried on, without end."""
+
+    async def step(self, action: Callable[[T], Awaitable[R]], undo: Callable[[T], Awaitable[None]], argument: T) -> R:
+        """Run a step, and register what undoes it."""
+        # Registered first: a step that fails or times out may have taken effect.
+        self._compensations.append((undo, argument))
+        # Waits for a cancelled step to stop. Otherwise the compensation might come before the step's effect.
+        waits = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+        return await delegate(action, argument, schedule_to_close_timeout=self._step_timeout, cancellation_type=waits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        undoing = asyncio.ensure_future(self._undo()) if error else None
+        while undoing and not undoing.done():
+            # A second cancellation of the workflow ends this wait, and not the compensations.
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(undoing)
+
+    async def _undo(self) -> None:
+        stuck: list[asyncio.Future[None]] = []
+        for undo, argument in reversed(self._compensations):
+            try:
+                await delegate(undo, argument, retry_policy=RetryPolicy(maximum_attempts=self._attempts))
+            except ActivityError:
+                stuck.append(asyncio.ensure_future(self._insist(undo, argument)))
+        await asyncio.gather(*stuck)
+
+    async def _insist(self, undo: Callable[[Any], Awaitable[None]], argument: Any) -> None:
+        self.needs_person.append(str(argument))
+        while True:
+            try:
+                await delegate(undo, argument)
+                return self.needs_person.remove(str(argument))
+            except ActivityError:
+                await asyncio.sleep(60)  # the failure is not retryable: a person changes something first
