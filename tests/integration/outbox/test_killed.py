@@ -155,7 +155,7 @@ async def test_paused(database: Database, temporal: TemporalServer, temporal_cli
             async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as db:
                 await db.execute(
                     b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-                    b"AND application_name = 'delegator leader' AND state = 'idle'"
+                    b"AND application_name = 'delegator leader'"
                 )
             await eventually(lambda: is_empty(database.url))
             paused.send_signal(signal.SIGCONT)
@@ -166,12 +166,12 @@ async def test_paused(database: Database, temporal: TemporalServer, temporal_cli
 
 
 async def has_follower(url: str) -> bool:
+    """Return whether two processes have the connection on which one leads and the other waits."""
     async with await psycopg.AsyncConnection.connect(url) as db:
         cursor = await db.execute(
-            b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock%' "
-            b"AND pid <> pg_backend_pid()"
+            b"SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'delegator leader'"
         )
-        return cursor.rowcount > 0
+        return cursor.rowcount == 2
 
 
 class Way:
