@@ -43,7 +43,7 @@ from http_workers.worker import HttpWorker
 _LEAVE: Final = timedelta(seconds=3)
 """How long threads may take to end when the worker has stopped."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(name="http-worker")

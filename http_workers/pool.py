@@ -19,6 +19,7 @@ from delegator.completion.failures import failure_of_type
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
+from delegator.operating.canary_type import CANARY, CANARY_HANDLER
 from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -241,7 +242,7 @@ async def serve(
             stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         prompts = Prompts()
         runner = AttemptRunner(
-            handlers,
+            {CANARY: CANARY_HANDLER, **handlers},
             converter,
             options.queue,
             metrics,

@@ -186,6 +186,8 @@ class Sweeper:
             for state in ("waiting", "running", "backing_off", "paused"):
                 self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
             self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
+            kept = await dead_letters.count(connection, queue.table.queue)
+            self._metrics.dead_letters.labels(queue.table.queue).set(kept)
         await forget_rates(connection)
         await unique_ids.forget_expired(connection)
 
