@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     jobs_outlive_runs: bool = False
     """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
     running ones are told to stop, as Temporal does with activities."""
+    outbox_notify: bool = True
+    """Whether an application's commit wakes the outbox's dispatcher. PostgreSQL serialises the commits of notifying
+    transactions. Off, for applications with thousands of commits a second: the dispatcher looks every 100 ms. Then a
+    transaction that uses the outbox may also be prepared (two-phase commit)."""
+    outbox_not_found_for: timedelta = timedelta(seconds=60)
+    """How long an operation of the outbox is tried whose workflow or namespace Temporal does not know. Then it becomes
+    a dead letter."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
     errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
@@ -105,7 +112,9 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not a schema name (a-z, 0-9, _; a letter first; at most 40; not pg_...)")
         return value
 
-    @field_validator("start_timeout", "lease", "refusal_grace", "result_retention", mode="before")
+    @field_validator(
+        "start_timeout", "lease", "refusal_grace", "result_retention", "outbox_not_found_for", mode="before"
+    )
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value

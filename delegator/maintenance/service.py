@@ -23,7 +23,8 @@ from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
-from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.metrics import MaintenanceMetrics, OutboxMetrics
+from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
@@ -88,10 +89,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     liveness = Liveness()
-    checks = {"postgresql": database.problem, "temporal": temporal.problem}
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
-        health = LocalHealth(registry, liveness, checks)
+        health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
         server = HealthServer(health, host=options.host, port=options.port, tls=options.tls)
     converter = load_data_converter(settings.data_converter)
     with server:
@@ -145,11 +145,25 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     client=client,
                     metrics=metrics,
                 )
+            outbox_pool = await stack.enter_async_context(
+                connection_pool(address, application_name="delegator outbox", size=3, silence=settings.lease)
+            )
             sweeper = Sweeper(
                 settings.queues,
                 ordered=settings.ordered_queues,
                 signaller=signaller,
                 run_watch=run_watch,
+                outbox=OutboxDispatcher(
+                    address=address,
+                    pool=outbox_pool,
+                    database=watched_as("outbox"),
+                    listener=watched_as("outbox listener"),
+                    client=client,
+                    temporal=temporal,
+                    identity=identity,
+                    metrics=OutboxMetrics(registry),
+                    options=outbox_options(settings),
+                ),
                 database=leading,
                 converter=converter,
                 identity=identity,

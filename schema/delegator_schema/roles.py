@@ -1,6 +1,7 @@
 """The group roles of the engine's processes. A deployment grants them to its login roles.
 
     CREATE ROLE my_workers LOGIN PASSWORD '...' IN ROLE delegator_worker;
+    CREATE ROLE my_shop LOGIN PASSWORD '...' IN ROLE delegator_enqueue;
     CREATE ROLE sequin LOGIN REPLICATION PASSWORD '...' IN ROLE delegator_stream;
 
 REPLICATION is an attribute. Members of a group do not inherit attributes, so the stream's login role must have it
@@ -10,7 +11,14 @@ itself.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE
+from delegator_schema.columns import (
+    DEAD_LETTER_TABLE,
+    LEASE_TABLE,
+    OUTBOX_TABLE,
+    PAUSE_TABLE,
+    RATE_TABLE,
+    UNIQUE_TABLE,
+)
 from delegator_schema.queues import BASE_TABLE
 
 
@@ -69,5 +77,13 @@ MAINTENANCE = Role("delegator_maintenance", ALL, ALL, {RATE_TABLE: ("SELECT", "D
 STREAM = Role("delegator_stream", ("SELECT",), ())
 """For Sequin or the relay. It may read queue tables, for a backfill. All else comes through the slot."""
 
-ROLES = (APP, ENQUEUER, WORKER, MAINTENANCE, STREAM)
+ENQUEUE = Role(
+    "delegator_enqueue",
+    ("SELECT", "INSERT"),
+    (),
+    {OUTBOX_TABLE: ("SELECT", "INSERT"), UNIQUE_TABLE: ("SELECT", "INSERT", "UPDATE")},
+)
+"""For applications that use the outbox. It may add jobs and operations, and read its own and others'."""
+
+ROLES = (APP, ENQUEUER, WORKER, MAINTENANCE, STREAM, ENQUEUE)
 """Every declared role."""
