@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from aiohttp import BasicAuth, ClientSession
+from aiohttp import ClientSession
 from temporalio.worker import Worker
 
 from examples.command import claim, run_example, until
@@ -24,7 +24,7 @@ from examples.database import create_tables, fetch_value
 from examples.local import Pool, System, local_system
 from examples.onboarding import tasks
 from examples.onboarding.contracts import Terms
-from examples.onboarding.people import add_person
+from examples.onboarding.people import Login, add_person
 from examples.onboarding.service import TASK_QUEUE, TERMS
 from examples.onboarding.workflow import Approval, ImportUsers
 
@@ -37,7 +37,7 @@ class Running(NamedTuple):
     system: System
     url: str
     task_queue: str
-    people: dict[str, BasicAuth]
+    people: dict[str, Login]
     """By role and number: maker1, maker2, checker1, checker2."""
 
 
@@ -52,11 +52,11 @@ async def running_service(terms: Terms) -> AsyncIterator[Running]:
         variables = {TASK_QUEUE: f"onboarding-{run}", TERMS: json.dumps(asdict(terms))}
         command = ("-m", "examples.onboarding.service", "--port", "{port}")
         service = await system.start("service", *command, environment=variables)
-        people: dict[str, BasicAuth] = {}
+        people: dict[str, Login] = {}
         for role in ("maker", "checker"):
             for number in (1, 2):
-                people[f"{role}{number}"] = BasicAuth(f"{role}{number}-{run}", secrets.token_urlsafe(9))
-                await add_person(*(people[f"{role}{number}"].login, role, people[f"{role}{number}"].password))
+                people[f"{role}{number}"] = Login(f"{role}{number}-{run}", secrets.token_urlsafe(9))
+                await add_person(role, people[f"{role}{number}"])
         workflows = [ImportUsers, Approval]
         async with Worker(system.client, task_queue=variables[TASK_QUEUE], workflows=workflows):
             yield Running(system, service.url, variables[TASK_QUEUE], people)
@@ -80,9 +80,9 @@ async def play(running: Running) -> None:
     file = (
         f"name;born;city\nAda {run};1985-12-10;London\nBo {run};29.2.2000;Oslo\nCy {run};1990-01-01;Rome\nD;never;X\n"
     )
-    maker, checker = running.people["maker1"], running.people["checker1"]
+    maker, checker = running.people["maker1"].headers, running.people["checker1"].headers
     async with ClientSession(running.url) as session:
-        async with session.post("/imports", data=file.encode(), auth=maker) as answer:
+        async with session.post("/imports", data=file.encode(), headers=maker) as answer:
             import_id = (await answer.json())["id"]
 
         async def is_waiting() -> bool:
@@ -90,20 +90,20 @@ async def play(running: Running) -> None:
             return state == "waiting"
 
         await until("the import waits for its maker, because a quarter of its rows is bad", is_waiting)
-        async with session.get(f"/imports/{import_id}/problems.csv", auth=maker) as answer:
+        async with session.get(f"/imports/{import_id}/problems.csv", headers=maker) as answer:
             print((await answer.text()).splitlines()[1])
-        async with session.post(f"/imports/{import_id}/answer", data={"answer": "accept"}, auth=maker):
+        async with session.post(f"/imports/{import_id}/answer", data={"answer": "accept"}, headers=maker):
             print("the maker takes the good rows")
         ids = "SELECT array_agg(id ORDER BY line) FROM onboarding.users WHERE import_id = %s"
         await until("there are users", lambda: _has_users(import_id))
         users = await fetch_value(ids, import_id)
         assert isinstance(users, list)
         approved = "\n".join(str(user) for user in users[:2])
-        async with session.post("/users", data=approved, auth=maker) as answer:
+        async with session.post("/users", data=approved, headers=maker) as answer:
             claim(answer.status == 403, "who imported users can't approve them")
-        async with session.post("/users", data=approved, auth=checker) as answer:
+        async with session.post("/users", data=approved, headers=checker) as answer:
             print((await answer.json())["decided"][0])
-        async with session.post("/users?verdict=rejected", data=str(users[2]), auth=checker) as answer:
+        async with session.post("/users?verdict=rejected", data=str(users[2]), headers=checker) as answer:
             print((await answer.json())["decided"][0])
         handle = running.system.client.get_workflow_handle(f"approval-{import_id}")
         claim(await handle.result() == "decided", "the workflow has ended, as somebody has decided about all users")

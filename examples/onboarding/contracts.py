@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Verdict = Literal["approved", "rejected"]
@@ -53,3 +54,17 @@ class Terms:
     """An import with more bad rows waits for its maker."""
     most_decisions: int = 500
     """Decisions that a run takes before it continues as new."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What one run of an approval hands to the next.
+
+    It is here, and not beside the workflow: within the workflow sandbox a dataclass gets the sandbox's own `datetime`,
+    which the data converter does not know.
+    """
+
+    decisions: list[Decision]
+    expires_at: datetime
+    remind_at: datetime
+    reminders: int = 0

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
 from examples.database import connection
 
 COOKIE = "onboarding"
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
+
+
+class Login(NamedTuple):
+    """A login and its password."""
+
+    login: str
+    password: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of HTTP's basic authentication (RFC 7617)."""
+        return {"Authorization": "Basic " + base64.b64encode(f"{self.login}:{self.password}".encode()).decode()}
+
+    @classmethod
+    def of_header(cls, header: str) -> Self | None:
+        """Return what a header says; None: it is of another kind."""
+        scheme, _, credentials = header.partition(" ")
+        try:
+            login, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return cls(login, password) if colon and scheme.lower() == "basic" else None
 
 
 @dataclass(frozen=True)
@@ -25,13 +50,13 @@ class Person:
     """What forms must send back; None: the request has a password of its own, so no other site can have sent it."""
 
 
-async def add_person(login: str, role: str, password: str) -> None:
+async def add_person(role: str, person: Login) -> None:
     """Create a login."""
     salt = secrets.token_bytes(16)
     async with connection() as opened:
         await opened.execute(
             "INSERT INTO onboarding.people (login, role, mail, salt, password_hash) VALUES (%s, %s, %s, %s, %s)",
-            (login, role, f"{login}@example.org", salt, _hashed(password, salt)),
+            (person.login, role, f"{person.login}@example.org", salt, _hashed(person.password, salt)),
         )
 
 
@@ -58,12 +83,9 @@ async def log_out(request: web.Request) -> None:
 async def person_of(request: web.Request) -> Person | None:
     """Return who sent a request, by its cookie or by HTTP's basic authentication."""
     if header := request.headers.get("Authorization"):
-        try:
-            given = BasicAuth.decode(header)
-        except ValueError:
-            return None
-        role = await _role(given.login, given.password)
-        return None if role is None else Person(given.login, role, None)
+        given = Login.of_header(header)
+        role = await _role(*given) if given else None
+        return Person(given.login, role, None) if given and role else None
     select = """
         SELECT login, role, csrf FROM onboarding.sessions JOIN onboarding.people USING (login)
         WHERE token_hash = %s AND expires_at > now()

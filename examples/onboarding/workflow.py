@@ -15,7 +15,7 @@ from delegator import delegate, delegate_map
 
 with workflow.unsafe.imports_passed_through():
     from examples.onboarding import tasks
-    from examples.onboarding.contracts import Decision, Slice, Terms
+    from examples.onboarding.contracts import Carried, Decision, Slice, Terms
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,6 @@ class ImportUsers:
                 return
         with suppress(ApplicationError):  # there is none, or it has ended
             await workflow.get_external_workflow_handle(name).signal("imported")
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What one run hands to the next."""
-
-    decisions: list[Decision]
-    expires_at: datetime
-    remind_at: datetime
-    reminders: int = 0
 
 
 @workflow.defn

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import BasicAuth, ClientSession, FormData
+from aiohttp import ClientSession, CookieJar, FormData
 from temporalio.client import WorkflowHandle
 
 from delegator.dev import RunningStack
@@ -16,6 +16,7 @@ from examples.command import until
 from examples.database import connection, fetch_value
 from examples.onboarding.__main__ import Running, running_service
 from examples.onboarding.contracts import Decision, Terms
+from examples.onboarding.people import Login
 from examples.onboarding.uploads import store
 from examples.onboarding.workflow import Approval, ImportUsers
 
@@ -51,6 +52,12 @@ async def reached(import_id: str, state: str) -> None:
     await until(f"the import is {state}", condition)
 
 
+async def imported(running: Running, import_id: str) -> None:
+    """Wait until an import has ended and its approval has begun."""
+    counts = await running.system.client.get_workflow_handle(f"import-{import_id}").result()
+    assert counts["state"] == "done"
+
+
 async def users_of(import_id: str) -> Sequence[tuple[Any, ...]]:
     async with connection() as opened:
         return await (await opened.execute(USERS, (import_id,))).fetchall()
@@ -70,7 +77,7 @@ def approval(running: Running, import_id: str) -> WorkflowHandle[Any, Any]:
 
 
 class Browser:
-    """A person with a browser: follows links and sends the forms that a page has."""
+    """A person with a browser: follows links and sends the forms that a page has. It keeps cookies of IP addresses."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
@@ -92,7 +99,7 @@ class Browser:
             self.html = await answer.text()
             return answer.status
 
-    async def log_in(self, person: BasicAuth) -> None:
+    async def log_in(self, person: Login) -> None:
         await self.get("/login")
         assert await self.post("/login", login=person.login, password=person.password) == 200
 
@@ -108,7 +115,7 @@ class Browser:
 
 @pytest.fixture
 async def maker(running: Running) -> AsyncIterator[Browser]:
-    async with ClientSession(running.url) as session:
+    async with ClientSession(running.url, cookie_jar=CookieJar(unsafe=True)) as session:
         browser = Browser(session)
         await browser.log_in(running.people["maker1"])
         yield browser
@@ -116,7 +123,7 @@ async def maker(running: Running) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def checker(running: Running) -> AsyncIterator[Browser]:
-    async with ClientSession(running.url) as session:
+    async with ClientSession(running.url, cookie_jar=CookieJar(unsafe=True)) as session:
         browser = Browser(session)
         await browser.log_in(running.people["checker1"])
         yield browser
@@ -156,9 +163,9 @@ async def test_pages(running: Running, maker: Browser, checker: Browser) -> None
     login = running.people["checker1"].login
     assert await users_of(import_id) == [("approved", login)] * 2 + [("rejected", login)] * 3
     async with ClientSession(running.url) as session:
-        async with session.get("/users?approved=false", auth=running.people["maker2"]) as answer:
+        async with session.get("/users?approved=false", headers=running.people["maker2"].headers) as answer:
             assert import_id not in {user["import_id"] for user in await answer.json()}
-        async with session.get(f"/imports/{import_id}", auth=running.people["maker2"]) as answer:
+        async with session.get(f"/imports/{import_id}", headers=running.people["maker2"].headers) as answer:
             assert (await answer.json())["counts"] == {"rows": 5, "bad": 0, "duplicates": 0, "state": "done"}
         for path in ("/", "/users", f"/imports/{import_id}"):
             async with session.get(path) as answer:
@@ -168,7 +175,7 @@ async def test_pages(running: Running, maker: Browser, checker: Browser) -> None
 async def test_two_checkers(running: Running) -> None:
     """Two checkers decide about the same users at once: each user has one decision, and the other one is told."""
     import_id = await start_import(running, csv_of(5), Terms())
-    await reached(import_id, "done")
+    await imported(running, import_id)
     ids = await fetch_value("SELECT array_agg(id) FROM onboarding.users WHERE import_id = %s", import_id)
     assert isinstance(ids, list)
 
@@ -176,7 +183,7 @@ async def test_two_checkers(running: Running) -> None:
         body = "\n".join(str(number) for number in ids)
         async with (
             ClientSession(running.url) as session,
-            session.post(f"/users?verdict={verdict}", data=body, auth=running.people[person]) as answer,
+            session.post(f"/users?verdict={verdict}", data=body, headers=running.people[person].headers) as answer,
         ):
             return (await answer.json())["decided"][0]
 
@@ -196,7 +203,9 @@ async def test_same_file(running: Running) -> None:
     async with ClientSession(running.url) as session:
 
         async def post(data: bytes, **headers: str) -> tuple[int, str]:
-            async with session.post("/imports", data=data, headers=headers, auth=running.people["maker1"]) as answer:
+            async with session.post(
+                "/imports", data=data, headers=headers | running.people["maker1"].headers
+            ) as answer:
                 return answer.status, (await answer.json())["id"]
 
         key = uuid.uuid4().hex
@@ -208,11 +217,11 @@ async def test_same_file(running: Running) -> None:
         _, second = await post(data + b"\n")
         await reached(second, "done")
         assert await users_of(second) == []
-        async with session.get(f"/imports/{second}/problems.csv", auth=running.people["maker1"]) as answer:
+        async with session.get(f"/imports/{second}/problems.csv", headers=running.people["maker1"].headers) as answer:
             assert (await answer.text()).count("duplicate") == 3
         _, refused = await post(b"name,city\n" + key.encode())
         await reached(refused, "refused")
-        async with session.get(f"/imports/{refused}", auth=running.people["maker1"]) as answer:
+        async with session.get(f"/imports/{refused}", headers=running.people["maker1"].headers) as answer:
             assert (await answer.json())["reason"] == "the header lacks born"
 
 
@@ -240,7 +249,7 @@ async def test_early_decision(running: Running, maker: Browser, checker: Browser
 async def test_reminder_and_expiry(running: Running) -> None:
     """Checkers are reminded by mail, and at the end the system rejects who is left."""
     import_id = await start_import(running, csv_of(2), Terms(reminder_seconds=1, expires_seconds=2))
-    await reached(import_id, "done")
+    await imported(running, import_id)
     assert await approval(running, import_id).result() == "expired"
     assert await users_of(import_id) == [("rejected", "system")] * 2
     addresses = [f"{running.people[name].login}@example.org" for name in ("checker1", "checker2")]
@@ -257,7 +266,7 @@ async def test_reminder_and_expiry(running: Running) -> None:
 async def test_continue_as_new(running: Running) -> None:
     """Of many decisions none is lost over the runs of an approval."""
     import_id = await start_import(running, csv_of(30), Terms(most_decisions=4))
-    await reached(import_id, "done")
+    await imported(running, import_id)
     ids = await fetch_value("SELECT array_agg(id) FROM onboarding.users WHERE import_id = %s", import_id)
     assert isinstance(ids, list)
     handle = approval(running, import_id)
