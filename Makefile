@@ -14,10 +14,12 @@ COMPOSE := docker compose --file docker/compose.yaml
 IMAGE ?= temporal-delegator:local
 PLATFORMS ?=
 PUSH ?=
+# Of examples/payments, for `make examples-load`; without a choice a soak of 20 minutes follows.
+SCENARIOS ?= smoke steady ramp spike outage slow callbacks hot crash
 # `make down DATA=delete` removes the volumes, too.
 DATA ?= keep
 
-.PHONY: help install demo test test-unit coverage versions lock hooks check docs pictures format chaos conformance bench atlas temporal-postgres \
+.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos conformance bench atlas temporal-postgres \
   up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
@@ -81,6 +83,10 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
+
+examples-load: $(INSTALLED) ## the long load scenarios of examples/payments (SCENARIOS="steady spike", ARGS="--dispatch both"; 40 minutes)
+	@for scenario in $(SCENARIOS); do $(BIN)/python -m examples.payments.load $$scenario --check $(ARGS) || exit; done
+	@$(if $(filter command line,$(origin SCENARIOS)),,$(BIN)/python -m examples.payments.load soak --duration 1200 --check $(ARGS))
 
 conformance: $(INSTALLED) ## the tests of Temporal's Python SDK with their activities delegated (ARGS="--way interceptor --sdk 1.23.0 -k name"; 40 minutes)
 	@$(BIN)/python -m tests.conformance $(ARGS)

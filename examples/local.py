@@ -16,7 +16,7 @@ from types import ModuleType
 from temporalio.client import Client
 
 from delegator import ConfigurationError, DelegatorError, PluginOptions, Settings, connect
-from delegator.dev import StackOptions, embedded_stack
+from delegator.dev import RunningStack, StackOptions, embedded_stack
 from examples.programs import Program
 
 _DEFAULT_QUEUE = "default"
@@ -117,7 +117,7 @@ async def local_system(
     """
     queues = [pool.queue for pool in pools]
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_servers(queues))
+        await stack.enter_async_context(servers(queues))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
         client = await _connect(pools, dispatch, intercept)
         system = System(client, dispatch, directory, stack)
@@ -150,21 +150,32 @@ async def _connect(pools: Sequence[Pool], dispatch: Dispatch, intercept: bool) -
 
 
 @asynccontextmanager
-async def _servers(queues: Sequence[str]) -> AsyncIterator[None]:
+async def servers(queues: Sequence[str]) -> AsyncIterator[RunningStack | None]:
+    """Have servers for the length of a `with` block: those that the environment names, else an embedded stack.
+
+    Args:
+        queues: queues that are needed beside the default one.
+
+    Returns:
+        The embedded stack; its addresses are in the environment within the block. None: the environment names servers.
+
+    Raises:
+        DelegatorError: a server can't be reached, or a setting is wrong.
+    """
     if "TEMPORAL_ADDRESS" in os.environ and "DELEGATOR_DATABASE_URL" in os.environ:
         if missing := set(queues) - set(Settings.load().queues):
             raise ConfigurationError(
                 f"DELEGATOR_QUEUES lacks {', '.join(sorted(missing))}: declare the example's queues and migrate, or "
                 "unset TEMPORAL_ADDRESS and let it start servers of its own"
             )
-        yield
+        yield None
         return
     options = StackOptions(queues=tuple(dict.fromkeys((_DEFAULT_QUEUE, *queues))))
     async with embedded_stack(options) as stack:
         before = dict(os.environ)
         os.environ.update(stack.environment)
         try:
-            yield
+            yield stack
         finally:
             os.environ.clear()
             os.environ.update(before)

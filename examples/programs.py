@@ -39,12 +39,12 @@ class Program:
             name: for messages.
             arguments: what follows `python`; `{port}` stands for its port.
             log: the file that its output is appended to.
-            environment: variables beside those of this process.
+            environment: variables beside those of this process. Each start reads them, so they may change.
             health_path: the path that answers 200 when it is ready; None: it is ready when its port is open.
         """
         self.name = name
-        self.variables: Mapping[str, str] = dict(environment or {})
-        """Its environment variables beside those of this process."""
+        self.variables: Mapping[str, str] = {} if environment is None else environment
+        """Its environment variables beside those of this process. Each start reads them."""
         self._log = log
         self._health_path = health_path
         # Bound, but not listening: the kernel gives the port to nobody else while the program is down.
@@ -60,6 +60,11 @@ class Program:
     def url(self) -> str:
         """Its base URL, if it speaks HTTP."""
         return f"http://{_LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None: it has not been started."""
+        return None if self._process is None else self._process.pid
 
     @property
     def is_running(self) -> bool:

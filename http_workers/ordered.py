@@ -13,10 +13,11 @@ from typing import Final
 import psycopg
 
 from delegator.errors import StreamError, WireError
-from delegator.postgres import leases
+from delegator.postgres import leases, pauses
 from delegator.postgres.connections import Connection
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.queue_order import Lane, OrderStatements
+from delegator.postgres.queue_pause import PauseStatements
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.liveness import Progress
 from http_workers.fair_order import FairOrder, Room
@@ -53,6 +54,7 @@ class OrderedReceiver:
         self._parts = parts
         self._order = order
         self._gate = gate
+        self._pauses = PauseStatements(order.queue)
         self._fair = FairOrder()
         self._after = (0, "")
         self._announced: dict[int, float] = {}
@@ -145,6 +147,8 @@ class OrderedReceiver:
             else:
                 announced = list(self._announced)
                 lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES), announced)
+                if self._parts.lease.has_pauses:
+                    lanes = await self._without_paused(connection, lanes)
                 try:
                     jobs, pause = await self._claim(connection, lanes, most, lease_id)
                 except psycopg.Error as error:
@@ -178,6 +182,14 @@ class OrderedReceiver:
             lanes = [lane for lane in behind if lane.priority == self._after[0]] or lanes
         self._after = (lanes[0].priority, "")
         return lanes, visible
+
+    async def _without_paused(self, connection: Connection, lanes: Sequence[Lane]) -> list[Lane]:
+        """Return the lines whose jobs are not paused. The jobs of the others leave their lines."""
+        found = await pauses.pauses(connection, [self._order.queue])
+        paused = [lane for lane in lanes if any(one.covers(self._order.queue, lane.job_type) for one in found)]
+        if paused:
+            await self._pauses.pause_lanes(connection, [lane.name for lane in paused])
+        return [lane for lane in lanes if lane not in paused]
 
     async def _claim(
         self, connection: Connection, lanes: Sequence[Lane], most: int, lease_id: int

@@ -13,6 +13,7 @@ import psycopg
 from delegator.errors import StreamError, WireError
 from delegator.postgres import leases
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
+from delegator.postgres.queue_pause import PauseStatements
 from delegator.postgres.queue_table import Claimed, QueueTable
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.liveness import Progress
@@ -41,6 +42,7 @@ class Receiver:
         """
         self._parts = parts
         self._table = table
+        self._pauses = PauseStatements(table.queue)
         self._is_claimed = claim_mode is ClaimMode.LEASE
         self._claiming: set[str] = set()
 
@@ -119,6 +121,8 @@ class Receiver:
             expired = False
             try:
                 async with self._parts.pool.connection() as connection:
+                    if self._parts.lease.has_pauses:
+                        await self._pauses.pause_named(connection, [job_id for job_id, _ in rest])
                     if self._is_claimed:
                         lease_id = self._parts.lease.lease_id
                         taken, again = await self._table.claim(connection, rest, lease_id, self._running(tokens))

@@ -36,6 +36,8 @@ _LONGEST: Final = timedelta(minutes=5)
 """Longest delay, however many such jobs there are."""
 _LOCKED_GRACE: Final = timedelta(minutes=1)
 """How much of the grace a job may use while it waits for a key."""
+_MOST_KINDS: Final = 1_000
+"""Types that are remembered. Rows may name any number of types."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
@@ -131,6 +133,8 @@ class Refusals:
         extra: dict[str, object] = {"job_type": job.job_type, "reason": reason.value, "jobs": kind.unlogged}
         if is_unknown:
             extra["served_elsewhere"] = is_served
+            if not is_served:
+                extra["cure"] = "deploy its handler, or start a pool that has it"
         elif ended.failure is not None:
             cause = ended.failure.cause if ended.failure.HasField("cause") else ended.failure
             extra["error"] = error_type(cause)
@@ -140,7 +144,11 @@ class Refusals:
         kind.logged_at, kind.unlogged = now, 0
 
     def _kind(self, job_type: str, reason: Reason) -> _Kind:
-        return self._kinds.setdefault((job_type, reason), _Kind())
+        kind = self._kinds.pop((job_type, reason), None) or _Kind()
+        self._kinds[job_type, reason] = kind
+        if len(self._kinds) > _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]  # the one that was refused longest ago
+        return kind
 
 
 def is_stored(ended: Ended) -> bool:
@@ -160,11 +168,10 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     delay_ms = delay // _MILLISECOND
     before = refused_time(job.row.options)
     refused = before + delay
-    if ended.refusal is Reason.LOCKED:
-        refused = max(before, min(refused, _LOCKED_GRACE))
-    refused_ms = refused // _MILLISECOND
-    if ended.refusal not in (None, Reason.UNDECODABLE):
-        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused_ms)
+    if ended.refusal in (Reason.UNKNOWN_TYPE, Reason.LOCKED):
+        if ended.refusal is Reason.LOCKED:
+            refused = max(before, min(refused, _LOCKED_GRACE))
+        return NextAttempt(*job.held, delay_ms, failure, job.attempt - 1, ended.refusal.value, refused // _MILLISECOND)
     began = time.monotonic() - job.taken_at if job.taken_at else None
     attempt = NextAttempt(
         *job.held,
@@ -177,4 +184,4 @@ def next_attempt(ended: Ended, delay: timedelta, failure: bytes | None) -> NextA
     )
     if ended.refusal is None:
         return attempt
-    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused_ms)
+    return attempt._replace(refused_reason=ended.refusal.value, refused_ms=refused // _MILLISECOND)

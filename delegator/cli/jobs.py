@@ -7,6 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from delegator.cli.job_selection import (
+    ErrorOption,
+    JobArgument,
+    SinceOption,
+    StateOption,
+    UntilOption,
+    selection_of,
+    states_of,
+)
+from delegator.cli.job_steps import cancel_command, retry_command
 from delegator.cli.options import (
     DatabaseOption,
     JsonOption,
@@ -16,10 +26,8 @@ from delegator.cli.options import (
     WorkflowOption,
     check_queue,
 )
-from delegator.cli.output import print_fields, print_json, print_table, repeated, shown, whole_positive
+from delegator.cli.output import print_fields, print_json, print_table, repeated, shown
 from delegator.config import Settings
-from delegator.durations import parse_moment
-from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import summary
 from delegator.operating import jobs
@@ -35,20 +43,6 @@ _COLUMNS = ("job_id", "state", "reason", "queue", "type", "attempt", "age", "nex
 _DEAD_COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
 _DEFAULT_STATES = (*UNFINISHED, State.DELIVERING)
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, as listed.")]
-StateOption = Annotated[
-    list[str] | None,
-    typer.Option("--state", metavar="STATE", help=f"One of {', '.join(State)}; may be given more than once."),
-]
-ErrorOption = Annotated[
-    str | None, typer.Option("--error", metavar="TYPE", help="Last attempt failed with an error of this type.")
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option("--since", metavar="WHEN", help="Enqueued since: an ISO 8601 time, or 90s, 1h30m, PT1H ago."),
-]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Enqueued before: as --since.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -61,6 +55,8 @@ def register(app: typer.Typer) -> None:
     group.command(name="list")(list_command)
     group.command(name="show")(show_command)
     group.command(name="explain")(explain_command)
+    group.command(name="cancel")(cancel_command)
+    group.command(name="retry")(retry_command)
     app.add_typer(group)
     app.command(name="explain")(explain_command)
 
@@ -83,16 +79,9 @@ def list_command(
     With --state dead it lists dead letters, as `delegator dlq list`.
     """
     settings = Settings.load(database_url=database_url)
-    states = _states(state)
-    given = {
-        "job_type": job_type,
-        "workflow_id": workflow_id,
-        "error": error,
-        "since": None if since is None else parse_moment(since, "--since"),
-        "until": None if until is None else parse_moment(until, "--until"),
-        "limit": whole_positive(limit, f"--limit {limit}: not a positive number"),
-    }
     check_queue(settings, queue)
+    states = states_of(state) or list(_DEFAULT_STATES)
+    given = selection_of(job_type, workflow_id, error, since, until, limit)
     repeated(lambda: _list(settings, queue, states, given, as_json=as_json), watch)
 
 
@@ -127,16 +116,6 @@ def explain_command(job_id: JobArgument, as_json: JsonOption = False, database_u
     reason = f" ({explained['reason']})" if explained["reason"] else ""
     typer.echo(f"{explained['state']}{reason}: {explained['text']}")
     print_fields({"since": explained["since"], "needs": explained["needs"], "looked_at": explained["next_look_at"]}, 10)
-
-
-def _states(given: list[str] | None) -> list[State]:
-    for name in given or ():
-        if name not in list(State):
-            raise ConfigurationError(f"--state {name}: none of {', '.join(State)}")
-    states = [State(name) for name in given] if given else list(_DEFAULT_STATES)
-    if State.DEAD in states and len(states) > 1:
-        raise ConfigurationError("--state dead: dead letters are listed by themselves, without other states")
-    return states
 
 
 def _list(settings: Settings, queue: str | None, states: list[State], given: dict[str, Any], *, as_json: bool) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from delegator.cli.options import DatabaseOption, JsonOption, WatchOption
 from delegator.cli.output import plain, print_json, print_table, repeated, shown
 from delegator.config import Settings
-from delegator.operating.overview import Overview, read_overview
+from delegator.operating.overview import Overview, QueueState, TypeState, read_overview
 from delegator.operating.reports import overview_report
 from delegator.operating.states import State
 
-_STATES = (State.WAITING, State.RUNNING, State.BACKING_OFF, State.DELIVERING)
-_QUEUE_COLUMNS = ("queue", *(state.value for state in _STATES), "paused", "oldest", "workers", "in use", "stream lag")
-_TYPE_COLUMNS = ("type", *(state.value for state in _STATES), "paused", "oldest", "last_error", "queue")
+_STATES: Final = (State.WAITING, State.RUNNING, State.BACKING_OFF, State.DELIVERING)
+QUEUE_COLUMNS: Final = (
+    "queue",
+    *(state.value for state in _STATES),
+    "paused",
+    "oldest",
+    "workers",
+    "in use",
+    "stream lag",
+)
+"""The columns of a queue."""
+TYPE_COLUMNS: Final = ("type", *(state.value for state in _STATES), "paused", "oldest", "last_error", "queue")
+"""The columns of a type."""
 _DEAD_COLUMNS = ("dead letters of the last hour", "jobs", "reason", "error", "queue")
 _MOST_TYPES = 15
 
@@ -42,18 +52,48 @@ def status_command(
     repeated(show, watch)
 
 
+def queue_row(overview: Overview, queue: QueueState) -> dict[str, Any]:
+    """Return the values of `QUEUE_COLUMNS`."""
+    slots = [worker.slots or 0 for worker in queue.facts.workers]
+    running = sum(worker.running or 0 for worker in queue.facts.workers)
+    least = "at least " if queue.is_partial else ""
+    return {
+        "queue": queue.queue,
+        **{state.value: f"{least}{queue.jobs[state]}" for state in _STATES},
+        "paused": queue.paused,
+        "oldest": None if queue.oldest is None else overview.now - queue.oldest,
+        "workers": len(slots),
+        "in use": f"{running}/{sum(slots)}",
+        "stream lag": "no slot" if queue.slot is None else _bytes(queue.slot.lag_bytes),
+    }
+
+
+def type_row(overview: Overview, queue: str, job_type: str, state: TypeState | None) -> dict[str, Any]:
+    """Return the values of `TYPE_COLUMNS`.
+
+    Args:
+        overview: knows the time.
+        queue: the queue.
+        job_type: the type.
+        state: what is known of its jobs; None: it has none.
+    """
+    found = state or TypeState(job_type)
+    return {
+        "type": job_type,
+        **{one.value: found.jobs[one] for one in _STATES},
+        "paused": found.paused,
+        "oldest": None if found.oldest is None else overview.now - found.oldest,
+        "last_error": found.last_error if found.is_served else "no handler in any live worker",
+        "queue": queue,
+    }
+
+
 def _print(overview: Overview) -> None:
-    print_table(
-        _QUEUE_COLUMNS, [_queue(overview, position) for position in range(len(overview.queues))], _QUEUE_COLUMNS
-    )
-    types = [
-        {**_counts(one.jobs), **_rest(overview, one), "type": one.job_type, "queue": queue.queue}
-        for queue in overview.queues
-        for one in queue.types
-    ]
+    print_table(QUEUE_COLUMNS, [queue_row(overview, queue) for queue in overview.queues], QUEUE_COLUMNS)
+    types = [type_row(overview, queue.queue, one.job_type, one) for queue in overview.queues for one in queue.types]
     if types:
         typer.echo()
-        print_table(_TYPE_COLUMNS, types[:_MOST_TYPES])
+        print_table(TYPE_COLUMNS, types[:_MOST_TYPES])
         if len(types) > _MOST_TYPES:
             typer.echo(f"and {len(types) - _MOST_TYPES} more types: --json prints all")
     if overview.dead:
@@ -71,34 +111,6 @@ def _print(overview: Overview) -> None:
         typer.echo()
     for trouble in overview.troubles:
         typer.echo(plain(f"! {trouble}"))
-
-
-def _queue(overview: Overview, position: int) -> dict[str, Any]:
-    queue = overview.queues[position]
-    slots = [worker.slots or 0 for worker in queue.facts.workers]
-    running = sum(worker.running or 0 for worker in queue.facts.workers)
-    least = "at least " if queue.is_partial else ""
-    return {
-        "queue": queue.queue,
-        **{state: f"{least}{count}" for state, count in _counts(queue.jobs).items()},
-        "paused": queue.paused,
-        "oldest": None if queue.oldest is None else overview.now - queue.oldest,
-        "workers": len(slots),
-        "in use": f"{running}/{sum(slots)}",
-        "stream lag": "no slot" if queue.slot is None else _bytes(queue.slot.lag_bytes),
-    }
-
-
-def _rest(overview: Overview, one: Any) -> dict[str, Any]:
-    return {
-        "paused": one.paused,
-        "oldest": None if one.oldest is None else overview.now - one.oldest,
-        "last_error": one.last_error if one.is_served else "no handler in any live worker",
-    }
-
-
-def _counts(jobs: Any) -> dict[str, int]:
-    return {state.value: jobs[state] for state in _STATES}
 
 
 def _bytes(count: int | None) -> str:

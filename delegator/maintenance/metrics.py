@@ -57,3 +57,6 @@ class MaintenanceMetrics:
         self.oldest = Gauge(
             "delegator_queue_oldest_job_age_seconds", "Age of the oldest unfinished job", ["queue"], registry=registry
         )
+        self.dead_letters = Gauge(
+            "delegator_queue_dead_letters", "Dead letters that are kept", ["queue"], registry=registry
+        )

@@ -19,6 +19,7 @@ from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.paused import PausedJobs
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
@@ -26,7 +27,7 @@ from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
-from delegator.postgres.fragments import OUTCOME_STORED
+from delegator.postgres.fragments import OUTCOME_STORED, PAUSES_CHANGED
 from delegator.postgres.notifications import listen_for_maintenance
 from delegator.postgres.queue_maintenance import MaintenanceStatements, OverdueJob
 from delegator.postgres.queue_order import OrderStatements, forget_rates
@@ -99,6 +100,8 @@ class Sweeper:
         self._metrics = metrics
         self._options = options
         self._snoozed = SnoozedJobs()
+        self._paused = PausedJobs(queues)
+        self._sweep_fully_at = 0.0
         self._lost = LostAttempts(converter, identity, metrics)
         self._left_open = LeftOpenAttempts(converter, self._lost)
 
@@ -118,7 +121,6 @@ class Sweeper:
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:
-        full_at = 0.0
         listens = False
         while True:
             try:
@@ -126,9 +128,9 @@ class Sweeper:
                     await listen_for_maintenance(connection)
                     listens = True
                 await self.sweep(connection)
-                if time.monotonic() >= full_at:
+                if time.monotonic() >= self._sweep_fully_at:
                     await self.sweep_fully(connection)
-                    full_at = time.monotonic() + self._options.full_interval.total_seconds()
+                    self._sweep_fully_at = time.monotonic() + self._options.full_interval.total_seconds()
                 self._database.works()
                 await self._pause(connection)
             except Exception as error:
@@ -153,6 +155,7 @@ class Sweeper:
                 await self._lost.give_up(connection, queue, jobs)
                 self._signaller.ask()
         for queue in self._queues:
+            await self._paused.pause_due(connection, queue.queue)
             if await self._left_open.time_out(connection, queue):
                 self._signaller.ask()
             self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
@@ -166,16 +169,19 @@ class Sweeper:
 
     async def sweep_fully(self, connection: Connection) -> None:
         """Do the steps that read whole tables."""
+        await self._paused.sweep(connection)
         for queue in self._queues:
             self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
             if queue.queue in self._order:
                 await self._order[queue.queue].place_unplaced(connection)
             unread = await queue.delete_unread(connection, self._options.result_retention)
             self._metrics.unread.inc(unread)
-            waiting, running, backing_off, oldest = await queue.table.depth(connection)
-            for state, count in (("waiting", waiting), ("running", running), ("backing_off", backing_off)):
-                self._metrics.depth.labels(queue.table.queue, state).set(count)
-            self._metrics.oldest.labels(queue.table.queue).set(oldest)
+            depth = await queue.table.depth(connection)
+            for state in ("waiting", "running", "backing_off", "paused"):
+                self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
+            self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
+            kept = await dead_letters.count(connection, queue.table.queue)
+            self._metrics.dead_letters.labels(queue.table.queue).set(kept)
         await forget_rates(connection)
 
     async def _pause(self, connection: Connection) -> None:
@@ -187,6 +193,8 @@ class Sweeper:
         async for notify in connection.notifies(timeout=pause, stop_after=1):
             if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
+            elif notify.payload == PAUSES_CHANGED:
+                self._sweep_fully_at = 0.0
 
     async def _time_out(self, connection: Connection, queue: MaintenanceStatements, late: Sequence[OverdueJob]) -> None:
         rows: list[tuple[str, int, bytes]] = []

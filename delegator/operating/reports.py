@@ -13,6 +13,7 @@ from delegator.operating.jobs import ExplainedJob
 from delegator.operating.overview import Overview, QueueState
 from delegator.operating.states import Explanation, State
 from delegator.operating.timeline import Moment, completion_path
+from delegator.postgres.leases import WorkerLease
 from delegator.postgres.pauses import Pause
 
 _TOLD: Final = frozenset({ATTEMPTS, PAUSED, PAUSED_MS})
@@ -108,6 +109,31 @@ def queue_report(queue: QueueState) -> dict[str, Any]:
             }
             for one in queue.types
         ],
+    }
+
+
+def worker_report(worker: WorkerLease) -> dict[str, Any]:
+    """Return what a worker says of itself."""
+    return {
+        "worker": worker.holder,
+        "queue": worker.queue,
+        "version": worker.version,
+        "slots": worker.slots,
+        "running": worker.running,
+        "jobs": [
+            {
+                "job_id": job.job_id,
+                "started_at": _text(job.started_at),
+                "heartbeat_at": _text(job.heartbeat_at),
+            }
+            for job in worker.jobs
+        ],
+        "types": worker.job_types,
+        "lease": worker.lease_id,
+        "granted_at": _text(worker.granted_at),
+        "renewed_at": _text(worker.renewed_at),
+        "expires_at": _text(worker.expires_at),
+        "is_live": worker.is_live,
     }
 
 

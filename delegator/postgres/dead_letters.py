@@ -111,6 +111,7 @@ SELECT queue, job_type, reason, error, count(*), max(died_at) FROM custom_task_d
 WHERE died_at > now() - %s AND queue = ANY(%s)
 GROUP BY queue, job_type, reason, error ORDER BY count(*) DESC, queue, job_type LIMIT 1000
 """
+_COUNT = b"SELECT count(*) FROM custom_task_dead_letter WHERE queue = %s"
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
 
@@ -227,7 +228,8 @@ async def store_dead_letters(
         none does, signal the outcome and then delete the row.
     """
     ordered = sorted(dead)
-    cursor = await connection.execute(
+    cursor = await table.notifying.execute(
+        connection,
         table.statement(_STORE),
         {
             "queue": table.queue,
@@ -310,6 +312,12 @@ async def with_completed_row(connection: Connection, table: QueueTable, ids: Col
     """
     cursor = await connection.execute(table.statement(_WITH_COMPLETED_ROW), {"ids": list(ids)})
     return {row[0] for row in await cursor.fetchall()}
+
+
+async def count(connection: Connection, queue: str) -> int:
+    """Return how many dead letters a queue has."""
+    row = await (await connection.execute(_COUNT, (queue,))).fetchone()
+    return int(row[0]) if row else 0
 
 
 async def purge(connection: Connection, ids: Sequence[int]) -> int:

@@ -31,6 +31,9 @@ MAINTENANCE_CHANNEL: Final = "delegator_maintenance"
 OUTCOME_STORED: Final = "outcome"
 """Payload of a notification on `MAINTENANCE_CHANNEL`: the signaller must deliver an outcome."""
 
+PAUSES_CHANGED: Final = "pauses"
+"""Payload of a notification on `MAINTENANCE_CHANNEL`: a pause has begun or ended."""
+
 LEASE_IS_LIVE: Final = (
     f"EXISTS (SELECT FROM {LEASE_TABLE} AS lease WHERE lease.lease_id = q.lease_id AND lease.expires_at > now())"
 )

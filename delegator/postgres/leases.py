@@ -10,7 +10,7 @@ from delegator_schema.columns import PAUSE_TABLE
 from psycopg.types.json import Jsonb
 
 from delegator.postgres.connections import Connection
-from delegator.postgres.lease_reports import WorkerReport
+from delegator.postgres.lease_reports import RunningJob, WorkerReport
 
 _GRANT = b"""
 INSERT INTO custom_task_lease (role, holder, queue, job_types, version, renewed_at, expires_at)
@@ -88,6 +88,16 @@ class WorkerLease(NamedTuple):
     def running(self) -> int | None:
         """How many jobs the worker ran when it renewed its lease; None: not said yet."""
         return None if self.report is None else WorkerReport.read(self.report).running
+
+    @property
+    def jobs(self) -> Sequence[RunningJob]:
+        """The jobs that it has run longest, the oldest first."""
+        return () if self.report is None else WorkerReport.read(self.report).jobs
+
+    @property
+    def oldest_job(self) -> RunningJob | None:
+        """The job that it has run longest; None: it runs none."""
+        return next(iter(self.jobs), None)
 
 
 async def grant(

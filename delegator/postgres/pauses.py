@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from delegator_schema.columns import PAUSE_TABLE
 
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import MAINTENANCE_CHANNEL, PAUSES_CHANGED
 
 _COLUMNS: Final = "queue, job_type, paused_at, paused_by, note"
 _BEGIN: Final = f"""
@@ -20,6 +21,8 @@ _END: Final = f"DELETE FROM {PAUSE_TABLE} WHERE pause_id = %s".encode()
 _LIST: Final = (
     f"SELECT {_COLUMNS} FROM {PAUSE_TABLE} WHERE queue = ANY(%s) ORDER BY queue, job_type NULLS FIRST".encode()
 )
+
+_ANNOUNCE: Final = f"SELECT pg_notify('{MAINTENANCE_CHANNEL}', '{PAUSES_CHANGED}')".encode()
 
 
 class Pause(NamedTuple):
@@ -73,3 +76,8 @@ async def pauses(connection: Connection, queues: Sequence[str]) -> list[Pause]:
     """Return the pauses of some queues."""
     cursor = await connection.execute(_LIST, (list(queues),))
     return [Pause(*row) for row in await cursor.fetchall()]
+
+
+async def announce(connection: Connection) -> None:
+    """Tell the maintenance process that a pause has begun or ended."""
+    await connection.execute(_ANNOUNCE)

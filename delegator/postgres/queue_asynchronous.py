@@ -153,7 +153,8 @@ class AsynchronousStatements(QueueStatements):
         """
         lease_id = await _lease(connection)
         ordered = sorted(attempts, key=lambda attempt: attempt[0])
-        cursor = await connection.execute(
+        cursor = await self.notifying.execute(
+            connection,
             self._leave_open,
             {
                 "lease_id": lease_id,
@@ -197,15 +198,19 @@ class AsynchronousStatements(QueueStatements):
     ) -> bool:
         """Store an attempt's outcome, and notify who delivers it. Return False if the attempt has ended."""
         parameters = {"job_id": job_id, "fencing_token": fencing_token, "outcome": outcome, "result": result}
-        return (await connection.execute(self._resolve, parameters)).rowcount == 1
+        return (await self.notifying.execute(connection, self._resolve, parameters)).rowcount == 1
 
     async def notify_of_outcome(self, connection: Connection) -> None:
         """Tell maintenance of an outcome that it must deliver."""
-        await connection.execute("SELECT pg_notify(%s, %s)", (MAINTENANCE_CHANNEL, OUTCOME_STORED))
+        await self._notify_maintenance(connection, OUTCOME_STORED)
 
     async def notify_of_retry(self, connection: Connection) -> None:
         """Tell maintenance of an attempt that may be due earlier than it knows."""
-        await connection.execute("SELECT pg_notify(%s, '')", (MAINTENANCE_CHANNEL,))
+        await self._notify_maintenance(connection, "")
+
+    async def _notify_maintenance(self, connection: Connection, payload: str) -> None:
+        parameters = {"channel": MAINTENANCE_CHANNEL, "payload": payload}
+        await self.notifying.execute(connection, b"SELECT pg_notify(%(channel)s, %(payload)s)", parameters)
 
     async def overdue(self, connection: Connection, limit: int) -> list[OverdueAttempt]:
         """Lock and return attempts that are completed asynchronously and have taken too long.

@@ -31,7 +31,8 @@ SELECT {names_of_columns}, {more_values}
 FROM (SELECT {values} FROM unnest({arrays}) AS new ({names})) AS q
 """
 _DELAY: Final = f'"{START_DELAY_MS}":'
-_ANNOUNCE_DELAY = "SELECT pg_notify('{maintenance}', '')"
+# Also in a caller's transaction, which a full queue of notifications would abort at its end.
+_ANNOUNCE_DELAY = "SELECT pg_notify('{maintenance}', '') WHERE pg_notification_queue_usage() < 0.9"
 _UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
 
@@ -202,7 +203,7 @@ class EnqueueStatements(QueueStatements):
     async def _announce(self, connection: Connection, delayed: bool) -> None:
         """Tell the maintenance process that a start delay may end before it looks again."""
         if delayed:
-            await connection.execute(self._announce_delay)
+            await self.notifying.execute(connection, self._announce_delay)
 
     def _insert_with(self, varying: tuple[str, ...], delayed: bool) -> tuple[bytes, bytes]:
         statements = self._inserts.get((delayed, *varying))
@@ -297,7 +298,7 @@ class EnqueueStatements(QueueStatements):
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Clear `waiter_id` in completed rows, so that the signaller delivers their outcomes."""
-        await connection.execute(self._hand_over, {"job_id": text_array(sorted(job_ids))})
+        await self.notifying.execute(connection, self._hand_over, {"job_id": text_array(sorted(job_ids))})
 
     async def delete_read(self, connection: Connection, job_ids: Sequence[str], waiter_id: int) -> int:
         """Delete completed rows that still name this waiter, which has read their outcomes. Return the number."""

@@ -290,7 +290,8 @@ class MaintenanceStatements(QueueStatements):
     async def time_out(self, connection: Connection, overdue: Sequence[tuple[str, int, bytes]]) -> int:
         """Store timeouts as outcomes, given as (job id, fencing token, encoded outcome). Return the number."""
         ordered = sorted(overdue)
-        cursor = await connection.execute(
+        cursor = await self.notifying.execute(
+            connection,
             self._time_out,
             {
                 "job_id": [job_id for job_id, _, _ in ordered],

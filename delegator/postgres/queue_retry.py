@@ -96,7 +96,8 @@ class RetryStatements(QueueStatements):
     async def retry(self, connection: Connection, failed: Sequence[NextAttempt]) -> set[str]:
         """Schedule next attempts. Return the ids of the jobs whose token still matched."""
         ordered = sorted(failed)
-        cursor = await connection.execute(
+        cursor = await self.notifying.execute(
+            connection,
             self._retry,
             {
                 **held_rows([job[:2] for job in ordered]),
@@ -122,5 +123,5 @@ class RetryStatements(QueueStatements):
             reason: why they were refused.
         """
         parameters = {"job_types": list(job_types), "reason": reason}
-        row = await (await connection.execute(self._offer_refused, parameters)).fetchone()
+        row = await (await self.notifying.execute(connection, self._offer_refused, parameters)).fetchone()
         return 0 if row is None else int(row[0])

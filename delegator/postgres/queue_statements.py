@@ -9,6 +9,7 @@ from delegator_schema.queues import queue_table
 
 from delegator.postgres.arrays import int8_array, text_array
 from delegator.postgres.fragments import BY_NAME
+from delegator.postgres.notifying import Notifying
 
 
 class QueueStatements:
@@ -22,6 +23,7 @@ class QueueStatements:
         """
         self.queue = queue
         self.name = queue_table(queue)
+        self.notifying = Notifying()
 
     def statement(self, template: str, **more: str) -> bytes:
         """Return a statement of this queue's table.

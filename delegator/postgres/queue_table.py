@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from delegator.postgres.connections import Connection
+from delegator.postgres.fragments import NEVER
 from delegator.postgres.new_jobs import NewJob
 from delegator.postgres.queue_enqueue import EnqueueStatements, StoredOutcome
 from delegator.postgres.queue_retry import NextAttempt, RetryStatements
@@ -11,19 +14,32 @@ from delegator.postgres.queue_worker import AttemptOutcome, Claimed, WorkerState
 __all__ = [
     "AttemptOutcome",
     "Claimed",
+    "Depth",
     "NewJob",
     "NextAttempt",
     "QueueTable",
     "StoredOutcome",
 ]
 
-_DEPTH = """
+_DEPTH = f"""
 SELECT count(*) FILTER (WHERE outcome IS NULL AND lease_id IS NULL AND retry_at IS NULL),
        count(*) FILTER (WHERE lease_id IS NOT NULL AND outcome IS NULL),
-       count(*) FILTER (WHERE retry_at IS NOT NULL AND lease_id IS NULL),
+       count(*) FILTER (WHERE retry_at < {NEVER} AND lease_id IS NULL),
+       count(*) FILTER (WHERE retry_at >= {NEVER} AND lease_id IS NULL),
        coalesce(extract(epoch FROM now() - min(enqueued_at) FILTER (WHERE outcome IS NULL)), 0)::float8
-FROM {table}
+FROM {{table}}
 """
+
+
+class Depth(NamedTuple):
+    """How many jobs a queue holds."""
+
+    waiting: int = 0
+    running: int = 0
+    backing_off: int = 0
+    paused: int = 0
+    oldest_seconds: float = 0.0
+    """The age of the oldest unfinished job."""
 
 
 class QueueTable(EnqueueStatements, WorkerStatements, RetryStatements):
@@ -42,8 +58,8 @@ class QueueTable(EnqueueStatements, WorkerStatements, RetryStatements):
         super().__init__(queue, ordered=ordered)
         self._depth = self.statement(_DEPTH)
 
-    async def depth(self, connection: Connection) -> tuple[int, int, int, float]:
-        """Return the number of waiting, running and backing-off jobs, and the age of the oldest job in seconds."""
+    async def depth(self, connection: Connection) -> Depth:
+        """Return the number of jobs, by what holds them up, and the age of the oldest."""
         cursor = await connection.execute(self._depth)
         row = await cursor.fetchone()
-        return row if row is not None else (0, 0, 0, 0.0)
+        return Depth() if row is None else Depth(*row)

@@ -272,10 +272,12 @@ class WorkerStatements(QueueStatements):
         """Store outcomes in rows with a waiter, and notify the enqueuer. Return the ids of those rows."""
         if len(outcomes) == 1:
             (job,) = outcomes
-            return {job.job_id} if (await connection.execute(self._store_one, job._asdict())).rowcount else set()
+            stored = await self.notifying.execute(connection, self._store_one, job._asdict())
+            return {job.job_id} if stored.rowcount else set()
         ordered = sorted(outcomes)
         sizes = accumulate(len(job.job_id.encode()) + 1 for job in ordered)
-        cursor = await connection.execute(
+        cursor = await self.notifying.execute(
+            connection,
             self._store_outcomes,
             {
                 "job_id": text_array([job.job_id for job in ordered]),
@@ -305,7 +307,7 @@ class WorkerStatements(QueueStatements):
 
     async def leave_to_signal(self, connection: Connection, held: Sequence[tuple[str, int]]) -> None:
         """Have the outcomes of rows, given as (job id, fencing token), signalled. The enqueuer is notified."""
-        await connection.execute(self._leave_to_signal, held_rows(sorted(held)), prepare=False)
+        await self.notifying.execute(connection, self._leave_to_signal, held_rows(sorted(held)), prepare=False)
 
     async def unwaited(self, connection: Connection, held: Sequence[tuple[str, int]]) -> set[str]:
         """Return which rows, given as (job id, fencing token), have no waiter. Signal their outcomes, then delete them.

@@ -39,6 +39,13 @@ FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
 _CREATE_SLOT: Final = b"SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
 _DROP_SLOT: Final = b"SELECT pg_drop_replication_slot(%s)"
 _TERMINATE: Final = b"SELECT pg_terminate_backend(%s)"
+_BLOCKER: Final = b"""
+SELECT blocker.pid, session.usename::text, session.application_name, session.datname::text, session.xact_start::text,
+       prepared.gid, prepared.owner::text
+FROM unnest(pg_blocking_pids(%s)) AS blocker (pid)
+LEFT JOIN pg_catalog.pg_stat_activity AS session USING (pid)
+LEFT JOIN pg_catalog.pg_prepared_xacts AS prepared ON blocker.pid = 0
+ORDER BY session.xact_start, prepared.prepared LIMIT 1"""
 _CLOCK: Final = b"SELECT clock_timestamp()"
 _START: Final = sql.SQL(
     "START_REPLICATION SLOT {slot} LOGICAL 0/0 (proto_version '1', publication_names {publications})"
@@ -166,6 +173,23 @@ async def create_slot(connection: Connection, slot: str) -> datetime:
     """Create a slot. Return a time, by the server's clock, from which it streams every insert."""
     await connection.execute(_CREATE_SLOT, (slot,))
     return await clock(connection)
+
+
+async def blocker(connection: Connection, pid: int) -> str | None:
+    """Return whose transaction a session waits for; None: it waits for none.
+
+    Args:
+        connection: an ordinary connection.
+        pid: the backend's process id.
+    """
+    row = await _one(connection, _BLOCKER, pid)
+    if row is None:
+        return None
+    blocking_pid, role, application, database, since, gid, owner = row
+    if gid is not None:
+        return f"the prepared transaction {gid} of role {owner}: COMMIT PREPARED or ROLLBACK PREPARED ends it"
+    began = "" if since is None else f", since {since}"
+    return f"a transaction of session {blocking_pid} (role {role}, {application or 'no name'}, {database}{began})"
 
 
 async def drop_slot(connection: Connection, slot: str) -> None:

@@ -17,16 +17,21 @@ from delegator.postgres.connections import Connection, DatabaseAddress
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
-from delegator.relay.source import History, Source, find_slot, inspect
+from delegator.relay.source import History, Source, check_published, find_slot, inspect
 from delegator.relay.state import RelayState
 from delegator.relay.store import Budget
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.cancellation import run_apart
-from delegator.runtime.exception_groups import first_error
+from delegator.runtime.exception_groups import first_error, unwrapped
 from delegator.runtime.logs import place_of
 
+_UNUSABLE: Final = (SchemaError, psycopg.errors.UndefinedObject)
+"""The server decodes each row with the publication of the time when the row was written. So these errors stay when the
+publication is mended, until the slot is made again."""
 _WATCH: Final = 2.0
 """Seconds between two looks at a server from which nothing is read."""
+_SLOT_SECONDS: Final = 1.0
+"""How long the creation of a slot may take before the relay says what it waits for."""
 _STREAK: Final = 10.0
 """Seconds of streaming after which the next failure is treated as the first."""
 
@@ -56,7 +61,7 @@ class Follower:
         self._walsender: int | None = None
         self._gap_until: datetime | None = None
         self._inspected = False
-        self._wrong_columns = False
+        self._slot_unusable = False
         self.streaming = asyncio.Event()
         """Set while the WAL is streamed."""
 
@@ -129,11 +134,11 @@ class Follower:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(copy.run(), name="relay-copy")
-                tasks.create_task(self._watch(copy), name="relay-watch")
+                tasks.create_task(self._watch(copy, source), name="relay-watch")
                 if self._gap_until is not None:
                     tasks.create_task(self._fill_gap(self._gap_until), name="relay-republish")
         except BaseExceptionGroup as group:
-            self._wrong_columns = group.subgroup(SchemaError) is not None
+            self._slot_unusable = group.subgroup(_UNUSABLE) is not None
             raise first_error(group) from None
         except asyncio.CancelledError:
             await copy.finish()
@@ -142,19 +147,50 @@ class Follower:
             self._state.ended()
             self.streaming.clear()
 
-    async def _watch(self, copy: CopyStream) -> None:
-        """End the session when the server stops while nothing is read.
+    async def _watch(self, copy: CopyStream, source: Source) -> None:
+        """End the session when the server stops while nothing is read, and when the table is not published any more.
 
-        A walsender that can't send keeps a server that shuts down from doing so, and the relay does not hear of it.
+        A walsender that can't send keeps a server that shuts down from doing so, and the relay does not hear of it. A
+        walsender whose publication or table was dropped has nothing to send, and says nothing.
 
         Raises:
             DatabaseError: the server takes no connections.
+            SchemaError: the table or its publication is missing, or is not what is declared.
         """
+        interval = self._options.inspect_interval
+        loop = asyncio.get_running_loop()
+        inspect_at = loop.time() + interval
         while True:
-            await asyncio.sleep(_WATCH)
-            if copy.stalled:
-                async with self._connected(replication.connect_beside):
-                    pass
+            await asyncio.sleep(min(_WATCH, interval))
+            is_due = loop.time() >= inspect_at
+            if copy.stalled or is_due:
+                async with self._connected(replication.connect_beside) as connection:
+                    if is_due:
+                        await check_published(connection, self._feed, source.database)
+                        inspect_at = loop.time() + interval
+
+    async def _create_slot(self, connection: Connection) -> datetime:
+        """Create the slot. PostgreSQL waits until each transaction has ended that began before, in any database."""
+        with unwrapped():
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._say_who_blocks(connection.pgconn.backend_pid), name="relay-slot")
+                moment = await replication.create_slot(connection, self._feed.slot)
+                watch.cancel()
+        return moment
+
+    async def _say_who_blocks(self, pid: int) -> None:
+        said: str | None = None
+        while True:
+            await asyncio.sleep(_SLOT_SECONDS)
+            with contextlib.suppress(DatabaseError, psycopg.Error):
+                async with self._connected(replication.connect_beside) as connection:
+                    blocker = await replication.blocker(connection, pid)
+                if blocker is not None:
+                    reason = f"the creation of slot {self._feed.slot} waits for {blocker}"
+                    if reason != said:
+                        _log.warning("relay_slot_waits", extra={"stream": self._feed.table, "reason": reason})
+                        said = reason
+                    self._relay.lost(self._feed.table, reason)
 
     async def _mend_slot(self, connection: Connection) -> None:
         """Make sure that there is a slot that continues at the relay's position; else prepare to fill the gap."""
@@ -164,19 +200,18 @@ class Follower:
             await replication.terminate(connection, slot.active_pid)
         if slot is None:
             reason = "the slot was dropped" if state.started else "the slot did not exist"
-            self._gap_until = await replication.create_slot(connection, feed.slot)
-        elif slot.lost or self._wrong_columns:
-            # The server decodes each row as it was published then, though the publication is right now.
-            reason = "the slot was invalidated" if slot.lost else "the slot holds rows published with other columns"
+            self._gap_until = await self._create_slot(connection)
+        elif slot.lost or self._slot_unusable:
+            reason = "the slot was invalidated" if slot.lost else "the slot holds rows from before the publication"
             await replication.drop_slot(connection, feed.slot)
-            self._gap_until = await replication.create_slot(connection, feed.slot)
+            self._gap_until = await self._create_slot(connection)
         elif state.started and slot.confirmed > state.confirmed:
             reason = "the slot was moved or created again by another process"
             self._gap_until = await replication.clock(connection)
         else:
             state.confirmed = max(state.confirmed, slot.confirmed)
             return
-        self._wrong_columns = False
+        self._slot_unusable = False
         is_loss = state.started or slot is not None
         state.slot_recreated += is_loss
         level = logging.WARNING if is_loss else logging.INFO

@@ -68,6 +68,8 @@ class RelayOptions:
     """How long a relay that starts waits for a PostgreSQL that can't be reached, before it gives up."""
     backoff_cap: float = 5.0
     """Longest pause between two attempts to connect."""
+    inspect_interval: float = 10.0
+    """How often the relay looks whether the table and its publication still exist while it streams."""
     republish_batch: int = 5_000
     """Rows republished in one statement after the slot was lost."""
 

@@ -59,14 +59,30 @@ async def inspect(connection: Connection, feed: Feed) -> tuple[Source, History]:
             f"PostgreSQL runs with wal_level={server.wal_level}: "
             "set wal_level = logical in postgresql.conf and restart it"
         )
+    schema = await check_published(connection, feed, server.database)
+    source = Source(connection.info.host, server.database, schema, feed.table, feed.publication)
+    return source, History(server.system_id, server.timeline)
+
+
+async def check_published(connection: Connection, feed: Feed, database: str) -> str:
+    """Check that a queue's table is published as declared. Return the table's schema.
+
+    Args:
+        connection: any connection to the queue's database.
+        feed: the queue's table and publication.
+        database: the database's name, for messages.
+
+    Raises:
+        SchemaError: the table or the publication is missing, or the publication is not as `delegator migrate` makes it.
+    """
     table, publication = feed.table, feed.publication
     found = await replication.find_published(connection, table, publication)
     if found.schema is None:
         raise SchemaError(
-            f"table {table} does not exist in database {server.database}: {_FIX} with DELEGATOR_QUEUES naming its queue"
+            f"table {table} does not exist in database {database}: {_FIX} with DELEGATOR_QUEUES naming its queue"
         )
     if not found.publication_exists:
-        raise SchemaError(f"publication {publication} does not exist in database {server.database}: {_FIX}")
+        raise SchemaError(f"publication {publication} does not exist in database {database}: {_FIX}")
     if not found.inserts:
         raise SchemaError(f"publication {publication} does not publish inserts: {_FIX}")
     if found.columns is None:
@@ -74,8 +90,7 @@ async def inspect(connection: Connection, feed: Feed) -> tuple[Source, History]:
     check_columns(found.columns, table, publication)
     if found.filtered:
         raise SchemaError(f"publication {publication} leaves out rows of table {table} by a WHERE clause: {_FIX}")
-    source = Source(connection.info.host, server.database, found.schema, table, publication)
-    return source, History(server.system_id, server.timeline)
+    return found.schema
 
 
 def check_columns(columns: tuple[str, ...], table: str, publication: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from temporalio.client import ActivityFailureError, WorkflowFailureError
 from temporalio.exceptions import FailureError
@@ -136,22 +137,44 @@ async def open_loop(
         DelegatorError: no workflow of this arm can succeed.
     """
     outcomes: list[Outcome] = []
+    listed = list(works)
 
-    async def client(work: Work, intended: float) -> None:
-        outcomes.append(await _one(execute, work, clock, intended))
+    async def client(number: int, intended: float) -> None:
+        outcomes.append(await _one(execute, listed[number], clock, intended))
         progress()
 
+    await at_moments(client, (number / rate for number in range(len(listed))), clock=clock, sleep=sleep)
+    return outcomes
+
+
+async def at_moments(
+    start: Callable[[int, float], Coroutine[Any, Any, None]],
+    moments: Iterable[float],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Start something at each moment, whether what was started earlier is done or not, and wait for all of it.
+
+    Args:
+        start: is given the number of the moment, from 0 on, and the moment by `clock`.
+        moments: seconds from now, ascending.
+        clock: returns the time in seconds.
+        sleep: waits for a number of seconds.
+
+    Raises:
+        Exception: the first error of what was started.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             begin = clock()
-            for number, work in enumerate(works):
-                intended = begin + number / rate
-                # Sleep even if it is late already, so that workflows in flight can go on.
+            for number, moment in enumerate(moments):
+                intended = begin + moment
+                # Sleep even if it is late already, so that what is in flight can go on.
                 await sleep(max(0.0, intended - clock()))
-                group.create_task(client(work, intended))
+                group.create_task(start(number, intended))
     except ExceptionGroup as errors:
         raise first_error(errors) from None
-    return outcomes
 
 
 def busy_seconds(outcomes: Iterable[Outcome]) -> float:

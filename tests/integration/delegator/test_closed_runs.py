@@ -72,8 +72,13 @@ async def test_reset(engine: Environment, signal_queue: str):
         await engine.noted(workflow_id, "started")
         await handle.signal(flows.EnqueuesTwice.go_on)
         await engine.noted(workflow_id, "started", 2)
-        history = await handle.fetch_history()
-        second = [e.event_id for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED][1]
+
+        async def completed() -> list[int]:
+            events = (await handle.fetch_history()).events
+            ids = [e.event_id for e in events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
+            return ids if len(ids) > 1 else []
+
+        second = (await eventually(completed))[1]
         await engine.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
                 namespace=engine.client.namespace,

@@ -125,7 +125,11 @@ async def test_worker(bare_engine: Environment, tmp_path: Path, port: int) -> No
         await eventually(ready)
         assert (await ask(port, "/livez"))[0] == 200
         assert 'delegator_connection_up{dependency="temporal"} 1.0' in (await ask(port, "/metrics"))[1]
-        assert "temporal_workflow_completed" in (await ask(sdk_port, "/metrics"))[1]
+
+        async def counted() -> bool:  # after the server has taken the result
+            return "temporal_workflow_completed" in (await ask(sdk_port, "/metrics"))[1]
+
+        await eventually(counted)
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ends() == 0
         assert "worker_stopped" in worker.log.read_text()

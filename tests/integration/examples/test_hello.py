@@ -86,7 +86,8 @@ async def test_nothing_left(servers: RunningStack, how: signal.Signals, code: in
         "run_example(main())\n"
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(tmp_path / "waiting.py")),
+        # A shell starts background jobs, so perhaps these tests, with SIGINT ignored. Children inherit that.
+        *("env", "--default-signal=INT", sys.executable, str(tmp_path / "waiting.py")),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},
     )

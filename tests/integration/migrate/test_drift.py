@@ -253,7 +253,8 @@ class Server:
     """Answers with settings of its own."""
 
     def __init__(self, **settings: str) -> None:
-        self.settings = {"wal_level": "logical", "max_replication_slots": "10", "max_wal_senders": "10"} | settings
+        sound = {"wal_level": "logical", "server_encoding": "UTF8"}
+        self.settings = {**sound, "max_replication_slots": "10", "max_wal_senders": "10", **settings}
 
     async def execute(self, _: str) -> Server:
         return self

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,17 @@ class Operator:
         return self.engine.http_worker(modules=(SHOP,), **variables)
 
 
+@asynccontextmanager
+async def running_operator(databases: Databases, temporal: TemporalServer, **options: Any) -> AsyncIterator[Operator]:
+    """Start an engine without an HTTP worker, and a Temporal worker."""
+    async with environment(databases, temporal, http_worker=False, **options) as engine:
+        plugin = DelegatorPlugin([shop], settings=engine.settings, options=BRIEF)
+        task_queue = f"shop-{uuid.uuid4()}"
+        async with Worker(engine.client, task_queue=task_queue, plugins=[plugin], workflows=[shop.Purchase]):
+            yield Operator(engine, task_queue)
+
+
 @pytest.fixture(scope="module")
 async def operator(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Operator]:
-    """An engine without an HTTP worker, and a Temporal worker."""
-    async with environment(databases, temporal, http_worker=False) as engine:
-        plugin = DelegatorPlugin([shop], settings=engine.settings, options=BRIEF)
-        async with Worker(engine.client, task_queue="shop", plugins=[plugin], workflows=[shop.Purchase]):
-            yield Operator(engine, "shop")
+    async with running_operator(databases, temporal) as running:
+        yield running

@@ -38,7 +38,7 @@ async def pack(name: str) -> str:
     return f"packed {name}"
 
 
-@delegated
+@delegated(schedule_to_close_timeout=4 * SECONDS)
 async def greet(name: str) -> str:
     return f"hello {name}"
 

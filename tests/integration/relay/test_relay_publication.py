@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import psycopg
 import pytest
 
+from delegator.config import Settings
+from delegator.dev.migrations import migrate_database
 from delegator.errors import SchemaError
 from delegator.relay import RelayHandle
-from tests.support import Database
+from tests.support import Database, Databases
 
 from .client import STREAM, Puller, enqueue, execute, relay, until
 
@@ -95,3 +100,50 @@ async def test_other_tables_do_not_matter(database: Database) -> None:
         await enqueue(database, 1, 1)
         assert await puller.drain() == ["j1"]
         assert handle.relay.state.reconnects == 0
+
+
+DROPPED = {
+    "publication": ["DROP PUBLICATION delegator_publication"],
+    "table in publication": [f"ALTER PUBLICATION delegator_publication DROP TABLE {STREAM}"],
+    "table": [f"CREATE TABLE kept (LIKE {STREAM} INCLUDING ALL)", f"DROP TABLE {STREAM}"],
+}
+MADE = {
+    "publication": [f"CREATE PUBLICATION delegator_publication FOR TABLE {STREAM} (job_id, fencing_token)"],
+    "table in publication": [DECLARED],
+    "table": [f"ALTER TABLE kept RENAME TO {STREAM}", DECLARED],
+}
+
+
+@pytest.fixture(params=["embedded", pytest.param("15", marks=pytest.mark.atlas)])
+async def either(request: pytest.FixtureRequest, databases: Databases) -> AsyncIterator[Database]:
+    """A migrated database of the embedded PostgreSQL 18, and of Debian's 15."""
+    if request.param == "15":
+        url = request.getfixturevalue("postgres15").database()
+        await migrate_database(url, ("default",))
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        yield Database(url, str(name), Settings.load(database_url=url, slot=f"slot_{name}"))
+    else:
+        async with databases.fresh() as database:
+            yield database
+
+
+@pytest.mark.parametrize("what", DROPPED)
+async def test_dropped_while_streaming(either: Database, what: str) -> None:
+    """A quiet stream says that its publication or table is gone. When it is back, the stream goes on by itself."""
+    async with relay(either, inspect_interval=0.2) as (handle, puller):
+        for statement in DROPPED[what]:
+            await execute(either, statement)
+
+        async def noticed() -> bool:
+            return not handle.relay.state.connected and "delegator migrate" in (handle.relay.state.problem or "")
+
+        await until(noticed)
+        assert await status(puller, "/health") == 503
+        if what != "table":
+            await enqueue(either, 1, 2)
+        for statement in MADE[what]:
+            await execute(either, statement)
+        await until(lambda: mended(handle))
+        await enqueue(either, 3, 3)
+        expected = {"j3"} if what == "table" else {"j1", "j2", "j3"}
+        assert {*await puller.drain()} == expected

@@ -140,10 +140,10 @@ async def test_a_full_store(database: Database) -> None:
 
 async def test_a_full_store_and_wal_sender_timeout(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay that reads nothing for long is not taken for dead by the server."""
-    monkeypatch.setattr("delegator.postgres.replication._WAL_SENDER_TIMEOUT", "1s")
-    async with relay(database, max_bytes=2_000_000, silence_timeout=0.8) as (handle, puller):
+    monkeypatch.setattr("delegator.postgres.replication._WAL_SENDER_TIMEOUT", "3s")
+    async with relay(database, max_bytes=2_000_000, silence_timeout=2.4) as (handle, puller):
         expected = await enqueue(database, 1, 15_000, suffix="x" * 2_000)
-        await asyncio.sleep(3)
+        await asyncio.sleep(7)
         assert handle.relay.state.stalled
         assert handle.relay.streams[STREAM].size < 2_100_000
         assert await puller.drain() == expected

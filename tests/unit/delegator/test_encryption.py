@@ -95,7 +95,7 @@ SPOILED = [
 ]
 
 
-@pytest.mark.parametrize("text", SPOILED)
+@pytest.mark.parametrize("text", SPOILED, ids=range(len(SPOILED)))
 def test_wrong_keys(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A passphrase, a short key and two equal keys are refused by the setting's name. What was given is not shown."""
     monkeypatch.setenv("DELEGATOR_ENCRYPTION_KEYS", text)

@@ -82,6 +82,15 @@ async def test_one_line_a_type(caplog: pytest.LogCaptureFixture):
         assert registry.get_sample_value("delegator_worker_jobs_refused_total", labels) == 1_000
 
 
+async def test_made_up_types(caplog: pytest.LogCaptureFixture):
+    """Of any number of types a thousand are remembered. A type that nobody has comes with its cure."""
+    refusals, _ = await made()
+    for name in ("first", *map(str, range(1_000)), "first"):
+        refusals.note(refused(job_type=name), UNKNOWN)
+    assert [vars(record)["job_type"] for record in caplog.records].count("first") == 2
+    assert "deploy its handler" in vars(caplog.records[0])["cure"]
+
+
 @pytest.mark.parametrize("log_messages", [True, False])
 async def test_messages_on_demand(log_messages: bool, caplog: pytest.LogCaptureFixture):
     """Why arguments can't be decoded is logged with DELEGATOR_LOG_MESSAGES only."""

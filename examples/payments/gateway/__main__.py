@@ -1,0 +1,8 @@
+"""`python -m examples.payments.gateway`: run the gateway service alone, until Ctrl-C."""
+
+from examples.payments.contracts import GATEWAY
+from examples.payments.gateway import tasks
+from examples.payments.service import jobs, run_service
+
+if __name__ == "__main__":
+    run_service(jobs(GATEWAY, tasks))

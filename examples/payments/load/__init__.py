@@ -1,0 +1,1 @@
+"""Load scenarios, and the checks that no money is lost."""

@@ -1,0 +1,100 @@
+"""What a load run saw, and what must hold of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtest.results.run_result import percentile
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One payment of a run. Moments are seconds from the run's begin."""
+
+    number: int
+    """Its number."""
+    user: str
+    """Who paid."""
+    payment_id: str
+    """Its id."""
+    intended: float
+    """When it should have been asked for."""
+    started: float
+    """When it was. The difference is the generator's fault."""
+    accepted: float
+    """When the API had accepted it."""
+    ended: float
+    """When its workflow had ended, the user told."""
+    refusals: int
+    """How often the API answered 503 before it accepted it."""
+
+    @property
+    def seconds(self) -> float:
+        """From the intended moment to the end, so a late start counts."""
+        return self.ended - self.intended
+
+
+@dataclass(frozen=True)
+class Check:
+    """A threshold or an invariant."""
+
+    what: str
+    """The promise."""
+    holds: bool
+    """Whether it is kept."""
+
+
+@dataclass
+class Measured:
+    """Everything a run saw."""
+
+    seen: list[Seen] = field(default_factory=list)
+    """Its payments, in the order of their ends."""
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the API answers at the end, by payment."""
+    marks: dict[str, float] = field(default_factory=dict)
+    """When a disturbance began or ended."""
+    samples: list[dict[str, float]] = field(default_factory=list)
+    """Memory, rows, dead tuples and open workflows, every few seconds."""
+    notes: list[str] = field(default_factory=list)
+    """What is reported beside the checks."""
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """Number of payments by their final status."""
+        return Counter(str(state["status"]) for state in self.states.values())
+
+    def between(self, begin: float, end: float) -> list[Seen]:
+        """Return the payments that were intended within a span."""
+        return [one for one in self.seen if begin <= one.intended < end]
+
+    def thirds(self) -> tuple[list[Seen], list[Seen]]:
+        """Return the first and the last third of the payments, by their intended moments."""
+        ordered = sorted(self.seen, key=lambda one: one.intended)
+        size = max(1, len(ordered) // 3)
+        return ordered[:size], ordered[-size:]
+
+
+def quantile(values: Iterable[float], percent: float) -> float:
+    """Return a quantile; 0 of nothing."""
+    ordered = sorted(values)
+    return percentile(ordered, percent) if ordered else 0.0
+
+
+def p95(seen: Sequence[Seen]) -> float:
+    """Return the 95th percentile of the payments' seconds."""
+    return quantile((one.seconds for one in seen), 95)
+
+
+def no_slope(samples: Sequence[dict[str, float]], name: str, slack: float) -> Check:
+    """Check that a value does not grow: its last third's median is at most 1.3 times its second third's, plus slack.
+
+    The first third warms up.
+    """
+    values = [sample[name] for sample in samples if name in sample]
+    size = max(1, len(values) // 3)
+    before, after = quantile(values[size : 2 * size], 50), quantile(values[-size:], 50)
+    return Check(f"no slope of {name}: {before:,.0f} before, {after:,.0f} at the end", after <= 1.3 * before + slack)

@@ -1,0 +1,159 @@
+"""Runs a scenario: asks for payments at their moments, follows each to its end, and lets the scenario disturb."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import psutil
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from delegator import connect
+from examples.database import fetch_value
+from examples.payments.account.accounts import Account, open_accounts, total_balance
+from examples.payments.books import Books
+from examples.payments.client import ApiClient
+from examples.payments.load.measured import Check, Measured, Seen
+from examples.payments.orchestrator.temporal import workflow_id
+from examples.payments.reporting.data import queues
+from examples.payments.system import System
+from loadtest.runs.generator import at_moments
+
+_SAMPLE_SECONDS = 5.0
+_AGAIN_SECONDS = 0.5
+_LOOKS = 20
+
+
+class Run:
+    """One run on a system."""
+
+    def __init__(self, system: System, api: ApiClient, client: Client, amount: int) -> None:
+        self.system = system
+        """The payments' processes."""
+        self.measured = Measured()
+        """What is seen."""
+        self.amount = amount
+        """Of each payment."""
+        self._api, self._client = api, client
+        self._prefix = uuid.uuid4().hex[:6]
+        self._begin = 0.0
+        self._initial = 0
+        self._users: list[str] = []
+
+    @property
+    def now(self) -> float:
+        """Seconds since the begin."""
+        return time.perf_counter() - self._begin
+
+    async def open_accounts(self, balances: Sequence[int]) -> None:
+        """Open an account for each balance."""
+        self._users = [f"load-{self._prefix}-{number}" for number in range(len(balances))]
+        await open_accounts([Account(user, balance) for user, balance in zip(self._users, balances, strict=True)])
+        self._initial = await total_balance()
+
+    async def load(self, moments: Sequence[float]) -> None:
+        """Ask for a payment at each moment, and follow all of them to their ends."""
+        self._begin = time.perf_counter()
+        watching = asyncio.create_task(self._watch())
+        try:
+            await at_moments(self._pay, moments)
+        finally:
+            watching.cancel()
+        for one in self.measured.seen:
+            self.measured.states[one.payment_id] = await self._api.state(one.payment_id)
+
+    async def invariants(self) -> list[Check]:
+        """Look into all books, and into the queues, until they are empty."""
+        books = await Books.read(self.system.provider_ledger, self.system.mailbox)
+        problems = books.problems(self.measured.states, self._initial)
+        if copies := books.copies - books.mails.total():
+            self.measured.notes.append(f"{copies} mails were sent twice, by workers that died in between")
+        money = "balances + captured = initial; one debit, capture and mail for each success; nothing for each failure"
+        return [
+            Check(f"{money}{': ' + '; '.join(problems[:3]) if problems else ''}", not problems),
+            Check("every user was told", all(state["notified"] for state in self.measured.states.values())),
+            Check("every payment is final", set(self.measured.statuses) <= {"success", "fail"}),
+            await self._queues_are_empty(),
+        ]
+
+    async def _queues_are_empty(self) -> Check:
+        what = "delegator serve does not say what is in the queues"
+        async with aiohttp.ClientSession() as session:
+            for _ in range(_LOOKS):  # it counts every few seconds
+                found = await queues(session, self.system.environment.get("PAYMENTS_SERVE_URL"))
+                if found is not None:
+                    jobs, dead = sum(sum(one.jobs.values()) for one in found), sum(one.dead_letters for one in found)
+                    what = f"queues empty ({jobs} jobs), no dead letters ({dead})"
+                    if not jobs:
+                        return Check(what, not dead)
+                await asyncio.sleep(1)
+        return Check(what, False)
+
+    async def _pay(self, number: int, intended: float) -> None:
+        user, started, refusals = self._users[number % len(self._users)], self.now, 0
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                status, answer = await self._api.pay(user, self.amount, f"{self._prefix}-{number}")
+                if status in (200, 202):
+                    break
+            refusals += 1  # a shop asks again, with the same key
+            await asyncio.sleep(_AGAIN_SECONDS)
+        accepted, payment_id = self.now, answer["payment_id"]
+        handle = self._client.get_workflow_handle(workflow_id(payment_id))
+        while True:
+            try:
+                await handle.result()
+                break
+            except RPCError:
+                await asyncio.sleep(_AGAIN_SECONDS)
+        self.measured.seen.append(
+            Seen(number, user, payment_id, intended - self._begin, started, accepted, self.now, refusals)
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            with suppress(Exception):  # servers that are killed answer nothing; the next sample is as good
+                self.measured.samples.append(await self._sample())
+
+    async def _sample(self) -> dict[str, float]:
+        rss = 0
+        for pid in self.system.pids.values():
+            with suppress(psutil.Error):
+                rss += psutil.Process(pid).memory_info().rss
+        dead = await fetch_value("SELECT sum(n_dead_tup) FROM pg_stat_user_tables")
+        is_open = "WorkflowType = 'Payment' AND ExecutionStatus = 'Running'"
+        return {
+            "memory (MB)": rss / 1e6,
+            "dead tuples": float(str(dead or 0)),
+            "open payments": float((await self._client.count_workflows(is_open)).count),
+        }
+
+
+@asynccontextmanager
+async def new_run(system: System, amount: int) -> AsyncIterator[Run]:
+    """Make a run on a system."""
+    async with ApiClient(system.url("api")) as api:
+        yield Run(system, api, await connect(), amount)
+
+
+def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
+    """Return when payments are asked for.
+
+    Args:
+        steps: payments in a second, and for how many seconds.
+        poisson: the distances are random, as those of people who do not know of each other; else they are equal.
+    """
+    begin = 0.0
+    for rate, seconds in steps:
+        moment = begin
+        while moment < begin + seconds:
+            yield moment
+            moment += random.expovariate(rate) if poisson else 1 / rate
+        begin += seconds

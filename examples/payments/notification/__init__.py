@@ -1,0 +1,1 @@
+"""Mails and text messages to users."""

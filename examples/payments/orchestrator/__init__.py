@@ -1,0 +1,1 @@
+"""The workflows, and the API that starts and changes them."""

@@ -1,0 +1,140 @@
+"""All services of the payments as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from delegator import DelegatorError
+from delegator.dev import RunningStack
+from examples.local import Dispatch, servers
+from examples.payments.contracts import SERVICES, Times
+from examples.programs import Program
+
+_MODULES: Final = {
+    "provider": "examples.payments.provider",
+    "mail": "examples.payments.provider.mail",
+    "worker": "examples.payments.orchestrator",
+    "api": "examples.payments.orchestrator.api",
+    "reporting": "examples.payments.reporting",
+    **{service: f"examples.payments.{service}" for service in SERVICES},
+}
+
+
+class System:
+    """The payments' processes. `running_system` makes it."""
+
+    def __init__(self, stack: RunningStack | None, directory: Path, dispatch: Dispatch, times: Times) -> None:
+        self.stack = stack
+        """The embedded stack; None: the environment names servers."""
+        self.directory = directory
+        """Has the log of each service, the mailbox and the provider's ledger."""
+        self.mailbox = directory / "mailbox"
+        """The mail server's Maildir."""
+        self.provider_ledger = directory / "provider.db"
+        """The provider's own ledger."""
+        self.environment: dict[str, str] = {}
+        """Variables of the services beside those of this process."""
+        self.programs = {
+            name: self._program(name, "-m", module, "--port", "{port}") for name, module in _MODULES.items()
+        }
+        """The processes, by name."""
+        self._provider = self._program("provider's public port")  # it is never run: it keeps the port free
+        self.environment |= {
+            "PAYMENTS_DISPATCH": dispatch,
+            "PAYMENTS_TIMES": json.dumps(asdict(times)),
+            "PAYMENTS_API_URL": self.url("api"),
+            "PAYMENTS_CALLBACK_URL": f"{self.url('api')}/gateway/callbacks",
+            "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),
+            "PAYMENTS_CONTROL_URL": self.url("provider"),
+            "PAYMENTS_PROVIDER_URL": self._provider.url,
+            "PAYMENTS_PROVIDER_PORT": str(self._provider.port),
+            "PAYMENTS_PROVIDER_LEDGER": str(self.provider_ledger),
+            "PAYMENTS_SMTP_PORT": str(self.programs["mail"].port),
+            "PAYMENTS_MAILBOX": str(self.mailbox),
+        }
+        if stack is not None:
+            self.environment["PAYMENTS_SERVE_URL"] = stack.program_urls["serve"]
+
+    def url(self, name: str) -> str:
+        """Return the base URL of a service: `api`, `reporting`, or `provider` for its control API."""
+        return self.programs[name].url
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the services that run."""
+        return {name: one.pid for name, one in self.programs.items() if one.pid is not None and one.is_running}
+
+    async def start(self) -> None:
+        """Start all services at once.
+
+        Raises:
+            DelegatorError: one did not start.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for program in self.programs.values():
+                    starting.create_task(program.start())
+        except* DelegatorError as errors:
+            raise errors.exceptions[0] from None
+
+    async def stop(self) -> None:
+        """Stop all services."""
+        await asyncio.gather(*(program.stop() for program in self.programs.values()))
+        for program in (*self.programs.values(), self._provider):
+            program.release()
+
+    async def provider(self, **behaviour: Any) -> None:
+        """Set how the provider behaves; see `Behaviour`. With `user` only for one user's charges."""
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as session,
+            session.put(self.url("provider"), json=behaviour),
+        ):
+            pass
+
+    async def call_back(self, payment_id: str, status: str = "captured") -> int:
+        """Send a callback as the provider does. Return the HTTP status of the answer."""
+        body = json.dumps({"payment_id": payment_id, "status": status}).encode()
+        secret = self.environment["PAYMENTS_CALLBACK_SECRET"].encode()
+        signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
+        url = self.environment["PAYMENTS_CALLBACK_URL"]
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, headers={"X-Signature": signature}) as response,
+        ):
+            return response.status
+
+    def _program(self, name: str, *arguments: str) -> Program:
+        return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)
+
+
+@asynccontextmanager
+async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times | None = None) -> AsyncIterator[System]:
+    """Run all services, on the servers that the environment names or on an embedded stack.
+
+    Args:
+        dispatch: how jobs reach the services.
+        times: how long payments wait.
+
+    Raises:
+        DelegatorError: a server can't be reached, a setting is wrong, or a service did not start.
+    """
+    async with servers(SERVICES) as stack:
+        with tempfile.TemporaryDirectory(prefix="delegator-example-") as directory:
+            system = System(stack, Path(directory), dispatch, times or Times())
+            try:
+                await system.start()
+                yield system
+            finally:
+                await system.stop()

@@ -1,0 +1,1 @@
+"""Two later versions of the workflow, and a demonstration of the change."""
