@@ -71,11 +71,6 @@ class Program:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
-    @property
-    def pid(self) -> int | None:
-        """Its process id; None: it has not been started."""
-        return self._process.pid if self._process else None
-
     async def start(self) -> None:
         """Start it and wait until it is ready.
 

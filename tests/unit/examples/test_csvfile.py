@@ -40,6 +40,7 @@ ADA = [("Ada", "1985-12-10", "London")]
         b'"na""me",name,born,city\n"a\nb",Ada,1985-12-10,London\n',
         b"\xef\xbb\xbfname,born,city\nAda,1985-12-10,London\n",
     ],
+    ids=["lf", "no end", "crlf", "cr", "semicolon", "tab", "comments", "unknown", "quoted header", "mark"],
 )
 def test_forms(data: bytes) -> None:
     """Delimiters, line ends, comments, blank lines, the order of columns, unknown columns, a byte order mark."""
@@ -86,6 +87,7 @@ def test_bad_rows() -> None:
         (b'name,born,city\n"' + b"x\n" * 50_000, "line 2: a field has more than 64 KiB; perhaps a quote"),
         (b"name,born,city\n\xff\n", "do not fit the encoding"),
     ],
+    ids=["empty", "comments", "column", "twice", "long field", "open quote", "encoding"],
 )
 def test_refused(data: bytes, reason: str) -> None:
     with pytest.raises(FileRefused, match=reason):
