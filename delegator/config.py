@@ -38,9 +38,12 @@ class Settings(BaseSettings):
     """The same database without a pooler, for what needs a session of its own: the leader's lock, notifications,
     replication and migrations. Needed if `DELEGATOR_DATABASE_URL` leads to PgBouncer in transaction mode."""
     stream_url: str = "http://127.0.0.1:7376"
-    """Base URL of Sequin or of `delegator relay`."""
+    """Base URL of Sequin or of `delegator relay`. For several relays, of which one streams, all their URLs,
+    comma-separated."""
     stream_token: SecretStr | None = None
     """API token for the stream; sent as `Authorization: Bearer`."""
+    stream_ca_file: Path | None = None
+    """File of the authorities (PEM) that may have signed the stream's certificate; empty: those of the system."""
     queues: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_QUEUE,)
     """Declared queues, comma-separated; each has its own table, publication, replication slot, stream and pool."""
     ordered_queues: Annotated[tuple[str, ...], NoDecode] = ()
@@ -106,7 +109,7 @@ class Settings(BaseSettings):
             raise ValueError("it is empty: give it a token, or unset it")
         return value
 
-    @field_validator("data_converter", "encryption_keys", "encryption_keys_file", mode="before")
+    @field_validator("data_converter", "encryption_keys", "encryption_keys_file", "stream_ca_file", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         # Container and unit files can set a variable to nothing, but hardly unset it.

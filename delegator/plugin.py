@@ -65,6 +65,9 @@ class PluginOptions:
     result_ttl: timedelta = timedelta(seconds=15)
     """How long a row that was read inline is kept, because the workflow task may run again. While tasks run again, as
     in an overload, rows are kept eight times as long. Set it above the workflow task timeout."""
+    look_after: timedelta = timedelta(minutes=1)
+    """After how long without an outcome a workflow asks whether the queue still has its jobs, in case a failover or a
+    restore has lost them. It asks again after twice the time, at last once an hour. Zero: it never asks."""
     intercept: bool = False
     """Delegate unchanged `workflow.execute_activity` calls of the delegated types."""
     patch: bool = True
@@ -140,7 +143,7 @@ class DelegatorPlugin(SimplePlugin):
         self._replay_errors: dict[str, Exception] = {}
         super().__init__(
             "temporal-delegator",
-            activities=[self._activities.enqueue, self._activities.cancel],
+            activities=[self._activities.enqueue, self._activities.cancel, self._activities.look],
         )
 
     def watch_database(self, state: ConnectionState) -> None:
@@ -329,6 +332,7 @@ class DelegatorPlugin(SimplePlugin):
             converter,
             probe=await make_probe(converter.payload_codec),
             headers_stay_encoded=self._headers_stay_encoded,
+            look_ms=round(options.look_after.total_seconds() * 1000),
         )
         self._activities.start(parts)
         self._pools.append(pool)

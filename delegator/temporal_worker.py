@@ -23,6 +23,7 @@ from delegator.runtime.connection_state import ConnectionMetrics, ConnectionStat
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.modules import WorkflowModules
+from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace, connect_temporal, load_data_converter, watch_temporal
@@ -50,6 +51,8 @@ class TemporalWorkerOptions:
     """Address of the health and metrics server."""
     port: int = 0
     """Its TCP port; 0: none."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
     sdk_port: int = 0
     """TCP port of the SDK's own metrics (`temporal_*`), at the same address; 0: none."""
     stall_limit: timedelta = timedelta(seconds=30)
@@ -98,7 +101,7 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
     health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
-        server = HealthServer(health, host=options.host, port=options.port)
+        server = HealthServer(health, host=options.host, port=options.port, tls=options.tls)
     with server:
         async with shutdown_signals() as shutdown, liveness.watch_event_loop(options.stall_limit):
             stop = shutdown.requested

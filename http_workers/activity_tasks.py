@@ -5,8 +5,11 @@ Temporal owns their retries, timeouts and cancellation. "Not found" means that t
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.api.common.v1 import Payload, Payloads
@@ -21,6 +24,7 @@ from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
+from delegator.completion.namespaces import Namespaces
 from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
@@ -35,42 +39,58 @@ _PERMANENT = frozenset({RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION
 class ActivityTasks:
     """Completes and heartbeats Temporal activity tasks by their token."""
 
-    def __init__(self, client: Client, *, identity: str, state: ConnectionState) -> None:
+    def __init__(
+        self, client: Client, *, identity: str, state: ConnectionState, patience: timedelta = timedelta(seconds=30)
+    ) -> None:
         """Prepare.
 
         Args:
             client: Temporal's client.
             identity: shown in history.
             state: gets Temporal's health.
+            patience: how long an attempt's end is sent again while Temporal does not take it.
         """
         self._client = client
         self._identity = identity
-        self._state = state
+        self._namespaces = Namespaces(state)
+        self._patience_seconds = patience.total_seconds()
+        self._hurried = asyncio.Event()
 
     def use_client(self, client: Client) -> None:
         """Use another client from here on."""
         self._client = client
 
-    async def complete(self, ended: Ended) -> None:
-        """Complete, fail or cancel the activity task of an attempt. It waits as long as Temporal does not answer."""
+    def hurry(self) -> None:
+        """Send nothing again from now on, because the process ends soon."""
+        self._hurried.set()
+
+    async def complete(self, ended: Ended) -> bool:
+        """Complete, fail or cancel the activity task of an attempt. Return False if Temporal has refused for long.
+
+        It waits while Temporal does not answer, as long as this is patient.
+        """
         backoff = Backoff()
+        give_up_at = time.monotonic() + self._patience_seconds
+        namespace = ended.job.row.namespace or self._client.namespace
         while True:
             try:
-                await self._respond(ended)
+                async with self._namespaces.permit(namespace):
+                    await self._respond(ended)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    return
+                    return True
                 if error.status in _PERMANENT:
                     _log.error("completion_refused", extra={"status": error.status.name, "reason": first_line(error)})
-                    return
-                self._state.lost(first_line(error))
-                await backoff.sleep()
+                    return True
+                self._namespaces.failed(namespace, error)
             except RuntimeError as error:  # a lazy client that could not connect
-                self._state.lost(first_line(error))
-                await backoff.sleep()
+                self._namespaces.failed(namespace, error)
             else:
-                self._state.restored()
-                return
+                self._namespaces.works(namespace)
+                return True
+            if self._hurried.is_set() or time.monotonic() > give_up_at:
+                return False
+            await backoff.sleep(self._hurried)
 
     async def heartbeat(self, job: Job) -> bool:
         """Send a heartbeat to Temporal. Return whether the task still waits. This sets the job's cancellation request.

@@ -33,6 +33,7 @@ from delegator.completion.failures import (
 from delegator.context import CurrentJob, JobContext, JobLogger, set_current_job
 from delegator.contracts import DYNAMIC_TYPE, Handler
 from delegator.errors import UnreadablePayloadError, WireError
+from delegator.operating.canary_type import CANARY
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.logs import place_of
 from delegator.wire.codec import decode_header, decode_payloads, encode_payloads
@@ -326,7 +327,7 @@ class AttemptRunner:
         """Return the error of Temporal's worker for a type that is not registered."""
         return ApplicationError(
             f"Activity function {job.job_type} for workflow {job.row.workflow_id or ''} is not registered on this "
-            f"worker, available activities: {', '.join(sorted(self._handlers))}",
+            f"worker, available activities: {', '.join(sorted(self._handlers.keys() - {CANARY}))}",
             type="NotFoundError",
         )
 

@@ -23,6 +23,8 @@ from delegator.cli.options import (
     LogLevelOption,
     PortOption,
     StallLimitOption,
+    TlsCertOption,
+    TlsKeyOption,
     set_up_logging,
 )
 from delegator.cli.version import version_option
@@ -33,6 +35,7 @@ from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_handlers
 from delegator.runtime.named_objects import load_named
+from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import end_process_within, shutdown_signals
 from http_workers.event_loop import run_guarded
 from http_workers.options import ClaimMode, WorkerOptions
@@ -43,7 +46,7 @@ from http_workers.worker import HttpWorker
 _LEAVE: Final = timedelta(seconds=3)
 """How long threads may take to end when the worker has stopped."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(name="http-worker")
@@ -76,6 +79,8 @@ def http_worker(
     processes: Annotated[int, typer.Option(help="Worker processes.", **NUMBER)] = 1,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     grace: GraceOption = DEFAULT_GRACE,
     claim: Annotated[
         ClaimMode,
@@ -107,6 +112,7 @@ def http_worker(
         processes=processes,
         host=host,
         port=port,
+        tls=TlsFiles.given(tls_cert, tls_key),
         grace=parse_duration(grace, "--grace"),
         claim=claim,
         stall_limit=parse_duration(stall_limit, "--stall-limit"),

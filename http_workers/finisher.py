@@ -18,7 +18,7 @@ from temporalio.converter import PayloadCodec
 from delegator.completion.failures import error_type, failed_outcome
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
-from delegator.completion.signals import SignalSender
+from delegator.completion.signals import NotDeliveredError, SignalSender
 from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch
@@ -35,6 +35,7 @@ from http_workers.metrics import WorkerMetrics
 from http_workers.refusals import Refusals, is_stored, next_attempt
 from http_workers.sorter import Sorter, Ways
 from http_workers.stored_forms import StoredForms
+from http_workers.task_ends import TaskEnds
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -97,6 +98,8 @@ class Finisher:
             log_messages=log_messages,
             forget=self._forget,
         )
+        self._task_ends = TaskEnds(activity_tasks, self._delete, self._keep)
+        self._burying = asyncio.Semaphore(1)
         self._queue: list[Ended] = []
         self._arrived = asyncio.Event()
         self._busy = 0
@@ -138,6 +141,7 @@ class Finisher:
     async def flush(self) -> None:
         """Finish everything that was added. Outcomes do not gather any more."""
         self._signals.hurry()
+        self._activity_tasks.hurry()
         await self._idle.wait()
 
     async def _finish(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
@@ -212,17 +216,18 @@ class Finisher:
         try:
             await self._prepare(batch, ways)
             to_signal = await self._store_outcomes(ways.waited) if ways.waited else []
-            if ways.dead:
-                to_signal += await self._store_dead_letters(ways.dead)
-            # The next steps wait for Temporal. In the meantime the next batch may use the database.
+            # The next steps wait for Temporal, or for the table of dead letters. In the meantime the next batch may use
+            # the database.
             slots.release()
             released = True
             self._delivering += len(batch)
             async with asyncio.TaskGroup() as group:
                 if to_signal:
                     group.create_task(self._signal(to_signal))
+                if ways.dead:
+                    group.create_task(self._bury(ways.dead))
                 if ways.tasks:
-                    group.create_task(self._complete_tasks(ways.tasks))
+                    group.create_task(self._task_ends.complete(ways.tasks))
                 if ways.plain:
                     group.create_task(self._delete([ended.job for ended in ways.plain]))
         finally:
@@ -275,6 +280,13 @@ class Finisher:
             self._count_fenced(len(rest) - len(unwaited))
         return [(ended.job, outcome) for job_id, (ended, outcome) in by_id.items() if job_id in unwaited]
 
+    async def _bury(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> None:
+        """Store dead letters. If that table can't be written, other outcomes do not wait for it."""
+        async with self._burying:
+            to_signal = await self._store_dead_letters(dead)
+        if to_signal:
+            await self._signal(to_signal)
+
     async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
         rows = []
         for ended, outcome, reason in dead:
@@ -314,7 +326,8 @@ class Finisher:
         try:
             delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
         except Exception as error:  # a codec may raise any error
-            _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
+            level = logging.DEBUG if isinstance(error, NotDeliveredError) else logging.ERROR  # it is logged already
+            _log.log(level, "outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
             await self._keep(outcomes)
             return
         if delivery is Delivery.ORPHANED:
@@ -327,12 +340,6 @@ class Finisher:
             AttemptOutcome(*job.held, outcome.status, await self._forms.of(job, outcome)) for job, outcome in outcomes
         ]
         await self._write(lambda db: self._table.keep_outcomes(db, kept))
-
-    async def _complete_tasks(self, tasks: Sequence[Ended]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for ended in tasks:
-                group.create_task(self._activity_tasks.complete(ended))
-        await self._delete([ended.job for ended in tasks])
 
     async def _served_types(self) -> set[str]:
         return await self._write(lambda db: leases.served_types(db, self._table.queue))

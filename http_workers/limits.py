@@ -70,7 +70,8 @@ class TypeLimits:
         Args:
             handlers: by delegated activity type.
             most_waiting: number of jobs of all types that may wait in a slot for their type's limits. More jobs are
-                snoozed, so that a backlog of a limited type does not take the slots of other types.
+                snoozed, so that a backlog of a limited type does not take the slots of other types. Each type may have
+                its share of this number waiting, though others have taken more than theirs: at most twice as many wait.
         """
         self._limits = {
             name: _Limit(handler.type)
@@ -91,11 +92,17 @@ class TypeLimits:
         """
         limit = self._limits[job_type]
         now = asyncio.get_running_loop().time()
-        if not limit.is_free(now) and sum(each.waiting for each in self._limits.values()) >= self._most_waiting:
+        if not limit.is_free(now) and not self._may_wait(limit):
             return timedelta(seconds=limit.turn(now))
         limit.in_hand += 1
         limit.unstarted += 1
         return None
+
+    def _may_wait(self, limit: _Limit) -> bool:
+        """Return whether one more job of a type may wait in a slot. Each type has a share that no other type takes."""
+        if limit.waiting < self._most_waiting // len(self._limits):
+            return True
+        return sum(each.waiting for each in self._limits.values()) < self._most_waiting
 
     @asynccontextmanager
     async def permit(self, job_type: str) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from delegator.config import Settings
 from delegator.contracts import Handler
 from delegator.errors import ConfigurationError
 from delegator.runtime.health import Health, HealthServer
+from delegator.runtime.server_tls import TlsFiles
 
 _MAX_CONCURRENCY: Final = 100_000
 _MAX_PROCESSES: Final = 1024
@@ -54,6 +55,8 @@ class WorkerOptions:
     """Address of the health and metrics server."""
     port: int = 0
     """TCP port of the health and metrics server; 0: none."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
     grace: timedelta = timedelta(seconds=30)
     """How long running jobs may go on after a request to stop."""
     claim: ClaimMode = ClaimMode.LEASE
@@ -127,7 +130,7 @@ class WorkerOptions:
         if self.health_socket is not None:
             return HealthServer(health, path=self.health_socket)
         if self.port:
-            return HealthServer(health, host=self.host, port=self.port)
+            return HealthServer(health, host=self.host, port=self.port, tls=self.tls)
         return nullcontext()
 
 

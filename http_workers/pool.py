@@ -19,6 +19,7 @@ from delegator.completion.failures import failure_of_type
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
+from delegator.operating.canary_type import CANARY, CANARY_HANDLER
 from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
@@ -57,6 +58,7 @@ _log = logging.getLogger(__name__)
 _CONNECTIONS = 6
 _CANCEL_GRACE_SECONDS = 5.0
 _FINISH_LIMIT_SECONDS = 10.0
+_PATIENCE = timedelta(seconds=30)
 LONGEST_STOP = timedelta(seconds=_CANCEL_GRACE_SECONDS + _FINISH_LIMIT_SECONDS + 5)
 """How long a stop takes at most, the grace period aside."""
 _LONGEST_ROUND = timedelta(seconds=40)
@@ -241,7 +243,7 @@ async def serve(
             stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         prompts = Prompts()
         runner = AttemptRunner(
-            handlers,
+            {CANARY: CANARY_HANDLER, **handlers},
             converter,
             options.queue,
             metrics,
@@ -258,6 +260,7 @@ async def serve(
                 url=settings.stream_url,
                 queue=options.queue,
                 token=settings.stream_token,
+                ca_file=settings.stream_ca_file,
                 timeouts=StreamTimeouts(margin=min(StreamTimeouts().margin, settings.lease / 3)),
             )
         )
@@ -292,9 +295,9 @@ async def serve(
             )
         )
         await stack.enter_async_context(opened_resources(declared.resources))
-        signals = SignalSender(client, identity=identity, state=states["temporal"])
+        signals = SignalSender(client, identity=identity, state=states["temporal"], patience=_PATIENCE)
         stack.push_async_callback(signals.close)
-        activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"])
+        activity_tasks = ActivityTasks(client, identity=identity, state=states["temporal"], patience=_PATIENCE)
         clients.add_users(runner.use_client, signals.use_client, activity_tasks.use_client)
         finisher = Finisher(
             pool=pool,

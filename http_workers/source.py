@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +19,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from delegator.errors import ConfigurationError, StreamError, WireError
+from delegator.runtime.client_tls import stream_tls
 
 MAX_BATCH: Final = 1000
 MIN_WAIT: Final = timedelta(milliseconds=500)
@@ -77,6 +80,15 @@ class StreamTimeouts:
     """Silence allowed in an `ack` or a `nack`."""
 
 
+class _Server:
+    """One of the servers that may stream."""
+
+    def __init__(self, base: URL, stream: str) -> None:
+        self.origin = str(base)
+        routes = base / "api" / "sequin_streams" / stream
+        self.routes = {route: routes / route for route in ("receive", "ack", "nack")}
+
+
 class StreamSource:
     """Receives and acknowledges the messages of one queue.
 
@@ -91,28 +103,28 @@ class StreamSource:
         token: SecretStr | None = None,
         session: aiohttp.ClientSession | None = None,
         timeouts: StreamTimeouts | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet.
 
         Args:
-            url: base URL of Sequin or of the relay (`DELEGATOR_STREAM_URL`).
+            url: base URL of Sequin or of the relay (`DELEGATOR_STREAM_URL`); or several, comma-separated, for relays of
+                which one streams. A request that one of them does not answer goes to the next.
             queue: name of the queue; its stream has the name of its table.
             token: API token of the stream (`DELEGATOR_STREAM_TOKEN`).
             session: used and left open; without it the source opens a session of its own, and closes it.
             timeouts: the time limits; None: the defaults.
+            ca_file: the authorities whose certificates are trusted (`DELEGATOR_STREAM_CA_FILE`); None: the system's.
 
         Raises:
-            ConfigurationError: `url` or `token` can't be used.
+            ConfigurationError: `url`, `token` or `ca_file` can't be used.
         """
-        base = _base_url(url)
-        self._origin = str(base)
         self._queue = queue
         self._stream = queue_table(queue)
-        routes = base / "api" / "sequin_streams" / self._stream
-        self._receive_url = routes / "receive"
-        self._ack_url = routes / "ack"
-        self._nack_url = routes / "nack"
+        self._servers = [_Server(base, self._stream) for base in _base_urls(url)]
+        self._at = 0
         self._headers = _headers(token)
+        self._tls = stream_tls(ca_file)
         self._timeouts = timeouts or StreamTimeouts()
         self._ack_timeout = self._timeout(self._timeouts.ack)
         self._borrowed = session
@@ -122,7 +134,9 @@ class StreamSource:
     async def __aenter__(self) -> Self:
         if self._borrowed is None:
             self._session = await self._exits.enter_async_context(
-                aiohttp.ClientSession(read_bufsize=_READ_BUFFER, auto_decompress=False)
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=self._tls), read_bufsize=_READ_BUFFER, auto_decompress=False
+                )
             )
         return self
 
@@ -136,11 +150,6 @@ class StreamSource:
     def stream(self) -> str:
         """Name of the stream: of the sink in Sequin, of the table in the relay."""
         return self._stream
-
-    @property
-    def origin(self) -> str:
-        """Base URL of the stream, for messages to people."""
-        return self._origin
 
     async def receive(self, max_messages: int, wait: timedelta) -> list[Message]:
         """Take up to `max_messages` messages, waiting for the first.
@@ -161,7 +170,7 @@ class StreamSource:
             wait = min(max(wait, MIN_WAIT), MAX_WAIT)
             request["wait_for"] = wait // timedelta(milliseconds=1)
         timeout = self._timeout(wait + self._timeouts.margin)
-        body = await self._post(self._receive_url, request, timeout)
+        body = await self._post("receive", request, timeout)
         try:
             return _RECEIVED.decode(body).data
         except msgspec.ValidationError as error:  # its text names the place and the type, not the value
@@ -177,7 +186,7 @@ class StreamSource:
             StreamError: the stream can't be reached, is silent or not ready.
             WireError: the reply is not what the protocol says.
         """
-        await self._post_ids(self._ack_url, "ack", ack_ids)
+        await self._post_ids("ack", ack_ids)
 
     async def nack(self, ack_ids: Sequence[str]) -> None:
         """Give messages back: the stream offers them to others at once.
@@ -187,32 +196,53 @@ class StreamSource:
             StreamError: the stream can't be reached, is silent or not ready.
             WireError: the reply is not what the protocol says.
         """
-        await self._post_ids(self._nack_url, "nack", ack_ids)
+        await self._post_ids("nack", ack_ids)
 
-    async def _post_ids(self, url: URL, route: str, ack_ids: Sequence[str]) -> None:
+    async def _post_ids(self, route: str, ack_ids: Sequence[str]) -> None:
         if not ack_ids:
             return
-        body = await self._post(url, {"ack_ids": list(ack_ids)}, self._ack_timeout)
+        body = await self._post(route, {"ack_ids": list(ack_ids)}, self._ack_timeout)
         if self._decode(body, route).get("success") is not True:
             raise self._malformed(route, '"success" is not true')
 
-    async def _post(self, url: URL, request: dict[str, Any], timeout: aiohttp.ClientTimeout) -> bytes:
+    async def _post(self, route: str, request: dict[str, Any], timeout: aiohttp.ClientTimeout) -> bytes:
+        """Ask the server that answered last. If it fails, ask each of the others once."""
+        failures: list[StreamError | WireError] = []
+        for _ in self._servers:
+            at = self._at
+            try:
+                return await self._post_to(self._servers[at], route, request, timeout)
+            except (StreamError, WireError) as error:
+                failures.append(error)
+            if at == self._at:  # otherwise another request has moved on already
+                self._at = (at + 1) % len(self._servers)
+        if len(failures) == 1:
+            raise failures[0]
+        only_people = all(isinstance(failure, StreamRefusedError) for failure in failures)
+        raise (StreamRefusedError if only_people else StreamError)("; ".join(dict.fromkeys(map(str, failures))))
+
+    async def _post_to(
+        self, server: _Server, route: str, request: dict[str, Any], timeout: aiohttp.ClientTimeout
+    ) -> bytes:
         if self._session is None:
             raise RuntimeError("StreamSource is used outside its context")
+        origin = server.origin
         try:
             async with self._session.post(
-                url, data=orjson.dumps(request), headers=self._headers, timeout=timeout, allow_redirects=False
+                server.routes[route],
+                data=orjson.dumps(request),
+                headers=self._headers,
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 body = await self._body(response)
                 status = response.status
         except TimeoutError:
-            raise StreamError(f"the stream at {self._origin} is silent; is it up? ({_advice_url()})") from None
+            raise StreamError(f"the stream at {origin} is silent; is it up? ({_advice_url()})") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise StreamError(
-                f"the stream at {self._origin} can't be reached: {_reason(error)} ({_advice_url()})"
-            ) from error
+            raise StreamError(f"the stream at {origin} can't be reached: {_reason(error)} ({_advice_url()})") from error
         if status != 200:
-            raise self._refusal(status, body)
+            raise self._refusal(origin, status, body)
         return body
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -235,8 +265,8 @@ class StreamSource:
                 raise self._malformed(response.url.name, f"it has more than {_MOST_BYTES} bytes")
         return b"".join(parts)
 
-    def _refusal(self, status: int, body: bytes) -> StreamError:
-        where = f"the stream at {self._origin}"
+    def _refusal(self, origin: str, status: int, body: bytes) -> StreamError:
+        where = f"the stream at {origin}"
         if status in (401, 403):
             return StreamRefusedError(
                 f"{where} refuses the token ({status}); set DELEGATOR_STREAM_TOKEN to a valid one"
@@ -264,7 +294,9 @@ class StreamSource:
         return reply
 
     def _malformed(self, route: str, what: str) -> WireError:
-        return WireError(f"the stream at {self._origin} answered {route!r} with a malformed reply: {what}")
+        return WireError(
+            f"the stream at {self._servers[self._at].origin} answered {route!r} with a malformed reply: {what}"
+        )
 
     def _timeout(self, silence: timedelta) -> aiohttp.ClientTimeout:
         # No total limit: a large batch on a slow link is fine while bytes arrive.
@@ -273,17 +305,22 @@ class StreamSource:
         )
 
 
-def _base_url(url: str) -> URL:
-    try:
-        base = URL(url)
-        port = base.port
-    except ValueError:
-        base, port = URL(), None
-    if base.scheme not in ("http", "https") or not base.host or port is None:
-        raise ConfigurationError("DELEGATOR_STREAM_URL is not a URL like http://127.0.0.1:7376")
-    if base.user is not None or base.password is not None:
-        raise ConfigurationError("DELEGATOR_STREAM_URL holds credentials; put the token in DELEGATOR_STREAM_TOKEN")
-    return base.with_query(None).with_fragment(None)
+def _base_urls(urls: str) -> list[URL]:
+    bases = []
+    for url in urls.split(","):
+        try:
+            base = URL(url.strip())
+            port = base.port
+        except ValueError:
+            base, port = URL(), None
+        if base.scheme not in ("http", "https") or not base.host or port is None:
+            raise ConfigurationError(
+                "DELEGATOR_STREAM_URL is not a URL like http://127.0.0.1:7376, nor several of them, comma-separated"
+            )
+        if base.user is not None or base.password is not None:
+            raise ConfigurationError("DELEGATOR_STREAM_URL holds credentials; put the token in DELEGATOR_STREAM_TOKEN")
+        bases.append(base.with_query(None).with_fragment(None))
+    return bases
 
 
 def _headers(token: SecretStr | None) -> dict[str, str]:
@@ -301,13 +338,19 @@ def _advice_url() -> str:
 
 def _reason(error: BaseException) -> str:
     # Not str(error): aiohttp quotes bytes of a broken reply in some of its errors.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        words = refused.verify_message if isinstance(refused, ssl.SSLCertVerificationError) else "it is not trusted"
+        return f"its certificate: {words}, see DELEGATOR_STREAM_CA_FILE"
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
 
 
 def _summary(body: bytes) -> str:
+    """Return what a refusal says: Sequin's API says it in `summary`, the web framework below it in `errors.detail`."""
     try:
-        summary = orjson.loads(body)["summary"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        reply = orjson.loads(body)
+        summary = reply["summary"] if "summary" in reply else reply["errors"]["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, RecursionError):
         return ""
     return f": {' '.join(summary.split())[:_SUMMARY_LIMIT]}" if isinstance(summary, str) else ""

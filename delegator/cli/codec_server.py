@@ -53,13 +53,13 @@ def codec_server(
 ) -> None:
     """Decode payloads for Temporal's UI and CLI, with the codec of DELEGATOR_DATA_CONVERTER.
 
-    A request needs a token of --token-file or DELEGATOR_CODEC_TOKEN, as bearer token or as a browser's password.
-    Without either, it listens on the loopback address only.
+    A request needs the token DELEGATOR_CODEC_TOKEN, or one of --token-file instead, as bearer token or as the password
+    that a browser asks for. Without either, it listens on the loopback address only.
     """
     settings = Settings.load()
     set_up_logging(settings, log_format, log_level)
     check_port(port)
-    token = settings.codec_token
+    token = settings.codec_token if token_file is None else None
     options = CodecServerOptions(
         codec=_codec(settings),
         tokens=Tokens([] if token is None else [token.get_secret_value()], file=token_file),

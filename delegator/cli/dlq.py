@@ -12,6 +12,7 @@ import typer
 from delegator.cli.options import (
     AllOption,
     DatabaseOption,
+    DryRunOption,
     JsonOption,
     QueueOption,
     TypeOption,
@@ -120,6 +121,7 @@ def replay_command(
         bool,
         typer.Option("--signal/--detach", help="Signal the outcome to the workflow again, or run a plain job."),
     ] = False,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,
@@ -141,6 +143,9 @@ def replay_command(
     )
     letters = asyncio.run(dead_letters.find(settings, selection))
     manner = "and signal their workflows" if signal else "as plain jobs"
+    if dry_run:
+        _would("replay", letters, as_json=as_json)
+        return
     if not letters or not _confirmed("replay", letters, f" {manner}", yes):
         _nothing_done(letters, {"replayed": [], "in_queue": [], "gone": []} if as_json else None)
         return
@@ -168,6 +173,7 @@ def purge_command(
     until: UntilOption = None,
     limit: LimitOption = None,
     everything: AllOption = False,
+    dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,
@@ -178,6 +184,9 @@ def purge_command(
         ids, _filters(settings, queue, job_type, reason, workflow_id, since, until, limit), everything
     )
     letters = asyncio.run(dead_letters.find(settings, selection))
+    if dry_run:
+        _would("purge", letters, as_json=as_json)
+        return
     if not letters or not _confirmed("purge", letters, " for good", yes):
         _nothing_done(letters, {"purged": 0} if as_json else None)
         return
@@ -240,6 +249,13 @@ def _selection(ids: list[str] | None, filters: dict[str, Any], everything: bool)
 
 def _id(text: str) -> int:
     return whole_positive(text, f"{text}: not the id of a dead letter: see `delegator dlq list`")
+
+
+def _would(action: str, letters: list[DeadLetter], *, as_json: bool) -> None:
+    if as_json:
+        print_json({f"would_{action}": [summary(letter) for letter in letters]})
+    else:
+        typer.echo(f"would {action} {_count(letters)}")
 
 
 def _confirmed(action: str, letters: list[DeadLetter], manner: str, yes: bool) -> bool:

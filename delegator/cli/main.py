@@ -27,6 +27,8 @@ COMMANDS = {
     "queues": "delegator.cli.queues",
     "types": "delegator.cli.queues",
     "dlq": "delegator.cli.dlq",
+    "doctor": "delegator.cli.doctor",
+    "config": "delegator.cli.config",
     "codec-server": "delegator.cli.codec_server",
     "encryption-key": "delegator.cli.codec_server",
 }
@@ -44,7 +46,6 @@ def build_app(command: str | None = None) -> typer.Typer:
         name="delegator",
         help="Delegates Temporal activities through PostgreSQL's write-ahead log.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from delegator_schema.queues import queue_table
 
+from delegator.cli.options import DatabaseOption
 from delegator.config import Settings
 from delegator.errors import SchemaError
 from delegator.migrate import MigrationReport, describe, inspect, migrate
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate_command(
-    database_url: Annotated[str | None, typer.Option(help="Default: DELEGATOR_DATABASE_URL.")] = None,
+    database_url: DatabaseOption = None,
     queues: Annotated[
         str | None, typer.Option(help="Declared queues, comma-separated. Default: DELEGATOR_QUEUES.")
     ] = None,

@@ -76,7 +76,14 @@ TlsKeyOption = Annotated[
 LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="How log lines are written.")]
 LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="Least level logged.")]
 
-DatabaseOption = Annotated[str | None, typer.Option("--database-url", help="Default: DELEGATOR_DATABASE_URL.")]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        help="Default: DELEGATOR_DATABASE_URL. Give no password here: every user of the machine sees it in `ps`.",
+        show_default=False,
+    ),
+]
 QueueOption = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Of this queue.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="NAME", help="Of this delegated activity type.")]
 WorkflowOption = Annotated[str | None, typer.Option("--workflow-id", metavar="ID", help="Enqueued by this workflow.")]

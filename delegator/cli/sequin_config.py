@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from delegator.cli.options import DatabaseOption
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.migrate.sequin import render_config
@@ -21,7 +22,7 @@ def sequin_config(
     output: Annotated[
         Path | None, typer.Option(help="File to write. Default: standard output.", dir_okay=False)
     ] = None,
-    database_url: Annotated[str | None, typer.Option(help="Default: DELEGATOR_DATABASE_URL.")] = None,
+    database_url: DatabaseOption = None,
     queues: Annotated[
         str | None, typer.Option(help="Declared queues, comma-separated. Default: DELEGATOR_QUEUES.")
     ] = None,

@@ -20,6 +20,8 @@ from delegator.cli.options import (
     LogLevelOption,
     PortOption,
     StallLimitOption,
+    TlsCertOption,
+    TlsKeyOption,
     check_port,
     parse_stall_limit,
     set_up_logging,
@@ -31,6 +33,7 @@ from delegator.maintenance.service import ServeOptions, serve
 from delegator.maintenance.sweeper import SweeperOptions
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.modules import load_types
+from delegator.runtime.server_tls import TlsFiles
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +44,8 @@ def register(app: typer.Typer) -> None:
 def serve_command(
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     imports: Annotated[
         list[str] | None,
         typer.Option("--import", metavar="MODULE", help="Module with types whose activity tasks to delegate."),
@@ -87,6 +92,7 @@ def serve_command(
     options = ServeOptions(
         host=host,
         port=port,
+        tls=TlsFiles.given(tls_cert, tls_key),
         sweep=sweep,
         types=tuple(types.values()),
         task_queue=task_queue,

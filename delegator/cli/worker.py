@@ -21,6 +21,8 @@ from delegator.cli.options import (
     LogLevelOption,
     PortOption,
     StallLimitOption,
+    TlsCertOption,
+    TlsKeyOption,
     parse_stall_limit,
     set_up_logging,
 )
@@ -30,6 +32,7 @@ from delegator.plugin import PluginOptions
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.modules import load_workflows
+from delegator.runtime.server_tls import TlsFiles
 from delegator.temporal_worker import TemporalWorkerOptions, run_temporal_worker
 
 
@@ -80,6 +83,8 @@ def worker(
     sdk_port: Annotated[
         int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.", **NUMBER)
     ] = 0,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     grace: GraceOption = DEFAULT_GRACE,
     stall_limit: StallLimitOption = DEFAULT_STALL_LIMIT,
     log_format: LogFormatOption = LogFormat.TEXT,
@@ -96,6 +101,7 @@ def worker(
         grace=parse_duration(grace, "--grace"),
         host=host,
         port=port,
+        tls=TlsFiles.given(tls_cert, tls_key),
         sdk_port=sdk_port,
         stall_limit=parse_stall_limit(stall_limit),
     )

@@ -20,9 +20,8 @@ from delegator.runtime.tokens import Tokens, token_of
 _MAX_BODY: Final = 32 * 1024 * 1024
 """Temporal's largest message has 4 MiB, and Base64 makes it larger."""
 _ALLOWED_HEADERS: Final = "Authorization, Content-Type, X-Namespace"
-_CHALLENGE: Final = {
-    "WWW-Authenticate": 'Bearer realm="delegator", Basic realm="the codec server\'s token is the password"'
-}
+_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="delegator codec-server: the password is the token"'}
+"""Makes a browser ask a person. Bearer is not named: Chromium reads only the first challenge of a header."""
 
 _log = logging.getLogger(__name__)
 _Convert = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]

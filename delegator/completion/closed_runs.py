@@ -105,5 +105,5 @@ class ClosedRuns:
             return None  # no worker runs, or it runs an older release
 
 
-async def _give_up(error: Exception, backoff: Backoff) -> None:
+async def _give_up(key: RunKey, error: Exception, backoff: Backoff) -> None:
     raise error

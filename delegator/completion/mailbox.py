@@ -126,6 +126,12 @@ class Mailbox:
         self.arrived.clear()
         return batch
 
+    def take_all(self) -> list[Entry]:
+        """Remove and return everything that waits."""
+        entries, self.entries = self.entries, []
+        self._bytes = 0
+        return entries
+
     def hurry(self) -> None:
         """Stop all waiting, because this process ends."""
         self.hurried = True

@@ -44,12 +44,12 @@ class RunKey(NamedTuple):
 class Runs:
     """Asks Temporal which run is open, and whether its workflow task has ended."""
 
-    def __init__(self, client: Client, pause: Callable[[Exception, Backoff], Awaitable[None]]) -> None:
+    def __init__(self, client: Client, pause: Callable[[RunKey, Exception, Backoff], Awaitable[None]]) -> None:
         """Nothing is asked yet.
 
         Args:
             client: Temporal's client.
-            pause: awaited before a failed call is repeated.
+            pause: awaited with the run, the error and a back-off before a failed call is repeated.
         """
         self._client = client
         self._pause = pause
@@ -133,9 +133,9 @@ class Runs:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
-                await self._pause(error, backoff)
+                await self._pause(key, error, backoff)
             except RuntimeError as error:  # a lazy client that could not connect
-                await self._pause(error, backoff)
+                await self._pause(key, error, backoff)
 
     async def _ask(self, key: RunKey) -> DescribeWorkflowExecutionResponse:
         return await self._client.workflow_service.describe_workflow_execution(

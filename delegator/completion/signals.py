@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import RetryState
@@ -16,8 +17,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
+from delegator.completion.namespaces import Namespaces
 from delegator.completion.runs import RunKey, Runs
-from delegator.errors import first_line
+from delegator.errors import DelegatorError, first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.contexts import Conversions
@@ -28,6 +30,12 @@ _log = logging.getLogger(__name__)
 
 _MAILBOX_KEPT_SECONDS = 5.0
 _SMALL_BYTES = 16 * 1024
+_CALL_LIMIT = timedelta(seconds=10)
+_HURRIED_SECONDS = 3.0  # less than a worker gives its outcomes when it stops
+
+
+class NotDeliveredError(DelegatorError):
+    """Temporal has refused outcomes for longer than their sender is patient."""
 
 
 class SignalSender:
@@ -37,23 +45,33 @@ class SignalSender:
     each signal costs the run an event and perhaps a workflow task. Few signals are sent while a workflow task is open.
     """
 
-    def __init__(self, client: Client, *, identity: str, state: ConnectionState | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        identity: str,
+        state: ConnectionState | None = None,
+        patience: timedelta | None = None,
+    ) -> None:
         """Prepare the sender.
 
         Args:
             client: Temporal's client; its codec encodes the signals.
             identity: shown in history.
             state: gets the health of the connection to Temporal.
+            patience: how long a run's outcomes are sent again while Temporal refuses them, before `deliver` raises;
+                None: as long as it takes.
         """
         self._client = client
         self._conversions = Conversions(client.data_converter)
         self._identity = identity
-        self._state = state
+        self._namespaces = Namespaces(state)
+        self._patience_seconds = None if patience is None else patience.total_seconds()
         self._mailboxes: dict[RunKey, Mailbox] = {}
         self._senders: set[asyncio.Task[None]] = set()
-        self._limit = asyncio.Semaphore(64)
         self._runs = Runs(client, self._pause)
         self._hurried = False
+        self._hurried_until = float("inf")
 
     def use_client(self, client: Client) -> None:
         """Use another client from here on."""
@@ -66,6 +84,7 @@ class SignalSender:
         It waits as long as Temporal does not answer. With many outcomes it also waits for the end of a workflow task.
 
         Raises:
+            NotDeliveredError: Temporal has refused for longer than the sender is patient. Some may be delivered.
             Exception: what the payload codec raises. The signal that it could not encode was not sent.
         """
         if not outcomes:
@@ -86,6 +105,7 @@ class SignalSender:
     def hurry(self) -> None:
         """Send everything without pauses from now on, because the process ends soon."""
         self._hurried = True
+        self._hurried_until = asyncio.get_running_loop().time() + _HURRIED_SECONDS
         for mailbox in self._mailboxes.values():
             mailbox.hurry()
 
@@ -104,8 +124,7 @@ class SignalSender:
                     await self._runs.workflow_task_ended(open_run, lambda: mailbox.hurried)
                     mailbox.was_seen()
                 batch = mailbox.take()
-                async with self._limit:
-                    await self._send_batch(key, mailbox, batch)
+                await self._send_batch(key, mailbox, batch)
                 pause = mailbox.pause_after(len(batch), asyncio.get_running_loop().time())
                 batch = []
                 if pause > 0:
@@ -123,7 +142,9 @@ class SignalSender:
         try:
             delivery = await self._send(key, mailbox, [(entry.job_id, entry.outcome) for entry in batch])
         except Exception as error:  # a codec may raise any error; the outcomes were not delivered
-            for entry in batch:
+            # What waits behind a batch that Temporal refuses for long would be refused, too.
+            waiting = mailbox.take_all() if isinstance(error, (NotDeliveredError, TimeoutError)) else []
+            for entry in (*batch, *waiting):
                 entry.parcel.failed(error)
         else:
             for entry in batch:
@@ -145,25 +166,34 @@ class SignalSender:
             request_id=str(uuid.uuid4()),
         )
         backoff = Backoff()
+        give_up_at = self._give_up_at()
         while True:
             try:
-                await self._client.workflow_service.signal_workflow_execution(request)
+                async with self._namespaces.permit(key.namespace):
+                    await self._client.workflow_service.signal_workflow_execution(request, timeout=_CALL_LIMIT)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
-                    successor = await self._runs.successor(key)
+                    async with asyncio.timeout_at(give_up_at):
+                        successor = await self._runs.successor(key)
                     if successor is None or successor == request.workflow_execution.run_id:
                         return Delivery.ORPHANED
                     request.workflow_execution.run_id = mailbox.run_id = successor
                     continue
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
                     return await self._refused(key, mailbox, outcomes, error)
-                await self._pause(error, backoff)
+                await self._pause(key, error, backoff)
             except RuntimeError as error:  # a lazy client that could not connect
-                await self._pause(error, backoff)
+                await self._pause(key, error, backoff)
             else:
-                if self._state is not None:
-                    self._state.restored()
+                self._namespaces.works(key.namespace)
                 return Delivery.DELIVERED
+            if give_up_at is not None and asyncio.get_running_loop().time() > min(give_up_at, self._hurried_until):
+                raise NotDeliveredError(f"Temporal has refused signals of namespace {key.namespace} for too long")
+
+    def _give_up_at(self) -> float | None:
+        if self._patience_seconds is None:
+            return None
+        return asyncio.get_running_loop().time() + self._patience_seconds
 
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError
@@ -187,7 +217,6 @@ class SignalSender:
         )
         return await self._send(key, mailbox, [(job_id, replacement)])
 
-    async def _pause(self, error: Exception, backoff: Backoff) -> None:
-        if self._state is not None:
-            self._state.lost(first_line(error))
+    async def _pause(self, key: RunKey, error: Exception, backoff: Backoff) -> None:
+        self._namespaces.failed(key.namespace, error)
         await backoff.sleep()

@@ -33,9 +33,11 @@ from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
+from delegator.wire.pending import pack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
+    LOOK_ACTIVITY,
     EnqueueRequest,
     JobSpec,
     asked_for,
@@ -68,6 +70,8 @@ class EnqueueParts:
     """See `delegator.wire.probe`."""
     headers_stay_encoded: bool = False
     """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
+    look_ms: int = 0
+    """See `delegator.wire.outcomes.Reply`."""
     unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
     """Says which calls have a priority that their queue does not obey."""
     conversions: Conversions = field(init=False)
@@ -158,7 +162,25 @@ class DelegatorActivities:
             refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
-        return to_raw_value(pack_reply(run_id, outcomes, asked))
+        return to_raw_value(pack_reply(run_id, outcomes, asked, look_ms=parts.look_ms))
+
+    @activity.defn(name=LOOK_ACTIVITY)
+    async def look(self, request: RawValue) -> RawValue:
+        """Look which jobs are in their queues, finished or not.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame with the ids of the jobs that are not there.
+        """
+        parts = self.parts
+        missing: list[str] = []
+        for queue, job_ids in _by_queue(request).items():
+            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                known = await parts.enqueuer.table(queue).known(connection, job_ids)
+            missing += [job_id for job_id in job_ids if job_id not in known]
+        return to_raw_value(pack_job_ids(missing))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:
@@ -171,11 +193,8 @@ class DelegatorActivities:
             A frame with the outcomes of the removed jobs.
         """
         parts = self.parts
-        by_queue: dict[str, list[str]] = defaultdict(list)
-        for queue, job_id in unpack_cancel(frame_in(request)):
-            by_queue[queue].append(job_id)
         removed: set[str] = set()
-        for queue, job_ids in by_queue.items():
+        for queue, job_ids in _by_queue(request).items():
             with closing_task():
                 async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                     gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
@@ -360,3 +379,10 @@ def _codec_of(spec: JobSpec, parts: EnqueueParts, info: activity.Info) -> Payloa
     options = spec.options or {}
     origin = origin_of_call(spec.type, info, options.get(ACTIVITY_ID), options.get(TASK_QUEUE))
     return parts.conversions.of(origin).codec
+
+
+def _by_queue(request: RawValue) -> dict[str, list[str]]:
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    for queue, job_id in unpack_cancel(frame_in(request)):
+        by_queue[queue].append(job_id)
+    return by_queue

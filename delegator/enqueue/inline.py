@@ -67,6 +67,8 @@ class InlineWaiter:
         self._early_notifications: dict[str, None] = {}
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
         self._hinted = asyncio.Event()
+        self._reading: set[QueueTable] = set()
+        self._backoffs: dict[QueueTable, Backoff] = defaultdict(Backoff)
         self._notified: set[str] = set()
         self._has_waits = asyncio.Event()
         self._read_rows: deque[tuple[float, QueueTable, int, list[str]]] = deque()
@@ -170,39 +172,50 @@ class InlineWaiter:
             wait.future.set_result(None)
 
     async def _read(self) -> None:
-        backoff = Backoff()
-        while True:
-            await self._hinted.wait()
-            self._hinted.clear()
-            hints, self._hints = self._hints, defaultdict(set)
-            notified, self._notified = self._notified, set()
-            for table, job_ids in hints.items():
-                wanted = [job_id for job_id in job_ids if job_id in self._waits]
-                if not wanted:
-                    continue
-                try:
-                    async with self._pool.connection() as connection:
-                        outcomes = await table.read(connection, wanted)
-                        rest = notified.intersection(wanted).difference(outcome.job_id for outcome in outcomes)
-                        if rest:  # the worker left them to signals
-                            outcomes += await stop_waiting(connection, table, rest)
-                except psycopg.Error:  # the enqueuer or the lease keeper reports it
-                    self._notified |= notified
-                    self._hint(table, wanted)
-                    await backoff.sleep()
-                    continue
-                backoff.reset()
-                by_wait: dict[_Wait, list[StoredOutcome]] = defaultdict(list)
-                for outcome in outcomes:
-                    wait = self._waits.get(outcome.job_id)
-                    if wait is not None:
-                        by_wait[wait].append(outcome)
-                for wait, read in by_wait.items():
-                    self._found(wait, read)
-                for job_id in rest:
-                    if (left := self._waits.get(job_id)) is not None:
-                        left.missing.discard(job_id)
-                        self._found(left, ())
+        """Read rows that may have their outcome. A queue whose table can't be read does not delay the others."""
+        async with asyncio.TaskGroup() as readers:
+            while True:
+                await self._hinted.wait()
+                self._hinted.clear()
+                for table in [table for table in self._hints if table not in self._reading]:
+                    job_ids = self._hints.pop(table)
+                    notified = self._notified & job_ids
+                    self._notified -= job_ids
+                    if wanted := [job_id for job_id in job_ids if job_id in self._waits]:
+                        self._reading.add(table)
+                        readers.create_task(self._read_table(table, wanted, notified))
+
+    async def _read_table(self, table: QueueTable, wanted: Sequence[str], notified: set[str]) -> None:
+        try:
+            await self._read_rows_of(table, wanted, notified)
+        except psycopg.Error:  # the enqueuer or the lease keeper reports it
+            self._notified |= notified
+            self._hint(table, wanted)
+            await self._backoffs[table].sleep()
+        else:
+            self._backoffs.pop(table, None)
+        finally:
+            self._reading.discard(table)
+            if table in self._hints:
+                self._hinted.set()
+
+    async def _read_rows_of(self, table: QueueTable, wanted: Sequence[str], notified: set[str]) -> None:
+        async with self._pool.connection() as connection:
+            outcomes = await table.read(connection, wanted)
+            rest = notified.intersection(wanted).difference(outcome.job_id for outcome in outcomes)
+            if rest:  # the worker left them to signals
+                outcomes += await stop_waiting(connection, table, rest)
+        by_wait: dict[_Wait, list[StoredOutcome]] = defaultdict(list)
+        for outcome in outcomes:
+            wait = self._waits.get(outcome.job_id)
+            if wait is not None:
+                by_wait[wait].append(outcome)
+        for wait, read in by_wait.items():
+            self._found(wait, read)
+        for job_id in rest:
+            if (left := self._waits.get(job_id)) is not None:
+                left.missing.discard(job_id)
+                self._found(left, ())
 
     async def _poll(self) -> None:
         while True:

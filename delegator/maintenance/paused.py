@@ -34,15 +34,18 @@ class PausedJobs:
         if queue in self._paused:
             _note_paused(queue, await self._statements[queue].pause_due(connection))
 
-    async def sweep(self, connection: Connection) -> None:
-        """Pause and free the jobs of all queues."""
+    async def look(self, connection: Connection) -> None:
+        """Read which queues and types are paused."""
         found = await pauses.pauses(connection, list(self._statements))
         self._paused = frozenset(pause.queue for pause in found)
-        for queue, statements in self._statements.items():
-            if queue in self._paused:
-                _note_paused(queue, await statements.pause_all(connection))
-            if freed := await statements.free(connection):
-                _log.info("jobs_freed", extra={"queue": queue, "jobs": freed})
+
+    async def sweep(self, connection: Connection, queue: str) -> None:
+        """Pause and free the jobs of a queue."""
+        statements = self._statements[queue]
+        if queue in self._paused:
+            _note_paused(queue, await statements.pause_all(connection))
+        if freed := await statements.free(connection):
+            _log.info("jobs_freed", extra={"queue": queue, "jobs": freed})
 
 
 def _note_paused(queue: str, jobs: int) -> None:

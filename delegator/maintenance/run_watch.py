@@ -81,6 +81,8 @@ class RunWatch:
         self._database_seconds = 0.0
         self._has_problem = False
         self._logged: str | None = None
+        self._unknown: set[str] = set()
+        """Namespaces about which Temporal did not answer in this pass."""
         self._confirmed: set[str] = set()
         """Namespaces in which Temporal has known a run of ours. A wrong address must not empty the queues."""
 
@@ -103,26 +105,42 @@ class RunWatch:
     async def look(self) -> None:
         """Ask about every run once, and end the jobs of those that have closed."""
         self._has_problem = False
+        self._unknown.clear()
         now = time.monotonic()
         self._ask_again_at = {run_id: at for run_id, at in self._ask_again_at.items() if at > now}
         self._database_seconds = 0.0
+        problem: Exception | None = None
         for queue in self._queues:
-            after = NO_RUN
-            while True:
-                began = time.monotonic()
-                async with self._pool.connection() as connection:
-                    runs = await queue.runs(connection, self._options.age, after)
-                self._database_seconds += time.monotonic() - began
-                try:
-                    await self._end_closed(queue, [RunKey(*run) for run in runs if run[2] not in self._ask_again_at])
-                except (RPCError, RuntimeError) as error:  # a lazy client that could not connect raises RuntimeError
-                    self._warn(first_line(error))
-                    return
-                if len(runs) < BATCH:
-                    break
-                after = runs[-1][2]
+            try:
+                await self._look_at(queue)
+            except Exception as error:  # the other queues do not wait for this one
+                problem = problem or error
+        if problem is not None:
+            raise problem
         if not self._has_problem:
             self._logged = None
+
+    async def _look_at(self, queue: MaintenanceStatements) -> None:
+        after = NO_RUN
+        while True:
+            began = time.monotonic()
+            async with self._pool.connection() as connection:
+                runs = await queue.runs(connection, self._options.age, after)
+            self._database_seconds += time.monotonic() - began
+            by_namespace: dict[str, list[RunKey]] = defaultdict(list)
+            for run in runs:
+                key = RunKey(*run)
+                if key.run_id not in self._ask_again_at and key.namespace not in self._unknown:
+                    by_namespace[key.namespace].append(key)
+            for namespace, keys in by_namespace.items():
+                try:
+                    await self._end_closed(queue, namespace, keys)
+                except (RPCError, RuntimeError) as error:  # a lazy client that could not connect raises RuntimeError
+                    self._warn(first_line(error))
+                    self._unknown.add(namespace)
+            if len(runs) < BATCH:
+                break
+            after = runs[-1][2]
 
     def _warn(self, reason: str) -> None:
         """Log why runs are not known, unless the last pass had the same reason."""
@@ -131,27 +149,23 @@ class RunWatch:
             self._logged = reason
             _log.warning("runs_unknown", extra={"reason": reason})
 
-    async def _end_closed(self, queue: MaintenanceStatements, keys: Sequence[RunKey]) -> None:
-        by_namespace: dict[str, list[RunKey]] = defaultdict(list)
-        for key in keys:
-            by_namespace[key.namespace].append(key)
-        for namespace, group in by_namespace.items():
-            for start in range(0, len(group), MOST_RUNS):
-                asked = group[start : start + MOST_RUNS]
-                await self._pace()
-                running = await self._runs.running(namespace, [key.run_id for key in asked])
-                closed, gone = await self._sort([key for key in asked if key.run_id not in running])
-                if running or len(gone) < len(asked):
-                    self._confirmed.add(namespace)
-                if namespace in self._confirmed:
-                    closed += gone
-                elif gone:
-                    self._warn(
-                        f"Temporal knows no run of namespace {namespace}: do TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE "
-                        "name the right one?"
-                    )
-                if closed:
-                    await self._end(queue, closed)
+    async def _end_closed(self, queue: MaintenanceStatements, namespace: str, keys: Sequence[RunKey]) -> None:
+        for start in range(0, len(keys), MOST_RUNS):
+            asked = keys[start : start + MOST_RUNS]
+            await self._pace()
+            running = await self._runs.running(namespace, [key.run_id for key in asked])
+            closed, gone = await self._sort([key for key in asked if key.run_id not in running])
+            if running or len(gone) < len(asked):
+                self._confirmed.add(namespace)
+            if namespace in self._confirmed:
+                closed += gone
+            elif gone:
+                self._warn(
+                    f"Temporal knows no run of namespace {namespace}: do TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE "
+                    "name the right one?"
+                )
+            if closed:
+                await self._end(queue, closed)
 
     async def _sort(self, keys: Sequence[RunKey]) -> tuple[list[RunKey], list[RunKey]]:
         """Return the runs that have closed, and those that Temporal does not know."""

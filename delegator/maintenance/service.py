@@ -11,7 +11,9 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
+from delegator.completion.namespaces import Namespaces
 from delegator.completion.signals import SignalSender
+from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.enqueue.activity_worker import activity_worker
@@ -34,6 +36,7 @@ from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionPart, ConnectionState, SharedConnection
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
+from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import (
@@ -56,6 +59,8 @@ class ServeOptions:
     """Address of the health and metrics server."""
     port: int = 0
     """Its TCP port; 0: none."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
     sweep: SweeperOptions = field(default_factory=SweeperOptions)
     """How often the sweeper runs."""
     types: tuple[DelegatedType, ...] = ()
@@ -86,7 +91,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
         health = LocalHealth(registry, liveness, checks)
-        server = HealthServer(health, host=options.host, port=options.port)
+        server = HealthServer(health, host=options.host, port=options.port, tls=options.tls)
     converter = load_data_converter(settings.data_converter)
     with server:
         async with AsyncExitStack() as stack:
@@ -123,6 +128,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 pool=pool,
                 database=watched_as("signaller"),
                 signals=signals,
+                tasks=TaskOutcomes(client, Namespaces(temporal), identity=identity),
                 converter=converter,
                 metrics=metrics,
                 interval=options.sweep.full_interval,

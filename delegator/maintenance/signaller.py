@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
+import psycopg
 from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
 from delegator.completion.signals import SignalSender
+from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.errors import WireError
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.snoozed import SnoozedJobs
@@ -32,6 +34,10 @@ from delegator.wire.rows import row_problem
 _log = logging.getLogger(__name__)
 _INTERVAL = timedelta(seconds=15)
 _AGE = timedelta(seconds=1)
+_TOGETHER_SECONDS = 1.0
+_NO_RUN = ""
+_MOST_LATE_RUNS = 500
+"""A namespace with so many runs whose signals Temporal does not take is left alone until it takes some."""
 
 
 class Signaller:
@@ -44,6 +50,7 @@ class Signaller:
         pool: Pool,
         database: DatabaseWatch,
         signals: SignalSender,
+        tasks: TaskOutcomes | None = None,
         codec: PayloadCodec | None = None,
         converter: DataConverter | None = None,
         metrics: MaintenanceMetrics,
@@ -56,6 +63,7 @@ class Signaller:
             pool: connections.
             database: gets each success and each error of these connections.
             signals: sends the signals.
+            tasks: completes activity tasks; None: there are none.
             codec: the data converter's codec, for stored outcomes; not needed beside `converter`.
             converter: the data converter.
             metrics: this process's series.
@@ -71,6 +79,9 @@ class Signaller:
         self._interval = interval.total_seconds()
         self._asked = asyncio.Event()
         self._snoozed = SnoozedJobs()
+        self._tasks = tasks
+        self._late: dict[RunKey, asyncio.Task[None]] = {}
+        """Runs whose outcomes Temporal does not take now. The others do not wait for them."""
 
     def ask(self) -> None:
         """Look now, because outcomes were stored that no other process delivers."""
@@ -81,7 +92,15 @@ class Signaller:
         try:
             await self._deliver_repeatedly()
         finally:
+            await self.stop()
             self._database.ended()
+
+    async def stop(self) -> None:
+        """Leave what Temporal does not take now in its rows."""
+        late = list(self._late.values())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _deliver_repeatedly(self) -> None:
         age = _AGE
@@ -101,56 +120,123 @@ class Signaller:
             self._asked.clear()
 
     async def deliver(self, age: timedelta) -> None:
-        """Signal outcomes and delete their rows, until none is left. It waits as long as Temporal does not answer.
+        """Signal outcomes and delete their rows, until none is left but those that Temporal does not take now.
 
         An outcome that can't be read or sent is snoozed: the data converter may be wrong, or its keys not available.
+        A queue that the database refuses does not keep the others waiting.
 
         Args:
             age: an outcome must be stored for this time. Usually the worker that stored it also delivers it.
+
+        Raises:
+            Exception: what the database said about the first queue that it refused.
         """
+        problem: Exception | None = None
         for queue in self._queues:
-            while undelivered := await self._undelivered_outcomes(queue, age):
-                delivered = await self._signal(undelivered)
-                async with self._pool.connection() as connection:
-                    await queue.delete_delivered(connection, delivered)
-                self._metrics.delivered.inc(len(delivered))
-                if len(delivered) < len(undelivered):
-                    self._metrics.snoozed.labels(queue.table.queue).inc(len(undelivered) - len(delivered))
-                    self._snoozed.add({row.job_id for row in undelivered} - set(delivered))
+            try:
+                while undelivered := await self._undelivered_outcomes(queue, age):
+                    await self._deliver(queue, undelivered)
+            except Exception as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     async def _undelivered_outcomes(self, queue: MaintenanceStatements, age: timedelta) -> list[UndeliveredOutcome]:
+        counts = Counter(key.namespace for key in self._late)
+        late_jobs = [key.workflow_id for key in self._late if key.run_id is _NO_RUN]
         async with self._pool.connection() as connection:
-            return await queue.undelivered(connection, age, self._snoozed.ids())
+            return await queue.undelivered(
+                connection,
+                age,
+                [*self._snoozed.ids(), *late_jobs],
+                [key.run_id for key in self._late if key.run_id is not _NO_RUN],
+                [namespace for namespace, count in counts.items() if count >= _MOST_LATE_RUNS],
+            )
 
-    async def _signal(self, undelivered: Sequence[UndeliveredOutcome]) -> list[str]:
-        """Signal outcomes. Return the ids of the rows to delete."""
+    async def _deliver(self, queue: MaintenanceStatements, undelivered: Sequence[UndeliveredOutcome]) -> None:
+        runs: dict[RunKey, list[UndeliveredOutcome]] = defaultdict(list)
         delivered: list[str] = []
-        runs: dict[RunKey, list[tuple[str, Outcome]]] = defaultdict(list)
         for row in undelivered:
-            if row.namespace is None or row.workflow_id is None or row.run_id is None:
+            if row.namespace is not None and row.workflow_id is not None and row.run_id is not None:
+                runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append(row)
+            elif row.namespace is not None and row.task_token is not None:  # an activity that no workflow has called
+                runs[RunKey(row.namespace, row.job_id, _NO_RUN)].append(row)
+            else:
                 delivered.append(row.job_id)
-                continue
+        sending = {asyncio.create_task(self._deliver_run(key, rows)): (key, rows) for key, rows in runs.items()}
+        try:
+            if sending:
+                await asyncio.wait(sending, timeout=_TOGETHER_SECONDS)
+        except BaseException:
+            for task in sending:
+                task.cancel()
+            raise
+        ended: list[UndeliveredOutcome] = []
+        for task, (key, rows) in sending.items():
+            if task.done():
+                ended += rows
+                delivered += task.result()
+            else:
+                self._late[key] = asyncio.create_task(self._wait_for(queue, key, rows, task), name="late-signals")
+        await self._delete(queue, ended, delivered)
+
+    async def _wait_for(
+        self,
+        queue: MaintenanceStatements,
+        key: RunKey,
+        rows: Sequence[UndeliveredOutcome],
+        sending: asyncio.Task[list[str]],
+    ) -> None:
+        try:
+            await self._delete(queue, rows, await sending)
+        except psycopg.Error:
+            pass  # they are signalled again, and the workflow ignores them
+        finally:
+            sending.cancel()
+            del self._late[key]
+            self.ask()
+
+    async def _delete(
+        self, queue: MaintenanceStatements, rows: Sequence[UndeliveredOutcome], delivered: Sequence[str]
+    ) -> None:
+        """Delete the rows whose outcomes were delivered, and snooze the others."""
+        async with self._pool.connection() as connection:
+            await queue.delete_delivered(connection, delivered)
+        self._metrics.delivered.inc(len(delivered))
+        if left := {row.job_id for row in rows} - set(delivered):
+            self._metrics.snoozed.labels(queue.table.queue).inc(len(left))
+            self._snoozed.add(left)
+
+    async def _deliver_run(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> list[str]:
+        """Deliver the outcomes of one run. Return the ids of the rows to delete. It raises nothing."""
+        try:
+            return await self._send(key, rows)
+        except Exception as error:  # a codec may raise any error
+            _log.error("outcomes_unsendable", extra={"jobs": len(rows), "reason": type(error).__name__})
+            return []
+
+    async def _send(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> list[str]:
+        delivered: list[str] = []
+        outcomes: list[tuple[str, Outcome]] = []
+        for row in rows:
             problem = row_problem(row.format_version) or await self._probes.problem(row.options)
             if problem is not None:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": problem})
                 continue
+            codec = self._conversions.of_row(row).codec
             try:
-                outcome = await decode_outcome(row.outcome, row.result, self._conversions.of_row(row).codec)
+                if row.task_token is None:
+                    outcomes.append((row.job_id, await decode_outcome(row.outcome, row.result, codec)))
+                elif self._tasks is not None:
+                    await self._tasks.deliver(key.namespace, row.task_token, row.outcome, row.result, codec)
+                    delivered.append(row.job_id)
             except WireError as error:
                 _log.error("outcome_unreadable", extra={"job_id": row.job_id, "reason": str(error)})
-                continue
-            runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append((row.job_id, outcome))
-        async with asyncio.TaskGroup() as group:
-            for key, outcomes in runs.items():
-                group.create_task(self._signal_run(key, outcomes, delivered))
-        return delivered
-
-    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[str, Outcome]], delivered: list[str]) -> None:
         try:
             delivery = await self._signals.deliver(key, outcomes)
         except Exception as error:  # a codec may raise any error
             _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
-            return
+            return delivered
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
-        delivered += [job_id for job_id, _ in outcomes]
+        return delivered + [job_id for job_id, _ in outcomes]

@@ -17,14 +17,15 @@ from temporalio.converter import DataConverter, PayloadCodec
 from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
-from delegator.maintenance.lost_attempts import LostAttempts
+from delegator.maintenance.lost_attempts import GivenUp, LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.paused import PausedJobs
+from delegator.maintenance.queues_apart import QueuesApart
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases
-from delegator.postgres.connections import Connection
+from delegator.postgres.connections import Connection, give_up_locks
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.fragments import OUTCOME_STORED, PAUSES_CHANGED
@@ -39,6 +40,8 @@ from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
+_LOCK_LIMIT = timedelta(seconds=5)
+"""How long the sweep of one queue waits for a lock, such as that of an ALTER TABLE. The other queues wait, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Sweeper:
         self._sweep_fully_at = 0.0
         self._lost = LostAttempts(converter, identity, metrics)
         self._left_open = LeftOpenAttempts(converter, self._lost)
+        self._apart = QueuesApart(self._queues, database)
+        self._letters_apart = QueuesApart(self._queues, database)  # no retry waits for the table of dead letters
 
     async def run(self, connection: Connection) -> None:
         """Sweep until cancelled.
@@ -125,13 +130,15 @@ class Sweeper:
         while True:
             try:
                 if not listens:
+                    await give_up_locks(connection, _LOCK_LIMIT)
                     await listen_for_maintenance(connection)
                     listens = True
                 await self.sweep(connection)
                 if time.monotonic() >= self._sweep_fully_at:
                     await self.sweep_fully(connection)
                     self._sweep_fully_at = time.monotonic() + self._options.full_interval.total_seconds()
-                self._database.works()
+                self._letters_apart.worked(reports=False)
+                self._apart.worked(reports=self._letters_apart.are_whole)
                 await self._pause(connection)
             except Exception as error:
                 if connection.closed:
@@ -142,55 +149,77 @@ class Sweeper:
         """Do the steps that use an index or a small table: leases, retries, deadlines, lost deliveries."""
         async with connection.transaction():
             expired = await leases.lock_expired(connection, self._options.restart_grace)
-            given_up = {}
+            given_up: dict[MaintenanceStatements, list[GivenUp]] = {}
             if expired:
-                for queue in self._queues:
-                    given_up[queue] = await self._lost.back_off(connection, queue, expired)
-                    self._count_republished(
-                        queue, "lease_expired", await queue.republish_abandoned(connection, expired)
-                    )
-                await leases.delete(connection, expired)
+                await self._apart.each(connection, lambda queue: self._free(connection, queue, expired, given_up))
+                if self._apart.are_whole:  # else jobs of the other queue still name the lease
+                    await leases.delete(connection, expired)
         for queue, jobs in given_up.items():
             if jobs:
                 await self._lost.give_up(connection, queue, jobs)
                 self._signaller.ask()
-        for queue in self._queues:
-            await self._paused.pause_due(connection, queue.queue)
-            if await self._left_open.time_out(connection, queue):
-                self._signaller.ask()
-            self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
-            if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
-                grace = self._options.delivery_grace
-                self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
-            late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
-            if late:
-                await self._time_out(connection, queue, late)
-                self._signaller.ask()
+        await self._apart.each(connection, lambda queue: self._sweep_queue(connection, queue))
+
+    async def _free(
+        self,
+        connection: Connection,
+        queue: MaintenanceStatements,
+        expired: Sequence[int],
+        given_up: dict[MaintenanceStatements, list[GivenUp]],
+    ) -> None:
+        """Free the jobs of expired leases, all or none of them."""
+        async with connection.transaction():
+            jobs = await self._lost.back_off(connection, queue, expired)
+            freed = await queue.republish_abandoned(connection, expired)
+        given_up[queue] = jobs
+        self._count_republished(queue, "lease_expired", freed)
+
+    async def _sweep_queue(self, connection: Connection, queue: MaintenanceStatements) -> None:
+        await self._paused.pause_due(connection, queue.queue)
+        if await self._left_open.time_out(connection, queue):
+            self._signaller.ask()
+        self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
+        if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
+            grace = self._options.delivery_grace
+            self._count_republished(queue, "undelivered", await queue.republish_undelivered(connection, grace))
+        late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
+        if late:
+            await self._time_out(connection, queue, late)
+            self._signaller.ask()
 
     async def sweep_fully(self, connection: Connection) -> None:
         """Do the steps that read whole tables."""
-        await self._paused.sweep(connection)
-        for queue in self._queues:
-            self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
-            if queue.queue in self._order:
-                await self._order[queue.queue].place_unplaced(connection)
-            unread = await queue.delete_unread(connection, self._options.result_retention)
-            self._metrics.unread.inc(unread)
-            depth = await queue.table.depth(connection)
-            for state in ("waiting", "running", "backing_off", "paused"):
-                self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
-            self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
-            kept = await dead_letters.count(connection, queue.table.queue)
-            self._metrics.dead_letters.labels(queue.table.queue).set(kept)
+        await self._paused.look(connection)
+        await self._apart.each(connection, lambda queue: self._sweep_table(connection, queue))
+        await self._letters_apart.each(connection, lambda queue: self._count_dead_letters(connection, queue))
         await forget_rates(connection)
 
+    async def _sweep_table(self, connection: Connection, queue: MaintenanceStatements) -> None:
+        await self._paused.sweep(connection, queue.queue)
+        self._count_republished(queue, "unknown_lease", await queue.republish_unknown_lease(connection))
+        if queue.queue in self._order:
+            await self._order[queue.queue].place_unplaced(connection)
+        unread = await queue.delete_unread(connection, self._options.result_retention)
+        self._metrics.unread.inc(unread)
+        depth = await queue.table.depth(connection)
+        for state in ("waiting", "running", "backing_off", "paused"):
+            self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
+        self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
+
+    async def _count_dead_letters(self, connection: Connection, queue: MaintenanceStatements) -> None:
+        kept = await dead_letters.count(connection, queue.table.queue)
+        self._metrics.dead_letters.labels(queue.table.queue).set(kept)
+
     async def _pause(self, connection: Connection) -> None:
-        pause = self._options.interval.total_seconds()
-        for queue in self._queues:
+        pauses = [self._options.interval.total_seconds()]
+
+        async def look(queue: MaintenanceStatements) -> None:
             due = await queue.next_retry(connection)
             if due is not None:
-                pause = min(pause, max(due, 0.005))
-        async for notify in connection.notifies(timeout=pause, stop_after=1):
+                pauses.append(max(due, 0.005))
+
+        await self._apart.each(connection, look)
+        async for notify in connection.notifies(timeout=min(pauses), stop_after=1):
             if notify.payload == OUTCOME_STORED:
                 self._signaller.ask()
             elif notify.payload == PAUSES_CHANGED:

@@ -209,6 +209,12 @@ async def connection_pool(
         await pool.close()
 
 
+async def give_up_locks(connection: Connection, limit: timedelta) -> None:
+    """Let statements of a connection fail that wait for a lock for longer than a limit."""
+    milliseconds = str(round(limit.total_seconds() * 1000))
+    await connection.execute("SELECT set_config('lock_timeout', %s, false)", (milliseconds,))
+
+
 def no_database_url(variable: str = _URL) -> ConfigurationError:
     """Return the error for a database URL that libpq can't read. psycopg raises ProgrammingError for it."""
     return ConfigurationError(f"{variable} is neither a URL (postgresql://user@host/db) nor a libpq connection string")

@@ -38,11 +38,11 @@ class DatabaseWatch:
         self._part = part
         self._check = check
         self._backoff = Backoff()
-        self._logged: str | None = None
+        self._logged: set[str] = set()
 
     def works(self) -> None:
         """Note that all statements of one turn of the loop succeeded."""
-        self._logged = None
+        self._logged.clear()
         self._backoff.reset()
         self._part.restored()
 
@@ -60,12 +60,17 @@ class DatabaseWatch:
         self._part.lost(problem, refused=True)
 
     async def failed(self, error: Exception) -> None:
-        """Note an error, log it unless the last one was the same, and pause before the next attempt.
+        """Note an error, log it unless it was logged since the last success, and pause before the next attempt.
 
         Args:
             error: usually a lost connection, or a refusal by the server. Any other error is a fault of this program:
                 it is logged with its place, and the loop goes on, too.
         """
+        await self.note_error(error)
+        await self._backoff.sleep()
+
+    async def note_error(self, error: Exception) -> None:
+        """Note an error as `failed` does, without a pause: the loop has more to do that the error does not touch."""
         if isinstance(error, psycopg.Error):
             error_class = classify(error)
             if error_class is ErrorClass.UNAVAILABLE:
@@ -90,15 +95,15 @@ class DatabaseWatch:
             if self._is_news(reason):
                 _log.error("loop_failed", extra={"loop": self._part.name, "reason": reason, "then": "try again"})
             self._part.lost(reason)
-        await self._backoff.sleep()
 
     def ended(self) -> None:
         """Note that the loop ended."""
-        self._logged = None
+        self._logged.clear()
         self._part.forget()
 
     def _is_news(self, reason: str) -> bool:
-        is_news, self._logged = reason != self._logged, reason
+        is_news = reason not in self._logged
+        self._logged.add(reason)
         return is_news
 
     async def _refusal(self, error: psycopg.Error, error_class: ErrorClass) -> str:

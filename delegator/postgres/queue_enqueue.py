@@ -83,6 +83,10 @@ _UNFINISHED = """
 SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
 """
 
+_KNOWN = """
+SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[])
+"""
+
 _HAND_OVER = """
 WITH handed AS (
     UPDATE {table} SET waiter_id = NULL WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL RETURNING job_id
@@ -153,6 +157,7 @@ class EnqueueStatements(QueueStatements):
         self._take_back = self.statement(_TAKE_BACK)
         self._release_waiter = self.statement(_RELEASE_WAITER)
         self._unfinished = self.statement(_UNFINISHED)
+        self._known = self.statement(_KNOWN)
         self._hand_over = self.statement(_HAND_OVER)
         self._delete_read = self.statement(_DELETE_READ)
         self._cancel_waiting = self.statement(_CANCEL_WAITING)
@@ -294,6 +299,11 @@ class EnqueueStatements(QueueStatements):
     async def unfinished(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Return the ids of the rows that have no outcome yet."""
         cursor = await connection.execute(self._unfinished, {"job_id": text_array(sorted(job_ids))})
+        return {row[0] for row in await cursor.fetchall()}
+
+    async def known(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
+        """Return which of these jobs have a row, finished or not."""
+        cursor = await connection.execute(self._known, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from delegator_schema.columns import FORMAT_VERSION, LEASE_TABLE
 
@@ -86,10 +87,13 @@ DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND deadline <= now()
 """
 
 _UNDELIVERED = """
-SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version, job_type, options::text
+SELECT job_id, namespace, workflow_id, run_id::text, outcome, result, format_version, job_type, options::text,
+       task_token
 FROM {table}
 WHERE outcome IS NOT NULL AND waiter_id IS NULL AND completed_at < now() - %(age)s
   AND job_id <> ALL(%(without)b::text[])
+  AND (run_id IS NULL OR run_id <> ALL(%(without_runs)b::uuid[]))
+  AND (namespace IS NULL OR namespace <> ALL(%(without_namespaces)b::text[]))
 LIMIT %(limit)s
 """
 
@@ -163,6 +167,8 @@ class UndeliveredOutcome(NamedTuple):
     """Of what the row holds."""
     job_type: str = ""
     options: str | None = None
+    task_token: bytes | None = None
+    """The activity task that waits for it; None: a workflow does, or nobody."""
 
 
 class MaintenanceStatements(QueueStatements):
@@ -307,10 +313,29 @@ class MaintenanceStatements(QueueStatements):
         await connection.execute(self._delete_overdue, {"job_id": sorted(job_ids)})
 
     async def undelivered(
-        self, connection: Connection, age: timedelta, without: Sequence[str] = ()
+        self,
+        connection: Connection,
+        age: timedelta,
+        without: Sequence[str] = (),
+        without_runs: Sequence[str] = (),
+        without_namespaces: Sequence[str] = (),
     ) -> list[UndeliveredOutcome]:
-        """Return outcomes without a waiter that were stored at least `age` ago, without the ids in `without`."""
-        parameters = {"age": age, "limit": BATCH, "without": list(without)}
+        """Return outcomes without a waiter that were stored at least `age` ago.
+
+        Args:
+            connection: where to.
+            age: the least time since they were stored.
+            without: job ids to leave out.
+            without_runs: runs whose outcomes to leave out.
+            without_namespaces: namespaces whose outcomes to leave out.
+        """
+        parameters = {
+            "age": age,
+            "limit": BATCH,
+            "without": list(without),
+            "without_runs": [UUID(run_id) for run_id in without_runs],
+            "without_namespaces": list(without_namespaces),
+        }
         cursor = await connection.execute(self._undelivered, parameters, binary=True)
         return [UndeliveredOutcome(*row) for row in await cursor.fetchall()]
 

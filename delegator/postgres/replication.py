@@ -34,9 +34,16 @@ _PUBLISHED: Final = b"""
 SELECT attnames::text[], rowfilter IS NOT NULL FROM pg_catalog.pg_publication_tables
 WHERE pubname = %s AND schemaname = %s AND tablename = %s"""
 _SLOT: Final = b"""
-SELECT plugin, database, active_pid, coalesce(wal_status = 'lost', false), confirmed_flush_lsn::text
-FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
+SELECT plugin, database, active_pid, coalesce(wal_status = 'lost', false), confirmed_flush_lsn::text,
+    coalesce((SELECT application_name = %s FROM pg_catalog.pg_stat_activity WHERE pid = active_pid), false),
+    (to_jsonb(slot) ->> 'failover')::bool, coalesce((to_jsonb(slot) ->> 'synced')::bool, false)
+FROM pg_catalog.pg_replication_slots AS slot WHERE slot_name = %s"""
 _CREATE_SLOT: Final = b"SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
+_CREATE_FAILOVER_SLOT: Final = b"SELECT pg_create_logical_replication_slot(%s, 'pgoutput', failover => true)"
+_KEEP_IN_FAILOVER: Final = sql.SQL("ALTER_REPLICATION_SLOT {slot} (FAILOVER true)")
+_FAILOVER_SINCE: Final = 17_00_00
+"""The first version whose standbys can have copies of slots. (PostgreSQL manual, 47.2.3 "Replication Slot
+Synchronization".)"""
 _DROP_SLOT: Final = b"SELECT pg_drop_replication_slot(%s)"
 _TERMINATE: Final = b"SELECT pg_terminate_backend(%s)"
 _BLOCKER: Final = b"""
@@ -96,6 +103,12 @@ class Slot:
     """Whether the server has removed WAL that the slot needs."""
     confirmed: int
     """The confirmed position in the WAL; 0: not known."""
+    read_by_relay: bool
+    """Whether the WAL sender that uses the slot serves a relay."""
+    failover: bool | None
+    """Whether standbys keep a copy of the slot. None: this version of PostgreSQL can't."""
+    synced: bool
+    """Whether this server was a standby and has the slot as a copy from its primary."""
 
 
 async def connect_replication(database: str | DatabaseAddress) -> Connection:
@@ -162,17 +175,34 @@ async def find_published(connection: Connection, table: str, publication: str) -
 
 async def find_slot(connection: Connection, slot: str) -> Slot | None:
     """Return the state of a slot; None: it does not exist."""
-    row = await _one(connection, _SLOT, slot)
+    row = await _one(connection, _SLOT, _APPLICATION, slot)
     if row is None:
         return None
-    plugin, database, active_pid, lost, confirmed = row
-    return Slot(plugin or "none", database, active_pid, lost, parse_lsn(confirmed) if confirmed else 0)
+    plugin, database, active_pid, lost, confirmed, *rest = row
+    return Slot(plugin or "none", database, active_pid, lost, parse_lsn(confirmed) if confirmed else 0, *rest)
 
 
 async def create_slot(connection: Connection, slot: str) -> datetime:
-    """Create a slot. Return a time, by the server's clock, from which it streams every insert."""
-    await connection.execute(_CREATE_SLOT, (slot,))
+    """Create a slot. Return a time, by the server's clock, from which it streams every insert.
+
+    From PostgreSQL 17 on, standbys that synchronize slots keep a copy.
+    """
+    has_failover = connection.info.server_version >= _FAILOVER_SINCE
+    await connection.execute(_CREATE_FAILOVER_SLOT if has_failover else _CREATE_SLOT, (slot,))
     return await clock(connection)
+
+
+async def keep_in_failover(connection: Connection, slot: str) -> None:
+    """Let standbys that synchronize slots keep a copy of an existing slot.
+
+    Args:
+        connection: a replication connection.
+        slot: its name.
+
+    Raises:
+        psycopg.errors.ObjectInUse: a WAL sender uses it.
+    """
+    await connection.execute(_KEEP_IN_FAILOVER.format(slot=sql.Identifier(slot)))
 
 
 async def blocker(connection: Connection, pid: int) -> str | None:
@@ -202,7 +232,11 @@ async def drop_slot(connection: Connection, slot: str) -> None:
 
 
 async def terminate(connection: Connection, pid: int) -> None:
-    """End a WAL sender, so that it releases its slot."""
+    """End a WAL sender, so that it releases its slot.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: it belongs to a role of which this one is no member.
+    """
     await connection.execute(_TERMINATE, (pid,))
 
 

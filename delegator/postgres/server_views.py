@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from delegator.postgres.connections import Connection
@@ -14,6 +14,14 @@ SELECT slot_name::text, active, wal_status,
        pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
 FROM pg_replication_slots
 WHERE slot_name = ANY(%s) AND database = current_database()
+"""
+
+_OLDEST_SNAPSHOT: Final = b"""
+SELECT pid, concat_ws(', ', usename, nullif(application_name, '')), now() - xact_start
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'
+  AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+ORDER BY xact_start LIMIT 1
 """
 
 
@@ -43,3 +51,31 @@ async def database_now(connection: Connection) -> datetime:
         raise AssertionError("SELECT returned no row")
     moment: datetime = row[0]
     return moment
+
+
+class OldSnapshot(NamedTuple):
+    """The session whose transaction keeps the oldest dead rows."""
+
+    pid: int
+    who: str
+    """The role and the program."""
+    age: timedelta
+    """How long its transaction has been open."""
+
+
+async def oldest_snapshot(connection: Connection) -> OldSnapshot | None:
+    """Return the session whose transaction has been open for longest and keeps dead rows; None: there is none."""
+    row = await (await connection.execute(_OLDEST_SNAPSHOT)).fetchone()
+    return None if row is None else OldSnapshot(*row)
+
+
+async def server_version(connection: Connection) -> str:
+    """Return the server's version, such as `18.1`."""
+    row = await (await connection.execute(b"SELECT current_setting('server_version')")).fetchone()
+    return "" if row is None else str(row[0]).partition(" ")[0]
+
+
+async def is_pooled(connection: Connection) -> bool:
+    """Return whether a pooler stands between: the process that serves this session is not the one that greeted it."""
+    row = await (await connection.execute(b"SELECT pg_backend_pid()")).fetchone()
+    return row is not None and row[0] != connection.info.backend_pid

@@ -14,6 +14,7 @@ import psycopg
 from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError, first_line
 from delegator.postgres import replication
 from delegator.postgres.connections import Connection, DatabaseAddress
+from delegator.postgres.replication import Slot
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
 from delegator.relay.options import Feed, RelayOptions
@@ -60,10 +61,25 @@ class Follower:
         self._history: History | None = None
         self._walsender: int | None = None
         self._gap_until: datetime | None = None
+        self._knows_slot = False
+        self._relieved = 0
         self._inspected = False
         self._slot_unusable = False
         self.streaming = asyncio.Event()
         """Set while the WAL is streamed."""
+
+    async def check(self) -> None:
+        """Check that the queue can be streamed as the database is.
+
+        Raises:
+            ConfigurationError: it can't.
+            DatabaseError: the server can't be reached.
+            psycopg.Error: the server can't answer for now.
+        """
+        async with self._connected(replication.connect_replication) as connection:
+            await inspect(connection, self._feed)
+            await find_slot(connection, self._feed)
+        self._inspected = True
 
     async def run(self) -> None:
         """Stream until cancelled; outages are retried.
@@ -106,14 +122,22 @@ class Follower:
         self._relay.lost(self._feed.table, reason)
 
     async def _session(self) -> None:
+        if self._relay.relieved > self._relieved:
+            self._relieved = self._relay.relieved
+            self._start_over()
         async with self._connected(replication.connect_replication) as connection:
             source, history = await inspect(connection, self._feed)
-            if self._history is not None and history != self._history:
+            known = self._state.confirmed
+            is_new = self._history is not None and history != self._history
+            if is_new:
                 _log.warning("relay_history_changed", extra={"stream": self._feed.table})
+                if self._history is not None and history.system_id != self._history.system_id:
+                    known = 0
                 self._ingest.new_history()
                 self._state.confirmed = 0
             self._history = history
-            await self._mend_slot(connection)
+            await self._mend_slot(connection, known if is_new else None)
+            self._knows_slot = True
             self._inspected = True
             with contextlib.closing(
                 CopyStream(connection, self._options, self._feed, self._ingest, self._budget)
@@ -192,33 +216,62 @@ class Follower:
                         said = reason
                     self._relay.lost(self._feed.table, reason)
 
-    async def _mend_slot(self, connection: Connection) -> None:
-        """Make sure that there is a slot that continues at the relay's position; else prepare to fill the gap."""
+    def _start_over(self) -> None:
+        """Forget what was read: another relay has streamed since, and it alone knows what is acknowledged."""
+        self._ingest.start_over()
+        self._state.confirmed = 0
+        self._history = None
+        self._gap_until = None
+        self._knows_slot = False
+
+    async def _mend_slot(self, connection: Connection, before: int | None) -> None:
+        """Make sure that there is a slot that continues at the relay's position; else prepare to fill the gap.
+
+        Args:
+            connection: a replication connection.
+            before: the confirmed position on another server, or before the server's history changed; None: it is the
+                same server.
+        """
         feed, state = self._feed, self._state
         slot = await find_slot(connection, feed)
-        if slot is not None and slot.active_pid is not None and slot.active_pid == self._walsender:
-            await replication.terminate(connection, slot.active_pid)
+        if slot is not None and slot.active_pid is not None:
+            await self._free(connection, slot, slot.active_pid)
         if slot is None:
-            reason = "the slot was dropped" if state.started else "the slot did not exist"
+            reason = "the slot was dropped" if self._knows_slot else "the slot did not exist"
             self._gap_until = await self._create_slot(connection)
         elif slot.lost or self._slot_unusable:
             reason = "the slot was invalidated" if slot.lost else "the slot holds rows from before the publication"
             await replication.drop_slot(connection, feed.slot)
             self._gap_until = await self._create_slot(connection)
-        elif state.started and slot.confirmed > state.confirmed:
+        elif before is not None and not (slot.synced and slot.confirmed <= before):
+            reason = "the server is another one, and its slot is no copy"
+            self._gap_until = await replication.clock(connection)
+        elif self._knows_slot and before is None and slot.confirmed > state.confirmed:
             reason = "the slot was moved or created again by another process"
             self._gap_until = await replication.clock(connection)
         else:
             state.confirmed = max(state.confirmed, slot.confirmed)
+            if slot.failover is False:
+                await replication.keep_in_failover(connection, feed.slot)
             return
         self._slot_unusable = False
-        is_loss = state.started or slot is not None
+        is_loss = self._knows_slot or slot is not None
         state.slot_recreated += is_loss
         level = logging.WARNING if is_loss else logging.INFO
-        _log.log(level, "relay_slot_new", extra={"slot": feed.slot, "reason": reason})
+        extra = {"slot": feed.slot, "reason": reason}
+        if slot is not None and slot.lost:
+            level = logging.ERROR
+            extra["fix"] = "raise max_slot_wal_keep_size, or look for what stopped the relay or the workers"
+        _log.log(level, "relay_slot_new", extra=extra)
         fresh = await find_slot(connection, feed)
         state.confirmed = fresh.confirmed if fresh is not None else 0
         self._ingest.new_slot(state.confirmed)
+
+    async def _free(self, connection: Connection, slot: Slot, walsender: int) -> None:
+        """End the WAL sender that holds the slot for this relay's last session, or for a relay that lost the locks."""
+        if slot.read_by_relay or walsender == self._walsender:
+            with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                await replication.terminate(connection, walsender)
 
     async def _check_slot_not_moved(self) -> None:
         """Check that nobody moved the slot between the look at it and the moment when the relay took it.

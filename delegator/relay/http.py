@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -22,10 +21,12 @@ from delegator.relay.params import (
 from delegator.relay.state import RelayState
 from delegator.relay.store import Stream
 from delegator.runtime.health import Health, add_health_routes
+from delegator.runtime.tokens import Tokens
 
 _PREFIXES: Final = frozenset({"sequin_streams", "http_pull_consumers"})
 _METHODS: Final[Mapping[str, tuple[str, ...]]] = {"receive": ("GET", "POST"), "ack": ("POST",), "nack": ("POST",)}
 _MAX_BODY: Final = 8_000_000
+_STANDBY: Final = "This relay does not stream; ask the next one of DELEGATOR_STREAM_URL"
 _SUCCESS: Final = b'{"success":true}'
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class PullApi:
     def __init__(
         self,
         streams: Mapping[str, Stream],
-        token: str | None,
+        tokens: Tokens,
         health: Health,
         state: RelayState,
     ) -> None:
@@ -45,12 +46,12 @@ class PullApi:
 
         Args:
             streams: by the name that requests use.
-            token: bearer token that requests to the pull API must carry; None: no check.
+            tokens: what requests to the pull API must carry.
             health: what `/metrics`, `/livez` and `/readyz` show.
             state: what `/health` shows.
         """
         self._streams = streams
-        self._token = token.encode() if token is not None else None
+        self._tokens = tokens
         self._health = health
         self._state = state
 
@@ -88,7 +89,7 @@ class PullApi:
         headers = request.headers
         if not accepts_json(headers.get("Accept")):
             return _error(406, "Not Acceptable")
-        if self._token is not None and (problem := self._unauthorized(request)):
+        if self._tokens.required and (problem := self._unauthorized(request)):
             return _error(401, problem)
         if request.method == "POST" and "application/json" not in headers.get("Content-Type", ""):
             return _error(400, "Content-Type: application/json is required")
@@ -96,6 +97,8 @@ class PullApi:
         stream = self._streams.get(name)
         if stream is None:
             return _error(404, "Not found: No `consumer` found matching the provided ID or name")
+        if self._state.standby:
+            return _error(503, _STANDBY)
         if action == "receive":
             return await self._receive(request, stream, params)
         ack_ids = parse_ack_ids(params)
@@ -121,6 +124,8 @@ class PullApi:
         # is not read.
         batch = await stream.receive(limit, wait if state.connected else 0.0)
         # A message may have been acked since, for an earlier delivery: then the answer leaves it out.
+        if not batch and (self._state.standby or self._state.deposed):
+            return _error(503, _STANDBY)
         response = _json(answer(batch))
         if not batch:
             return response
@@ -148,7 +153,7 @@ class PullApi:
                 "Please provide a valid API token in the Authorization header. Ensure your Authorization value is "
                 'prefixed with "Bearer".'
             )
-        if not hmac.compare_digest(token.encode(errors="surrogateescape"), self._token or b""):
+        if not self._tokens.accept(token):
             return "The API token you provided is invalid or has expired."
         return None
 

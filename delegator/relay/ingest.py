@@ -68,8 +68,13 @@ class Ingest:
 
     def new_history(self) -> None:
         """Forget the positions seen so far: this is another server, or another timeline of it."""
-        self._seen_lsn = self._seen_count = 0
+        self._seen_lsn = self._seen_count = self.wal_end = 0
         self.new_slot(0)
+
+    def start_over(self) -> None:
+        """Forget the positions seen so far and every message: another relay has delivered them meanwhile."""
+        self._stream.clear()
+        self.new_history()
 
     def new_slot(self, confirmed: int) -> None:
         """Begin with a new slot: nothing that is buffered holds it back.

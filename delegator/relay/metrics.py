@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from delegator.relay.state import StreamState
+from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Stream
 
 _T = TypeVar("_T")
@@ -34,33 +34,40 @@ _STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ..
 _STATE_GAUGES: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
     ("connected", "1 while the WAL is streamed", lambda state: state.connected),
     ("stalled", "1 while the stream's share of the store is full and the WAL is not read", lambda state: state.stalled),
-    ("slot_lag_bytes", "WAL sent by the server beyond the confirmed position", lambda state: state.lag),
+    ("slot_lag_bytes", "WAL written by the server beyond the confirmed position", lambda state: state.lag),
+    (
+        "slot_lag_seconds",
+        "Age of the oldest message that is not acknowledged; 0 when there is none",
+        lambda state: state.lag_seconds,
+    ),
+    ("slot_retained_bytes", "WAL that the server keeps for the slot", lambda state: state.retained),
 )
 
 
 class RelayCollector(Collector):
     """Shows each stream and its replication."""
 
-    def __init__(
-        self, streams: Mapping[str, Stream], states: Mapping[str, StreamState], registry: CollectorRegistry
-    ) -> None:
+    def __init__(self, streams: Mapping[str, Stream], state: RelayState, registry: CollectorRegistry) -> None:
         """Register the series.
 
         Args:
             streams: by name.
-            states: by the same names.
+            state: of the relay.
             registry: where they are exposed.
         """
         self._streams = streams
-        self._states = states
+        self._state = state
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
         """Read the state."""
+        active = GaugeMetricFamily("delegator_relay_active", "1 for the relay that streams, 0 for a standby")
+        active.add_metric([], float(self._state.active))
+        yield active
         yield from _families(CounterMetricFamily, _COUNTERS, self._streams)
         yield from _families(GaugeMetricFamily, _GAUGES, self._streams)
-        yield from _families(GaugeMetricFamily, _STATE_GAUGES, self._states)
-        yield from _families(CounterMetricFamily, _STATE_COUNTERS, self._states)
+        yield from _families(GaugeMetricFamily, _STATE_GAUGES, self._state.streams)
+        yield from _families(CounterMetricFamily, _STATE_COUNTERS, self._state.streams)
 
 
 def _families(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot, queue_table
@@ -11,6 +12,7 @@ from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.postgres.connections import DatabaseAddress
+from delegator.runtime.server_tls import TlsFiles, refuse_open
 
 _SLOT_NAME: Final = re.compile(r"[a-z0-9_]{1,63}")
 _MAY_BE_ZERO: Final = frozenset({"port", "start_timeout"})
@@ -49,7 +51,11 @@ class RelayOptions:
     port: int = 7376
     """Port to listen on; 0 takes a free one."""
     token: str | None = field(default=None, repr=False)
-    """Bearer token that requests must carry; None: no check."""
+    """Bearer token that requests must carry; None: no check, unless there is a file."""
+    token_file: Path | None = None
+    """File of bearer tokens, of which requests must carry one. It is read again when it has changed."""
+    tls: TlsFiles | None = None
+    """Its certificate; None: it serves plain HTTP."""
     visibility_timeout: float = 30.0
     """How long a delivered message stays hidden without an ack."""
     max_messages: int = 50_000
@@ -68,6 +74,10 @@ class RelayOptions:
     """How long a relay that starts waits for a PostgreSQL that can't be reached, before it gives up."""
     backoff_cap: float = 5.0
     """Longest pause between two attempts to connect."""
+    lock_interval: float = 1.0
+    """How often a standby tries to take the locks, and how often the relay that streams looks at its slots."""
+    lock_timeout: float = 10.0
+    """A relay that says nothing to PostgreSQL for this long loses the locks to a standby."""
     inspect_interval: float = 10.0
     """How often the relay looks whether the table and its publication still exist while it streams."""
     republish_batch: int = 5_000
@@ -80,6 +90,12 @@ class RelayOptions:
                 raise ConfigurationError(f"relay option {item.name}: {value} is not greater than 0")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")
+        refuse_open(
+            self.host,
+            has_token=self.token is not None or self.token_file is not None,
+            server="the relay",
+            cure="give DELEGATOR_STREAM_TOKEN or --token-file",
+        )
         if self.low_water > 1:
             raise ConfigurationError(f"relay option low_water: {self.low_water} is not a share (0..1)")
         for feed in self.feeds:
@@ -95,15 +111,28 @@ class RelayOptions:
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, host: str = "127.0.0.1", port: int = 7376) -> Self:
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 7376,
+        token_file: Path | None = None,
+        tls: TlsFiles | None = None,
+    ) -> Self:
         """Take what the engine's settings say, and the defaults for the rest.
 
         Args:
             settings: of the engine.
             host: address to listen on.
             port: port to listen on; 0 takes a free one.
+            token_file: file of bearer tokens, instead of the token of the settings.
+            tls: its certificate; None: it serves plain HTTP.
+
+        Raises:
+            ConfigurationError: an option is wrong, or the relay would be open to the network without a token.
         """
-        token = settings.stream_token
+        token = settings.stream_token if token_file is None else None
         return cls(
             database_url=_without_pooler(DatabaseAddress.of(settings)),
             queues=settings.queues,
@@ -112,6 +141,8 @@ class RelayOptions:
             host=host,
             port=port,
             token=token.get_secret_value() if token is not None else None,
+            token_file=token_file,
+            tls=tls,
             start_timeout=settings.start_timeout.total_seconds(),
             silence_timeout=min(cls.silence_timeout, settings.lease.total_seconds()),
             # A message that a dead worker received and did not claim comes again as soon as one that it claimed.

@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from delegator.errors import ConfigurationError, DatabaseError
-from delegator.postgres import replication
+from delegator.relay.election import Election
 from delegator.relay.follower import Follower
 from delegator.relay.http import PullApi
 from delegator.relay.ingest import Ingest
@@ -24,10 +24,11 @@ from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
-from delegator.runtime.exception_groups import unwrapped
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
+from delegator.runtime.server_tls import ServerTls, base_url
 from delegator.runtime.shutdown import shutdown_signals
+from delegator.runtime.tokens import Tokens
 
 _SHUTDOWN: Final = 2.0
 _BACKLOG: Final = 1024
@@ -39,7 +40,7 @@ class Relay:
     """Serves the declared queues. Call `start`, then `run`, then `stop`; each once.
 
     Each queue has a follower, a store and a bound of its own. They share the event loop and the HTTP surface, but no
-    queue can use up what another one needs.
+    queue can use up what another one needs. While another relay holds the locks, this one is a standby: it answers 503.
     """
 
     def __init__(self, options: RelayOptions, registry: CollectorRegistry) -> None:
@@ -48,6 +49,9 @@ class Relay:
         Args:
             options: what to serve.
             registry: where the metrics go.
+
+        Raises:
+            ConfigurationError: the file of tokens or the certificate can't be used.
         """
         self.options = options
         feeds = options.feeds
@@ -60,11 +64,14 @@ class Relay:
         self._followers = [
             Follower(options, feed, ingests[feed.table], budgets[feed.table], self.state) for feed in feeds
         ]
-        RelayCollector(self.streams, states, registry)
+        self._election = Election(options, self.state)
+        RelayCollector(self.streams, self.state, registry)
         # No loop is watched: `/livez` is answered by the event loop that does everything, so a blocked one answers
         # nothing.
         health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})
-        api = PullApi(self.streams, options.token, health, self.state)
+        tokens = Tokens([] if options.token is None else [options.token], file=options.token_file)
+        self._tls = None if options.tls is None else ServerTls(options.tls).context
+        api = PullApi(self.streams, tokens, health, self.state)
         self._runner = web.AppRunner(
             api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN
         )
@@ -75,13 +82,14 @@ class Relay:
         """Listen; requests are answered from now on.
 
         Raises:
-            ConfigurationError: the role may not stream the WAL, or the address can't be listened on.
+            ConfigurationError: a queue can't be streamed as the database is, the role may not stream the WAL, or the
+                address can't be listened on.
         """
-        await self._check_role()
+        await self._check()
         await self._runner.setup()
         options = self.options
         try:
-            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG)
+            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG, ssl_context=self._tls)
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
@@ -92,28 +100,32 @@ class Relay:
             raise ConfigurationError(
                 f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
             ) from None
-        host, port = self._runner.addresses[0][:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = base_url(self._runner.addresses[0][:2], has_tls=self._tls is not None)
         _log.info("relay_listening", extra={"url": self.url})
 
-    async def _check_role(self) -> None:
-        """Refuse a role that may not stream, before anything listens. A server that is away is waited for later."""
-        with contextlib.suppress(DatabaseError, TimeoutError, psycopg.Error):
-            async with asyncio.timeout(self.options.connect_timeout):
-                connection = await replication.connect_replication(self.options.database_url)
-            await connection.close()
+    async def _check(self) -> None:
+        """Refuse what can't work, before anything listens. A server that is away is waited for later."""
+        for follower in self._followers:
+            with contextlib.suppress(DatabaseError, TimeoutError, psycopg.Error):
+                await follower.check()
 
     async def run(self) -> None:
-        """Follow the WAL until cancelled.
+        """Follow the WAL whenever no other relay does, until cancelled.
 
         Raises:
             ConfigurationError: a queue can't be streamed as the database is.
             DatabaseError: PostgreSQL could not be reached at the start.
         """
-        with unwrapped():
+        await self._election.run(self._follow)
+
+    async def _follow(self) -> None:
+        try:
             async with asyncio.TaskGroup() as tasks:
                 for follower in self._followers:
                     tasks.create_task(follower.run(), name="relay-follower")
+        finally:
+            for stream in self.streams.values():
+                stream.release_pollers()
 
     async def streaming(self) -> None:
         """Wait until every queue is streamed."""
@@ -151,7 +163,7 @@ async def running_relay(
     Args:
         options: what to serve.
         registry: where its metrics go; None: one of its own.
-        wait: begin only when every queue is streamed.
+        wait: begin only when every queue is streamed. A standby never gets there.
 
     Raises:
         ConfigurationError: it can't run as configured.

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
+from typing import Final
 
+from delegator.postgres.relay_lock import SlotLag
 from delegator.postgres.replication import format_lsn
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
+from delegator.relay.pgoutput import EPOCH
 from delegator.runtime.connection_state import ConnectionState
+
+_LEADERLESS_SECONDS: Final = 2.0
+"""How long a relay without the locks answers with nothing before it refuses. A restart of PostgreSQL takes about as
+long. Then this relay has the locks again and no worker looks for another one."""
+
+_log = logging.getLogger(__name__)
 
 
 class StreamState:
@@ -29,6 +40,9 @@ class StreamState:
         """The slot's confirmed position when streaming last began or ended; 0: not known."""
         self.problem: str | None = None
         """Why the WAL is not streamed; None: it is, or was not tried yet."""
+        self.slot: SlotLag | None = None
+        """How far the slot is behind, as the server said last; None: not known, or there is no slot."""
+        self._endangered = False
 
     @property
     def connected(self) -> bool:
@@ -47,9 +61,40 @@ class StreamState:
 
     @property
     def lag(self) -> int:
-        """Bytes of WAL that the server sent and that are not confirmed."""
+        """Bytes of WAL that are not confirmed: of all that was written, if the server said so, or of what was read."""
+        if self.slot is not None:
+            return self.slot.lag_bytes
         confirmed = self._copy.confirmed if self._copy is not None else self.confirmed
         return max(0, self._ingest.wal_end - confirmed) if confirmed else 0
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest transaction that holds the slot back; 0: there is none, or the WAL is not streamed."""
+        micros = self._ingest.progress.oldest_micros if self._copy is not None else None
+        return 0.0 if micros is None else max(0.0, time.time() - EPOCH.timestamp() - micros / 1_000_000)
+
+    @property
+    def retained(self) -> int:
+        """Bytes of WAL that the server keeps for the slot, as it said last; 0: not known."""
+        return 0 if self.slot is None else self.slot.retained_bytes
+
+    def slot_seen(self, name: str, slot: SlotLag | None) -> None:
+        """Note how far the slot is behind. It is logged once when the slot may soon lose WAL.
+
+        Args:
+            name: of the slot.
+            slot: what the server says of it; None: it does not exist.
+        """
+        self.slot = slot
+        endangered = slot is not None and slot.endangered
+        if slot is None or endangered == self._endangered:
+            return
+        self._endangered = endangered
+        extra = {"slot": name, "retained_bytes": slot.retained_bytes, "safe_bytes": slot.safe_bytes}
+        if endangered:
+            _log.error("relay_slot_endangered", extra=extra | {"fix": "start workers, or raise max_slot_wal_keep_size"})
+        else:
+            _log.info("relay_slot_safe", extra=extra)
 
     def streaming(self, copy: CopyStream) -> None:
         """Note that streaming began.
@@ -100,6 +145,14 @@ class RelayState:
         """
         self.streams = streams
         self.stopping = False
+        self.active = False
+        """This relay holds the locks of its slots."""
+        self.term = 0
+        """How often this relay got the locks."""
+        self.relieved = 0
+        """How often this relay found that another one holds the locks."""
+        self._standby = False
+        self._leaderless_since = time.monotonic()
         self._connection = connection
         self._down = set(streams)
 
@@ -133,6 +186,56 @@ class RelayState:
         """Why one of the streams is not streamed; None: all are, or were not tried yet."""
         return next((stream.problem for stream in self.streams.values() if stream.problem is not None), None)
 
+    @property
+    def standby(self) -> bool:
+        """True while another session holds the locks."""
+        return self._standby
+
+    @property
+    def deposed(self) -> bool:
+        """True if this relay lost the locks a while ago. Workers that find nothing here must ask another relay."""
+        return not self.active and bool(self.term) and time.monotonic() > self._leaderless_since + _LEADERLESS_SECONDS
+
+    def lead(self) -> None:
+        """Note that this relay got the locks."""
+        self.active, self._standby = True, False
+        self.term += 1
+        # Now it counts whether the streams come up.
+        self._down = set(self.streams)
+
+    def resign(self) -> None:
+        """Note that this relay lost the locks, or gives them back."""
+        self.active = False
+        self._leaderless_since = time.monotonic()
+        for stream in self.streams.values():
+            stream.slot = None
+
+    def stand_by(self, problem: str | None) -> None:
+        """Note that another session holds the locks.
+
+        Args:
+            problem: why that is wrong; None: the session belongs to a relay.
+        """
+        if problem is None and not self._standby:
+            self.relieved += 1
+        self._standby = problem is None
+        for stream in self.streams.values():
+            stream.problem = problem
+        if problem is None:
+            self._connection.restored()
+        else:
+            self._connection.lost(problem, refused=True)
+
+    def unreachable(self, reason: str) -> None:
+        """Note that the database can't be asked for the locks.
+
+        Args:
+            reason: one line for people, without payloads or secrets.
+        """
+        self._standby = False
+        for name in self.streams:
+            self.lost(name, reason)
+
     def lost(self, name: str, reason: str) -> None:
         """Note that a stream ended, or could not be started.
 
@@ -158,6 +261,8 @@ class RelayState:
         """Return the state of the stream that is worst off, in one word."""
         if self.stopping:
             return "stopping"
+        if self._standby:
+            return "standby"
         names = {stream.name() for stream in self.streams.values()}
         return next(name for name in ("reconnecting", "starting", "stalled", "streaming") if name in names)
 
@@ -166,6 +271,7 @@ class RelayState:
         return {
             "ok": self.connected,
             "state": self.name(),
+            "active": self.active,
             "problem": self.problem,
             "reconnects": self.reconnects,
             "slot_recreated": self.slot_recreated,

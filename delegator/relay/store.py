@@ -86,7 +86,7 @@ class Stream:
             visibility_timeout: seconds for which a delivered message stays hidden without an ack.
         """
         self.name = name
-        self.delivered = self.redelivered = self.acked = self.nacked = 0
+        self.delivered = self.redelivered = self.acked = self.nacked = self.cleared = 0
         self._budget = budget
         self._timeout = visibility_timeout
         self._ack_ids = ack_ids()
@@ -102,7 +102,7 @@ class Stream:
     @property
     def received(self) -> int:
         """Messages put in so far."""
-        return self.acked + len(self._messages)
+        return self.acked + self.cleared + len(self._messages)
 
     @property
     def size(self) -> int:
@@ -206,6 +206,14 @@ class Stream:
 
     def ack(self, found: Iterable[Message | None]) -> None:
         """Forget messages; those that are unknown or already acked are ignored."""
+        self.acked += self._forget(found)
+
+    def clear(self) -> None:
+        """Forget every message."""
+        self.cleared += self._forget(list(self._messages.values()))
+        self._ready.clear()
+
+    def _forget(self, found: Iterable[Message | None]) -> int:
         messages = self._messages
         freed = number = 0
         for message in found:
@@ -219,21 +227,25 @@ class Stream:
             message.ack_id = message.job_id = message.fencing_token = b""
             message.delivery = None
             number += 1
-        self.acked += number
         inflight = self._inflight
         while inflight and not inflight[0].left:
             inflight.popleft()
         self._budget.release(number, freed + number * OVERHEAD)
+        return number
 
     def nack(self, found: Iterable[Message | None]) -> None:
         """Make delivered messages visible at once."""
         self.nacked += self._show([message for message in found if message is not None])
 
     def stop(self) -> None:
-        """Answer every waiting poller with nothing."""
+        """Answer every waiting poller with nothing, and end the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.release_pollers()
+
+    def release_pollers(self) -> None:
+        """Answer every waiting poller with nothing."""
         while self._pollers:
             future = self._pollers.popleft().future
             if not future.done():

@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from delegator.errors import ConfigurationError
 from delegator.runtime.liveness import Liveness
+from delegator.runtime.server_tls import ServerTls, TlsFiles
 
 _BACKLOG: Final = 64
 _START_LIMIT_SECONDS: Final = 10.0
@@ -76,7 +77,15 @@ class LocalHealth:
 class HealthServer(AbstractContextManager["HealthServer"]):
     """Serves a `Health` while its context is open."""
 
-    def __init__(self, health: Health, *, host: str = "127.0.0.1", port: int = 0, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        health: Health,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        path: Path | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
         """Prepare the server; nothing is bound yet.
 
         Args:
@@ -84,11 +93,16 @@ class HealthServer(AbstractContextManager["HealthServer"]):
             host: address to listen on.
             port: TCP port; 0: a free one, see `port`.
             path: listen on this Unix socket instead of TCP.
+            tls: serve TLS with this certificate; None: plain HTTP.
+
+        Raises:
+            ConfigurationError: the certificate can't be used.
         """
         self._health = health
         self._host = host
         self._wanted_port = port
         self._path = path
+        self._tls = None if tls is None else ServerTls(tls).context
         self._port: int | None = None
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
@@ -167,7 +181,7 @@ class HealthServer(AbstractContextManager["HealthServer"]):
                 loop.call_soon_threadsafe(stop.set)
 
         async with _runner(health_app(self._health)) as runner:
-            await web.SockSite(runner, listener).start()
+            await web.SockSite(runner, listener, ssl_context=self._tls).start()
             self._stop = request_stop
             self._ready.set()
             await stop.wait()

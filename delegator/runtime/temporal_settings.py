@@ -112,7 +112,7 @@ def _refuse_ignored(variable: str) -> None:
 
 
 def _refuse_ignored_in_file(variables: Mapping[str, str]) -> None:
-    path = _config_file(variables)
+    path = config_file(variables)
     if path is None:
         return
     try:
@@ -134,8 +134,11 @@ def _refuse_ignored_in_file(variables: Mapping[str, str]) -> None:
         )
 
 
-def _config_file(variables: Mapping[str, str]) -> Path | None:
+def config_file(variables: Mapping[str, str]) -> Path | None:
     """Return the file that the SDK reads; None: there is none.
+
+    Args:
+        variables: the environment.
 
     Raises:
         ConfigurationError: the file that a setting names does not exist.

@@ -373,5 +373,5 @@ class Service:
         return self._group.create_task(coroutine, context=self._context.copy())
 
 
-async def _pause(error: Exception, backoff: Backoff) -> None:
+async def _pause(key: RunKey, error: Exception, backoff: Backoff) -> None:
     await backoff.sleep()

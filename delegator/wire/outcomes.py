@@ -73,15 +73,20 @@ class Reply(NamedTuple):
     """For each job of the request, its outcome; None: a signal will bring it."""
     asked: Asked
     """What the request asked for. A replay compares it with what the workflow asks for."""
+    look_ms: int | None = None
+    """After how long the workflow asks for jobs without an outcome; 0: never. None: the reply has all outcomes, or an
+    older release wrote it. Then the workflow takes no timer: a replay must do what was done when history was recorded.
+    """
 
 
-def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked) -> bytes:
+def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked, *, look_ms: int | None = None) -> bytes:
     """Return the reply to an enqueue request: the outcomes that are known, by position.
 
     Args:
         id_prefix: see `Reply`.
         outcomes: those known, by the job's position in the request.
         asked: see `Reply`.
+        look_ms: see `Reply`. It is left out if all outcomes are known.
     """
     statuses = [_PENDING] * sum(count for _, count in asked.types)
     for position, outcome in outcomes.items():
@@ -91,6 +96,8 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked) ->
         header["queues"] = asked.queues
     if asked.calls is not None:
         header["calls"] = asked.calls
+    if look_ms is not None and len(outcomes) < len(statuses):
+        header["look_ms"] = look_ms
     return pack(
         header,
         [outcomes[position].body for position in sorted(outcomes)],
@@ -122,7 +129,8 @@ def unpack_reply(frame: bytes) -> Reply:
             None if letter == _PENDING else Outcome(_STATUSES[letter], next(rest)) for letter in header["statuses"]
         ]
         asked = Asked(_pairs(header["types"]), *(_optional_pairs(header.get(key)) for key in ("queues", "calls")))
-        return Reply(header["prefix"], outcomes, asked)
+        look_ms = header.get("look_ms")
+        return Reply(header["prefix"], outcomes, asked, None if look_ms is None else int(look_ms))
     except (KeyError, TypeError, ValueError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None
 

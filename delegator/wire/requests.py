@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 ENQUEUE_ACTIVITY = "delegator.enqueue"
 CANCEL_ACTIVITY = "delegator.cancel"
+LOOK_ACTIVITY = "delegator.look"
 PAYLOADS_TOO_LARGE = "PayloadsTooLarge"
 """The SDK's type of the error of a payload that exceeds Temporal's limit. It fails the workflow task, too."""
 PAYLOAD_ERROR = "delegator.PayloadError"

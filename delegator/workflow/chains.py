@@ -18,7 +18,7 @@ from temporalio.worker import (
 
 from delegator.wire.outcomes import SIGNAL_NAME
 from delegator.wire.pending import PENDING_QUERY
-from delegator.wire.requests import CANCEL_ACTIVITY, ENQUEUE_ACTIVITY
+from delegator.wire.requests import CANCEL_ACTIVITY, ENQUEUE_ACTIVITY, LOOK_ACTIVITY
 
 Interceptor = TypeVar("Interceptor")
 
@@ -57,7 +57,7 @@ class OwnTraffic(temporalio.client.Interceptor, temporalio.worker.Interceptor):
 
 class _Activities(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        if activity.info().activity_type in (ENQUEUE_ACTIVITY, CANCEL_ACTIVITY):
+        if activity.info().activity_type in (ENQUEUE_ACTIVITY, CANCEL_ACTIVITY, LOOK_ACTIVITY):
             _, sdk = innermost(self, ActivityInboundInterceptor)
             return await sdk.execute_activity(input)
         return await super().execute_activity(input)

@@ -25,6 +25,11 @@ def chunks_of(calls: Sequence[Call]) -> Iterable[Sequence[Call]]:
         yield calls[start:]
 
 
+def batched(calls: Sequence[Call], most: int) -> Iterable[Sequence[Call]]:
+    """Divide calls into batches of at most `most`."""
+    return (calls[start : start + most] for start in range(0, len(calls), most))
+
+
 def use_queues(calls: Sequence[Call], recorded: Sequence[tuple[str, int]] | None) -> None:
     """Note in which queues the jobs are. The workflow's code may name others since they were enqueued."""
     queues = chain.from_iterable(repeat(*run) for run in recorded or ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,17 +14,14 @@ from temporalio.exceptions import ActivityError, FailureError
 from temporalio.worker import WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
-from delegator.contracts import DelegatedType, JobOptions, merged_priority
 from delegator.errors import ConfigurationError, WireError
 from delegator.wire.frames import from_payload, to_raw_value
-from delegator.wire.options import encode_options
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, unpack_signal
 from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
     EnqueueRequest,
-    JobSpec,
     generated_job_id,
     pack_cancel,
     pack_enqueue,
@@ -34,7 +30,6 @@ from delegator.workflow.calls import (
     WITHDRAWN,
     Call,
     CallGroup,
-    CallSpec,
     Converter,
     canceled_error,
     outcome_of_removed,
@@ -42,10 +37,12 @@ from delegator.workflow.calls import (
 from delegator.workflow.chunks import chunks_of, use_queues
 from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import event_groups_of, summary_of
-from delegator.workflow.local_activities import LocalActivities, as_seen
+from delegator.workflow.local_activities import LocalActivities, as_seen, is_timeout
+from delegator.workflow.lost_jobs import LostJobs, longest_enqueueing, timed_out
 from delegator.workflow.open_task import OpenTask
 from delegator.workflow.replay import call_runs, fail_task, read_reply
 from delegator.workflow.resets import enqueued, request_again, watch_resets
+from delegator.workflow.specs import CallSpecs
 
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
@@ -72,7 +69,7 @@ class Delegations:
         self._run_id = info.run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
-        self._specs: dict[tuple[Any, ...], CallSpec] = {}
+        self.spec = CallSpecs(info).of
         self._next_sequence = 0
         self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
@@ -80,6 +77,13 @@ class Delegations:
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lost_jobs = LostJobs(
+            self._pending,
+            self._local_activities,
+            resolve=self._resolve,
+            enqueue_again=lambda calls: self._send(calls, again=True),
+            spawn=self._spawn,
+        )
         self._open_task = OpenTask()
 
     @classmethod
@@ -127,33 +131,6 @@ class Delegations:
                 "this worker can't delegate: give it (or its client, or the replayer) plugins=[DelegatorPlugin(...)]"
             )
         return owner
-
-    def spec(
-        self, declared: DelegatedType, options: JobOptions, cancellation_type: ActivityCancellationType
-    ) -> CallSpec:
-        """Return what calls of this type with these options have in common. Equal arguments give the same object."""
-        try:
-            key = (
-                declared.name,
-                declared.queue,
-                declared.options.key(),
-                declared.return_type,
-                options.key(),
-                cancellation_type,
-            )
-            known = self._specs.get(key)
-        except (AttributeError, TypeError):  # a value of the wrong type can't be hashed
-            options.validate(declared.name)
-            raise
-        if known is None:
-            options.validate(declared.name)
-            if not isinstance(cancellation_type, ActivityCancellationType):
-                raise ConfigurationError(f"{declared.name}: cancellation_type must be an ActivityCancellationType")
-            options = options.over(declared.options)
-            options = replace(options, priority=merged_priority(options.priority, self.info.priority))
-            job = JobSpec(declared.name, declared.queue, encode_options(options))
-            known = self._specs[key] = CallSpec(job, declared.return_type, cancellation_type)
-        return known
 
     def submit(self, call: Call) -> None:
         """Enqueue a call. All calls made before the event loop's next turn travel together.
@@ -290,6 +267,8 @@ class Delegations:
             return False
         if call.outcome is None:
             call.resolve(outcome)
+        if not self._pending and self._lost_jobs.task is not None:
+            self._lost_jobs.ended()
         return True
 
     def _flush(self) -> None:
@@ -347,18 +326,24 @@ class Delegations:
         requests = [request_again(call) if again else call.request for call in calls]
         sequences = [call.sequence for call in calls]
         request = EnqueueRequest(requests, sequences, reply_bytes, self._open_task.began_at, call_runs(calls), again)
+        limit = longest_enqueueing(calls)
         try:
             frame = await self._local_activities.run(
                 ENQUEUE_ACTIVITY,
                 pack_enqueue(request),
                 start_to_close_timeout=_ENQUEUE_TIMEOUT,
+                schedule_to_close_timeout=None if limit is None else timedelta(seconds=limit),
                 cancellation_type=ActivityCancellationType.ABANDON,
                 summary=summary_of(calls),
                 event_groups=event_groups_of(calls),
             )
             reply = read_reply(frame, calls)
         except Exception as error:  # a payload converter may raise any error
-            self._fail(calls, as_seen(error))
+            if limit is not None and is_timeout(error):  # no queue was there in time
+                for call in calls:
+                    self._resolve(call.job_id, timed_out(call))
+            else:
+                self._fail(calls, as_seen(error))
             sent.set_result(None)
             return
         self._open_task.note_reply(len(frame))
@@ -370,6 +355,8 @@ class Delegations:
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
+        if reply.look_ms is not None:
+            self._lost_jobs.expect(calls, reply.look_ms)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         if isinstance(error, workflow.NondeterminismError):

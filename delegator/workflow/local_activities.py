@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 from temporalio.worker import StartLocalActivityInput, WorkflowOutboundInterceptor
 from temporalio.workflow import ActivityCancellationType
 
@@ -88,3 +88,8 @@ def as_seen(error: Exception) -> Exception:
     """Return an error as the callers get it. What is wrong with payloads fails the workflow task, not the workflow."""
     cause = error.__cause__ if isinstance(error, ActivityError) else error
     return WireError(cause.message) if isinstance(cause, ApplicationError) and cause.type in _FAIL_TASK else error
+
+
+def is_timeout(error: Exception) -> bool:
+    """Return whether a local activity has not ended in time, its retries included."""
+    return isinstance(error, ActivityError) and isinstance(error.cause, TimeoutError)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from delegator.relay.metrics import RelayCollector
-from delegator.relay.state import StreamState
+from delegator.relay.state import RelayState
 from delegator.relay.store import Stream
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from docs_reference.markdown import code, table
 from docs_reference.sources import modules, process_of, text_of
 from http_workers.children import PROCESS_LABEL
@@ -119,9 +120,11 @@ def _labels(call: ast.Call) -> tuple[str, ...]:
 def _of_relay() -> Iterator[Series]:
     """The relay builds the names of its series: read them from a collector without streams."""
     streams: dict[str, Stream] = {}
-    states: dict[str, StreamState] = {}
-    for family in RelayCollector(streams, states, CollectorRegistry()).collect():
-        yield Series(_exposed(family.name, family.type), family.type, ("stream",), family.documentation, "relay")
+    registry = CollectorRegistry()
+    state = RelayState({}, ConnectionState("postgresql", ConnectionMetrics(registry)))
+    for family in RelayCollector(streams, state, registry).collect():
+        labels = () if family.samples else ("stream",)
+        yield Series(_exposed(family.name, family.type), family.type, labels, family.documentation, "relay")
 
 
 def _exposed(name: str, kind: str) -> str:

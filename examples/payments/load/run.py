@@ -66,7 +66,7 @@ class Run:
         finally:
             watching.cancel()
         for one in self.measured.seen:
-            self.measured.states[one.payment_id] = await self._api.state(one.payment_id)
+            self.measured.states[one.payment_id] = await self._api.done(one.payment_id)
 
     async def invariants(self) -> list[Check]:
         """Look into all books, and into the queues, until they are empty."""

@@ -11,9 +11,10 @@ from delegator.enqueue import inline
 from delegator.enqueue.inline import InlineWaiter
 from delegator.postgres.connections import connect, connection_pool
 from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from tests.integration.postgres import database as steps
 from tests.integration.postgres.database import TABLE
-from tests.support import Database
+from tests.support import Database, Databases
 
 
 async def test_outcome_before_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +70,31 @@ async def test_left_to_signals(database: Database, monkeypatch: pytest.MonkeyPat
         async with asyncio.timeout(60):
             assert sorted(found.job_id for found in await waits) == ["lost", "stays"]
         assert await TABLE.unwaited(db, [held[job] for job in jobs if job != "gone"]) == {"early", "heard"}
+
+
+async def test_queues_apart(databases: Databases) -> None:
+    """While one queue's table is locked, outcomes of another queue are read."""
+    other = QueueTable("other")
+    async with (
+        databases.fresh(("default", "other")) as database,
+        await connect(database.url, application_name="test") as db,
+        await connect(database.url, application_name="test") as locker,
+        connection_pool(database.url, application_name="test", size=4) as pool,
+        LeaseKeeper(database.url, "enqueuer", duration=timedelta(minutes=1)) as lease,
+        InlineWaiter(pool, database.url, lease, result_ttl_seconds=1) as waiter,
+    ):
+        await steps.insert(db, ["locked"], lease.lease_id)
+        await other.insert(
+            db, None, [NewJob("free", "t", None, None, None, "w", steps.RUN, None, None, lease.lease_id)]
+        )
+        worker = await steps.grant(db, "worker")
+        async with locker.transaction():
+            await locker.execute(b"LOCK TABLE custom_task_queue IN ACCESS EXCLUSIVE MODE")
+            waits = asyncio.create_task(waiter.wait(TABLE, ["locked"], 60, ["locked"]))
+            ((claimed,), _) = await other.claim(db, [("free", 0)], worker)
+            await other.store_outcomes(db, [AttemptOutcome("free", claimed.fencing_token, "completed", b"")])
+            async with asyncio.timeout(60):
+                assert [found.job_id for found in await waiter.wait(other, ["free"], 600, ["free"])] == ["free"]
+            assert not waits.done()
+        waits.cancel()
+        await asyncio.wait([waits])

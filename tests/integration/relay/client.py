@@ -10,7 +10,10 @@ from typing import Any
 
 import aiohttp
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot
 
+from delegator.postgres.connections import Connection, connect
+from delegator.postgres.replication import start_command
 from delegator.relay import RelayHandle, RelayOptions, running_relay
 from tests.support import Database
 
@@ -112,6 +115,24 @@ _LSN = "SELECT confirmed_flush_lsn::text, active_pid FROM pg_replication_slots W
 async def slot(database: Database) -> tuple[Any, ...]:
     (row,) = await execute(database, _LSN, database.settings.slot)
     return row
+
+
+@asynccontextmanager
+async def other_reader(database: Database, queue: str = DEFAULT_QUEUE) -> AsyncIterator[Connection]:
+    """A process that is no relay reads a queue's slot."""
+    name = queue_slot(queue, database.settings.slot)
+    other = await connect(database.url, application_name="pg_recvlogical", replication=True)
+    try:
+        other.pgconn.send_query(start_command(other, name, queue_publication(queue, "delegator_publication")))
+
+        async def reads() -> bool:
+            ((_, reader),) = await execute(database, _LSN, name)
+            return reader is not None
+
+        await until(reads)
+        yield other
+    finally:
+        await other.close()
 
 
 async def wal_position(database: Database) -> str:

@@ -50,12 +50,21 @@ def refused(result: tuple[int, str], *texts: str) -> None:
 
 async def test_a_missing_table_names_the_fix(make_database: MakeDatabase) -> None:
     database = await make_database(migrated=False)
-    refused(await run("--database-url", database.url), "delegator migrate")
+    refused(await run(DELEGATOR_DATABASE_URL=database.url), "delegator migrate")
+
+
+async def test_what_ps_shows(database: Database) -> None:
+    """A password on the command line, and a port that is open to the network without a token, are refused."""
+    for url in (database.url, "host=127.0.0.1 password=x"):
+        refused(await run("--database-url", url), "--database-url holds a password", "DELEGATOR_DATABASE_URL")
+    open_relay = await run("--host", "0.0.0.0", DELEGATOR_DATABASE_URL=database.url)
+    refused(open_relay, "without a token", "DELEGATOR_STREAM_TOKEN or --token-file")
 
 
 async def test_undeclared_queue(database: Database) -> None:
     """A queue without a table ends the relay with a line that names the fix."""
-    refused(await run("--queue", "nope", "--database-url", database.url), "custom_task_queue_nope", "delegator migrate")
+    result = await run("--queue", "nope", DELEGATOR_DATABASE_URL=database.url)
+    refused(result, "custom_task_queue_nope", "delegator migrate")
 
 
 async def test_unpublished_table(database: Database) -> None:

@@ -26,6 +26,7 @@ from .client import (
     execute,
     names,
     options,
+    other_reader,
     relay,
     slot,
     started,
@@ -131,6 +132,13 @@ async def test_a_full_store(database: Database) -> None:
         assert len(stream) == 500
         assert (await puller.health())["state"] == "stalled"
         assert await puller.metric("delegator_relay_stalled") == 1
+        assert await puller.metric("delegator_relay_slot_lag_seconds") > 0
+
+        async def knows_lag() -> bool:
+            names = ("delegator_relay_slot_lag_bytes", "delegator_relay_slot_retained_bytes")
+            return all([await puller.metric(name) > 1_000_000 for name in names])
+
+        await until(knows_lag)
         assert (await slot(database))[1] is not None
         assert await puller.drain() == expected
         assert handle.relay.state.stalls > 1
@@ -229,11 +237,12 @@ async def test_a_silent_server_is_left(database: Database) -> None:
 
 
 async def test_receive_during_start(database: Database) -> None:
-    """`receive` gets status 500 and /readyz fails until the relay has reached PostgreSQL."""
+    """`receive` gets status 500 and /readyz fails until the relay streams."""
+    await execute(database, "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", database.settings.slot)
     async with (
-        relay(database),
-        running_relay(options(database), wait=False) as handle,
         aiohttp.ClientSession() as session,
+        other_reader(database),
+        running_relay(options(database), wait=False) as handle,
     ):
         puller = Puller(handle.url, session)
         status, body = await puller.post("receive", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import count, pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.runs import RunKey
-from delegator.completion.signals import SignalSender
+from delegator.completion.signals import NotDeliveredError, SignalSender
 from delegator.wire.outcomes import Outcome, OutcomeStatus, unpack_signal
 
 KEY = RunKey("default", "w", "r1")
@@ -47,7 +48,7 @@ class Temporal:
         self.workflow_service = self
         self.data_converter = DataConverter.default
 
-    async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest) -> None:
+    async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest, timeout: Any = None) -> None:
         outcomes = unpack_signal(request.input.payloads[0].data)
         await asyncio.sleep(0)
         problem = self.answer(request, [job_id for job_id, _ in outcomes])
@@ -341,3 +342,57 @@ def test_pause_grows_with_signals():
     pauses = [mailbox.pause_after(1, 0.0) for _ in range(10_000)]
     assert pauses[199] == 0.0 and pauses[1_200] == pytest.approx(1.0, abs=0.01) and pauses[-1] == 2.0
     assert sum(pauses) > 10_000
+
+
+async def test_namespaces_apart(caplog: pytest.LogCaptureFixture):
+    """A namespace that refuses the signals of many runs delays no other namespace. It is logged once."""
+    temporal = Temporal(
+        lambda request, ids: error(RPCStatusCode.RESOURCE_EXHAUSTED) if request.namespace == "refuses" else None
+    )
+    sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
+    refused = [
+        asyncio.create_task(sender.deliver(RunKey("refuses", "w", f"r{number}"), [("a", outcome())]))
+        for number in range(200)
+    ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await sender.deliver(KEY, [("b", outcome())]) is Delivery.DELIVERED
+    assert not any(task.done() for task in refused)
+    assert [record.getMessage() for record in caplog.records] == ["namespace_refuses"]
+    await sender.close()
+    await asyncio.wait(refused)
+
+
+async def test_hanging_namespace():
+    """A namespace whose calls are not answered takes no call from another one."""
+
+    class Hangs(Temporal):
+        async def signal_workflow_execution(self, request: SignalWorkflowExecutionRequest, timeout: Any = None) -> None:
+            if request.namespace == "hangs":
+                await asyncio.Event().wait()
+            await super().signal_workflow_execution(request)
+
+    temporal = Hangs(lambda request, ids: None)
+    sender = SignalSender(temporal, identity="i")  # type: ignore[arg-type]
+    hanging = [
+        asyncio.create_task(sender.deliver(RunKey("hangs", "w", f"r{number}"), [("a", outcome())]))
+        for number in range(200)
+    ]
+    async with asyncio.timeout(10):
+        assert await sender.deliver(KEY, [("b", outcome())]) is Delivery.DELIVERED
+    await sender.close()
+    await asyncio.wait(hanging)
+
+
+async def test_patience():
+    """A sender that is not patient gives up what Temporal refuses, and what waits behind it."""
+    temporal = Temporal(lambda request, ids: error(RPCStatusCode.PERMISSION_DENIED))
+    sender = SignalSender(temporal, identity="i", patience=timedelta(milliseconds=10))  # type: ignore[arg-type]
+    first = asyncio.create_task(sender.deliver(KEY, [("a", outcome())]))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(sender.deliver(KEY, [("b", outcome())]))
+    async with asyncio.timeout(60):
+        for waiting in (first, second):
+            with pytest.raises(NotDeliveredError):
+                await waiting
+    await sender.close()

@@ -167,7 +167,10 @@ def test_replies(
     known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
     asked = Asked(runs("ab"[position % 3 // 2] for position in range(len(outcomes))), queues, calls)
     reply = pack_reply(prefix, known, asked)
-    assert unpack_reply(reply) == (prefix, outcomes, asked)
+    assert unpack_reply(reply) == (prefix, outcomes, asked, None)
+    watched = pack_reply(prefix, known, asked, look_ms=60_000)
+    assert unpack_reply(watched).look_ms == (60_000 if None in outcomes else None)
+    assert (watched == reply) is (None not in outcomes)
     assert count_reply(reply) == (len(outcomes), len(known))
 
 

@@ -131,8 +131,9 @@ def test_settings_exist() -> None:
 
 
 def test_budgets_and_services_select_pods() -> None:
-    """Each PodDisruptionBudget and Service selects the pods of a Deployment."""
-    labels = [one["spec"]["template"]["metadata"]["labels"] for _, one in OBJECTS if one["kind"] == "Deployment"]
+    """Each PodDisruptionBudget and Service selects the pods of a Deployment or a StatefulSet."""
+    sets = ("Deployment", "StatefulSet")
+    labels = [one["spec"]["template"]["metadata"]["labels"] for _, one in OBJECTS if one["kind"] in sets]
     seen = set()
     for _, one in OBJECTS:
         if one["kind"] in ("PodDisruptionBudget", "Service"):

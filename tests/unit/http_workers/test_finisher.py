@@ -73,7 +73,7 @@ def made(table: Table, on_finished: Callable[[Job], None] = lambda job: None) ->
         pool=Pool(),  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
         signals=Mock(),
-        activity_tasks=AsyncMock(),
+        activity_tasks=AsyncMock(hurry=Mock()),
         codec=Codec(),
         identity="i",
         metrics=Mock(),

@@ -89,3 +89,15 @@ async def test_rate_snoozes():
     assert held.admit("limited") is None
     snooze = held.admit("limited")
     assert snooze is not None and snooze >= timedelta(seconds=1)
+
+
+async def test_waiting_is_shared():
+    """A type whose backlog waits in slots leaves a share of the waiting places to another limited type."""
+
+    async def function() -> None: ...
+
+    types = [DelegatedType(name=name, max_concurrent=1) for name in ("crowded", "other")]
+    handlers = {type_.name: Handler(type=type_, function=function, is_async=True) for type_ in types}
+    held = TypeLimits(handlers, most_waiting=10)
+    assert sum(held.admit("crowded") is None for _ in range(100)) == 11
+    assert sum(held.admit("other") is None for _ in range(100)) == 6

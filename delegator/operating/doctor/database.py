@@ -1,0 +1,155 @@
+"""Checks PostgreSQL: the server, the declarations, the slots, and what holds its vacuum back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from delegator_schema.queues import queue_slot
+
+from delegator.config import Settings
+from delegator.errors import DatabaseError, DelegatorError, SchemaError
+from delegator.migrate import inspect
+from delegator.operating.doctor.check import Check, failed, note, ok, split
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
+from delegator.postgres.schema_check import check
+from delegator.postgres.server_views import (
+    Slot,
+    database_now,
+    is_pooled,
+    oldest_snapshot,
+    server_version,
+    slots,
+)
+
+_MIGRATE: Final = "run `delegator migrate`"
+_CONSUMER: Final = "start Sequin, or `delegator relay`"
+_MUCH_LAG: Final = 64 * 2**20
+_MUCH_WAL: Final = 2**30
+
+
+async def check_server(connection: Connection, settings: Settings, skew: timedelta) -> list[Check]:
+    """Check the version, whether a pooler stands before the server, and the clock.
+
+    Args:
+        connection: where to look.
+        settings: the address without a pooler.
+        skew: how far this machine's clock may differ.
+    """
+    checks = [ok("postgresql", f"PostgreSQL {await server_version(connection)} answers")]
+    if await is_pooled(connection):
+        checks.append(note("pooler", "a connection pooler stands between", "nothing, if the next check is right"))
+    checks.append(await _check_sessions(settings))
+    before = datetime.now(UTC)
+    now = await database_now(connection)
+    difference = now - (before + (datetime.now(UTC) - before) / 2)
+    if abs(difference) > skew:
+        checks.append(
+            failed(
+                "clock",
+                f"this machine's clock differs from the database's by {abs(difference).total_seconds():.1f} s",
+                "keep all clocks right by NTP (chrony, systemd-timesyncd)",
+            )
+        )
+    else:
+        checks.append(ok("clock", "this machine's clock agrees with the database's"))
+    return checks
+
+
+async def _check_sessions(settings: Settings) -> Check:
+    """Check that a process gets a session of its own, as the leader's lock and notifications need one."""
+    try:
+        direct = await connect(
+            DatabaseAddress.of(settings), application_name="delegator doctor", session_for="the leader's lock"
+        )
+    except DelegatorError as error:
+        return failed("sessions", *split(str(error), "correct DELEGATOR_DIRECT_DATABASE_URL"))
+    await direct.close()
+    return ok("sessions", "a process gets a session of its own, for locks and notifications")
+
+
+async def check_declarations(settings: Settings) -> list[Check]:
+    """Check migrations, tables, columns, roles, publications, replica identity, server settings and privileges."""
+    checks = []
+    try:
+        report = await inspect(settings)
+    except (SchemaError, DatabaseError) as error:
+        return [failed("schema", *split(str(error), _MIGRATE))]
+    fix = f"run `delegator migrate` with DELEGATOR_QUEUES={','.join(settings.queues)}"
+    if report.applied:
+        checks.append(failed("migrations", f"not applied yet: {', '.join(report.applied)}", fix))
+    checks += [
+        failed("queue " + queue, "its table is missing", fix) for queue in report.created_queues if not report.applied
+    ]
+    if not report.applied and not report.created_queues:
+        checks += [
+            failed(finding.subject, finding.problem, finding.fix)
+            if finding.is_error
+            else note(finding.subject, finding.problem, finding.fix)
+            for finding in report.findings
+            if finding.subject != "slot"
+        ]
+        if not report.errors:
+            checks.append(ok("schema", f"the database is as declared (queues: {', '.join(settings.queues)})"))
+    try:
+        await check(settings)
+    except DelegatorError as error:
+        if not any(one.status == "failed" for one in checks):
+            checks.append(failed("privileges", *split(str(error), "run `delegator migrate --check`")))
+    else:
+        checks.append(ok("privileges", "this role may read and write the tables of all queues"))
+    return checks
+
+
+async def check_slots(connection: Connection, settings: Settings) -> list[Check]:
+    """Check that each queue's replication slot is read, and how far behind it is."""
+    names = {queue: queue_slot(queue, settings.slot) for queue in settings.queues}
+    found = {slot.name: slot for slot in await slots(connection, list(names.values()))}
+    return [_check_slot(queue, name, found.get(name)) for queue, name in names.items()]
+
+
+async def check_vacuum(connection: Connection, oldest: timedelta) -> list[Check]:
+    """Check that no old transaction keeps dead rows. A queue's table is slow when vacuum can't clean it.
+
+    Args:
+        connection: where to look.
+        oldest: how old a transaction may be.
+    """
+    session = await oldest_snapshot(connection)
+    if session is None or session.age < oldest:
+        return [ok("vacuum", "no old transaction keeps dead rows")]
+    return [
+        failed(
+            "vacuum",
+            f"a transaction of {session.who} is open for {session.age.total_seconds():.0f} s, and keeps dead rows",
+            f"end it: SELECT pg_terminate_backend({session.pid}); and set idle_in_transaction_session_timeout",
+        )
+    ]
+
+
+def _check_slot(queue: str, name: str, slot: Slot | None) -> Check:
+    link = f"slot of queue {queue}"
+    if slot is None:
+        return failed(
+            link, f"replication slot {name} does not exist (DELEGATOR_SLOT)", f"{_CONSUMER}: it makes the slot"
+        )
+    if slot.wal_status == "lost":
+        return failed(
+            link,
+            f"replication slot {name} has lost its WAL",
+            f"SELECT pg_drop_replication_slot('{name}') and restart its consumer; then raise max_slot_wal_keep_size",
+        )
+    retained = slot.retained_bytes or 0
+    if not slot.active:
+        return failed(link, f"nothing reads replication slot {name}; it keeps {_mib(retained)} of WAL", _CONSUMER)
+    if (slot.lag_bytes or 0) > _MUCH_LAG or retained > _MUCH_WAL:
+        return note(
+            link,
+            f"its consumer is {_mib(slot.lag_bytes or 0)} behind, and it keeps {_mib(retained)} of WAL",
+            "see the stream's log: does it read, and do workers acknowledge? A large transaction passes by itself",
+        )
+    return ok(link, f"it is read, {_mib(slot.lag_bytes or 0)} behind, and keeps {_mib(retained)} of WAL")
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
