@@ -20,9 +20,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.runs import OPEN_STATUSES, RunKey, Runs
+from delegator.completion.runs import OPEN_STATUSES, RunKey, Runs, give_up
 from delegator.postgres.outbox import Operation
-from delegator.runtime.backoff import Backoff
 
 _ANSWER_LIMIT: Final = timedelta(seconds=10)
 _AWAY: Final = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED})
@@ -81,7 +80,7 @@ class Operations:
         self._client = client
         self._service = client.workflow_service
         self._identity = identity
-        self._runs = Runs(client, _give_up)
+        self._runs = Runs(client, give_up)
 
     async def carry_out(self, row: Operation) -> None:
         """Send an operation. Its request id makes a repetition harmless.
@@ -172,7 +171,3 @@ _KINDS: Final[dict[str, type[Any]]] = {
     SIGNAL_WITH_START: SignalWithStartWorkflowExecutionRequest,
     CANCEL: RequestCancelWorkflowExecutionRequest,
 }
-
-
-async def _give_up(error: Exception, backoff: Backoff) -> None:
-    raise error
