@@ -40,7 +40,7 @@ CONVERTER = {"DELEGATOR_DATA_CONVERTER": "tests.integration.maintenance.converte
 QUEUES = ("default", "video")
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
 KEYS = [
-    "id", "queue", "type", "reason", "error", "attempt", "job_id", "namespace", "workflow_id", "run_id",
+    "id", "kind", "queue", "type", "reason", "error", "attempt", "job_id", "namespace", "workflow_id", "run_id",
     "enqueued_at", "died_at",
 ]  # fmt: skip
 SECRET = "sesame"
