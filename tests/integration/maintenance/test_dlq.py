@@ -155,8 +155,9 @@ async def test_list_finds_by_every_filter(letters: DeadLetterQueue) -> None:
     assert [letter["id"] for letter in listed] == [fourth, third, second, first]
     assert all(list(letter) == KEYS for letter in listed)
     assert listed[2] | {"enqueued_at": "", "died_at": ""} == {
-        "id": second, "queue": "video", "type": "encode", "reason": "unknown_type", "error": "Broken", "attempt": 1,
-        "job_id": "b", "namespace": "ns", "workflow_id": "wf", "run_id": RUN, "enqueued_at": "", "died_at": "",
+        "id": second, "kind": "job", "queue": "video", "type": "encode", "reason": "unknown_type", "error": "Broken",
+        "attempt": 1, "job_id": "b", "namespace": "ns", "workflow_id": "wf", "run_id": RUN,
+        "enqueued_at": "", "died_at": "",
     }  # fmt: skip
     moment = (await letters.query("SELECT died_at FROM custom_task_dead_letter WHERE job_id = 'b'"))[0]["died_at"]
     for arguments, expected in {
