@@ -20,6 +20,8 @@ from tests.support.claims import claimed
 
 
 class Table:
+    queue = "default"
+
     def __init__(self) -> None:
         self.claims: list[list[str]] = []
         self.gate = asyncio.Event()
