@@ -226,7 +226,7 @@ async def test_denied(module_database: Database, role: Role) -> None:
             assert await is_denied(statement.format(schema="public")), statement
 
 
-COLUMNS = {"custom_task_rate": "next_start_at"}
+COLUMNS = {"custom_task_rate": "next_start_at", "custom_task_outbox": "namespace", "custom_task_unique": "expires_at"}
 
 
 def test_documented() -> None:

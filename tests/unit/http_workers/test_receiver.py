@@ -52,7 +52,7 @@ async def test_second_delivery():
         source=Mock(),
         acknowledge=acked.extend,
         pool=Pool(),  # type: ignore[arg-type]
-        lease=Mock(lease_id=7),
+        lease=Mock(lease_id=7, has_pauses=False),
         slots=slots,
         metrics=Mock(),
         stream_state=Mock(),
