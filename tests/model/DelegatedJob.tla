@@ -38,7 +38,7 @@ VARIABLES
     asks,       \* what the workflow asks: "no", "asking", "suspects", "asking again"
     runs,       \* how often the handler began
     crashes, pauses, slotLosses, rowLosses,
-    late,       \* whether an attempt that was given up enqueued the job when it had ended
+    late,       \* whether the job was enqueued when it had ended: the task ran again while its outcome was signalled
     again,      \* whether the workflow enqueued the job again
     fenced      \* whether an outcome of a fenced attempt was taken
 
@@ -85,7 +85,7 @@ Insert(e) ==
     /\ ~row.is
     /\ Published(New(e))
     /\ phase' = [phase EXCEPT ![e] = "waiting"]
-    /\ late' = (late \/ e # current \/ workflow = "done")
+    /\ late' = (late \/ e # current \/ workflow = "done" \/ signal)
     /\ UNCHANGED <<workers, current, signal, workflow, asks, faults, again, fenced>>
 
 TakeOver(e) ==  \* the job is in the queue already; NULL stays NULL
