@@ -28,7 +28,7 @@ env "local" {
   migration {
     dir = "file://atlas/migrations"
     // Apart from the tables: in `public` Atlas would plan to drop its own revision table.
-    revisions_schema = "atlas_schema_revisions"
+    revisions_schema = "delegator_revisions"
   }
   format {
     migrate {
@@ -42,6 +42,6 @@ env "deploy" {
   url = var.url
   migration {
     dir              = "file://atlas/migrations"
-    revisions_schema = "atlas_schema_revisions"
+    revisions_schema = "delegator_revisions"
   }
 }

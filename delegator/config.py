@@ -8,16 +8,17 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from delegator_schema.queues import DEFAULT_QUEUE, LONGEST_IDENTIFIER, is_queue_name, queue_slot
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 
 _ALIKE: Final = 0.82
+_SCHEMA: Final = "DELEGATOR_SCHEMA"
 _LEAST_LEASE: Final = timedelta(seconds=1)
 """Workers renew a lease three times in its length. A shorter one runs out while a machine is busy."""
 
@@ -30,13 +31,16 @@ class Settings(BaseSettings):
     `1h30m`) or as ISO 8601 (`PT20S`).
     """
 
-    model_config = SettingsConfigDict(env_prefix="DELEGATOR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DELEGATOR_", frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/postgres")
     """libpq connection string or URL of the database that holds `custom_task_queue`. It may be that of a pooler."""
     direct_database_url: SecretStr | None = None
     """The same database without a pooler, for what needs a session of its own: the leader's lock, notifications,
     replication and migrations. Needed if `DELEGATOR_DATABASE_URL` leads to PgBouncer in transaction mode."""
+    schema_name: str | None = Field(default=None, validation_alias=_SCHEMA)
+    """The schema of the tables, which `delegator migrate` makes if it is missing; unset: the first one of the role's
+    `search_path`. Each schema of a database is a deployment of its own."""
     stream_url: str = "http://127.0.0.1:7376"
     """Base URL of Sequin or of `delegator relay`. For several relays, of which one streams, all their URLs,
     comma-separated."""
@@ -52,10 +56,11 @@ class Settings(BaseSettings):
     """Queues of intercepted calls that name a task queue, such as `mail=mails,gpu=`. Calls to a task queue that has no
     queue stay ordinary activities."""
     publication: str = "delegator_publication"
-    """Name of the default queue's publication; another queue's is `<publication>_<queue>`."""
+    """Name of the default queue's publication; another queue's is `<publication>_<queue>`. With DELEGATOR_SCHEMA the
+    default is `<schema>_publication`."""
     slot: str = "delegator_slot"
     """Name of the default queue's logical replication slot, for the relay and in the generated sequin.yml; another
-    queue's is `<slot>_<queue>`."""
+    queue's is `<slot>_<queue>`. With DELEGATOR_SCHEMA the default is `<schema>_slot`."""
     data_converter: str | None = None
     """`package.module:attribute` of the Temporal data converter (payload codec, pydantic, ...); empty: the default.
     `delegator.encryption:data_converter` encrypts."""
@@ -79,11 +84,37 @@ class Settings(BaseSettings):
     jobs_outlive_runs: bool = False
     """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
     running ones are told to stop, as Temporal does with activities."""
+    outbox_notify: bool = True
+    """Whether an application's commit wakes the outbox's dispatcher. PostgreSQL serialises the commits of notifying
+    transactions. Off, for applications with thousands of commits a second: the dispatcher looks every 100 ms. Then a
+    transaction that uses the outbox may also be prepared (two-phase commit)."""
+    outbox_not_found_for: timedelta = timedelta(seconds=60)
+    """How long an operation of the outbox is tried whose workflow or namespace Temporal does not know. Then it becomes
+    a dead letter."""
     log_messages: bool = False
     """Whether the engine's log lines may hold the messages and tracebacks of failed attempts and of other libraries'
     errors. If not, they name only the type and the place, because a message may quote what a payload codec hides."""
 
-    @field_validator("start_timeout", "lease", "refusal_grace", "result_retention", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_schema(cls, values: Any) -> Any:
+        """Derive the names that a database or a cluster has once from the schema."""
+        given = {str(name).lower(): value for name, value in values.items()}
+        schema = given.get("schema_name") or given.get(_SCHEMA.lower())
+        if schema and schema != "public":
+            values = {"publication": f"{schema}_publication", "slot": f"{schema}_slot", **values}
+        return values
+
+    @field_validator("schema_name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and (not is_queue_name(value) or value.startswith("pg_")):
+            raise ValueError(f"{value!r} is not a schema name (a-z, 0-9, _; a letter first; at most 40; not pg_...)")
+        return value
+
+    @field_validator(
+        "start_timeout", "lease", "refusal_grace", "result_retention", "outbox_not_found_for", mode="before"
+    )
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
         return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
@@ -174,10 +205,11 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a value is not valid, or a name is misspelt. The message names the variable.
         """
+        known = [_variable(field).removeprefix("DELEGATOR_").lower() for field in cls.model_fields]
         for variable in sorted(os.environ):
             name = variable.removeprefix("DELEGATOR_").lower()
-            if variable.startswith("DELEGATOR_") and name not in cls.model_fields:
-                alike = difflib.get_close_matches(name, cls.model_fields, 1, _ALIKE)
+            if variable.startswith("DELEGATOR_") and name not in known:
+                alike = difflib.get_close_matches(name, known, 1, _ALIKE)
                 if alike:
                     meant = _variable(alike[0])
                     raise ConfigurationError(
@@ -195,4 +227,4 @@ class Settings(BaseSettings):
 
 
 def _variable(field: str) -> str:
-    return f"DELEGATOR_{field.upper()}"
+    return _SCHEMA if field in ("schema_name", _SCHEMA) else f"DELEGATOR_{field.upper()}"

@@ -13,6 +13,7 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
+from delegator_schema.roles import ENQUEUER
 from temporalio.client import ClientConfig, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
@@ -301,7 +302,7 @@ class DelegatorPlugin(SimplePlugin):
 
     async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str) -> None:
         settings, options = self._settings, self._options
-        await check(settings)
+        await check(settings, process=ENQUEUER)
         address = DatabaseAddress.of(settings)
         tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(

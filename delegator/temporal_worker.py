@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from delegator_schema.roles import ENQUEUER
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
@@ -105,7 +106,7 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
     with server:
         async with shutdown_signals() as shutdown, liveness.watch_event_loop(options.stall_limit):
             stop = shutdown.requested
-            if not await wait_for(lambda: check(settings), settings.start_timeout, database, stop):
+            if not await wait_for(lambda: check(settings, process=ENQUEUER), settings.start_timeout, database, stop):
                 return
             if not await wait_for(connection.open, settings.start_timeout, temporal, stop):
                 return

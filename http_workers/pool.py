@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from delegator_schema.roles import WORKER
 from prometheus_client import CollectorRegistry
 from temporalio.worker import Interceptor
 
@@ -265,7 +266,10 @@ async def serve(
             )
         )
         if not await wait_for(
-            lambda: check(settings, queues=[options.queue]), settings.start_timeout, states["postgresql"], stop
+            lambda: check(settings, queues=[options.queue], process=WORKER),
+            settings.start_timeout,
+            states["postgresql"],
+            stop,
         ):
             return
         await refuse_wrong_stream(source, states["stream"])
@@ -273,7 +277,7 @@ async def serve(
         database = SharedConnection(states["postgresql"])
 
         def watched_as(loop: str) -> DatabaseWatch:
-            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue]))
+            return DatabaseWatch(database.part(loop), lambda: check(settings, queues=[options.queue], process=WORKER))
 
         address = DatabaseAddress.of(settings)
         pool = await stack.enter_async_context(

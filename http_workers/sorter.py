@@ -40,7 +40,7 @@ class Ways:
     asynchronous: list[Ended] = field(default_factory=list)
     """Left to a client, which completes them."""
     plain: list[Ended] = field(default_factory=list)
-    """Completed, and no workflow waits: the row goes."""
+    """Completed, and nobody waits for the result: the row goes."""
 
 
 class Sorter:
@@ -105,7 +105,7 @@ class Sorter:
             else:
                 self._sort_failed(ended, ended.failure, ways)
         elif ended.result is not None:
-            if job.row.workflow_id is None:
+            if job.row.workflow_id is None and not job.row.has_waiter:
                 ways.plain.append(ended)
             else:
                 ways.waited.append((ended, Outcome(OutcomeStatus.COMPLETED, ended.result)))

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from delegator.errors import ConfigurationError, StreamError, WireError
+from delegator.runtime.client_tls import stream_tls
 
 MAX_BATCH: Final = 1000
 MIN_WAIT: Final = timedelta(milliseconds=500)
@@ -123,7 +124,7 @@ class StreamSource:
         self._servers = [_Server(base, self._stream) for base in _base_urls(url)]
         self._at = 0
         self._headers = _headers(token)
-        self._tls = True if ca_file is None else _trusting(ca_file)
+        self._tls = stream_tls(ca_file)
         self._timeouts = timeouts or StreamTimeouts()
         self._ack_timeout = self._timeout(self._timeouts.ack)
         self._borrowed = session
@@ -335,14 +336,6 @@ def _advice_url() -> str:
     return "check DELEGATOR_STREAM_URL"
 
 
-def _trusting(ca_file: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except OSError as error:  # ssl.SSLError is one
-        reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigurationError(f"DELEGATOR_STREAM_CA_FILE {ca_file}: {reason}") from None
-
-
 def _reason(error: BaseException) -> str:
     # Not str(error): aiohttp quotes bytes of a broken reply in some of its errors.
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -354,8 +347,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _summary(body: bytes) -> str:
+    """Return what a refusal says: Sequin's API says it in `summary`, the web framework below it in `errors.detail`."""
     try:
-        summary = orjson.loads(body)["summary"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        reply = orjson.loads(body)
+        summary = reply["summary"] if "summary" in reply else reply["errors"]["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, RecursionError):
         return ""
     return f": {' '.join(summary.split())[:_SUMMARY_LIMIT]}" if isinstance(summary, str) else ""

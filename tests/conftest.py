@@ -18,6 +18,7 @@ from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from tests.support import Database, Databases
+from tests.support.pgbouncer import PROGRAM
 from tests.support.postgres15 import Server15, running_postgres15
 
 MakeDatabase = Callable[..., Awaitable[Database]]
@@ -41,7 +42,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `atlas` where Atlas or PostgreSQL 15 is missing, unless CI insists on them."""
+    """Skip the tests marked `atlas` or `pgbouncer` where these programs are missing, unless CI insists on them."""
     atlas = Path(os.environ.get("DELEGATOR_ATLAS", _ROOT / ".tools/bin/atlas"))
     postgres15 = Path(os.environ.get("POSTGRES15_BIN", "/usr/lib/postgresql/15/bin"))
     missing = [
@@ -56,6 +57,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("atlas"):
                 item.add_marker(pytest.mark.skip(reason=f"needs {' and '.join(missing)}"))
+    if PROGRAM is None and "DELEGATOR_TEST_REQUIRE_ATLAS" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("pgbouncer"):
+                item.add_marker(pytest.mark.skip(reason="needs PgBouncer (Debian: apt-get install pgbouncer)"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Annotated, Any
 
 import typer
+from delegator_schema.outbox import CANCEL, OUTBOX_QUEUE, SIGNAL, SIGNAL_WITH_START, START
 
 from delegator.cli.options import (
     AllOption,
@@ -27,17 +28,22 @@ from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
 from delegator.maintenance.dead_letters import Replayed
-from delegator.postgres.dead_letters import DeadLetter, Reason, Selection
+from delegator.postgres.dead_letters import JOB, DeadLetter, Reason, Selection
 from delegator.runtime.modules import add_current_directory
 from delegator.runtime.temporal_client import load_data_converter
 
+KINDS = (JOB, START, SIGNAL, SIGNAL_WITH_START, CANCEL)
 _LIST_LIMIT = "100"
 _IDS_SHOWN = 10
-_COLUMNS = ("id", "died_at", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
+_COLUMNS = ("id", "died_at", "kind", "queue", "type", "reason", "error", "attempt", "job_id", "workflow_id")
 
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id, as listed.")]
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Dead letters' ids, as listed.")]
+KindOption = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="KIND", help=f"One of {', '.join(KINDS)}: jobs, or operations of the outbox."),
+]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help=f"One of {', '.join(Reason)}.")]
 SinceOption = Annotated[
     str | None,
@@ -51,7 +57,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
         name="dlq",
-        help="Dead letters: jobs that the queue gave up on. Their workflows got the failure.",
+        help="Dead letters: jobs that the queue gave up on, and operations of the outbox that Temporal refused.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -64,6 +70,7 @@ def register(app: typer.Typer) -> None:
 
 def list_command(
     queue: QueueOption = None,
+    kind: KindOption = None,
     job_type: TypeOption = None,
     reason: ReasonOption = None,
     workflow_id: WorkflowOption = None,
@@ -75,7 +82,7 @@ def list_command(
 ) -> None:
     """List dead letters, the newest first. Nothing that a payload codec hides is printed."""
     settings = Settings.load(database_url=database_url)
-    filters = _filters(settings, queue, job_type, reason, workflow_id, since, until, limit)
+    filters = _filters(settings, queue, kind, job_type, reason, workflow_id, since, until, limit)
     selection = Selection(**filters, newest_first=True)
     letters = asyncio.run(dead_letters.find(settings, selection))
     if as_json:
@@ -110,6 +117,7 @@ def show_command(
 def replay_command(
     ids: IdsArgument = None,
     queue: QueueOption = None,
+    kind: KindOption = None,
     job_type: TypeOption = None,
     reason: ReasonOption = None,
     workflow_id: WorkflowOption = None,
@@ -128,6 +136,8 @@ def replay_command(
 ) -> None:
     """Enqueue jobs again, as new: attempt 0, the same job id, timeouts from now; their dead letters are deleted.
 
+    Operations of the outbox are written to it again, behind those that wait, with the same request id.
+
     A job whose id is in the queue is left a dead letter; if any is, the exit code is 1. A completed row is in the
     queue for a few seconds after the job's death: try again then.
 
@@ -139,7 +149,7 @@ def replay_command(
     """
     settings = Settings.load(database_url=database_url)
     selection = _selection(
-        ids, _filters(settings, queue, job_type, reason, workflow_id, since, until, limit), everything
+        ids, _filters(settings, queue, kind, job_type, reason, workflow_id, since, until, limit), everything
     )
     letters = asyncio.run(dead_letters.find(settings, selection))
     manner = "and signal their workflows" if signal else "as plain jobs"
@@ -166,6 +176,7 @@ def replay_command(
 def purge_command(
     ids: IdsArgument = None,
     queue: QueueOption = None,
+    kind: KindOption = None,
     job_type: TypeOption = None,
     reason: ReasonOption = None,
     workflow_id: WorkflowOption = None,
@@ -181,7 +192,7 @@ def purge_command(
     """Delete dead letters for good."""
     settings = Settings.load(database_url=database_url)
     selection = _selection(
-        ids, _filters(settings, queue, job_type, reason, workflow_id, since, until, limit), everything
+        ids, _filters(settings, queue, kind, job_type, reason, workflow_id, since, until, limit), everything
     )
     letters = asyncio.run(dead_letters.find(settings, selection))
     if dry_run:
@@ -207,6 +218,8 @@ def _left_lines(result: Replayed) -> list[str]:
         why = (
             "the completed rows of their jobs are kept for a few seconds more; try again then"
             if is_completed
+            else "operations with the same keys wait there"
+            if queue == OUTBOX_QUEUE
             else "jobs with the same ids wait or run there"
         )
         more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
@@ -218,6 +231,7 @@ def _left_lines(result: Replayed) -> list[str]:
 def _filters(
     settings: Settings,
     queue: str | None,
+    kind: str | None,
     job_type: str | None,
     reason: str | None,
     workflow_id: str | None,
@@ -229,8 +243,11 @@ def _filters(
     check_queue(settings, queue)
     if reason is not None and reason not in list(Reason):
         raise ConfigurationError(f"--reason {reason}: none of {', '.join(Reason)}")
+    if kind is not None and kind not in KINDS:
+        raise ConfigurationError(f"--kind {kind}: none of {', '.join(KINDS)}")
     given = {
         "queue": queue,
+        "kind": kind,
         "job_type": job_type,
         "reason": reason,
         "workflow_id": workflow_id,

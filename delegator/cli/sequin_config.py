@@ -26,10 +26,11 @@ def sequin_config(
     queues: Annotated[
         str | None, typer.Option(help="Declared queues, comma-separated. Default: DELEGATOR_QUEUES.")
     ] = None,
-    schema: Annotated[str, typer.Option(help="PostgreSQL schema that holds the tables.")] = "public",
+    schema: Annotated[str | None, typer.Option(help="Default: DELEGATOR_SCHEMA, or public.")] = None,
 ) -> None:
     """Write sequin.yml: a sink with a replication slot of its own for each declared queue. It holds no secret."""
-    config = render_config(Settings.load(database_url=database_url, queues=queues), schema=schema)
+    settings = Settings.load(database_url=database_url, queues=queues, schema_name=schema)
+    config = render_config(settings, schema=settings.schema_name or "public")
     if output is None:
         typer.echo(config, nl=False)
         return

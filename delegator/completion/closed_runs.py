@@ -12,9 +12,8 @@ from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRej
 from temporalio.common import RawValue
 from temporalio.service import RPCError
 
-from delegator.completion.runs import OPEN_STATUSES, RunKey, Runs
+from delegator.completion.runs import OPEN_STATUSES, RunKey, Runs, give_up
 from delegator.errors import WireError
-from delegator.runtime.backoff import Backoff
 from delegator.wire.frames import to_raw_value
 from delegator.wire.pending import PENDING_QUERY, pack_job_ids, unpack_job_ids
 
@@ -44,7 +43,7 @@ class ClosedRuns:
             client: Temporal's client.
         """
         self._client = client
-        self._runs = Runs(client, _give_up)
+        self._runs = Runs(client, give_up)
 
     async def running(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
         """Return those runs that are open as far as the visibility store knows.
@@ -103,7 +102,3 @@ class ClosedRuns:
             return set(unpack_job_ids(answer.payload.data))
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError, RPCError, WireError):
             return None  # no worker runs, or it runs an older release
-
-
-async def _give_up(key: RunKey, error: Exception, backoff: Backoff) -> None:
-    raise error

@@ -144,3 +144,8 @@ class Runs:
                 execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
             )
         )
+
+
+async def give_up(key: RunKey, error: Exception, backoff: Backoff) -> None:
+    """Raise the error of a failed call, for a caller of `Runs` that does not repeat it."""
+    raise error

@@ -39,6 +39,7 @@ _SETTINGS = {
     "max_wal_senders": "20",
     "max_replication_slots": "20",
     "max_connections": "200",
+    "max_prepared_transactions": "20",
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",

@@ -20,6 +20,7 @@ from delegator.wire.codec import decode_header, decode_outcome, decode_payloads
 from delegator.wire.contexts import Conversion, Conversions, row_origin
 from delegator.wire.rows import row_problem
 
+_SIGNAL_INPUT = "signal_input"
 _TYPES = {
     "timeout_failure_info": "TimeoutError",
     "canceled_failure_info": "CancelledError",
@@ -34,6 +35,7 @@ def summary(letter: DeadLetter) -> dict[str, Any]:
     """Return what `dlq list` shows of a dead letter. It holds nothing that a codec hides."""
     return {
         "id": letter.id,
+        "kind": letter.kind,
         "queue": letter.queue,
         "type": letter.type,
         "reason": letter.reason,
@@ -59,14 +61,32 @@ async def describe(
         converter: the data converter of the processes that enqueued and ran the job.
         payloads: also return the arguments, the headers' values and the failure's details.
     """
-    described = {**summary(letter), "options": content.options or {}, "input_bytes": len(content.input or b"")}
+    options = dict(content.options or {})
+    signal_input = base64.b64decode(options.pop(_SIGNAL_INPUT, ""))
+    described = {**summary(letter), "options": options, "input_bytes": len(content.input or b"")}
     problem = row_problem(letter.format_version)
     if problem is not None:
         described |= {"failure": None, "unreadable_failure": problem}
         if payloads:
             described |= {"input": None, "unreadable_input": problem, "header": None}
         return described
-    conversion = Conversions(converter).of(
+    conversion = _conversion(letter, content, converter)
+    try:
+        described |= {"failure": await _failure(content.failure, conversion, payloads), "unreadable_failure": None}
+    except WireError as error:
+        described |= {"failure": None, "unreadable_failure": str(error)}
+    if payloads:
+        described |= await _read_content(content, conversion)
+        if signal_input:
+            read = await _read_content(content._replace(input=signal_input, header=None), conversion)
+            described |= {"signal_input": read["input"], "unreadable_signal_input": read["unreadable_input"]}
+    return described
+
+
+def _conversion(letter: DeadLetter, content: Content, converter: DataConverter) -> Conversion:
+    if letter.operation is not None:
+        return Conversions(converter).of_workflow(letter.namespace or "default", letter.workflow_id or "", None)
+    return Conversions(converter).of(
         row_origin(
             job_id=letter.job_id,
             job_type=letter.type,
@@ -76,13 +96,6 @@ async def describe(
             options=orjson.dumps(content.options).decode(),
         )
     )
-    try:
-        described |= {"failure": await _failure(content.failure, conversion, payloads), "unreadable_failure": None}
-    except WireError as error:
-        described |= {"failure": None, "unreadable_failure": str(error)}
-    if payloads:
-        described |= await _read_content(content, conversion)
-    return described
 
 
 async def _read_content(content: Content, conversion: Conversion) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from delegator_schema.outbox import OUTBOX_QUEUE
+
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.postgres import dead_letters
@@ -62,11 +64,11 @@ async def content(settings: Settings, dead_letter_id: int) -> Content:
 
 
 async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: bool) -> Replayed:
-    """Enqueue jobs again and delete their dead letters. For each job either both happen, or nothing.
+    """Enqueue jobs and write operations again, and delete their dead letters. For each either both happen, or nothing.
 
     Args:
         settings: where the database is.
-        letters: the dead letters; each goes to the queue it came from.
+        letters: the dead letters; each goes to the queue it came from, or to the outbox.
         signal: keep the workflow, so that it gets the outcome. False: enqueue a plain job.
 
     Raises:
@@ -81,6 +83,9 @@ async def replay(settings: Settings, letters: Sequence[DeadLetter], *, signal: b
         by_queue[letter.queue].append(letter.id)
     done: set[int] = set()
     async with operator_connection(settings, "dlq") as connection:
+        operations = by_queue.pop(OUTBOX_QUEUE, [])
+        for start in range(0, len(operations), _BATCH):
+            done |= await dead_letters.replay_operations(connection, operations[start : start + _BATCH])
         for queue, ids in by_queue.items():
             table = QueueTable(queue)
             for start in range(0, len(ids), _BATCH):

@@ -60,3 +60,39 @@ class MaintenanceMetrics:
         self.dead_letters = Gauge(
             "delegator_queue_dead_letters", "Dead letters that are kept", ["queue"], registry=registry
         )
+
+
+class OutboxMetrics:
+    """The series of the outbox's dispatcher; make one per registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the series.
+
+        Args:
+            registry: where they are exposed.
+        """
+        self.waiting = Gauge(
+            "delegator_outbox_waiting",
+            "Operations on workflows that were committed and that Temporal does not have yet; only of the leader",
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "delegator_outbox_oldest_seconds",
+            "Age of the oldest operation that waits; only of the leader",
+            registry=registry,
+        )
+        self.sent = Counter(
+            "delegator_outbox_sent_total", "Operations that Temporal carried out", ["operation"], registry=registry
+        )
+        self.retried = Counter(
+            "delegator_outbox_retried_total",
+            "Attempts that Temporal refused and that are repeated, by its status",
+            ["operation", "status"],
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "delegator_outbox_dead_letters_total",
+            "Operations that became dead letters",
+            ["operation", "reason"],
+            registry=registry,
+        )

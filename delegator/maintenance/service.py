@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from delegator_schema.roles import MAINTENANCE
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
@@ -22,7 +23,8 @@ from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
 from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
-from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.metrics import MaintenanceMetrics, OutboxMetrics
+from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
@@ -87,10 +89,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     liveness = Liveness()
-    checks = {"postgresql": database.problem, "temporal": temporal.problem}
     server: AbstractContextManager[object] = nullcontext()
     if options.port:
-        health = LocalHealth(registry, liveness, checks)
+        health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
         server = HealthServer(health, host=options.host, port=options.port, tls=options.tls)
     converter = load_data_converter(settings.data_converter)
     with server:
@@ -100,7 +101,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             identity = f"delegator-maintenance {holder_name()}"
             require_declared_queues(options.types, settings)
             client = await connect_temporal(converter, identity=identity)
-            if not await wait_for(lambda: check(settings), settings.start_timeout, database, shutdown.requested):
+            if not await wait_for(
+                lambda: check(settings, process=MAINTENANCE), settings.start_timeout, database, shutdown.requested
+            ):
                 return
             if options.task_queue is None:
                 await refuse_wrong_namespace(client, temporal)
@@ -120,7 +123,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             shared = SharedConnection(database)
 
             def watched_as(loop: str) -> DatabaseWatch:
-                return DatabaseWatch(shared.part(loop), lambda: check(settings))
+                return DatabaseWatch(shared.part(loop), lambda: check(settings, process=MAINTENANCE))
 
             leading = watched_as("sweeper")
             signaller = Signaller(
@@ -142,11 +145,25 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     client=client,
                     metrics=metrics,
                 )
+            outbox_pool = await stack.enter_async_context(
+                connection_pool(address, application_name="delegator outbox", size=3, silence=settings.lease)
+            )
             sweeper = Sweeper(
                 settings.queues,
                 ordered=settings.ordered_queues,
                 signaller=signaller,
                 run_watch=run_watch,
+                outbox=OutboxDispatcher(
+                    address=address,
+                    pool=outbox_pool,
+                    database=watched_as("outbox"),
+                    listener=watched_as("outbox listener"),
+                    client=client,
+                    temporal=temporal,
+                    identity=identity,
+                    metrics=OutboxMetrics(registry),
+                    options=outbox_options(settings),
+                ),
                 database=leading,
                 converter=converter,
                 identity=identity,

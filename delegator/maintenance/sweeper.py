@@ -19,12 +19,13 @@ from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import GivenUp, LostAttempts
 from delegator.maintenance.metrics import MaintenanceMetrics
+from delegator.maintenance.outbox import OutboxDispatcher
 from delegator.maintenance.paused import PausedJobs
 from delegator.maintenance.queues_apart import QueuesApart
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.snoozed import SnoozedJobs
-from delegator.postgres import dead_letters, leases
+from delegator.postgres import dead_letters, leases, unique_ids
 from delegator.postgres.connections import Connection, give_up_locks
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
@@ -73,6 +74,7 @@ class Sweeper:
         ordered: Collection[str] = (),
         signaller: Signaller,
         run_watch: RunWatch | None = None,
+        outbox: OutboxDispatcher | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -86,6 +88,7 @@ class Sweeper:
             ordered: those of them that are ordered.
             signaller: signals stored outcomes.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
+            outbox: sends what applications have committed; None: another process does.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -96,6 +99,7 @@ class Sweeper:
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
         self._run_watch = run_watch
+        self._outbox = outbox
         self._database = database
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
@@ -123,6 +127,8 @@ class Sweeper:
                 group.create_task(self._signaller.run(), name="signaller")
                 if self._run_watch is not None:
                     group.create_task(self._run_watch.run(), name="run-watch")
+                if self._outbox is not None:
+                    group.create_task(self._outbox.run(), name="outbox")
                 await self._sweep_repeatedly(connection)
 
     async def _sweep_repeatedly(self, connection: Connection) -> None:
@@ -193,6 +199,7 @@ class Sweeper:
         await self._apart.each(connection, lambda queue: self._sweep_table(connection, queue))
         await self._letters_apart.each(connection, lambda queue: self._count_dead_letters(connection, queue))
         await forget_rates(connection)
+        await unique_ids.forget_expired(connection)
 
     async def _sweep_table(self, connection: Connection, queue: MaintenanceStatements) -> None:
         await self._paused.sweep(connection, queue.queue)

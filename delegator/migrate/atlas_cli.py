@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 
 from delegator.errors import ConfigurationError, SchemaError
 from delegator.migrate.database import LOCK_TIMEOUT_SECONDS
-from delegator.migrate.revisions import REVISIONS_SCHEMA
+from delegator.migrate.revisions import revisions_schema
 from delegator.runtime.child_processes import send_signal
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory:
     """
     with tempfile.TemporaryDirectory(prefix="delegator-atlas-") as scratch:
         project = Path(scratch, "atlas.hcl")
-        project.write_text(_project(directory), encoding="utf-8")  # noqa: ASYNC240 - a few lines, once
+        project.write_text(_project(directory, await revisions_schema(connection)), encoding="utf-8")  # noqa: ASYNC240 - a few lines, once
         # The URL holds the password. It goes into the environment, because every user can list command lines.
         process = await asyncio.create_subprocess_exec(
             binary,
@@ -93,12 +93,12 @@ async def apply_with_atlas(binary: Path, connection: AsyncConnection, directory:
     raise SchemaError(f"`{binary} migrate apply` failed: {_reason(output, connection.info.password)}")
 
 
-def _project(directory: Path) -> str:
+def _project(directory: Path, revisions: str) -> str:
     return f"""env "delegator" {{
   url = getenv("{_URL_VARIABLE}")
   migration {{
     dir              = "file://{directory}"
-    revisions_schema = "{REVISIONS_SCHEMA}"
+    revisions_schema = "{revisions}"
   }}
 }}
 """

@@ -40,7 +40,10 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
             await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseError(f"{first_line(error)}: migrate as the owner of the tables, with CREATEROLE") from None
+        raise DatabaseError(
+            f"{first_line(error)}: migrate as the owner of the tables. The owner needs CREATE on the database, and "
+            "CREATEROLE unless an administrator has made the roles (page Database roles of the documentation)"
+        ) from None
     except psycopg.errors.LockNotAvailable:
         raise DatabaseError(_LOCKED) from None
     except psycopg.OperationalError as error:

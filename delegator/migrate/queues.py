@@ -10,7 +10,6 @@ from delegator_schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, qu
 from psycopg import AsyncConnection
 
 from delegator.errors import SchemaError
-from delegator.migrate.revisions import REVISIONS_SCHEMA
 
 _QUEUE_TABLES = """
     SELECT relname FROM pg_catalog.pg_class
@@ -55,6 +54,13 @@ _PUBLISHED = """
         OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnpubid = publication.oid)
         OR attnames::text[] @> columns AND attnames::text[] <@ columns)"""
 
+_SHARED = """
+    SELECT current_schema()::text, EXISTS (SELECT FROM pg_catalog.pg_publication_tables AS other
+        WHERE other.pubname = published.pubname
+        AND NOT (other.schemaname = published.schemaname AND other.tablename = published.tablename))
+    FROM pg_catalog.pg_publication_tables AS published
+    WHERE schemaname = current_schema() AND tablename = %s AND pubname = %s"""
+
 
 async def existing_queues(connection: AsyncConnection) -> tuple[str, ...]:
     """Return the queues whose tables the database has. This process need not declare them."""
@@ -80,8 +86,7 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
     present = await existing_queues(connection)
     if DEFAULT_QUEUE not in present:
         raise SchemaError(
-            f"table {BASE_TABLE} is missing although its migration counts as applied: restore it from a backup,"
-            f" or drop the schema {REVISIONS_SCHEMA} to apply everything again"
+            f"table {BASE_TABLE} is missing although its migration counts as applied: restore it from a backup"
         )
     created = tuple(queue for queue in queues if queue not in present)
     async with connection.transaction():
@@ -113,3 +118,25 @@ async def _follow(connection: AsyncConnection, table: str) -> None:
 async def _is_published(connection: AsyncConnection, table: str, publication: str) -> bool:
     found = await connection.execute(_PUBLISHED, [list(PUBLICATION.columns), publication, table])
     return await found.fetchone() is not None
+
+
+async def leave_shared_publication(connection: AsyncConnection, publication: str) -> None:
+    """Take this schema's table out of the publication that the migrations make, if another one is configured.
+
+    That publication may be another deployment's, in another schema of the database. If nothing is left in it, it goes.
+
+    Args:
+        connection: in autocommit mode.
+        publication: name of the configured publication.
+    """
+    if publication == PUBLICATION.name:
+        return
+    shared = quote(PUBLICATION.name)
+    found = await (await connection.execute(_SHARED, [BASE_TABLE, PUBLICATION.name])).fetchone()
+    if found is None:
+        return
+    schema, others = found
+    async with connection.transaction():
+        await connection.execute(f"ALTER PUBLICATION {shared} DROP TABLE {quote(schema)}.{quote(BASE_TABLE)}".encode())
+        if not others:
+            await connection.execute(f"DROP PUBLICATION {shared}".encode())

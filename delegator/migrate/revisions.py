@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from delegator_schema.queues import BASE_TABLE
 from psycopg import AsyncConnection, sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -12,9 +14,14 @@ from psycopg.types.json import Jsonb
 from delegator.migrate.directory import MigrationFile
 from delegator.migrate.statements import partial_hashes
 
-REVISIONS_SCHEMA = "atlas_schema_revisions"
 OPERATOR = "temporal-delegator"
-_TABLE = sql.Identifier(REVISIONS_SCHEMA, "atlas_schema_revisions")
+_TABLE_NAME = "atlas_schema_revisions"
+_SHARED_SCHEMA = "atlas_schema_revisions"
+"""Where Atlas keeps revisions unless it is told otherwise, and where an application that uses Atlas has its own."""
+_COLUMNS = sql.SQL(
+    "version, description, type, applied, total, executed_at, execution_time, error, error_stmt, hash, partial_hashes,"
+    " operator_version"
+)
 _EXECUTED = 2
 
 
@@ -39,26 +46,31 @@ class Revision:
         return self.applied == self.total
 
 
+async def revisions_schema(connection: AsyncConnection) -> str:
+    """Return the schema of the revisions: one for each schema that holds the engine's tables, and nobody else's."""
+    row = await (await connection.execute("SELECT current_schema()::text")).fetchone()
+    schema = "public" if row is None or row[0] is None else str(row[0])
+    return "delegator_revisions" if schema == "public" else f"delegator_revisions_{schema}"
+
+
 async def read_revisions(connection: AsyncConnection) -> list[Revision]:
     """Return the revisions in order; none if the table does not exist.
 
     Atlas keeps rows about itself under versions that start with a dot.
     """
-    found = await connection.execute("SELECT to_regclass(%s)", [f"{REVISIONS_SCHEMA}.atlas_schema_revisions"])
-    row = await found.fetchone()
-    if row is None or row[0] is None:
+    if not await _has_table(connection, await revisions_schema(connection)):
         return []
     query = sql.SQL(
         "SELECT version, type, applied, total, hash FROM {}"
         """ WHERE NOT starts_with(version, '.') ORDER BY version COLLATE "C" """
-    ).format(_TABLE)
+    ).format(await _table(connection))
     async with connection.cursor(row_factory=class_row(Revision)) as cursor:
         return await (await cursor.execute(query)).fetchall()
 
 
 async def create_revision_table(connection: AsyncConnection) -> None:
     """Create the table as Atlas creates it, unless it exists."""
-    await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(REVISIONS_SCHEMA)))
+    await ensure_schema(connection, await revisions_schema(connection))
     await connection.execute(
         sql.SQL(
             """CREATE TABLE IF NOT EXISTS {} (
@@ -75,8 +87,38 @@ async def create_revision_table(connection: AsyncConnection) -> None:
                 partial_hashes jsonb,
                 operator_version varchar NOT NULL
             )"""
-        ).format(_TABLE)
+        ).format(await _table(connection))
     )
+
+
+async def adopt_revisions(connection: AsyncConnection, files: Sequence[MigrationFile]) -> None:
+    """Copy our revisions from the schema that they once shared with others, if this schema has the engine's tables.
+
+    Args:
+        connection: in autocommit mode.
+        files: the migrations. Other revisions are left alone.
+    """
+    schema = await revisions_schema(connection)
+    if await _has_table(connection, schema) or not await _has_table(connection, _SHARED_SCHEMA):
+        return
+    has_tables = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename = %s"
+    if await (await connection.execute(has_tables, [BASE_TABLE])).fetchone() is None:
+        return
+    async with connection.transaction():
+        await create_revision_table(connection)
+        await connection.execute(
+            sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE version = ANY(%s)").format(
+                sql.Identifier(schema, _TABLE_NAME), sql.Identifier(_SHARED_SCHEMA, _TABLE_NAME), columns=_COLUMNS
+            ),
+            [[file.version for file in files]],
+        )
+
+
+async def ensure_schema(connection: AsyncConnection, name: str) -> None:
+    """Create a schema unless it exists. Where an administrator has made it, no right to create one is needed."""
+    if await (await connection.execute("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", [name])).fetchone():
+        return
+    await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name)))
 
 
 async def write_revision(connection: AsyncConnection, file: MigrationFile, applied: int, took: timedelta) -> None:
@@ -98,7 +140,7 @@ async def write_revision(connection: AsyncConnection, file: MigrationFile, appli
                 execution_time = revision.execution_time + excluded.execution_time,
                 partial_hashes = excluded.partial_hashes,
                 operator_version = excluded.operator_version"""
-        ).format(_TABLE),
+        ).format(await _table(connection)),
         [
             file.version,
             file.description,
@@ -111,3 +153,12 @@ async def write_revision(connection: AsyncConnection, file: MigrationFile, appli
             OPERATOR,
         ],
     )
+
+
+async def _table(connection: AsyncConnection) -> sql.Identifier:
+    return sql.Identifier(await revisions_schema(connection), _TABLE_NAME)
+
+
+async def _has_table(connection: AsyncConnection, schema: str) -> bool:
+    query = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = %s"
+    return await (await connection.execute(query, [schema, _TABLE_NAME])).fetchone() is not None

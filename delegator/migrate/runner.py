@@ -17,8 +17,8 @@ from delegator.migrate.atlas_cli import apply_with_atlas, find_atlas
 from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import MigrationFile, migrations_directory, read_migrations
 from delegator.migrate.drift import Finding, find_drift
-from delegator.migrate.queues import ensure_queues, existing_queues
-from delegator.migrate.revisions import read_revisions
+from delegator.migrate.queues import ensure_queues, existing_queues, leave_shared_publication
+from delegator.migrate.revisions import adopt_revisions, ensure_schema, read_revisions
 
 _OLDEST_SERVER = 150000
 
@@ -72,8 +72,13 @@ async def migrate(
     async with connect(settings) as connection:
         _check_server(connection)
         async with advisory_lock(connection, DELEGATOR_LOCK):
+            if settings.schema_name is not None:
+                await ensure_schema(connection, settings.schema_name)
+            await adopt_revisions(connection, files)
             applied, binary = await _apply(connection, directory, files, binary)
             created = await ensure_queues(connection, settings.queues, settings.publication)
+            if settings.schema_name is not None:
+                await leave_shared_publication(connection, settings.publication)
         report = MigrationReport(applied, created, await find_drift(connection, settings), binary)
     if report.errors:
         raise SchemaError(describe(report.errors))

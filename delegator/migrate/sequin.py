@@ -31,6 +31,7 @@ _HEADER = """\
 # Written by `delegator sequin-config`; write it again after the queues change. Apply it after `delegator migrate`:
 # Sequin stops at once when a table is missing. Sequin fills in these variables of its environment:
 #   DELEGATOR_STREAM_TOKEN   the token that workers send
+#   SEQUIN_TOKEN_NAME        the token's name; with a known name and another token Sequin stops at its start
 #   DELEGATOR_PG_PASSWORD    password of the role that streams: REPLICATION, and a member of delegator_stream
 #   DELEGATOR_PG_HOSTNAME, DELEGATOR_PG_PORT, DELEGATOR_PG_DATABASE, DELEGATOR_PG_USERNAME   where the queues are
 #   SEQUIN_ADMIN_EMAIL, SEQUIN_ADMIN_PASSWORD   who may log in to Sequin's console
@@ -59,7 +60,13 @@ def render_config(settings: Settings, *, schema: str = "public") -> str:
                 "password": _variable("SEQUIN_ADMIN_PASSWORD"),
             }
         ],
-        "api_tokens": [{"name": "delegator-workers", "token": _variable("DELEGATOR_STREAM_TOKEN")}],
+        # Sequin ends at its start when a name that it knows has another token. So a new token needs a new name.
+        "api_tokens": [
+            {
+                "name": _variable("SEQUIN_TOKEN_NAME", "delegator-workers"),
+                "token": _variable("DELEGATOR_STREAM_TOKEN"),
+            }
+        ],
         "databases": [_database(settings, queue) for queue in settings.queues],
         "sinks": [_sink(queue, schema) for queue in settings.queues],
     }

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from delegator.contracts import DYNAMIC_TYPE
+from delegator.postgres import dead_letters
 from delegator.postgres.job_views import JobRow
 from delegator.postgres.leases import WorkerLease
 from delegator.postgres.pauses import Pause
@@ -47,7 +48,7 @@ class Reason(StrEnum):
     UNKNOWN_TYPE = "unknown_type"
     """Workers serve its queue, and none of them has a handler for its type."""
     REFUSED = "refused"
-    """A worker could not begin it: it had no handler for the type, or could not decode the arguments."""
+    """A worker could not begin it: it had no handler, could not decode the arguments, or lacked the key."""
     DUE = "due"
     """Its start delay is not over."""
     LIMIT = "limit"
@@ -229,15 +230,8 @@ def _scheduled(job: JobRow, facts: QueueFacts) -> Explanation:
             State(job.state),
             Reason.REFUSED,
             job.published_at,
-            "A worker could not begin it: "
-            + (
-                f"it has no handler for type {job.job_type}."
-                if job.refused == "unknown_type"
-                else "it lacks the payload codec, or the key, of the job's client (DELEGATOR_DATA_CONVERTER)."
-                if job.refused == "locked"
-                else f"it can't decode the arguments ({job.refused})."
-            ),
-            f"a worker that can run it starts: {_served_by(job)}",
+            f"A worker could not begin it: {_refusal(job)}.",
+            _served_by(job),
             at,
         )
     failed = job.attempts[-1] if job.attempts else None
@@ -258,6 +252,16 @@ def _scheduled(job: JobRow, facts: QueueFacts) -> Explanation:
         f"attempt {job.attempt + 1} becomes due, or `delegator jobs retry {job.job_id}`",
         at,
     )
+
+
+def _refusal(job: JobRow) -> str:
+    match job.refused:
+        case dead_letters.Reason.UNKNOWN_TYPE:
+            return f"it has no handler for type {job.job_type}"
+        case dead_letters.Reason.LOCKED:
+            return "it lacks the payload codec of the client, or its key (DELEGATOR_DATA_CONVERTER)"
+        case _:
+            return "it can't decode the arguments (DELEGATOR_DATA_CONVERTER, or another signature of the handler)"
 
 
 def _limited(job: JobRow) -> Explanation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,12 +51,23 @@ class DatabaseAddress:
     """libpq connection string or URL. It may be that of a pooler."""
     direct_url: str | None = field(default=None, repr=False)
     """The same database without a pooler, for what needs a session of its own; None: `url`."""
+    schema: str | None = None
+    """The schema of the tables; None: the first one of the role's `search_path`."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Take what the settings say."""
         direct = settings.direct_database_url
-        return cls(settings.database_url.get_secret_value(), None if direct is None else direct.get_secret_value())
+        return cls(
+            settings.database_url.get_secret_value(),
+            None if direct is None else direct.get_secret_value(),
+            settings.schema_name,
+        )
+
+    @property
+    def session(self) -> Mapping[str, str]:
+        """Settings of each session that follow from the address."""
+        return {} if self.schema is None else {"search_path": self.schema}
 
 
 class _CheckedPool(AsyncConnectionPool[Connection]):
@@ -132,6 +143,8 @@ async def connect(
         DatabaseError: the server can't be reached, or refuses the connection.
     """
     url, variable = _address(database, direct=session_for is not None or replication)
+    if isinstance(database, DatabaseAddress):
+        session = {**database.session, **session}
     connection = await _open(url, variable, application_name, silence, replication=replication)
     try:
         if await prepare_session(connection, more=session) or session_for is None:
@@ -178,9 +191,10 @@ async def connection_pool(
     """
     url, variable = _address(database)
     connection = await _open(url, variable, application_name, silence)
+    more = database.session if isinstance(database, DatabaseAddress) else {}
     async with connection:
-        if not await prepare_session(connection):
-            await refuse_other_settings(connection)
+        if not await prepare_session(connection, more=more):
+            await refuse_other_settings(connection, more)
     wait = silence.total_seconds() / 2
     pool = _CheckedPool(
         url,
@@ -196,7 +210,7 @@ async def connection_pool(
         min_size=1,
         max_size=size,
         timeout=wait,
-        configure=partial(_configure, by_key=by_key),
+        configure=partial(_configure, by_key=by_key, more=more),
         # The pool doubles its pauses between attempts without a limit. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
@@ -251,8 +265,8 @@ def _address(database: str | DatabaseAddress, *, direct: bool = False) -> tuple[
     return database.url, _URL
 
 
-async def _configure(connection: Connection, *, by_key: bool) -> None:
-    await prepare_session(connection, by_key=by_key)
+async def _configure(connection: Connection, *, by_key: bool, more: Mapping[str, str]) -> None:
+    await prepare_session(connection, by_key=by_key, more=more)
 
 
 def _silence_limits(silence: timedelta) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, moved_columns
+from delegator_schema.columns import DEAD_LETTER_TABLE, FORMAT_VERSION, OUTBOX_TABLE, moved_columns
 from delegator_schema.options import (
     ATTEMPTS,
     PAUSED_MS,
@@ -18,10 +18,14 @@ from delegator_schema.options import (
     SCHEDULE_TO_START_MS,
     START_DELAY_MS,
 )
+from delegator_schema.outbox import OUTBOX_CHANNEL
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
 from delegator.postgres.queue_table import QueueTable
+
+JOB: Final = "job"
+"""The kind of a dead letter that was a job. That of another one is its operation."""
 
 _MOVED: Final = ", ".join(moved_columns(BASE_TABLE, DEAD_LETTER_TABLE))
 
@@ -52,11 +56,12 @@ SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a C
 """
 
 _SUMMARY = """dead_letter_id, queue, job_type, reason, error, job_id, namespace, workflow_id, run_id, attempt,
-       enqueued_at, died_at, format_version"""
+       enqueued_at, died_at, format_version, operation"""
 _SELECT = f"SELECT {_SUMMARY} FROM custom_task_dead_letter"
 _CONDITIONS: Final = {
     "ids": "dead_letter_id = ANY(%(ids)s::int8[])",
     "queue": "queue = %(queue)s",
+    "kind": f"coalesce(operation, '{JOB}') = %(kind)s",
     "job_type": "job_type = %(job_type)s",
     "reason": "reason = %(reason)s",
     "workflow_id": "workflow_id = %(workflow_id)s",
@@ -102,6 +107,26 @@ DELETE FROM {DEAD_LETTER_TABLE} AS letter USING newest JOIN inserted USING (job_
 WHERE letter.dead_letter_id = newest.dead_letter_id
 RETURNING letter.dead_letter_id
 """
+# An operation whose key waits in the outbox stays a dead letter. The others come last in the order of their workflows.
+_REPLAY_OPERATIONS: Final = f"""
+WITH locked AS MATERIALIZED (
+    SELECT *, (options ->> 'request_id')::uuid AS request_id FROM {DEAD_LETTER_TABLE}
+    WHERE dead_letter_id = ANY(%(ids)b::int8[]) AND operation IS NOT NULL
+    ORDER BY dead_letter_id FOR UPDATE
+), inserted AS (
+    INSERT INTO {OUTBOX_TABLE} (operation, namespace, workflow_id, workflow_type, task_queue, name, input, signal_input,
+                                options, request_id, key, format_version)
+    SELECT operation, namespace, workflow_id, options ->> 'workflow_type', options ->> 'task_queue', options ->> 'name',
+           input, decode(options ->> 'signal_input', 'base64'), nullif(options -> 'request', 'null'), request_id,
+           options ->> 'key', format_version
+    FROM locked ORDER BY dead_letter_id
+    ON CONFLICT DO NOTHING
+    RETURNING request_id
+)
+DELETE FROM {DEAD_LETTER_TABLE} AS letter USING locked JOIN inserted USING (request_id)
+WHERE letter.dead_letter_id = locked.dead_letter_id
+RETURNING letter.dead_letter_id, pg_notify('{OUTBOX_CHANNEL}', '')
+""".encode()
 _WITH_COMPLETED_ROW = f"""
 SELECT letter.dead_letter_id FROM {DEAD_LETTER_TABLE} AS letter JOIN {{table}} AS q USING (job_id)
 WHERE letter.dead_letter_id = ANY(%(ids)s::int8[]) AND q.outcome IS NOT NULL
@@ -133,6 +158,12 @@ class Reason(StrEnum):
     """A plain job failed for good. No workflow gets the failure."""
     TIMED_OUT = "timed_out"
     """A plain job passed its deadline. No workflow gets the failure."""
+    NOT_FOUND = "not_found"
+    """An operation of the outbox: Temporal did not know its workflow or its namespace, for a minute."""
+    ALREADY_EXISTS = "already_exists"
+    """An operation of the outbox: the workflow exists, and the operation's policy does not accept that."""
+    REFUSED = "refused"
+    """An operation of the outbox: Temporal refused its request, and would refuse it again."""
 
 
 class NewDeadLetter(NamedTuple):
@@ -168,6 +199,13 @@ class DeadLetter(NamedTuple):
     died_at: datetime
     format_version: int = FORMAT_VERSION
     """Of what it holds."""
+    operation: str | None = None
+    """What the outbox was to do; None: it was a job."""
+
+    @property
+    def kind(self) -> str:
+        """`job`, or the operation of the outbox."""
+        return self.operation or JOB
 
 
 class DeadLetterCount(NamedTuple):
@@ -198,8 +236,10 @@ class Selection:
     """Only these ids."""
     queue: str | None = None
     """Only those of this queue."""
+    kind: str | None = None
+    """Only jobs (`job`), or only these operations of the outbox."""
     job_type: str | None = None
-    """Only those of this delegated activity type."""
+    """Only those of this delegated activity type, or with this workflow type or signal."""
     reason: str | None = None
     """Only those given up for this `Reason`."""
     workflow_id: str | None = None
@@ -299,6 +339,20 @@ async def replay(connection: Connection, table: QueueTable, ids: Sequence[int], 
     cursor = await connection.execute(
         table.statement(_REPLAY), {"ids": list(ids), "queue": table.queue, "signal": signal}
     )
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def replay_operations(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Write operations to the outbox again and delete their dead letters, in one statement.
+
+    Args:
+        connection: where to.
+        ids: dead letters that were operations.
+
+    Returns:
+        The ids of the replayed dead letters.
+    """
+    cursor = await connection.execute(_REPLAY_OPERATIONS, {"ids": list(ids)})
     return {row[0] for row in await cursor.fetchall()}
 
 

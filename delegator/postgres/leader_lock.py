@@ -18,26 +18,28 @@ APPLICATION_NAME: Final = "delegator leader"
 SESSION_FOR: Final = "the leader's lock"
 """What needs a session of its own, for an error message."""
 
-_KEY: Final = 0x64656C6567617465  # "delegate"
-_TRY = b"SELECT pg_try_advisory_lock(%s)"
+# "delegate". Each schema is a deployment of its own, with a leader.
+_KEY: Final = """(CASE current_schema() WHEN 'public' THEN 0 ELSE hashtext(current_schema()) END
+    + 7234307559222506597::int8)"""
+_TRY = f"SELECT pg_try_advisory_lock({_KEY})".encode()
 # Any role may take an advisory lock. A maintenance process may also delete leases.
 _STRANGER = f"""
 SELECT holder.pid, session.usename
 FROM pg_locks AS holder LEFT JOIN pg_stat_activity AS session USING (pid)
 WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
   AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (holder.classid::int8 << 32) | holder.objid::int8 = %s
+  AND (holder.classid::int8 << 32) | holder.objid::int8 = {_KEY}
   AND NOT coalesce(has_table_privilege(session.usesysid, '{LEASE_TABLE}', 'DELETE')
                    AND session.application_name = %s, false)
 """.encode()
-_IS_HELD = b"""
+_IS_HELD = f"""
 SELECT EXISTS (
     SELECT FROM pg_locks AS holder
     WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
       AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND (holder.classid::int8 << 32) | holder.objid::int8 = %s
+      AND (holder.classid::int8 << 32) | holder.objid::int8 = {_KEY}
 )
-"""
+""".encode()
 # Settings for the server's side of the connection. When a leader's machine fails, the server's kernel would otherwise
 # keep the connection, and with it the lock, for two hours (the default). (PostgreSQL manual, 19.3.2 "TCP Settings".)
 _NOTICE_SILENCE = b"""
@@ -55,19 +57,19 @@ async def release_on_silence(connection: Connection, silence: timedelta) -> None
 
 async def try_lock(connection: Connection) -> bool:
     """Take the lock if no other connection holds it. Return whether this connection holds it."""
-    row = await (await connection.execute(_TRY, (_KEY,))).fetchone()
+    row = await (await connection.execute(_TRY)).fetchone()
     return row is not None and bool(row[0])
 
 
 async def is_held(connection: Connection) -> bool:
     """Return whether a connection holds the lock, so that a maintenance process leads."""
-    row = await (await connection.execute(_IS_HELD, (_KEY,))).fetchone()
+    row = await (await connection.execute(_IS_HELD)).fetchone()
     return row is not None and bool(row[0])
 
 
 async def stranger(connection: Connection) -> str | None:
     """Return what to do about a session that holds the lock and is no maintenance process; None: there is none."""
-    row = await (await connection.execute(_STRANGER, (_KEY, APPLICATION_NAME))).fetchone()
+    row = await (await connection.execute(_STRANGER, (APPLICATION_NAME,))).fetchone()
     if row is None:
         return None
     pid, role = row

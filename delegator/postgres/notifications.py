@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from delegator_schema.outbox import OUTBOX_CHANNEL
 from psycopg import sql
 
 from delegator.postgres.connections import Connection
@@ -16,6 +17,11 @@ async def listen_for_outcomes(connection: Connection, lease_id: int) -> None:
 async def listen_for_maintenance(connection: Connection) -> None:
     """Listen on this connection for retries, timeouts and outcomes that need the maintenance process soon."""
     await _listen(connection, MAINTENANCE_CHANNEL)
+
+
+async def listen_for_outbox(connection: Connection) -> None:
+    """Listen on this connection for operations that an application has committed."""
+    await _listen(connection, OUTBOX_CHANNEL)
 
 
 async def _listen(connection: Connection, channel: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from delegator_schema.roles import MAINTENANCE
 
 from delegator.config import Settings
 from delegator.errors import DatabaseError, SchemaError, first_line
@@ -41,7 +42,7 @@ async def operator_connection(settings: Settings, command: str) -> AsyncIterator
 
 async def _denied(error: psycopg.Error, settings: Settings) -> SchemaError:
     try:
-        await check(settings)
+        await check(settings, process=MAINTENANCE)
     except SchemaError as found:
         return found
     return SchemaError(f"{first_line(error)}: run `delegator migrate --check`")

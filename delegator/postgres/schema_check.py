@@ -9,7 +9,7 @@ import psycopg
 from delegator_schema.columns import column_names
 from delegator_schema.ddl import STATE_TABLES, quote
 from delegator_schema.queues import queue_publication, queue_table
-from delegator_schema.roles import APP
+from delegator_schema.roles import APP, Role
 from psycopg.rows import TupleRow
 
 from delegator.config import Settings
@@ -24,9 +24,9 @@ _CHECK = """
         EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = wanted.name AND relkind IN ('r', 'p')),
         ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
             WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
-        ARRAY(SELECT privilege FROM unnest(%(privileges)s::text[]) AS privilege
+        ARRAY(SELECT privilege FROM unnest(string_to_array(wanted.privileges, ',')) AS privilege
             WHERE NOT has_table_privilege(to_regclass(wanted.quoted), privilege)),
-        ARRAY(SELECT privilege FROM unnest(%(privileges)s::text[]) AS privilege
+        ARRAY(SELECT privilege FROM unnest(string_to_array(wanted.privileges, ',')) AS privilege
             WHERE NOT has_table_privilege(team.oid, to_regclass(wanted.quoted), privilege)),
         (SELECT namespace.nspname::text FROM pg_catalog.pg_class AS class
             JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
@@ -42,8 +42,8 @@ _CHECK = """
             JOIN pg_catalog.pg_class AS class
                 ON class.relnamespace = namespace.oid AND class.relname = published.tablename
             WHERE published.pubname = wanted.publication AND class.oid = to_regclass(wanted.quoted))
-    FROM unnest(%(names)s::text[], %(quoted)s::text[], %(publications)s::text[])
-        AS wanted (name, quoted, publication)
+    FROM unnest(%(names)s::text[], %(quoted)s::text[], %(publications)s::text[], %(privileges)s::text[])
+        AS wanted (name, quoted, publication, privileges)
     LEFT JOIN pg_catalog.pg_roles AS team ON team.rolname = %(team)s"""
 
 
@@ -53,6 +53,8 @@ class _Membership:
 
     role: str
     """The log-in role."""
+    group: str
+    """The engine's group role."""
     is_member: bool | None
     """Whether it is a member, directly or not; None: the group does not exist."""
     uses: bool | None
@@ -68,7 +70,7 @@ class _Membership:
         Args:
             missing: the GRANT that the group lacks; None: it lacks nothing.
         """
-        group, role = quote(APP.name), quote(self.role)
+        group, role = quote(self.group), quote(self.role)
         if self.uses:
             return missing
         if not self.is_member:
@@ -80,7 +82,7 @@ class _Membership:
         return own if missing is None else f"{missing}; {own}"
 
 
-async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> None:
+async def check(settings: Settings, *, queues: Sequence[str] | None = None, process: Role = APP) -> None:
     """Make sure that the tables of the queues exist, have the columns this release uses, and are published.
 
     Any role may run it. It also checks that this role may read and write these tables.
@@ -88,6 +90,7 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
     Args:
         settings: where the database is, and the declared queues.
         queues: the queues that the caller uses; None: all declared ones.
+        process: the group role of the calling process. The privileges that it has are the ones that are needed.
 
     Raises:
         SchemaError: something is missing. The message says what, and what to run.
@@ -102,18 +105,19 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
         "publications": publications,
         "names": tables,
         "quoted": [quote(name) for name in tables],
-        "privileges": list(APP.queue_privileges),
-        "team": APP.name,
+        "privileges": [",".join(process.privileges(table)) for table in tables],
+        "team": process.name,
     }
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
     for row in await _read(settings, parameters):
         table, role, exists, is_elsewhere, columns, denied, group_denied, hidden_in = row[:8]
-        membership = _Membership(role, *row[8:12])
+        membership = _Membership(role, process.name, *row[8:12])
         publication, has_publication, published = row[12:]
-        if not exists and is_elsewhere:
-            usage = hidden_in and f"GRANT USAGE ON SCHEMA {quote(hidden_in)} TO {quote(APP.name)}"
+        if not exists and is_elsewhere and settings.schema_name is None:
+            usage = hidden_in and f"GRANT USAGE ON SCHEMA {quote(hidden_in)} TO {quote(process.name)}"
             grant = membership.cure(usage or None)
-            advice = f"{grant}, or set another search_path" if grant else "set another search_path"
+            other = "set DELEGATOR_SCHEMA to its schema"
+            advice = f"{grant}, or {other}" if grant else other
             raise SchemaError(f"role {role} does not see table {table}: {advice}")
         if not exists:
             raise SchemaError(f"table {table} is missing: {fix}")
@@ -121,7 +125,7 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None) -> N
             raise SchemaError(f"table {table} lacks column {lacking[0]}: {fix}")
         if denied:
             privileges = ", ".join(group_denied)
-            missing = f"GRANT {privileges} ON TABLE {quote(table)} TO {quote(APP.name)}" if group_denied else None
+            missing = f"GRANT {privileges} ON TABLE {quote(table)} TO {quote(process.name)}" if group_denied else None
             cure = membership.cure(missing) or "run `delegator migrate --check`"
             raise SchemaError(f"role {role} may not {denied[0]} in table {table}: {cure}")
         if publication is not None and not has_publication:

@@ -90,13 +90,18 @@ async def prepare_pooled(connection: Connection, more: Mapping[str, str] = Mappi
     await _set(connection, {**_MEANING, **_LIMITS, **more}, await _pid(connection))
 
 
-async def refuse_other_settings(connection: Connection) -> None:
+async def refuse_other_settings(connection: Connection, more: Mapping[str, str]) -> None:
     """Check that the sessions of a pooler have the settings that the engine can't set there.
+
+    Args:
+        connection: to the pooler.
+        more: further settings that are needed, by name.
 
     Raises:
         ConfigurationError: one differs. The message has the statement that mends it.
     """
-    cursor = await connection.execute(_OTHER, {"names": list(_MEANING), "values": list(_MEANING.values())})
+    wanted = {**_MEANING, **more}
+    cursor = await connection.execute(_OTHER, {"names": list(wanted), "values": list(wanted.values())})
     if found := await cursor.fetchone():
         name, value = found
         info = connection.info

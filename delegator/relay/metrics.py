@@ -34,7 +34,13 @@ _STATE_COUNTERS: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ..
 _STATE_GAUGES: Final[tuple[tuple[str, str, Callable[[StreamState], float]], ...]] = (
     ("connected", "1 while the WAL is streamed", lambda state: state.connected),
     ("stalled", "1 while the stream's share of the store is full and the WAL is not read", lambda state: state.stalled),
-    ("slot_lag_bytes", "WAL sent by the server beyond the confirmed position", lambda state: state.lag),
+    ("slot_lag_bytes", "WAL written by the server beyond the confirmed position", lambda state: state.lag),
+    (
+        "slot_lag_seconds",
+        "Age of the oldest message that is not acknowledged; 0 when there is none",
+        lambda state: state.lag_seconds,
+    ),
+    ("slot_retained_bytes", "WAL that the server keeps for the slot", lambda state: state.retained),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -152,4 +152,4 @@ class RelayOptions:
 
 def _without_pooler(address: DatabaseAddress) -> DatabaseAddress:
     """Return an address for a process that streams. It has few connections, and needs sessions of its own."""
-    return DatabaseAddress(address.direct_url or address.url, address.direct_url)
+    return replace(address, url=address.direct_url or address.url)

@@ -51,6 +51,14 @@ class Progress:
         """Transactions that hold the slot back."""
         return len(self._open)
 
+    @property
+    def oldest_micros(self) -> int | None:
+        """When the oldest transaction that holds the slot back was committed; None: there is none.
+
+        The time is in microseconds since PostgreSQL's epoch.
+        """
+        return next((one.micros for one in self._open if one.pending), None)
+
     def add(self, transaction: Transaction) -> None:
         """Take a transaction with messages of the stream, in commit order."""
         self._open.append(transaction)

@@ -11,6 +11,7 @@ from delegator.postgres.relay_lock import SlotLag
 from delegator.postgres.replication import format_lsn
 from delegator.relay.copy_stream import CopyStream
 from delegator.relay.ingest import Ingest
+from delegator.relay.pgoutput import EPOCH
 from delegator.runtime.connection_state import ConnectionState
 
 _LEADERLESS_SECONDS: Final = 2.0
@@ -65,6 +66,17 @@ class StreamState:
             return self.slot.lag_bytes
         confirmed = self._copy.confirmed if self._copy is not None else self.confirmed
         return max(0, self._ingest.wal_end - confirmed) if confirmed else 0
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest transaction that holds the slot back; 0: there is none, or the WAL is not streamed."""
+        micros = self._ingest.progress.oldest_micros if self._copy is not None else None
+        return 0.0 if micros is None else max(0.0, time.time() - EPOCH.timestamp() - micros / 1_000_000)
+
+    @property
+    def retained(self) -> int:
+        """Bytes of WAL that the server keeps for the slot, as it said last; 0: not known."""
+        return 0 if self.slot is None else self.slot.retained_bytes
 
     def slot_seen(self, name: str, slot: SlotLag | None) -> None:
         """Note how far the slot is behind. It is logged once when the slot may soon lose WAL.

@@ -16,8 +16,11 @@ CREATE DATABASE temporal_visibility OWNER temporal;
 CREATE ROLE sequin LOGIN PASSWORD :'sequin';
 CREATE DATABASE sequin OWNER sequin;
 
--- The migrations would make these two groups. They are made here so that the owner needs no right to make roles.
+-- The migrations would make these groups. They are made here so that the owner needs no right to make roles.
 CREATE ROLE delegator_app NOLOGIN;
+CREATE ROLE delegator_enqueuer NOLOGIN;
+CREATE ROLE delegator_worker NOLOGIN;
+CREATE ROLE delegator_maintenance NOLOGIN;
 CREATE ROLE delegator_stream NOLOGIN;
 CREATE ROLE delegator_owner LOGIN PASSWORD :'owner';
 CREATE ROLE delegator_engine LOGIN PASSWORD :'engine' IN ROLE delegator_app;

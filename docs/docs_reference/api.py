@@ -11,6 +11,7 @@ from types import MappingProxyType
 API_PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "delegator": "What applications use: declare types, delegate from workflows, connect, know the current job.",
+        "delegator.outbox": "Start, signal and cancel workflows, and enqueue jobs, in an application's transaction.",
         "delegator.testing": "Run delegated functions in a test's own process.",
         "delegator.encryption": "Encryption of payloads: the codec, its keys, and a data converter with both.",
         "http_workers": "The pool of workers, as an object for programs that run it in their own event loop.",

@@ -20,7 +20,7 @@ def variables() -> dict[str, tuple[str, str]]:
     """Return each environment variable with its default, as it would be written there, and its meaning."""
     meanings = _field_docstrings()
     return {
-        f"{_PREFIX}{name}".upper(): (_written(field.default), meanings[name])
+        str(field.validation_alias or f"{_PREFIX}{name}".upper()): (_written(field.default), meanings[name])
         for name, field in Settings.model_fields.items()
     }
 

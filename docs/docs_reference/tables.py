@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, TABLES, Column
+from delegator_schema.columns import (
+    DEAD_LETTER_TABLE,
+    LEASE_TABLE,
+    OUTBOX_TABLE,
+    PAUSE_TABLE,
+    RATE_TABLE,
+    TABLES,
+    UNIQUE_TABLE,
+    Column,
+)
 from delegator_schema.models import metadata
 from delegator_schema.queues import BASE_TABLE
 from delegator_schema.roles import ROLES
@@ -16,7 +25,10 @@ _PURPOSES = {
     BASE_TABLE: "A queue: one unfinished job a row. The default queue has this name; another queue's table has the "
     f"same columns and is called `{BASE_TABLE}_<queue>`.",
     LEASE_TABLE: "A process's lease: every job that names it is held for as long as the lease lives.",
-    DEAD_LETTER_TABLE: "A job that the queue gave up on, kept for people to look at and to replay.",
+    DEAD_LETTER_TABLE: "A job that the queue gave up on, or an operation of the outbox that Temporal refused, kept for "
+    "people to look at and to replay.",
+    OUTBOX_TABLE: "An operation on a workflow that an application has written in its own transaction.",
+    UNIQUE_TABLE: "The id of a plain job that stays taken for a while (`unique_for`).",
     PAUSE_TABLE: "Queues and types that are paused.",
     RATE_TABLE: "When a fleet-wide rate allows the next start of a type, or of a type and a fairness key.",
 }

@@ -14,6 +14,8 @@ from delegator_schema.queues import BASE_TABLE
 LEASE_TABLE = "custom_task_lease"
 DEAD_LETTER_TABLE = "custom_task_dead_letter"
 RATE_TABLE = "custom_task_rate"
+OUTBOX_TABLE = "custom_task_outbox"
+UNIQUE_TABLE = "custom_task_unique"
 PAUSE_TABLE = "custom_task_pause"
 
 FORMAT_VERSION = 1
@@ -211,7 +213,7 @@ _BY_NAME = {column.name: column for column in QUEUE_COLUMNS}
 
 DEAD_LETTER_COLUMNS = (
     Column("dead_letter_id", "bigint", "Orders dead letters by arrival.", is_identity=True),
-    Column("queue", "text", "The queue that it came from. A replay enqueues it there."),
+    Column("queue", "text", "The queue that it came from. A replay enqueues it there. `(outbox)`: the outbox."),
     Column("reason", "text", "Why the queue gave the job up: one of `delegator.postgres.dead_letters.Reason`."),
     Column("error", "text", "The error's type. The message is left out, because it may hold what a codec hides."),
     Column("failure", "bytea", "The whole failure, in the form of the queue's `result`.", nullable=True),
@@ -221,8 +223,52 @@ DEAD_LETTER_COLUMNS = (
     Column("died_at", "timestamp with time zone", "When it was given up.", default=_NOW),
     _BY_NAME["format_version"],
     _BY_NAME["priority"],
+    Column(
+        "operation",
+        "text",
+        f"The operation of `{OUTBOX_TABLE}` that could not be carried out. NULL: the dead letter is a job.",
+        nullable=True,
+    ),
 )
-"""Dead letters: jobs that the queue gave up on, kept so that people can look at them and replay them."""
+"""Dead letters: jobs and operations of the outbox that were given up, for people to look at and to replay."""
+
+OUTBOX_COLUMNS = (
+    Column("seq", "bigint", "Orders the operations on one workflow.", is_identity=True),
+    Column("operation", "text", "`start`, `signal`, `signal_with_start` or `cancel`."),
+    Column("namespace", "text", "Temporal namespace. NULL: that of the maintenance process.", nullable=True),
+    Column("workflow_id", "text", "The workflow."),
+    Column("workflow_type", "text", "Its type, if the operation may start it.", nullable=True),
+    Column("task_queue", "text", "Its task queue, if the operation may start it.", nullable=True),
+    Column("name", "text", "The signal's name.", nullable=True),
+    Column(
+        "input",
+        "bytea",
+        "The workflow's arguments, or those of a signal that starts nothing: `Payloads` through the codec. NULL: none.",
+        nullable=True,
+    ),
+    Column("signal_input", "bytea", "With `signal_with_start`: the signal's arguments. NULL: none.", nullable=True),
+    Column(
+        "options",
+        "jsonb",
+        "The other fields of Temporal's request, in its JSON form: timeouts, policies, memo. NULL: none.",
+        nullable=True,
+    ),
+    Column("request_id", "uuid", "By it Temporal recognises a repetition.", default="gen_random_uuid()"),
+    Column("key", "text", "The caller's idempotency key. The table holds each once.", nullable=True),
+    Column("created_at", "timestamp with time zone", "When the row was inserted.", default=_CLOCK),
+    Column("due_at", "timestamp with time zone", "When the next attempt is due.", default=_CLOCK),
+    Column("attempt", "integer", "How many attempts Temporal refused.", default="0"),
+    Column("refused_since", "timestamp with time zone", "When Temporal first did not find its target.", nullable=True),
+    Column("last_error", "text", "The status of the last refusal. The message is left out.", nullable=True),
+    Column("format_version", "smallint", "The version of the row's content.", default=str(FORMAT_VERSION)),
+)
+"""Operations on workflows that applications wrote in their transactions. A row is deleted when Temporal has it."""
+
+UNIQUE_COLUMNS = (
+    Column("unique_id", "text", "The queue and the job id: `<queue>/<job_id>`."),
+    Column("expires_at", "timestamp with time zone", "Until then no job with this id is enqueued again."),
+)
+"""Job ids that are taken for a while, also when their jobs have ended."""
 
 RATE_COLUMNS = (
     Column("limit_id", "text", "The queue and the type, and the fairness key of a limit for each key."),
@@ -246,6 +292,8 @@ TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
         LEASE_TABLE: LEASE_COLUMNS,
         DEAD_LETTER_TABLE: DEAD_LETTER_COLUMNS,
         RATE_TABLE: RATE_COLUMNS,
+        OUTBOX_TABLE: OUTBOX_COLUMNS,
+        UNIQUE_TABLE: UNIQUE_COLUMNS,
         PAUSE_TABLE: PAUSE_COLUMNS,
     }
 )

@@ -1,19 +1,20 @@
 """Renders the declarations that Atlas does not know as SQL. All of it may run twice, also on existing objects.
 
 Atlas replays migrations on a dev database. That database keeps roles and publications of earlier replays, because
-Atlas removes only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication]` prints the content of
-a new migration.
+Atlas removes only what it knows. `python -m delegator_schema.ddl [storage] [roles] [publication] [functions]` prints
+the content of a new migration.
 """
 
 import sys
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE
+from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, OUTBOX_TABLE, PAUSE_TABLE, RATE_TABLE, UNIQUE_TABLE
+from delegator_schema.functions import functions_sql
 from delegator_schema.publications import PUBLICATION, REPLICA_IDENTITY
 from delegator_schema.queues import BASE_TABLE, queue_table
 from delegator_schema.roles import ROLES
 from delegator_schema.storage import storage_of
 
-STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE)
+STATE_TABLES = (DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, OUTBOX_TABLE, UNIQUE_TABLE)
 """The tables that are not queues."""
 
 
@@ -126,6 +127,7 @@ def sections() -> dict[str, str]:
         "storage": "".join(map(storage_sql, tables)),
         "roles": roles_sql() + "".join(map(grants_sql, tables)),
         "publication": publication_sql(BASE_TABLE),
+        "functions": functions_sql(),
     }
 
 

@@ -11,7 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
-from delegator_schema.columns import DEAD_LETTER_TABLE, LEASE_TABLE, PAUSE_TABLE, RATE_TABLE, TABLES, Column
+from delegator_schema.columns import (
+    DEAD_LETTER_TABLE,
+    LEASE_TABLE,
+    OUTBOX_TABLE,
+    PAUSE_TABLE,
+    RATE_TABLE,
+    TABLES,
+    UNIQUE_TABLE,
+    Column,
+)
 from delegator_schema.queues import BASE_TABLE
 
 _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
@@ -72,3 +81,13 @@ dead_letter = _table(
 )
 rate = _table(RATE_TABLE)
 pause = _table(PAUSE_TABLE)
+outbox = _table(
+    OUTBOX_TABLE,
+    sa.CheckConstraint(
+        "operation IN ('start', 'signal', 'signal_with_start', 'cancel')", name="custom_task_outbox_operation"
+    ),
+    sa.Index("custom_task_outbox_due_at", "due_at"),
+    sa.Index("custom_task_outbox_workflow_id", "workflow_id", "seq"),
+    sa.Index("custom_task_outbox_key", "key", unique=True),
+)
+unique = _table(UNIQUE_TABLE, sa.Index("custom_task_unique_expires_at", "expires_at"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from delegator_schema.columns import LEASE_TABLE, OUTBOX_TABLE
 from delegator_schema.queues import BASE_TABLE
 
 
@@ -27,6 +28,16 @@ QUEUE_STORAGE = Storage(
         ("vacuum_truncate", "false"),
     )
 )
+OUTBOX_STORAGE = Storage(
+    (
+        # As in a queue's table, nearly all rows are usually dead. Few rows are updated.
+        ("autovacuum_analyze_scale_factor", "0.1"),
+        ("autovacuum_vacuum_cost_delay", "0"),
+        ("autovacuum_vacuum_scale_factor", "0.02"),
+        ("autovacuum_vacuum_threshold", "500"),
+        ("vacuum_truncate", "false"),
+    )
+)
 LEASE_STORAGE = Storage(
     (
         # Each process has one small row and renews it every few seconds.
@@ -40,4 +51,6 @@ def storage_of(table: str) -> Storage:
     """Return the storage settings of `table`. They may be empty."""
     if table == BASE_TABLE or table.startswith(f"{BASE_TABLE}_"):
         return QUEUE_STORAGE
-    return LEASE_STORAGE if table == "custom_task_lease" else Storage(())
+    if table == OUTBOX_TABLE:
+        return OUTBOX_STORAGE
+    return LEASE_STORAGE if table == LEASE_TABLE else Storage(())

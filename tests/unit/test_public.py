@@ -15,6 +15,7 @@ import delegator
 import delegator.dev
 import delegator.encryption
 import delegator.migrate
+import delegator.outbox
 import delegator.relay
 import delegator.testing
 import http_workers
@@ -30,6 +31,7 @@ EXPORTS = {
     ),
     http_workers: ("ClaimMode", "HttpWorker"),
     delegator.dev: ("RunningStack", "StackOptions", "TemporalKind", "embedded_stack"),
+    delegator.outbox: ("AsyncOutbox", "JobResults", "Outbox", "PlainJob", "plain_job"),
     delegator.encryption: ("EncryptionCodec", "EncryptionKey", "EncryptionKeys", "data_converter", "encrypted"),
     delegator.migrate: ("Finding", "MigrationReport", "check", "describe", "inspect", "migrate"),
     delegator.relay: ("RelayHandle", "RelayOptions", "running_relay"),
@@ -53,7 +55,9 @@ def test_exports_are_deliberate(package: ModuleType):
     assert ours - {"unsafe"} == set(exported)
 
 
-@pytest.mark.parametrize("package", [delegator, delegator.testing, http_workers], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [delegator, delegator.outbox, delegator.testing, http_workers], ids=lambda package: package.__name__
+)
 def test_exports_name_their_package(package: ModuleType):
     """Exported objects name the public package as their module."""
     exports = {name: getattr(package, name) for name in package.__all__}

@@ -34,5 +34,6 @@ async def find_drift(connection: AsyncConnection, settings: Settings) -> tuple[F
     findings += await check_storage(connection, tables)
     findings += await check_roles(connection, tables)
     findings += await check_publications(connection, settings.publication, queues, declared)
-    findings += await check_slots(connection, {queue_slot(queue, settings.slot) for queue in declared})
+    slots = {queue_slot(queue, settings.slot): queue_table(queue) for queue in declared if queue_table(queue) in tables}
+    findings += await check_slots(connection, slots)
     return tuple(findings)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from delegator_schema.ddl import literal, quote
 from delegator_schema.publications import PUBLICATION
 from delegator_schema.queues import queue_publication, queue_table
 from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from delegator.migrate.drift.finding import Finding
 
@@ -33,6 +34,7 @@ _SLOTS = """
     SELECT slot_name, active, wal_status, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
     FROM pg_catalog.pg_replication_slots
     WHERE slot_type = 'logical' AND plugin = 'pgoutput' AND database = current_database() ORDER BY slot_name"""
+_MAY_READ = "SELECT has_table_privilege(%s::regclass, 'SELECT')"
 
 
 async def check_server(connection: AsyncConnection, queues: int) -> list[Finding]:
@@ -109,23 +111,39 @@ async def _check_publication(
     return findings
 
 
-async def check_slots(connection: AsyncConnection, names: Collection[str]) -> list[Finding]:
-    """Check the replication slots of this database. A missing slot is no finding: its consumer makes it.
+async def check_slots(connection: AsyncConnection, tables: Mapping[str, str]) -> list[Finding]:
+    """Check the replication slots of this database. A slot that is missing counts only while jobs wait.
+
+    The relay makes a missing slot. Sequin makes it only when it first hears of the database.
 
     Args:
         connection: where to look.
-        names: slots of the declared queues.
+        tables: the declared queues' tables by slot.
     """
     findings = []
-    for slot, active, wal_status, retained in await (await connection.execute(_SLOTS)).fetchall():
+    found = await (await connection.execute(_SLOTS)).fetchall()
+    for slot in sorted(tables.keys() - {row[0] for row in found}):
+        if await _has_rows(connection, tables[slot]):
+            create = f"SELECT pg_create_logical_replication_slot({literal(slot)}, 'pgoutput')"
+            problem = f"slot {slot} is missing while jobs wait in {tables[slot]}, so nothing is streamed"
+            findings.append(Finding("slot", problem, f"start the relay, or with Sequin: {create}", is_error=False))
+    for slot, active, wal_status, retained in found:
         if wal_status == "lost":
             fix = (
                 f"SELECT pg_drop_replication_slot({literal(slot)}) and restart its consumer;"
                 " the sweeper republishes what was lost; then raise max_slot_wal_keep_size"
             )
-            findings.append(Finding("slot", f"slot {slot} has lost its WAL", fix, is_error=slot in names))
+            findings.append(Finding("slot", f"slot {slot} has lost its WAL", fix, is_error=slot in tables))
         elif not active:
             fix = f"start its consumer, or SELECT pg_drop_replication_slot({literal(slot)})"
             problem = f"slot {slot} has no consumer and keeps {retained or 'no'} WAL ({wal_status})"
             findings.append(Finding("slot", problem, fix, is_error=False))
     return findings
+
+
+async def _has_rows(connection: AsyncConnection, table: str) -> bool:
+    """Return whether a table has rows, as far as this role may read it."""
+    row = await (await connection.execute(_MAY_READ, [quote(table)])).fetchone()
+    if row is None or not row[0]:
+        return False
+    return (await connection.execute(SQL("SELECT FROM {} LIMIT 1").format(Identifier(table)))).rowcount > 0

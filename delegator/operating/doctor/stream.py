@@ -11,8 +11,9 @@ import aiohttp
 from delegator_schema.queues import queue_table
 
 from delegator.config import Settings
-from delegator.errors import first_line
+from delegator.errors import ConfigurationError, first_line
 from delegator.operating.doctor.check import Check, failed, ok, skipped
+from delegator.runtime.client_tls import stream_tls
 
 _LIMIT: Final = timedelta(seconds=5)
 _URL: Final = "start Sequin or `delegator relay`, or set DELEGATOR_STREAM_URL to where it listens"
@@ -29,6 +30,8 @@ async def check_stream(settings: Settings, **connection: Any) -> list[Check]:
     token = "" if settings.stream_token is None else settings.stream_token.get_secret_value()
     timeout = aiohttp.ClientTimeout(total=_LIMIT.total_seconds())
     try:
+        if settings.stream_ca_file is not None:
+            connection["connector"] = aiohttp.TCPConnector(ssl=stream_tls(settings.stream_ca_file))
         async with aiohttp.ClientSession(timeout=timeout, **connection) as session:
             async with session.get(f"{url}/health") as answer:
                 health = answer.status
@@ -42,7 +45,7 @@ async def check_stream(settings: Settings, **connection: Any) -> list[Check]:
             ]
             headers = {"Authorization": f"Bearer {token or 'none'}"}
             checks += [await _check_queue(session, url, queue, headers) for queue in settings.queues]
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except (aiohttp.ClientError, ConfigurationError, TimeoutError, ValueError) as error:
         reason = first_line(error) or type(error).__name__
         return [
             failed("stream", f"{url} does not answer (DELEGATOR_STREAM_URL): {reason}", _URL),

@@ -28,6 +28,7 @@ from loadtest.runs.generator import at_moments
 _SAMPLE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
 _LOOKS = 20
+_AT_ONCE = 8
 
 
 class Run:
@@ -65,8 +66,11 @@ class Run:
             await at_moments(self._pay, moments)
         finally:
             watching.cancel()
-        for one in self.measured.seen:
-            self.measured.states[one.payment_id] = await self._api.state(one.payment_id)
+        ids = [one.payment_id for one in self.measured.seen]
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ids[begin : begin + _AT_ONCE]
+            states = await asyncio.gather(*map(self._api.done, some))
+            self.measured.states |= dict(zip(some, states, strict=True))
 
     async def invariants(self) -> list[Check]:
         """Look into all books, and into the queues, until they are empty."""

@@ -8,14 +8,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from delegator_schema.roles import APP, STREAM
+from delegator_schema.ddl import STATE_TABLES
+from delegator_schema.queues import BASE_TABLE
+from delegator_schema.roles import ROLES, Role
 from psycopg import sql
 from pydantic import SecretStr
 from temporalio.client import Client
@@ -24,54 +26,86 @@ from delegator import Settings
 from delegator.dev.migrations import migrate_database
 from delegator.dev.ports import reserve
 from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.migrate import inspect, migrate
 from delegator.postgres.lease_keeper import holder_name
 from tests.integration.delegator import flows, tasks
 from tests.integration.delegator.environment import PATIENT, ROOT, SIGNALLED, Environment, eventually
-from tests.support import Databases
+from tests.support import Database, Databases
+from tests.support.pages import blocks
+from tests.support.pgbouncer import running_pgbouncer
 
 PASSWORD = "secret"
+LOGINS = ("owner", "enqueuer", "worker", "maintenance", "stream")
+SCHEMA = "jobs"
 
 
 @dataclass(frozen=True)
 class Accounts:
     """A migrated database, and log-in roles that are members of nothing but one of its roles."""
 
-    app_url: str
-    """For the processes that enqueue, run and sweep."""
-    stream_url: str
-    """For the relay."""
+    urls: Mapping[str, str]
+    """For each process."""
+    variables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More variables for each process."""
 
 
-@pytest.fixture(params=["embedded", pytest.param("15", marks=pytest.mark.atlas)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("15", marks=pytest.mark.atlas),
+        pytest.param("pooled schema", marks=pytest.mark.pgbouncer),
+    ]
+)
 async def accounts(request: pytest.FixtureRequest, databases: Databases) -> AsyncIterator[Accounts]:
-    """On the embedded PostgreSQL 18 and on Debian's 15."""
+    """On the embedded PostgreSQL 18, on Debian's 15, and in a schema of its own through PgBouncer."""
     if request.param == "15":
         url = request.getfixturevalue("postgres15").database()
         await migrate_database(url, ("default",))
-        async with logins(url) as made:
-            yield made
+        async with logins(url) as urls:
+            yield Accounts(urls)
+    elif request.param == "embedded":
+        async with databases.fresh() as database, logins(database.url) as urls:
+            yield Accounts(urls)
     else:
-        async with databases.fresh() as database, logins(database.url) as made:
-            yield made
+        async with databases.fresh(migrated=False) as database, logins(database.url) as urls:
+            users = {str(urlsplit(url).username): PASSWORD for url in urls.values()}
+            with running_pgbouncer(database.url, users) as address:
+                yield await in_own_schema(database, urls, address)
+
+
+async def in_own_schema(database: Database, urls: Mapping[str, str], pooler: str) -> Accounts:
+    """Migrate into a schema as its owner, and let all but the stream go through PgBouncer."""
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        for url in urls.values():
+            # A role of the pooler's sessions, where the engine may not set it.
+            alter = sql.SQL("ALTER ROLE {} IN DATABASE {} SET search_path = {}")
+            names = sql.Identifier(str(urlsplit(url).username)), sql.Identifier(database.name), sql.Identifier(SCHEMA)
+            await connection.execute(alter.format(*names))
+    pooled = {name: urlsplit(url)._replace(netloc=f"{urlsplit(url).username}:{PASSWORD}@{pooler}").geturl()
+              for name, url in urls.items()}  # fmt: skip
+    settings = Settings.load(database_url=pooled["owner"], direct_database_url=urls["owner"], schema_name=SCHEMA)
+    assert (await migrate(settings)).errors == ()
+    assert (await inspect(settings)).up_to_date
+    variables = {name: {"DELEGATOR_DIRECT_DATABASE_URL": url, "DELEGATOR_SCHEMA": SCHEMA} for name, url in urls.items()}
+    variables["worker"] = {"DELEGATOR_SCHEMA": SCHEMA}  # it needs no session of its own
+    return Accounts(pooled, variables)
 
 
 @contextlib.asynccontextmanager
-async def logins(url: str) -> AsyncIterator[Accounts]:
+async def logins(url: str) -> AsyncIterator[Mapping[str, str]]:
+    """Run what the documentation gives an administrator to run, and lend the roles."""
     name = urlsplit(url).path[1:]
-    app, stream = f"app_{name}", f"stream_{name}"
+    (script,) = (block for block in blocks(ROOT / "docs/operating/roles.md") if block.title == "roles.sql")
+    code = script.code.replace("orders_", f"{name}_").replace("'...'", f"'{PASSWORD}'")
+    code = code.replace("ON DATABASE delegator ", f"ON DATABASE {name} ")
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        for role, attribute, group in ((app, "", APP), (stream, "REPLICATION", STREAM)):
-            statement = "CREATE ROLE {} LOGIN {} PASSWORD {} IN ROLE {}"
-            await connection.execute(
-                sql.SQL(statement).format(
-                    sql.Identifier(role), sql.SQL(attribute), sql.Literal(PASSWORD), sql.Identifier(group.name)
-                )
-            )
+        await connection.execute(code.encode())
         try:
-            yield Accounts(login(url, app), login(url, stream))
+            yield {role: login(url, f"{name}_{role}") for role in LOGINS}
         finally:
-            for role in (app, stream):
-                await connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+            for role in LOGINS:
+                gone = "REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}"
+                await connection.execute(sql.SQL(gone).format(sql.Identifier(f"{name}_{role}")))
 
 
 def login(url: str, role: str) -> str:
@@ -109,24 +143,34 @@ async def test_roles(accounts: Accounts, temporal: TemporalServer, temporal_clie
         directory = Path(name)
         port = reserve()
         relay_url = f"http://127.0.0.1:{port.number}"
-        settings = Settings.load(database_url=SecretStr(accounts.app_url), stream_url=relay_url)
-        variables = {
+        common = {
             **os.environ,
-            "DELEGATOR_DATABASE_URL": accounts.app_url,
             "DELEGATOR_STREAM_URL": relay_url,
-            "DELEGATOR_SLOT": f"slot_{urlsplit(accounts.app_url).path[1:]}",
+            "DELEGATOR_SLOT": f"slot_{urlsplit(accounts.urls['owner']).path[1:]}",
             "TEMPORAL_ADDRESS": temporal.address,
             "TEMPORAL_NAMESPACE": NAMESPACE,
             tasks.DIRECTORY_VARIABLE: name,
         }
+
+        def variables(process: str) -> dict[str, str]:
+            return {**common, "DELEGATOR_DATABASE_URL": accounts.urls[process], **accounts.variables.get(process, {})}
+
+        mine = accounts.variables.get("enqueuer", {})
+        settings = Settings.load(
+            database_url=SecretStr(accounts.urls["enqueuer"]),
+            direct_database_url=mine.get("DELEGATOR_DIRECT_DATABASE_URL"),
+            schema_name=mine.get("DELEGATOR_SCHEMA"),
+            stream_url=relay_url,
+        )
         client = await Client.connect(temporal.address, namespace=NAMESPACE, identity=f"test {holder_name()}")
-        engine = Environment(client, settings, directory, variables)
-        as_stream = {**variables, "DELEGATOR_DATABASE_URL": accounts.stream_url}
+        engine = Environment(client, settings, directory, variables("worker"))
         port.release()
         relay = ("relay", "--port", str(port.number))
         async with (
-            process(*relay, log=directory / "relay.log", environment=as_stream),
-            process("serve", log=directory / "serve.log", started="leader_elected", environment=variables),
+            process(*relay, log=directory / "relay.log", environment=variables("stream")),
+            process(
+                "serve", log=directory / "serve.log", started="leader_elected", environment=variables("maintenance")
+            ),
             engine.http_worker(),
             engine.worker(PATIENT) as inline,
             engine.worker(SIGNALLED) as signalled,
@@ -137,3 +181,55 @@ async def test_roles(accounts: Accounts, temporal: TemporalServer, temporal_clie
             call = ["delegate", "succeed_at", [2], {}]
             assert await engine.execute(flows.CallsOne, *call, task_queue=inline) == 2
             await engine.nothing_left()
+
+
+ATTEMPTS = {
+    "SELECT": "SELECT FROM {table} LIMIT 0",
+    "INSERT": "INSERT INTO {table} DEFAULT VALUES",
+    "UPDATE": "UPDATE {table} SET {column} = NULL WHERE false",
+    "DELETE": "DELETE FROM {table} WHERE false",
+    "TRUNCATE": "TRUNCATE {table}",
+}
+NOBODY_MAY = (
+    "CREATE TABLE {schema}.mine (id int)",
+    "ALTER TABLE {schema}.custom_task_queue ADD COLUMN mine int",
+    "DROP TABLE {schema}.custom_task_queue",
+    "SELECT FROM delegator_revisions.atlas_schema_revisions",
+    "CREATE PUBLICATION mine FOR TABLE custom_task_queue",
+    "ALTER PUBLICATION delegator_publication SET (publish = 'delete')",
+    "CREATE ROLE mine",
+)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+async def test_denied(module_database: Database, role: Role) -> None:
+    """A role may do what is declared, and each other statement on each table is refused."""
+    async with await psycopg.AsyncConnection.connect(module_database.url, autocommit=True) as connection:
+        await connection.execute(f"SET ROLE {role.name}".encode())
+
+        async def is_denied(statement: str) -> bool:
+            try:
+                async with connection.transaction(force_rollback=True):
+                    await connection.execute(statement.encode())
+            except psycopg.errors.InsufficientPrivilege:
+                return True
+            except psycopg.IntegrityError:  # the privileges were checked before
+                return False
+            return False
+
+        for table in (BASE_TABLE, *STATE_TABLES):
+            column = "lane" if table == BASE_TABLE else COLUMNS.get(table, "queue")
+            for privilege, statement in ATTEMPTS.items():
+                denied = await is_denied(statement.format(table=table, column=column))
+                assert denied is (privilege not in role.privileges(table)), (table, privilege)
+        for statement in NOBODY_MAY:
+            assert await is_denied(statement.format(schema="public")), statement
+
+
+COLUMNS = {"custom_task_rate": "next_start_at", "custom_task_outbox": "namespace", "custom_task_unique": "expires_at"}
+
+
+def test_documented() -> None:
+    """The administrator's script makes every role that a migration would make."""
+    text = (ROOT / "docs/operating/roles.md").read_text()
+    assert [role.name for role in ROLES if f"'{role.name}'" not in text] == []

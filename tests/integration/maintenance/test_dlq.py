@@ -40,7 +40,7 @@ CONVERTER = {"DELEGATOR_DATA_CONVERTER": "tests.integration.maintenance.converte
 QUEUES = ("default", "video")
 RUN = "0b1f6c1e-6d0a-4c53-9f0e-0d1f6c1e6d0a"
 KEYS = [
-    "id", "queue", "type", "reason", "error", "attempt", "job_id", "namespace", "workflow_id", "run_id",
+    "id", "kind", "queue", "type", "reason", "error", "attempt", "job_id", "namespace", "workflow_id", "run_id",
     "enqueued_at", "died_at",
 ]  # fmt: skip
 SECRET = "sesame"
@@ -155,8 +155,9 @@ async def test_list_finds_by_every_filter(letters: DeadLetterQueue) -> None:
     assert [letter["id"] for letter in listed] == [fourth, third, second, first]
     assert all(list(letter) == KEYS for letter in listed)
     assert listed[2] | {"enqueued_at": "", "died_at": ""} == {
-        "id": second, "queue": "video", "type": "encode", "reason": "unknown_type", "error": "Broken", "attempt": 1,
-        "job_id": "b", "namespace": "ns", "workflow_id": "wf", "run_id": RUN, "enqueued_at": "", "died_at": "",
+        "id": second, "kind": "job", "queue": "video", "type": "encode", "reason": "unknown_type", "error": "Broken",
+        "attempt": 1, "job_id": "b", "namespace": "ns", "workflow_id": "wf", "run_id": RUN,
+        "enqueued_at": "", "died_at": "",
     }  # fmt: skip
     moment = (await letters.query("SELECT died_at FROM custom_task_dead_letter WHERE job_id = 'b'"))[0]["died_at"]
     for arguments, expected in {

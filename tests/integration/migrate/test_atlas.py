@@ -84,7 +84,7 @@ def no_other_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
 def revisions(url: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         query = """SELECT version, description, type, applied, total, error, error_stmt, hash, partial_hashes
-            FROM atlas_schema_revisions.atlas_schema_revisions ORDER BY version"""
+            FROM delegator_revisions.atlas_schema_revisions ORDER BY version"""
         return connection.execute(query).fetchall()
 
 
@@ -92,7 +92,7 @@ def columns(url: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         query = """SELECT attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid)
             FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-            WHERE attrelid = 'atlas_schema_revisions.atlas_schema_revisions'::regclass AND attnum > 0 ORDER BY 1"""
+            WHERE attrelid = 'delegator_revisions.atlas_schema_revisions'::regclass AND attnum > 0 ORDER BY 1"""
         return connection.execute(query).fetchall()
 
 
@@ -191,9 +191,7 @@ async def test_migrate_with_atlas(project: Project, server15: Server15, atlas: P
     assert (report.applied, report.created_queues, report.atlas) == (project.names, ("video",), atlas)
     assert (await migrate(settings, atlas=atlas)).up_to_date
     with psycopg.connect(url) as connection:
-        found = connection.execute(
-            "SELECT DISTINCT operator_version FROM atlas_schema_revisions.atlas_schema_revisions"
-        )
+        found = connection.execute("SELECT DISTINCT operator_version FROM delegator_revisions.atlas_schema_revisions")
         assert found.fetchall() == [("Atlas CLI v0.13.1",)]
 
 

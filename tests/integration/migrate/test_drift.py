@@ -217,6 +217,20 @@ async def test_unused_slot(database: Database) -> None:
     assert note.problem.startswith(f"slot {slot} has no consumer and keeps ")
 
 
+async def test_missing_slot(database: Database) -> None:
+    """A slot that is missing while jobs wait is a note with the statement that makes it."""
+    assert (await migrate(database.settings)).findings == ()
+    await execute(database, "INSERT INTO custom_task_queue (job_id, job_type, input) VALUES ('j', 't', '')")
+
+    (note,) = (await migrate(database.settings)).findings
+
+    assert not note.is_error
+    assert "is missing while jobs wait in custom_task_queue" in note.problem
+    await execute(database, note.fix.partition("Sequin: ")[2])
+    (note,) = (await migrate(database.settings)).findings
+    assert "has no consumer" in note.problem
+
+
 async def test_a_slot_that_lost_its_wal() -> None:
     # Losing WAL takes a server whose other slots nobody needs.
     directory = StackDirectory.open(None, keep=False)

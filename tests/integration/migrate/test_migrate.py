@@ -64,7 +64,7 @@ async def test_a_fresh_database_then_again(empty: Database) -> None:
     recorded = await rows(
         empty,
         "SELECT version || '_' || description || '.sql', type, applied = total AND total > 0, error, operator_version,"
-        " execution_time > 0 FROM atlas_schema_revisions.atlas_schema_revisions ORDER BY version",
+        " execution_time > 0 FROM delegator_revisions.atlas_schema_revisions ORDER BY version",
     )
     assert recorded == [(name, 2, True, "", OPERATOR, True) for name in FILES]
 
@@ -207,7 +207,7 @@ async def test_a_file_without_a_transaction(database: Database, directory: Path)
 
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
         await connection.execute("DROP INDEX more")
-        await connection.execute("DELETE FROM atlas_schema_revisions.atlas_schema_revisions WHERE applied < total")
+        await connection.execute("DELETE FROM delegator_revisions.atlas_schema_revisions WHERE applied < total")
     add(directory, name, text.format(""))
     report = await migrate(database.settings, directory=directory)
     assert report.applied == (name,)

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import psycopg
+from delegator_schema.queues import DEFAULT_QUEUE, queue_publication, queue_slot
 
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.replication import start_command
@@ -117,14 +118,16 @@ async def slot(database: Database) -> tuple[Any, ...]:
 
 
 @asynccontextmanager
-async def other_reader(database: Database) -> AsyncIterator[Connection]:
-    """A process that is no relay reads the slot."""
+async def other_reader(database: Database, queue: str = DEFAULT_QUEUE) -> AsyncIterator[Connection]:
+    """A process that is no relay reads a queue's slot."""
+    name = queue_slot(queue, database.settings.slot)
     other = await connect(database.url, application_name="pg_recvlogical", replication=True)
     try:
-        other.pgconn.send_query(start_command(other, database.settings.slot, "delegator_publication"))
+        other.pgconn.send_query(start_command(other, name, queue_publication(queue, "delegator_publication")))
 
         async def reads() -> bool:
-            return (await slot(database))[1] is not None
+            ((_, reader),) = await execute(database, _LSN, name)
+            return reader is not None
 
         await until(reads)
         yield other

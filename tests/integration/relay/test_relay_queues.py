@@ -13,7 +13,7 @@ from delegator.relay import running_relay
 from tests.conftest import MakeDatabase
 from tests.support import Database
 
-from .client import STREAM, Puller, enqueue, execute, names, options, relay, until
+from .client import STREAM, Puller, enqueue, execute, names, options, other_reader, relay, until
 
 VIDEO = "custom_task_queue_video"
 
@@ -139,7 +139,9 @@ async def test_a_dropped_slot_of_one_queue(both: Database) -> None:
 
 async def test_a_held_slot_of_one_queue(both: Database) -> None:
     """A queue is streamed while another process holds the slot of another queue."""
-    async with relay(both, queues=("video",)), running_relay(options(both), wait=False) as handle:
+    async with relay(both, queues=("video",)):
+        pass
+    async with other_reader(both, "video"), running_relay(options(both), wait=False) as handle:
         states = handle.relay.state.streams
 
         async def reported() -> bool:

@@ -132,6 +132,13 @@ async def test_a_full_store(database: Database) -> None:
         assert len(stream) == 500
         assert (await puller.health())["state"] == "stalled"
         assert await puller.metric("delegator_relay_stalled") == 1
+        assert await puller.metric("delegator_relay_slot_lag_seconds") > 0
+
+        async def knows_lag() -> bool:
+            names = ("delegator_relay_slot_lag_bytes", "delegator_relay_slot_retained_bytes")
+            return all([await puller.metric(name) > 1_000_000 for name in names])
+
+        await until(knows_lag)
         assert (await slot(database))[1] is not None
         assert await puller.drain() == expected
         assert handle.relay.state.stalls > 1

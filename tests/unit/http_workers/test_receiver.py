@@ -20,6 +20,8 @@ from tests.support.claims import claimed
 
 
 class Table:
+    queue = "default"
+
     def __init__(self) -> None:
         self.claims: list[list[str]] = []
         self.gate = asyncio.Event()
@@ -50,7 +52,7 @@ async def test_second_delivery():
         source=Mock(),
         acknowledge=acked.extend,
         pool=Pool(),  # type: ignore[arg-type]
-        lease=Mock(lease_id=7),
+        lease=Mock(lease_id=7, has_pauses=False),
         slots=slots,
         metrics=Mock(),
         stream_state=Mock(),

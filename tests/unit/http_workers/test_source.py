@@ -169,6 +169,37 @@ async def test_server_not_ready(status: int, body: Any):
     assert not isinstance(caught.value, StreamRefusedError)
 
 
+async def test_errors_of_the_framework():
+    """What Sequin's web framework says of a bad request is shown, too."""
+    async with answering(reply({"errors": {"detail": "Bad Request"}}, 400)) as source:
+        with pytest.raises(StreamRefusedError, match=r"\(400\): Bad Request"):
+            await source.receive(1, timedelta(0))
+
+
+async def test_the_next_url():
+    """A request that one server does not answer goes to the next. If all fail, the error says what each said."""
+    asked: list[str] = []
+
+    def server(name: str, status: int) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            asked.append(name)
+            return web.json_response({"data": []} if status == 200 else {"summary": f"{name} stands by"}, status=status)
+
+        return handler
+
+    async with serving(server("first", 503)) as first, serving(server("second", 200)) as second:
+        async with StreamSource(url=f"{first}, {second}", queue="default", timeouts=SHORT) as source:
+            for _ in range(2):
+                assert await source.receive(1, timedelta(0)) == []
+        assert asked == ["first", "second", "second"]
+        async with (
+            serving(server("third", 503)) as third,
+            StreamSource(url=f"{first},{third}", queue="default", timeouts=SHORT) as source,
+        ):
+            with pytest.raises(StreamError, match="first stands by.*third stands by"):
+                await source.receive(1, timedelta(0))
+
+
 async def test_long_summary():
     """A long summary of the server is cut and put on one line."""
     async with answering(reply({"summary": "no\nway " + "x" * 10_000}, 400)) as source:

@@ -1,0 +1,69 @@
+"""`python -m examples.mailbox`: a mail server that keeps what it takes in a table. It stands for the outside world."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import email
+import email.policy
+import signal
+
+import uvloop
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from examples.database import connection
+
+_TABLE = """
+CREATE SCHEMA IF NOT EXISTS mailbox;
+CREATE TABLE IF NOT EXISTS mailbox.mails (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    message_id text NOT NULL,
+    recipient text NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+_INSERT = "INSERT INTO mailbox.mails (message_id, recipient, subject, body) VALUES (%s, %s, %s, %s)"
+
+
+class Mailbox:
+    """Takes mails. Senders to `busy@...` are told to come back, senders to `unknown@...` to give up."""
+
+    async def handle_RCPT(self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _: object) -> str:
+        """Accept a recipient, or not (RFC 5321, 4.2.3)."""
+        if address.startswith("busy@"):
+            return "451 try again later"
+        if address.startswith("unknown@"):
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
+        """Keep a mail; only then is it accepted."""
+        mail = email.message_from_bytes(bytes(envelope.original_content or b""), policy=email.policy.default)
+        body = mail.get_body(("plain",))
+        async with connection() as opened:
+            for recipient in envelope.rcpt_tos:
+                values = (mail["Message-ID"], recipient, mail["Subject"], body.get_content() if body else "")
+                await opened.execute(_INSERT, values)
+        return "250 OK"
+
+
+async def main(port: int) -> None:
+    """Serve until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with connection() as opened, opened.transaction():
+        await opened.execute("SELECT pg_advisory_xact_lock(hashtext('delegator examples'))")
+        await opened.execute(_TABLE)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: SMTP(Mailbox(), enable_SMTPUTF8=True), "127.0.0.1", port):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m examples.mailbox", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(parser.parse_args().port))

@@ -1,0 +1,1 @@
+"""Users are imported from a file, and wait until a second person has approved them."""

@@ -1,0 +1,70 @@
+"""What workflows, jobs and the service say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Verdict = Literal["approved", "rejected"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What `split_rows` found in a file."""
+
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    """First and last line of each slice of the rows."""
+    rows: int = 0
+    refused: str | None = None
+    """Why the file can't be read."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of an import."""
+
+    import_id: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A checker's decision about users of one import."""
+
+    id: str
+    """Made when the page is shown, so that a second click is the same decision."""
+    import_id: str
+    who: str
+    verdict: Verdict
+    ids: list[int] = field(default_factory=list)
+    everyone: bool = False
+    """All users of the import that nobody has decided about."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long an approval may take."""
+
+    reminder_seconds: int = 86_400
+    expires_seconds: int = 30 * 86_400
+    max_bad_percent: int = 10
+    """An import with more bad rows waits for its maker."""
+    most_decisions: int = 500
+    """Decisions that a run takes before it continues as new."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What one run of an approval hands to the next.
+
+    It is here, and not beside the workflow: within the workflow sandbox a dataclass gets the sandbox's own `datetime`,
+    which the data converter does not know.
+    """
+
+    decisions: list[Decision]
+    expires_at: datetime
+    remind_at: datetime
+    reminders: int = 0

@@ -1,0 +1,1 @@
+"""The outbox: a row is deleted by whatever program, and a workflow cleans up after it, if the deletion commits."""

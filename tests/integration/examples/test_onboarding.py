@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, CookieJar, FormData
+from temporalio.client import WorkflowHandle
+
+from delegator.dev import RunningStack
+from examples.command import until
+from examples.database import connection, fetch_value
+from examples.onboarding.__main__ import Running, running_service
+from examples.onboarding.contracts import Decision, Terms
+from examples.onboarding.people import Login
+from examples.onboarding.uploads import store
+from examples.onboarding.workflow import Approval, ImportUsers
+
+USERS = "SELECT status, decided_by FROM onboarding.users WHERE import_id = %s ORDER BY line"
+
+
+@pytest.fixture(scope="module")
+async def running(servers: RunningStack) -> AsyncIterator[Running]:
+    async with running_service(Terms()) as running:
+        yield running
+
+
+def csv_of(count: int, bad: int = 0) -> bytes:
+    """Return a file of users that no other test has."""
+    run = uuid.uuid4().hex[:8]
+    rows = [f"U{number} {run},1990-01-01,Oslo" for number in range(count)]
+    return "\n".join(["name,born,city", *rows, *(["=cmd(),soon,Oslo"] * bad)]).encode()
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 65_536):
+        yield data[start : start + 65_536]
+
+
+async def state_of(import_id: str) -> object:
+    return await fetch_value("SELECT state FROM onboarding.imports WHERE id = %s", import_id)
+
+
+async def reached(import_id: str, state: str) -> None:
+    async def condition() -> bool:
+        return await state_of(import_id) == state
+
+    await until(f"the import is {state}", condition)
+
+
+async def imported(running: Running, import_id: str) -> None:
+    """Wait until an import has ended and its approval has begun."""
+    counts = await running.system.client.get_workflow_handle(f"import-{import_id}").result()
+    assert counts["state"] == "done"
+
+
+async def users_of(import_id: str) -> Sequence[tuple[Any, ...]]:
+    async with connection() as opened:
+        return await (await opened.execute(USERS, (import_id,))).fetchall()
+
+
+async def start_import(running: Running, data: bytes, terms: Terms) -> str:
+    """Store a file as the service does, and start its import on other terms."""
+    import_id, _ = await store(pieces(data), running.people["maker1"].login, None, None, None)
+    await running.system.client.start_workflow(
+        ImportUsers.run, args=[import_id, terms], id=f"import-{import_id}", task_queue=running.task_queue
+    )
+    return import_id
+
+
+def approval(running: Running, import_id: str) -> WorkflowHandle[Any, Any]:
+    return running.system.client.get_workflow_handle(f"approval-{import_id}")
+
+
+class Browser:
+    """A person with a browser: follows links and sends the forms that a page has. It keeps cookies of IP addresses."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self.html = ""
+
+    async def get(self, path: str) -> str:
+        async with self._session.get(path, headers={"Accept": "text/html"}) as answer:
+            self.html = await answer.text()
+        return self.html
+
+    def hidden(self, name: str) -> str:
+        found = re.search(rf'name="{name}" value="([^"]+)"', self.html)
+        assert found is not None, self.html
+        return found[1]
+
+    async def post(self, path: str, **values: Any) -> int:
+        fields = {"csrf": self.hidden("csrf"), **values} if "csrf" in self.html else values
+        async with self._session.post(path, data=fields) as answer:
+            self.html = await answer.text()
+            return answer.status
+
+    async def log_in(self, person: Login) -> None:
+        await self.get("/login")
+        assert await self.post("/login", login=person.login, password=person.password) == 200
+
+    async def upload(self, data: bytes) -> str:
+        form = FormData({"csrf": self.hidden("csrf")})
+        form.add_field("file", data, filename="users.csv")
+        async with self._session.post("/imports", data=form) as answer:
+            self.html = await answer.text()
+        found = re.search(r"Import (\w+) has begun", self.html)
+        assert found is not None, self.html
+        return found[1]
+
+
+@pytest.fixture
+async def maker(running: Running) -> AsyncIterator[Browser]:
+    async with ClientSession(running.url, cookie_jar=CookieJar(unsafe=True)) as session:
+        browser = Browser(session)
+        await browser.log_in(running.people["maker1"])
+        yield browser
+
+
+@pytest.fixture
+async def checker(running: Running) -> AsyncIterator[Browser]:
+    async with ClientSession(running.url, cookie_jar=CookieJar(unsafe=True)) as session:
+        browser = Browser(session)
+        await browser.log_in(running.people["checker1"])
+        yield browser
+
+
+async def test_demo(run_command, servers: RunningStack) -> None:
+    ended = await run_command("onboarding", "--demo")
+    assert (ended.code, ended.errors) == (0, "")
+    assert len(ended.output.splitlines()) <= 25
+    assert ended.output.count("proven: ") == 3
+
+
+async def test_pages(running: Running, maker: Browser, checker: Browser) -> None:
+    """A maker uploads and may not approve; a checker approves half and rejects the rest; the API says the same."""
+    import_id = await maker.upload(csv_of(4) + b"\n<b>Eve</b>,1990-01-01,Oslo " + uuid.uuid4().hex.encode())
+    await reached(import_id, "done")
+    page = f"/imports/{import_id}/users"
+    await maker.get(page)
+    assert "checkbox" not in maker.html
+    assert await maker.post(f"/imports/{import_id}/decisions", decision="x", verdict="approved", everyone="yes") == 403
+
+    await checker.get(page)
+    assert "&lt;b&gt;Eve" in checker.html and "<b>Eve" not in checker.html
+    ids = re.findall(r'name="id" value="(\d+)"', checker.html)
+    assert len(ids) == 5
+    first = {"id": ids[:2], "decision": checker.hidden("decision"), "verdict": "approved"}
+    before = checker.html
+    assert await checker.post(f"/imports/{import_id}/decisions", csrf="stolen", **first) == 403
+    for _ in range(2):  # a double click sends one decision twice
+        checker.html = before
+        assert await checker.post(f"/imports/{import_id}/decisions", **first) == 200
+        assert "2 approved, 0 decided before" in checker.html
+    rest = {"everyone": "yes", "decision": checker.hidden("decision"), "verdict": "rejected", "reason": "enough"}
+    await checker.post(f"/imports/{import_id}/decisions", **rest)
+    assert "3 rejected" in checker.html
+    assert await approval(running, import_id).result() == "decided"
+    login = running.people["checker1"].login
+    assert await users_of(import_id) == [("approved", login)] * 2 + [("rejected", login)] * 3
+    async with ClientSession(running.url) as session:
+        async with session.get("/users?approved=false", headers=running.people["maker2"].headers) as answer:
+            assert import_id not in {user["import_id"] for user in await answer.json()}
+        async with session.get(f"/imports/{import_id}", headers=running.people["maker2"].headers) as answer:
+            assert (await answer.json())["counts"] == {"rows": 5, "bad": 0, "duplicates": 0, "state": "done"}
+        for path in ("/", "/users", f"/imports/{import_id}"):
+            async with session.get(path) as answer:
+                assert answer.status == 401, path
+
+
+async def test_two_checkers(running: Running) -> None:
+    """Two checkers decide about the same users at once: each user has one decision, and the other one is told."""
+    import_id = await start_import(running, csv_of(5), Terms())
+    await imported(running, import_id)
+    ids = await fetch_value("SELECT array_agg(id) FROM onboarding.users WHERE import_id = %s", import_id)
+    assert isinstance(ids, list)
+
+    async def decide(person: str, verdict: str) -> str:
+        body = "\n".join(str(number) for number in ids)
+        async with (
+            ClientSession(running.url) as session,
+            session.post(f"/users?verdict={verdict}", data=body, headers=running.people[person].headers) as answer,
+        ):
+            return (await answer.json())["decided"][0]
+
+    said = await asyncio.gather(decide("checker1", "approved"), decide("checker2", "rejected"))
+    assert sorted(text[0] for text in said) == ["0", "5"]
+    assert any("5 decided before" in text for text in said)
+    assert len(set(await users_of(import_id))) == 1
+    await approval(running, import_id).result()
+    # After the end a decision starts a run that finds nothing to do.
+    assert (await decide("checker1", "approved")).startswith("0 approved, 5 decided before")
+    assert await approval(running, import_id).result() == "nothing to decide"
+
+
+async def test_same_file(running: Running) -> None:
+    """The same bytes, or the same key, are the same import. Its duplicates in another file are no new users."""
+    data = csv_of(3)
+    async with ClientSession(running.url) as session:
+
+        async def post(data: bytes, **headers: str) -> tuple[int, str]:
+            async with session.post(
+                "/imports", data=data, headers=headers | running.people["maker1"].headers
+            ) as answer:
+                return answer.status, (await answer.json())["id"]
+
+        key = uuid.uuid4().hex
+        status, import_id = await post(data, **{"Idempotency-Key": key})
+        assert status == 201
+        assert await post(data) == (200, import_id)
+        assert await post(b"other", **{"Idempotency-Key": key}) == (200, import_id)
+        await reached(import_id, "done")
+        _, second = await post(data + b"\n")
+        await reached(second, "done")
+        assert await users_of(second) == []
+        async with session.get(f"/imports/{second}/problems.csv", headers=running.people["maker1"].headers) as answer:
+            assert (await answer.text()).count("duplicate") == 3
+        _, refused = await post(b"name,city\n" + key.encode())
+        await reached(refused, "refused")
+        async with session.get(f"/imports/{refused}", headers=running.people["maker1"].headers) as answer:
+            assert (await answer.json())["reason"] == "the header lacks born"
+
+
+async def test_early_decision(running: Running, maker: Browser, checker: Browser) -> None:
+    """A decision that comes while the import waits for its maker is kept, and applied when the import has ended."""
+    import_id = await maker.upload(csv_of(2, bad=1))
+    await reached(import_id, "waiting")
+    decision = Decision(uuid.uuid4().hex, import_id, running.people["checker1"].login, "approved", everyone=True)
+    handle = await running.system.client.start_workflow(
+        Approval.run,
+        args=[import_id, Terms(), False, None],
+        id=f"approval-{import_id}",
+        task_queue=running.task_queue,
+        start_signal="decide",
+        start_signal_args=[decision],
+    )
+    await maker.get("/")
+    await maker.post(f"/imports/{import_id}/answer", answer="accept")
+    assert await handle.result() == "decided"
+    assert [status for status, _ in await users_of(import_id)] == ["approved"] * 2
+    problems = await maker.get(f"/imports/{import_id}/problems.csv")
+    assert "'=cmd(),soon,Oslo" in problems, "a spreadsheet must not take it for a formula"
+
+
+async def test_reminder_and_expiry(running: Running) -> None:
+    """Checkers are reminded by mail, and at the end the system rejects who is left."""
+    import_id = await start_import(running, csv_of(2), Terms(reminder_seconds=1, expires_seconds=2))
+    await imported(running, import_id)
+    assert await approval(running, import_id).result() == "expired"
+    assert await users_of(import_id) == [("rejected", "system")] * 2
+    addresses = [f"{running.people[name].login}@example.org" for name in ("checker1", "checker2")]
+    async with connection() as opened:
+        mails = await opened.execute(
+            "SELECT recipient, message_id FROM mailbox.mails WHERE body LIKE %s AND recipient = ANY (%s)",
+            (f"%{import_id}%", addresses),
+        )
+        found = await mails.fetchall()
+    assert sorted(recipient for recipient, _ in found) == sorted(addresses)
+    assert len({message_id for _, message_id in found}) == 2
+
+
+async def test_continue_as_new(running: Running) -> None:
+    """Of many decisions none is lost over the runs of an approval."""
+    import_id = await start_import(running, csv_of(30), Terms(most_decisions=4))
+    await imported(running, import_id)
+    ids = await fetch_value("SELECT array_agg(id) FROM onboarding.users WHERE import_id = %s", import_id)
+    assert isinstance(ids, list)
+    handle = approval(running, import_id)
+    who = running.people["checker1"].login
+    decisions = [Decision(uuid.uuid4().hex, import_id, who, "approved", [number]) for number in ids]
+    await asyncio.gather(*(handle.signal(Approval.decide, decision) for decision in decisions))
+    assert await handle.result() == "decided"
+    assert [status for status, _ in await users_of(import_id)] == ["approved"] * 30
+    runs = [run async for run in running.system.client.list_workflows(f"WorkflowId = '{handle.id}'")]
+    assert len(runs) > 5
+
+
+async def test_killed_pool(running: Running) -> None:
+    """The pool is killed in the middle of 50,000 rows: each row is stored once, in memory that stays small."""
+    pool = running.system.pools["default"]
+    import_id = await start_import(running, csv_of(50_000), Terms())
+    count = "SELECT count(*) > 3000 FROM onboarding.import_rows WHERE import_id = %s"
+
+    async def has_rows() -> bool:
+        return bool(await fetch_value(count, import_id))
+
+    await until("rows are stored", has_rows)
+    await pool.kill()
+    await pool.start()
+    before = memory_kib(pool.pid)
+    await reached(import_id, "done")
+    assert memory_kib(pool.pid) - before < 100 * 1024
+    totals = "SELECT count(*), count(DISTINCT line) FROM onboarding.users WHERE import_id = %s"
+    async with connection() as opened:
+        assert await (await opened.execute(totals, (import_id,))).fetchone() == (50_000, 50_000)
+
+
+def memory_kib(pid: int | None) -> int:
+    """Return the most memory that a process has had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])

@@ -1,0 +1,79 @@
+"""Several schemas of one database, and an application that uses Atlas in the same database."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+from psycopg import sql
+
+from delegator.config import Settings
+from delegator.migrate import inspect, migrate
+from delegator.postgres import leader_lock
+from delegator.postgres.connections import DatabaseAddress, connect
+from delegator.postgres.schema_check import check
+from delegator.relay import running_relay
+from delegator.relay.message import answer
+from delegator.relay.options import RelayOptions
+from tests.conftest import MakeDatabase
+from tests.integration.postgres import database as steps
+
+FOREIGN = "20990101000000"
+_SHARED = "atlas_schema_revisions.atlas_schema_revisions"
+
+
+async def test_two_deployments(make_database: MakeDatabase) -> None:
+    """Each has its tables, publication, revisions, leader and stream, in either order of migration."""
+    database = await make_database(migrated=False)
+    public = database.settings
+    jobs = Settings.load(database_url=database.url, schema_name="jobs", queues="default,video")
+    assert (jobs.publication, jobs.slot) == ("jobs_publication", "jobs_slot")
+    jobs = jobs.model_copy(update={"slot": f"{public.slot}_jobs"})
+    for settings in (jobs, public):
+        assert (await migrate(settings)).applied
+    for settings in (public, jobs):
+        report = await inspect(settings)
+        assert (report.up_to_date, report.findings) == (True, ())
+        await check(settings)
+    async with (
+        await connect(DatabaseAddress.of(public), application_name="test") as ours,
+        await connect(DatabaseAddress.of(jobs), application_name="test") as theirs,
+        await connect(DatabaseAddress.of(jobs), application_name="test") as late,
+    ):
+        assert [await leader_lock.try_lock(connection) for connection in (ours, theirs, late)] == [True, True, False]
+        assert await leader_lock.stranger(late) is not None  # the test is no maintenance process
+        async with (
+            running_relay(RelayOptions.from_settings(public, port=0)) as first,
+            running_relay(RelayOptions.from_settings(jobs, port=0)) as second,
+        ):
+            await steps.insert(ours, ["a"], None)
+            await steps.insert(theirs, ["b"], None)
+            for handle, job in ((first, "a"), (second, "b")):
+                batch = await handle.relay.streams["custom_task_queue"].receive(10, 30.0)
+                (message,) = json.loads(answer(batch))["data"]
+                assert message["data"]["record"]["job_id"] == job
+        rows = await (await ours.execute("SELECT job_id FROM public.custom_task_queue")).fetchall()
+        assert rows == [("a",)]
+
+
+async def test_atlas_of_an_application(make_database: MakeDatabase) -> None:
+    """An application's revisions stay where they are. Ours that were once among them are taken along."""
+    database = await make_database()
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        await connection.execute("ALTER SCHEMA delegator_revisions RENAME TO atlas_schema_revisions")
+        foreign = sql.SQL("INSERT INTO {} SELECT (jsonb_populate_record(r, {})).* FROM {} AS r LIMIT 1")
+        shared = sql.SQL(_SHARED)
+        await connection.execute(foreign.format(shared, sql.Literal(f'{{"version": "{FOREIGN}"}}'), shared))
+
+        assert (await migrate(database.settings)).up_to_date
+
+        count = sql.SQL("SELECT count(*) FILTER (WHERE version = {}), count(*) FROM {}")
+        kept = await (await connection.execute(count.format(sql.Literal(FOREIGN), shared))).fetchone()
+        ours = sql.SQL("delegator_revisions.atlas_schema_revisions")
+        taken = await (await connection.execute(count.format(sql.Literal(FOREIGN), ours))).fetchone()
+        assert kept is not None
+        assert taken == (0, kept[1] - 1)
+
+        # A second deployment begins with none of them.
+        jobs = Settings.load(database_url=database.url, schema_name="jobs")
+        assert len((await migrate(jobs)).applied) == kept[1] - 1
