@@ -9,6 +9,7 @@
     │   ├── StreamError
     │   │   └── StreamRefusedError  only a person can fix it: a wrong token, a missing stream (`http_workers`)
     │   ├── TemporalError
+    │   │   └── NotDeliveredError   Temporal has refused signals for longer than the sender is patient
     │   └── ResourceError         a resource of a worker can't be opened or closed
     └── WireError                 bytes from a peer do not follow the protocol
         └── UnreadablePayloadError  a payload is encoded in a way, or with a key, that this process does not have

@@ -17,8 +17,7 @@ from delegator.dev.accounts import temporary_bases
 from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
-from tests.support import Database, Databases
-from tests.support.pgbouncer import PROGRAM
+from tests.support import Database, Databases, pgbouncer
 from tests.support.postgres15 import Server15, running_postgres15
 
 MakeDatabase = Callable[..., Awaitable[Database]]
@@ -57,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("atlas"):
                 item.add_marker(pytest.mark.skip(reason=f"needs {' and '.join(missing)}"))
-    if PROGRAM is None and "DELEGATOR_TEST_REQUIRE_ATLAS" not in os.environ:
+    if pgbouncer.program() is None and "DELEGATOR_TEST_REQUIRE_ATLAS" not in os.environ:
         for item in items:
             if item.get_closest_marker("pgbouncer"):
                 item.add_marker(pytest.mark.skip(reason="needs PgBouncer (Debian: apt-get install pgbouncer)"))

@@ -19,7 +19,7 @@ from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, fai
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
 from delegator.completion.namespaces import Namespaces
 from delegator.completion.runs import RunKey, Runs
-from delegator.errors import DelegatorError, first_line
+from delegator.errors import TemporalError, first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.contexts import Conversions
@@ -34,7 +34,7 @@ _CALL_LIMIT = timedelta(seconds=10)
 _HURRIED_SECONDS = 3.0  # less than a worker gives its outcomes when it stops
 
 
-class NotDeliveredError(DelegatorError):
+class NotDeliveredError(TemporalError):
     """Temporal has refused outcomes for longer than their sender is patient."""
 
 

@@ -58,6 +58,12 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
 HTTP_WORKERS = tuple(name for name in PROGRAMS if "http-worker" in name)
 LONG_RUNNING = tuple(name for name in PROGRAMS if name not in ("migrate", "dlq list"))
 ENGINE = tuple(name for name in LONG_RUNNING if name != "relay")
+GROUPS = {
+    "serve": "delegator_maintenance",
+    "serve with a task queue": "delegator_maintenance",
+    "worker": "delegator_enqueuer",
+    **dict.fromkeys(HTTP_WORKERS, "delegator_worker"),
+}
 
 
 @dataclass(frozen=True)
@@ -159,11 +165,16 @@ FAULTS = (
     Fault(
         "role without rights",
         lambda scene: {"DELEGATOR_DATABASE_URL": scene.at(user=scene.outsider, password=PASSWORD)},
-        each(ENGINE, Refuses('may not SELECT in table custom_task_queue: GRANT "delegator_app" TO "outsider_'))
+        {
+            name: Refuses(f'may not SELECT in table custom_task_queue: GRANT "{group}" TO "outsider_')
+            for name, group in GROUPS.items()
+        }
         | {
             "relay": Refuses("the role in DELEGATOR_DATABASE_URL may not stream the WAL: ALTER ROLE ... REPLICATION"),
-            "migrate": Refuses("migrate as the owner of the tables, with CREATEROLE"),
-            "dlq list": Refuses('may not SELECT in table custom_task_queue: GRANT "delegator_app" TO "outsider_'),
+            "migrate": Refuses("migrate as the owner of the tables"),
+            "dlq list": Refuses(
+                'may not SELECT in table custom_task_queue: GRANT "delegator_maintenance" TO "outsider_'
+            ),
         },
     ),
     Fault(

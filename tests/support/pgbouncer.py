@@ -16,9 +16,15 @@ from urllib.parse import urlsplit
 from delegator.dev.accounts import temporary_bases
 from delegator.dev.ports import reserve
 
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-"""Debian's package has it in /usr/sbin. Tests that need it are marked `pgbouncer`."""
 _START_SECONDS = 60
+
+
+def program() -> str | None:
+    """Return PgBouncer's path, or None. Debian has it in /usr/sbin. Tests that need it are marked `pgbouncer`.
+
+    It is not looked for at import: the sandbox of a workflow that imports these modules refuses that.
+    """
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 @contextmanager
@@ -51,7 +57,7 @@ def running_pgbouncer(url: str, users: Mapping[str, str], *, mode: str = "transa
         account = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
         with (
             (directory / "log").open("wb") as log,
-            subprocess.Popen([str(PROGRAM), str(config)], stdout=log, stderr=log, **account) as process,  # type: ignore[call-overload]
+            subprocess.Popen([str(program()), str(config)], stdout=log, stderr=log, **account) as process,  # type: ignore[call-overload]
         ):
             try:
                 _wait(process, port.number, directory / "log")

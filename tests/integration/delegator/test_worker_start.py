@@ -114,7 +114,11 @@ FAULTS: tuple[tuple[Fault, type[DelegatorError], str], ...] = (
     (wrong_database, DependencyError, 'database "nowhere" does not exist'),
     (not_migrated, ConfigurationError, "run `delegator migrate` with DELEGATOR_QUEUES=default"),
     (old_schema, ConfigurationError, "table custom_task_queue lacks column heartbeat_details: run `delegator migrate`"),
-    (no_rights, ConfigurationError, 'may not SELECT in table custom_task_queue: GRANT "delegator_app" TO "outsider_'),
+    (
+        no_rights,
+        ConfigurationError,
+        'may not SELECT in table custom_task_queue: GRANT "delegator_enqueuer" TO "outsider_',
+    ),
     (
         queue_not_declared,
         ConfigurationError,
