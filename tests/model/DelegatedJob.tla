@@ -19,6 +19,7 @@ CONSTANTS
     Bug           \* which fault of the past is put back; "none"
 
 Enqueuers == {1, 2}
+NoSnap == [live |-> {}, token |-> 0, message |-> 0]
 NoRow == [is |-> FALSE, token |-> 0, attempt |-> 0, holder |-> 0, retry |-> FALSE, waiter |-> 0, outcome |-> "none"]
 
 VARIABLES
@@ -38,7 +39,7 @@ VARIABLES
     asks,       \* what the workflow asks: "no", "asking", "suspects", "asking again"
     runs,       \* how often the handler began
     crashes, pauses, slotLosses, rowLosses,
-    late,       \* whether an attempt that was given up enqueued the job when it had ended
+    late,       \* whether the job was enqueued when it had ended: the task ran again while its outcome was signalled
     again,      \* whether the workflow enqueued the job again
     fenced      \* whether an outcome of a fenced attempt was taken
 
@@ -59,7 +60,7 @@ Init ==
     /\ nextLease = 1
     /\ step = [w \in Workers |-> "idle"]
     /\ held = [w \in Workers |-> 0]
-    /\ snap = [w \in Workers |-> [live |-> {}, token |-> 0, message |-> 0]]
+    /\ snap = [w \in Workers |-> NoSnap]
     /\ phase = [e \in Enqueuers |-> IF e = 1 THEN "begin" ELSE "no"]
     /\ current = 1
     /\ signal = FALSE
@@ -85,7 +86,7 @@ Insert(e) ==
     /\ ~row.is
     /\ Published(New(e))
     /\ phase' = [phase EXCEPT ![e] = "waiting"]
-    /\ late' = (late \/ e # current \/ workflow = "done")
+    /\ late' = (late \/ e # current \/ workflow = "done" \/ signal)
     /\ UNCHANGED <<workers, current, signal, workflow, asks, faults, again, fenced>>
 
 TakeOver(e) ==  \* the job is in the queue already; NULL stays NULL
@@ -165,7 +166,10 @@ Claim(w) ==
           ELSE /\ step' = [step EXCEPT ![w] = "idle"]
                /\ stream' = IF lease[w] \in live THEN stream \ {snap[w].message} ELSE stream
                /\ UNCHANGED <<row, next, held, runs>>
-    /\ UNCHANGED <<lease, live, nextLease, snap, callers, faults, watched>>
+    /\ snap' = [snap EXCEPT ![w] = NoSnap]
+    /\ UNCHANGED <<lease, live, nextLease, callers, faults, watched>>
+
+Rests(w) == step' = [step EXCEPT ![w] = "idle"] /\ held' = [held EXCEPT ![w] = 0]
 
 End(w) ==
     /\ step[w] = "runs"
@@ -181,8 +185,8 @@ StoreOutcome(w) ==
     /\ row.waiter # 0
     /\ row' = [row EXCEPT !.outcome = "completed", !.holder = 0, !.retry = FALSE]
     /\ fenced' = (fenced \/ row.token # held[w])
-    /\ step' = [step EXCEPT ![w] = "idle"]
-    /\ UNCHANGED <<stream, next, lease, live, nextLease, held, snap, callers, runs, faults, late, again>>
+    /\ Rests(w)
+    /\ UNCHANGED <<stream, next, lease, live, nextLease, snap, callers, runs, faults, late, again>>
 
 LookWhetherUnwaited(w) ==
     /\ step[w] = "ended"
@@ -194,21 +198,21 @@ LookWhetherUnwaited(w) ==
 DropOutcome(w) ==
     /\ step[w] = "ended"
     /\ ~IsHeld(w)
-    /\ step' = [step EXCEPT ![w] = "idle"]
-    /\ UNCHANGED <<row, stream, next, lease, live, nextLease, held, snap, callers, runs, faults, watched>>
+    /\ Rests(w)
+    /\ UNCHANGED <<row, stream, next, lease, live, nextLease, snap, callers, runs, faults, watched>>
 
 Signal(w) ==
     /\ step[w] = "signals"
     /\ signal' = TRUE
-    /\ step' = [step EXCEPT ![w] = IF Bug = "row deleted first" THEN "idle" ELSE "deletes"]
-    /\ UNCHANGED <<row, stream, next, lease, live, nextLease, held, snap, phase, current, workflow, asks, runs, faults,
+    /\ IF Bug = "row deleted first" THEN Rests(w) ELSE step' = [step EXCEPT ![w] = "deletes"] /\ held' = held
+    /\ UNCHANGED <<row, stream, next, lease, live, nextLease, snap, phase, current, workflow, asks, runs, faults,
                    watched>>
 
 Delete(w) ==
     /\ step[w] = "deletes"
     /\ row' = IF row.is /\ row.token = held[w] THEN NoRow ELSE row
-    /\ step' = [step EXCEPT ![w] = IF Bug = "row deleted first" THEN "signals" ELSE "idle"]
-    /\ UNCHANGED <<stream, next, lease, live, nextLease, held, snap, callers, runs, faults, watched>>
+    /\ IF Bug = "row deleted first" THEN step' = [step EXCEPT ![w] = "signals"] /\ held' = held ELSE Rests(w)
+    /\ UNCHANGED <<stream, next, lease, live, nextLease, snap, callers, runs, faults, watched>>
 
 ---------------------------------------------------------------------------
 (* Maintenance *)
@@ -287,11 +291,11 @@ Ask ==
 (* Faults *)
 
 Dies(w) ==
-    /\ step' = [step EXCEPT ![w] = "idle"]
-    /\ held' = [held EXCEPT ![w] = 0]
+    /\ Rests(w)
+    /\ snap' = [snap EXCEPT ![w] = NoSnap]
     /\ lease' = [lease EXCEPT ![w] = 0]
     /\ live' = live \ {lease[w]}  \* when its lease has expired; until then nobody does anything about it
-    /\ UNCHANGED <<row, stream, next, nextLease, snap, callers, runs, pauses, slotLosses, rowLosses, watched>>
+    /\ UNCHANGED <<row, stream, next, nextLease, callers, runs, pauses, slotLosses, rowLosses, watched>>
 
 Crash(w) == step[w] # "idle" /\ crashes < Crashes /\ crashes' = crashes + 1 /\ Dies(w)
 
