@@ -152,16 +152,16 @@ async def test_missing_privilege(database: Database, owner: Connection, caplog: 
     """A privilege that goes missing is logged with its cure, `/readyz` says it, and the leader goes on."""
     role = f"app_{database.name}"
     parts = urlsplit(database.url)
-    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' IN ROLE delegator_app".encode())
+    await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' IN ROLE delegator_maintenance".encode())
     try:
         async with serving(f"postgresql://{role}:x@{parts.hostname}:{parts.port}{parts.path}") as process:
-            cure = 'GRANT INSERT ON TABLE "custom_task_queue" TO "delegator_app"'
+            cure = 'GRANT INSERT ON TABLE "custom_task_queue" TO "delegator_maintenance"'
             wanted = f"role {role} may not INSERT in table custom_task_queue: {cure}"
 
             async def is_refused() -> bool:
                 return await process.problem() == wanted
 
-            await owner.execute(b"REVOKE INSERT ON custom_task_queue FROM delegator_app")
+            await owner.execute(b"REVOKE INSERT ON custom_task_queue FROM delegator_maintenance")
             await eventually(is_refused)
             await owner.execute(cure.encode())
             await eventually(lambda: is_ready(process))

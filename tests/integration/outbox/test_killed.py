@@ -73,6 +73,7 @@ class Work:
         self._prefix = uuid.uuid4().hex
         self.boxes: dict[str, list[int]] = {f"{self._prefix}-box-{number}": [] for number in range(8)}
         self.started: Counter[str] = Counter()
+        self.with_signal: set[str] = set()
         self.never: set[str] = set()
 
     async def begin(self) -> None:
@@ -95,6 +96,7 @@ class Work:
                         await self._outbox.signal_with_start_workflow(
                             db, Single.run, id=name, task_queue=TASK_QUEUE, signal=Single.put, signal_args=[number]
                         )
+                        self.with_signal.add(name)
                     if number % 2:
                         await db.commit()
                         self.boxes[box].append(number)
@@ -108,8 +110,11 @@ class Work:
         names = list(self.boxes)
         await asyncio.gather(*(some(names[at::4], TRANSACTIONS // 4) for at in range(4)))
 
-    async def check(self, client: Client) -> None:
-        """Compare with what Temporal has: each workflow once, each signal once and in order."""
+    async def check(self, client: Client, *, paused: bool = False) -> None:
+        """Compare with what Temporal has: each workflow once, each signal once and in order.
+
+        A dispatcher that was paused between the two calls of a signal-with-start may start a second run of it.
+        """
         for name, numbers in self.boxes.items():
             assert await result(client, name) == numbers
 
@@ -121,7 +126,10 @@ class Work:
             return (await runs()).keys() >= self.started.keys()
 
         await eventually(are_all_seen)
-        assert await runs() == self.started
+        found = await runs()
+        twice = found - self.started if paused else Counter[str]()
+        assert twice.keys() <= self.with_signal
+        assert found - twice == self.started
         assert not self.never & (await runs()).keys()
 
 
@@ -159,10 +167,10 @@ async def test_paused(database: Database, temporal: TemporalServer, temporal_cli
                 )
             await eventually(lambda: is_empty(database.url))
             paused.send_signal(signal.SIGCONT)
-            await work.check(temporal_client)
+            await work.check(temporal_client, paused=True)
             # It goes on, and waits for the lock.
             await eventually(lambda: has_follower(database.url))
-        await work.check(temporal_client)
+        await work.check(temporal_client, paused=True)
 
 
 async def has_follower(url: str) -> bool:
@@ -244,7 +252,7 @@ async def test_temporal_away(
             await way.open()
             await eventually(lambda: is_empty(database.url))
             assert state.up
-            await work.check(temporal_client)
+            await work.check(temporal_client, paused=True)
         finally:
             task.cancel()
             await asyncio.wait([task])
