@@ -98,6 +98,8 @@ async def test_deadline_outlives_row(idle_engine: Environment) -> None:
 
 async def test_deadline_without_queue(idle_engine: Environment, watchful_queue: str) -> None:
     """A call whose queue can't take it, because its table is gone, ends by its schedule-to-close timeout."""
+    # A worker that starts without the table refuses to.
+    assert await idle_engine.execute(flows.BeginsAgain.run, 1, task_queue=watchful_queue) == 1
     await renamed(idle_engine, "custom_task_queue", "away")
     try:
         options = {"schedule_to_close_timeout": 1.0}
