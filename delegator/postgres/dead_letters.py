@@ -22,6 +22,7 @@ from delegator_schema.outbox import OUTBOX_CHANNEL
 from delegator_schema.queues import BASE_TABLE
 
 from delegator.postgres.connections import Connection
+from delegator.postgres.notifying import Notifying
 from delegator.postgres.queue_table import QueueTable
 
 JOB: Final = "job"
@@ -352,7 +353,7 @@ async def replay_operations(connection: Connection, ids: Sequence[int]) -> set[i
     Returns:
         The ids of the replayed dead letters.
     """
-    cursor = await connection.execute(_REPLAY_OPERATIONS, {"ids": list(ids)})
+    cursor = await Notifying().execute(connection, _REPLAY_OPERATIONS, {"ids": list(ids)})
     return {row[0] for row in await cursor.fetchall()}
 
 

@@ -10,6 +10,7 @@ from delegator_schema.columns import PAUSE_TABLE
 
 from delegator.postgres.connections import Connection
 from delegator.postgres.fragments import MAINTENANCE_CHANNEL, PAUSES_CHANGED
+from delegator.postgres.notifying import Notifying
 
 _COLUMNS: Final = "queue, job_type, paused_at, paused_by, note"
 _BEGIN: Final = f"""
@@ -80,4 +81,4 @@ async def pauses(connection: Connection, queues: Sequence[str]) -> list[Pause]:
 
 async def announce(connection: Connection) -> None:
     """Tell the maintenance process that a pause has begun or ended."""
-    await connection.execute(_ANNOUNCE)
+    await Notifying().execute(connection, _ANNOUNCE)

@@ -139,7 +139,7 @@ class PauseStatements(QueueStatements):
         """
         total = 0
         while True:
-            row = await (await connection.execute(self._free, {"queue": self.queue})).fetchone()
+            row = await (await self.notifying.execute(connection, self._free, {"queue": self.queue})).fetchone()
             freed = 0 if row is None else int(row[0])
             total += freed
             if freed < BATCH:

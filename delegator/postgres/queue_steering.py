@@ -86,7 +86,7 @@ class SteeringStatements(QueueStatements):
             "job_id": text_array([job_id for job_id, _ in ordered]),
             "result": bytea_array([result for _, result in ordered]),
         }
-        cursor = await connection.execute(self._cancel_waiting, parameters, prepare=False)
+        cursor = await self.notifying.execute(connection, self._cancel_waiting, parameters, prepare=False)
         ended = {row[0] for row in await cursor.fetchall()}
         parameters = {"job_id": text_array([job_id for job_id, _ in ordered])}
         return ended | await self._ids(connection, self._delete_plain, ordered_ids=parameters["job_id"])
@@ -102,7 +102,6 @@ class SteeringStatements(QueueStatements):
         """
         return await self._ids(connection, self._retry, ordered_ids=text_array(sorted(job_ids)))
 
-    @staticmethod
-    async def _ids(connection: Connection, statement: bytes, *, ordered_ids: bytes) -> set[str]:
-        cursor = await connection.execute(statement, {"job_id": ordered_ids}, prepare=False)
+    async def _ids(self, connection: Connection, statement: bytes, *, ordered_ids: bytes) -> set[str]:
+        cursor = await self.notifying.execute(connection, statement, {"job_id": ordered_ids}, prepare=False)
         return {row[0] for row in await cursor.fetchall()}

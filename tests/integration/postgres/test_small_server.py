@@ -15,9 +15,11 @@ from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
 from delegator.errors import DatabaseError
 from delegator.migrate import inspect
-from delegator.postgres import notifying
+from delegator.postgres import notifying, pauses
 from delegator.postgres.connections import Connection, connect
 from delegator.postgres.error_classes import ErrorClass, classify
+from delegator.postgres.queue_pause import PauseStatements
+from delegator.postgres.queue_steering import SteeringStatements
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, NextAttempt
 from delegator.relay import running_relay
 from tests.integration.postgres import database as steps
@@ -75,12 +77,18 @@ async def test_notify_queue_full(
     """Every statement that notifies works without notifications, and with them when the cause is gone."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(notifying, "_PAUSE_SECONDS", 0.0)
-    jobs = ["one", "two", "three", "again", "late"]
+    jobs = ["one", "two", "three", "again", "late", "later"]
+    steering, pausing = SteeringStatements("default"), PauseStatements("default")
     async with await connect(small.url, application_name="test") as db:
         waiter, worker = await steps.grant(db, "enqueuer"), await steps.grant(db, "worker")
         await steps.insert(db, jobs, waiter)
         claimed, _ = await TABLE.claim(db, [(job, 0) for job in jobs], worker)
         held = {claim.job_id: claim.fencing_token for claim in claimed}
+        assert await TABLE.retry(db, [NextAttempt("later", held["later"], 3_600_000, b"f", 1)]) == {"later"}
+        await steps.insert(db, ["paused"], waiter)
+        await pauses.begin(db, "default", None, "test", None)
+        assert await pausing.pause_named(db, ["paused"]) == 1
+        await pauses.end(db, "default", None)
 
         async with full_of_notifications(small):
             done = [AttemptOutcome(job, held[job], "completed", b"r") for job in ("one", "two", "three")]
@@ -89,6 +97,10 @@ async def test_notify_queue_full(
             assert await TABLE.retry(db, [NextAttempt("again", held["again"], 0, b"f", 1)]) == {"again"}
             assert await MAINTENANCE.time_out(db, [("late", held["late"], b"t")]) == 1
             await TABLE.hand_over(db, ["one"])
+            assert await steering.retry(db, ["later"]) == {"later"}
+            assert await steering.cancel_waiting(db, [("later", b"c")]) == {"later"}
+            await pauses.announce(db)
+            assert await pausing.free(db) == 1
             async with db.transaction():  # as in an application's own transaction
                 delayed = NewJob("delayed", "t", None, None, DELAYED, None, None, None, None, None)
                 assert await TABLE.insert(db, "ns", [delayed]) == {"delayed"}
