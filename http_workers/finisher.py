@@ -21,9 +21,9 @@ from delegator.completion.runs import RunKey
 from delegator.completion.signals import NotDeliveredError, SignalSender
 from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, Pool
-from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.database_watch import DatabaseWatch, until_taken
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
-from delegator.postgres.error_classes import ErrorClass, classify, without_values
+from delegator.postgres.error_classes import without_values
 from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
@@ -385,14 +385,4 @@ class Finisher:
         Raises:
             psycopg.Error: a value of the statement is bad.
         """
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    result = await statement(connection)
-            except psycopg.Error as error:
-                if classify(error) is ErrorClass.DATA:
-                    raise
-                await self._database.failed(error)
-            else:
-                self._database.works()
-                return result
+        return await until_taken(self._pool, self._database, statement)

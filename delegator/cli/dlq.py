@@ -19,11 +19,11 @@ from delegator.cli.options import (
     TypeOption,
     WorkflowOption,
     YesOption,
+    bounds,
     check_queue,
 )
 from delegator.cli.output import confirmed, plain, print_json, print_table, whole_positive
 from delegator.config import Settings
-from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
 from delegator.maintenance import dead_letters
 from delegator.maintenance.dead_letter_report import describe, summary
@@ -251,9 +251,7 @@ def _filters(
         "job_type": job_type,
         "reason": reason,
         "workflow_id": workflow_id,
-        "since": None if since is None else parse_moment(since, "--since"),
-        "until": None if until is None else parse_moment(until, "--until"),
-        "limit": None if limit is None else whole_positive(limit, f"--limit {limit}: not a positive number"),
+        **bounds(since, until, limit),
     }
     return {name: value for name, value in given.items() if value is not None}
 

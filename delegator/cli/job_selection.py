@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from delegator.cli.output import whole_positive
+from delegator.cli.options import bounds
 from delegator.config import Settings
-from delegator.durations import parse_moment
 from delegator.errors import ConfigurationError
 from delegator.operating import jobs
 from delegator.operating.jobs import ExplainedJob
@@ -64,9 +63,7 @@ def selection_of(
         "job_type": job_type,
         "workflow_id": workflow_id,
         "error": error,
-        "since": None if since is None else parse_moment(since, "--since"),
-        "until": None if until is None else parse_moment(until, "--until"),
-        "limit": None if limit is None else whole_positive(limit, f"--limit {limit}: not a positive number"),
+        **bounds(since, until, limit),
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import typer
 from delegator_schema.queues import is_queue_name
 
+from delegator.cli.output import whole_positive
 from delegator.config import Settings
-from delegator.durations import parse_duration
+from delegator.durations import parse_duration, parse_moment
 from delegator.errors import ConfigurationError
 from delegator.runtime.logs import LogFormat, LogLevel, configure_logging
 
@@ -110,6 +111,19 @@ def check_port(port: int, option: str = "--port") -> None:
     """
     if not 0 <= port <= _HIGHEST_PORT:
         raise ConfigurationError(f"{option} {port}: must be from 0 to {_HIGHEST_PORT}")
+
+
+def bounds(since: str | None, until: str | None, limit: str | None) -> dict[str, Any]:
+    """Return the values of `--since`, `--until` and `--limit`. What was not given is None.
+
+    Raises:
+        ConfigurationError: a value can't be read.
+    """
+    return {
+        "since": None if since is None else parse_moment(since, "--since"),
+        "until": None if until is None else parse_moment(until, "--until"),
+        "limit": None if limit is None else whole_positive(limit, f"--limit {limit}: not a positive number"),
+    }
 
 
 def check_queue(settings: Settings, queue: str | None, option: str = "--queue ") -> None:

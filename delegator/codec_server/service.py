@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from temporalio.converter import PayloadCodec
 
 from delegator.codec_server.api import CodecApi
 from delegator.errors import ConfigurationError
-from delegator.runtime.server_tls import ServerTls, TlsFiles, base_url, refuse_open
+from delegator.runtime.server_tls import ServerTls, TlsFiles, base_url, cannot_listen, refuse_open
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.tokens import Tokens
 
@@ -102,10 +101,4 @@ async def _listen(site: web.TCPSite, options: CodecServerOptions) -> None:
     try:
         await site.start()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"port {options.port} on {options.host} is taken; choose another with --port"
-            ) from None
-        raise ConfigurationError(
-            f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
-        ) from None
+        raise cannot_listen(error, options.host, options.port) from None

@@ -23,9 +23,8 @@ from delegator.errors import DatabaseError, first_line
 from delegator.maintenance.metrics import OutboxMetrics
 from delegator.postgres import outbox
 from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect
-from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.database_watch import DatabaseWatch, until_taken
 from delegator.postgres.dead_letters import Reason
-from delegator.postgres.error_classes import ErrorClass, classify
 from delegator.postgres.notifications import listen_for_outbox
 from delegator.postgres.outbox import Operation
 from delegator.runtime.backoff import Backoff
@@ -248,17 +247,7 @@ class OutboxDispatcher:
 
     async def _write(self, statement: Callable[[Connection], Awaitable[T]]) -> T:
         """Run a statement, and repeat it until the server takes it."""
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    result = await statement(connection)
-            except psycopg.Error as error:
-                if classify(error) is ErrorClass.DATA:
-                    raise
-                await self._database.failed(error)
-            else:
-                self._database.works()
-                return result
+        return await until_taken(self._pool, self._database, statement)
 
     async def _listen(self) -> None:
         while True:

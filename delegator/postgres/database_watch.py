@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import psycopg
 
 from delegator.errors import DatabaseError, SchemaError, first_line
+from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionPart
@@ -23,6 +24,7 @@ _CURES: Final = {
 """By SQLSTATE: a missing privilege, table, column or function."""
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class DatabaseWatch:
@@ -117,3 +119,27 @@ class DatabaseWatch:
             pass
         cure = _CURES.get(error.sqlstate or "")
         return f"{first_line(error)}: {cure}" if cure else first_line(error)
+
+
+async def until_taken(pool: Pool, database: DatabaseWatch, statement: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run a statement, and repeat it until the server takes it.
+
+    Args:
+        pool: connections.
+        database: gets each success and each error.
+        statement: a repetition of it does no harm.
+
+    Raises:
+        psycopg.Error: a value of the statement is bad.
+    """
+    while True:
+        try:
+            async with pool.connection() as connection:
+                result = await statement(connection)
+        except psycopg.Error as error:
+            if classify(error) is ErrorClass.DATA:
+                raise
+            await database.failed(error)
+        else:
+            database.works()
+            return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import psycopg
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from delegator.errors import ConfigurationError, DatabaseError
+from delegator.errors import DatabaseError
 from delegator.relay.election import Election
 from delegator.relay.follower import Follower
 from delegator.relay.http import PullApi
@@ -26,7 +25,7 @@ from delegator.relay.store import Budget, Stream
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
-from delegator.runtime.server_tls import ServerTls, base_url
+from delegator.runtime.server_tls import ServerTls, base_url, cannot_listen
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.tokens import Tokens
 
@@ -93,13 +92,7 @@ class Relay:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigurationError(
-                    f"port {options.port} on {options.host} is taken; choose another with --port"
-                ) from None
-            raise ConfigurationError(
-                f"can't listen on {options.host}:{options.port}: {error.strerror}; check --host and --port"
-            ) from None
+            raise cannot_listen(error, options.host, options.port) from None
         self.url = base_url(self._runner.addresses[0][:2], has_tls=self._tls is not None)
         _log.info("relay_listening", extra={"url": self.url})
 

@@ -1,7 +1,8 @@
-"""TLS of our own servers: their certificate, and where they may listen without a token."""
+"""Where our own servers listen: their certificate, and what is refused."""
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import ssl
@@ -123,6 +124,19 @@ def refuse_open(host: str, *, has_token: bool, server: str, cure: str) -> None:
             f"--host {host}: {server} would answer every machine that reaches it, without a token; {cure}, or leave "
             "--host at 127.0.0.1"
         )
+
+
+def cannot_listen(error: OSError, host: str, port: int) -> ConfigurationError:
+    """Return the error for an address that a server can't listen on.
+
+    Args:
+        error: what the system said.
+        host: where to listen.
+        port: the port.
+    """
+    if error.errno == errno.EADDRINUSE:
+        return ConfigurationError(f"port {port} on {host} is taken; choose another with --port")
+    return ConfigurationError(f"can't listen on {host}:{port}: {error.strerror}; check --host and --port")
 
 
 def base_url(address: tuple[str, int], *, has_tls: bool) -> str:
