@@ -26,7 +26,6 @@ STATUS: Final = SearchAttributeKey.for_keyword("PaymentStatus")
 STAGE: Final = SearchAttributeKey.for_keyword("PaymentStage")
 
 Status = Literal["pending", "processing", "success", "fail"]
-Channel = Literal["email", "sms"]
 
 # The types of errors that are answers of a service, not faults: nothing is tried again.
 INSUFFICIENT_FUNDS: Final = "InsufficientFunds"
