@@ -31,7 +31,7 @@ class Paused:
     was_paused: bool
     """Whether it was paused already."""
     jobs: int
-    """How many jobs are paused by it now."""
+    """How many jobs of it are paused now."""
     running: int
     """How many jobs of it still run."""
     unaware: Sequence[str]
@@ -65,16 +65,19 @@ async def pause(
     async with operator_connection(settings, "pause") as connection:
         begun = {queue: await pauses.begin(connection, queue, job_type, paused_by, note) for queue in queues}
         await pauses.announce(connection)
-        jobs = {queue: await PauseStatements(queue).pause_all(connection) for queue in queues}
+        for queue in queues:
+            await PauseStatements(queue).pause_all(connection)
         unaware = await _wait_for_workers(connection, queues)
         for queue in queues:
             statements = PauseStatements(queue)
-            more = await statements.pause_all(connection)
+            await statements.pause_all(connection)
             running = await statements.running(connection, job_type)
             while wait and running:
                 await asyncio.sleep(_LOOK_SECONDS)
                 running = await statements.running(connection, job_type)
-            done.append(Paused(queue, not begun[queue], jobs[queue] + more, running, unaware.get(queue, ())))
+            # Maintenance may have paused some of them.
+            jobs = await statements.paused(connection, job_type)
+            done.append(Paused(queue, not begun[queue], jobs, running, unaware.get(queue, ())))
     return done
 
 
@@ -96,8 +99,12 @@ async def resume(settings: Settings, queues: Sequence[str], job_type: str | None
     freed: dict[str, int | None] = {}
     async with operator_connection(settings, "pause") as connection:
         for queue in queues:
-            ended = await pauses.end(connection, queue, job_type)
-            jobs = await PauseStatements(queue).free(connection)
+            statements = PauseStatements(queue)
+            # Maintenance may free them first, as soon as others see that the pause has ended.
+            async with connection.transaction():
+                ended = await pauses.end(connection, queue, job_type)
+                jobs = await statements.to_free(connection)
+            await statements.free(connection)
             freed[queue] = jobs if ended or jobs else None
         await pauses.announce(connection)
     return freed

@@ -78,6 +78,13 @@ WITH free AS (
 SELECT count(*) FROM freed WHERE (SELECT count(*) FROM notified) >= 0  -- a CTE runs only if a query reads it
 """
 
+_TO_FREE: Final = f"SELECT count(*) FROM {{table}} AS q WHERE {_IS_FREE}"
+
+_PAUSED: Final = f"""
+SELECT count(*) FROM {{table}} AS q
+WHERE q.retry_at >= {NEVER} AND q.lease_id IS NULL AND q.outcome IS NULL AND q.options ? '{PAUSED}'
+  AND (%(job_type)s::text IS NULL OR q.job_type = %(job_type)s)
+"""
 _RUNNING: Final = """
 SELECT count(*) FROM {table} AS q
 WHERE q.lease_id IS NOT NULL AND q.outcome IS NULL AND {lease_is_live}
@@ -112,6 +119,8 @@ class PauseStatements(QueueStatements):
         self._pause_lanes = pausing("q.lane = ANY(%(lane)b::text[])")
         self._pause_due = pausing("(q.retry_at <= now() OR q.deadline <= now() + interval '2 seconds')")
         self._free = self.statement(_FREE)
+        self._to_free = self.statement(_TO_FREE)
+        self._paused = self.statement(_PAUSED)
         self._running = self.statement(_RUNNING)
         self._left = self.statement(_LEFT)
 
@@ -131,6 +140,10 @@ class PauseStatements(QueueStatements):
         """Pause the jobs that are to be paused and would be tried or time out soon. Return the number."""
         return await self._repeat(connection, self._pause_due, {})
 
+    async def to_free(self, connection: Connection) -> int:
+        """Return how many paused jobs are not to be paused any more, and were not freed yet."""
+        return await self._count(connection, self._to_free, {"queue": self.queue})
+
     async def free(self, connection: Connection) -> int:
         """Free the paused jobs that are not to be paused any more. Return the number.
 
@@ -145,10 +158,13 @@ class PauseStatements(QueueStatements):
             if freed < BATCH:
                 return total
 
+    async def paused(self, connection: Connection, job_type: str | None) -> int:
+        """Return how many jobs are paused. Of all types if `job_type` is None."""
+        return await self._count(connection, self._paused, {"job_type": job_type})
+
     async def running(self, connection: Connection, job_type: str | None) -> int:
         """Return how many jobs run. Of all types if `job_type` is None."""
-        row = await (await connection.execute(self._running, {"job_type": job_type})).fetchone()
-        return 0 if row is None else int(row[0])
+        return await self._count(connection, self._running, {"job_type": job_type})
 
     async def left(self, connection: Connection, job_type: str | None, before: Any, most: int) -> int:
         """Return how many jobs that were enqueued before a time have not ended, or not been delivered.
@@ -160,7 +176,10 @@ class PauseStatements(QueueStatements):
             most: how many are counted.
         """
         parameters = {"job_type": job_type, "before": before, "most": most}
-        row = await (await connection.execute(self._left, parameters)).fetchone()
+        return await self._count(connection, self._left, parameters)
+
+    async def _count(self, connection: Connection, statement: bytes, parameters: dict[str, Any]) -> int:
+        row = await (await connection.execute(statement, parameters)).fetchone()
         return 0 if row is None else int(row[0])
 
     async def _repeat(self, connection: Connection, statement: bytes, parameters: dict[str, Any]) -> int:

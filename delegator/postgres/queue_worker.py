@@ -102,8 +102,7 @@ WITH claimed AS (
     WHERE q.job_id = ANY(%(job_id)b::text[])
       AND q.outcome IS NULL
       AND q.retry_at IS NULL
-      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[]))
-           OR {{holder_is_gone}})
+      AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[])))
       AND {{own_lease_is_live}}
     RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 )

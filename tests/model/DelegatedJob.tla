@@ -147,15 +147,16 @@ BeginClaim(w) ==  \* the statement's snapshot; then it may wait for the lock of 
     /\ step' = [step EXCEPT ![w] = "claims"]
     /\ UNCHANGED <<row, stream, next, lease, live, nextLease, held, callers, runs, faults, watched>>
 
-HolderIsGone(w) ==  \* leases as the snapshot has them, the row as it is: a younger claim is not visible
+TakesAbandoned(w) ==  \* leases as the snapshot has them, the row as it is: a younger claim is not visible
     /\ row.holder \notin snap[w].live
-    /\ row.token <= snap[w].token \/ Bug = "younger claim robbed"
+    /\ \/ Bug = "younger claim robbed"
+       \/ Bug = "abandoned job claimed" /\ row.token <= snap[w].token
 
 Claim(w) ==
     /\ step[w] = "claims"
     /\ LET claimed == /\ lease[w] \in live
                       /\ row.is /\ row.outcome = "none" /\ ~row.retry
-                      /\ row.holder = 0 \/ HolderIsGone(w)
+                      /\ row.holder = 0 \/ TakesAbandoned(w)
        IN IF claimed
           THEN /\ row' = [row EXCEPT !.holder = lease[w], !.token = next, !.attempt = row.attempt + 1]
                /\ next' = next + 1

@@ -52,8 +52,10 @@ RUNS = (
     Run("the stream and the row are lost", slot_losses=1, row_losses=1),
     Run("two workers, one of which dies", workers=2, crashes=1),
     Run("two workers, one of which is paused", workers=2, pauses=1),
+    Run("two workers, one of which dies and one of which is paused", workers=2, crashes=1, pauses=1),
     Run(
         "an abandoned job is claimed before its lost attempt is counted",
+        "abandoned job claimed",
         violated="RunsWithinPolicy",
         workers=2,
         crashes=1,

@@ -17,8 +17,9 @@ from delegator.postgres.queue_maintenance import MaintenanceStatements
 from delegator.postgres.queue_pause import PauseStatements
 from delegator.postgres.queue_table import NewJob, QueueTable
 from tests.integration.delegator.environment import eventually
+from tests.integration.operating.commands import delegator
 from tests.integration.operating.conftest import Operator, running_operator
-from tests.support import Databases
+from tests.support import Database, Databases
 
 HOUR_MS = 3_600_000
 TABLE = QueueTable("default")
@@ -120,9 +121,29 @@ class Rows:
 
 
 @pytest.fixture
-async def rows(databases: Databases) -> AsyncIterator[Rows]:
-    async with databases.fresh() as database, await connect(database.url, application_name="test") as db:
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    async with databases.fresh() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def rows(database: Database) -> AsyncIterator[Rows]:
+    async with await connect(database.url, application_name="test") as db:
         yield Rows(db)
+
+
+async def test_maintenance_was_first(database: Database, rows: Rows) -> None:
+    """The commands count what is paused and what gets free, also what maintenance has paused or frees in the moment."""
+    await rows.add("a")
+    await pauses.begin(rows.db, "default", None, "me", None)
+    assert await PAUSES.pause_all(rows.db) == 1
+    url = {"DELEGATOR_DATABASE_URL": database.url}
+    paused = await delegator("queues", "pause", "default", **url)
+    assert paused.out == "queue default was paused already: 1 jobs wait, 0 still run\n"
+    async with await connect(database.url, application_name="test") as other, other.transaction():
+        await other.execute("SELECT FROM custom_task_queue FOR UPDATE")
+        resumed = await delegator("queues", "resume", "default", **url)
+    assert resumed.out == "queue default goes on: 1 jobs are free\n"
 
 
 async def test_two_pauses(rows: Rows) -> None:
