@@ -121,15 +121,18 @@ class Receiver:
             expired = False
             try:
                 async with self._parts.pool.connection() as connection:
-                    if self._parts.lease.has_pauses:
+                    has_pauses = self._parts.lease.has_pauses
+                    if has_pauses:
                         await self._pauses.pause_named(connection, [job_id for job_id, _ in rest])
                     if self._is_claimed:
                         lease_id = self._parts.lease.lease_id
-                        taken, again = await self._table.claim(connection, rest, lease_id, self._running(tokens))
+                        taken, again = await self._table.claim(
+                            connection, rest, lease_id, self._running(tokens), has_pauses=has_pauses
+                        )
                         if again and not taken:
                             expired = not await leases.is_live(connection, lease_id)
                     else:
-                        taken, again = await self._table.look(connection, rest)
+                        taken, again = await self._table.look(connection, rest, has_pauses=has_pauses)
                 if expired:
                     await self._parts.lease.renew()
                     continue
