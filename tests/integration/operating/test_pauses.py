@@ -164,7 +164,9 @@ async def test_seen_too_late(rows: Rows) -> None:
 
 async def test_told_when_known(database: Database, rows: Rows) -> None:
     """A lease says that its process reads the pauses only when the process does. The command waits for it."""
-    keeper = LeaseKeeper(database.url, "worker", duration=timedelta(hours=1), queue="default", report=lambda: WorkerReport(1, 0))
+    keeper = LeaseKeeper(
+        database.url, "worker", duration=timedelta(hours=1), queue="default", report=lambda: WorkerReport(1, 0)
+    )
 
     async def said() -> bool | None:
         (worker,) = await leases.workers(rows.db, ["default"])
