@@ -10,7 +10,7 @@ import pytest
 from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator.environment import Environment, environment
 from tests.integration.gateway import gateway_flows
-from tests.integration.gateway.support import Caller, GatewayProcess, gateway_process
+from tests.integration.gateway.support import Caller, RunningGateway, running_gateway
 from tests.support import Databases
 
 
@@ -34,12 +34,12 @@ async def task_queue(gateway_engine: Environment) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def gateway(gateway_engine: Environment) -> AsyncIterator[GatewayProcess]:
-    async with gateway_process(gateway_engine) as process:
-        yield process
+async def gateway(gateway_engine: Environment) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(gateway_engine.settings) as running:
+        yield running
 
 
 @pytest.fixture
-async def caller(gateway: GatewayProcess) -> AsyncIterator[Caller]:
+async def caller(gateway: RunningGateway) -> AsyncIterator[Caller]:
     async with aiohttp.ClientSession() as session:
         yield Caller(session, gateway.url)

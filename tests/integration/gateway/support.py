@@ -10,11 +10,16 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 
+from delegator.config import Settings
+from delegator.gateway.options import GatewayOptions
+from delegator.gateway.service import Gateway
 from tests.integration.delegator.environment import ROOT, Environment, eventually
 
 
@@ -71,12 +76,47 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class RunningGateway:
+    """A gateway in this process."""
+
+    url: str
+    stop: asyncio.Event
+    """Asks it to stop."""
+    ended: asyncio.Task[None]
+    """Ends when it has stopped."""
+
+
+@asynccontextmanager
+async def running_gateway(settings: Settings, **options: Any) -> AsyncIterator[RunningGateway]:
+    """Run a gateway on this event loop, ready when the block begins."""
+    options = {"queues": settings.queues, "port": 0, "grace": timedelta(seconds=5), **options}
+    gateway = Gateway(GatewayOptions(**options), settings, CollectorRegistry())
+    stop, started = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with gateway.running(stop):
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(run(), name="gateway")
+    starting = asyncio.create_task(started.wait())
+    await asyncio.wait([task, starting], return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+    try:
+        if task.done():
+            await task
+        yield RunningGateway(gateway.url, stop, task)
+    finally:
+        stop.set()
+        await task
+
+
+@dataclass(frozen=True)
 class GatewayProcess:
-    """A gateway's process."""
+    """A gateway's process, for tests that kill it."""
 
     url: str
     process: asyncio.subprocess.Process
-    log: Path
 
 
 def free_port() -> int:
@@ -106,7 +146,7 @@ async def gateway_process(engine: Environment, *arguments: str, **variables: str
 
     try:
         await eventually(is_up)
-        yield GatewayProcess(f"http://127.0.0.1:{port}", process, log)
+        yield GatewayProcess(f"http://127.0.0.1:{port}", process)
     finally:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from delegator.gateway.openapi import document
 from tests.integration.delegator.environment import Environment, eventually
 from tests.integration.gateway.gateway_flows import Tells
-from tests.integration.gateway.support import Caller, GatewayProcess, gateway_process
+from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, running_gateway
 
 ALL = "all-of-it-12345"
 SOME = "some-types-12345"
@@ -28,10 +27,11 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-async def guarded(gateway_engine: Environment, token_file: Path) -> AsyncIterator[GatewayProcess]:
-    options = ("--token-file", str(token_file), "--max-polls", "1", "--max-body", "2000")
-    async with gateway_process(gateway_engine, *options) as process:
-        yield process
+async def guarded(gateway_engine: Environment, token_file: Path) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(
+        gateway_engine.settings, token_file=token_file, max_polls=1, max_body_bytes=2000
+    ) as running:
+        yield running
 
 
 async def posted(url: str, token: str | None, data: bytes, **headers: str) -> tuple[int, str, Any, Any]:
@@ -64,7 +64,7 @@ async def posted(url: str, token: str | None, data: bytes, **headers: str) -> tu
     ],
 )
 async def test_refused(
-    guarded: GatewayProcess, path: str, token: str | None, body: bytes, headers: dict[str, str], status: int, code: str
+    guarded: RunningGateway, path: str, token: str | None, body: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     """A request that can't be taken is answered with a problem that has a stable code."""
     got, content_type, said, _ = await posted(f"{guarded.url}/v1/{path}", token, body, **headers)
@@ -73,7 +73,7 @@ async def test_refused(
     assert said["status"] == status
 
 
-async def test_method(guarded: GatewayProcess) -> None:
+async def test_method(guarded: RunningGateway) -> None:
     """Another method than POST is answered with the one that is allowed."""
     async with aiohttp.ClientSession() as session, session.get(f"{guarded.url}/v1/poll") as reply:
         assert (reply.status, reply.headers["Allow"]) == (405, "POST")
@@ -90,7 +90,7 @@ async def polls_wait(session: aiohttp.ClientSession, url: str) -> None:
     await eventually(look)
 
 
-async def test_too_many_polls(guarded: GatewayProcess) -> None:
+async def test_too_many_polls(guarded: RunningGateway) -> None:
     """More polls than may wait are told when to come back."""
     async with aiohttp.ClientSession() as session:
         caller = Caller(session, guarded.url, ALL)
@@ -102,7 +102,7 @@ async def test_too_many_polls(guarded: GatewayProcess) -> None:
         first.cancel()
 
 
-async def test_scope(engine: Environment, task_queue: str, guarded: GatewayProcess, token_file: Path) -> None:
+async def test_scope(engine: Environment, task_queue: str, guarded: RunningGateway, token_file: Path) -> None:
     """A token can't end a job of a type that it is not for; the file is read again when it has changed."""
     handle = await engine.start(Tells.run, "secret", [], {}, task_queue=task_queue)
     async with aiohttp.ClientSession() as session:
@@ -120,45 +120,43 @@ async def test_scope(engine: Environment, task_queue: str, guarded: GatewayProce
     assert await engine.result(handle) == 1
 
 
-async def test_openapi(gateway: GatewayProcess) -> None:
+async def test_openapi(gateway: RunningGateway) -> None:
     """A gateway shows the document of its protocol, without a token."""
     async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/v1/openapi.json") as reply:
         assert await reply.json() == document()
 
 
-async def test_drain(engine: Environment, task_queue: str) -> None:
+async def test_drain(engine: Environment, task_queue: str, caller: Caller) -> None:
     """A gateway that is asked to stop answers its polls at once; what its workers hold goes on at another one."""
     handle = await engine.start(Tells.run, "drains", [], {}, task_queue=task_queue)
-    async with aiohttp.ClientSession() as session, gateway_process(engine) as other:
-        async with gateway_process(engine) as leaving:
-            caller = Caller(session, leaving.url)
-            job = await caller.job("drains")
-            waiting = asyncio.create_task(caller.poll("nothing", wait_seconds=60))
-            await polls_wait(session, leaving.url)
-            leaving.process.send_signal(signal.SIGTERM)
-            assert await waiting == []
-            assert await leaving.process.wait() == 0
-        assert await caller.on(other.url).say("complete", job, result="done") == "accepted"
+    async with running_gateway(engine.settings) as leaving:
+        there = caller.on(leaving.url)
+        job = await there.job("drains")
+        waiting = asyncio.create_task(there.poll("nothing", wait_seconds=60))
+        await polls_wait(caller.session, leaving.url)
+        leaving.stop.set()
+        assert await waiting == []
+        await leaving.ended
+    assert await caller.say("complete", job, result="done") == "accepted"
     assert await engine.result(handle) == "done"
 
 
-async def test_killed_gateway(engine: Environment, task_queue: str) -> None:
+async def test_killed_gateway(engine: Environment, task_queue: str, caller: Caller) -> None:
     """A gateway is killed while workers hold jobs and others wait: another one goes on, and nothing is lost."""
-    async with aiohttp.ClientSession() as session, gateway_process(engine) as other:
-        async with gateway_process(engine) as killed:
-            caller, rest = Caller(session, killed.url), Caller(session, other.url)
-            handle = await engine.start(Tells.run, "outlives", [], {}, task_queue=task_queue)
-            job = await caller.job("outlives", lease_seconds=2)
-            waiting = asyncio.create_task(caller.poll("outlives", wait_seconds=60))
-            killed.process.kill()
-            await killed.process.wait()
-            with pytest.raises(aiohttp.ClientError):
-                await waiting
-        for _ in range(5):
-            assert await rest.say("heartbeat", job, lease_seconds=2) == "held"
-            await asyncio.sleep(0.5)
-        second = await engine.start(Tells.run, "outlives", [], {}, task_queue=task_queue)
-        await rest.say("complete", await rest.job("outlives"), result="second")
-        assert await rest.say("complete", job, result="first") == "accepted"
-        assert await engine.result(handle) == "first"
-        assert await engine.result(second) == "second"
+    async with gateway_process(engine) as killed:
+        there = caller.on(killed.url)
+        handle = await engine.start(Tells.run, "outlives", [], {}, task_queue=task_queue)
+        job = await there.job("outlives", lease_seconds=2)
+        waiting = asyncio.create_task(there.poll("outlives", wait_seconds=60))
+        killed.process.kill()
+        await killed.process.wait()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+    for _ in range(6):
+        assert await caller.say("heartbeat", job, lease_seconds=2) == "held"
+        await asyncio.sleep(0.5)
+    second = await engine.start(Tells.run, "outlives", [], {}, task_queue=task_queue)
+    await caller.say("complete", await caller.job("outlives"), result="second")
+    assert await caller.say("complete", job, result="first") == "accepted"
+    assert await engine.result(handle) == "first"
+    assert await engine.result(second) == "second"
