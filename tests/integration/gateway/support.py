@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 
-from delegator.config import Settings
 from delegator.gateway.options import GatewayOptions
 from delegator.gateway.service import Gateway
 from tests.integration.delegator.environment import ROOT, Environment, eventually
@@ -87,10 +87,13 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(settings: Settings, **options: Any) -> AsyncIterator[RunningGateway]:
+async def running_gateway(
+    engine: Environment, client: Client | None = None, **options: Any
+) -> AsyncIterator[RunningGateway]:
     """Run a gateway on this event loop, ready when the block begins."""
+    settings = engine.settings
     options = {"queues": settings.queues, "port": 0, "grace": timedelta(seconds=5), **options}
-    gateway = Gateway(GatewayOptions(**options), settings, CollectorRegistry())
+    gateway = Gateway(GatewayOptions(**options), settings, CollectorRegistry(), client=client or engine.client)
     stop, started = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:

@@ -28,9 +28,7 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def guarded(gateway_engine: Environment, token_file: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(
-        gateway_engine.settings, token_file=token_file, max_polls=1, max_body_bytes=2000
-    ) as running:
+    async with running_gateway(gateway_engine, token_file=token_file, max_polls=1, max_body_bytes=2000) as running:
         yield running
 
 
@@ -129,7 +127,7 @@ async def test_openapi(gateway: RunningGateway) -> None:
 async def test_drain(engine: Environment, task_queue: str, caller: Caller) -> None:
     """A gateway that is asked to stop answers its polls at once; what its workers hold goes on at another one."""
     handle = await engine.start(Tells.run, "drains", [], {}, task_queue=task_queue)
-    async with running_gateway(engine.settings) as leaving:
+    async with running_gateway(engine) as leaving:
         there = caller.on(leaving.url)
         job = await there.job("drains")
         waiting = asyncio.create_task(there.poll("nothing", wait_seconds=60))
