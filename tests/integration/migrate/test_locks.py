@@ -106,7 +106,7 @@ async def test_interrupted_index(database: Database, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DELEGATOR_ATLAS", "off")
     settings = Settings.load(database_url=database.url, queues="default,video")
     await migrate(settings)
-    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'custom_task_queue_video'::regclass"
+    query = "SELECT indexrelid, indisvalid FROM pg_index WHERE indrelid = 'custom_task_queue_video'::regclass"
     async with await AsyncConnection.connect(database.url, autocommit=True) as connection:
         before = await (await connection.execute(query)).fetchall()
         await connection.execute(
