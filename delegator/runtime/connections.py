@@ -22,6 +22,9 @@ class ServingLimits:
     connections: int = 1_000
     """Most connections at a time. When there is one more, the one that has been without a request for longest is
     closed. If all of them have requests, the next one waits until the server accepts it."""
+    young_seconds: float = 0.5
+    """A connection that has been without a request for less than this is not closed for another: its request may be
+    under way."""
     header_seconds: float = 10.0
     """From the connection, or from the first byte of a further request, to the end of the headers. TLS has as long."""
     body_seconds: float = 30.0
@@ -47,30 +50,40 @@ class Connections:
         self._server = server
         self._most = most
         self._open = 0
-        self._idle: dict[Connection, None] = {}
-        """Connections without a request, the longest idle first."""
+        self._loop = asyncio.get_running_loop()
+        self._idle: dict[Connection, float] = {}
+        """Connections without a request and since when, the longest idle first."""
         self._by_handler: dict[object, Connection] = {}
-        self._room = asyncio.Event()
-        self._room.set()
+        self._changed = asyncio.Event()
         self._full = False
 
     async def room(self) -> None:
         """Wait until one more connection may be accepted."""
-        if self._open >= self._most:
-            if not self._full:
-                self._full = True
-                _log.warning("connections_full", extra={"server": self._server, "connections": self._most})
-            self.evict()
+        if self._open >= self._most and not self._full:
+            self._full = True
+            _log.warning("connections_full", extra={"server": self._server, "connections": self._most})
         while self._open >= self._most:
-            self._room.clear()
-            await self._room.wait()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self.evict()):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
 
-    def evict(self) -> bool:
-        """Close the connection that has been without a request for longest. False: all of them have one."""
-        for connection in self._idle:
+    def evict(self) -> float | None:
+        """Close the connection that has been without a request for longest.
+
+        Returns:
+            After how many seconds to ask again, because all of them are too young; None: one is closed, or all of them
+            have requests.
+        """
+        for connection, since in self._idle.items():
+            wait = since + self.limits.young_seconds - self._loop.time()
+            if wait > 0:
+                return wait
             connection.abort()
-            return True
-        return False
+            break
+        return None
 
     def accepted(self) -> None:
         """Count a connection; `closed` ends it."""
@@ -79,7 +92,7 @@ class Connections:
     def closed(self) -> None:
         """A connection has ended."""
         self._open -= 1
-        self._room.set()
+        self._changed.set()
         if self._full and self._open <= self._most * 3 // 4:
             self._full = False
             _log.info("connections_available", extra={"server": self._server, "connections": self._open})
@@ -97,7 +110,8 @@ class Connections:
 
     def is_idle(self, connection: Connection) -> None:
         """A connection has no request from now on."""
-        self._idle[connection] = None
+        self._idle[connection] = self._loop.time()
+        self._changed.set()
 
     def is_busy(self, connection: Connection) -> None:
         """A connection has a request, whose headers are complete."""

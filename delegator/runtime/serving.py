@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 _BACKLOG: Final = 1024
 _KEPT: Final = 4
 """Descriptors that each server keeps, to accept connections when the process has none left."""
-_PAUSE_SECONDS: Final = 0.1
-_SHORT_PAUSE_SECONDS: Final = 0.01
+_PAUSE_SECONDS: Final = 0.02
+_LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 def listen(host: str, port: int, *, backlog: int = _BACKLOG) -> list[socket.socket]:
@@ -165,8 +165,9 @@ class _Acceptor:
             self._exhausted = True
             _log.error("descriptors_exhausted", extra={"server": self._name, "reason": error.strerror})
         if not self._kept.give_one():
-            # One that is evicted gives its descriptor back in the next turns of the loop.
-            await asyncio.sleep(_SHORT_PAUSE_SECONDS if self._connections.evict() else _PAUSE_SECONDS)
+            # One that is closed gives its descriptor back in the next turns of the loop.
+            wait = self._connections.evict()
+            await asyncio.sleep(_PAUSE_SECONDS if wait is None else min(wait, _LONGEST_PAUSE_SECONDS))
 
     def _back_to_normal(self) -> None:
         self._kept.top_up()

@@ -105,7 +105,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def limits(**changes: float) -> ServingLimits:
     """Patient ones, but for the changes."""
-    names = ("header_seconds", "body_seconds", "idle_seconds", "send_seconds")
+    names = ("header_seconds", "body_seconds", "idle_seconds", "send_seconds", "young_seconds")
     values = {name: getattr(PATIENT, name) for name in names} | changes
     connections = int(values.pop("connections", PATIENT.connections))
     return ServingLimits(connections=connections, **values)
@@ -201,8 +201,8 @@ async def test_large_body():
 async def test_idle_connections_give_way(caplog: pytest.LogCaptureFixture):
     """However many connections ask for nothing, one that asks is answered; and the log has one line."""
     caplog.set_level(logging.INFO)
-    async with AsyncExitStack() as stack, service(limits(connections=10)) as server:
-        for _ in range(200):
+    async with AsyncExitStack() as stack, service(limits(connections=10, young_seconds=0.02)) as server:
+        for _ in range(100):
             _, writer = await server.connect()
             stack.callback(writer.close)
         for _ in range(5):
@@ -292,11 +292,11 @@ async def test_no_descriptor_left():
         process.stdin.write(b"\n")  # type: ignore[union-attr]
         assert await process.stdout.readline() == expected  # type: ignore[union-attr]
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         server = Service(int(await process.stdout.readline()))
         await tell(b"none left\n")
         async with AsyncExitStack() as stack:
-            for _ in range(30):
+            for _ in range(8):
                 _, writer = await server.connect()
                 stack.callback(writer.close)
             for path in ("/livez", "/readyz", "/metrics") * 5:
