@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import reprlib
+import types
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -51,11 +53,11 @@ class Described:
     """Why the other types have no schema: for each what the data converter can't convert, and what would help."""
 
 
-def describe_types(types: Mapping[str, DelegatedType], converter: type[PayloadConverter]) -> Described:
+def describe_types(declared: Mapping[str, DelegatedType], converter: type[PayloadConverter]) -> Described:
     """Return the schemas of delegated activity types. A dynamic type has none: it stands for every name.
 
     Args:
-        types: the types by name.
+        declared: the types by name.
         converter: the payload converter's class. A payload codec makes no difference.
 
     Raises:
@@ -64,15 +66,15 @@ def describe_types(types: Mapping[str, DelegatedType], converter: type[PayloadCo
     describe = _describer(converter)
     schemas: dict[str, TypeSchema] = {}
     problems: list[str] = []
-    for name, declared in sorted(types.items()):
+    for name, one in sorted(declared.items()):
         if name == DYNAMIC_TYPE:
             continue
         try:
-            arguments, result = _arguments(declared, describe), _result(declared, describe)
+            arguments, result = _arguments(one, describe), _result(one, describe)
         except ConfigurationError as error:
             problems.append(f"{name}: {error}")
         else:
-            schemas[name] = TypeSchema(name, declared.queue, arguments, result)
+            schemas[name] = TypeSchema(name, one.queue, arguments, result)
     return Described(schemas, tuple(problems))
 
 
@@ -118,10 +120,24 @@ def _with_definitions(schema: Json, definitions: Json) -> Json:
 
 def _described(wanted: list[Wanted], describe: Describe) -> tuple[list[Json], Json]:
     """Describe whole payloads. Some types have an encoding of their own there, and the others are JSON."""
-    fixed = [_of_payload(one) for one in wanted]
-    found, definitions = describe([one for one, schema in zip(wanted, fixed, strict=True) if schema is None])
+    options = [_options(one) for one in wanted]
+    flat = [option for of_one in options for option in of_one]
+    found, definitions = describe([option for option in flat if _of_payload(option) is None])
     rest = iter(found)
-    return [next(rest) if schema is None else schema for schema in fixed], definitions
+    schemas = []
+    for of_one in options:
+        described = [next(rest) if (fixed := _of_payload(option)) is None else fixed for option in of_one]
+        schemas.append({"anyOf": described} if len(described) > 1 else described[0])
+    return schemas, definitions
+
+
+def _options(one: Wanted) -> list[Wanted]:
+    """Return the types of a union that has some with an encoding of their own; else the type itself."""
+    if typing.get_origin(one.hint) in (typing.Union, types.UnionType):
+        options = [replace(one, hint=hint) for hint in typing.get_args(one.hint)]
+        if any(_of_payload(option) is not None for option in options):
+            return options
+    return [one]
 
 
 def _of_payload(one: Wanted) -> Json | None:
