@@ -98,7 +98,7 @@ class GatewayQueue:
         Raises:
             psycopg.Error: the database does not answer. The jobs wait for another poll.
         """
-        jobs = await self._dispatcher.wait(request.types, request.max_jobs, request.wait_seconds)
+        jobs = await self._dispatcher.wait(request.types, int(request.max_jobs), request.wait_seconds)
         try:
             begun = await self._begin(jobs, request)
         except BaseException:

@@ -155,3 +155,13 @@ async def gateway_process(engine: Environment, *arguments: str, **variables: str
             process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             await process.wait()
+
+
+async def polls_wait(session: aiohttp.ClientSession, url: str, count: int = 1) -> None:
+    """Wait until so many polls wait at a gateway."""
+
+    async def look() -> bool:
+        async with session.get(f"{url}/metrics") as reply:
+            return f"delegator_gateway_polls_waiting {count}.0" in await reply.text()
+
+    await eventually(look)

@@ -13,7 +13,7 @@ import pytest
 from delegator.gateway.openapi import document
 from tests.integration.delegator.environment import Environment, eventually
 from tests.integration.gateway.gateway_flows import Tells
-from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, running_gateway
+from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, polls_wait, running_gateway
 
 ALL = "all-of-it-12345"
 SOME = "some-types-12345"
@@ -76,16 +76,6 @@ async def test_method(guarded: RunningGateway) -> None:
     async with aiohttp.ClientSession() as session, session.get(f"{guarded.url}/v1/poll") as reply:
         assert (reply.status, reply.headers["Allow"]) == (405, "POST")
         assert (await reply.json(content_type=None))["code"] == "method-not-allowed"
-
-
-async def polls_wait(session: aiohttp.ClientSession, url: str) -> None:
-    """Wait until a poll waits at a gateway."""
-
-    async def look() -> bool:
-        async with session.get(f"{url}/metrics") as reply:
-            return "delegator_gateway_polls_waiting 1.0" in await reply.text()
-
-    await eventually(look)
 
 
 async def test_too_many_polls(guarded: RunningGateway) -> None:
