@@ -1,0 +1,106 @@
+"""An operator's day on the real stack, by page, in a browser without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from temporalio.client import WorkflowFailureError
+
+from tests.integration.delegator.environment import eventually
+from tests.integration.operating.conftest import Operator
+from tests.integration.ui.conftest import person, picture, visited
+
+
+@pytest.fixture(scope="module")
+async def page(operator: Operator, browser: Browser) -> AsyncIterator[Page]:
+    async with visited(operator.engine.settings) as visitor, person(browser, visitor.url) as opened:
+        yield opened
+
+
+async def shows(page: Page, path: str, text: str) -> None:
+    """Load a page again until it shows a text."""
+
+    async def is_shown() -> bool:
+        await page.goto(path)
+        return text in await page.locator("main").inner_text()
+
+    await eventually(is_shown)
+
+
+async def test_failing_type(operator: Operator, page: Page) -> None:
+    """Find the type that fails, see why, pause it, ship the fix, retry now, resume; the deadline is kept."""
+    async with operator.worker():
+        handles = [await operator.buy("charge", str(amount)) for amount in (1, 2)]
+        for handle in handles:
+            await operator.job(handle, state="backing_off")
+        await shows(page, "/", "type charge fails: 2 jobs back off, with BankUnreachable")
+        await picture(page, "ui-overview")
+        await page.get_by_role("link", name="Problems").click()
+        row = page.get_by_role("row").filter(has_text="backing off")
+        await expect(row).to_contain_text("Attempt 1 failed with BankUnreachable.")
+        await row.get_by_role("link", name="2").click()
+        await expect(page.get_by_role("checkbox")).to_have_count(2)
+        await page.get_by_role("link", name="Queues and types").click()
+        await page.get_by_role("row", name=re.compile("^charge")).get_by_role("link", name="Pause").click()
+        await page.get_by_label("Why").fill("the bank is down <b>")
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("status")).to_contain_text("Type charge in queue default is paused: 2 jobs wait")
+        await expect(page.locator("main")).to_contain_text("by Ada@")
+        await expect(page.locator("main")).to_contain_text("the bank is down <b>")
+        (operator.engine.directory / "fixed").touch()
+        await page.goto("/jobs?type=charge")
+        await page.get_by_role("button", name="Try again all").click()
+        await expect(page.get_by_role("heading", name="Try again now: 2 jobs")).to_be_visible()
+        await page.get_by_role("button", name="Try again now: 2 jobs").click()
+        await expect(page.get_by_role("status")).to_contain_text("2 jobs due now.")
+        assert (await operator.job(handles[1]))["reason"] == "paused"
+        await page.goto("/queues")
+        await page.get_by_role("button", name="Resume type charge").click()
+        await expect(page.get_by_role("status")).to_contain_text("goes on: 2 jobs free")
+        assert [await operator.engine.result(handle) for handle in handles] == ["charged 1", "charged 2"]
+        (operator.engine.directory / "fixed").unlink()
+
+
+async def test_stuck_workflow(operator: Operator, page: Page) -> None:
+    """Find a stuck workflow's job by the workflow's id, see why it waits, and cancel it; drain the queue."""
+    handle = await operator.buy("greet")
+    await operator.job(handle, reason="no_worker")
+    await page.goto("/jobs")
+    await page.get_by_label("Workflow id").fill(handle.id)
+    await page.get_by_role("button", name="Filter").click()
+    await page.get_by_role("table").get_by_role("row").nth(1).get_by_role("link").first.click()
+    await expect(page.locator("main")).to_contain_text("No live worker serves queue default.")
+    await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("button", name="Cancel: 1 job").click()
+    await expect(page.get_by_role("status")).to_contain_text("1 job canceled")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    await page.goto("/drain?queue=default")
+    await eventually(lambda: shown(page, "Drained"))
+
+
+async def shown(page: Page, text: str) -> bool:
+    await page.reload()
+    return text in await page.locator("main").inner_text()
+
+
+async def test_killed_worker(operator: Operator, page: Page) -> None:
+    """One job's history is read after its worker was killed."""
+    async with operator.worker() as worker:
+        handle = await operator.buy("pack", "mirror")
+        job = await operator.job(handle, state="running")
+        worker.kill()
+        async with operator.worker():
+            await operator.until("jobs", "show", job["job_id"], that=lambda seen: seen["attempt"] == 2)
+            await shows(page, f"/job?id={job['job_id']}", "worker lost")
+            events = await page.locator(".timeline strong").all_inner_texts()
+            assert events[0] == "enqueued"
+            assert "worker lost" in events
+            await expect(page.locator(".timeline")).to_contain_text(f"attempt 1 on {job['worker']}; next attempt after")
+            await picture(page, "ui-job")
+            (operator.engine.directory / "packed").touch()
+            assert await operator.engine.result(handle) == "packed mirror"
+            (operator.engine.directory / "packed").unlink()
