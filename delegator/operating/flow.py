@@ -105,6 +105,7 @@ def flow(overview: Overview, queue: QueueState, rates: Rates | None) -> list[Ste
     ages = sorted(overview.now - moment for moment in begun)
     slots = sum(worker.slots or 0 for worker in workers)
     used = sum(worker.running or 0 for worker in workers)
+    streaming, to_deliver = (_oldest(overview, queue, state) for state in (State.WAITING, State.DELIVERING))
     unfinished = sum(queue.jobs[state] for state in (State.WAITING, State.RUNNING, State.BACKING_OFF))
     oldest = None if queue.oldest is None else overview.now - queue.oldest
     return [
@@ -113,9 +114,9 @@ def flow(overview: Overview, queue: QueueState, rates: Rates | None) -> list[Ste
             "stream",
             queue.jobs[State.WAITING],
             None,
-            quantile(waiting, 0.5),
-            quantile(waiting, 0.99),
-            _oldest(overview, queue, State.WAITING),
+            quantile(waiting, 0.5, streaming),
+            quantile(waiting, 0.99, streaming),
+            streaming,
         ),
         Step("claim", None, None, None, None, None, f"{used} of {slots} slots in use"),
         Step("run", queue.jobs[State.RUNNING], None, _nth(ages, 0.5), _nth(ages, 0.99), ages[-1] if ages else None),
@@ -123,25 +124,27 @@ def flow(overview: Overview, queue: QueueState, rates: Rates | None) -> list[Ste
             "deliver",
             queue.jobs[State.DELIVERING],
             None if rates is None else rates.deleted,
-            quantile(delivering, 0.5),
-            quantile(delivering, 0.99),
-            _oldest(overview, queue, State.DELIVERING),
+            quantile(delivering, 0.5, to_deliver),
+            quantile(delivering, 0.99, to_deliver),
+            to_deliver,
         ),
     ]
 
 
-def quantile(classes: Sequence[int], share: float) -> timedelta | None:
+def quantile(classes: Sequence[int], share: float, most: timedelta | None = None) -> timedelta | None:
     """Return the upper bound of the class of age in which a share of the jobs is reached; None: there are no jobs.
 
     Args:
         classes: the number of jobs in each class of `AGES`.
         share: between 0 and 1.
+        most: the age of the oldest; None: not known.
     """
     total = sum(classes)
     if not total:
         return None
     reached = next(index for index, count in enumerate(accumulate(classes)) if count >= share * total)
-    return timedelta(seconds=AGES[min(reached, len(AGES) - 1)])
+    bound = timedelta(seconds=AGES[min(reached, len(AGES) - 1)])
+    return bound if most is None else min(bound, most)
 
 
 def _classes(queue: QueueState, states: Collection[str]) -> list[int]:

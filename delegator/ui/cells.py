@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 from urllib.parse import urlencode
 
 from delegator.durations import short_duration
 from delegator.operating.states import State
 
+_LONGEST: Final = 40
+_KEPT: Final = 18
 _STATE_WORDS = {state: state.value.replace("_", " ") for state in State}
 
 
@@ -99,4 +102,9 @@ def state(name: str) -> Cell:
 
 def job(job_id: str) -> Cell:
     """Return the cell of a job's id."""
-    return Cell(job_id, url("/job", id=job_id), "code")
+    return Cell(shortened(job_id), url("/job", id=job_id), "code")
+
+
+def shortened(text: str) -> str:
+    """Return a long id without its middle. Ids often differ at their ends."""
+    return text if len(text) <= _LONGEST else f"{text[:_KEPT]}…{text[-_KEPT:]}"

@@ -22,12 +22,11 @@ from delegator.postgres.dead_letters import find as find_letters
 from delegator.postgres.job_views import JobSelection
 from delegator.ui.cells import url
 from delegator.ui.filters import NAMES, Filter
-from delegator.ui.guard import SESSION
 from delegator.ui.metrics import UiMetrics
 from delegator.ui.options import UiOptions
 from delegator.ui.pages import NOTE_COOKIE, Pages
 from delegator.ui.reads import Reads
-from delegator.ui.sessions import Session, Sessions
+from delegator.ui.sessions import COOKIE, Session, Sessions
 
 MOST_CHANGED: Final = 10_000
 """How many jobs or dead letters one step changes."""
@@ -130,8 +129,11 @@ class Changes:
         action = str(form.get("action", ""))
         if action not in self._steps:
             raise web.HTTPBadRequest(text="There is no such step.")
+        session = self._sessions.read(request.cookies.get(COOKIE))
+        if session is None:
+            raise web.HTTPForbidden(text="The login has ended.")
         try:
-            note = await self._steps[action](form, request[SESSION])
+            note = await self._steps[action](form, session)
         except DelegatorError:
             self._reads.forget()
             raise

@@ -19,12 +19,8 @@ from delegator.ui.cells import url
 from delegator.ui.metrics import UiMetrics
 from delegator.ui.options import UiOptions
 from delegator.ui.rendering import Renderer, wants_json
-from delegator.ui.sessions import Session, Sessions
+from delegator.ui.sessions import COOKIE, Session, Sessions
 
-COOKIE: Final = "delegator_session"
-"""The cookie of a login."""
-SESSION: Final = "delegator.session"
-"""Who asks; a request without it asks an open page."""
 _OPEN: Final = frozenset({"/login", "/livez", "/readyz", "/metrics"})
 _HEADERS: Final[Mapping[str, str]] = {
     # No script, no frame, no other site.
@@ -87,7 +83,6 @@ class Guard:
         except DelegatorError as error:
             return self._renderer.error(request, 500, str(error))
         except Exception as error:  # its text may quote a payload
-            import traceback; traceback.print_exc()
             _log.error("ui_failed", extra={"error": type(error).__name__, "at": place_of(error)})
             return self._renderer.error(request, 500, f"The page failed: {type(error).__name__}. Its log says where.")
 
@@ -116,7 +111,6 @@ class Guard:
             if wants_json(request):
                 raise web.HTTPUnauthorized(text="The token is missing or wrong: Authorization: Bearer TOKEN")
             raise web.HTTPSeeOther(url("/login", next=request.path_qs if request.method == hdrs.METH_GET else "/"))
-        request[SESSION] = session
         if request.method == hdrs.METH_POST:
             await self._require_form(request, session)
         return None

@@ -7,11 +7,10 @@ import logging
 from aiohttp import web
 
 from delegator.ui.changes import is_own_path
-from delegator.ui.guard import COOKIE
 from delegator.ui.metrics import UiMetrics
 from delegator.ui.options import UiOptions
 from delegator.ui.rendering import Renderer
-from delegator.ui.sessions import SESSION_SECONDS, Attempts, Sessions
+from delegator.ui.sessions import COOKIE, SESSION_SECONDS, Attempts, Sessions
 
 _log = logging.getLogger(__name__)
 

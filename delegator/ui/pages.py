@@ -23,12 +23,11 @@ from delegator.postgres.server_views import database_now
 from delegator.ui import tables
 from delegator.ui.cells import url
 from delegator.ui.filters import Filter, job_place, letter_place, written
-from delegator.ui.guard import SESSION
 from delegator.ui.options import UiOptions
 from delegator.ui.payloads import PayloadReader
 from delegator.ui.reads import Reads
 from delegator.ui.rendering import Renderer
-from delegator.ui.sessions import Sessions
+from delegator.ui.sessions import COOKIE, Sessions
 
 NOTE_COOKIE: Final = "delegator_note"
 """Carries a sentence from a change to the next page."""
@@ -84,7 +83,7 @@ class Pages:
             template: the page's file.
             values: what it names.
         """
-        session = request.get(SESSION)
+        session = self._sessions.read(request.cookies.get(COOKIE))
         refresh = request.query.get("refresh") == str(_REFRESH_SECONDS) and request.method == "GET"
         others = {name: text for name, text in request.query.items() if name != "refresh"}
         view = {
@@ -121,7 +120,7 @@ class Pages:
             flows=flows,
             left_out=len(overview.queues) - len(flows),
             dead=tables.dead_counts_table(overview),
-            types=tables.types_table(overview, may_change=False),
+            types=tables.types_table(overview, steers=False, may_change=False),
         )
 
     async def _problems(self, request: web.Request) -> web.Response:
@@ -231,7 +230,7 @@ class Pages:
             "queues.html",
             overview=overview,
             queues=tables.queues_table(overview, may_change=may_change),
-            types=tables.types_table(overview, may_change=may_change),
+            types=tables.types_table(overview, steers=True, may_change=may_change),
             pauses=pauses,
             is_partial=any(queue.is_partial for queue in overview.queues),
         )
@@ -274,4 +273,4 @@ class Pages:
         return self._reads.settings.queues if chosen.queue is None else (chosen.queue,)
 
     def _may_change(self, request: web.Request) -> bool:
-        return request.get(SESSION) is not None and self._options.may_change
+        return self._options.may_change and self._sessions.read(request.cookies.get(COOKIE)) is not None

@@ -16,6 +16,8 @@ import orjson
 
 from delegator.runtime.tokens import Tokens
 
+COOKIE: Final = "delegator_session"
+"""The cookie of a login."""
 SESSION_SECONDS: Final = 12 * 3600
 """How long a login lasts."""
 _NOTE_SECONDS: Final = 60

@@ -11,7 +11,7 @@ from delegator.operating.overview import Overview, QueueState, TypeState
 from delegator.operating.states import State
 from delegator.postgres.dead_letters import DeadLetter
 from delegator.postgres.leases import WorkerLease
-from delegator.ui.cells import Button, Cell, Row, Table, age, job, number, state, url
+from delegator.ui.cells import Button, Cell, Row, Table, age, job, number, shortened, state, url
 
 _SHOWN = (State.WAITING, State.RUNNING, State.BACKING_OFF, State.DELIVERING)
 _COUNTED = tuple(one.value.replace("_", " ") for one in _SHOWN)
@@ -44,8 +44,14 @@ def queues_table(overview: Overview, *, may_change: bool) -> Table:
     )
 
 
-def types_table(overview: Overview, *, may_change: bool) -> Table:
-    """Return the types that have jobs, a worker or a pause."""
+def types_table(overview: Overview, *, steers: bool, may_change: bool) -> Table:
+    """Return the types that have jobs, a worker or a pause.
+
+    Args:
+        overview: what was counted.
+        steers: whether to say which are paused, and to offer to change that.
+        may_change: whether the person may.
+    """
     rows = []
     for queue in overview.queues:
         seen = {one.job_type: one for one in queue.types}
@@ -64,13 +70,12 @@ def types_table(overview: Overview, *, may_change: bool) -> Table:
                 age(overview.now, None if one is None else one.oldest),
                 _last_error(one),
                 Cell(queue.queue),
-                _pausing(queue.queue, name, is_paused=name in paused, may_change=may_change),
             ]
+            if steers:
+                cells.append(_pausing(queue.queue, name, is_paused=name in paused, may_change=may_change))
             rows.append(Row(cells))
-    return Table(
-        "Types", ("type", *_COUNTED, "paused", "oldest", "last error", "queue", "pause"), rows,
-        "No type: no live worker, and no job.",
-    )  # fmt: skip
+    columns = ("type", *_COUNTED, "paused", "oldest", "last error", "queue", *(("pause",) if steers else ()))
+    return Table("Types", columns, rows, "No type: no live worker, and no job.")
 
 
 def groups_table(overview: Overview, groups: Iterable[Group], whys: Sequence[str]) -> Table:
@@ -207,7 +212,9 @@ def _running(now: datetime, job_id: str, since: datetime) -> Cell:
 
 
 def _workflow(workflow_id: str | None) -> Cell:
-    return Cell() if workflow_id is None else Cell(workflow_id, url("/jobs", workflow_id=workflow_id), "code")
+    return (
+        Cell() if workflow_id is None else Cell(shortened(workflow_id), url("/jobs", workflow_id=workflow_id), "code")
+    )
 
 
 def _slot(queue: QueueState) -> Cell:
