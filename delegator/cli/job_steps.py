@@ -42,7 +42,7 @@ from delegator.postgres.job_views import JobRow
 from delegator.runtime.modules import add_current_directory
 from delegator.runtime.temporal_client import load_data_converter
 
-LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]
+LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The first N.")]
 _IDS_SHOWN: Final = 10
 
 

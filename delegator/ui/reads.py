@@ -15,6 +15,7 @@ from delegator.operating.overview import Overview, overview_on
 from delegator.postgres.connections import Connection
 from delegator.postgres.operator_connection import operator_connection
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.cancellation import cancel_requests, raise_if_cancelled
 from delegator.runtime.connection_state import ConnectionState
 from delegator.ui.metrics import UiMetrics
 
@@ -91,11 +92,14 @@ class Reads:
     async def watch(self) -> None:
         """Read the counters of rates again and again. So the state of the database is known, too."""
         backoff = Backoff()
+        known = cancel_requests()
         while True:
+            raise_if_cancelled(known)  # psycopg waits with `asyncio.wait_for`
             try:
                 async with self.connection("rates") as connection:
                     await self.meter.read(connection)
             except DelegatorError:
+                raise_if_cancelled(known)
                 await backoff.sleep()
             else:
                 backoff.reset()
