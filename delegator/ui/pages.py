@@ -14,6 +14,7 @@ from delegator.operating.groups import Group, groups
 from delegator.operating.paging import job_page, letter_page
 from delegator.operating.reports import job_details
 from delegator.operating.states import UNFINISHED, State
+from delegator.operating.steering import RETRIED
 from delegator.operating.timeline import timeline, timeline_of_dead_letter
 from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection
@@ -178,6 +179,7 @@ class Pages:
             "job.html",
             job=found.job,
             explanation=found.explanation,
+            may_retry=found.explanation.reason in RETRIED,
             details=job_details(found, moments),
             moments=moments,
             letters=letters,

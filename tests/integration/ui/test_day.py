@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -62,6 +63,37 @@ async def test_failing_type(operator: Operator, page: Page) -> None:
         await expect(page.get_by_role("status")).to_contain_text("goes on: 2 jobs free")
         assert [await operator.engine.result(handle) for handle in handles] == ["charged 1", "charged 2"]
         (operator.engine.directory / "fixed").unlink()
+
+
+async def test_dead_letter(operator: Operator, page: Page) -> None:
+    """Replay what was given up, after the fix; nothing is left of it."""
+    async with operator.worker():
+        handle = await operator.buy("refund", "7")
+        with pytest.raises(WorkflowFailureError):
+            await operator.engine.result(handle)
+        await shows(page, f"/dead-letters?workflow_id={handle.id}", "CardRefused")
+        await page.get_by_role("link", name=re.compile(r"^\d+$")).click()
+        await expect(page.locator("main")).to_contain_text("Attempt 1 failed with CardRefused")
+        assert "no such card" not in await page.content()
+        await page.goto(f"/dead-letters?workflow_id={handle.id}")
+        (operator.engine.directory / "fixed").touch()
+        # For a few seconds the job's completed row keeps its id taken.
+        await eventually(lambda: replayed(page))
+        await eventually(lambda: is_there(operator.engine.directory / "refunded-7"))
+        await page.goto(f"/dead-letters?workflow_id={handle.id}")
+        await expect(page.locator("main")).to_contain_text("No such dead letters.")
+        (operator.engine.directory / "fixed").unlink()
+
+
+async def replayed(page: Page) -> bool:
+    await page.get_by_role("checkbox").check()
+    await page.get_by_role("button", name="Replay …", exact=True).click()
+    await page.get_by_role("button", name="Replay: 1 dead letter").click()
+    return "1 dead letter replayed." in await page.get_by_role("status").inner_text()
+
+
+async def is_there(path: Path) -> bool:
+    return path.exists()
 
 
 async def test_stuck_workflow(operator: Operator, page: Page) -> None:
