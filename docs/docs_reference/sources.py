@@ -17,6 +17,7 @@ _PROCESS_BY_FOLDER = {
     "delegator/relay": "relay",
     "delegator/codec_server": "codec-server",
     "delegator/ui": "ui",
+    "delegator/gateway": "gateway",
     "delegator/migrate": "migrate",
     "delegator/dev": "dev",
     "delegator/enqueue": "Temporal worker",

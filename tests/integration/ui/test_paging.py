@@ -39,14 +39,8 @@ async def fill(database: Database) -> None:
 async def pages(connection: Connection, queues: Sequence[str], selection: JobSelection, size: int) -> list[JobPage]:
     found = [await job_page(connection, queues, selection, size)]
     while (following := found[-1].following) is not None:
-        found.append(
-            await job_page(connection, queues, JobSelection(**{**_given(selection), "after": following}), size)
-        )
+        found.append(await job_page(connection, queues, replace(selection, after=following), size))
     return found
-
-
-def _given(selection: JobSelection) -> dict[str, object]:
-    return {"job_type": selection.job_type, "workflow_id": selection.workflow_id, "states": selection.states}
 
 
 async def test_pages(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
