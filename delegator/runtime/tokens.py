@@ -60,7 +60,7 @@ class Tokens:
 
     def fingerprint(self, token: str) -> str | None:
         """Return what stands for an accepted token where the token itself must not stand; None: it is not accepted."""
-        return _fingerprint(_digest(token)) if self.accept(token) else None
+        return _fingerprint(digest(token)) if self.accept(token) else None
 
     def is_current(self, fingerprint: str) -> bool:
         """Return whether the token of a fingerprint is still accepted."""
