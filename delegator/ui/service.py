@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from delegator.config import Settings
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connections import ServingLimits
 from delegator.runtime.health import LocalHealth, add_health_routes
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.server_tls import ServerTls, base_url, cannot_listen
+from delegator.runtime.serving import listen, serving
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.ui.api import Api
 from delegator.ui.changes import Changes
@@ -31,7 +33,8 @@ from delegator.ui.rendering import Renderer
 from delegator.ui.sessions import Sessions
 
 _MAX_BODY: Final = 4 * 1024 * 1024
-_SHUTDOWN_SECONDS: Final = 2.0
+_LIMITS: Final = ServingLimits(connections=200)
+"""A browser has six at a time."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,17 +62,15 @@ async def running_ui(options: UiOptions, settings: Settings) -> AsyncIterator[st
             payloads = PayloadReader(RemoteCodec(session, options.codec_url, options.codec_token))
         health = LocalHealth(registry, Liveness(), {"postgresql": state.problem})
         app = _application(options, reads, metrics, health, payloads)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, options.host, options.port, ssl_context=None if tls is None else tls.context)
         try:
-            await site.start()
+            listeners = listen(options.host, options.port)
         except OSError as error:
             raise cannot_listen(error, options.host, options.port) from None
+        address = base_url(listeners[0].getsockname()[:2], has_tls=tls is not None)
+        context = None if tls is None else tls.context
+        await stack.enter_async_context(serving(app, listeners, name="ui", limits=_LIMITS, tls=context))
         watch = asyncio.create_task(reads.watch(), name="ui-watch")
         try:
-            address = base_url(runner.addresses[0][:2], has_tls=tls is not None)
             _log.info("ui_listening", extra={"url": address})
             yield address
         finally:

@@ -44,6 +44,10 @@ async def test_failing_type(operator: Operator, page: Page) -> None:
         await expect(row).to_contain_text("Attempt 1 failed with BankUnreachable.")
         await row.get_by_role("link", name="2").click()
         await expect(page.get_by_role("checkbox")).to_have_count(2)
+        await page.get_by_role("table").get_by_role("link").first.click()
+        events = await page.locator(".timeline strong").all_inner_texts()
+        assert events == ["enqueued", "claimed", "failed"]
+        await picture(page, "ui-job")
         await page.get_by_role("link", name="Queues and types").click()
         await page.get_by_role("row", name=re.compile("^charge")).get_by_role("link", name="Pause").click()
         await page.get_by_label("Why").fill("the bank is down <b>")
@@ -117,22 +121,3 @@ async def test_stuck_workflow(operator: Operator, page: Page) -> None:
 async def shown(page: Page, text: str) -> bool:
     await page.reload()
     return text in await page.locator("main").inner_text()
-
-
-async def test_killed_worker(operator: Operator, page: Page) -> None:
-    """One job's history is read after its worker was killed."""
-    async with operator.worker() as worker:
-        handle = await operator.buy("pack", "mirror")
-        job = await operator.job(handle, state="running")
-        worker.kill()
-        async with operator.worker():
-            await operator.until("jobs", "show", job["job_id"], that=lambda seen: seen["attempt"] == 2)
-            await shows(page, f"/job?id={job['job_id']}", "worker lost")
-            events = await page.locator(".timeline strong").all_inner_texts()
-            assert events[0] == "enqueued"
-            assert "worker lost" in events
-            await expect(page.locator(".timeline")).to_contain_text(f"attempt 1 on {job['worker']}; next attempt after")
-            await picture(page, "ui-job")
-            (operator.engine.directory / "packed").touch()
-            assert await operator.engine.result(handle) == "packed mirror"
-            (operator.engine.directory / "packed").unlink()

@@ -21,7 +21,6 @@ PATHS = {
     "jobs": f"/jobs?workflow_id={LONG}-7",
     "job": f"/job?id={LONG}/78",
     "letters": f"/dead-letters?workflow_id={LONG}-7",
-    "letter": "/dead-letter?id=1",
     "queues": "/queues",
     "workers": "/workers",
     "pause": "/pause?queue=default&type=charge",
@@ -71,11 +70,16 @@ async def test_every_page(browser: Browser, visitor: Visitor) -> None:
 async def test_sizes(visitor: Visitor) -> None:
     """Each page is small, with its style and its icon."""
     assert await visitor.log_in() == 200
-    for name, path in {**PATHS, "all jobs": "/jobs", "failing": "/jobs?state=backing_off&type=charge"}.items():
+    for name, path in {
+        **PATHS,
+        "all jobs": "/jobs",
+        "failing": "/jobs?state=backing_off",
+        "all": "/dead-letters",
+    }.items():
         _, html = await visitor.get(path)
         assets = [(await visitor.get(asset))[1] for asset in re.findall(r'"(/static/[^"]+)"', html)]
         assert len(assets) == 2
-        assert sum(map(len, (html, *assets))) < MOST_BYTES, name
+        assert sum(map(len, (html, *assets))) < MOST_BYTES, path
 
 
 async def look(page: Page, name: str) -> None:
