@@ -70,12 +70,7 @@ async def test_every_page(browser: Browser, visitor: Visitor) -> None:
 async def test_sizes(visitor: Visitor) -> None:
     """Each page is small, with its style and its icon."""
     assert await visitor.log_in() == 200
-    for name, path in {
-        **PATHS,
-        "all jobs": "/jobs",
-        "failing": "/jobs?state=backing_off",
-        "all": "/dead-letters",
-    }.items():
+    for path in (*PATHS.values(), "/jobs", "/jobs?state=backing_off", "/dead-letters"):
         _, html = await visitor.get(path)
         assets = [(await visitor.get(asset))[1] for asset in re.findall(r'"(/static/[^"]+)"', html)]
         assert len(assets) == 2
