@@ -17,7 +17,6 @@ INSERT INTO custom_task_lease (role, holder, queue, job_types, version, renewed_
 VALUES (%s, %s, %s, %s::text[], %s, now(), now() + %s)
 RETURNING lease_id
 """
-# `now()` is not later than the statement's snapshot. So whoever sees `renewed_at` knows which pauses were read.
 _RENEW = f"""
 UPDATE custom_task_lease AS own
 SET expires_at = now() + %(duration)s,
@@ -29,6 +28,8 @@ RETURNING EXISTS (SELECT FROM {PAUSE_TABLE} AS pause WHERE pause.queue = own.que
 """.encode()
 # The lease expires but is not deleted. The sweeper deletes it when no row names it.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
+
+_NAME_TYPES = b"UPDATE custom_task_lease SET job_types = %s::text[] WHERE lease_id = %s"
 
 _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
 
@@ -88,6 +89,11 @@ class WorkerLease(NamedTuple):
     def running(self) -> int | None:
         """How many jobs the worker ran when it renewed its lease; None: not said yet."""
         return None if self.report is None else WorkerReport.read(self.report).running
+
+    @property
+    def has_pauses(self) -> bool | None:
+        """Whether the worker reads the pauses at each claim; None: not said."""
+        return None if self.report is None else WorkerReport.read(self.report).has_pauses
 
     @property
     def jobs(self) -> Sequence[RunningJob]:
@@ -174,6 +180,11 @@ async def workers(connection: Connection, queues: Sequence[str], *, expired: boo
     """
     cursor = await connection.execute(_WORKERS, (list(queues), expired))
     return [WorkerLease(*row) for row in await cursor.fetchall()]
+
+
+async def name_types(connection: Connection, lease_id: int, job_types: Sequence[str]) -> None:
+    """Say which types the holder of a lease serves from now on."""
+    await connection.execute(_NAME_TYPES, (list(job_types), lease_id))
 
 
 async def is_live(connection: Connection, lease_id: int) -> bool:
