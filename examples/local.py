@@ -99,7 +99,7 @@ class System:
 
 @asynccontextmanager
 async def local_system(
-    *pools: Pool, dispatch: Dispatch = Dispatch.DELEGATED, intercept: bool = False
+    *pools: Pool, dispatch: Dispatch = Dispatch.DELEGATED, intercept: bool = False, start_pools: bool = True
 ) -> AsyncIterator[System]:
     """Run pools, and connect, for as long as a `with` block.
 
@@ -111,6 +111,7 @@ async def local_system(
         dispatch: how activities reach the pools.
         intercept: delegate unchanged `workflow.execute_activity` calls; a call's `task_queue` names the pool. With
             classic dispatch these calls stay ordinary activities, so that a reader can compare.
+        start_pools: False: the example starts them, by `start_pool`, when the servers run that they need.
 
     Raises:
         DelegatorError: a server can't be reached, or a setting is wrong.
@@ -123,7 +124,7 @@ async def local_system(
         system = System(client, dispatch, directory, stack)
         try:
             async with asyncio.TaskGroup() as starting:
-                for pool in pools:
+                for pool in pools if start_pools else ():
                     starting.create_task(system.start_pool(pool))
         except* DelegatorError as errors:
             raise errors.exceptions[0] from None
