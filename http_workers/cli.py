@@ -39,8 +39,8 @@ from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import end_process_within, shutdown_signals
 from http_workers.event_loop import run_guarded
 from http_workers.options import ClaimMode, WorkerOptions
-from http_workers.pool import LONGEST_STOP
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
+from http_workers.winding_down import LONGEST_STOP
 from http_workers.worker import HttpWorker
 
 _LEAVE: Final = timedelta(seconds=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from examples.uploads import tasks
-    from examples.uploads.stores import Staged
-    from examples.uploads.tasks import Delivery
+    from examples.uploads.stores import File
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Limits:
     heartbeat_seconds: int = 60
     """How long a part may take."""
     give_up_seconds: int = 43_200
-    """How long a store may be away. The sweeper's age is longer, so it never takes what is still being uploaded."""
+    """How long a store may be away: less than the sweeper's age, so it never takes what is still being uploaded."""
     rounds: int = 3
     """How often a file may change while it is uploaded."""
 
@@ -39,18 +38,19 @@ class UploadFile:
     async def run(self, name: str, stores: list[str], limits: Limits) -> list[str]:
         """Return the keys. If it fails, the stores have nothing unfinished, and the file stays in the work folder."""
         for left in reversed(range(limits.rounds)):
-            file: Staged = await _run(tasks.stage, [name], limits)
+            file: File = await _run(limits, tasks.stage, name)
             try:
                 # All of them end, well or not, before anything is decided: a delivery that failed cleans up first.
-                deliveries = [_deliver(Delivery(file, store), limits) for store in stores]
+                deliveries = [_deliver(store, file, limits) for store in stores]
                 ended = await asyncio.gather(*deliveries, return_exceptions=True)
                 for error in ended:
                     if isinstance(error, BaseException):
                         raise error
-                await _run(tasks.remove, [file], limits)
+                await _run(limits, tasks.remove, file)
                 return [str(key) for key in ended]
             except ActivityError as error:
-                if not left or not _is_mismatch(error):
+                has_changed = isinstance(error.cause, ApplicationError) and error.cause.type == "Mismatch"
+                if not left or not has_changed:
                     raise
         raise AssertionError("the last round returns or raises")
 
@@ -62,28 +62,23 @@ class Sweep:
     @workflow.run
     async def run(self, stores: list[str], older_than_seconds: int) -> int:
         """Return how much was removed."""
-        removed = [_run(tasks.clean, [store, None, older_than_seconds], Limits()) for store in stores]
-        return sum(await asyncio.gather(*removed))
+        return sum([await _run(Limits(), tasks.clean, store, None, older_than_seconds) for store in stores])
 
 
-async def _deliver(delivery: Delivery, limits: Limits) -> str:
+async def _deliver(store: str, file: File, limits: Limits) -> str:
     try:
-        key: str = await _run(tasks.upload, [delivery], limits)
-        await _run(tasks.confirm, [replace(delivery, key=key)], limits)
+        key: str = await _run(limits, tasks.upload, store, file)
+        await _run(limits, tasks.confirm, store, file, key)
         return key
     except (ActivityError, asyncio.CancelledError):
-        # If the store refuses this, too, the sweeper does it one day. No other upload of the name runs, so all that is
-        # unfinished is ours; the store's clock may be ahead.
-        of_name = [delivery.store, delivery.file.name, -3600]
-        undoing = asyncio.ensure_future(_run(tasks.clean, of_name, limits, maximum_attempts=5))
-        while not undoing.done():
-            # A second cancellation of the workflow ends this wait, and not the cleaning.
-            with suppress(ActivityError, asyncio.CancelledError):
-                await asyncio.shield(undoing)
+        # If the store refuses this, too, or a second cancellation comes, the sweeper does it one day. Under these keys
+        # there is only this upload, of whatever time: the store's clock may be ahead.
+        with suppress(ActivityError):
+            await _run(limits, tasks.clean, store, file.keys, -3600, maximum_attempts=5)
         raise
 
 
-async def _run(job: Callable[..., Any], arguments: list[Any], limits: Limits, maximum_attempts: int = 0) -> Any:
+async def _run(limits: Limits, job: Callable[..., Any], *arguments: Any, maximum_attempts: int = 0) -> Any:
     return await workflow.execute_activity(
         job,
         args=arguments,
@@ -94,7 +89,3 @@ async def _run(job: Callable[..., Any], arguments: list[Any], limits: Limits, ma
         # Waits for a cancelled upload to stop. Otherwise the cleaning might come before its last part.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
-
-
-def _is_mismatch(error: ActivityError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.type == "Mismatch"
