@@ -72,7 +72,7 @@ async def start_upload(
 ) -> temporal.WorkflowHandle[UploadFile, list[str]]:
     """Put a file into the spool, and start its upload."""
     (system.directory / "spool" / name).write_bytes(content)
-    arguments = [name, stores, Limits()]
+    arguments = [name, stores, Limits(heartbeat_seconds=20)]  # so long a killed worker of Temporal holds a job
     return await system.client.start_workflow(UploadFile.run, args=arguments, id=f"upload-{name}", task_queue="uploads")
 
 

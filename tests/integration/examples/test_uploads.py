@@ -6,6 +6,7 @@ import os
 import resource
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,14 +284,16 @@ async def test_swept(uploads: Uploads, name: str) -> None:
     assert uploads.is_clean()
 
 
-async def test_classic(servers: RunningStack, name: str) -> None:
+async def test_classic(uploads: Uploads, name: str) -> None:
     """With classic dispatch the same workflow does the same."""
-    async with local_system(POOL, dispatch=Dispatch.CLASSIC, intercept=True, start_pools=False) as system:
-        uploads = Uploads(system, await start_storage(system))
-        (system.directory / "spool" / name).write_bytes(b"content")
-        async with Worker(system.client, task_queue=name, workflows=[UploadFile]):
-            arguments = [name, STORES, Limits()]
-            keys = await system.client.execute_workflow(UploadFile.run, args=arguments, id=name, task_queue=name)
-        assert keys == [name, name]
-        assert uploads.has(name, b"content")
-        assert uploads.is_clean()
+    pool = replace(POOL, environment=uploads.system.pools["default"].variables)
+    (uploads.system.directory / "spool" / name).write_bytes(b"content")
+    async with (
+        local_system(pool, dispatch=Dispatch.CLASSIC, intercept=True) as system,
+        Worker(system.client, task_queue=name, workflows=[UploadFile]),
+    ):
+        arguments = [name, STORES, Limits()]
+        keys = await system.client.execute_workflow(UploadFile.run, args=arguments, id=name, task_queue=name)
+    assert keys == [name, name]
+    assert uploads.has(name, b"content")
+    assert uploads.is_clean()
