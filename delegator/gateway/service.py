@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from aiohttp import web
 from delegator_schema.roles import WORKER
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
@@ -26,10 +25,12 @@ from delegator.postgres.connections import DatabaseAddress, connection_pool
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.schema_check import check
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
+from delegator.runtime.connections import ServingLimits
 from delegator.runtime.exception_groups import unwrapped
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.server_tls import ServerTls, base_url, cannot_listen
+from delegator.runtime.serving import listen, serving
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import (
     connect_temporal,
@@ -42,7 +43,7 @@ from http_workers.metrics import WorkerMetrics
 
 _CONNECTIONS: Final = 10
 _PATIENCE: Final = timedelta(seconds=30)
-_BACKLOG: Final = 1024
+_MORE_CONNECTIONS: Final = 1_000
 _MOST_ENDING: Final = 20_000
 _REPLIES_SECONDS: Final = 5.0
 _FLUSH_SECONDS: Final = 10.0
@@ -142,7 +143,7 @@ class Gateway:
             loops = [loop for one in queues for loop in one.loops]
             with unwrapped():
                 async with _background([*loops, watch_temporal(client, self._states["temporal"])]):
-                    async with self._listening() as runner:
+                    async with self._listening():
                         async with _background([loop for one in queues for loop in one.receivers]):
                             _log.info("gateway_started", extra={"url": self.url, "queues": ",".join(self.queues)})
                             yield
@@ -154,7 +155,6 @@ class Gateway:
                             async with asyncio.timeout(self._options.grace.total_seconds()):
                                 for one in queues:
                                     await one.finishing.idle()
-                        await runner.cleanup()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_FLUSH_SECONDS):
                             for one in queues:
@@ -192,25 +192,27 @@ class Gateway:
         )
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[web.AppRunner]:
+    async def _listening(self) -> AsyncIterator[None]:
+        """Answer requests. At the end those that are under way are answered first."""
         options = self._options
         checks = {name: state.problem for name, state in self._states.items()}
         health = LocalHealth(self._registry, self._liveness, {**checks, "draining": self._problem})
         api = GatewayApi(self, self._tokens, health, self._metrics, max_body_bytes=options.max_body_bytes)
-        runner = web.AppRunner(
-            api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_REPLIES_SECONDS
-        )
-        await runner.setup()
         try:
-            site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG, ssl_context=self._tls)
-            try:
-                await site.start()
-            except OSError as error:
-                raise cannot_listen(error, options.host, options.port) from None
-            self.url = base_url(runner.addresses[0][:2], has_tls=self._tls is not None)
-            yield runner
-        finally:
-            await runner.cleanup()
+            listeners = listen(options.host, options.port)
+        except OSError as error:
+            raise cannot_listen(error, options.host, options.port) from None
+        self.url = base_url(listeners[0].getsockname()[:2], has_tls=self._tls is not None)
+        async with serving(
+            api.application(),
+            listeners,
+            name="gateway",
+            limits=ServingLimits(connections=options.max_polls * 2 + _MORE_CONNECTIONS),
+            tls=self._tls,
+            handler_cancellation=True,
+            shutdown_seconds=_REPLIES_SECONDS,
+        ):
+            yield
 
 
 @asynccontextmanager

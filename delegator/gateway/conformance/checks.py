@@ -12,7 +12,8 @@ from delegator.gateway.conformance.proxy import Fault
 from delegator.gateway.conformance.suite import Suite, WorkerProcess, require
 
 Check = Callable[[Suite, WorkerProcess], Coroutine[Any, Any, None]]
-_EXIT_SECONDS: Final = 10.0
+_EXIT_SECONDS: Final = 20.0
+"""Twice what the protocol allows: the machine may be busy."""
 _MOST_POLLS: Final = 20
 _AFTER_STOP_SECONDS: Final = 1.0
 

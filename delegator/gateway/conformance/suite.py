@@ -26,6 +26,7 @@ PREFIX: Final = "conformance."
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=5)
 _LIFE: Final = timedelta(minutes=2)
 _KILL_AFTER_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.05
 
 
 class CheckFailed(Exception):
@@ -157,10 +158,11 @@ class Suite:
         return await self.result(job_type, await self.enqueue(job_type, *args))
 
     async def cancel(self, job_id: str) -> None:
-        """Ask a running job to stop."""
+        """Ask a job to stop as soon as it runs. It may have lost its lease, and wait for its next attempt."""
         statements = SteeringStatements(self._queue)
         async with await connect(DatabaseAddress.of(self._settings), application_name="conformance") as connection:
-            await statements.ask_to_stop(connection, [job_id])
+            while not await statements.ask_to_stop(connection, [job_id]):
+                await asyncio.sleep(_LOOK_SECONDS)
 
     async def given(self, job_id: str, attempt: int = 1) -> str:
         """Wait until the worker has got an attempt of a job. Return its token."""
