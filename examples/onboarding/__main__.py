@@ -51,7 +51,7 @@ async def running_service(terms: Terms) -> AsyncIterator[Running]:
         await system.start_pool(Pool([tasks], environment={tasks.SMTP_PORT: str(mailbox.port)}))
         variables = {TASK_QUEUE: f"onboarding-{run}", TERMS: json.dumps(asdict(terms))}
         command = ("-m", "examples.onboarding.service", "--port", "{port}")
-        service = await system.start("service", *command, environment=variables)
+        service = system.services["service"] = await system.start("service", *command, environment=variables)
         people: dict[str, Login] = {}
         for role in ("maker", "checker"):
             for number in (1, 2):
