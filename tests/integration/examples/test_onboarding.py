@@ -216,7 +216,10 @@ async def test_browser(running: Running) -> None:
         assert "3 rejected" in await page.get_by_role("status").inner_text()
         rows = await page.get_by_role("row").all_inner_texts()
         assert sum("<i>enough</i>" in row and "rejected" in row for row in rows) == 3
-        assert await page.get_by_role("checkbox", name="U").count() == 0, "nothing is left to decide"
+        assert all(running.people["checker1"].login in row for row in rows[1:])
+        assert all(re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", row) for row in rows[1:]), "the page says when"
+        for role in ("checkbox", "textbox"):
+            assert await page.get_by_role(role).count() == 0, "nothing is left to decide"  # type: ignore[arg-type]
         await picture(page, "decided")
         await page.get_by_role("button", name="Log out").click()
         await page.goto(f"/imports/{import_id}/users")
