@@ -161,7 +161,7 @@ class Suite:
         """Ask a job to stop as soon as it runs. It may have lost its lease, and wait for its next attempt."""
         statements = SteeringStatements(self._queue)
         async with await connect(DatabaseAddress.of(self._settings), application_name="conformance") as connection:
-            while not await statements.ask_to_stop(connection, [job_id]):
+            while not await statements.ask_to_stop(connection, [job_id]):  # noqa: ASYNC110 - the event is in the database
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def given(self, job_id: str, attempt: int = 1) -> str:
