@@ -191,7 +191,8 @@ def test_database(deployment: Deployment) -> None:
     used = (
         "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'delegator' AND usename <> 'postgres' ORDER BY 1"
     )
-    assert deployment.sql(used).split() == ["delegator_engine", "delegator_relay"]
+    logins = ("http_worker", "relay", "serve", "worker")
+    assert deployment.sql(used).split() == [f"delegator_login_{name}" for name in logins]
 
 
 def test_jobs_flow(deployment: Deployment) -> None:
