@@ -28,8 +28,8 @@ DYNAMIC_CONFIG: Mapping[str, int] = MappingProxyType(
         # With the default of four partitions some first workflow tasks wait for seconds after a burst of starts.
         "matching.numTaskqueueReadPartitions": 1,
         "matching.numTaskqueueWritePartitions": 1,
-        # Requests that wait, for each API. A load test waits for the result of each open workflow. An outage of a minute
-        # leaves more open than the default of 1200: their polls are refused ("namespace concurrent poller limit
+        # Requests that wait, for each API. A load test waits for the result of each open workflow. An outage of a
+        # minute leaves more open than the default of 1200: their polls are refused ("namespace concurrent poller limit
         # exceeded"), and the run crawls long after the outage is over.
         "frontend.namespaceCount": 20_000,
     }

@@ -23,8 +23,7 @@ async def test_gap_is_republished(postgres15: Server15) -> None:
         await puller.has(10)
     await execute(database, "SELECT pg_drop_replication_slot('slot_of_postgres15')")
     expected |= {*await enqueue(database, 11, 20)}
-    async with relay(database) as (handle, puller):
-        assert handle.relay.state.slot_recreated == 1
+    async with relay(database) as (_, puller):
         expected |= {*await enqueue(database, 21, 25)}
         assert {*await puller.drain()} == expected
     slots = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()"
