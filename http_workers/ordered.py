@@ -24,6 +24,7 @@ from http_workers.fair_order import FairOrder, Room
 from http_workers.fleet import FleetGate
 from http_workers.job import Job
 from http_workers.pacing import EmptyReplyPacer
+from http_workers.pending import receive
 from http_workers.receiver_parts import ReceiverParts
 from http_workers.source import MAX_BATCH, Message, StreamRefusedError
 
@@ -77,8 +78,9 @@ class OrderedReceiver:
             with progress.suspended():
                 await self._parts.slots.free()
             began = time.monotonic()
+            wait = self._parts.source.longest_wait(self._parts.wait)
             try:
-                messages = await self._parts.source.receive(MAX_BATCH, self._parts.wait)
+                messages = await receive(self._parts.source, MAX_BATCH, wait)
                 if messages and len(self._parts.held) >= self._parts.slots.total:
                     # It has become full while it waited. Another worker may have a free slot.
                     await self._parts.source.nack([message.ack_id for message in messages])
@@ -94,7 +96,7 @@ class OrderedReceiver:
             if messages:
                 self._announce(messages)
             elapsed = timedelta(seconds=time.monotonic() - began)
-            await asyncio.sleep(pacer.pause(len(messages), elapsed, self._parts.wait))
+            await asyncio.sleep(pacer.pause(len(messages), elapsed, wait))
 
     def _announce(self, messages: Sequence[Message]) -> None:
         self._parts.metrics.received.inc(len(messages))

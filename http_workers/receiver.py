@@ -20,6 +20,7 @@ from delegator.runtime.liveness import Progress
 from http_workers.job import Job
 from http_workers.options import ClaimMode
 from http_workers.pacing import EmptyReplyPacer
+from http_workers.pending import receive
 from http_workers.receiver_parts import ReceiverParts
 from http_workers.source import MAX_BATCH, Message, StreamRefusedError
 
@@ -67,8 +68,9 @@ class Receiver:
                     reserved = await self._parts.slots.reserve(min(most, MAX_BATCH))
                 messages: list[Message] = []
                 began = time.monotonic()
+                wait = self._parts.source.longest_wait(self._parts.wait)
                 try:
-                    messages = await self._parts.source.receive(reserved, self._parts.wait)
+                    messages = await receive(self._parts.source, reserved, wait)
                 except (StreamError, WireError) as error:
                     self._parts.stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
                     self._parts.slots.release(reserved)
@@ -81,7 +83,7 @@ class Receiver:
                 backoff.reset()
                 self._parts.stream_state.restored()
                 elapsed = timedelta(seconds=time.monotonic() - began)
-                pause = pacer.pause(len(messages), elapsed, self._parts.wait)
+                pause = pacer.pause(len(messages), elapsed, wait)
                 if messages:
                     self._parts.metrics.received.inc(len(messages))
                     takers.create_task(self._take(messages), name="take")

@@ -20,11 +20,14 @@ from yarl import URL
 
 from delegator.errors import ConfigurationError, StreamError, WireError
 from delegator.runtime.client_tls import stream_tls
+from delegator.runtime.pull_protocol import GIVES_BACK
 
 MAX_BATCH: Final = 1000
 MIN_WAIT: Final = timedelta(milliseconds=500)
 MAX_WAIT: Final = timedelta(minutes=5)
 
+_WAIT_UNNOTICED: Final = timedelta(seconds=1)
+"""How long a request waits at a stream that does not notice the end of its sender."""
 _TRANSIENT_4XX: Final = frozenset({408, 425, 429})
 _READ_BUFFER: Final = 1 << 20
 _SUMMARY_LIMIT: Final = 200
@@ -130,6 +133,7 @@ class StreamSource:
         self._borrowed = session
         self._session = session
         self._exits = AsyncExitStack()
+        self._gives_back = False
 
     async def __aenter__(self) -> Self:
         if self._borrowed is None:
@@ -145,6 +149,22 @@ class StreamSource:
     ) -> None:
         self._session = self._borrowed
         await self._exits.aclose()
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether the stream notices when a request's sender is gone, and offers its messages to others at once.
+
+        The relay says so in its answers.
+        """
+        return self._gives_back
+
+    def longest_wait(self, wait: timedelta) -> timedelta:
+        """Return how long a request may wait, so that little is late when this process is killed.
+
+        Args:
+            wait: how long it would like to wait.
+        """
+        return wait if self._gives_back else min(wait, _WAIT_UNNOTICED)
 
     @property
     def stream(self) -> str:
@@ -237,6 +257,8 @@ class StreamSource:
             ) as response:
                 body = await self._body(response)
                 status = response.status
+                if status == 200 and route == "receive":
+                    self._gives_back = GIVES_BACK in response.headers
         except TimeoutError:
             raise StreamError(f"the stream at {origin} is silent; is it up? ({_advice_url()})") from None
         except (aiohttp.ClientError, OSError) as error:

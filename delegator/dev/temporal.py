@@ -23,9 +23,16 @@ from delegator.errors import DependencyError
 USUAL_PORT = 7233
 USUAL_UI_PORT = 8233
 NAMESPACE = "default"
-# With the default of four partitions some first workflow tasks wait for seconds after a burst of starts.
 DYNAMIC_CONFIG: Mapping[str, int] = MappingProxyType(
-    {"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1}
+    {
+        # With the default of four partitions some first workflow tasks wait for seconds after a burst of starts.
+        "matching.numTaskqueueReadPartitions": 1,
+        "matching.numTaskqueueWritePartitions": 1,
+        # Requests that wait, for each API. A load test waits for the result of each open workflow. An outage of a
+        # minute leaves more open than the default of 1200: their polls are refused ("namespace concurrent poller limit
+        # exceeded"), and the run crawls long after the outage is over.
+        "frontend.namespaceCount": 20_000,
+    }
 )
 """Settings of both kinds of server."""
 _PROBE_TIMEOUT = timedelta(seconds=2)

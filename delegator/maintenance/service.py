@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from delegator_schema.queues import queue_slot
 from delegator_schema.roles import MAINTENANCE
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
@@ -27,6 +28,7 @@ from delegator.maintenance.metrics import MaintenanceMetrics, OutboxMetrics
 from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.slot_watch import SlotWatch
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
@@ -166,6 +168,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     metrics=OutboxMetrics(registry),
                     options=outbox_options(settings),
                 ),
+                slots=SlotWatch({queue: queue_slot(queue, settings.slot) for queue in settings.queues}),
                 database=leading,
                 converter=converter,
                 identity=identity,

@@ -24,6 +24,7 @@ from delegator.maintenance.paused import PausedJobs
 from delegator.maintenance.queues_apart import QueuesApart
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
+from delegator.maintenance.slot_watch import SlotWatch
 from delegator.maintenance.snoozed import SnoozedJobs
 from delegator.postgres import dead_letters, leases, unique_ids
 from delegator.postgres.connections import Connection, give_up_locks
@@ -75,6 +76,7 @@ class Sweeper:
         signaller: Signaller,
         run_watch: RunWatch | None = None,
         outbox: OutboxDispatcher | None = None,
+        slots: SlotWatch | None = None,
         database: DatabaseWatch,
         converter: DataConverter,
         identity: str,
@@ -89,6 +91,7 @@ class Sweeper:
             signaller: signals stored outcomes.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
             outbox: sends what applications have committed; None: another process does.
+            slots: says which slots are missing; None: another process does.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
@@ -100,6 +103,7 @@ class Sweeper:
         self._signaller = signaller
         self._run_watch = run_watch
         self._outbox = outbox
+        self._slots = slots
         self._database = database
         self._conversions = Conversions(converter)
         self._probes = ProbeReader(converter.payload_codec)
@@ -197,6 +201,8 @@ class Sweeper:
     async def sweep_fully(self, connection: Connection) -> None:
         """Do the steps that read whole tables."""
         await self._paused.look(connection)
+        if self._slots is not None:
+            await self._slots.look(connection)
         await self._apart.each(connection, lambda queue: self._sweep_table(connection, queue))
         await self._letters_apart.each(connection, lambda queue: self._count_dead_letters(connection, queue))
         await forget_rates(connection)

@@ -103,6 +103,10 @@ WHERE outcome IS NOT NULL AND waiter_id IS NULL AND completed_at < now() - %(age
 LIMIT %(limit)s
 """
 
+_WAITS_UNDELIVERED = f"""
+SELECT EXISTS (SELECT FROM {{table}} AS q WHERE {UNCLAIMED} AND published_at < now() - interval '10 s')
+"""
+
 _DELETE_DELIVERED = """
 DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
 """
@@ -209,6 +213,7 @@ class MaintenanceStatements(QueueStatements):
             )
         )
         self._lost = self.statement(republish_template(_LEFT_OUT + UNCLAIMED, limit=BATCH))
+        self._waits_undelivered = self.statement(_WAITS_UNDELIVERED)
         self._next_retry = self.statement(_NEXT_RETRY)
         self._overdue = self.statement(_OVERDUE)
         self._runs = self.statement(_RUNS)
@@ -277,6 +282,11 @@ class MaintenanceStatements(QueueStatements):
         if watermark is None:
             return 0
         return await _repeat(connection, self._lost, {"before": watermark, "grace": grace})
+
+    async def waits_undelivered(self, connection: Connection) -> bool:
+        """Return whether a job was published more than ten seconds ago, and no worker has claimed it."""
+        row = await (await connection.execute(self._waits_undelivered)).fetchone()
+        return row is not None and bool(row[0])
 
     async def next_retry(self, connection: Connection) -> float | None:
         """Return in how many seconds the next retry is due; None: no retry is scheduled."""

@@ -8,13 +8,15 @@ from typing import Final, NamedTuple
 
 from delegator.postgres.connections import Connection
 
-_SLOTS: Final = b"""
+_EVERY_SLOT: Final = b"""
 SELECT slot_name::text, active, wal_status,
        pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::int8,
        pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8
 FROM pg_replication_slots
-WHERE slot_name = ANY(%s) AND database = current_database()
+WHERE database = current_database()
 """
+_SLOTS: Final = _EVERY_SLOT + b"AND slot_name = ANY(%s)"
+_OTHER_SLOTS: Final = _EVERY_SLOT + b"AND slot_name <> ALL(%s) AND starts_with(slot_name::text, %s) ORDER BY slot_name"
 
 _OLDEST_SNAPSHOT: Final = b"""
 SELECT pid, concat_ws(', ', usename, nullif(application_name, '')), now() - xact_start
@@ -62,6 +64,11 @@ class Slot(NamedTuple):
 async def slots(connection: Connection, names: Sequence[str]) -> list[Slot]:
     """Return those of the named slots of this database that exist."""
     return [Slot(*row) for row in await (await connection.execute(_SLOTS, (list(names),))).fetchall()]
+
+
+async def other_slots(connection: Connection, names: Sequence[str], prefix: str) -> list[Slot]:
+    """Return the slots of this database whose names begin so, without the named ones."""
+    return [Slot(*row) for row in await (await connection.execute(_OTHER_SLOTS, (list(names), prefix))).fetchall()]
 
 
 async def activity(connection: Connection, tables: Sequence[str]) -> list[Activity]:

@@ -21,6 +21,7 @@ from delegator.relay.params import (
 from delegator.relay.state import RelayState
 from delegator.relay.store import Stream
 from delegator.runtime.health import Health, add_health_routes
+from delegator.runtime.pull_protocol import GIVES_BACK
 from delegator.runtime.tokens import Tokens
 
 _PREFIXES: Final = frozenset({"sequin_streams", "http_pull_consumers"})
@@ -41,6 +42,8 @@ class PullApi:
         tokens: Tokens,
         health: Health,
         state: RelayState,
+        *,
+        gives_back: bool = True,
     ) -> None:
         """Prepare the answers.
 
@@ -49,7 +52,9 @@ class PullApi:
             tokens: what requests to the pull API must carry.
             health: what `/metrics`, `/livez` and `/readyz` show.
             state: what `/health` shows.
+            gives_back: offer messages to others at once that a request's sender did not take.
         """
+        self._gives_back = gives_back
         self._streams = streams
         self._tokens = tokens
         self._health = health
@@ -127,6 +132,8 @@ class PullApi:
         if not batch and (self._state.standby or self._state.deposed):
             return _error(503, _STANDBY)
         response = _json(answer(batch))
+        if self._gives_back:
+            response.headers[GIVES_BACK] = "true"
         if not batch:
             return response
         # The answer is written here, and not by aiohttp after the return, to learn whether the connection took it.
@@ -137,7 +144,7 @@ class PullApi:
             await response.write_eof()
             written = request.transport is not None and not request.transport.is_closing()
         finally:
-            if not written:
+            if not written and self._gives_back:
                 stream.give_back(batch)
         return response
 

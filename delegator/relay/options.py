@@ -64,6 +64,9 @@ class RelayOptions:
     """Bytes to buffer, of all queues together; the relay stops reading a queue whose equal share is used up."""
     low_water: float = 0.75
     """Part of a queue's share of both limits at which reading goes on."""
+    like_sequin: bool = False
+    """Do not notice that a request's sender is gone, as Sequin does not: what is sent to it stays hidden for
+    `visibility_timeout`. For tests of workers."""
     status_interval: float = 1.0
     """How often the acknowledged position is reported to PostgreSQL."""
     silence_timeout: float = 10.0
@@ -86,7 +89,12 @@ class RelayOptions:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name not in _MAY_BE_ZERO and isinstance(value, int | float) and value <= 0:
+            if (
+                item.name not in _MAY_BE_ZERO
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and value <= 0
+            ):
                 raise ConfigurationError(f"relay option {item.name}: {value} is not greater than 0")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"--port: {self.port} is not a port (0..65535)")

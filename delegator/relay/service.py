@@ -72,7 +72,7 @@ class Relay:
         health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})
         tokens = Tokens([] if options.token is None else [options.token], file=options.token_file)
         self._tls = None if options.tls is None else ServerTls(options.tls).context
-        api = PullApi(self.streams, tokens, health, self.state)
+        api = PullApi(self.streams, tokens, health, self.state, gives_back=not options.like_sequin)
         self._app = api.application()
         self._serving = contextlib.AsyncExitStack()
         self.url = ""
@@ -94,8 +94,8 @@ class Relay:
         self.url = base_url(listeners[0].getsockname()[:2], has_tls=self._tls is not None)
         await self._serving.enter_async_context(
             serving(
-                self._app, listeners, name="relay", limits=_LIMITS, tls=self._tls, handler_cancellation=True,
-                shutdown_seconds=_SHUTDOWN,
+                self._app, listeners, name="relay", limits=_LIMITS, tls=self._tls, shutdown_seconds=_SHUTDOWN,
+                handler_cancellation=not options.like_sequin,
             )
         )  # fmt: skip
         _log.info("relay_listening", extra={"url": self.url})

@@ -191,7 +191,8 @@ def test_database(deployment: Deployment) -> None:
     used = (
         "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'delegator' AND usename <> 'postgres' ORDER BY 1"
     )
-    assert deployment.sql(used).split() == ["delegator_engine", "delegator_relay"]
+    logins = ("http_worker", "relay", "serve", "worker")
+    assert deployment.sql(used).split() == [f"delegator_login_{name}" for name in logins]
 
 
 def test_jobs_flow(deployment: Deployment) -> None:
@@ -203,8 +204,9 @@ def test_payloads_are_encrypted(deployment: Deployment) -> None:
     """A waiting job holds nothing readable, and the codec server decodes it for who has the token."""
     order = deployment.start_order(400, 3)
     waiting = "SELECT encode(input, 'base64') FROM custom_task_queue_orders WHERE lease_id IS NULL LIMIT 1"
-    until(lambda: deployment.sql(waiting) != "", "jobs wait")
-    stored = base64.b64decode(deployment.sql(waiting))
+    found: list[str] = []
+    until(lambda: (found.append(deployment.sql(waiting)), found[-1] != "")[1], "jobs wait")
+    stored = base64.b64decode(found[-1])
     assert b"binary/encrypted" in stored and b"number" not in stored
     assert order.wait(timeout=300) == 0
     secrets = dict(line.split("=", 1) for line in (ROOT / "docker/secrets/codec-server.env").read_text().splitlines())

@@ -18,6 +18,7 @@ from delegator.postgres.server_views import (
     database_now,
     is_pooled,
     oldest_snapshot,
+    other_slots,
     server_version,
     slots,
 )
@@ -105,7 +106,17 @@ async def check_slots(connection: Connection, settings: Settings) -> list[Check]
     """Check that each queue's replication slot is read, and how far behind it is."""
     names = {queue: queue_slot(queue, settings.slot) for queue in settings.queues}
     found = {slot.name: slot for slot in await slots(connection, list(names.values()))}
-    return [_check_slot(queue, name, found.get(name)) for queue, name in names.items()]
+    checks = [_check_slot(queue, name, found.get(name)) for queue, name in names.items()]
+    left = await other_slots(connection, list(names.values()), f"{settings.slot}_")
+    return checks + [
+        note(
+            f"slot {slot.name}",
+            f"it is named like ours, and no declared queue has it; it keeps {_mib(slot.retained_bytes or 0)} of WAL",
+            "name its queue in DELEGATOR_QUEUES; or, if the queue was taken away, delete its sink and its database "
+            f"entry in Sequin's console, then: SELECT pg_drop_replication_slot('{slot.name}')",
+        )
+        for slot in left
+    ]
 
 
 async def check_vacuum(connection: Connection, oldest: timedelta) -> list[Check]:
@@ -131,7 +142,10 @@ def _check_slot(queue: str, name: str, slot: Slot | None) -> Check:
     link = f"slot of queue {queue}"
     if slot is None:
         return failed(
-            link, f"replication slot {name} does not exist (DELEGATOR_SLOT)", f"{_CONSUMER}: it makes the slot"
+            link,
+            f"replication slot {name} does not exist (DELEGATOR_SLOT)",
+            f"{_CONSUMER}: `delegator relay` makes the slot; Sequin makes it only when it first hears of the database, "
+            f"later run: SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
         )
     if slot.wal_status == "lost":
         return failed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.operating.doctor import DoctorOptions, Status, examine
+from delegator.operating.doctor.stream import check_stream
 from delegator.relay import RelayOptions, running_relay
 from tests.integration.operating.commands import Ran, delegator
 from tests.integration.operating.conftest import SHOP, Operator
@@ -211,6 +213,32 @@ async def test_token(databases: Databases) -> None:
                 fixes = [check["fix"] for check in ran.json["checks"] if check["link"] == link]
                 assert len(fixes) == 1
                 assert fix in fixes[0]
+
+
+async def test_several_streams(database: Database) -> None:
+    """Each of several servers is checked; one that streams is enough, and the queues are asked of that one."""
+    settings = database.settings
+    async with (
+        running_relay(RelayOptions.from_settings(settings, port=0)) as first,
+        running_relay(RelayOptions.from_settings(settings, port=0), wait=False) as second,
+    ):
+        async with asyncio.timeout(60):
+            while not second.relay.state.standby:
+                await asyncio.sleep(0.02)
+        dead = f"http://{NOWHERE}"
+        urls = f"{dead}, {second.url}/,{first.url}"
+        found = {check.link: check for check in await check_stream(settings.model_copy(update={"stream_url": urls}))}
+        assert (found["stream"].status, found["stream"].text) == (Status.OK, f"{first.url} answers, of 3 servers")
+        assert found[f"stream server {second.url}"].text == f"{second.url} stands by"
+        assert found[f"stream server {dead}"].status is Status.NOTE
+        assert found["stream of queue default"].status is Status.OK
+        # Nobody is told of the other relay.
+        only = settings.model_copy(update={"stream_url": second.url})
+        alone = {check.link: check for check in await check_stream(only)}
+        assert alone["stream"].status is Status.FAILED
+        assert "name all relays" in str(alone["stream"].fix)
+        none = await check_stream(settings.model_copy(update={"stream_url": f"{dead},{second.url}"}))
+        assert [check.status for check in none[:3]] == [Status.FAILED] * 3
 
 
 async def test_old_transaction(patient: Patient) -> None:

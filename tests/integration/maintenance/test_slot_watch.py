@@ -1,0 +1,47 @@
+"""Maintenance says when jobs wait for a slot that nobody makes again."""
+
+from __future__ import annotations
+
+import logging
+
+import psycopg
+import pytest
+from delegator_schema.queues import queue_slot
+
+from delegator.maintenance.slot_watch import SlotWatch
+from delegator.operating.doctor.check import Status
+from delegator.operating.doctor.database import check_slots
+from delegator.postgres.connections import connect
+from tests.support import Database
+
+INSERT = "INSERT INTO custom_task_queue (job_id, job_type, published_at) VALUES ('a', 't', now() - interval '1 min')"
+
+
+async def test_missing_slot(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when jobs wait without a slot, with the statement that makes it; one when it is there again."""
+    caplog.set_level(logging.INFO)
+    name = queue_slot("default", database.settings.slot)
+    watch = SlotWatch({"default": name})
+    async with await connect(database.url, application_name="test") as connection:
+        await watch.look(connection)
+        assert caplog.messages == []  # nothing waits
+        await connection.execute(INSERT.encode())
+        await watch.look(connection)
+        await watch.look(connection)
+        fix = str(vars(caplog.records[0])["fix"])
+        assert caplog.messages == ["slot_missing"]
+        await connection.execute(fix.partition("with Sequin: ")[2].encode())
+        await watch.look(connection)
+        assert caplog.messages == ["slot_missing", "slot_back"]
+
+
+async def test_slot_of_a_queue_that_is_gone(database: Database) -> None:
+    """`delegator doctor` finds what a queue that was taken out of Sequin's file has left behind."""
+    left = f"{database.settings.slot}_video"
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as admin:
+        await admin.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [left])
+    async with await connect(database.url, application_name="test") as connection:
+        missing, note = await check_slots(connection, database.settings)
+    assert (missing.status, "pg_create_logical_replication_slot" in str(missing.fix)) == (Status.FAILED, True)
+    assert (note.link, note.status) == (f"slot {left}", Status.NOTE)
+    assert f"pg_drop_replication_slot('{left}')" in str(note.fix)
