@@ -45,9 +45,8 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Status:
-    """The answer of the query."""
+    """The answer of the query, as of the workflow's last step."""
 
     state: State
     ends: datetime
     days_left: int
-    """As of the workflow's last step."""

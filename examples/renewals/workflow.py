@@ -74,11 +74,11 @@ class KeepSubscription:
             is_woken = lambda: self._now.ends != ends or watch.done()  # noqa: E731
             await workflow.wait_condition(is_woken, timeout=until - workflow.now())
         if watch.done():
-            await watch  # it never ends by itself: raise what broke it
+            await watch  # if it broke, this raises why; if it found a payment, the end has moved
 
     async def _watch(self) -> None:
-        interval = self._now.terms.interval_seconds
-        while True:
+        ends, interval = self._now.ends, self._now.terms.interval_seconds
+        while self._now.ends == ends:
             if interval < self._now.terms.timers_from_seconds:
                 limits: Any = {"seconds": 2 * LONGEST_POLL_SECONDS, "heartbeat_timeout": timedelta(seconds=60)}
                 found = await _run(wait_for_payment, self._now.id, self._now.payments, interval, **limits)
@@ -90,7 +90,7 @@ class KeepSubscription:
                 self.renew(payment)
 
     async def _remind(self, ends: datetime, days: int) -> None:
-        """Send a reminder. A payment stops it, and one that can't be sent within a day is out of date."""
+        """Send a reminder. A payment stops it, and after a day it is out of date."""
         patience = timedelta(seconds=self._now.terms.day_seconds)
         asked = (self._now.id, ends.isoformat(), days)
         sending = asyncio.create_task(_run(remind, *asked, schedule_to_close_timeout=patience))

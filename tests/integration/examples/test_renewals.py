@@ -157,3 +157,16 @@ async def test_payment_stops_reminder(system: System, name: str) -> None:
     await has(system.client, name, lambda status: status.days_left == 367)
     assert await reminders_of(name) == []
     await system.client.get_workflow_handle(name).terminate()
+
+
+async def test_payment_with_the_start(system: System, name: str) -> None:
+    """A payment that comes with the start begins a new run before anything else is asked."""
+    options = {"start_signal": "renew", "start_signal_args": [Payment("p", 365)]}
+    handle = await begin(system.client, name, 30, YEAR, **options)
+
+    async def is_new_run() -> bool:
+        return (await system.client.get_workflow_handle(name).describe()).run_id != handle.first_execution_run_id
+
+    await until("a new run", is_new_run, seconds=15)
+    assert (await status_of(system.client, name)).days_left == 395
+    await system.client.get_workflow_handle(name).terminate()
