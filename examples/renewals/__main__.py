@@ -75,7 +75,8 @@ async def begin(client: Client, name: str, days: int, terms: Terms, **options: A
 
 async def status_of(client: Client, name: str) -> Status:
     """Ask the workflow of a subscription, whichever run it is in."""
-    return await client.get_workflow_handle(name).query("status", result_type=Status)
+    status: Status = await client.get_workflow_handle(name).query("status", result_type=Status)
+    return status
 
 
 async def pay(name: str, days: int) -> Payment:
