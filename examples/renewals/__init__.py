@@ -1,0 +1,1 @@
+"""Subscriptions that are reminded, renewed and revoked: polling and waiting for months."""
