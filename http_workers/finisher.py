@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -212,6 +213,7 @@ class Finisher:
 
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
         ways = self._sorter.sort(batch)
+        self._metrics.finish_size.observe(len(batch))
         released = False
         try:
             await self._prepare(batch, ways)
@@ -230,11 +232,17 @@ class Finisher:
                     group.create_task(self._task_ends.complete(ways.tasks))
                 if ways.plain:
                     group.create_task(self._delete([ended.job for ended in ways.plain]))
+            self._measure(ways)
         finally:
             if released:
                 self._delivering -= len(batch)
             else:
                 slots.release()
+
+    def _measure(self, ways: Ways) -> None:
+        monotonic, now = time.monotonic(), time.time()
+        for ended in ways.final:
+            self._metrics.job_seconds.observe(ended.job.age_seconds(monotonic, now))
 
     async def _prepare(self, batch: Sequence[Ended], ways: Ways) -> None:
         """Do what comes before the outcomes, and sort what the database must sort."""
@@ -359,6 +367,7 @@ class Finisher:
             rows.append(next_attempt(ended, delay, encoded))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))
+        self._metrics.retries.inc(len(scheduled))
 
     async def _delete(self, jobs: Sequence[Job]) -> None:
         held = [job.held for job in jobs]

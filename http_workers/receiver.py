@@ -61,7 +61,8 @@ class Receiver:
                 messages: list[Message] = []
                 began = time.monotonic()
                 try:
-                    messages = await self._parts.source.receive(reserved, self._parts.wait)
+                    with self._parts.stream_state.timed("receive"):
+                        messages = await self._parts.source.receive(reserved, self._parts.wait)
                 except (StreamError, WireError) as error:
                     self._parts.stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
                     self._parts.slots.release(reserved)
@@ -73,6 +74,7 @@ class Receiver:
                     self._parts.slots.release(reserved - len(messages))
                 backoff.reset()
                 self._parts.stream_state.restored()
+                self._parts.metrics.last_poll.set_to_current_time()
                 elapsed = timedelta(seconds=time.monotonic() - began)
                 pause = pacer.pause(len(messages), elapsed, self._parts.wait)
                 if messages:
@@ -98,6 +100,8 @@ class Receiver:
         self._claiming.update(wanted)
         try:
             taken = await self._read_rows(list(wanted.items())) if wanted else []
+            if taken:
+                self._parts.metrics.claim_size.observe(len(taken))
             for claimed in taken:
                 self._parts.metrics.start_delay.observe(claimed.waited_seconds)
                 self._parts.start(Job(claimed))

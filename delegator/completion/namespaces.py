@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from temporalio.service import RPCError, RPCStatusCode
@@ -48,6 +49,10 @@ class Namespaces:
         if permits is None:
             permits = self._permits[namespace] = asyncio.Semaphore(MOST_CALLS)
         return permits
+
+    def timed(self, operation: str) -> AbstractContextManager[None]:
+        """Return a context that measures one call of Temporal."""
+        return nullcontext() if self._state is None else self._state.timed(operation)
 
     def failed(self, namespace: str, error: Exception) -> None:
         """Note that a call failed. A refusal is logged once for each namespace; else the connection counts as lost."""
