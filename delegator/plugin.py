@@ -351,6 +351,9 @@ class DelegatorPlugin(SimplePlugin):
             lease,
             converter,
             probe=await make_probe(converter.payload_codec),
+            without_context=frozenset(
+                name for name, known in (self._used_types | self._types).items() if not known.in_activity_context
+            ),
             headers_stay_encoded=self._headers_stay_encoded,
             look_ms=round(options.look_after.total_seconds() * 1000),
             metrics=self._metrics,

@@ -13,11 +13,10 @@ from typing import Any, Final
 from delegator_schema.roles import ENQUEUER
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from delegator.config import Settings
-from delegator.errors import ConfigurationError, first_line
+from delegator.errors import ConfigurationError
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.postgres.schema_check import check
 from delegator.runtime.build_info import new_registry
@@ -25,6 +24,7 @@ from delegator.runtime.connection_state import ConnectionMetrics, ConnectionStat
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.modules import WorkflowModules
+from delegator.runtime.sdk_metrics import runtime_with_metrics
 from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.startup import wait_for
@@ -134,7 +134,7 @@ class _Connection:
             registry=registry,
         )
         self._plugin.watch_database(database)
-        self._runtime = _runtime(options)
+        self._runtime = runtime_with_metrics(options.host, options.sdk_port)
         self.client: Client
 
     async def open(self) -> None:
@@ -147,16 +147,6 @@ class _Connection:
         client = await connect_temporal(self._converter, lazy=False, runtime=self._runtime, plugins=[self._plugin])
         await check_namespace(client)
         self.client = client
-
-
-def _runtime(options: TemporalWorkerOptions) -> Runtime | None:
-    if not options.sdk_port:
-        return None
-    address = f"{options.host}:{options.sdk_port}"
-    try:
-        return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
-    except (RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"--sdk-port {options.sdk_port}: {first_line(error)}") from None
 
 
 async def _run(

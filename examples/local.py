@@ -47,6 +47,16 @@ class Pool:
     """Environment variables beside those of the example."""
 
 
+@dataclass(frozen=True)
+class Service:
+    """A server that stands for the outside world. It is there before the pools are."""
+
+    module: str
+    """What is run, with `--port`."""
+    port_variable: str
+    """The environment variable that tells the pools its port."""
+
+
 class System:
     """An example's processes. `local_system` makes it."""
 
@@ -59,6 +69,9 @@ class System:
         """For files of the example; removed at the end."""
         self.pools: dict[str, Program] = {}
         """The pools, by queue."""
+        self.services: dict[str, Program] = {}
+        """The services, by module."""
+        self._ports: dict[str, str] = {}
         self._stack = stack
 
     async def start(
@@ -80,6 +93,12 @@ class System:
         await program.start()
         return program
 
+    async def start_service(self, service: Service) -> None:
+        """Start a service. Pools that start later know its port."""
+        program = await self.start(service.module, "-m", service.module, "--port", "{port}")
+        self.services[service.module] = program
+        self._ports[service.port_variable] = str(program.port)
+
     async def start_pool(self, pool: Pool) -> None:
         """Start the workers of a queue, as HTTP workers or as a Temporal worker."""
         imports = [argument for module in pool.tasks for argument in ("--import", module.__name__)]
@@ -92,14 +111,18 @@ class System:
             command = ["examples.classic", *imports, "--task-queue", pool.queue]
             health_path = None
         name = f"pool-{pool.queue}"
+        environment = {**self._ports, **pool.environment}
         self.pools[pool.queue] = await self.start(
-            name, "-m", *command, environment=pool.environment, health_path=health_path
+            name, "-m", *command, environment=environment, health_path=health_path
         )
 
 
 @asynccontextmanager
 async def local_system(
-    *pools: Pool, dispatch: Dispatch = Dispatch.DELEGATED, intercept: bool = False
+    *pools: Pool,
+    dispatch: Dispatch = Dispatch.DELEGATED,
+    intercept: bool = False,
+    services: Sequence[Service] = (),
 ) -> AsyncIterator[System]:
     """Run pools, and connect, for as long as a `with` block.
 
@@ -111,6 +134,7 @@ async def local_system(
         dispatch: how activities reach the pools.
         intercept: delegate unchanged `workflow.execute_activity` calls; a call's `task_queue` names the pool. With
             classic dispatch these calls stay ordinary activities, so that a reader can compare.
+        services: servers that the pools talk to.
 
     Raises:
         DelegatorError: a server can't be reached, or a setting is wrong.
@@ -121,6 +145,8 @@ async def local_system(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
         client = await _connect(pools, dispatch, intercept)
         system = System(client, dispatch, directory, stack)
+        for service in services:
+            await system.start_service(service)
         try:
             async with asyncio.TaskGroup() as starting:
                 for pool in pools:

@@ -25,10 +25,14 @@ CREATE TABLE IF NOT EXISTS mailbox.mails (
 );
 """
 _INSERT = "INSERT INTO mailbox.mails (message_id, recipient, subject, body) VALUES (%s, %s, %s, %s)"
+_SLOW_SECONDS = 2
 
 
 class Mailbox:
-    """Takes mails. Senders to `busy@...` are told to come back, senders to `unknown@...` to give up."""
+    """Takes mails. Senders to `busy@...` are told to come back, senders to `unknown@...` to give up.
+
+    A mail to `slow@...` is kept at once and accepted late: time to kill its sender.
+    """
 
     async def handle_RCPT(self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _: object) -> str:
         """Accept a recipient, or not (RFC 5321, 4.2.3)."""
@@ -47,6 +51,8 @@ class Mailbox:
             for recipient in envelope.rcpt_tos:
                 values = (mail["Message-ID"], recipient, mail["Subject"], body.get_content() if body else "")
                 await opened.execute(_INSERT, values)
+        if any(recipient.startswith("slow@") for recipient in envelope.rcpt_tos):
+            await asyncio.sleep(_SLOW_SECONDS)
         return "250 OK"
 
 

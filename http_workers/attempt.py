@@ -181,7 +181,7 @@ class AttemptRunner:
             wait_for_thread(job)
         try:
             set_current_job(CurrentJob(partial(self._context, job)))
-            if handler.is_async and not (handler.type.is_activity or self._intercepts):
+            if handler.is_async and not (handler.type.in_activity_context or self._intercepts):
                 result = await handler.function(*args)
             else:
                 result = await self._invoker.call(handler, args, job)

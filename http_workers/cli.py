@@ -22,6 +22,7 @@ from delegator.cli.options import (
     LogFormatOption,
     LogLevelOption,
     PortOption,
+    SdkPortOption,
     StallLimitOption,
     TlsCertOption,
     TlsKeyOption,
@@ -39,8 +40,8 @@ from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import end_process_within, shutdown_signals
 from http_workers.event_loop import run_guarded
 from http_workers.options import ClaimMode, WorkerOptions
-from http_workers.pool import LONGEST_STOP
 from http_workers.supervisor import EXIT_REFUSED, ChildArguments, die_with_supervisor, supervise
+from http_workers.winding_down import LONGEST_STOP
 from http_workers.worker import HttpWorker
 
 _LEAVE: Final = timedelta(seconds=3)
@@ -79,6 +80,7 @@ def http_worker(
     processes: Annotated[int, typer.Option(help="Worker processes.", **NUMBER)] = 1,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
+    sdk_port: SdkPortOption = 0,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     grace: GraceOption = DEFAULT_GRACE,
@@ -113,6 +115,7 @@ def http_worker(
         host=host,
         port=port,
         tls=TlsFiles.given(tls_cert, tls_key),
+        sdk_port=sdk_port,
         grace=parse_duration(grace, "--grace"),
         claim=claim,
         stall_limit=parse_duration(stall_limit, "--stall-limit"),
@@ -160,6 +163,7 @@ def _work(options: WorkerOptions, settings: Settings) -> None:
         concurrency=options.concurrency,
         threads=options.threads,
         interceptors=interceptors,
+        runtime=options.sdk_runtime(),
         settings=settings,
         grace=options.grace,
         claim=options.claim,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from temporalio.client import Client
 from temporalio.converter import DataConverter
+from temporalio.runtime import Runtime
 
 from delegator.runtime.temporal_client import connect_temporal
 
@@ -13,9 +14,15 @@ from delegator.runtime.temporal_client import connect_temporal
 class ClientHolder:
     """Holds the client, and tells its users of another one."""
 
-    def __init__(self, client: Client | None) -> None:
-        """Begin with a client, or with none."""
+    def __init__(self, client: Client | None, runtime: Runtime | None = None) -> None:
+        """Begin with a client, or with none.
+
+        Args:
+            client: the client; None: one is connected when it is wanted.
+            runtime: the SDK's runtime of that one; None: the default.
+        """
         self._client = client
+        self._runtime = runtime
         self._users: list[Callable[[Client], None]] = []
 
     @property
@@ -44,5 +51,5 @@ class ClientHolder:
             ConfigurationError: Temporal's settings are wrong.
         """
         if self._client is None:
-            self._client = await connect_temporal(converter, identity=identity)
+            self._client = await connect_temporal(converter, identity=identity, runtime=self._runtime)
         return self._client

@@ -116,6 +116,11 @@ class Finisher:
         """
         return len(self._queue) + self._busy - min(self._delivering, _MAX_DELIVERING)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was added is finished."""
+        return self._idle.is_set()
+
     def add(self, ended: Ended) -> None:
         """Take an ended attempt."""
         if not self._queue:

@@ -18,6 +18,7 @@ from delegator.contracts import DEFAULT_OPTIONS
 from delegator.errors import WireError
 from delegator.postgres.queue_table import Claimed
 from delegator.wire.contexts import Conversion
+from delegator.wire.lost_attempts import lost_in_a_row
 from delegator.wire.options import decode_options
 from delegator.wire.rows import row_problem
 from http_workers.activity_context import RunningActivity
@@ -29,6 +30,8 @@ class Job:
     # Defaults of the class, because most jobs never change them.
     broken: str | None = None
     """Why the job can't run; None: it can."""
+    lost_in_a_row: int = 0
+    """How many of its last attempts ended with the death of their worker, one after another."""
     too_new: str | None = None
     """Why only a newer release can read the row; None: this release can."""
     conversion: Conversion | None = None
@@ -96,7 +99,12 @@ class Job:
                 self.options = decode_options(claimed.options)
             except WireError:
                 self.broken = "the job's options can't be read"
+<<<<<<< HEAD
         self.claimed_at = time.monotonic()
+=======
+            if claimed.attempt > 2:
+                self.lost_in_a_row = lost_in_a_row(claimed.options)
+>>>>>>> main
         if claimed.deadline_ms is not None:
             self.deadline = self.claimed_at + claimed.deadline_ms / 1000
 

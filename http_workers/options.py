@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from delegator_schema.queues import DEFAULT_QUEUE
+from temporalio.runtime import Runtime
 
 from delegator.config import Settings
 from delegator.contracts import Handler
 from delegator.errors import ConfigurationError
 from delegator.runtime.health import Health, HealthServer
+from delegator.runtime.sdk_metrics import runtime_with_metrics
 from delegator.runtime.server_tls import TlsFiles
 
 _MAX_CONCURRENCY: Final = 100_000
@@ -57,6 +59,8 @@ class WorkerOptions:
     """TCP port of the health and metrics server; 0: none."""
     tls: TlsFiles | None = None
     """Its certificate; None: it serves plain HTTP."""
+    sdk_port: int = 0
+    """TCP port of the metrics of Temporal's SDK at the same address; 0: none. Process N serves them N ports above."""
     grace: timedelta = timedelta(seconds=30)
     """How long running jobs may go on after a request to stop."""
     claim: ClaimMode = ClaimMode.LEASE
@@ -82,6 +86,7 @@ class WorkerOptions:
         self.validate_pool(settings, "--")
         _within("--processes", self.processes, 1, _MAX_PROCESSES)
         _within("--port", self.port, 0, _MAX_PORT)
+        _within("--sdk-port", self.sdk_port, 0, _MAX_PORT + 1 - self.processes)
 
     def validate_pool(self, settings: Settings, prefix: str) -> None:
         """Check the options that a worker within another program has too.
@@ -120,6 +125,14 @@ class WorkerOptions:
         if self.threads is None or any(handler.is_async for handler in served):
             return self
         return replace(self, concurrency=min(self.concurrency, self.threads))
+
+    def sdk_runtime(self) -> Runtime | None:
+        """Return the runtime of Temporal's SDK for this process; None: its default one.
+
+        Raises:
+            ConfigurationError: the SDK can't listen there.
+        """
+        return runtime_with_metrics(self.host, self.sdk_port and self.sdk_port + (self.process_index or 0))
 
     def health_server(self, health: Health) -> AbstractContextManager[HealthServer | None]:
         """Return the health server of these options, not open yet. Without a port it is an empty context.

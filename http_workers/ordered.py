@@ -123,7 +123,8 @@ class OrderedReceiver:
             self._woken.clear()
             started = 0
             try:
-                started, pause = await self._take(reserved)
+                with self._parts.slots.claiming():
+                    started, pause = await self._take(reserved)
             except Exception as error:
                 self._may_have_lost_claim = True  # it may have been committed
                 self._parts.slots.release(reserved)

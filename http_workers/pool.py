@@ -35,6 +35,7 @@ from delegator.runtime.temporal_client import load_data_converter, refuse_wrong_
 from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
+from http_workers.alone import SUSPECT, Alone
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
@@ -51,14 +52,11 @@ from http_workers.slots import Slots
 from http_workers.source import StreamSource, StreamTimeouts
 from http_workers.start_checks import refuse_unordered, refuse_wrong_stream
 from http_workers.threads import HandlerThreads
+from http_workers.winding_down import wind_down
 
 _log = logging.getLogger(__name__)
 _CONNECTIONS = 6
-_CANCEL_GRACE_SECONDS = 5.0
-_FINISH_LIMIT_SECONDS = 10.0
 _PATIENCE = timedelta(seconds=30)
-LONGEST_STOP = timedelta(seconds=_CANCEL_GRACE_SECONDS + _FINISH_LIMIT_SECONDS + 5)
-"""How long a stop takes at most, the grace period aside."""
 _LONGEST_ROUND = timedelta(seconds=40)
 _LONGEST_WAIT = timedelta(seconds=10)
 
@@ -87,6 +85,7 @@ class JobPool:
         """Jobs whose handler runs or waits for its type's limits."""
         self.on_finished: Callable[[Job], None] | None = None
         """Called with each job that is finished; None: nobody needs to know."""
+        self._alone = Alone(slots, self.held)
 
     def start(self, job: Job, finisher: Finisher) -> None:
         """Run a claimed job."""
@@ -94,25 +93,28 @@ class JobPool:
         if older is not None:  # the row was claimed again, so its lease had expired
             older.lose()
         self.held[job.job_id] = job
-        if self._limits.limited(job.job_type):
+        snooze = self._alone.admit(job) if self._alone.is_taken or job.lost_in_a_row >= SUSPECT else None
+        if snooze is None and self._limits.limited(job.job_type):
             snooze = self._limits.admit(job.job_type)
             if snooze is not None:
                 self._metrics.snooze.labels(job.job_type).inc()
-                finisher.add(Ended(job, snooze=snooze))
-                self._free_slot(finisher)
-                return
+                self._alone.leave(job)
+        if snooze is not None:
+            finisher.add(Ended(job, snooze=snooze))
+            self._free_slot(finisher)
+            return
         self.running.add(job)
         job.task = asyncio.get_running_loop().create_task(self._run(job, finisher))
 
     async def _run(self, job: Job, finisher: Finisher) -> None:
         job.begun = True
         try:
-            if self._limits.limited(job.job_type):
-                async with self._limits.permit(job.job_type):
+            if self._limits.limited(job.job_type) or job.lost_in_a_row >= SUSPECT:
+                async with self._place(job, finisher):
                     ended = await self._runner.run(job) if job.is_ours else Ended(job)
             else:
                 ended = await self._runner.run(job) if job.is_ours else Ended(job)
-        except asyncio.CancelledError as error:  # while it waited for a permit
+        except asyncio.CancelledError as error:  # while it waited for its place
             ended = self._runner.broken_off(job, error)
         except BaseException as error:  # of a payload converter, for one; the slot and the worker must outlive it
             ended = Ended(job, failure=failure_of_type(error))
@@ -126,6 +128,15 @@ class JobPool:
         else:  # the handler runs on in its thread, and no other job gets that thread
             free_slot = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free_slot, finisher)
             job.thread.add_done_callback(partial(_from_thread, free_slot))
+
+    @asynccontextmanager
+    async def _place(self, job: Job, finisher: Finisher) -> AsyncIterator[None]:
+        async with AsyncExitStack() as places:
+            if self._limits.limited(job.job_type):
+                await places.enter_async_context(self._limits.permit(job.job_type))
+            if job.lost_in_a_row >= SUSPECT:
+                await places.enter_async_context(self._alone.place(job, lambda: finisher.is_idle))
+            yield
 
     def report(self, job: Job, finisher: Finisher) -> None:
         """Finish an attempt that has timed out, though its handler still runs."""
@@ -360,7 +371,7 @@ async def serve(
                     await stop.wait()
                     runner.shut_down()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
-            await _wind_down(jobs, finisher, lease, options.grace)
+            await wind_down(jobs.running, finisher, lease, options.grace)
             await acks.flush()
         _log.info("worker_stopped")
 
@@ -378,22 +389,3 @@ async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[N
         yield
         for task in tasks:
             task.cancel()
-
-
-async def _wind_down(jobs: JobPool, finisher: Finisher, lease: LeaseKeeper, grace: timedelta) -> None:
-    """Let running jobs end within the grace period. Then give the other jobs back."""
-    running = [job.task for job in jobs.running if job.task is not None]
-    if running and grace:
-        await asyncio.wait(running, timeout=grace.total_seconds())
-    rest = list(jobs.running)
-    for job in rest:
-        job.give_back()
-    tasks = [job.task for job in rest if job.task is not None]
-    if tasks:
-        await asyncio.wait(tasks, timeout=_CANCEL_GRACE_SECONDS)
-    for job in rest:
-        job.abandon()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
-            await finisher.release(rest, lease.lease_id)
-            await finisher.flush()

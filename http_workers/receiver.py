@@ -87,6 +87,9 @@ class Receiver:
                     await asyncio.sleep(pause)
 
     async def _take(self, messages: Sequence[Message]) -> None:
+        if not self._parts.slots.is_open:  # a suspect runs alone
+            await self._give_back(messages)
+            return
         wanted: dict[str, int] = {}
         for message in messages:
             record = message.data.record
@@ -99,12 +102,13 @@ class Receiver:
                 wanted[job_id] = token
         self._claiming.update(wanted)
         try:
-            taken = await self._read_rows(list(wanted.items())) if wanted else []
-            if taken:
-                self._parts.metrics.claim_size.observe(len(taken))
-            for claimed in taken:
-                self._parts.metrics.start_delay.observe(claimed.waited_seconds)
-                self._parts.start(Job(claimed))
+            with self._parts.slots.claiming():
+                taken = await self._read_rows(list(wanted.items())) if wanted else []
+                if taken:
+                    self._parts.metrics.claim_size.observe(len(taken))
+                for claimed in taken:
+                    self._parts.metrics.start_delay.observe(claimed.waited_seconds)
+                    self._parts.start(Job(claimed))
         finally:
             self._claiming.difference_update(wanted)
         unused = len(messages) - len(taken)
@@ -113,6 +117,14 @@ class Receiver:
             self._parts.slots.release(unused)
         # From here on the lease counts, so the stream may drop the messages.
         self._parts.acknowledge([message.ack_id for message in messages])
+
+    async def _give_back(self, messages: Sequence[Message]) -> None:
+        """Leave messages to other workers. If the stream does not hear it, it offers them again later."""
+        self._parts.slots.release(len(messages))
+        try:
+            await self._parts.source.nack([message.ack_id for message in messages])
+        except (StreamError, WireError) as error:
+            _log.debug("messages_not_given_back", extra={"messages": len(messages), "reason": str(error)})
 
     async def _read_rows(self, wanted: Sequence[tuple[str, int]]) -> list[Claimed]:
         """Claim rows, or only read them if this worker does not claim. A row that can't be read is left out."""
@@ -125,15 +137,18 @@ class Receiver:
             expired = False
             try:
                 async with self._parts.pool.connection() as connection:
-                    if self._parts.lease.has_pauses:
+                    has_pauses = self._parts.lease.has_pauses
+                    if has_pauses:
                         await self._pauses.pause_named(connection, [job_id for job_id, _ in rest])
                     if self._is_claimed:
                         lease_id = self._parts.lease.lease_id
-                        taken, again = await self._table.claim(connection, rest, lease_id, self._running(tokens))
+                        taken, again = await self._table.claim(
+                            connection, rest, lease_id, self._running(tokens), has_pauses=has_pauses
+                        )
                         if again and not taken:
                             expired = not await leases.is_live(connection, lease_id)
                     else:
-                        taken, again = await self._table.look(connection, rest)
+                        taken, again = await self._table.look(connection, rest, has_pauses=has_pauses)
                 if expired:
                     await self._parts.lease.renew()
                     continue

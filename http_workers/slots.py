@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _GATHER_SECONDS = 0.002
 
@@ -18,6 +20,8 @@ class Slots:
         """
         self._total = total
         self._free = total
+        self._is_open = True
+        self._claims = 0
         self._freed = asyncio.Event()
         self._freed.set()
 
@@ -39,7 +43,7 @@ class Slots:
             await self._freed.wait()
             if self._free * 8 < self._total:
                 await asyncio.sleep(_GATHER_SECONDS)
-            if self._free > 0:  # another poller may have taken it
+            if self._free > 0 and self._is_open:  # another poller may have taken it
                 break
         taken = min(most, self._free)
         self._free -= taken
@@ -50,5 +54,35 @@ class Slots:
     def release(self, count: int = 1) -> None:
         """Give slots back."""
         self._free += count
-        if 0 < self._free <= count:
+        if 0 < self._free <= count and self._is_open:
+            self._freed.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether free slots may be reserved."""
+        return self._is_open
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a claim of jobs for reserved slots is on its way."""
+        return self._claims > 0
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Say that the block claims jobs for reserved slots."""
+        self._claims += 1
+        try:
+            yield
+        finally:
+            self._claims -= 1
+
+    def close(self) -> None:
+        """Let nobody reserve slots until `open` is called. What is reserved stays reserved."""
+        self._is_open = False
+        self._freed.clear()
+
+    def open(self) -> None:
+        """Let slots be reserved again."""
+        self._is_open = True
+        if self._free > 0:
             self._freed.set()

@@ -12,6 +12,7 @@ from typing import Final, Self
 from delegator_schema.queues import DEFAULT_QUEUE
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 from temporalio.worker import Interceptor
 
 from delegator.config import Settings
@@ -49,6 +50,7 @@ class HttpWorker:
         activity_executor: Executor | None = None,
         interceptors: Sequence[Interceptor] = (),
         client: Client | None = None,
+        runtime: Runtime | None = None,
         settings: Settings | None = None,
         grace: timedelta = _GRACE,
         claim: ClaimMode = ClaimMode.LEASE,
@@ -69,6 +71,7 @@ class HttpWorker:
             activity_executor: the threads, as of Temporal's `Worker`; it is left open. Only a `ThreadPoolExecutor`.
             client: Temporal's client. Its data converter is used, and `activity.client()` returns it. None: one that
                 Temporal's settings and `DELEGATOR_DATA_CONVERTER` describe.
+            runtime: the SDK's runtime of that client, for the meter of `activity.metric_meter()`; None: the default.
             settings: where PostgreSQL and the stream are; by default read from the environment.
             grace: how long running jobs may go on after a request to stop.
             claim: whether jobs are claimed.
@@ -82,7 +85,7 @@ class HttpWorker:
         if activity_executor is not None:
             threads = size_of(activity_executor, threads)
         self._executor = activity_executor
-        self._clients = ClientHolder(client)
+        self._clients = ClientHolder(client, runtime)
         self._interceptors = checked_interceptors(interceptors)
         self._options = WorkerOptions(
             queue=queue, concurrency=concurrency, threads=threads, grace=grace, claim=claim, stall_limit=stall_limit

@@ -41,6 +41,15 @@ HostOption = Annotated[str, typer.Option("--host", help="Address that --port is 
 PortOption = Annotated[
     int, typer.Option("--port", help="Port of /metrics, /livez and /readyz; 0: none of them is served.", **NUMBER)
 ]
+SdkPortOption = Annotated[
+    int,
+    typer.Option(
+        "--sdk-port",
+        help="Port of the metrics of Temporal's SDK (temporal_*, and those of activity.metric_meter()) on the same "
+        "address; 0: none. Further processes take the ports above it.",
+        **NUMBER,
+    ),
+]
 StallLimitOption = Annotated[
     str,
     typer.Option(

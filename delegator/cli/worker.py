@@ -20,6 +20,7 @@ from delegator.cli.options import (
     LogFormatOption,
     LogLevelOption,
     PortOption,
+    SdkPortOption,
     StallLimitOption,
     TlsCertOption,
     TlsKeyOption,
@@ -80,9 +81,7 @@ def worker(
     max_activities: Annotated[int, typer.Option(help="Most activities of its own at a time.", **NUMBER)] = 100,
     host: HostOption = DEFAULT_HOST,
     port: PortOption = 0,
-    sdk_port: Annotated[
-        int, typer.Option(help="Port of the SDK's own metrics (temporal_*) on the same address; 0: none.", **NUMBER)
-    ] = 0,
+    sdk_port: SdkPortOption = 0,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
     grace: GraceOption = DEFAULT_GRACE,

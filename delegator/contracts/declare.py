@@ -20,6 +20,7 @@ from delegator.contracts.types import (
     Delegated,
     DelegatedType,
     declaration_of,
+    is_async,
     name_of,
     signature_types,
     takes_self,
@@ -234,6 +235,7 @@ def implements(
             fleet_limits=fleet_limits,
             implemented=True,
             is_activity=defined is not None,
+            in_activity_context=_in_activity_context(function, defined),
             interruptible=_is_interruptible(interruptible, defined),
             is_method=takes_self(function),
         )
@@ -280,10 +282,15 @@ def _declare(
         fleet_limits=fleet_limits,
         implemented=implemented,
         is_activity=defined is not None,
+        in_activity_context=not implemented or _in_activity_context(function, defined),
         interruptible=_is_interruptible(interruptible, defined),
         is_method=takes_self(function),
     )
     return _mark(function, declared, defined is not None)
+
+
+def _in_activity_context(function: Callable[..., Any], defined: object) -> bool:
+    return defined is not None or not is_async(function)
 
 
 def _is_interruptible(asked: bool | None, defined: object) -> bool:

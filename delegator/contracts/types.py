@@ -69,6 +69,8 @@ class DelegatedType:
     """False for a contract: its handler is elsewhere."""
     is_activity: bool = field(default=False, compare=False)
     """True if the function also has `@activity.defn`: the handler may use the functions of `temporalio.activity`."""
+    in_activity_context: bool = field(default=True, compare=False)
+    """Whether the handler may run in Temporal's activity context. False for an `async def` with `@delegated` only."""
     interruptible: bool = field(default=True, compare=False)
     """Whether a cancellation interrupts the handler wherever it is. False: as in Temporal, its next heartbeat tells it
     of the cancellation, and a handler that sends none runs to its end."""

@@ -71,6 +71,8 @@ class EnqueueParts:
     """The client's data converter."""
     probe: str | None = None
     """See `delegator.wire.probe`."""
+    without_context: frozenset[str] = frozenset()
+    """Types whose handlers do not run in Temporal's activity context."""
     headers_stay_encoded: bool = False
     """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
     look_ms: int = 0
@@ -227,7 +229,8 @@ class DelegatorActivities:
                 if not parts.enqueuer.table(spec.queue).ordered:
                     parts.unordered.note(spec.options or {}, spec.type, spec.queue)
                 waiting, lease_id = parts.waiter.waiting, parts.lease.lease_id
-                facts = partial(facts_for_rows, parts.conversions, parts.probe, info)
+                in_context = spec.type not in parts.without_context
+                facts = partial(facts_for_rows, parts.conversions, parts.probe, info, in_context=in_context)
                 codec = _codec_of(spec, parts, info)
                 agreed = terms[id(spec)] = terms_of(
                     spec, parts.policy, waiting, lease_id, wanted.task_began_at, facts, codec

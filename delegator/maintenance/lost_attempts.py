@@ -29,6 +29,10 @@ from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_APART: Final = timedelta(milliseconds=100)
+_MOST_STEPS: Final = 50
+"""Jobs whose worker died begin again one after another, `_APART` after each other, or some together if they are more
+than these. So most of them have ended when the one that killed the worker begins, if there is one."""
 _UNTIL_STORED: Final = timedelta(minutes=1)
 """How long a job that is given up stays free of workers until its outcome is stored. If this process dies between the
 two statements, the job runs once more."""
@@ -56,7 +60,9 @@ class LostAttempts:
     async def back_off(
         self, connection: Connection, queue: MaintenanceStatements, leases: Sequence[int]
     ) -> list[GivenUp]:
-        """Free the jobs of expired leases, and schedule the attempts that their retry policies allow.
+        """End the attempts of expired leases, and schedule those that retry policies allow.
+
+        Temporal decides about the next attempts of activity tasks: the signaller tells it that these have failed.
 
         Args:
             connection: in the transaction that has locked the leases.
@@ -71,12 +77,16 @@ class LostAttempts:
         given_up: list[GivenUp] = []
         while lost := await queue.lost_attempts(connection, leases):
             failed = [(job, failure, encoded) for job in lost]
-            freed, last = await back_off(connection, queue, failed, WORKER_LOST)
+            freed, last = await back_off(connection, queue, failed, WORKER_LOST, apart=True)
             given_up += last
             self._metrics.lost_attempts.labels(queue.table.queue).inc(freed)
             _log.warning("attempts_lost", extra={"queue": queue.table.queue, "jobs": freed})
             if len(lost) < BATCH:
                 break
+        while tasks := await queue.lost_tasks(connection, leases):
+            ended = await queue.time_out(connection, [(*task, encoded) for task in tasks])
+            self._metrics.lost_attempts.labels(queue.table.queue).inc(ended)
+            _log.warning("attempts_lost", extra={"queue": queue.table.queue, "jobs": ended})
         return given_up
 
     async def give_up(
@@ -128,6 +138,8 @@ async def back_off(
     queue: MaintenanceStatements,
     failed: Sequence[tuple[LostAttempt, Failure, bytes]],
     error: str | None = None,
+    *,
+    apart: bool = False,
 ) -> tuple[int, list[GivenUp]]:
     """Free jobs whose attempts have failed, and schedule the attempts that their retry policies allow.
 
@@ -136,6 +148,7 @@ async def back_off(
         queue: the queue.
         failed: the jobs, each with its failure and the failure's stored form.
         error: what operators see as the error's type; None: that of the failure.
+        apart: try them again one after another.
 
     Returns:
         How many jobs were freed, and those that get no further attempt, with their new fencing tokens. The retry of
@@ -143,10 +156,13 @@ async def back_off(
     """
     rows: list[tuple[str, int, int, bytes | None, str]] = []
     last: list[GivenUp] = []
-    for job, failure, encoded in failed:
+    for place, (job, failure, encoded) in enumerate(failed):
         left = None if job.deadline_ms is None else job.deadline_ms * _MILLISECOND
         decision = decide(failure, _options_of(job).retry_policy, job.attempt, left)
         delay = _UNTIL_STORED if isinstance(decision, GiveUp) else decision.delay
+        if apart:
+            later = delay + _APART * min(place, place * _MOST_STEPS // len(failed))
+            delay = later if left is None or later < left else delay
         if isinstance(decision, GiveUp):
             last.append((job, failure, decision))
         rows.append((job.job_id, job.fencing_token, delay // _MILLISECOND, encoded, error or error_type(failure)))

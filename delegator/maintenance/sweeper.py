@@ -167,7 +167,7 @@ class Sweeper:
         for queue, jobs in given_up.items():
             if jobs:
                 await self._lost.give_up(connection, queue, jobs)
-                self._signaller.ask()
+            self._signaller.ask()
         await self._apart.each(connection, lambda queue: self._sweep_queue(connection, queue))
 
     async def _free(

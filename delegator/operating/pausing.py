@@ -14,6 +14,7 @@ from delegator.operating.facts import read_facts
 from delegator.operating.states import QueueFacts
 from delegator.postgres import leases, pauses
 from delegator.postgres.connections import Connection
+from delegator.postgres.leases import WorkerLease
 from delegator.postgres.operator_connection import operator_connection
 from delegator.postgres.queue_pause import PauseStatements
 from delegator.postgres.server_views import database_now
@@ -164,15 +165,21 @@ def _refuse_undrainable(facts: dict[str, QueueFacts], job_type: str | None) -> N
 
 
 async def _wait_for_workers(connection: Connection, queues: Sequence[str]) -> dict[str, list[str]]:
-    """Wait until each live worker has renewed its lease, and so has read the pauses. Return those that never say so."""
-    now = await database_now(connection)
+    """Wait until each live worker has said that it knows of pauses. Return those that never say so."""
     while True:
         live = await leases.workers(connection, queues)
-        if all(worker.renewed_at is None or worker.renewed_at > now for worker in live):
+        unaware = [worker for worker in live if not worker.has_pauses]
+        if all(_never_says(worker) for worker in unaware):
             break
         await asyncio.sleep(_LOOK_SECONDS)
-    unaware: dict[str, list[str]] = {}
-    for worker in live:
-        if worker.renewed_at is None:
-            unaware.setdefault(worker.queue, []).append(worker.holder)
-    return unaware
+    by_queue: dict[str, list[str]] = {}
+    for worker in unaware:
+        by_queue.setdefault(worker.queue, []).append(worker.holder)
+    return by_queue
+
+
+def _never_says(worker: WorkerLease) -> bool:
+    """Return whether a worker is of a release that says nothing of pauses. One that has just started has no report."""
+    if worker.report is None:
+        return worker.version is None
+    return worker.has_pauses is None

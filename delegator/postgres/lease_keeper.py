@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from types import TracebackType
@@ -188,10 +189,19 @@ class LeaseKeeper:
         await self._extend(connection, None)  # it tells of pauses
 
     async def _extend(self, connection: Connection, watermark_age: timedelta | None) -> bool:
-        renewed = await leases.renew(connection, self.lease_id, self._duration, watermark_age, self._report)
-        if renewed is not None:
-            self.has_pauses = renewed.has_pauses
-        return renewed is not None
+        says = self.has_pauses
+        while True:
+            report = None if self._report is None else replace(self._report, has_pauses=says)
+            renewed = await leases.renew(connection, self.lease_id, self._duration, watermark_age, report)
+            if renewed is None:
+                return False
+            if renewed.has_pauses == says:
+                self.has_pauses = says
+                return True
+            # Who pauses waits until the lease says so. So this process knows before the lease says that there are
+            # pauses, and forgets after the lease says that there are none.
+            says = renewed.has_pauses
+            self.has_pauses = self.has_pauses or says
 
     async def _renew_repeatedly(self) -> None:
         backoff = Backoff(longest=self._duration / 6)

@@ -37,6 +37,8 @@ class WorkerReport:
     """Those that have run longest, the oldest first."""
     at: datetime | None = None
     """When the worker said so, by its clock. A job that it does not name has begun later, unless it has many."""
+    has_pauses: bool | None = None
+    """Whether it reads the pauses at each claim: it has seen that there are some. None: not said."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the lease keeps it."""
@@ -44,6 +46,7 @@ class WorkerReport:
             "slots": self.slots,
             "running": self.running,
             "at_ms": self.at and _ms(self.at),
+            "has_pauses": self.has_pauses,
             "jobs": [
                 [one.job_id, _ms(one.started_at), one.heartbeat_at and _ms(one.heartbeat_at)] for one in self.jobs
             ],
@@ -64,7 +67,13 @@ class WorkerReport:
             except (TypeError, ValueError, OverflowError):
                 continue
         at = _count(report.get("at_ms"))
-        return cls(_count(report.get("slots")), _count(report.get("running")), jobs, _moment(at) if at else None)
+        return cls(
+            _count(report.get("slots")),
+            _count(report.get("running")),
+            jobs,
+            _moment(at) if at else None,
+            _flag(report.get("has_pauses")),
+        )
 
     def job(self, job_id: str) -> RunningJob | None:
         """Return what is said of a job; None: nothing is."""
@@ -77,6 +86,10 @@ def _list(value: Any) -> list[Any]:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _ms(moment: datetime) -> int:

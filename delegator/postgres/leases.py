@@ -17,7 +17,6 @@ INSERT INTO custom_task_lease (role, holder, queue, job_types, version, renewed_
 VALUES (%s, %s, %s, %s::text[], %s, now(), now() + %s)
 RETURNING lease_id
 """
-# `now()` is not later than the statement's snapshot. So whoever sees `renewed_at` knows which pauses were read.
 _RENEW = f"""
 UPDATE custom_task_lease AS own
 SET expires_at = now() + %(duration)s,
@@ -88,6 +87,11 @@ class WorkerLease(NamedTuple):
     def running(self) -> int | None:
         """How many jobs the worker ran when it renewed its lease; None: not said yet."""
         return None if self.report is None else WorkerReport.read(self.report).running
+
+    @property
+    def has_pauses(self) -> bool | None:
+        """Whether the worker reads the pauses at each claim; None: not said."""
+        return None if self.report is None else WorkerReport.read(self.report).has_pauses
 
     @property
     def jobs(self) -> Sequence[RunningJob]:

@@ -40,6 +40,12 @@ WHERE lease_id = ANY(%(leases)s) AND outcome IS NULL AND task_token IS NULL AND 
 ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
+_LOST_TASKS = """
+SELECT job_id, fencing_token FROM {table}
+WHERE lease_id = ANY(%(leases)s) AND outcome IS NULL AND task_token IS NOT NULL AND NOT cancel_requested
+ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
 _BACK_OFF = """
 UPDATE {table} AS q
 SET retry_at = now() + failed.delay_ms * interval '1 millisecond', lease_id = NULL, lane = NULL, permit = NULL,
@@ -187,6 +193,7 @@ class MaintenanceStatements(QueueStatements):
             republish_template("q.lease_id = ANY(%(leases)s) AND q.outcome IS NULL", free, BATCH)
         )
         self._lost_attempts = self.statement(_LOST_ATTEMPTS)
+        self._lost_tasks = self.statement(_LOST_TASKS)
         self._back_off = self.statement(_BACK_OFF)
         self._unknown_lease = self.statement(
             republish_template(
@@ -216,6 +223,15 @@ class MaintenanceStatements(QueueStatements):
         """Lock and return jobs that expired leases hold, a batch at a time. Jobs of activity tasks are left out."""
         cursor = await connection.execute(self._lost_attempts, {"leases": list(leases), "limit": BATCH}, binary=True)
         return [LostAttempt(*row) for row in await cursor.fetchall()]
+
+    async def lost_tasks(self, connection: Connection, leases: Sequence[int]) -> list[tuple[str, int]]:
+        """Lock and return jobs of activity tasks that expired leases hold, a batch at a time.
+
+        Returns:
+            Job id and fencing token of each.
+        """
+        cursor = await connection.execute(self._lost_tasks, {"leases": list(leases), "limit": BATCH}, binary=True)
+        return [(row[0], row[1]) for row in await cursor.fetchall()]
 
     async def back_off(
         self, connection: Connection, lost: Sequence[tuple[str, int, int, bytes | None, str]]

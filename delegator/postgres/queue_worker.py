@@ -7,7 +7,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from delegator_schema.columns import FORMAT_VERSION
+from delegator_schema.columns import FORMAT_VERSION, PAUSE_TABLE
 from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
@@ -104,6 +104,7 @@ WITH claimed AS (
       AND q.retry_at IS NULL
       AND (q.lease_id IS NULL OR (q.lease_id = %(lease_id)s AND q.fencing_token <> ALL(%(running)b::int8[])))
       AND {{own_lease_is_live}}
+      {{unpaused}}
     RETURNING {CLAIMED.format(attempt="q.attempt", deadline="q.deadline")}
 )
 SELECT * FROM claimed
@@ -118,9 +119,14 @@ SELECT {CLAIMED.format(attempt="q.attempt + 1", deadline=STARTED_DEADLINE)}
 FROM {{held}}
 JOIN {{table}} AS q ON {{is_held}}
 WHERE q.outcome IS NULL AND q.retry_at IS NULL
+  {{unpaused}}
 UNION ALL
 {_INVISIBLE}
 """
+_UNPAUSED: Final = f"""AND NOT EXISTS (
+          SELECT FROM {PAUSE_TABLE} AS pause
+          WHERE pause.queue = %(queue)s AND (pause.job_type IS NULL OR pause.job_type = q.job_type)
+      )"""
 
 _STORE_OUTCOMES = """
 WITH stored AS (
@@ -209,8 +215,10 @@ class WorkerStatements(QueueStatements):
             ValueError: `queue` is not a queue name.
         """
         super().__init__(queue)
-        self._claim = self.statement(_CLAIM)
-        self._look = self.statement(_LOOK)
+        self._claim = self.statement(_CLAIM, unpaused="")
+        self._claim_unpaused = self.statement(_CLAIM, unpaused=_UNPAUSED)
+        self._look = self.statement(_LOOK, unpaused="")
+        self._look_unpaused = self.statement(_LOOK, unpaused=_UNPAUSED)
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
         self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
@@ -229,6 +237,8 @@ class WorkerStatements(QueueStatements):
         streamed: Sequence[tuple[str, int]],
         lease_id: int,
         running: Sequence[int] = (),
+        *,
+        has_pauses: bool = False,
     ) -> tuple[list[Claimed], set[str]]:
         """Claim rows that no live process holds. Each gets a new fencing token.
 
@@ -240,32 +250,36 @@ class WorkerStatements(QueueStatements):
             lease_id: this worker's lease.
             running: fencing tokens of rows that this worker runs. It may claim its other rows again: their claim was
                 committed, and the answer was lost.
+            has_pauses: leave out the jobs of types that are paused.
 
         Returns:
             The claimed rows, and the ids of those to claim again: their insert is not visible yet, or the lease has
             expired and will be renewed or replaced.
         """
-        return await _read_claimed(
-            await connection.execute(
-                self._claim,
-                {**held_rows(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)},
-                binary=True,
-            )
-        )
+        parameters = {**held_rows(sorted(streamed)), "lease_id": lease_id, "running": int8_array(running)}
+        if has_pauses:
+            parameters["queue"] = self.queue
+        statement = self._claim_unpaused if has_pauses else self._claim
+        return await _read_claimed(await connection.execute(statement, parameters, binary=True))
 
-    async def look(self, connection: Connection, streamed: Sequence[tuple[str, int]]) -> tuple[list[Claimed], set[str]]:
+    async def look(
+        self, connection: Connection, streamed: Sequence[tuple[str, int]], *, has_pauses: bool = False
+    ) -> tuple[list[Claimed], set[str]]:
         """Read rows without a claim, for workers with `--claim none`.
 
         Args:
             connection: where to.
             streamed: the rows, as (job id, fencing token as streamed).
+            has_pauses: leave out the jobs of types that are paused.
 
         Returns:
             The rows whose token still matches, and the ids of those to read again: they are not visible yet.
         """
-        return await _read_claimed(
-            await connection.execute(self._look, held_rows(streamed), binary=True, prepare=False)
-        )
+        parameters = held_rows(streamed)
+        if has_pauses:
+            parameters["queue"] = self.queue
+        statement = self._look_unpaused if has_pauses else self._look
+        return await _read_claimed(await connection.execute(statement, parameters, binary=True, prepare=False))
 
     async def store_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> set[str]:
         """Store outcomes in rows with a waiter, and notify the enqueuer. Return the ids of those rows."""

@@ -53,7 +53,7 @@ def declared_in(sources: Iterable[Source], fakes: Fakes | None) -> Declared:
                 f"the fake of {faked!r} can't be called: give a function, not {reprlib.repr(function)}"
             )
         one = types.get(faked) or _undeclared(faked, function) if isinstance(faked, str) else delegated_type(faked)
-        one = dataclasses.replace(one, implemented=True, is_activity=False)
+        one = dataclasses.replace(one, implemented=True, is_activity=False, in_activity_context=False)
         declared.handlers[one.name] = Handler(one, _called(function), is_async=True)
     return declared
 

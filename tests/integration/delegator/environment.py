@@ -24,7 +24,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from delegator import DelegatorPlugin, PluginOptions
+from delegator.completion.namespaces import Namespaces
 from delegator.completion.signals import SignalSender
+from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.config import Settings
 from delegator.contracts import collect_types
 from delegator.dev.temporal import NAMESPACE, TemporalServer
@@ -298,6 +300,7 @@ class Environment:
                 pool=pool,
                 database=watch,
                 signals=sender,
+                tasks=TaskOutcomes(self.client, Namespaces(), identity="sweeper"),
                 converter=converter,
                 metrics=metrics,
                 interval=options.full_interval,

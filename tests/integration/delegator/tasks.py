@@ -193,6 +193,12 @@ async def kills_its_worker() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@delegated
+async def as_it_is() -> None:
+    note("started")
+    await asyncio.sleep(0.05)  # so that many of them run when one of them ends the worker
+
+
 @delegated(retry_policy=QUICK)
 async def exits() -> int:
     note("started")

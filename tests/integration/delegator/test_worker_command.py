@@ -9,9 +9,10 @@ import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         number: int = free.getsockname()[1]
     return number
+
+
+def two_free_ports() -> int:
+    """Return a free port whose next one is free, too."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as free, suppress(OSError, OverflowError):
+            number: int = free.getsockname()[1]
+            with socket.create_server(("127.0.0.1", number + 1)):
+                return number
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,20 @@ async def result_of(run: Any, task_queue: str, *args: Any) -> Any:
         task_queue=task_queue,
         execution_timeout=timedelta(seconds=RESULT_TIMEOUT),
     )
+
+
+async def test_metrics_of_pool(bare_engine: Environment) -> None:
+    """Each process of a pool serves the metrics of the SDK at a port of its own."""
+    first = two_free_ports()
+
+    async def serves(port: int) -> bool:
+        with suppress(aiohttp.ClientConnectorError):  # the second process has not begun
+            return "temporal_" in (await ask(port, "/metrics"))[1]
+        return False
+
+    async with bare_engine.http_worker("--processes", "2", "--sdk-port", str(first)):
+        for port in (first, first + 1):
+            await eventually(partial(serves, port))
 
 
 async def test_worker(bare_engine: Environment, tmp_path: Path, port: int) -> None:

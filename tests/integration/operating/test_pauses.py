@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,8 @@ import pytest
 from delegator.dev.temporal import TemporalServer
 from delegator.postgres import leases, pauses
 from delegator.postgres.connections import Connection, connect
+from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.lease_reports import WorkerReport
 from delegator.postgres.queue_maintenance import MaintenanceStatements
 from delegator.postgres.queue_pause import PauseStatements
 from delegator.postgres.queue_table import NewJob, QueueTable
@@ -144,6 +147,46 @@ async def test_maintenance_was_first(database: Database, rows: Rows) -> None:
         await other.execute("SELECT FROM custom_task_queue FOR UPDATE")
         resumed = await delegator("queues", "resume", "default", **url)
     assert resumed.out == "queue default goes on: 1 jobs are free\n"
+
+
+async def test_seen_too_late(rows: Rows) -> None:
+    """A claim leaves out a job of a paused type that was not visible when the jobs of its batch were paused."""
+    await rows.add("a")
+    await rows.add("b", "b")
+    await pauses.begin(rows.db, "default", "a", "me", None)
+    lease = await leases.grant(rows.db, "worker", "test", "default", timedelta(minutes=1))
+    batch = [(job_id, int(await rows.value("fencing_token", job_id))) for job_id in ("a", "b")]
+    looked, again = await TABLE.look(rows.db, batch, has_pauses=True)
+    assert ([job.job_id for job in looked], again) == (["b"], set())
+    claimed, again = await TABLE.claim(rows.db, batch, lease, has_pauses=True)
+    assert ([job.job_id for job in claimed], again) == (["b"], set())
+
+
+async def test_told_when_known(database: Database, rows: Rows) -> None:
+    """A lease says that its process reads the pauses only when the process does. The command waits for it."""
+    keeper = LeaseKeeper(
+        database.url, "worker", duration=timedelta(hours=1), queue="default", report=lambda: WorkerReport(1, 0)
+    )
+
+    async def said() -> bool | None:
+        (worker,) = await leases.workers(rows.db, ["default"])
+        return worker.has_pauses
+
+    async with keeper:
+        assert (keeper.has_pauses, await said()) == (False, False)
+        pausing = asyncio.create_task(delegator("queues", "pause", "default", DELEGATOR_DATABASE_URL=database.url))
+
+        async def is_paused() -> bool:
+            return bool(await pauses.pauses(rows.db, ["default"]))
+
+        await eventually(is_paused)
+        assert not pausing.done()
+        await keeper.renew()
+        assert (keeper.has_pauses, await said()) == (True, True)
+        assert (await pausing).out == "queue default is paused: 0 jobs wait, 0 still run\n"
+        await pauses.end(rows.db, "default", None)
+        await keeper.renew()
+        assert (keeper.has_pauses, await said()) == (False, False)
 
 
 async def test_two_pauses(rows: Rows) -> None:

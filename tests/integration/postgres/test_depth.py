@@ -8,7 +8,8 @@ from tests.support import Database
 
 INSERT = """
 INSERT INTO custom_task_queue (job_id, job_type, namespace, workflow_id, run_id, enqueued_at, outcome)
-SELECT i, 'type', 'default', 'wf', gen_random_uuid(), now() - interval '1 hour', CASE WHEN i % 4 = 0 THEN 'completed' END
+SELECT i, 'type', 'default', 'wf', gen_random_uuid(), now() - interval '1 hour',
+       CASE WHEN i % 4 = 0 THEN 'completed' END
 FROM generate_series(1, 120000) AS i
 """
 

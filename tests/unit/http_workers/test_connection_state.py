@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 

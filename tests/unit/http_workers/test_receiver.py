@@ -26,7 +26,9 @@ class Table:
         self.claims: list[list[str]] = []
         self.gate = asyncio.Event()
 
-    async def claim(self, connection: Any, wanted: Sequence[Any], *rest: Any) -> tuple[list[Claimed], set[str]]:
+    async def claim(
+        self, connection: Any, wanted: Sequence[Any], *rest: Any, **options: Any
+    ) -> tuple[list[Claimed], set[str]]:
         ids = [job_id for job_id, _ in wanted]
         self.claims.append(ids)
         await self.gate.wait()
