@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -237,17 +236,12 @@ class Finisher:
                     group.create_task(self._task_ends.complete(ways.tasks))
                 if ways.plain:
                     group.create_task(self._delete([ended.job for ended in ways.plain]))
-            self._measure(ways)
+            self._metrics.ended(ended.job for ended in ways.final)
         finally:
             if released:
                 self._delivering -= len(batch)
             else:
                 slots.release()
-
-    def _measure(self, ways: Ways) -> None:
-        monotonic, now = time.monotonic(), time.time()
-        for ended in ways.final:
-            self._metrics.job_seconds.observe(ended.job.age_seconds(monotonic, now))
 
     async def _prepare(self, batch: Sequence[Ended], ways: Ways) -> None:
         """Do what comes before the outcomes, and sort what the database must sort."""

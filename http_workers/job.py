@@ -99,12 +99,9 @@ class Job:
                 self.options = decode_options(claimed.options)
             except WireError:
                 self.broken = "the job's options can't be read"
-<<<<<<< HEAD
-        self.claimed_at = time.monotonic()
-=======
             if claimed.attempt > 2:
                 self.lost_in_a_row = lost_in_a_row(claimed.options)
->>>>>>> main
+        self.claimed_at = time.monotonic()
         if claimed.deadline_ms is not None:
             self.deadline = self.claimed_at + claimed.deadline_ms / 1000
 

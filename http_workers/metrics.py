@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.series import Counts, DurationHistogram, SizeHistogram
+from http_workers.job import Job
 
 _REASONS: Final = (
     Reason.UNKNOWN_TYPE,
@@ -111,3 +114,9 @@ class WorkerMetrics:
             self.dead_letters.labels(reason.value)
         self.refused.labels("", Reason.UNKNOWN_TYPE.value)
         self.snooze.labels("")
+
+    def ended(self, jobs: Iterable[Job]) -> None:
+        """Measure the whole time of jobs that no other attempt follows."""
+        monotonic, now = time.monotonic(), time.time()
+        for job in jobs:
+            self.job_seconds.observe(job.age_seconds(monotonic, now))

@@ -106,8 +106,9 @@ async def limited(seconds: float, missing: dict[str, str]) -> AsyncIterator[None
 async def test_every_expression(
     prometheus_program: str, tmp_path: Path, stack: RunningStack, stack_environment: dict[str, str]
 ) -> None:
-    """Each panel has data, and each alert is understood. None is true, but for the jobs that fail here once, and for jobs
-    that other tests may have left in the stack.
+    """Each panel has data, and each alert is understood.
+
+    None is true, but for jobs that fail here once, and for jobs that other tests may have left in the stack.
     """
     (tmp_path / "watched_code.py").write_text(textwrap.dedent(CODE))
     reserved = {name: ports.reserve() for name in ("http-worker", "worker", "prometheus")}
