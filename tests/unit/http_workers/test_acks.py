@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from unittest.mock import MagicMock
 
+from prometheus_client import CollectorRegistry
+
 from delegator.errors import StreamError
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from http_workers.acks import Acknowledger
 
 
@@ -30,7 +33,8 @@ async def _sent(source: Source, requests: int) -> None:
 async def test_ack_batches() -> None:
     """The first ack is sent at once, and those that come meanwhile are sent together."""
     source = Source()
-    acks = Acknowledger(source, MagicMock())  # type: ignore[arg-type]
+    state = ConnectionState("stream", ConnectionMetrics(CollectorRegistry()))
+    acks = Acknowledger(source, state)  # type: ignore[arg-type]
     running = asyncio.create_task(acks.run())
     try:
         acks.add(["a"])
