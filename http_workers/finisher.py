@@ -64,6 +64,7 @@ class Finisher:
         on_finished: Callable[[Job], None],
         refusal_grace: timedelta,
         log_messages: bool = False,
+        on_written: Callable[[Sequence[Ended]], None] | None = None,
     ) -> None:
         """Prepare the finisher.
 
@@ -79,6 +80,7 @@ class Finisher:
             on_finished: called when this worker has finished a job.
             refusal_grace: how long a job may be refused in all.
             log_messages: also log the message and the traceback of a failed attempt.
+            on_written: called with attempts of which everything is written; None: nobody needs to know.
         """
         self._pool = pool
         self._table = table
@@ -91,6 +93,7 @@ class Finisher:
         self._metrics = metrics
         self._database = database
         self._on_finished = on_finished
+        self._on_written = on_written
         self._sorter = Sorter(
             identity=identity,
             refusals=Refusals(metrics, log_messages=log_messages),
@@ -159,6 +162,8 @@ class Finisher:
         finally:
             for ended in batch:
                 self._forget(ended)
+            if self._on_written is not None:
+                self._on_written(batch)
             self._busy -= len(batch)
             if not self._queue and not self._busy:
                 self._idle.set()

@@ -45,6 +45,13 @@ class Receiver:
         self._pauses = PauseStatements(table.queue)
         self._is_claimed = claim_mode is ClaimMode.LEASE
         self._claiming: set[str] = set()
+        self._claims_ended: asyncio.Event | None = None
+
+    async def claims_ended(self) -> None:
+        """Wait until no row is being claimed."""
+        ended = self._claims_ended = asyncio.Event()
+        if self._claiming:
+            await ended.wait()
 
     async def poll(self, progress: Progress, most: int) -> None:
         """Receive until cancelled. A cancellation loses no message: the stream delivers it again.
@@ -111,6 +118,8 @@ class Receiver:
                     self._parts.start(Job(claimed))
         finally:
             self._claiming.difference_update(wanted)
+            if self._claims_ended is not None and not self._claiming:
+                self._claims_ended.set()
         unused = len(messages) - len(taken)
         if unused:
             self._parts.metrics.dropped.inc(unused)

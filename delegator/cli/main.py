@@ -19,6 +19,7 @@ COMMANDS = {
     "relay": "delegator.cli.relay",
     "serve": "delegator.cli.serve",
     "worker": "delegator.cli.worker",
+    "gateway": "delegator.gateway.command",
     "dev": "delegator.cli.dev",
     "jobs": "delegator.cli.jobs",
     "explain": "delegator.cli.jobs",

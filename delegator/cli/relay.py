@@ -27,9 +27,13 @@ from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.relay.options import RelayOptions
 from delegator.relay.service import serve
+from delegator.runtime.descriptors import raise_descriptor_limit
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
 from delegator.runtime.server_tls import TlsFiles
+
+_DESCRIPTORS = 65_536
+"""Enough for every worker's connections."""
 
 
 def register(app: typer.Typer) -> None:
@@ -70,6 +74,7 @@ def relay(
         settings, host=host, port=port, token_file=token_file, tls=TlsFiles.given(tls_cert, tls_key)
     )
     collect_rarely()
+    raise_descriptor_limit(_DESCRIPTORS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options))
 

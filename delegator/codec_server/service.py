@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 from temporalio.converter import PayloadCodec
 
 from delegator.codec_server.api import CodecApi
 from delegator.errors import ConfigurationError
+from delegator.runtime.connections import ServingLimits
 from delegator.runtime.server_tls import ServerTls, TlsFiles, base_url, cannot_listen, refuse_open
+from delegator.runtime.serving import listen, serving
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.tokens import Tokens
 
-_SHUTDOWN_SECONDS: Final = 2.0
+_LIMITS: Final = ServingLimits(connections=100)
+"""A browser has six at a time."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,16 +74,15 @@ async def running_codec_server(options: CodecServerOptions) -> AsyncIterator[str
     """
     tls = None if options.tls is None else ServerTls(options.tls)
     api = CodecApi(options.codec, options.tokens, options.origins, CollectorRegistry())
-    runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
-    await runner.setup()
     try:
-        site = web.TCPSite(runner, options.host, options.port, ssl_context=None if tls is None else tls.context)
-        await _listen(site, options)
-        url = base_url(runner.addresses[0][:2], has_tls=tls is not None)
+        listeners = listen(options.host, options.port)
+    except OSError as error:
+        raise cannot_listen(error, options.host, options.port) from None
+    url = base_url(listeners[0].getsockname()[:2], has_tls=tls is not None)
+    context = None if tls is None else tls.context
+    async with serving(api.application(), listeners, name="codec-server", limits=_LIMITS, tls=context):
         _log.info("codec_server_listening", extra={"url": url})
         yield url
-    finally:
-        await runner.cleanup()
 
 
 async def serve_codec(options: CodecServerOptions) -> None:
@@ -95,10 +96,3 @@ async def serve_codec(options: CodecServerOptions) -> None:
     """
     async with shutdown_signals() as shutdown, running_codec_server(options):
         await shutdown.requested.wait()
-
-
-async def _listen(site: web.TCPSite, options: CodecServerOptions) -> None:
-    try:
-        await site.start()
-    except OSError as error:
-        raise cannot_listen(error, options.host, options.port) from None

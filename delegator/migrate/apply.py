@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from delegator.errors import SchemaError, first_line
 from delegator.migrate.database import ATLAS_LOCK, advisory_lock
 from delegator.migrate.directory import MigrationFile
+from delegator.migrate.locks import Execute, in_short_transaction
 from delegator.migrate.revisions import Revision, create_revision_table, read_revisions, write_revision
 
 _log = logging.getLogger(__name__)
@@ -71,21 +72,30 @@ async def apply_files(connection: AsyncConnection, files: Sequence[MigrationFile
 
 async def _apply(connection: AsyncConnection, file: MigrationFile) -> None:
     if file.transactional:
-        async with connection.transaction():
+
+        async def work(execute: Execute) -> None:
             took = timedelta()
             for number, statement in enumerate(file.statements, 1):
-                took += await _execute(connection, file, number, statement)
+                took += await _timed(execute, file, number, statement)
             await write_revision(connection, file, len(file.statements), took)
+
+        await in_short_transaction(connection, work, what=file.name)
         return
+
+    async def execute(statement: str) -> None:
+        await connection.execute(statement.encode())
+
     await write_revision(connection, file, 0, timedelta())
     for number, statement in enumerate(file.statements, 1):
-        await write_revision(connection, file, number, await _execute(connection, file, number, statement))
+        # Waits for transactions, and holds up none of them meanwhile.
+        took = await _timed(execute, file, number, statement)
+        await write_revision(connection, file, number, took)
 
 
-async def _execute(connection: AsyncConnection, file: MigrationFile, number: int, statement: str) -> timedelta:
+async def _timed(execute: Execute, file: MigrationFile, number: int, statement: str) -> timedelta:
     started = time.perf_counter()
     try:
-        await connection.execute(statement.encode())
+        await execute(statement)
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.LockNotAvailable):
         raise
     except psycopg.OperationalError:

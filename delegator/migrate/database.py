@@ -16,7 +16,6 @@ from delegator.postgres import connections
 LOCK_TIMEOUT_SECONDS = 60
 """How long a migration waits for a lock, also for that of another migration."""
 _LOCK_POLL_SECONDS = 0.05
-_LOCKED = f"waited {LOCK_TIMEOUT_SECONDS} s for a lock: another migration or a long transaction holds it; try again"
 DELEGATOR_LOCK = 0x44454C45_47415445
 """Advisory lock that `delegator migrate` holds."""
 ATLAS_LOCK = 0xA02049D8
@@ -45,7 +44,7 @@ async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
             "CREATEROLE unless an administrator has made the roles (page Database roles of the documentation)"
         ) from None
     except psycopg.errors.LockNotAvailable:
-        raise DatabaseError(_LOCKED) from None
+        raise DatabaseError(_locked()) from None
     except psycopg.OperationalError as error:
         raise DatabaseError(f"the database connection failed: {first_line(error)}") from None
     except psycopg.Error as error:
@@ -66,7 +65,7 @@ async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[
             while not await _try_lock(connection, key):  # noqa: ASYNC110 - the event is in the database
                 await asyncio.sleep(_LOCK_POLL_SECONDS)
     except TimeoutError:
-        raise DatabaseError(_LOCKED) from None
+        raise DatabaseError(_locked()) from None
     try:
         yield
     finally:
@@ -77,3 +76,10 @@ async def advisory_lock(connection: AsyncConnection, key: int) -> AsyncIterator[
 async def _try_lock(connection: AsyncConnection, key: int) -> bool:
     row = await (await connection.execute("SELECT pg_try_advisory_lock(%s::bigint)", [key])).fetchone()
     return row is not None and bool(row[0])
+
+
+def _locked() -> str:
+    return (
+        f"waited {LOCK_TIMEOUT_SECONDS} s for a lock: another migration or a long transaction holds it; end it (SELECT "
+        "pid, application_name, query FROM pg_stat_activity ORDER BY xact_start), or try again"
+    )

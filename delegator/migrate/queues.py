@@ -10,6 +10,7 @@ from delegator_schema.queues import BASE_TABLE, DEFAULT_QUEUE, is_queue_name, qu
 from psycopg import AsyncConnection
 
 from delegator.errors import SchemaError
+from delegator.migrate.locks import Execute, in_short_transaction
 
 _QUEUE_TABLES = """
     SELECT relname FROM pg_catalog.pg_class
@@ -44,6 +45,10 @@ _OTHER_DEFAULTS = """
 _INDEXES = """
     SELECT indisunique, substring(pg_get_indexdef(indexrelid) FROM ' USING .*')
     FROM pg_catalog.pg_index WHERE indrelid = %s::regclass AND indisvalid ORDER BY 2"""
+
+_BROKEN_INDEXES = """
+    SELECT indexrelid::regclass::text FROM pg_catalog.pg_index
+    WHERE indrelid = %s::regclass AND NOT indisvalid AND substring(pg_get_indexdef(indexrelid) FROM ' USING .*') = %s"""
 
 # A publication of whole schemas or of all tables can't have column lists. The comparison reports it.
 _PUBLISHED = """
@@ -89,30 +94,46 @@ async def ensure_queues(connection: AsyncConnection, queues: Sequence[str], publ
             f"table {BASE_TABLE} is missing although its migration counts as applied: restore it from a backup"
         )
     created = tuple(queue for queue in queues if queue not in present)
-    async with connection.transaction():
-        for queue in created:
-            await connection.execute(queue_sql(queue).encode())
-        for queue in await existing_queues(connection):
-            if queue != DEFAULT_QUEUE:
-                await _follow(connection, queue_table(queue))
-        for queue in dict.fromkeys((DEFAULT_QUEUE, *queues)):
-            table, name = queue_table(queue), queue_publication(queue, publication)
-            if not await _is_published(connection, table, name):
-                await connection.execute(publication_sql(table, name).encode())
+    for queue in created:
+        table, name = queue_table(queue), queue_publication(queue, publication)
+        await _run(connection, queue_sql(queue) + publication_sql(table, name), what=f"queue {queue}")
+    for queue in await existing_queues(connection):
+        if queue != DEFAULT_QUEUE:
+            await _follow(connection, queue_table(queue))
+    for queue in dict.fromkeys((DEFAULT_QUEUE, *queues)):
+        table, name = queue_table(queue), queue_publication(queue, publication)
+        if not await _is_published(connection, table, name):
+            await _run(connection, publication_sql(table, name), what=f"publication {name}")
     return created
+
+
+async def _run(connection: AsyncConnection, statements: str, *, what: str) -> None:
+    async def work(execute: Execute) -> None:
+        await execute(statements)
+
+    await in_short_transaction(connection, work, what=what)
 
 
 async def _follow(connection: AsyncConnection, table: str) -> None:
     """Add the columns, defaults and indexes that migrations have given to the default queue's table."""
     names = {"base": quote(BASE_TABLE), "table": quote(table)}
-    for asked in (_MISSING_COLUMNS, _OTHER_DEFAULTS):
-        for (statement,) in await (await connection.execute(asked, {**names, "name": table})).fetchall():
-            await connection.execute(statement.encode())
+
+    async def columns(execute: Execute) -> None:
+        for asked in (_MISSING_COLUMNS, _OTHER_DEFAULTS):
+            for (statement,) in await (await connection.execute(asked, {**names, "name": table})).fetchall():
+                await execute(statement)
+
+    await in_short_transaction(connection, columns, what=f"columns of {table}")
     present = {row[1] for row in await (await connection.execute(_INDEXES, [names["table"]])).fetchall()}
     for unique, definition in await (await connection.execute(_INDEXES, [names["base"]])).fetchall():
-        if definition not in present:
-            index = "UNIQUE INDEX" if unique else "INDEX"
-            await connection.execute(f"CREATE {index} ON {quote(table)}{definition}".encode())
+        if definition in present:
+            continue
+        # What an index that was interrupted has left.
+        for (broken,) in await (await connection.execute(_BROKEN_INDEXES, [names["table"], definition])).fetchall():
+            await connection.execute(f"DROP INDEX CONCURRENTLY {broken}".encode())
+        index = "UNIQUE INDEX" if unique else "INDEX"
+        # Jobs are enqueued and claimed while it is built.
+        await connection.execute(f"CREATE {index} CONCURRENTLY ON {quote(table)}{definition}".encode())
 
 
 async def _is_published(connection: AsyncConnection, table: str, publication: str) -> bool:

@@ -124,7 +124,7 @@ async def _apply(
     connection: AsyncConnection, directory: Path, files: Sequence[MigrationFile], binary: Path | None
 ) -> tuple[tuple[str, ...], Path | None]:
     waiting = pending(files, await read_revisions(connection))
-    if waiting and binary and await apply_with_atlas(binary, connection, directory):
+    if waiting and binary and await apply_with_atlas(binary, connection, directory, waiting):
         if left := pending(files, await read_revisions(connection)):
             raise SchemaError(f"{binary} left {left[0].name} unapplied: run `atlas migrate status`")
         return tuple(file.name for file in waiting), binary

@@ -29,6 +29,8 @@ RETURNING EXISTS (SELECT FROM {PAUSE_TABLE} AS pause WHERE pause.queue = own.que
 # The lease expires but is not deleted. The sweeper deletes it when no row names it.
 _REVOKE = b"UPDATE custom_task_lease SET expires_at = now() WHERE lease_id = %s"
 
+_NAME_TYPES = b"UPDATE custom_task_lease SET job_types = %s::text[] WHERE lease_id = %s"
+
 _IS_LIVE = b"SELECT EXISTS (SELECT FROM custom_task_lease WHERE lease_id = %s AND expires_at > now())"
 
 _SERVED = b"""
@@ -178,6 +180,11 @@ async def workers(connection: Connection, queues: Sequence[str], *, expired: boo
     """
     cursor = await connection.execute(_WORKERS, (list(queues), expired))
     return [WorkerLease(*row) for row in await cursor.fetchall()]
+
+
+async def name_types(connection: Connection, lease_id: int, job_types: Sequence[str]) -> None:
+    """Say which types the holder of a lease serves from now on."""
+    await connection.execute(_NAME_TYPES, (list(job_types), lease_id))
 
 
 async def is_live(connection: Connection, lease_id: int) -> bool:

@@ -73,7 +73,7 @@ class PullApi:
             return _error(400, str(error))
         except web.HTTPException as error:
             return _error(error.status, error.reason)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, web.RequestPayloadError):
             raise
         except Exception:
             _log.exception("relay_request_failed")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from delegator.errors import DatabaseError
@@ -24,14 +23,17 @@ from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
 from delegator.runtime.build_info import show_build
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
+from delegator.runtime.connections import ServingLimits
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.server_tls import ServerTls, base_url, cannot_listen
+from delegator.runtime.serving import listen, serving
 from delegator.runtime.shutdown import shutdown_signals
 from delegator.runtime.tokens import Tokens
 
 _SHUTDOWN: Final = 2.0
-_BACKLOG: Final = 1024
+_LIMITS: Final = ServingLimits(connections=20_000)
+"""Each connection of a worker is mostly a request that waits for messages."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +75,8 @@ class Relay:
         tokens = Tokens([] if options.token is None else [options.token], file=options.token_file)
         self._tls = None if options.tls is None else ServerTls(options.tls).context
         api = PullApi(self.streams, tokens, health, self.state)
-        self._runner = web.AppRunner(
-            api.application(), access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN
-        )
+        self._app = api.application()
+        self._serving = contextlib.AsyncExitStack()
         self.url = ""
         """Base URL of the HTTP surface, without a slash at the end; empty before `start`."""
 
@@ -87,15 +88,18 @@ class Relay:
                 address can't be listened on.
         """
         await self._check()
-        await self._runner.setup()
         options = self.options
         try:
-            site = web.TCPSite(self._runner, options.host, options.port, backlog=_BACKLOG, ssl_context=self._tls)
-            await site.start()
+            listeners = listen(options.host, options.port)
         except OSError as error:
-            await self._runner.cleanup()
             raise cannot_listen(error, options.host, options.port) from None
-        self.url = base_url(self._runner.addresses[0][:2], has_tls=self._tls is not None)
+        self.url = base_url(listeners[0].getsockname()[:2], has_tls=self._tls is not None)
+        await self._serving.enter_async_context(
+            serving(
+                self._app, listeners, name="relay", limits=_LIMITS, tls=self._tls, handler_cancellation=True,
+                shutdown_seconds=_SHUTDOWN,
+            )
+        )  # fmt: skip
         _log.info("relay_listening", extra={"url": self.url})
 
     async def _check(self) -> None:
@@ -133,7 +137,7 @@ class Relay:
         for stream in self.streams.values():
             stream.stop()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._runner.cleanup()
+            await self._serving.aclose()
         _log.info("relay_stopped")
 
 

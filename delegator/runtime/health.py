@@ -10,8 +10,8 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -22,12 +22,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from delegator.errors import ConfigurationError
+from delegator.runtime.connections import ServingLimits
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.server_tls import ServerTls, TlsFiles
+from delegator.runtime.serving import serving
 
 _BACKLOG: Final = 64
 _START_LIMIT_SECONDS: Final = 10.0
 _SCRAPE_GRACE_SECONDS: Final = 1.0
+_LIMITS: Final = ServingLimits(connections=100, body_seconds=10)
+"""Probes and scrapers are few. One that asks for something gets in, however many connections ask for nothing."""
+_MAX_BODY: Final = 65_536
 
 Check = Callable[[], str | None]
 """Returns what is wrong with a dependency; None: nothing. It is called from the health server's thread."""
@@ -180,8 +185,14 @@ class HealthServer(AbstractContextManager["HealthServer"]):
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(stop.set)
 
-        async with _runner(health_app(self._health)) as runner:
-            await web.SockSite(runner, listener, ssl_context=self._tls).start()
+        async with serving(
+            health_app(self._health),
+            [listener],
+            name="health",
+            limits=_LIMITS,
+            tls=self._tls,
+            shutdown_seconds=_SCRAPE_GRACE_SECONDS,
+        ):
             self._stop = request_stop
             self._ready.set()
             await stop.wait()
@@ -193,7 +204,7 @@ def health_app(health: Health) -> web.Application:
     Args:
         health: what to answer with.
     """
-    app = web.Application()
+    app = web.Application(client_max_size=_MAX_BODY)
     add_health_routes(app.router, health)
     return app
 
@@ -230,16 +241,6 @@ def _json(body: Any, *, ok: bool) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-@asynccontextmanager
-async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SCRAPE_GRACE_SECONDS)
-    await runner.setup()
-    try:
-        yield runner
-    finally:
-        await runner.cleanup()
 
 
 def _said(error: Exception) -> str:

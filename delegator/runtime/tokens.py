@@ -39,7 +39,7 @@ class Tokens:
         Raises:
             ConfigurationError: the file can't be read, holds no token, or one that an HTTP header can't carry.
         """
-        self._fixed = frozenset(map(_digest, tokens))
+        self._fixed = frozenset(map(digest, tokens))
         self._file = file
         self._watch = None if file is None else ChangedFiles(file, clock=clock)
         self._of_file = frozenset[bytes]() if file is None else _read(file)
@@ -52,7 +52,7 @@ class Tokens:
     def accept(self, token: str) -> bool:
         """Return whether a token is one of these."""
         self._look()
-        given = _digest(token)
+        given = digest(token)
         found = False
         for known in (*self._fixed, *self._of_file):
             found |= hmac.compare_digest(given, known)
@@ -87,23 +87,47 @@ def token_of(authorization: str) -> str | None:
         return None
 
 
-def _digest(token: str) -> bytes:
-    # Digests have one length, so that a comparison does not tell that of the token.
+def digest(token: str) -> bytes:
+    """Return what is kept of a token. Digests have one length, so that a comparison does not tell that of the token."""
     return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 
-def _read(file: Path) -> frozenset[bytes]:
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a file of tokens, without comments.
+
+    Raises:
+        ConfigurationError: it can't be read, or holds none.
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--token-file {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    tokens = [token for line in lines if (token := line.partition("#")[0].strip())]
-    if not tokens:
+    found = [text for line in lines if (text := line.partition("#")[0].strip())]
+    if not found:
         raise ConfigurationError(f"--token-file {file} is empty")
+    return found
+
+
+def refuse_unusable(file: Path, number: int, token: str) -> None:
+    """Refuse a token that can't be used.
+
+    Args:
+        file: where it stands.
+        number: which of the file's tokens it is.
+        token: the token.
+
+    Raises:
+        ConfigurationError: it is too short, or an HTTP header can't carry it.
+    """
+    if not (token.isascii() and token.isprintable()) or " " in token or len(token) < _LEAST_LENGTH:
+        raise ConfigurationError(
+            f"--token-file {file}: token {number} is shorter than {_LEAST_LENGTH} characters, or has one that an "
+            "HTTP header can't carry"
+        )
+
+
+def _read(file: Path) -> frozenset[bytes]:
+    tokens = read_lines(file)
     for number, token in enumerate(tokens, 1):
-        if not (token.isascii() and token.isprintable()) or " " in token or len(token) < _LEAST_LENGTH:
-            raise ConfigurationError(
-                f"--token-file {file}: token {number} is shorter than {_LEAST_LENGTH} characters, or has one that an "
-                "HTTP header can't carry"
-            )
-    return frozenset(map(_digest, tokens))
+        refuse_unusable(file, number, token)
+    return frozenset(map(digest, tokens))

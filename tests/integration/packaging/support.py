@@ -67,9 +67,15 @@ class Installation:
             await process.communicate()
 
 
-def install(directory: Path, extras: Sequence[str]) -> Installation:
-    """Build the wheel and install it into a new virtual environment, beside the distribution called `schema`."""
-    _run([sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)], cwd=ROOT)
+def install(directory: Path, extras: Sequence[str], *, source: Path = ROOT) -> Installation:
+    """Build the wheel and install it into a new virtual environment, beside the distribution called `schema`.
+
+    Args:
+        directory: where everything goes.
+        extras: of the distribution.
+        source: what is built.
+    """
+    _run([sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)], cwd=source)
     (wheel,) = directory.glob("*.whl")
     home = directory / "venv"
     _run([sys.executable, "-m", "venv", "--without-pip", str(home)], cwd=directory)

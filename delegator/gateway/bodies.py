@@ -1,0 +1,236 @@
+"""The bodies of requests and replies. The OpenAPI document is made from these declarations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+LEASE_SECONDS: Final = 30.0
+"""How long a worker may be silent that does not say."""
+MOST_WAIT_SECONDS: Final = 60.0
+_MOST_LEASE_SECONDS: Final = 3600.0
+_MOST_JOBS: Final = 1000
+
+TypeName = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
+JobToken = Annotated[str, Meta(min_length=1, max_length=4096)]
+Lease = Annotated[float, Meta(ge=1, le=_MOST_LEASE_SECONDS)]
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body of a request."""
+
+
+class RawPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of Temporal's payloads."""
+
+    data: bytes = b""
+    """The data, in Base64."""
+    metadata: dict[str, bytes] = msgspec.field(default_factory=dict)
+    """The metadata; each value in Base64."""
+
+
+Payloads = Annotated[list[RawPayload], Meta(max_length=1000)]
+PayloadForm = Annotated[str, Meta(pattern="^(json|raw)$")]
+
+
+class Poll(Request, frozen=True):
+    """Asks for jobs."""
+
+    queue: Annotated[str, Meta(min_length=1, max_length=40)]
+    """The queue."""
+    types: Annotated[list[TypeName], Meta(min_length=1, max_length=1000)]
+    """The delegated activity types that the worker runs."""
+    max_jobs: Annotated[int, Meta(ge=1, le=_MOST_JOBS)] = 1
+    """The most jobs in the reply."""
+    wait_seconds: Annotated[float, Meta(ge=0, le=MOST_WAIT_SECONDS)] = 20.0
+    """How long to wait for the first job."""
+    lease_seconds: Lease = LEASE_SECONDS
+    """How long the worker may be silent about the job."""
+    payloads: PayloadForm = "json"
+    """The form of arguments and heartbeat details: `json` or `raw`."""
+    worker: Annotated[str, Meta(max_length=200)] = ""
+    """The worker's name, for people."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job for the worker that asked."""
+
+    token: str
+    """Names the job and this attempt in all other requests."""
+    job_id: str
+    """The idempotency key: the same in all attempts."""
+    type: str
+    """The delegated activity type."""
+    queue: str
+    """The queue."""
+    attempt: int
+    """The number of the attempt, from 1."""
+    args: list[Raw] | None
+    """The arguments as JSON values; null: see `payloads`."""
+    payloads: list[RawPayload] | None
+    """The arguments as payloads; null: see `args`."""
+    heartbeat_details: list[Raw]
+    """Details of the last heartbeat of an earlier attempt: JSON values, or payloads if `payloads` is not null."""
+    lease_seconds: float
+    """How long the worker may be silent."""
+    timeout_seconds: float | None
+    """After that time the attempt has timed out; null: it has no such limit."""
+    workflow_id: str | None
+    """The workflow that waits for the result; null: none does."""
+    run_id: str | None
+    """Its run."""
+    enqueued_at: str
+    """When the job was enqueued (RFC 3339, UTC)."""
+
+
+class Jobs(msgspec.Struct, frozen=True):
+    """The reply to a poll."""
+
+    jobs: list[Job]
+    """The jobs; none came in time if it is empty."""
+
+
+class Beat(Request, frozen=True):
+    """Says that the worker still runs a job."""
+
+    token: JobToken
+    """The job token."""
+    details: Annotated[list[Raw], Meta(max_length=1000)] | UnsetType = UNSET
+    """What a later attempt gets. Without it the last ones stay."""
+    payloads: Payloads | UnsetType = UNSET
+    """The same, as raw payloads."""
+    lease_seconds: Lease = LEASE_SECONDS
+    """How long the worker may be silent from now on."""
+
+
+class Heartbeats(Request, frozen=True):
+    """Heartbeats of some jobs."""
+
+    jobs: Annotated[list[Beat], Meta(min_length=1, max_length=_MOST_JOBS)]
+    """One for each job."""
+
+
+class Extension(Request, frozen=True):
+    """Lets the worker be silent about a job for longer."""
+
+    token: JobToken
+    """The job token."""
+    lease_seconds: Lease = LEASE_SECONDS
+    """How long the worker may be silent from now on."""
+
+
+class Extensions(Request, frozen=True):
+    """Extensions of some jobs."""
+
+    jobs: Annotated[list[Extension], Meta(min_length=1, max_length=_MOST_JOBS)]
+    """One for each job."""
+
+
+class Completion(Request, frozen=True):
+    """The result of a job."""
+
+    token: JobToken
+    """The job token."""
+    result: Raw | UnsetType = UNSET
+    """The result, any JSON value; absent: null."""
+    payloads: Annotated[list[RawPayload], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
+    """The result as a raw payload."""
+
+
+class Completions(Request, frozen=True):
+    """The results of some jobs."""
+
+    jobs: Annotated[list[Completion], Meta(min_length=1, max_length=_MOST_JOBS)]
+    """One for each job."""
+
+
+class JobFailure(Request, frozen=True):
+    """Why an attempt failed."""
+
+    token: JobToken
+    """The job token."""
+    message: str = ""
+    """What went wrong."""
+    type: Annotated[str, Meta(max_length=1000)] = ""
+    """The type of the error."""
+    details: Annotated[list[Raw], Meta(max_length=1000)] | UnsetType = UNSET
+    """The details of the error, JSON values."""
+    payloads: Payloads | UnsetType = UNSET
+    """The same, as raw payloads."""
+    stack_trace: str = ""
+    """Shown in Temporal's UI."""
+    non_retryable: bool = False
+    """Whether there must be no other attempt."""
+    next_retry_delay_seconds: Annotated[float, Meta(ge=0, le=315_360_000)] | None = None
+    """When the next attempt is due; null: the retry policy decides."""
+    canceled: bool = False
+    """The worker stopped because a heartbeat said `cancel`."""
+
+
+class JobFailures(Request, frozen=True):
+    """The failures of some jobs."""
+
+    jobs: Annotated[list[JobFailure], Meta(min_length=1, max_length=_MOST_JOBS)]
+    """One for each job."""
+
+
+class Release(Request, frozen=True):
+    """Gives a job back."""
+
+    token: JobToken
+    """The job token."""
+    delay_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    """When another worker may take it."""
+
+
+class Releases(Request, frozen=True):
+    """Gives some jobs back."""
+
+    jobs: Annotated[list[Release], Meta(min_length=1, max_length=_MOST_JOBS)]
+    """One for each job."""
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one entry of a request."""
+
+    status: Annotated[str, Meta(pattern="^(held|cancel|accepted|lost|rejected)$")]
+    """`held` or `cancel` after a heartbeat, `accepted` after an end, `lost` or `rejected` after both."""
+    lease_seconds: float | UnsetType = UNSET
+    """With `held` and `cancel`: how long the worker may be silent."""
+    code: str | UnsetType = UNSET
+    """With `rejected`: why."""
+    detail: str | UnsetType = UNSET
+    """With `rejected`: why, for people."""
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The reply to all requests but a poll."""
+
+    jobs: list[Answer]
+    """One for each entry of the request, in its order."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of an error (RFC 9457)."""
+
+    type: str
+    """A URN that ends with the code."""
+    title: str
+    """The code in words."""
+    status: int
+    """The HTTP status."""
+    code: str
+    """What went wrong. Decide by it."""
+    detail: str
+    """What went wrong here, for people."""
+
+
+ACCEPTED: Final = Answer("accepted")
+LOST: Final = Answer("lost")
+
+
+def rejected(code: str, detail: str) -> Answer:
+    """Return the answer to an entry that can't be taken."""
+    return Answer("rejected", code=code, detail=detail)
