@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
 from temporalio.exceptions import ActivityError, FailureError
@@ -66,6 +67,8 @@ class Delegations:
         self.ids = JobIds(info.run_id)
         self.info = info
         """Of the workflow; asked of the SDK itself, so that users' interceptors do not see it."""
+        self.headers: Callable[[str, int], Mapping[str, Payload]] | None = None
+        """Returns the headers of calls, by their type and number. A tracer sets it."""
         self._run_id = info.run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
@@ -131,6 +134,10 @@ class Delegations:
                 "this worker can't delegate: give it (or its client, or the replayer) plugins=[DelegatorPlugin(...)]"
             )
         return owner
+
+    def header_of(self, job_type: str, jobs: int = 1) -> bytes:
+        """Return the header of calls of `delegate`, or of all calls of one `delegate_map`."""
+        return b"" if self.headers is None else self.converter.header(self.headers(job_type, jobs))
 
     def submit(self, call: Call) -> None:
         """Enqueue a call. All calls made before the event loop's next turn travel together.
