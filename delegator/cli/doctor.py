@@ -7,12 +7,14 @@ import sys
 from typing import Annotated, Final
 
 import typer
+from delegator_schema.queues import DEFAULT_QUEUE
 
-from delegator.cli.options import DatabaseOption, JsonOption
+from delegator.cli.options import ActivitiesQueueOption, DatabaseOption, JsonOption
 from delegator.cli.output import plain, print_json
 from delegator.config import Settings
 from delegator.durations import parse_duration
 from delegator.operating.doctor import Check, DoctorOptions, Status, examine
+from delegator.runtime.modules import load_types
 
 _MARKS: Final = {Status.OK: "ok", Status.NOTE: "note", Status.FAILED: "FAILED", Status.SKIPPED: "skipped"}
 _COLOURS: Final = {Status.OK: "green", Status.NOTE: "yellow", Status.FAILED: "red", Status.SKIPPED: "bright_black"}
@@ -30,6 +32,17 @@ def doctor_command(
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="DURATION", help="How long such a job may take.")
     ] = "20s",
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Also check that live workers serve all types that it declares."
+        ),
+    ] = None,
+    activities: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are such types, too."),
+    ] = None,
+    activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
@@ -38,7 +51,9 @@ def doctor_command(
     It changes nothing but for the canary: a workflow delegates one job of the type delegator.canary in each queue.
     Every http-worker has a handler for it.
     """
-    options = DoctorOptions(canary=canary, canary_limit=parse_duration(timeout, "--timeout"))
+    limit = parse_duration(timeout, "--timeout")
+    declared = load_types(imports or (), activities or (), activities_queue).values()
+    options = DoctorOptions(canary=canary, canary_limit=limit, declared=tuple(declared))
     checks = asyncio.run(_examine(options, database_url, show=not as_json))
     failures = sum(check.status is Status.FAILED for check in checks)
     if as_json:

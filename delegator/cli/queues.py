@@ -14,6 +14,7 @@ import typer
 from delegator.cli.options import DatabaseOption, JsonOption, QueueOption, WatchOption, check_queue
 from delegator.cli.output import plain, print_json, print_table, repeated
 from delegator.cli.status import QUEUE_COLUMNS, TYPE_COLUMNS, queue_row, type_row
+from delegator.cli.type_schemas import types_command
 from delegator.config import Settings
 from delegator.durations import parse_duration
 from delegator.operating import pausing
@@ -43,12 +44,8 @@ def register(app: typer.Typer) -> None:
     queues.command(name="resume")(resume_queue)
     queues.command(name="drain")(drain_queue)
     app.add_typer(queues)
-    types = typer.Typer(
-        name="types",
-        help="Delegated activity types: list, pause, resume, drain.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    types = typer.Typer(name="types", no_args_is_help=True, rich_markup_mode=None)
+    types.callback(invoke_without_command=True)(types_command)
     types.command(name="list")(list_types)
     types.command(name="pause")(pause_type)
     types.command(name="resume")(resume_type)

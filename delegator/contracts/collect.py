@@ -20,6 +20,7 @@ from delegator.contracts.types import (
     DelegatedType,
     Handler,
     TypesByName,
+    argument_names,
     declaration_of,
     delegated_type,
     is_async,
@@ -271,12 +272,15 @@ def _of(
     if activity_queue is None or defined is None:
         return
     arg_types, return_type = signature_types(function)
+    arg_names, optional_args = argument_names(function)
     yield Declaration(
         DelegatedType(
             name=defined.name or DYNAMIC_TYPE,
             queue=activity_queue,
             arg_types=arg_types if defined.name else None,
             return_type=return_type if defined.name else None,
+            arg_names=arg_names,
+            optional_args=optional_args,
             is_activity=True,
             interruptible=False,
             is_method=takes_self(function),

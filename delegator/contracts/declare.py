@@ -19,6 +19,7 @@ from delegator.contracts.types import (
     DECLARATION_ATTRIBUTE,
     Delegated,
     DelegatedType,
+    argument_names,
     declaration_of,
     is_async,
     name_of,
@@ -219,11 +220,11 @@ def implements(
     declared = declaration_of(declaration)
     if declared is None or declared.implemented:
         raise ConfigurationError(f"{name_of(declaration)} is not a contract: decorate it with @contract")
-    promised = _parameters(declaration)
+    promised = declared.arg_names
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         _refuse_what_cannot_run(function)
-        if len(_parameters(function)) != len(promised):
+        if len(argument_names(function)[0]) != len(promised):
             raise ConfigurationError(
                 f"{name_of(function)} implements {declared.name} and must have its parameters: ({', '.join(promised)})"
             )
@@ -242,10 +243,6 @@ def implements(
         return _mark(function, kept, defined is not None)
 
     return decorate
-
-
-def _parameters(function: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(function).parameters)[takes_self(function) :]
 
 
 def _declare(
@@ -271,12 +268,15 @@ def _declare(
     if defined is not None and defined.name != name:
         raise ConfigurationError(f"{name}: @activity.defn calls it {defined.name!r}; give one name only")
     arg_types, return_type = signature_types(function)
+    arg_names, optional_args = argument_names(function)
     declared = DelegatedType(
         name=name,
         queue=queue,
         options=options,
         arg_types=arg_types,
         return_type=return_type,
+        arg_names=arg_names,
+        optional_args=optional_args,
         max_concurrent=max_concurrent,
         max_per_second=max_per_second,
         fleet_limits=fleet_limits,

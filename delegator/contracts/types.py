@@ -59,6 +59,10 @@ class DelegatedType:
     """Types of the arguments, for the data converter; None: not known."""
     return_type: Any = None
     """Type of the result, for the data converter; None: not known."""
+    arg_names: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the arguments, for those who read the declaration; empty: not known."""
+    optional_args: int = field(default=0, compare=False)
+    """How many of the last arguments have a default."""
     max_concurrent: int | None = field(default=None, compare=False)
     """Most jobs of this type that one worker process runs at once; None: the worker's limit. More jobs are snoozed."""
     max_per_second: float | None = field(default=None, compare=False)
@@ -168,6 +172,13 @@ def signature_types(function: Callable[..., Any]) -> tuple[tuple[Any, ...] | Non
             return None, hints.get("return")
         arg_types.append(hints[parameter.name])
     return tuple(arg_types), hints.get("return")
+
+
+def argument_names(function: Callable[..., Any]) -> tuple[tuple[str, ...], int]:
+    """Return the names of a callable's arguments, and how many of the last ones have a default."""
+    parameters = list(inspect.signature(function).parameters.values())[takes_self(function) :]
+    optional = sum(parameter.default is not inspect.Parameter.empty for parameter in parameters)
+    return tuple(parameter.name for parameter in parameters), optional
 
 
 def takes_self(function: Callable[..., Any]) -> bool:

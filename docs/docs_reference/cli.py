@@ -34,6 +34,8 @@ def _leaves(words: str, command: Any) -> Iterator[tuple[str, Any]]:
     if children is None:
         yield words, command
         return
+    if words != "delegator" and command.params:  # a group that does something itself
+        yield words, command
     for name, child in children.items():
         yield from _leaves(f"{words} {name}", child)
 

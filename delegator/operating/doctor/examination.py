@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator.config import Settings
+from delegator.contracts import DelegatedType
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.operating.doctor.canary import check_canary
 from delegator.operating.doctor.check import Check, Status, failed, ok, skipped, split
@@ -34,6 +35,8 @@ class DoctorOptions:
     """How far clocks may differ."""
     oldest_transaction: timedelta = timedelta(minutes=10)
     """How old an open transaction may be."""
+    declared: tuple[DelegatedType, ...] = ()
+    """Types that must have a live worker, even if they have no jobs."""
 
 
 async def examine(load: Callable[[], Settings], options: DoctorOptions) -> AsyncIterator[Check]:
@@ -106,7 +109,7 @@ async def _engine(connection: Connection, settings: Settings, options: DoctorOpt
     if not usable:
         return [skipped(link, "the schema") for link in ("maintenance", "workers")]
     try:
-        return check_engine(await overview_on(connection, settings), settings, options.skew)
+        return check_engine(await overview_on(connection, settings), options.declared, options.skew)
     except Exception as error:  # a table that is missing or that this role may not read
         return [
             failed("workers", f"the tables can't be read: {type(error).__name__}", "run `delegator migrate --check`")

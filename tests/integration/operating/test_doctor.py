@@ -17,7 +17,7 @@ from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.operating.doctor import DoctorOptions, Status, examine
 from delegator.relay import RelayOptions, running_relay
 from tests.integration.operating.commands import Ran, delegator
-from tests.integration.operating.conftest import Operator
+from tests.integration.operating.conftest import SHOP, Operator
 from tests.support import Database, Databases
 
 NOWHERE = "127.0.0.1:9"
@@ -130,8 +130,8 @@ class Patient:
             for statement in statements:
                 await connection.execute(statement.format(**names).encode())
 
-    async def doctor(self, **variables: str) -> Ran:
-        return await delegator("doctor", "--no-canary", "--json", **{**self.variables, **variables})
+    async def doctor(self, *arguments: str, **variables: str) -> Ran:
+        return await delegator("doctor", "--no-canary", "--json", *arguments, **{**self.variables, **variables})
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,23 @@ async def test_fault(patient: Patient, name: str) -> None:
         assert any(fault.fix in text for text in found), found
     finally:
         await patient.run(fault.mends)
+
+
+async def test_declared_types(patient: Patient) -> None:
+    """A declared type is missed even if it has no jobs: nobody serves it, or there is no such queue."""
+    lease = "('worker', '1@here', 'default', ARRAY['charge', 'pack'], now() + interval '1 hour')"
+    await patient.run([f"INSERT INTO custom_task_lease (role, holder, queue, job_types, expires_at) VALUES {lease}"])
+    try:
+        ran = await patient.doctor("--import", SHOP, "--import", "tests.integration.delegator.queued_tasks")
+        found = {check["text"]: check["fix"] for check in ran.json["checks"] if check["link"].startswith("workers of")}
+        assert found == {
+            "no live worker has a handler for the declared type greet": "start a worker of queue default that has a"
+            " handler for it, in the language of the handler",
+            "no such queue, and it is that of type in_other_queue": "add other to DELEGATOR_QUEUES and run"
+            " `delegator migrate`, or correct the queue of the types",
+        }
+    finally:
+        await patient.run(["DELETE FROM custom_task_lease"])
 
 
 async def test_not_migrated(databases: Databases) -> None:
@@ -210,7 +227,7 @@ async def test_old_transaction(patient: Patient) -> None:
 async def test_healthy(operator: Operator) -> None:
     """On an engine that works every link is right, a job goes through it, and a pause is what stops it."""
     async with operator.worker():
-        ran = await operator.run("doctor", "--json", "--timeout", "60s")
+        ran = await operator.run("doctor", "--json", "--timeout", "60s", "--import", SHOP)
         statuses: dict[str, Any] = {check["link"]: check["status"] for check in ran.json["checks"]}
         assert (ran.code, ran.json["ok"]) == (0, True), ran.out
         assert statuses["canary in queue default"] == "ok"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 import shlex
 
@@ -15,7 +16,7 @@ from tests.support.pages import ROOT, blocks, pages
 
 _MOST_NOT_RUN = 13
 """Blocks that only a person can try: servers on the usual ports, a clone, a machine of one's own."""
-_LANGUAGES = {"python", "shell", "text", "sql"}
+_LANGUAGES = {"python", "shell", "text", "sql", "json"}
 
 
 def test_readme_is_short() -> None:
@@ -44,6 +45,14 @@ def test_python_is_python() -> None:
                 ast.parse(block.code, block.place)
 
 
+def test_json_is_json() -> None:
+    """A block of JSON can be read."""
+    for page in pages():
+        for block in blocks(page):
+            if block.language == "json":
+                json.loads(block.code)
+
+
 def test_commands_exist() -> None:
     """The commands of blocks that are not run, or run as servers, exist and have the options that are shown."""
     known = {words: {name for one in command.params for name in one.opts} for words, command in programs()}
@@ -52,9 +61,10 @@ def test_commands_exist() -> None:
         for block in blocks(page):
             for line in block.code.splitlines() if block.language == "shell" else ():
                 words = shlex.split(line, comments=True)
-                command = " ".join(words[:2] if words[:1] == ["delegator"] else words[:1])
-                if words[:1] == ["delegator"] and command not in known:
-                    command = " ".join(words[:3])
+                longest = 3 if words[:1] == ["delegator"] else 1
+                command = " ".join(words[:longest])
+                if longest > 1 and command not in known:
+                    command = " ".join(words[:2])
                 if words[:1] in (["delegator"], ["http-worker"]):
                     assert {word for word in words if word.startswith("--")} <= known[command], f"{block.place}: {line}"
                     seen.add(command)
