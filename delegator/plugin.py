@@ -333,7 +333,7 @@ class DelegatorPlugin(SimplePlugin):
                 duration=settings.lease,
                 state=self._database_state,
                 cluster=cluster,
-                on_lost=lambda _: self._metrics.leases_lost.inc(),
+                on_lost=self._metrics.lease_lost,
             )
         )
         waiter = await stack.enter_async_context(
@@ -341,12 +341,7 @@ class DelegatorPlugin(SimplePlugin):
         )
         enqueuer = await stack.enter_async_context(
             Enqueuer(
-                pool,
-                tables,
-                namespace,
-                gather=self._busyness.pause,
-                patience=ENQUEUE_PATIENCE,
-                metrics=self._metrics,
+                pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE, metrics=self._metrics
             )
         )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)

@@ -222,7 +222,6 @@ class Finisher:
 
     async def _finish_batch(self, batch: list[Ended], slots: asyncio.Semaphore) -> None:
         ways = self._sorter.sort(batch)
-        self._metrics.finish_size.observe(len(batch))
         released = False
         try:
             await self._prepare(batch, ways)
@@ -241,7 +240,7 @@ class Finisher:
                     group.create_task(self._task_ends.complete(ways.tasks))
                 if ways.plain:
                     group.create_task(self._delete([ended.job for ended in ways.plain]))
-            self._metrics.ended(ended.job for ended in ways.final)
+            self._metrics.batch_finished(len(batch), (ended.job for ended in ways.final))
         finally:
             if released:
                 self._delivering -= len(batch)

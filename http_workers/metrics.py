@@ -115,8 +115,14 @@ class WorkerMetrics:
         self.refused.labels("", Reason.UNKNOWN_TYPE.value)
         self.snooze.labels("")
 
-    def ended(self, jobs: Iterable[Job]) -> None:
-        """Measure the whole time of jobs that no other attempt follows."""
+    def batch_finished(self, attempts: int, jobs: Iterable[Job]) -> None:
+        """Measure a batch.
+
+        Args:
+            attempts: its size.
+            jobs: those that no other attempt follows. Their whole time is measured.
+        """
+        self.finish_size.observe(attempts)
         monotonic, now = time.monotonic(), time.time()
         for job in jobs:
             self.job_seconds.observe(job.age_seconds(monotonic, now))

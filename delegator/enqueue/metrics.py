@@ -58,3 +58,7 @@ class EnqueueMetrics:
             "How often this process's lease had expired while it ran",
             registry=registry,
         )
+
+    def lease_lost(self, lease_id: int) -> None:
+        """Count a lease that had expired."""
+        self.leases_lost.inc()
