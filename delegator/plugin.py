@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from delegator_schema.roles import ENQUEUER
+from prometheus_client import CollectorRegistry
 from temporalio.client import ClientConfig, WorkflowHistory
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
@@ -35,6 +36,7 @@ from delegator.enqueue.declared_queues import (
 )
 from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
 from delegator.enqueue.inline import InlineWaiter
+from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect, connection_pool
@@ -102,6 +104,7 @@ class DelegatorPlugin(SimplePlugin):
         options: PluginOptions | None = None,
         intercept: bool | None = None,
         resources: Iterable[Source] = (),
+        registry: CollectorRegistry | None = None,
     ) -> None:
         """Prepare the plugin; nothing is connected yet.
 
@@ -112,6 +115,8 @@ class DelegatorPlugin(SimplePlugin):
             options: how to delegate.
             intercept: the same as `PluginOptions(intercept=...)`.
             resources: resources, or modules that hold them. The worker's own activities may use them.
+            registry: takes the plugin's metrics, for example `prometheus_client.REGISTRY`. Give it to one plugin only.
+                None: they are shown nowhere.
 
         Raises:
             ConfigurationError: a setting or a declaration is wrong.
@@ -136,6 +141,7 @@ class DelegatorPlugin(SimplePlugin):
             )
         self._used_types: dict[str, DelegatedType] = {}
         self._resources = resources_in(resources)
+        self._metrics = EnqueueMetrics(registry or CollectorRegistry())
         self._database_state: ConnectionState | None = None
         self._headers_stay_encoded = False
         self._activities = DelegatorActivities()
@@ -321,13 +327,22 @@ class DelegatorPlugin(SimplePlugin):
             )
         )
         lease = await stack.enter_async_context(
-            LeaseKeeper(address, "enqueuer", duration=settings.lease, state=self._database_state, cluster=cluster)
+            LeaseKeeper(
+                address,
+                "enqueuer",
+                duration=settings.lease,
+                state=self._database_state,
+                cluster=cluster,
+                on_lost=self._metrics.lease_lost,
+            )
         )
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, address, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
         enqueuer = await stack.enter_async_context(
-            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE)
+            Enqueuer(
+                pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE, metrics=self._metrics
+            )
         )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(
@@ -343,7 +358,9 @@ class DelegatorPlugin(SimplePlugin):
             ),
             headers_stay_encoded=self._headers_stay_encoded,
             look_ms=round(options.look_after.total_seconds() * 1000),
+            metrics=self._metrics,
         )
+        self._metrics.waiting.set_function(lambda: waiter.waiting)
         self._activities.start(parts)
         self._pools.append(pool)
         stack.callback(self._pools.remove, pool)

@@ -19,6 +19,7 @@ from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.plugin import DelegatorPlugin, PluginOptions
 from delegator.postgres.schema_check import check
+from delegator.runtime.build_info import new_registry
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
@@ -92,12 +93,12 @@ async def run_temporal_worker(options: TemporalWorkerOptions, settings: Settings
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
         DependencyError: a server can't be reached within `DELEGATOR_START_TIMEOUT`.
     """
-    registry = CollectorRegistry()
+    registry = new_registry()
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     # Wrong settings are refused before the process waits for a server.
     temporal_settings()
-    connection = _Connection(options, settings, modules, database)
+    connection = _Connection(options, settings, modules, database, registry)
     liveness = Liveness()
     health = LocalHealth(registry, liveness, {"postgresql": database.problem, "temporal": temporal.problem})
     server: AbstractContextManager[object] = nullcontext()
@@ -117,7 +118,12 @@ class _Connection:
     """A client that connects when the server answers."""
 
     def __init__(
-        self, options: TemporalWorkerOptions, settings: Settings, modules: WorkflowModules, database: ConnectionState
+        self,
+        options: TemporalWorkerOptions,
+        settings: Settings,
+        modules: WorkflowModules,
+        database: ConnectionState,
+        registry: CollectorRegistry,
     ) -> None:
         self._converter = load_data_converter(settings.data_converter)
         self._plugin = DelegatorPlugin(
@@ -125,6 +131,7 @@ class _Connection:
             settings=settings,
             options=options.plugin,
             resources=modules.resources if modules.activities else (),
+            registry=registry,
         )
         self._plugin.watch_database(database)
         self._runtime = runtime_with_metrics(options.host, options.sdk_port)

@@ -54,6 +54,7 @@ class Acknowledger:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), _MOST):
             try:
-                await self._source.ack(waiting[start : start + _MOST])
+                with self._state.timed("ack"):
+                    await self._source.ack(waiting[start : start + _MOST])
             except (StreamError, WireError) as error:
                 self._state.lost(str(error))  # the stream delivers them again, and the claim drops them

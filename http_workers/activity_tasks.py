@@ -78,7 +78,8 @@ class ActivityTasks:
         while True:
             try:
                 async with self._namespaces.permit(namespace):
-                    await self._respond(ended)
+                    with self._namespaces.timed("RespondActivityTask"):
+                        await self._respond(ended)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return True
@@ -102,14 +103,15 @@ class ActivityTasks:
             RPCError: Temporal does not answer.
         """
         try:
-            reply = await self._client.workflow_service.record_activity_task_heartbeat(
-                RecordActivityTaskHeartbeatRequest(
-                    namespace=job.row.namespace or self._client.namespace,
-                    task_token=job.row.task_token or b"",
-                    details=Payloads.FromString(await self._encoded(job) or b""),
-                    identity=self._identity,
-                )
+            details = await self._encoded(job)
+            request = RecordActivityTaskHeartbeatRequest(
+                namespace=job.row.namespace or self._client.namespace,
+                task_token=job.row.task_token or b"",
+                details=Payloads.FromString(details or b""),
+                identity=self._identity,
             )
+            with self._namespaces.timed("RecordActivityTaskHeartbeat"):
+                reply = await self._client.workflow_service.record_activity_task_heartbeat(request)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return False

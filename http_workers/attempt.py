@@ -335,7 +335,9 @@ class AttemptRunner:
         if job.cancel_requested:
             return Ended(job, failure=canceled())
         if reason is not Reason.UNKNOWN_TYPE:
-            self._metrics.finished.labels(job.job_type, reason).inc()
+            # A dynamic handler gets any number of names, and they are no labels.
+            name = job.job_type if job.job_type in self._handlers else DYNAMIC_TYPE
+            self._metrics.finished.labels(name, reason).inc()
         return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
 
 

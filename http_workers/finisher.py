@@ -240,6 +240,7 @@ class Finisher:
                     group.create_task(self._task_ends.complete(ways.tasks))
                 if ways.plain:
                     group.create_task(self._delete([ended.job for ended in ways.plain]))
+            self._metrics.batch_finished(len(batch), (ended.job for ended in ways.final))
         finally:
             if released:
                 self._delivering -= len(batch)
@@ -369,6 +370,7 @@ class Finisher:
             rows.append(next_attempt(ended, delay, encoded))
         scheduled = await self._write(lambda db: self._table.retry(db, rows))
         self._count_fenced(len(rows) - len(scheduled))
+        self._metrics.retries.inc(len(scheduled))
 
     async def _delete(self, jobs: Sequence[Job]) -> None:
         held = [job.held for job in jobs]

@@ -41,6 +41,8 @@ class Job:
     """The same, as a serialized `Payloads`, not encoded by the codec."""
     deadline: float | None = None
     """Monotonic time of the job's deadline; None: it has none."""
+    claimed_at: float
+    """Monotonic time of the claim."""
     taken_at: float = 0.0
     """Monotonic time at which an attempt was begun; 0: it was not."""
     started_at: float = 0.0
@@ -99,8 +101,9 @@ class Job:
                 self.broken = "the job's options can't be read"
             if claimed.attempt > 2:
                 self.lost_in_a_row = lost_in_a_row(claimed.options)
+        self.claimed_at = time.monotonic()
         if claimed.deadline_ms is not None:
-            self.deadline = time.monotonic() + claimed.deadline_ms / 1000
+            self.deadline = self.claimed_at + claimed.deadline_ms / 1000
 
     @property
     def is_ours(self) -> bool:
@@ -167,6 +170,19 @@ class Job:
     def held(self) -> tuple[str, int]:
         """Job id and fencing token, in the form of the statements."""
         return self.job_id, self.fencing_token
+
+    def age_seconds(self, monotonic: float, now: float) -> float:
+        """Return the time since the job was first enqueued.
+
+        In its first attempt only durations are added, by the database's clock until the claim. Later attempts need the
+        clock of this machine, too.
+
+        Args:
+            monotonic: the time by `time.monotonic`.
+            now: the time by `time.time`.
+        """
+        since_published = self.row.waited_seconds + monotonic - self.claimed_at
+        return since_published if self.attempt <= 1 else max(since_published, now - self.row.enqueued_at)
 
     def enqueued_time(self) -> datetime:
         """Return when the job was first enqueued."""

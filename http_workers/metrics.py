@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from http_workers.series import Counts, DurationHistogram
+from delegator.postgres.dead_letters import Reason
+from delegator.runtime.series import Counts, DurationHistogram, SizeHistogram
+from http_workers.job import Job
+
+_REASONS: Final = (
+    Reason.UNKNOWN_TYPE,
+    Reason.UNDECODABLE,
+    Reason.UNREADABLE,
+    Reason.ATTEMPTS_EXHAUSTED,
+    Reason.NON_RETRYABLE,
+    Reason.TIMED_OUT,
+)
+"""Why a worker gives jobs up."""
 
 
 class WorkerMetrics:
@@ -24,6 +40,17 @@ class WorkerMetrics:
             "Messages whose row was gone, completed or held by another worker",
             registry=registry,
         )
+        self.last_poll = Gauge(
+            "delegator_worker_last_poll_timestamp_seconds",
+            "Unix time of the last answer of the stream to a request for messages, also of one without messages",
+            registry=registry,
+        )
+        self.claim_size = SizeHistogram(
+            "delegator_worker_claim_batch_jobs", "Jobs that one claim has got", [], registry
+        ).labels()
+        self.finish_size = SizeHistogram(
+            "delegator_worker_finish_batch_jobs", "Attempts that were finished together", [], registry
+        ).labels()
         self.running = Gauge("delegator_worker_jobs_running", "Jobs whose handler runs now", registry=registry)
         self.slots = Gauge("delegator_worker_slots", "Jobs that may run at once", registry=registry)
         self.finished = Counts(
@@ -52,6 +79,23 @@ class WorkerMetrics:
             [],
             registry,
         ).labels()
+        self.job_seconds = DurationHistogram(
+            "delegator_worker_job_seconds",
+            "From the job's first enqueue until its outcome was stored or delivered, with all attempts and the waits "
+            "between them",
+            [],
+            registry,
+        ).labels()
+        self.retries = Counter(
+            "delegator_worker_retries_total",
+            "Attempts that failed and are followed by another one",
+            registry=registry,
+        )
+        self.leases_lost = Counter(
+            "delegator_worker_leases_lost_total",
+            "How often this process's lease had expired, so that other workers may have taken its jobs",
+            registry=registry,
+        )
         self.orphaned = Counter(
             "delegator_worker_outcomes_orphaned_total",
             "Outcomes of jobs whose workflow had closed",
@@ -65,3 +109,20 @@ class WorkerMetrics:
         self.dead_letters = Counter(
             "delegator_worker_dead_letters_total", "Jobs given up, by reason", ["reason"], registry=registry
         )
+        # Prometheus sees an increase only of a series that was there before.
+        for reason in _REASONS:
+            self.dead_letters.labels(reason.value)
+        self.refused.labels("", Reason.UNKNOWN_TYPE.value)
+        self.snooze.labels("")
+
+    def batch_finished(self, attempts: int, jobs: Iterable[Job]) -> None:
+        """Measure a batch.
+
+        Args:
+            attempts: its size.
+            jobs: those that no other attempt follows. Their whole time is measured.
+        """
+        self.finish_size.observe(attempts)
+        monotonic, now = time.monotonic(), time.time()
+        for job in jobs:
+            self.job_seconds.observe(job.age_seconds(monotonic, now))

@@ -80,7 +80,8 @@ class OrderedReceiver:
             began = time.monotonic()
             wait = self._parts.source.longest_wait(self._parts.wait)
             try:
-                messages = await receive(self._parts.source, MAX_BATCH, wait)
+                with self._parts.stream_state.timed("receive"):
+                    messages = await receive(self._parts.source, MAX_BATCH, wait)
                 if messages and len(self._parts.held) >= self._parts.slots.total:
                     # It has become full while it waited. Another worker may have a free slot.
                     await self._parts.source.nack([message.ack_id for message in messages])
@@ -93,6 +94,7 @@ class OrderedReceiver:
                 progress.mark()
             backoff.reset()
             self._parts.stream_state.restored()
+            self._parts.metrics.last_poll.set_to_current_time()
             if messages:
                 self._announce(messages)
             elapsed = timedelta(seconds=time.monotonic() - began)
@@ -166,6 +168,8 @@ class OrderedReceiver:
                 if lanes and not jobs and not await leases.is_live(connection, lease_id):
                     await self._parts.lease.renew()
                     pause = 0.0
+        if jobs:
+            self._parts.metrics.claim_size.observe(len(jobs))
         for job in jobs:
             self._parts.metrics.start_delay.observe(job.row.waited_seconds)
             self._parts.start(job)

@@ -26,15 +26,12 @@ from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
+from delegator.runtime.build_info import show_build
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
-from delegator.runtime.temporal_client import (
-    load_data_converter,
-    refuse_wrong_namespace,
-    watch_temporal,
-)
+from delegator.runtime.temporal_client import load_data_converter, refuse_wrong_namespace, watch_temporal
 from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
@@ -165,6 +162,7 @@ class JobPool:
 
     def lease_lost(self, lease_id: int) -> None:
         """Stop every job, because others may run them now."""
+        self._metrics.leases_lost.inc()
         for job in self.running:
             job.lose()
 
@@ -197,6 +195,7 @@ class Surroundings:
         """
         metrics = WorkerMetrics(registry)
         metrics.slots.set(concurrency)
+        show_build(registry)
         connections = ConnectionMetrics(registry)
         states = {name: ConnectionState(name, connections) for name in ("stream", "postgresql", "temporal")}
         return cls(registry, metrics, states, Liveness())

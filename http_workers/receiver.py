@@ -70,7 +70,8 @@ class Receiver:
                 began = time.monotonic()
                 wait = self._parts.source.longest_wait(self._parts.wait)
                 try:
-                    messages = await receive(self._parts.source, reserved, wait)
+                    with self._parts.stream_state.timed("receive"):
+                        messages = await receive(self._parts.source, reserved, wait)
                 except (StreamError, WireError) as error:
                     self._parts.stream_state.lost(str(error), refused=isinstance(error, StreamRefusedError))
                     self._parts.slots.release(reserved)
@@ -82,6 +83,7 @@ class Receiver:
                     self._parts.slots.release(reserved - len(messages))
                 backoff.reset()
                 self._parts.stream_state.restored()
+                self._parts.metrics.last_poll.set_to_current_time()
                 elapsed = timedelta(seconds=time.monotonic() - began)
                 pause = pacer.pause(len(messages), elapsed, wait)
                 if messages:
@@ -111,6 +113,8 @@ class Receiver:
         try:
             with self._parts.slots.claiming():
                 taken = await self._read_rows(list(wanted.items())) if wanted else []
+                if taken:
+                    self._parts.metrics.claim_size.observe(len(taken))
                 for claimed in taken:
                     self._parts.metrics.start_delay.observe(claimed.waited_seconds)
                     self._parts.start(Job(claimed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -41,6 +41,14 @@ class Ways:
     """Left to a client, which completes them."""
     plain: list[Ended] = field(default_factory=list)
     """Completed, and nobody waits for the result: the row goes."""
+
+    @property
+    def final(self) -> Iterator[Ended]:
+        """The attempts that no other one follows."""
+        yield from (ended for ended, _ in self.waited)
+        yield from (ended for ended, _, _ in self.dead)
+        yield from self.tasks
+        yield from self.plain
 
 
 class Sorter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from temporalio.service import RPCError, RPCStatusCode
@@ -51,6 +52,10 @@ class Namespaces:
         if permits is None:
             permits = self._permits[namespace] = asyncio.Semaphore(MOST_CALLS)
         return permits
+
+    def timed(self, operation: str) -> AbstractContextManager[None]:
+        """Return a context that measures one call of Temporal."""
+        return nullcontext() if self._state is None else self._state.timed(operation)
 
     def refuses(self, namespace: str) -> bool:
         """Return whether the last call in a namespace was refused. Who can keep an outcome need not wait long then."""

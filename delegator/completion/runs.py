@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -44,15 +45,22 @@ class RunKey(NamedTuple):
 class Runs:
     """Asks Temporal which run is open, and whether its workflow task has ended."""
 
-    def __init__(self, client: Client, pause: Callable[[RunKey, Exception, Backoff], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        pause: Callable[[RunKey, Exception, Backoff], Awaitable[None]],
+        timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
         """Nothing is asked yet.
 
         Args:
             client: Temporal's client.
             pause: awaited with the run, the error and a back-off before a failed call is repeated.
+            timed: returns a context that measures a call, by the call's name.
         """
         self._client = client
         self._pause = pause
+        self._timed = timed
 
     def use_client(self, client: Client) -> None:
         """Use another client from here on."""
@@ -138,12 +146,11 @@ class Runs:
                 await self._pause(key, error, backoff)
 
     async def _ask(self, key: RunKey) -> DescribeWorkflowExecutionResponse:
-        return await self._client.workflow_service.describe_workflow_execution(
-            DescribeWorkflowExecutionRequest(
-                namespace=key.namespace,
-                execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id),
-            )
+        request = DescribeWorkflowExecutionRequest(
+            namespace=key.namespace, execution=WorkflowExecution(workflow_id=key.workflow_id, run_id=key.run_id)
         )
+        with self._timed("DescribeWorkflowExecution"):
+            return await self._client.workflow_service.describe_workflow_execution(request)
 
 
 async def give_up(key: RunKey, error: Exception, backoff: Backoff) -> None:

@@ -69,7 +69,7 @@ class SignalSender:
         self._patience_seconds = None if patience is None else patience.total_seconds()
         self._mailboxes: dict[RunKey, Mailbox] = {}
         self._senders: set[asyncio.Task[None]] = set()
-        self._runs = Runs(client, self._pause)
+        self._runs = Runs(client, self._pause, self._namespaces.timed)
         self._hurried = False
         self._hurried_until = float("inf")
 
@@ -170,7 +170,8 @@ class SignalSender:
         while True:
             try:
                 async with self._namespaces.permit(key.namespace):
-                    await self._client.workflow_service.signal_workflow_execution(request, timeout=_CALL_LIMIT)
+                    with self._namespaces.timed("SignalWorkflowExecution"):
+                        await self._client.workflow_service.signal_workflow_execution(request, timeout=_CALL_LIMIT)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     async with asyncio.timeout_at(give_up_at):

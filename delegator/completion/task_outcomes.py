@@ -61,7 +61,8 @@ class TaskOutcomes:
         while True:
             try:
                 async with self._namespaces.permit(namespace):
-                    await self._respond(namespace, token, status, stored, failure)
+                    with self._namespaces.timed("RespondActivityTask"):
+                        await self._respond(namespace, token, status, stored, failure)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import partial
 
 from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import ACTIVITY_ID, TASK_QUEUE
+from prometheus_client import CollectorRegistry
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter, PayloadCodec
@@ -19,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
+from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.enqueue.outages import closing_task
 from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
@@ -74,6 +77,8 @@ class EnqueueParts:
     """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
     look_ms: int = 0
     """See `delegator.wire.outcomes.Reply`."""
+    metrics: EnqueueMetrics = field(default_factory=lambda: EnqueueMetrics(CollectorRegistry()))
+    """This process's series."""
     unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
     """Says which calls have a priority that their queue does not obey."""
     conversions: Conversions = field(init=False)
@@ -163,6 +168,8 @@ class DelegatorActivities:
             await self._enqueue_in_all(parts, batches, outcomes)
             refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
+        parts.metrics.outcomes.labels("inline").inc(len(outcomes))
+        parts.metrics.outcomes.labels("signal").inc(len(wanted.jobs) - len(outcomes))
         asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
         return to_raw_value(pack_reply(run_id, outcomes, asked, look_ms=parts.look_ms))
 
@@ -311,7 +318,9 @@ class DelegatorActivities:
             rest = [row for row in batch.rows if row.job_id in taken.gone]
         if waiting:
             seconds = parts.policy.seconds_left(batch.limit)
+            began = time.monotonic()
             found += await parts.waiter.wait(table, sorted(waiting), seconds, sorted(adopted))
+            parts.metrics.inline_wait.observe(time.monotonic() - began)
             self._learn(parts, batch, waiting, found, seconds / batch.limit.seconds)
         if any(row.format_version > FORMAT_VERSION for row in found):
             found = await self._hand_over_too_new(parts, table, found)

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from prometheus_client import CollectorRegistry
 from temporalio.exceptions import ApplicationError
 
+from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.errors import DatabaseError, first_line
 from delegator.postgres.connections import Pool
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
@@ -44,6 +46,7 @@ class Enqueuer:
         gather: Callable[[], float] = lambda: 0.0,
         *,
         patience: timedelta | None = None,
+        metrics: EnqueueMetrics | None = None,
     ) -> None:
         """Prepare the enqueuer.
 
@@ -54,7 +57,9 @@ class Enqueuer:
             state: gets the health of the database connection.
             gather: returns for how many seconds a small batch may wait for more jobs.
             patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes.
+            metrics: this process's series; None: they are shown nowhere.
         """
+        self._metrics = metrics or EnqueueMetrics(CollectorRegistry())
         self._pool = pool
         self._namespace = namespace
         self._state = state
@@ -108,7 +113,9 @@ class Enqueuer:
             DatabaseError: there was no connection for as long as the patience lasts. No job was inserted.
         """
         self.table(queue)
+        began = time.monotonic()
         results = await self._batchers[queue].submit(jobs)
+        self._metrics.seconds.labels(queue).observe(time.monotonic() - began)
         for result in results:
             if isinstance(result, psycopg.Error):
                 raise ApplicationError(
@@ -143,11 +150,15 @@ class Enqueuer:
                         self._asking -= 1
                 if self._state is not None:
                     self._state.restored()
+                self._metrics.batch.labels(table.queue).observe(len(jobs))
+                self._metrics.jobs.labels(table.queue).inc(len(new))
                 if len(new) < len(jobs):
+                    self._metrics.known.labels(table.queue).inc(len(jobs) - len(new))
                     self._repeats_until = time.monotonic() + _EXPECT_REPEATS_SECONDS
                 return [job.job_id in new for job in jobs]
             except psycopg.Error as error:
                 error_class = classify(error)
+                self._metrics.failures.labels(error_class.value).inc()
                 if error_class is ErrorClass.DATA:
                     if len(jobs) == 1:
                         return [error]

@@ -193,7 +193,8 @@ class OutboxDispatcher:
             await self._back_off(row, "format_version", is_refusal=False)
             return False
         try:
-            await self._operations.carry_out(row)
+            with self._temporal.timed(f"outbox {row.operation}"):
+                await self._operations.carry_out(row)
         except Exception as error:
             return await self._failed(row, error)
         self._answered()

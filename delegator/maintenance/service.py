@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from delegator_schema.queues import queue_slot
 from delegator_schema.roles import MAINTENANCE
-from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
 from delegator.completion.namespaces import Namespaces
@@ -22,6 +21,7 @@ from delegator.enqueue.activity_worker import activity_worker
 from delegator.enqueue.busyness import Busyness
 from delegator.enqueue.declared_queues import require_declared_queues
 from delegator.enqueue.enqueuer import GATHER, Enqueuer
+from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.errors import first_line
 from delegator.maintenance.elector import Elector
 from delegator.maintenance.metrics import MaintenanceMetrics, OutboxMetrics
@@ -37,6 +37,7 @@ from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.build_info import new_registry
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionPart, ConnectionState, SharedConnection
 from delegator.runtime.health import HealthServer, LocalHealth
 from delegator.runtime.liveness import Liveness
@@ -86,8 +87,8 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
         ConfigurationError: a setting is wrong, or the schema is not what is declared.
         DependencyError: PostgreSQL can't be reached at the start; with a task queue, Temporal can't.
     """
-    registry = CollectorRegistry()
-    metrics = MaintenanceMetrics(registry)
+    registry = new_registry()
+    metrics = MaintenanceMetrics(registry, settings.queues)
     connections = ConnectionMetrics(registry)
     database, temporal = ConnectionState("postgresql", connections), ConnectionState("temporal", connections)
     liveness = Liveness()
@@ -174,6 +175,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 identity=identity,
                 metrics=metrics,
                 options=options.sweep,
+                slot_names={queue: queue_slot(queue, settings.slot) for queue in settings.queues},
             )
 
             elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)
@@ -185,7 +187,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 ]
                 if options.task_queue is not None:
                     part = shared.part("activity worker")
-                    delegation = _delegate_tasks(options.task_queue, options, settings, pool, client, part)
+                    delegation = _delegate_tasks(
+                        options.task_queue, options, settings, pool, client, part, EnqueueMetrics(registry)
+                    )
                     tasks.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
                 for task in tasks:
@@ -210,10 +214,12 @@ async def _delegate_tasks(
     pool: Pool,
     client: Client,
     state: ConnectionPart,
+    metrics: EnqueueMetrics,
 ) -> None:
     """Run the Temporal worker that delegates activity tasks, until cancelled."""
     tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
-    async with Enqueuer(pool, tables, client.namespace, state, Busyness(GATHER).pause) as enqueuer:
+    gather = Busyness(GATHER).pause
+    async with Enqueuer(pool, tables, client.namespace, state, gather, metrics=metrics) as enqueuer:
         backoff = Backoff()
         while True:
             worker = activity_worker(client, task_queue, options.types, enqueuer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ from delegator.completion.failures import Ending, failed_outcome, overdue
 from delegator.errors import WireError
 from delegator.maintenance.left_open import LeftOpenAttempts
 from delegator.maintenance.lost_attempts import GivenUp, LostAttempts
+from delegator.maintenance.measures import QueueMeasures
 from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.outbox import OutboxDispatcher
 from delegator.maintenance.paused import PausedJobs
@@ -82,6 +83,7 @@ class Sweeper:
         identity: str,
         metrics: MaintenanceMetrics,
         options: SweeperOptions,
+        slot_names: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare the sweeper.
 
@@ -97,7 +99,9 @@ class Sweeper:
             identity: shown in failures.
             metrics: this process's series.
             options: how often it looks.
+            slot_names: the replication slots that are measured, by queue; None: none is.
         """
+        self._measures = QueueMeasures(metrics, slot_names or {})
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
@@ -204,9 +208,11 @@ class Sweeper:
         if self._slots is not None:
             await self._slots.look(connection)
         await self._apart.each(connection, lambda queue: self._sweep_table(connection, queue))
-        await self._letters_apart.each(connection, lambda queue: self._count_dead_letters(connection, queue))
+        await self._letters_apart.each(connection, lambda queue: self._measures.dead_letters(connection, queue.queue))
         await forget_rates(connection)
         await unique_ids.forget_expired(connection)
+        await self._measures.slots(connection)
+        self._metrics.last_sweep.set_to_current_time()
 
     async def _sweep_table(self, connection: Connection, queue: MaintenanceStatements) -> None:
         await self._paused.sweep(connection, queue.queue)
@@ -215,14 +221,7 @@ class Sweeper:
             await self._order[queue.queue].place_unplaced(connection)
         unread = await queue.delete_unread(connection, self._options.result_retention)
         self._metrics.unread.inc(unread)
-        depth = await queue.table.depth(connection)
-        for state in ("waiting", "running", "backing_off", "paused"):
-            self._metrics.depth.labels(queue.table.queue, state).set(getattr(depth, state))
-        self._metrics.oldest.labels(queue.table.queue).set(depth.oldest_seconds)
-
-    async def _count_dead_letters(self, connection: Connection, queue: MaintenanceStatements) -> None:
-        kept = await dead_letters.count(connection, queue.table.queue)
-        self._metrics.dead_letters.labels(queue.table.queue).set(kept)
+        await self._measures.depth(connection, queue.table)
 
     async def _pause(self, connection: Connection) -> None:
         pauses = [self._options.interval.total_seconds()]

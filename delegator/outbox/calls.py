@@ -11,7 +11,7 @@ from temporalio.converter import DataConverter
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
-from delegator.outbox.encoder import Encoder
+from delegator.outbox.encoder import Encoder, Headers
 from delegator.outbox.workflows import Asked, signal_name, start_options, workflow_name
 from delegator.runtime.temporal_client import load_data_converter
 
@@ -23,12 +23,13 @@ def encoder_for(
     *,
     schema: str,
     notify: bool | None,
+    headers: Headers | None = None,
 ) -> Encoder:
     """Return the encoder of an outbox; the arguments are those of `Outbox`."""
     settings = settings or Settings.load()
     converter = data_converter or load_data_converter(settings.data_converter)
     notify = settings.outbox_notify if notify is None else notify
-    return Encoder(converter, settings, namespace=namespace, schema=schema, notify=notify)
+    return Encoder(converter, settings, namespace=namespace, schema=schema, notify=notify, headers=headers)
 
 
 def start(

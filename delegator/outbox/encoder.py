@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,9 @@ from delegator_schema.options import (
     SCHEDULE_TO_START_MS,
     START_DELAY_MS,
 )
-from delegator_schema.outbox import MAX_INPUT_BYTES, NO_WAITER
+from delegator_schema.outbox import MAX_INPUT_BYTES, NO_WAITER, SIGNAL, SIGNAL_WITH_START, START
 from google.protobuf.json_format import MessageToDict
-from temporalio.api.common.v1 import Memo, Payloads
+from temporalio.api.common.v1 import Header, Memo, Payload, Payloads
 from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from temporalio.converter import DataConverter
@@ -27,12 +27,17 @@ from delegator.config import Settings
 from delegator.outbox.jobs import PlainJob
 from delegator.outbox.workflows import Asked
 from delegator.postgres.outbox_write import insert_jobs, insert_operations
-from delegator.wire.codec import encode_payloads
+from delegator.wire.codec import encode_header, encode_payloads
 from delegator.wire.contexts import Conversion, Conversions, row_origin
 from delegator.wire.options import encode_options
 from delegator.wire.probe import make_probe
 
 _MILLISECONDS: Final = 1000
+_NAMES: Final = {START: "StartWorkflow", SIGNAL: "SignalWorkflow", SIGNAL_WITH_START: "SignalWithStartWorkflow"}
+"""Operations that have a header, as the SDK names their spans."""
+
+Headers = Callable[[str], Mapping[str, Payload]]
+"""Returns the headers of what an outbox writes, by its name, such as `StartWorkflow:Order`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,14 @@ class Encoder:
     """Makes statements. Nothing in them is readable if the data converter has a payload codec."""
 
     def __init__(
-        self, converter: DataConverter, settings: Settings, *, namespace: str | None, schema: str, notify: bool
+        self,
+        converter: DataConverter,
+        settings: Settings,
+        *,
+        namespace: str | None,
+        schema: str,
+        notify: bool,
+        headers: Headers | None = None,
     ) -> None:
         """Prepare.
 
@@ -59,7 +71,9 @@ class Encoder:
             namespace: Temporal's namespace; None: that of the maintenance process.
             schema: where the engine's tables are.
             notify: wake the maintenance process when the transaction commits.
+            headers: returns the headers of an operation or of a job, by its name; None: they have none.
         """
+        self._headers = headers
         self._conversions = Conversions(converter)
         self._payload_codec = converter.payload_codec
         self._ordered = frozenset(settings.ordered_queues)
@@ -86,6 +100,9 @@ class Encoder:
         encoded = await _encoded(conversion, asked.args)
         signal = await _encoded(conversion, asked.signal_args)
         options = {**asked.options, **await _described(conversion, asked)}
+        if self._headers is not None and asked.operation in _NAMES:
+            name = f"{_NAMES[asked.operation]}:{asked.workflow_type or asked.name}"
+            options["header"] = MessageToDict(Header(fields=self._headers(name)))
         _refuse_large(asked.workflow_type or asked.name or asked.operation, encoded, signal, orjson.dumps(options))
         row = {
             "operation": asked.operation,
@@ -146,7 +163,14 @@ class Encoder:
             "due_at": None if job.due_at is None else job.due_at.isoformat(),
             "unique_ms": None if unique_for is None else max(1, round(unique_for.total_seconds() * _MILLISECONDS)),
             "waiter_id": NO_WAITER if job.keep_result else None,
+            "header": _text(await self._header(name, conversion)),
         }
+
+    async def _header(self, job_type: str, conversion: Conversion) -> bytes:
+        if self._headers is None:
+            return b""
+        header = Header(fields=self._headers(f"EnqueueJob:{job_type}"))
+        return await encode_header(header.SerializeToString(), conversion.codec)
 
     def _enqueue(self, queue: str, rows: list[dict[str, Any]]) -> Statement:
         unique = any(row["unique_ms"] is not None for row in rows)

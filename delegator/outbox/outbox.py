@@ -12,7 +12,7 @@ from delegator.config import Settings
 from delegator.outbox.asynchronous import AsyncOutbox
 from delegator.outbox.calls import cancel, encoder_for, new_jobs, signal, signal_with_start, start
 from delegator.outbox.connections import Transaction, run
-from delegator.outbox.encoder import Statement
+from delegator.outbox.encoder import Headers, Statement
 from delegator.outbox.jobs import PlainJob, PlainJobOptions, plain_job
 from delegator.outbox.loop_thread import LoopThread, run_at_once
 from delegator.outbox.workflows import Asked, StartOptions
@@ -38,6 +38,7 @@ class Outbox:
         *,
         schema: str = "public",
         notify: bool | None = None,
+        headers: Headers | None = None,
     ) -> None:
         """Prepare an outbox.
 
@@ -48,11 +49,13 @@ class Outbox:
             schema: where the engine's tables are. The connection's search_path does not matter.
             notify: wake the maintenance process when the transaction commits; by default as `DELEGATOR_OUTBOX_NOTIFY`
                 says. A transaction that is prepared (two-phase commit) can't notify.
+            headers: returns headers for what is written, by its name, such as `StartWorkflow:Order`. For traces:
+                `delegator.tracing.TracingInterceptor().outgoing`.
 
         Raises:
             ConfigurationError: a setting is wrong.
         """
-        encoder = encoder_for(settings, data_converter, namespace, schema=schema, notify=notify)
+        encoder = encoder_for(settings, data_converter, namespace, schema=schema, notify=notify, headers=headers)
         self._encoder = encoder
         self._thread = LoopThread()
         self.aio = AsyncOutbox(encoder)

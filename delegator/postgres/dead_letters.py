@@ -141,7 +141,10 @@ SELECT queue, job_type, reason, error, count(*), max(died_at) FROM custom_task_d
 WHERE died_at > now() - %s AND queue = ANY(%s)
 GROUP BY queue, job_type, reason, error ORDER BY count(*) DESC, queue, job_type LIMIT 1000
 """
-_COUNT = b"SELECT count(*) FROM custom_task_dead_letter WHERE queue = %s"
+_MOST_COUNTED = 100_000
+_COUNT = f"""
+SELECT count(*) FROM (SELECT FROM custom_task_dead_letter WHERE queue = %s LIMIT {_MOST_COUNTED}) AS kept
+""".encode()
 _PURGE = b"DELETE FROM custom_task_dead_letter WHERE dead_letter_id = ANY(%s::int8[])"
 
 
@@ -377,7 +380,7 @@ async def with_completed_row(connection: Connection, table: QueueTable, ids: Col
 
 
 async def count(connection: Connection, queue: str) -> int:
-    """Return how many dead letters a queue has."""
+    """Return how many dead letters a queue has, at most 100,000."""
     row = await (await connection.execute(_COUNT, (queue,))).fetchone()
     return int(row[0]) if row else 0
 

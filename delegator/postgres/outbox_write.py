@@ -39,17 +39,18 @@ WITH new AS MATERIALIZED (
     SELECT new.*, greatest(CAST(ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000) AS int8), 0) AS due_ms
     FROM json_to_recordset(CAST({rows} AS json)) AS new (
         job_id text, job_type text, input text, options jsonb, deadline_ms int8, due_at timestamptz, unique_ms int8,
-        waiter_id int8)
+        waiter_id int8, header text)
 ){taken}, placed AS (
-    SELECT job_id, job_type, decode(input, 'base64') AS input, waiter_id,
+    SELECT job_id, job_type, decode(input, 'base64') AS input, decode(header, 'base64') AS header, waiter_id,
            CASE WHEN due_ms > 0 THEN coalesce(options, jsonb_build_object())
                                      || jsonb_build_object('{start_delay_ms}', due_ms)
                 ELSE options END AS options,
            clock_timestamp() + (deadline_ms + coalesce(due_ms, 0)) * interval '1 millisecond' AS deadline
     FROM new{only_taken}
 ), written AS (
-    INSERT INTO {table} (job_id, job_type, input, options, waiter_id, deadline, retry_at, format_version{columns})
-    SELECT job_id, job_type, input, options, waiter_id, deadline, {delayed_until}, {format_version}{values}
+    INSERT INTO {table} (job_id, job_type, input, header, options, waiter_id, deadline, retry_at,
+                         format_version{columns})
+    SELECT job_id, job_type, input, header, options, waiter_id, deadline, {delayed_until}, {format_version}{values}
     FROM placed AS q
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id AS id, retry_at

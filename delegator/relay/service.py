@@ -21,6 +21,7 @@ from delegator.relay.metrics import RelayCollector
 from delegator.relay.options import RelayOptions
 from delegator.relay.state import RelayState, StreamState
 from delegator.relay.store import Budget, Stream
+from delegator.runtime.build_info import show_build
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.connections import ServingLimits
 from delegator.runtime.health import LocalHealth
@@ -67,6 +68,7 @@ class Relay:
         ]
         self._election = Election(options, self.state)
         RelayCollector(self.streams, self.state, registry)
+        show_build(registry)
         # No loop is watched: `/livez` is answered by the event loop that does everything, so a blocked one answers
         # nothing.
         health = LocalHealth(registry, Liveness(), {connection.dependency: connection.problem})

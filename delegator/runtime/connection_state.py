@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from temporalio.service import RPCError
+
+from delegator.runtime.series import DurationHistogram
 
 Dependency = Literal["stream", "postgresql", "temporal"]
 
@@ -35,6 +39,13 @@ class ConnectionMetrics:
             ["dependency"],
             registry=registry,
         )
+        self.calls = DurationHistogram(
+            "delegator_call_seconds",
+            "How long calls of Temporal and of the stream took, by operation and by the status of the answer (OK, a "
+            "status of gRPC, TIMEOUT, or ERROR)",
+            ["dependency", "operation", "status"],
+            registry,
+        )
 
 
 class ConnectionState:
@@ -59,6 +70,7 @@ class ConnectionState:
         self._up = metrics.up.labels(dependency)
         self._up.set(0)
         self._lost = metrics.lost.labels(dependency)
+        self._calls = metrics.calls
         self._is_up = False
         self._since: float | None = None
         self._refused = False
@@ -72,6 +84,27 @@ class ConnectionState:
     def problem(self) -> str | None:
         """Return what is wrong, or None while the dependency answers. Safe to call from any thread."""
         return None if self._is_up else self._problem
+
+    @contextmanager
+    def timed(self, operation: str) -> Iterator[None]:
+        """Measure one call. A call that is cancelled is not counted.
+
+        Args:
+            operation: the name of the call, one of a few.
+        """
+        began = self._clock()
+        status = "OK"
+        try:
+            yield
+        except Exception as error:
+            status = _status_of(error)
+            raise
+        except BaseException:
+            status = ""
+            raise
+        finally:
+            if status:
+                self._calls.labels(self.dependency, operation, status).observe(self._clock() - began)
 
     def lost(self, reason: str, *, refused: bool = False) -> None:
         """Note that the dependency does not answer.
@@ -109,6 +142,13 @@ class ConnectionState:
         seconds = round(self._clock() - self._since, 3)
         self._since = None
         _log.info("connection_restored", extra={"dependency": self.dependency, "seconds": seconds})
+
+
+def _status_of(error: Exception) -> str:
+    """Return a status for the label: one of few values, whatever was raised."""
+    if isinstance(error, RPCError):
+        return error.status.name
+    return "TIMEOUT" if isinstance(error, TimeoutError) else "ERROR"
 
 
 class SharedConnection:

@@ -9,7 +9,9 @@ from delegator.errors import WireError
 from delegator.wire.frames import pack, unpack
 
 PENDING_QUERY: Final = "delegator.pending"
-"""The query. It asks about job ids, and is answered with those of them that the run waits for."""
+"""The query. It asks about job ids, and is answered with those of them that the run waits for.
+
+Without job ids it is answered for people: with JSON."""
 
 
 def pack_job_ids(job_ids: Iterable[str]) -> bytes:

@@ -58,9 +58,18 @@ class OwnTraffic(temporalio.client.Interceptor, temporalio.worker.Interceptor):
 class _Activities(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         if activity.info().activity_type in (ENQUEUE_ACTIVITY, CANCEL_ACTIVITY, LOOK_ACTIVITY):
-            _, sdk = innermost(self, ActivityInboundInterceptor)
-            return await sdk.execute_activity(input)
+            return await _own(self).execute_activity(input)
         return await super().execute_activity(input)
+
+
+def _own(first: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+    """Return what runs an own local activity: a tracer of ours if there is one, else the SDK."""
+    last = first
+    while isinstance(following := getattr(last, "next", None), ActivityInboundInterceptor):
+        last = following
+        if getattr(last, "traces_delegator", False):
+            break
+    return last
 
 
 class _Workflows(WorkflowInboundInterceptor):

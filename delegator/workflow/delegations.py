@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import FailureConverter
 from temporalio.exceptions import ActivityError, FailureError
@@ -26,17 +27,10 @@ from delegator.wire.requests import (
     pack_cancel,
     pack_enqueue,
 )
-from delegator.workflow.calls import (
-    WITHDRAWN,
-    Call,
-    CallGroup,
-    Converter,
-    canceled_error,
-    outcome_of_removed,
-)
+from delegator.workflow.calls import WITHDRAWN, Call, CallGroup, Converter, canceled_error, outcome_of_removed
 from delegator.workflow.chunks import chunks_of, use_queues
 from delegator.workflow.job_ids import JobIds
-from delegator.workflow.labels import event_groups_of, summary_of
+from delegator.workflow.labels import event_groups_of, shown, summary_of
 from delegator.workflow.local_activities import LocalActivities, as_seen, is_timeout
 from delegator.workflow.lost_jobs import LostJobs, longest_enqueueing, timed_out
 from delegator.workflow.open_task import OpenTask
@@ -47,6 +41,7 @@ from delegator.workflow.specs import CallSpecs
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
 _ENQUEUE_TIMEOUT = timedelta(seconds=60)
 _CANCEL_TIMEOUT = timedelta(seconds=10)
+_NOT_ASKED = RawValue(Payload())
 
 
 class Delegations:
@@ -66,10 +61,13 @@ class Delegations:
         self.ids = JobIds(info.run_id)
         self.info = info
         """Of the workflow; asked of the SDK itself, so that users' interceptors do not see it."""
+        self.headers: Callable[[str, int], Mapping[str, Payload]] | None = None
+        """Returns the headers of calls, by their type and number. A tracer sets it."""
         self._run_id = info.run_id
         self._local_activities = LocalActivities(sdk)
         self._replay_differs = replay_differs
         self.spec = CallSpecs(info).of
+        self._answers_queries = False
         self._next_sequence = 0
         self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
@@ -113,7 +111,7 @@ class Delegations:
         workflow.set_signal_handler(SIGNAL_NAME, delegations.on_outcomes)
         if info.first_execution_run_id != info.run_id:
             # Only a run that continues another one can wait for jobs of an earlier run.
-            workflow.set_query_handler(PENDING_QUERY, delegations.pending_of)
+            delegations.answer_queries()
         watch_resets(delegations.was_reset)
         return delegations
 
@@ -131,6 +129,10 @@ class Delegations:
                 "this worker can't delegate: give it (or its client, or the replayer) plugins=[DelegatorPlugin(...)]"
             )
         return owner
+
+    def header_of(self, job_type: str, jobs: int = 1) -> bytes:
+        """Return the header of calls of `delegate`, or of all calls of one `delegate_map`."""
+        return b"" if self.headers is None else self.converter.header(self.headers(job_type, jobs))
 
     def submit(self, call: Call) -> None:
         """Enqueue a call. All calls made before the event loop's next turn travel together.
@@ -256,8 +258,16 @@ class Delegations:
             if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
                 self._early_outcomes[job_id] = outcome
 
-    def pending_of(self, asked: RawValue) -> RawValue:
-        """Answer the query which of these jobs this run waits for."""
+    def answer_queries(self) -> None:
+        """Register the query handler, once. That takes long, so a run that gets all outcomes inline has none."""
+        if not self._answers_queries:
+            self._answers_queries = True
+            workflow.set_query_handler(PENDING_QUERY, self.pending_of)
+
+    def pending_of(self, asked: RawValue = _NOT_ASKED) -> Any:
+        """Answer the query which of these jobs this run waits for. People ask for all, and get them as JSON."""
+        if asked is _NOT_ASKED:
+            return shown(self._pending.values())
         job_ids = unpack_job_ids(asked.payload.data)
         return to_raw_value(pack_job_ids(job_id for job_id in job_ids if job_id in self._pending))
 
@@ -355,6 +365,8 @@ class Delegations:
             if outcome is not None:
                 self._resolve(call.job_id, outcome)
         sent.set_result(None)
+        if self._pending:
+            self.answer_queries()
         if reply.look_ms is not None:
             self._lost_jobs.expect(calls, reply.look_ms)
 

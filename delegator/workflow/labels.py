@@ -1,13 +1,16 @@
-"""What a local activity that carries calls shows to people who read the history."""
+"""What people see of the calls: in the history, and by the query `delegator.pending`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any
 
 from delegator.workflow.calls import Call
 
 _SHOWN_TYPES = 3
+_SHOWN_JOBS = 100
 _LONGEST_SUMMARY = 200
 """Temporal allows 200 bytes by default; see `limit.userMetadataSummarySize` of its server."""
 
@@ -32,3 +35,20 @@ def event_groups_of(calls: Sequence[Call]) -> list[Any]:
     """Return the SDK's event groups of the calls."""
     specs = {id(call.spec): call.spec for call in calls}.values()
     return list(dict.fromkeys(group for spec in specs for group in spec.event_groups))
+
+
+def shown(pending: Collection[Call]) -> dict[str, Any]:
+    """Return the jobs that a workflow waits for, as JSON for people: their number, by type, and the first hundred."""
+    return {
+        "jobs": len(pending),
+        "types": dict(Counter(call.spec.job.type for call in pending).most_common()),
+        "first": [
+            {
+                "job_id": call.job_id,
+                "type": call.spec.job.type,
+                "queue": call.spec.job.queue,
+                "state": "cancel_requested" if call.is_cancelled else "waiting",
+            }
+            for call in islice(pending, _SHOWN_JOBS)
+        ],
+    }

@@ -309,7 +309,8 @@ async def _map(
     encode = delegations.converter.input
     group = CallGroup(stop_early=not return_exceptions, converter=delegations.converter)
     job, request = spec.job, JobRequest._make
-    delegations.submit_all([Call(spec, request((job, encode(args, spec), b"", None)), group) for args in items])
+    header = delegations.header_of(declared.name, len(items)) if items else b""
+    delegations.submit_all([Call(spec, request((job, encode(args, spec), header, None)), group) for args in items])
     await delegations.wait(group, cancellation_type)
     unresolved = [call for call in group.calls if call.outcome is None]
     if unresolved:

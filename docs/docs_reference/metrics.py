@@ -24,6 +24,7 @@ _TYPES = {
     "Info": "info",
     "Counts": "counter",
     "DurationHistogram": "histogram",
+    "SizeHistogram": "histogram",
     "CounterMetricFamily": "counter",
     "GaugeMetricFamily": "gauge",
     "HistogramMetricFamily": "histogram",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,8 @@ from docs_reference.metrics import all_series
 from tests.unit.docker.compose import FOLDER, is_ours, services
 
 PROMETHEUS: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus/prometheus.yml").read_text())
-ALERTS: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus/alerts.yml").read_text())
+ALERTS: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus/rules.yaml").read_text())
+ALERT_TESTS = Path(__file__).parent / "rules.test.yaml"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/dashboards/delegator.json").read_text())
 SERIES = {series.name: series for series in all_series()}
 ADDED_BY_PROMETHEUS = {"job", "instance", "le"}
@@ -83,6 +87,35 @@ def test_every_alert_of_the_page() -> None:
     table = page[page.index("## What to alert on") : page.index("## Reading the latency")]
     named = set(re.findall(r"delegator_\w+", " ".join(rule["expr"] for rule in ALERTS["groups"][0]["rules"])))
     assert named <= set(re.findall(r"delegator_\w+", table))
+
+
+def test_runbooks() -> None:
+    """Each alert links to its own part of the page of runbooks, and the page has no part without an alert."""
+    page = (FOLDER.parent / "docs/operating/runbooks.md").read_text()
+    rules = {rule["alert"]: rule for rule in ALERTS["groups"][0]["rules"]}
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(rules)
+    for alert, rule in rules.items():
+        assert rule["annotations"]["runbook_url"].endswith(f"docs/operating/runbooks.md#{alert.lower()}")
+        assert set(rule["labels"]) == {"severity"}
+
+
+def test_alerts_are_tested() -> None:
+    """For each alert there is a case in which it fires, and one in which it does not."""
+    seen: dict[str, set[int]] = {rule["alert"]: set() for rule in ALERTS["groups"][0]["rules"]}
+    for case in yaml.safe_load(ALERT_TESTS.read_text())["tests"]:
+        (asked,) = case["promql_expr_test"]
+        (alert,) = re.findall(r'alertname="(\w+)"', asked["expr"])
+        seen[alert].add(asked["exp_samples"][0]["value"])
+    assert {alert for alert, values in seen.items() if values != {0, 1}} == set()
+
+
+def test_alerts_fire() -> None:
+    """Prometheus's own tool runs these cases."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("needs promtool (Debian: apt-get install prometheus)")
+    done = subprocess.run([program, "test", "rules", str(ALERT_TESTS)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_dashboard_is_provisioned() -> None:

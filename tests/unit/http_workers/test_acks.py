@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from unittest.mock import Mock
+from unittest.mock import MagicMock
+
+from prometheus_client import CollectorRegistry
 
 from delegator.errors import StreamError
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from http_workers.acks import Acknowledger
 
 
@@ -30,7 +33,8 @@ async def _sent(source: Source, requests: int) -> None:
 async def test_ack_batches() -> None:
     """The first ack is sent at once, and those that come meanwhile are sent together."""
     source = Source()
-    acks = Acknowledger(source, Mock())  # type: ignore[arg-type]
+    state = ConnectionState("stream", ConnectionMetrics(CollectorRegistry()))
+    acks = Acknowledger(source, state)  # type: ignore[arg-type]
     running = asyncio.create_task(acks.run())
     try:
         acks.add(["a"])
@@ -46,7 +50,7 @@ async def test_ack_batches() -> None:
 
 async def test_ack_outage() -> None:
     """Acks survive an outage of the stream, which is reported once."""
-    source, state = Source(), Mock()
+    source, state = Source(), MagicMock()
     acks = Acknowledger(source, state)  # type: ignore[arg-type]
     source.down = True
     acks.add(["a"])

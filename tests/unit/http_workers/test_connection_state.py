@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
 
@@ -101,3 +104,21 @@ def test_shared_connection(state: ConnectionState):
     assert state.problem() == "third"
     one.restored()
     assert state.problem() is None
+
+
+def test_calls() -> None:
+    """A call is counted with the status of its answer; one that was cancelled is not counted."""
+    registry = CollectorRegistry()
+    state = ConnectionState("temporal", ConnectionMetrics(registry))
+
+    def call(error: BaseException | None) -> None:
+        with suppress(BaseException), state.timed("Signal"):
+            if error is not None:
+                raise error
+
+    refused = RPCError("no", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+    for error in (None, None, refused, TimeoutError(), ValueError("of a codec"), asyncio.CancelledError()):
+        call(error)
+    (family,) = (family for family in registry.collect() if family.name == "delegator_call_seconds")
+    counts = {sample.labels["status"]: sample.value for sample in family.samples if sample.name.endswith("_count")}
+    assert counts == {"OK": 2, "RESOURCE_EXHAUSTED": 1, "TIMEOUT": 1, "ERROR": 1}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from http_workers.series import SECONDS, Counts, DurationHistogram
+from delegator.runtime.series import SECONDS, Counts, DurationHistogram
 
 
 def exposed(registry: CollectorRegistry) -> list[str]:

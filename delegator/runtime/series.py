@@ -1,4 +1,4 @@
-"""Metrics that change with every job.
+"""Metrics that change with every job or every call.
 
 `prometheus_client` takes a lock, and walks a histogram's buckets in Python. For a short job that is a tenth of the
 time. Only the event loop writes these series. The health server's thread reads them without a lock.
@@ -17,7 +17,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-"""Upper bounds of a histogram's buckets."""
+"""Upper bounds of the buckets of a histogram of durations."""
+SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+"""Upper bounds of the buckets of a histogram of numbers."""
 
 
 class Count:
@@ -28,24 +30,25 @@ class Count:
     def __init__(self) -> None:
         self.value = 0
 
-    def inc(self) -> None:
-        """Count one more."""
-        self.value += 1
+    def inc(self, count: int = 1) -> None:
+        """Count so many more."""
+        self.value += count
 
 
-class Durations:
+class Distribution:
     """One series of a histogram."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count a duration."""
-        self.counts[bisect_left(SECONDS, seconds)] += 1
-        self.total += seconds
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 One = TypeVar("One")
@@ -70,7 +73,10 @@ class _Labelled(Collector, Generic[One, Family]):
 
     def labels(self, *values: str) -> One:
         """Return the series with these values of the labels."""
-        return self._series.setdefault(values, self._one())
+        found = self._series.get(values)
+        if found is None:
+            found = self._series[values] = self._one()
+        return found
 
     def describe(self) -> Iterable[Metric]:
         """See the base class."""
@@ -99,7 +105,7 @@ class Counts(_Labelled[Count, CounterMetricFamily]):
         super().__init__(lambda: CounterMetricFamily(name, documentation, labels=labels), Count, _add_count, registry)
 
 
-class DurationHistogram(_Labelled[Durations, HistogramMetricFamily]):
+class DurationHistogram(_Labelled[Distribution, HistogramMetricFamily]):
     """A histogram of seconds, with labels or without."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
@@ -112,7 +118,30 @@ class DurationHistogram(_Labelled[Durations, HistogramMetricFamily]):
             registry: where it is exposed.
         """
         super().__init__(
-            lambda: HistogramMetricFamily(name, documentation, labels=labels), Durations, _add_durations, registry
+            lambda: HistogramMetricFamily(name, documentation, labels=labels),
+            Distribution,
+            _add_distribution,
+            registry,
+        )
+
+
+class SizeHistogram(_Labelled[Distribution, HistogramMetricFamily]):
+    """A histogram of numbers of things, with labels or without."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        """Register it.
+
+        Args:
+            name: the name without suffix.
+            documentation: the help text.
+            labels: the names of the labels.
+            registry: where it is exposed.
+        """
+        super().__init__(
+            lambda: HistogramMetricFamily(name, documentation, labels=labels),
+            lambda: Distribution(SIZES),
+            _add_distribution,
+            registry,
         )
 
 
@@ -120,7 +149,7 @@ def _add_count(family: CounterMetricFamily, labels: Sequence[str], count: Count)
     family.add_metric(labels, count.value)
 
 
-def _add_durations(family: HistogramMetricFamily, labels: Sequence[str], durations: Durations) -> None:
-    bounds = [*map(floatToGoString, SECONDS), "+Inf"]
-    buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
-    family.add_metric(labels, buckets, sum_value=durations.total)
+def _add_distribution(family: HistogramMetricFamily, labels: Sequence[str], values: Distribution) -> None:
+    bounds = [*map(floatToGoString, values.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(values.counts), strict=True))
+    family.add_metric(labels, buckets, sum_value=values.total)
