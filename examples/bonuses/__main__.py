@@ -1,0 +1,163 @@
+"""`python -m examples.bonuses [--users N] [--dispatch classic]`: bonuses for all users of a shop, each once."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleCalendarSpec,
+    ScheduleHandle,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+)
+from temporalio.worker import Worker
+
+from examples.bonuses import tasks
+from examples.bonuses.workflow import AddBonuses, Job, Report
+from examples.command import claim, run_example, until
+from examples.database import connection, create_tables, fetch_value
+from examples.local import Dispatch, Pool, System, add_dispatch, local_system
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+MONTHLY = ScheduleSpec(calendars=[ScheduleCalendarSpec(day_of_month=[ScheduleRange(1)], hour=[ScheduleRange(3)])])
+_ONE_BY_ONE = 10
+"""There are so many times fewer users in the shop whose users have a job each."""
+# The rule once more, in SQL: a check that shares no line with what it checks.
+_IS_RIGHT = """
+SELECT bool_and(coalesce(count, 0) = %s AND least = most AND balance = sum AND most = CASE
+    WHEN spent >= 250000 THEN 5000 WHEN spent >= 100000 THEN spent / 50 ELSE spent / 100 END)
+FROM bonuses.users LEFT JOIN (
+    SELECT user_id, count(*), min(amount) AS least, max(amount) AS most, sum(amount) FROM bonuses.entries GROUP BY 1
+) AS added ON user_id = id WHERE shop = %s
+"""
+
+
+@asynccontextmanager
+async def running_bonuses(dispatch: Dispatch = Dispatch.DELEGATED) -> AsyncIterator[System]:
+    """Run the pool and the Temporal worker."""
+    # A dead process keeps its jobs for 15 seconds unless set. Nobody wants to watch that.
+    pool = Pool([tasks], environment={"DELEGATOR_LEASE": "1s"})
+    async with (
+        local_system(pool, dispatch=dispatch) as system,
+        Worker(system.client, task_queue="bonuses", workflows=[AddBonuses]),
+    ):
+        await create_tables(SCHEMA)
+        yield system
+
+
+async def main(users: int, dispatch: Dispatch) -> None:
+    """Add bonuses while the workers are killed and users come and go; once more; and with a job for each user."""
+    run, classic = uuid.uuid4().hex[:8], dispatch is Dispatch.CLASSIC
+    async with running_bonuses(dispatch) as system:
+        job = Job(f"shop-{run}", "2026-10", classic=classic)
+        await open_shop(job.shop, users)
+        print(f"{job.shop} has {users:,} users")
+        running = asyncio.create_task(add(system.client, job))
+        await until("the first bonuses", partial(has_entries, job.shop))
+        await system.pools["default"].kill()
+        await close_accounts(job.shop, users // 100)
+        await open_shop(job.shop, users // 100)
+        print(f"killed the workers in mid-run, removed {users // 100:,} users, and added as many")
+        schedule = await schedule_bonuses(system.client, replace(job, period=None))
+        await trigger_twice(schedule)
+        print("a schedule has started a run for another month, and skipped one, because its first is not over")
+        await system.pools["default"].start()
+        report, events = await running
+        print(f"{report.users:,} bonuses in {events} events of histories")
+        await until("the schedule's run has ended", partial(has_ended, schedule))
+        await schedule.delete()
+        claim(await is_right(job.shop, 2), "each user has got exactly one bonus a period, and it is the right one")
+        again, _ = await add(system.client, job)
+        claim(again == report and await is_right(job.shop, 2), "the same period again adds nothing")
+        few = replace(job, shop=f"{job.shop}-one-by-one", users_per_page=1, window=1_000, most_pages=10_000)
+        for naive in (replace(few, shop=f"{job.shop}-pages", users_per_page=5_000, window=20), few):
+            await open_shop(naive.shop, users // _ONE_BY_ONE)
+            begin = time.perf_counter()
+            report, events = await add(system.client, naive)
+            rate = report.users / (time.perf_counter() - begin)
+            print(f"{dispatch}, {naive.users_per_page} users a job: {rate:,.0f} users/s, {events} events")
+            claim(await is_right(naive.shop), f"each of {report.users:,} users has got one bonus")
+
+
+async def trigger_twice(schedule: ScheduleHandle) -> None:
+    """Let a schedule fire again while its run is not over: there are no workers."""
+
+    async def has(started: int, skipped: int) -> bool:
+        info = (await schedule.describe()).info
+        return (info.num_actions, info.num_actions_skipped_overlap) == (started, skipped)
+
+    await schedule.trigger()
+    await until("the schedule has started a run", partial(has, 1, 0))  # of two triggers at once Temporal keeps one
+    await schedule.trigger()
+    await until("the schedule has skipped a run", partial(has, 1, 1))
+
+
+async def schedule_bonuses(client: Client, job: Job) -> ScheduleHandle:
+    """Add bonuses each month. A month's run that is not over when the next one is due is not overtaken."""
+    action = ScheduleActionStartWorkflow(AddBonuses.run, job, id=f"bonuses-{job.shop}", task_queue="bonuses")
+    policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP)
+    return await client.create_schedule(f"bonuses-{job.shop}", Schedule(action, MONTHLY, policy))
+
+
+async def has_ended(schedule: ScheduleHandle) -> bool:
+    """Return whether no run of a schedule is under way."""
+    return not (await schedule.describe()).info.running_actions
+
+
+async def add(client: Client, job: Job) -> tuple[Report, int]:
+    """Run a job, and return its report and how many events the histories of its runs have."""
+    name = f"bonuses-{job.shop}-{uuid.uuid4().hex[:8]}"
+    handle = await client.start_workflow(AddBonuses.run, job, id=name, task_queue="bonuses")
+    report = await handle.result()
+    events, run = 0, handle.first_execution_run_id
+    while run:
+        history = await client.get_workflow_handle(name, run_id=run).fetch_history()
+        events += len(history.events)
+        run = history.events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    return report, events
+
+
+async def open_shop(shop: str, users: int) -> None:
+    """Add users to a shop."""
+    async with connection() as opened:
+        insert = "INSERT INTO bonuses.users (shop, spent) SELECT %s, n * 7919 %% 400000 FROM generate_series(1, %s) n"
+        await opened.execute(insert, (shop, users))
+
+
+async def close_accounts(shop: str, users: int) -> None:
+    """Remove users from the middle of a shop."""
+    async with connection() as opened:
+        some = "SELECT id FROM bonuses.users WHERE shop = %s ORDER BY id DESC OFFSET %s LIMIT %s"
+        await opened.execute(f"DELETE FROM bonuses.users WHERE id IN ({some})".encode(), (shop, users, users))
+
+
+async def has_entries(shop: str) -> bool:
+    """Return whether a user of a shop has a bonus."""
+    any_entry = "SELECT EXISTS (SELECT FROM bonuses.entries JOIN bonuses.users ON id = user_id WHERE shop = %s)"
+    return bool(await fetch_value(any_entry, shop))
+
+
+async def is_right(shop: str, periods: int = 1) -> bool:
+    """Return whether each user of a shop has the right bonus, once for each period."""
+    return await fetch_value(_IS_RIGHT, periods, shop) is True
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m examples.bonuses", description=__doc__)
+    add_dispatch(parser)
+    parser.add_argument("--users", type=int, default=100_000, help="how many users there are (default: 100000)")
+    arguments = parser.parse_args()
+    run_example(main(arguments.users, arguments.dispatch))
