@@ -42,8 +42,8 @@ class Poll(Request, frozen=True):
     """The queue."""
     types: Annotated[list[TypeName], Meta(min_length=1, max_length=1000)]
     """The delegated activity types that the worker runs."""
-    max_jobs: Annotated[int, Meta(ge=1, le=_MOST_JOBS)] = 1
-    """The most jobs in the reply."""
+    max_jobs: Annotated[float, Meta(ge=1, le=_MOST_JOBS, multiple_of=1)] = 1
+    """The most jobs in the reply. JSON knows no integers: 5.0 is 5."""
     wait_seconds: Annotated[float, Meta(ge=0, le=MOST_WAIT_SECONDS)] = 20.0
     """How long to wait for the first job."""
     lease_seconds: Lease = LEASE_SECONDS

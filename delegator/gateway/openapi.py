@@ -14,6 +14,7 @@ from delegator.gateway.problems import Code
 from delegator.gateway.routes import Route
 
 _REFERENCE: Final = "#/components/schemas/{name}"
+_BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds to wait before the request is repeated.", "schema": {"type": "integer"}}
 }
@@ -24,6 +25,7 @@ def document() -> dict[str, Any]:
     bodies = [route.request for route in routes.ROUTES] + [route.reply for route in routes.ROUTES] + [Problem]
     unique = list(dict.fromkeys(bodies))
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REFERENCE)
+    _tell_base64(components)
     references = dict(zip(unique, schemas, strict=True))
     paths: dict[str, Any] = {route.path: {"post": _operation(route, references)} for route in routes.ROUTES}
     paths[routes.OPENAPI_PATH] = {
@@ -51,6 +53,18 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _tell_base64(schema: Any) -> None:
+    """Add the pattern of Base64 where a text holds it: `contentEncoding` only annotates, and validates nothing."""
+    if isinstance(schema, dict):
+        if schema.get("contentEncoding") == "base64":
+            schema["pattern"] = _BASE64
+        for part in schema.values():
+            _tell_base64(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _tell_base64(part)
 
 
 def _operation(route: Route, references: dict[type[msgspec.Struct], dict[str, Any]]) -> dict[str, Any]:

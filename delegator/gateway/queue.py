@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from msgspec import UNSET
+from temporalio.service import RPCError
 
 from delegator.gateway.access import Scope
 from delegator.gateway.attempts import Attempts, Begun, EntryError
@@ -97,7 +98,7 @@ class GatewayQueue:
         Raises:
             psycopg.Error: the database does not answer. The jobs wait for another poll.
         """
-        jobs = await self._dispatcher.wait(request.types, request.max_jobs, request.wait_seconds)
+        jobs = await self._dispatcher.wait(request.types, int(request.max_jobs), request.wait_seconds)
         try:
             begun = await self._begin(jobs, request)
         except BaseException:
@@ -214,7 +215,7 @@ class GatewayQueue:
         kept = await self._move(list(last.values())) if last else {}
         stopped: dict[str, bool] = {}
         if tasks:
-            alive = await asyncio.gather(*(self._activity_tasks.heartbeat(job) for job in tasks))
+            alive = await asyncio.gather(*(self._beat(job) for job in tasks))
             for job, is_alive in zip(tasks, alive, strict=True):
                 if is_alive:
                     stopped[job.job_id] = job.cancel_requested
@@ -222,6 +223,13 @@ class GatewayQueue:
                     kept.pop(job.job_id, None)
         waiting = iter(beats)
         return [answer or self._held(next(waiting), kept, stopped) for answer in answers]
+
+    async def _beat(self, job: Job) -> bool:
+        """Send a heartbeat of an activity task to Temporal. Return whether the task still waits, as far as is known."""
+        try:
+            return await self._activity_tasks.heartbeat(job)
+        except (RPCError, RuntimeError):  # Temporal is away, or a lazy client could not connect
+            return True
 
     @staticmethod
     def _held(
@@ -255,7 +263,13 @@ class GatewayQueue:
 
     async def fail(self, entries: Sequence[Named[JobFailure]], scope: Scope) -> list[Answer]:
         """End attempts that failed."""
-        return await self._end(entries, scope, self._attempts.failed)
+
+        async def end(job: Job, said: JobFailure) -> Ended:
+            if said.canceled and job.row.task_token is not None:
+                await self._beat(job)  # only Temporal knows whether it was asked to stop
+            return await self._attempts.failed(job, said)
+
+        return await self._end(entries, scope, end)
 
     async def release(self, entries: Sequence[Named[Release]], scope: Scope) -> list[Answer]:
         """Give jobs back. The attempts do not count."""

@@ -53,13 +53,21 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, options: GatewayOptions, settings: Settings, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        options: GatewayOptions,
+        settings: Settings,
+        registry: CollectorRegistry,
+        *,
+        client: Client | None = None,
+    ) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
             options: what to serve.
             settings: where the servers are.
             registry: takes the metrics.
+            client: Temporal's client, with the data converter; None: one that the settings describe.
 
         Raises:
             ConfigurationError: the file of tokens or the certificate can't be used.
@@ -67,6 +75,7 @@ class Gateway:
         self._options = options
         self._settings = settings
         self._registry = registry
+        self._client = client
         self._tokens = ScopedTokens(options.token_file)
         self._tls = None if options.tls is None else ServerTls(options.tls).context
         self._worker_metrics = WorkerMetrics(registry)
@@ -114,8 +123,9 @@ class Gateway:
         """
         settings, identity = self._settings, f"gateway {holder_name()}"
         async with AsyncExitStack() as stack:
-            converter = load_data_converter(settings.data_converter)
-            client = await connect_temporal(converter, identity=identity)
+            client = self._client
+            if client is None:
+                client = await connect_temporal(load_data_converter(settings.data_converter), identity=identity)
 
             async def checked() -> None:
                 await check(settings, queues=self._options.queues, process=WORKER)

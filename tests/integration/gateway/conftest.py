@@ -35,7 +35,7 @@ async def task_queue(gateway_engine: Environment) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def gateway(gateway_engine: Environment) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(gateway_engine.settings) as running:
+    async with running_gateway(gateway_engine) as running:
         yield running
 
 

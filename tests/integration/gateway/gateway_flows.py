@@ -61,4 +61,32 @@ class Many:
         return list(await asyncio.gather(*(delegate(job_type, number) for number in range(count))))
 
 
-ALL = (Adds, Tells, Many)
+@workflow.defn
+class SendsBytes:
+    """Sends and gets what is not JSON."""
+
+    @workflow.run
+    async def run(self) -> str:
+        return (await delegate("bytes", b"\x00\xff", result_type=bytes)).hex()
+
+
+@workflow.defn
+class Ordinary:
+    """Calls an activity as Temporal's own, and knows nothing of delegation."""
+
+    @workflow.run
+    async def run(self, name: str, args: list[Any]) -> Any:
+        timeout = timedelta(seconds=60)
+        try:
+            return await workflow.execute_activity(
+                name,
+                args=args,
+                start_to_close_timeout=timeout,
+                heartbeat_timeout=timeout,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            )
+        except ActivityError as error:
+            return type(error.cause).__name__
+
+
+ALL = (Adds, Tells, Many, SendsBytes, Ordinary)

@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 from prometheus_client import CollectorRegistry
+from temporalio.client import Client
 
-from delegator.config import Settings
 from delegator.gateway.options import GatewayOptions
 from delegator.gateway.service import Gateway
 from tests.integration.delegator.environment import ROOT, Environment, eventually
@@ -87,10 +87,13 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(settings: Settings, **options: Any) -> AsyncIterator[RunningGateway]:
+async def running_gateway(
+    engine: Environment, client: Client | None = None, **options: Any
+) -> AsyncIterator[RunningGateway]:
     """Run a gateway on this event loop, ready when the block begins."""
+    settings = engine.settings
     options = {"queues": settings.queues, "port": 0, "grace": timedelta(seconds=5), **options}
-    gateway = Gateway(GatewayOptions(**options), settings, CollectorRegistry())
+    gateway = Gateway(GatewayOptions(**options), settings, CollectorRegistry(), client=client or engine.client)
     stop, started = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:
@@ -152,3 +155,13 @@ async def gateway_process(engine: Environment, *arguments: str, **variables: str
             process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             await process.wait()
+
+
+async def polls_wait(session: aiohttp.ClientSession, url: str, count: int = 1) -> None:
+    """Wait until so many polls wait at a gateway."""
+
+    async def look() -> bool:
+        async with session.get(f"{url}/metrics") as reply:
+            return f"delegator_gateway_polls_waiting {count}.0" in await reply.text()
+
+    await eventually(look)

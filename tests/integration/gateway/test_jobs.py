@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.integration.delegator.environment import Environment, eventually
 from tests.integration.gateway.gateway_flows import Adds, Many, Sum, Tells
-from tests.integration.gateway.support import Caller
+from tests.integration.gateway.support import Caller, polls_wait
 
 
 async def test_typed_result(engine: Environment, task_queue: str, caller: Caller) -> None:
@@ -151,3 +151,16 @@ async def test_own_types(engine: Environment, task_queue: str, caller: Caller) -
     assert await engine.result(second) == "right"
     await caller.say("complete", await caller.job("left", "right"), result="left")
     assert await engine.result(first) == "left"
+
+
+async def test_worker_goes_away(engine: Environment, task_queue: str, caller: Caller) -> None:
+    """A worker that goes away while it waits gets no job; the next one gets it, as its first attempt."""
+    leaving = asyncio.create_task(caller.poll("stays"))
+    await polls_wait(caller.session, caller.url)
+    leaving.cancel()
+    await polls_wait(caller.session, caller.url, 0)
+    handle = await engine.start(Tells.run, "stays", [], {}, task_queue=task_queue)
+    job = await caller.job("stays")
+    assert job["attempt"] == 1
+    await caller.say("complete", job, result="stayed")
+    assert await engine.result(handle) == "stayed"

@@ -13,7 +13,7 @@ import pytest
 from delegator.gateway.openapi import document
 from tests.integration.delegator.environment import Environment, eventually
 from tests.integration.gateway.gateway_flows import Tells
-from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, running_gateway
+from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, polls_wait, running_gateway
 
 ALL = "all-of-it-12345"
 SOME = "some-types-12345"
@@ -28,9 +28,7 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def guarded(gateway_engine: Environment, token_file: Path) -> AsyncIterator[RunningGateway]:
-    async with running_gateway(
-        gateway_engine.settings, token_file=token_file, max_polls=1, max_body_bytes=2000
-    ) as running:
+    async with running_gateway(gateway_engine, token_file=token_file, max_polls=1, max_body_bytes=2000) as running:
         yield running
 
 
@@ -80,16 +78,6 @@ async def test_method(guarded: RunningGateway) -> None:
         assert (await reply.json(content_type=None))["code"] == "method-not-allowed"
 
 
-async def polls_wait(session: aiohttp.ClientSession, url: str) -> None:
-    """Wait until a poll waits at a gateway."""
-
-    async def look() -> bool:
-        async with session.get(f"{url}/metrics") as reply:
-            return "delegator_gateway_polls_waiting 1.0" in await reply.text()
-
-    await eventually(look)
-
-
 async def test_too_many_polls(guarded: RunningGateway) -> None:
     """More polls than may wait are told when to come back."""
     async with aiohttp.ClientSession() as session:
@@ -129,7 +117,7 @@ async def test_openapi(gateway: RunningGateway) -> None:
 async def test_drain(engine: Environment, task_queue: str, caller: Caller) -> None:
     """A gateway that is asked to stop answers its polls at once; what its workers hold goes on at another one."""
     handle = await engine.start(Tells.run, "drains", [], {}, task_queue=task_queue)
-    async with running_gateway(engine.settings) as leaving:
+    async with running_gateway(engine) as leaving:
         there = caller.on(leaving.url)
         job = await there.job("drains")
         waiting = asyncio.create_task(there.poll("nothing", wait_seconds=60))
