@@ -1,0 +1,95 @@
+"""Workers in Go and Java, and a workflow whose jobs run in several languages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from delegator.gateway.conformance.run import check_worker
+from tests.integration.delegator.environment import ROOT, Environment
+from tests.integration.gateway.language_flows import Languages
+from tests.integration.gateway.support import RunningGateway
+
+_WORKERS = ROOT / "examples/workers"
+_LONGEST = 150
+_FEW = ("echo", "many", "failure", "details", "cancellation", "lost", "unavailable", "stop")
+"""Those that differ most between languages. All 14 take half a minute for each worker."""
+_GSON = "com.google.code.gson:gson:2.14.0"
+
+
+@pytest.fixture(scope="module")
+def go_worker(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of the worker in Go."""
+    if shutil.which("go") is None:
+        pytest.skip("needs Go")
+    program = tmp_path_factory.mktemp("go") / "worker"
+    folder = _WORKERS / "go"
+    built = subprocess.run(["go", "build", "-o", program, "worker.go"], cwd=folder, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return [str(program)]
+
+
+@pytest.fixture(scope="module")
+def java_worker() -> list[str]:
+    """The command of the worker in Java."""
+    if shutil.which("javac") is None:
+        pytest.skip("needs a JDK")
+    group, name, version = _GSON.split(":")
+    jar = Path.home() / ".m2/repository" / group.replace(".", "/") / name / version / f"{name}-{version}.jar"
+    if not jar.exists():
+        pytest.skip(f"needs Gson: mvn dependency:get -Dartifact={_GSON}")
+    return ["java", "-cp", str(jar), str(_WORKERS / "java/Worker.java")]
+
+
+async def test_go(engine: Environment, gateway: RunningGateway, go_worker: list[str]) -> None:
+    """The worker in Go does what the protocol asks for, in less than 150 lines."""
+    await _conforms(engine, gateway, go_worker, "go/worker.go")
+
+
+async def test_java(engine: Environment, gateway: RunningGateway, java_worker: list[str]) -> None:
+    """The worker in Java does so, too."""
+    await _conforms(engine, gateway, java_worker, "java/Worker.java")
+
+
+async def _conforms(engine: Environment, gateway: RunningGateway, command: Sequence[str], source: str) -> None:
+    assert len((_WORKERS / source).read_text().splitlines()) < _LONGEST
+    found = await check_worker(gateway.url, command, engine.settings, "default", only=_FEW)
+    assert found == dict.fromkeys(_FEW)
+
+
+async def test_workflow(engine: Environment, gateway: RunningGateway, go_worker: list[str], tmp_path: Path) -> None:
+    """A workflow gets typed results and failures from a worker in Go and from one in shell, each with its own types."""
+    if shutil.which("jq") is None:
+        pytest.skip("needs jq")
+    shell = tmp_path / "worker.sh"
+    shell.write_text((_WORKERS / "shell/worker.sh").read_text().replace("conformance.", "shell."))
+    async with (
+        engine.worker(workflows=[Languages]) as task_queue,
+        _running(go_worker, gateway.url),
+        _running(["bash", str(shell)], gateway.url),
+    ):
+        handle = await engine.start(Languages.run, task_queue=task_queue)
+        assert await engine.result(handle) == [
+            True,
+            {"number": 42, "words": ["é", "'$x'"]},
+            *(["Declined", f"no € in {one}", [{"code": 51}], True] for one in ("conformance", "shell")),
+        ]
+
+
+@asynccontextmanager
+async def _running(command: Sequence[str], url: str) -> AsyncIterator[None]:
+    variables = {"GATEWAY_URL": url, "GATEWAY_QUEUE": "default", "GATEWAY_TOKEN": ""}
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables})
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
