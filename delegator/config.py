@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     """File with these keys, one a line, instead of `DELEGATOR_ENCRYPTION_KEYS`."""
     codec_token: SecretStr | None = None
     """Token that requests to `delegator codec-server` must carry; `--token-file` can hold several."""
+    ui_token: SecretStr | None = None
+    """Token with which people log in to `delegator ui`, and which requests to its API carry; `--token-file` can hold
+    several. Without one the page only reads, and listens on the loopback address only."""
     start_timeout: timedelta = timedelta(seconds=20)
     """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
             raise ValueError("write the characters @ / ? # of its user and password as %40 %2F %3F %23")
         return value
 
-    @field_validator("stream_token", "codec_token")
+    @field_validator("stream_token", "codec_token", "ui_token")
     @classmethod
     def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():

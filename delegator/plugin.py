@@ -289,18 +289,24 @@ class DelegatorPlugin(SimplePlugin):
         require_declared_task_queues({**settings.task_queues, **self._options.task_queues}, settings)
         warn_of_undeclared_queues(self._used_types.values(), settings)
 
+        cluster: str | None = None
+
+        async def look() -> None:
+            nonlocal cluster
+            cluster = await check_namespace(client)
+
         async def open_all() -> None:
             async with AsyncExitStack() as opened:
-                await self._open(opened, client.data_converter, client.namespace)
+                await self._open(opened, client.data_converter, client.namespace, cluster)
                 stack.push_async_exit(opened.pop_all())
 
         state = self._database_state or _StartLog("postgresql")
-        if not await wait_for(open_all, settings.start_timeout, state, stop):
-            return False
         # The SDK's own check gives up at once, and names no setting.
-        return await wait_for(lambda: check_namespace(client), settings.start_timeout, _StartLog("temporal"), stop)
+        if not await wait_for(look, settings.start_timeout, _StartLog("temporal"), stop):
+            return False
+        return await wait_for(open_all, settings.start_timeout, state, stop)
 
-    async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str) -> None:
+    async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str, cluster: str | None) -> None:
         settings, options = self._settings, self._options
         await check(settings, process=ENQUEUER)
         address = DatabaseAddress.of(settings)
@@ -315,7 +321,7 @@ class DelegatorPlugin(SimplePlugin):
             )
         )
         lease = await stack.enter_async_context(
-            LeaseKeeper(address, "enqueuer", duration=settings.lease, state=self._database_state)
+            LeaseKeeper(address, "enqueuer", duration=settings.lease, state=self._database_state, cluster=cluster)
         )
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, address, lease, result_ttl_seconds=options.result_ttl.total_seconds())

@@ -70,7 +70,7 @@ class System:
         self.pools: dict[str, Program] = {}
         """The pools, by queue."""
         self.services: dict[str, Program] = {}
-        """The services, by module."""
+        """The services, by module, and what an example starts beside them."""
         self._ports: dict[str, str] = {}
         self._stack = stack
 
@@ -123,6 +123,7 @@ async def local_system(
     dispatch: Dispatch = Dispatch.DELEGATED,
     intercept: bool = False,
     services: Sequence[Service] = (),
+    start_pools: bool = True,
 ) -> AsyncIterator[System]:
     """Run pools, and connect, for as long as a `with` block.
 
@@ -135,6 +136,7 @@ async def local_system(
         intercept: delegate unchanged `workflow.execute_activity` calls; a call's `task_queue` names the pool. With
             classic dispatch these calls stay ordinary activities, so that a reader can compare.
         services: servers that the pools talk to.
+        start_pools: False: the example starts them, by `start_pool`, when the servers run that they need.
 
     Raises:
         DelegatorError: a server can't be reached, or a setting is wrong.
@@ -149,7 +151,7 @@ async def local_system(
             await system.start_service(service)
         try:
             async with asyncio.TaskGroup() as starting:
-                for pool in pools:
+                for pool in pools if start_pools else ():
                     starting.create_task(system.start_pool(pool))
         except* DelegatorError as errors:
             raise errors.exceptions[0] from None

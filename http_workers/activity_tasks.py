@@ -24,7 +24,7 @@ from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.service import RPCError, RPCStatusCode
 
-from delegator.completion.namespaces import Namespaces
+from delegator.completion.namespaces import SHORT_PATIENCE_SECONDS, Namespaces
 from delegator.errors import first_line
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionState
@@ -70,8 +70,11 @@ class ActivityTasks:
         It waits while Temporal does not answer, as long as this is patient.
         """
         backoff = Backoff()
-        give_up_at = time.monotonic() + self._patience_seconds
         namespace = ended.job.row.namespace or self._client.namespace
+        patience = self._patience_seconds
+        if self._namespaces.refuses(namespace):
+            patience = min(patience, SHORT_PATIENCE_SECONDS)
+        give_up_at = time.monotonic() + patience
         while True:
             try:
                 async with self._namespaces.permit(namespace):

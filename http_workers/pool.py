@@ -284,7 +284,7 @@ async def serve(
         ):
             return
         await refuse_wrong_stream(source, states["stream"])
-        await refuse_wrong_namespace(client, states["temporal"])
+        cluster = await refuse_wrong_namespace(client, states["temporal"])
         database = SharedConnection(states["postgresql"])
 
         def watched_as(loop: str) -> DatabaseWatch:
@@ -306,6 +306,7 @@ async def serve(
                 state=database.part("lease"),
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
+                cluster=cluster,
                 report=lambda: report_of(options.concurrency, jobs.running),
             )
         )

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from delegator.cli.dev_page import DevPage, dev_page
 from delegator.cli.options import (
     DEFAULT_HOST,
     HostOption,
@@ -22,6 +23,7 @@ from delegator.cli.options import (
     check_port,
     set_up_logging,
 )
+from delegator.cli.ui import INSTALL
 from delegator.config import Settings
 from delegator.dev import RunningStack, StackOptions, TemporalKind, embedded_stack
 from delegator.dev.health import StackHealth
@@ -32,6 +34,7 @@ from delegator.runtime.shutdown import cancelled_by_signals
 
 _KEPT_BY_DEFAULT = Path(".delegator") / "stack"
 _log = logging.getLogger(__name__)
+_Report = Callable[[RunningStack, DevPage | None], str]
 
 
 def register(app: typer.Typer) -> None:
@@ -94,8 +97,8 @@ def dev(
     )
     health_url = f"http://{host}:{port}" if port else None
 
-    def report(stack: RunningStack) -> str:
-        return _as_json(stack, health_url) if as_json else _as_text(stack, options, health_url)
+    def report(stack: RunningStack, page: DevPage | None) -> str:
+        return _as_json(stack, health_url, page) if as_json else _as_text(stack, options, health_url, page)
 
     health = StackHealth()
     server: AbstractContextManager[object] = nullcontext()
@@ -106,7 +109,7 @@ def dev(
     raise typer.Exit(code)
 
 
-async def _serve(options: StackOptions, health: StackHealth, report: Callable[[RunningStack], str]) -> int:
+async def _serve(options: StackOptions, health: StackHealth, report: _Report) -> int:
     try:
         # Cancelling works while the stack starts, too. A second signal, while it stops, kills what is left.
         async with cancelled_by_signals(again=True):
@@ -115,11 +118,11 @@ async def _serve(options: StackOptions, health: StackHealth, report: Callable[[R
         return 0
 
 
-async def _run(options: StackOptions, health: StackHealth, report: Callable[[RunningStack], str]) -> int:
+async def _run(options: StackOptions, health: StackHealth, report: _Report) -> int:
     try:
-        async with embedded_stack(options) as stack:
+        async with embedded_stack(options) as stack, dev_page(stack) as page:
             health.stack = stack
-            typer.echo(report(stack))
+            typer.echo(report(stack, page))
             try:
                 await asyncio.Event().wait()
             finally:
@@ -134,13 +137,15 @@ async def _run(options: StackOptions, health: StackHealth, report: Callable[[Run
     return 1
 
 
-def _as_json(stack: RunningStack, health_url: str | None) -> str:
+def _as_json(stack: RunningStack, health_url: str | None, page: DevPage | None) -> str:
     return json.dumps(
         {
             "environment": dict(stack.environment),
             "temporal_ui_url": stack.temporal_ui_url,
             "temporal_metrics_url": stack.temporal_metrics_url,
             "codec_url": stack.codec_url,
+            "ui_url": None if page is None else page.url,
+            "ui_token": None if page is None else page.token,
             "health_url": health_url,
             "directory": str(stack.directory),
             "logs": {name: str(path) for name, path in stack.logs.items()},
@@ -149,11 +154,12 @@ def _as_json(stack: RunningStack, health_url: str | None) -> str:
     )
 
 
-def _as_text(stack: RunningStack, options: StackOptions, health_url: str | None) -> str:
+def _as_text(stack: RunningStack, options: StackOptions, health_url: str | None, page: DevPage | None) -> str:
     exports = [f"  export {name}={shlex.quote(value)}" for name, value in stack.environment.items()]
     rows = {
         "Temporal": stack.temporal_address,
         "Temporal UI": stack.temporal_ui_url or ("off (--headless)" if options.temporal == "dev" else "none"),
+        "Operator's page": f"off ({INSTALL})" if page is None else f"{page.url} (token: {page.token})",
         "Temporal metrics": stack.temporal_metrics_url,
         "Stream": stack.environment.get("DELEGATOR_STREAM_URL", "off"),
         "Codec server": stack.codec_url or "off (--encrypt)",

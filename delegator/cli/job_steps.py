@@ -37,13 +37,12 @@ from delegator.config import Settings
 from delegator.operating import steering
 from delegator.operating.jobs import ExplainedJob
 from delegator.operating.reports import job_summary
-from delegator.operating.states import UNFINISHED, Reason, State
+from delegator.operating.states import UNFINISHED, State
 from delegator.postgres.job_views import JobRow
 from delegator.runtime.modules import add_current_directory
 from delegator.runtime.temporal_client import load_data_converter
 
-LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The oldest N.")]
-_RETRIED: Final = frozenset({Reason.FAILED, Reason.LIMIT, Reason.REFUSED, Reason.PAUSED})
+LimitOption = Annotated[str | None, typer.Option("--limit", metavar="N", help="The first N.")]
 _IDS_SHOWN: Final = 10
 
 
@@ -110,7 +109,7 @@ def retry_command(
     given = selection_of(job_type, workflow_id, error, since, until, limit)
     states = (State.BACKING_OFF, State.WAITING)
     found = chosen(settings, ids, queue, given, [], everything=everything, default=states)
-    due = [one for one in found if one.explanation.reason in _RETRIED or ids]
+    due = [one for one in found if one.explanation.reason in steering.RETRIED or ids]
     if _is_over("retry", due, dry_run, yes, as_json, ("retried", "left")):
         return
     retried, left = asyncio.run(steering.retry(settings, due))

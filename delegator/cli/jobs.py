@@ -69,13 +69,14 @@ def list_command(
     workflow_id: WorkflowOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    limit: Annotated[str, typer.Option("--limit", metavar="N", help="The oldest N.")] = _LIST_LIMIT,
+    limit: Annotated[str, typer.Option("--limit", metavar="N", help="The first N.")] = _LIST_LIMIT,
     watch: WatchOption = False,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,
 ) -> None:
-    """List jobs, the oldest first: those that have not ended, or whose outcome is not delivered. No payload is printed.
+    """List the jobs that have not ended, or whose outcome is not delivered. No payload is printed.
 
+    Those come first that were published first: when they were enqueued, or when the stream had to bring them again.
     With --state dead it lists dead letters, as `delegator dlq list`.
     """
     settings = Settings.load(database_url=database_url)

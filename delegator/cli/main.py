@@ -30,6 +30,7 @@ COMMANDS = {
     "dlq": "delegator.cli.dlq",
     "doctor": "delegator.cli.doctor",
     "config": "delegator.cli.config",
+    "ui": "delegator.cli.ui",
     "codec-server": "delegator.cli.codec_server",
     "encryption-key": "delegator.cli.codec_server",
 }

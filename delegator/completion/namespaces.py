@@ -11,6 +11,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator.errors import first_line
 from delegator.runtime.connection_state import ConnectionState
 
+SHORT_PATIENCE_SECONDS: Final = 1.0
+"""How long outcomes of a namespace that refuses already are sent again, before they are kept for the signaller. So they
+do not take the room that a worker has for the outcomes of others."""
 MOST_CALLS: Final = 64
 """Largest number of calls at a time, in each namespace."""
 
@@ -48,6 +51,10 @@ class Namespaces:
         if permits is None:
             permits = self._permits[namespace] = asyncio.Semaphore(MOST_CALLS)
         return permits
+
+    def refuses(self, namespace: str) -> bool:
+        """Return whether the last call in a namespace was refused. Who can keep an outcome need not wait long then."""
+        return namespace in self._refusing
 
     def failed(self, namespace: str, error: Exception) -> None:
         """Note that a call failed. A refusal is logged once for each namespace; else the connection counts as lost."""

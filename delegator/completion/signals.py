@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from delegator.completion.failures import MAX_OUTCOME_BYTES, failed_outcome, failure_of, too_large
 from delegator.completion.mailbox import Delivery, Entry, Mailbox, Parcel
-from delegator.completion.namespaces import Namespaces
+from delegator.completion.namespaces import SHORT_PATIENCE_SECONDS, Namespaces
 from delegator.completion.runs import RunKey, Runs
 from delegator.errors import TemporalError, first_line
 from delegator.runtime.backoff import Backoff
@@ -166,7 +166,7 @@ class SignalSender:
             request_id=str(uuid.uuid4()),
         )
         backoff = Backoff()
-        give_up_at = self._give_up_at()
+        give_up_at = self._give_up_at(key.namespace)
         while True:
             try:
                 async with self._namespaces.permit(key.namespace):
@@ -190,10 +190,13 @@ class SignalSender:
             if give_up_at is not None and asyncio.get_running_loop().time() > min(give_up_at, self._hurried_until):
                 raise NotDeliveredError(f"Temporal has refused signals of namespace {key.namespace} for too long")
 
-    def _give_up_at(self) -> float | None:
+    def _give_up_at(self, namespace: str) -> float | None:
         if self._patience_seconds is None:
             return None
-        return asyncio.get_running_loop().time() + self._patience_seconds
+        patience = self._patience_seconds
+        if self._namespaces.refuses(namespace):
+            patience = min(patience, SHORT_PATIENCE_SECONDS)
+        return asyncio.get_running_loop().time() + patience
 
     async def _refused(
         self, key: RunKey, mailbox: Mailbox, outcomes: Sequence[tuple[str, Outcome]], error: RPCError

@@ -121,10 +121,10 @@ class LostAttempts:
                 dead.append(NewDeadLetter(job.job_id, job.fencing_token, status, encoded, reason.value, "TimeoutError"))
             else:
                 ended.append((job.job_id, job.fencing_token, encoded))
-        if dead:
-            await dead_letters.store_dead_letters(connection, queue.table, dead)
         if ended:
             await queue.time_out(connection, ended)
+        if dead:
+            await dead_letters.store_dead_letters(connection, queue.table, dead)
 
     @staticmethod
     def _failure() -> Failure:

@@ -49,20 +49,38 @@ class QueuesApart:
             Exception: the connection was lost.
         """
         for queue in self._queues:
-            name = queue.queue
-            if self._until.get(name, 0.0) > time.monotonic():
-                continue
-            self._tried.add(name)
-            try:
-                await step(queue)
-            except Exception as error:
-                if connection.closed:
-                    raise
-                self._failed.add(name)
-                self._problems.add(name)
-                await self._database.note_error(error)
-                pause = self._pauses.setdefault(name, Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))
-                self._until[name] = time.monotonic() + pause.next()
+            await self.one(connection, queue, step)
+
+    async def one(
+        self,
+        connection: Connection,
+        queue: MaintenanceStatements,
+        step: Callable[[MaintenanceStatements], Awaitable[None]],
+    ) -> None:
+        """Do a step for one queue, unless it is put aside. If the step fails, the queue is put aside.
+
+        Args:
+            connection: that the step uses.
+            queue: the queue.
+            step: what to do for it.
+
+        Raises:
+            Exception: the connection was lost.
+        """
+        name = queue.queue
+        if self._until.get(name, 0.0) > time.monotonic():
+            return
+        self._tried.add(name)
+        try:
+            await step(queue)
+        except Exception as error:
+            if connection.closed:
+                raise
+            self._failed.add(name)
+            self._problems.add(name)
+            await self._database.note_error(error)
+            pause = self._pauses.setdefault(name, Backoff(_FIRST_PAUSE, _LONGEST_PAUSE))
+            self._until[name] = time.monotonic() + pause.next()
 
     def worked(self, *, reports: bool = True) -> None:
         """Note the end of a turn: a queue whose steps all succeeded in it has no problem any more.

@@ -31,7 +31,7 @@ from delegator.maintenance.sweeper import Sweeper, SweeperOptions
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
-from delegator.postgres.lease_keeper import holder_name
+from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
 from delegator.runtime.backoff import Backoff
@@ -105,9 +105,8 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 lambda: check(settings, process=MAINTENANCE), settings.start_timeout, database, shutdown.requested
             ):
                 return
-            if options.task_queue is None:
-                await refuse_wrong_namespace(client, temporal)
-            else:
+            cluster = await refuse_wrong_namespace(client, temporal)
+            if options.task_queue is not None:
                 limit = settings.start_timeout
                 if not await wait_for(lambda: check_namespace(client), limit, temporal, shutdown.requested):
                     return
@@ -117,6 +116,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             stack.push_async_callback(signals.close)
             address = DatabaseAddress.of(settings)
             await _require_session(address)
+            await stack.enter_async_context(
+                LeaseKeeper(address, "maintenance", duration=settings.lease, cluster=cluster)
+            )
             pool = await stack.enter_async_context(
                 connection_pool(address, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
             )

@@ -160,9 +160,10 @@ class Sweeper:
                 await self._apart.each(connection, lambda queue: self._free(connection, queue, expired, given_up))
                 if self._apart.are_whole:  # else jobs of the other queue still name the lease
                     await leases.delete(connection, expired)
-        for queue, jobs in given_up.items():
-            if jobs:
-                await self._lost.give_up(connection, queue, jobs)
+        for queue in given_up:
+            await self._letters_apart.one(
+                connection, queue, lambda one: self._lost.give_up(connection, one, given_up[one])
+            )
             self._signaller.ask()
         await self._apart.each(connection, lambda queue: self._sweep_queue(connection, queue))
 
@@ -258,10 +259,14 @@ class Sweeper:
                 rows.append((job.job_id, job.fencing_token, encoded))
         if rows:
             self._metrics.timed_out.labels(queue.table.queue).inc(await queue.time_out(connection, rows))
-        if dead:
-            await dead_letters.store_dead_letters(connection, queue.table, dead)
         if dropped:
             await queue.delete_overdue(connection, dropped)
+        if dead:  # at last: a table of dead letters that can't be written keeps nothing else waiting
+
+            async def store(queue: MaintenanceStatements) -> None:
+                await dead_letters.store_dead_letters(connection, queue.table, dead)
+
+            await self._letters_apart.one(connection, queue, store)
         if timed_out := len(rows) + len(dead) + len(dropped):
             _log.info("jobs_timed_out", extra={"queue": queue.table.queue, "jobs": timed_out})
 

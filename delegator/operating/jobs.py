@@ -25,7 +25,7 @@ class ExplainedJob:
 
 
 async def find(settings: Settings, queues: Sequence[str], selection: JobSelection) -> list[ExplainedJob]:
-    """Return the selected jobs of some queues, those first that were enqueued first.
+    """Return the selected jobs of some queues, those first that were published first.
 
     Raises:
         ConfigurationError: a queue's table is missing, or a setting is wrong.
@@ -41,7 +41,7 @@ async def find_on(connection: Connection, queues: Sequence[str], selection: JobS
     found = []
     for queue in queues:
         found += await _find(connection, queue, selection, facts[queue])
-    found.sort(key=lambda one: (one.job.enqueued_at, one.job.job_id))
+    found.sort(key=lambda one: (one.job.published_at, one.job.job_id))
     return found[: selection.limit]
 
 

@@ -38,6 +38,8 @@ class TypeState:
     """When the oldest unfinished one was enqueued; None: there is none."""
     last_error: str | None = None
     """An error of one of those that back off; None: there is none."""
+    counts: Sequence[JobCount] = ()
+    """The same in detail."""
     is_served: bool = True
     """Whether a live worker has a handler for it."""
 
@@ -169,5 +171,6 @@ def _type(job_type: str, counts: Sequence[JobCount], facts: QueueFacts) -> TypeS
         sum(count.jobs for count in counts if count.paused),
         min((count.oldest for count in counts if count.state not in ended), default=None),
         next((count.last_error for count in counts if count.state == State.BACKING_OFF), None),
+        counts=counts,
         is_served=facts.serves(job_type) or not facts.workers,
     )

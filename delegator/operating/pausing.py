@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from delegator.config import Settings
@@ -21,7 +21,8 @@ from delegator.postgres.server_views import database_now
 
 _LOOK_SECONDS: Final = 0.1
 _DRAIN_LOOK_SECONDS: Final = 0.5
-_MOST_COUNTED: Final = 10_000
+MOST_COUNTED: Final = 10_000
+"""How many jobs of a queue are counted while it drains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ async def drain(
         tell: called with the number of jobs that are left, whenever it was read.
 
     Returns:
-        How many jobs are left. At most `_MOST_COUNTED` are counted.
+        How many jobs are left. At most `MOST_COUNTED` are counted.
 
     Raises:
         ConfigurationError: a queue is paused or has no worker, its table is missing, or a setting is wrong.
@@ -140,15 +141,43 @@ async def drain(
     async with operator_connection(settings, "drain") as connection:
         before = await database_now(connection)
         while True:
-            left = 0
+            jobs = 0
             for queue in queues:
-                left += await PauseStatements(queue).left(connection, job_type, before, _MOST_COUNTED)
-            tell(left)
-            if left:
+                jobs += await PauseStatements(queue).left(connection, job_type, before, MOST_COUNTED)
+            tell(jobs)
+            if jobs:
                 _refuse_undrainable(await read_facts(connection, queues), job_type)
-            if not left or (until is not None and loop.time() >= until):
-                return left
+            if not jobs or (until is not None and loop.time() >= until):
+                return jobs
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+
+
+async def left(
+    settings: Settings, queues: Sequence[str], job_type: str | None, before: datetime | None
+) -> tuple[datetime, int]:
+    """Return how many of the jobs that were in queues at a time are left, without waiting for them.
+
+    Args:
+        settings: where the database is.
+        queues: the queues.
+        job_type: the type; None: all types.
+        before: the time, by the database's clock; None: now.
+
+    Returns:
+        The time, and the number. At most `MOST_COUNTED` of a queue are counted.
+
+    Raises:
+        ConfigurationError: a queue is paused, its table is missing, or a setting is wrong.
+        DatabaseError: PostgreSQL can't be reached or refuses.
+    """
+    async with operator_connection(settings, "drain") as connection:
+        since = before or await database_now(connection)
+        jobs = 0
+        for queue in queues:
+            jobs += await PauseStatements(queue).left(connection, job_type, since, MOST_COUNTED)
+        if jobs:
+            _refuse_undrainable(await read_facts(connection, queues), job_type)
+        return since, jobs
 
 
 def _refuse_undrainable(facts: dict[str, QueueFacts], job_type: str | None) -> None:

@@ -14,6 +14,7 @@ from delegator.completion.failures import canceled_outcome
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.operating.jobs import ExplainedJob
+from delegator.operating.states import Reason
 from delegator.postgres.job_views import JobRow
 from delegator.postgres.operator_connection import operator_connection
 from delegator.postgres.queue_steering import SteeringStatements
@@ -22,6 +23,8 @@ from delegator.wire.contexts import Conversions, row_origin
 from delegator.wire.rows import row_problem
 
 _BATCH: Final = 1_000
+RETRIED: Final = frozenset({Reason.FAILED, Reason.LIMIT, Reason.REFUSED, Reason.PAUSED})
+"""Why jobs are not further that `retry` may help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from delegator_schema.queues import BASE_TABLE
 from delegator.postgres.connections import Connection
 from delegator.postgres.notifying import Notifying
 from delegator.postgres.queue_table import QueueTable
+from delegator.postgres.selections import where
 
 JOB: Final = "job"
 """The kind of a dead letter that was a job. That of another one is its operation."""
@@ -59,7 +60,7 @@ SELECT NULL, true WHERE (SELECT count(*) FROM notified) < 0  -- never a row; a C
 _SUMMARY = """dead_letter_id, queue, job_type, reason, error, job_id, namespace, workflow_id, run_id, attempt,
        enqueued_at, died_at, format_version, operation"""
 _SELECT = f"SELECT {_SUMMARY} FROM custom_task_dead_letter"
-_CONDITIONS: Final = {
+CONDITIONS: Final = {
     "ids": "dead_letter_id = ANY(%(ids)s::int8[])",
     "queue": "queue = %(queue)s",
     "kind": f"coalesce(operation, '{JOB}') = %(kind)s",
@@ -70,7 +71,10 @@ _CONDITIONS: Final = {
     "error": "error = %(error)s",
     "since": "died_at >= {ago} %(since)s",
     "until": "died_at < {ago} %(until)s",
+    "before": "died_at <= %(before_died_at)s AND (died_at, dead_letter_id) < (%(before_died_at)s, %(before_id)s)",
+    "down_to": "died_at >= %(down_to_died_at)s AND (died_at, dead_letter_id) >= (%(down_to_died_at)s, %(down_to_id)s)",
 }
+"""What the filters of a `Selection` mean."""
 _CONTENT = b"""
 SELECT failure, input, header, options FROM custom_task_dead_letter WHERE dead_letter_id = %s
 """
@@ -229,6 +233,13 @@ class Content(NamedTuple):
     options: dict[str, Any] | None
 
 
+class LetterPlace(NamedTuple):
+    """A place in the order of dead letters."""
+
+    died_at: datetime
+    id: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which dead letters to take. A value of None selects all."""
@@ -257,6 +268,10 @@ class Selection:
     """Largest number of dead letters."""
     newest_first: bool = False
     """Start with the newest; False: with the oldest."""
+    before: LetterPlace | None = None
+    """Only those that are older than this place."""
+    down_to: LetterPlace | None = None
+    """Only those down to this place."""
 
 
 async def store_dead_letters(
@@ -288,18 +303,10 @@ async def store_dead_letters(
 
 async def find(connection: Connection, selection: Selection) -> list[DeadLetter]:
     """Return the selected dead letters."""
-    given = {name: getattr(selection, name) for name in _CONDITIONS}
-    parameters = {name: value for name, value in given.items() if value is not None}
-    if selection.ids is not None:
-        parameters["ids"] = list(selection.ids)
-    conditions = [
-        _CONDITIONS[name].format(ago="now() -" if isinstance(value, timedelta) else "")
-        for name, value in parameters.items()
-    ]
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    condition, parameters = where(selection, CONDITIONS)
     order = "DESC" if selection.newest_first else "ASC"
     parameters["limit"] = selection.limit
-    statement = f"{_SELECT} {where} ORDER BY died_at {order}, dead_letter_id {order} LIMIT %(limit)s"
+    statement = f"{_SELECT} {condition} ORDER BY died_at {order}, dead_letter_id {order} LIMIT %(limit)s"
     cursor = await connection.execute(statement.encode(), parameters)
     return [DeadLetter(*row) for row in await cursor.fetchall()]
 

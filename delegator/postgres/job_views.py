@@ -29,6 +29,7 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.lease_reports import RunningJob, WorkerReport
 from delegator.postgres.queue_asynchronous import HOLDER as CLIENT
 from delegator.postgres.queue_statements import QueueStatements
+from delegator.postgres.selections import where
 
 STATE: Final = f"""CASE
         WHEN q.outcome IS NOT NULL THEN CASE WHEN q.waiter_id IS NULL THEN 'delivering' ELSE 'stored' END
@@ -60,18 +61,35 @@ _CONDITIONS: Final[Mapping[str, str]] = {
     "since": "q.enqueued_at >= {ago} %(since)s",
     "until": "q.enqueued_at < {ago} %(until)s",
     "states": f"{STATE} = ANY(%(states)s::text[])",
+    # The index on `published_at` finds the place. Few rows have the same time.
+    "after": "q.published_at >= %(after_published_at)s"
+    " AND (q.published_at, q.job_id) > (%(after_published_at)s, %(after_job_id)s::text)",
+    "up_to": "q.published_at <= %(up_to_published_at)s"
+    " AND (q.published_at, q.job_id) <= (%(up_to_published_at)s, %(up_to_job_id)s::text)",
 }
+_ORDER: Final = "ORDER BY q.published_at, q.job_id"
 
-# A long queue is not counted to its end. The planner's estimate says how long it is.
+AGES: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
+"""Bounds, in seconds, of the classes of age in which `JobViews.counts` counts."""
+_AGES: Final = f"ARRAY[{', '.join(map(str, AGES))}]::float8[]"
+
+# A long queue is not counted to its end. Classes of age give percentiles without a sort.
 _COUNTS: Final = f"""
-SELECT state, job_type, paused, count(*), min(enqueued_at), max(last_error)
+SELECT state, job_type, paused, last_error, width_bucket(date_part('epoch', now() - since), {_AGES}), count(*),
+       min(enqueued_at), max(attempt)
 FROM (
     SELECT {STATE} AS state, q.job_type, coalesce(q.options ? '{PAUSED}', false) AS paused, q.enqueued_at,
-           {LAST_ERROR} AS last_error
+           {LAST_ERROR} AS last_error, coalesce(q.completed_at, q.published_at) AS since, q.attempt
     FROM {_JOIN} LIMIT %(most)s
 ) AS seen
-GROUP BY state, job_type, paused
+GROUP BY 1, 2, 3, 4, 5
 """
+
+_NTH: Final = f"""
+SELECT q.published_at, q.job_id FROM {{table}} AS q {{where}} {_ORDER} OFFSET %(most)s - 1 LIMIT 1
+"""
+
+_CONTENT: Final = "SELECT q.input, q.header, q.last_failure, q.options FROM {table} AS q WHERE q.job_id = %(job_id)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +207,21 @@ class JobCount(NamedTuple):
     state: str
     job_type: str
     paused: bool
+    last_error: str | None
+    """The type of the error of their last failed attempts; None: none has failed."""
+    age_class: int
+    """How many of `AGES` they have reached since they were published or, if they have ended, completed."""
     jobs: int
     oldest: datetime
-    last_error: str | None
-    """The error of one of these jobs."""
+    """When the first of them was enqueued."""
+    most_attempts: int
+
+
+class Place(NamedTuple):
+    """A place in the order of a queue's jobs."""
+
+    published_at: datetime
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,25 +244,53 @@ class JobSelection:
     """Only those in one of these states."""
     limit: int | None = None
     """Largest number of jobs."""
+    after: Place | None = None
+    """Only those behind this place."""
+    up_to: Place | None = None
+    """Only those up to this place."""
+
+
+class Content(NamedTuple):
+    """The payloads of a job, as the queue has them."""
+
+    input: bytes | None
+    header: bytes | None
+    last_failure: bytes | None
+    options: dict[str, Any] | None
 
 
 class JobViews(QueueStatements):
     """Reads the jobs of one queue."""
 
     async def find(self, connection: Connection, selection: JobSelection) -> list[JobRow]:
-        """Return the selected jobs, those first that were enqueued first."""
-        given = {name: getattr(selection, name) for name in _CONDITIONS}
-        parameters = {name: value for name, value in given.items() if value is not None}
-        conditions = [
-            _CONDITIONS[name].format(ago="now() -" if isinstance(value, timedelta) else "")
-            for name, value in parameters.items()
-        ]
-        parameters = {name: _as_list(value) for name, value in parameters.items()}
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        """Return the selected jobs, in the order in which they were published.
+
+        That is the order of their enqueueing, but that a job comes later if the stream had to bring it again. An
+        index has this order, so that a limit bounds what is read.
+        """
+        condition, parameters = where(selection, _CONDITIONS)
         parameters["limit"] = selection.limit
-        statement = f"{_SELECT.format(table=self.name)} {where} ORDER BY q.enqueued_at, q.job_id LIMIT %(limit)s"
+        statement = f"{_SELECT.format(table=self.name)} {condition} {_ORDER} LIMIT %(limit)s"
         cursor = await connection.execute(statement.encode(), parameters)
         return [JobRow(self.queue, *row) for row in await cursor.fetchall()]
+
+    async def nth(self, connection: Connection, most: int, after: Place | None) -> Place | None:
+        """Return the place of the job that comes so many jobs behind a place; None: there are less.
+
+        Args:
+            connection: where to.
+            most: how many jobs.
+            after: the place; None: the beginning.
+        """
+        condition, parameters = where(JobSelection(after=after), _CONDITIONS)
+        statement = _NTH.format(table=self.name, where=condition)
+        row = await (await connection.execute(statement.encode(), {**parameters, "most": most})).fetchone()
+        return None if row is None else Place(*row)
+
+    async def content(self, connection: Connection, job_id: str) -> Content | None:
+        """Return the payloads of a job; None: it is gone. The failure is that of its last failed attempt."""
+        row = await (await connection.execute(self.statement(_CONTENT), {"job_id": job_id})).fetchone()
+        return None if row is None else Content(*row)
 
     async def counts(self, connection: Connection, most: int) -> list[JobCount]:
         """Return the number of jobs by state and type.
@@ -244,10 +301,6 @@ class JobViews(QueueStatements):
         """
         cursor = await connection.execute(self.statement(_COUNTS), {"most": most})
         return [JobCount(*row) for row in await cursor.fetchall()]
-
-
-def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
 def _attempt(kept: Any) -> FailedAttempt | None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 
 import psycopg
 
-from delegator.errors import DatabaseError, first_line
+from delegator.errors import ConfigurationError, DatabaseError, first_line
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection, DatabaseAddress, connect
 from delegator.postgres.lease_reports import WorkerReport
@@ -60,6 +60,7 @@ class LeaseKeeper:
         on_lost: Callable[[int], None] | None = None,
         stall: timedelta = STALL,
         report: Callable[[], WorkerReport] | None = None,
+        cluster: str | None = None,
     ) -> None:
         """Prepare the keeper.
 
@@ -73,6 +74,7 @@ class LeaseKeeper:
             on_lost: called with the id of the old lease, when it had expired and a new one was granted.
             stall: how long the event loop may be blocked. After that the lease is left to expire.
             report: returns what a worker says of itself. It is called on the event loop before each renewal.
+            cluster: the Temporal namespace and its id, as `name/id`; None: not known, and not checked.
         """
         self._database = database
         self._role: leases.Role = role
@@ -83,6 +85,7 @@ class LeaseKeeper:
         self._on_lost = on_lost
         self._stall = stall.total_seconds()
         self._make_report = report
+        self._cluster = cluster
         self._report: WorkerReport | None = None
         self._watermark_at: float | None = None
         self._loop_alive_at = 0.0
@@ -97,6 +100,12 @@ class LeaseKeeper:
         """Whether the queue, or one of its types, was paused when the lease was last renewed."""
 
     async def __aenter__(self) -> Self:
+        """Get the lease.
+
+        Raises:
+            DatabaseError: the database can't be reached, or grants none.
+            ConfigurationError: a live process uses a namespace of the same name in another cluster.
+        """
         self._main = asyncio.get_running_loop()
         if self._make_report is not None:
             self._report = self._make_report()
@@ -158,7 +167,10 @@ class LeaseKeeper:
     async def _begin(self) -> None:
         self._loop_alive_at = time.monotonic()
         try:
-            await self._grant(await self._connected())
+            connection = await self._connected()
+            await self._grant(connection)
+            if self._cluster is not None:  # after the grant: of two that start together one sees the other
+                await _refuse_two_clusters(connection, self._cluster)
         except psycopg.Error as error:
             raise DatabaseError(f"the database grants no lease: {first_line(error)}") from None
         self._renewals = asyncio.create_task(self._renew_repeatedly(), name="lease")
@@ -184,7 +196,14 @@ class LeaseKeeper:
 
     async def _grant(self, connection: Connection) -> None:
         self.lease_id = await leases.grant(
-            connection, self._role, holder_name(), self._queue, self._duration, self._job_types, version(_DISTRIBUTION)
+            connection,
+            self._role,
+            holder_name(),
+            self._queue,
+            self._duration,
+            self._job_types,
+            version(_DISTRIBUTION),
+            self._cluster,
         )
         await self._extend(connection, None)  # it tells of pauses
 
@@ -234,3 +253,17 @@ class LeaseKeeper:
         _log.warning("lease_lost", extra={"lease": lost, "granted": self.lease_id})
         if self._on_lost is not None:
             self._in_main_loop(self._on_lost, lost)
+
+
+async def _refuse_two_clusters(connection: Connection, cluster: str) -> None:
+    other = await leases.other_cluster(connection, cluster)
+    if other is None:
+        return
+    holder, theirs = other
+    name, _, own_id = cluster.rpartition("/")
+    raise ConfigurationError(
+        f"two Temporal clusters use this database: the namespace {name!r} of {holder} has the id "
+        f"{theirs.rpartition('/')[2]}, and that of this process has {own_id} (TEMPORAL_ADDRESS). An outcome would go "
+        "to the wrong cluster: give each cluster a database of its own (DELEGATOR_DATABASE_URL), or a schema "
+        "(DELEGATOR_SCHEMA)"
+    )

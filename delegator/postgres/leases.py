@@ -13,8 +13,8 @@ from delegator.postgres.connections import Connection
 from delegator.postgres.lease_reports import RunningJob, WorkerReport
 
 _GRANT = b"""
-INSERT INTO custom_task_lease (role, holder, queue, job_types, version, renewed_at, expires_at)
-VALUES (%s, %s, %s, %s::text[], %s, now(), now() + %s)
+INSERT INTO custom_task_lease (role, holder, queue, job_types, version, cluster, renewed_at, expires_at)
+VALUES (%s, %s, %s, %s::text[], %s, %s, now(), now() + %s)
 RETURNING lease_id
 """
 _RENEW = f"""
@@ -55,8 +55,17 @@ ORDER BY lease_id FOR UPDATE SKIP LOCKED
 """
 _DELETE = b"DELETE FROM custom_task_lease WHERE lease_id = ANY(%s)"
 
-Role = Literal["worker", "enqueuer"]
-"""The use of a lease: a worker holds running jobs, an enqueuer waits inline for outcomes."""
+# A namespace's name may hold a slash, and its id holds none.
+_OTHER_CLUSTER = b"""
+SELECT holder, cluster FROM custom_task_lease
+WHERE cluster <> %(cluster)s AND expires_at > now()
+  AND regexp_replace(cluster, '/[^/]*$', '') = regexp_replace(%(cluster)s, '/[^/]*$', '')
+ORDER BY lease_id LIMIT 1
+"""
+
+Role = Literal["worker", "enqueuer", "maintenance"]
+"""The use of a lease: a worker holds running jobs, an enqueuer waits inline for outcomes. A maintenance process holds
+nothing, and says which cluster it signals."""
 
 
 class WorkerLease(NamedTuple):
@@ -114,6 +123,7 @@ async def grant(
     duration: timedelta,
     job_types: Sequence[str] | None = None,
     version: str | None = None,
+    cluster: str | None = None,
 ) -> int:
     """Grant a lease and return its id.
 
@@ -125,9 +135,10 @@ async def grant(
         duration: how long the lease lives without a renewal, by the database's clock.
         job_types: the types that a worker has handlers for; None: not said.
         version: the release of the process; None: not said.
+        cluster: the process's namespace and the namespace's id, as `name/id`; None: not known.
     """
     types = None if job_types is None else list(job_types)
-    cursor = await connection.execute(_GRANT, (role, holder, queue, types, version, duration))
+    cursor = await connection.execute(_GRANT, (role, holder, queue, types, version, cluster, duration))
     row = await cursor.fetchone()
     if row is None:
         raise AssertionError("INSERT ... RETURNING returned no row")
@@ -191,6 +202,20 @@ async def is_live(connection: Connection, lease_id: int) -> bool:
     """Return whether a lease has not expired."""
     row = await (await connection.execute(_IS_LIVE, (lease_id,))).fetchone()
     return row is not None and bool(row[0])
+
+
+async def other_cluster(connection: Connection, cluster: str) -> tuple[str, str] | None:
+    """Return a live process whose namespace has the same name in another cluster.
+
+    Args:
+        connection: where to.
+        cluster: the own namespace and its id, as `name/id`.
+
+    Returns:
+        The holder of its lease, and its `name/id`; None: there is none.
+    """
+    row = await (await connection.execute(_OTHER_CLUSTER, {"cluster": cluster})).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 async def revoke(connection: Connection, lease_id: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from delegator_schema.roles import MAINTENANCE
@@ -15,18 +16,23 @@ from delegator.postgres.schema_check import check
 
 
 @asynccontextmanager
-async def operator_connection(settings: Settings, command: str) -> AsyncIterator[Connection]:
+async def operator_connection(
+    settings: Settings, command: str, *, statement_timeout: str | None = None
+) -> AsyncIterator[Connection]:
     """Open a connection.
 
     Args:
         settings: where the database is.
         command: the command, such as `dlq`, shown in `pg_stat_activity`.
+        statement_timeout: how long a statement may take, such as `10s`; None: as long as the server lets it.
 
     Raises:
         ConfigurationError: a queue's table or a column is missing, or a setting is wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
-    connection = await connect(DatabaseAddress.of(settings), application_name=f"delegator {command}")
+    session: dict[str, Any] = {} if statement_timeout is None else {"statement_timeout": statement_timeout}
+    address = DatabaseAddress.of(settings)
+    connection = await connect(address, application_name=f"delegator {command}", **session)
     try:
         async with connection:
             yield connection
@@ -36,6 +42,8 @@ async def operator_connection(settings: Settings, command: str) -> AsyncIterator
         raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise await _denied(error, settings) from None
+    except psycopg.errors.QueryCanceled as error:
+        raise DatabaseError(f"the database took too long: {first_line(error)}") from None
     except psycopg.Error as error:
         raise DatabaseError(f"the database refuses: {first_line(error)}") from None
 

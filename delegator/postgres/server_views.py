@@ -25,6 +25,26 @@ ORDER BY xact_start LIMIT 1
 """
 
 
+# Counters that the server keeps anyway. The estimate is as old as the last ANALYZE or VACUUM.
+_ACTIVITY: Final = b"""
+SELECT wanted.name, coalesce(pg_stat_get_tuples_inserted(c.oid), 0), coalesce(pg_stat_get_tuples_deleted(c.oid), 0),
+       greatest(c.reltuples, 0)::int8
+FROM unnest(%s::text[]) AS wanted (name) JOIN pg_class AS c ON c.oid = to_regclass(wanted.name)
+"""
+
+
+class Activity(NamedTuple):
+    """What has happened to a table since the server's statistics began."""
+
+    table: str
+    inserted: int
+    """Rows inserted."""
+    deleted: int
+    """Rows deleted."""
+    estimated_rows: int
+    """How many rows the planner thinks it has; 0: it does not know."""
+
+
 class Slot(NamedTuple):
     """A logical replication slot."""
 
@@ -42,6 +62,11 @@ class Slot(NamedTuple):
 async def slots(connection: Connection, names: Sequence[str]) -> list[Slot]:
     """Return those of the named slots of this database that exist."""
     return [Slot(*row) for row in await (await connection.execute(_SLOTS, (list(names),))).fetchall()]
+
+
+async def activity(connection: Connection, tables: Sequence[str]) -> list[Activity]:
+    """Return what has happened to those of the named tables that exist."""
+    return [Activity(*row) for row in await (await connection.execute(_ACTIVITY, (list(tables),))).fetchall()]
 
 
 async def database_now(connection: Connection) -> datetime:

@@ -84,11 +84,14 @@ async def connect_temporal(
         ) from None
 
 
-async def check_namespace(client: Client) -> None:
+async def check_namespace(client: Client) -> str | None:
     """Make sure that Temporal answers and has the client's namespace.
 
     Args:
         client: may be lazy.
+
+    Returns:
+        The namespace and its id in this cluster, as `name/id`; None: the server does not say.
 
     Raises:
         ConfigurationError: the server has no such namespace.
@@ -99,7 +102,8 @@ async def check_namespace(client: Client) -> None:
     try:
         # The call's own limit does not include the time in which a lazy client connects.
         async with asyncio.timeout(_ANSWER_LIMIT.total_seconds()):
-            await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
+            reply = await client.workflow_service.describe_namespace(request, timeout=_ANSWER_LIMIT)
+        return f"{client.namespace}/{reply.namespace_info.id}" if reply.namespace_info.id else None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise ConfigurationError(f"{where} has no namespace {client.namespace!r} (TEMPORAL_NAMESPACE)") from None
@@ -111,28 +115,33 @@ async def check_namespace(client: Client) -> None:
         # Temporal's test server with time skipping has no namespaces to describe.
         if error.status is not RPCStatusCode.UNIMPLEMENTED:
             raise TemporalError(f"{where} does not answer (TEMPORAL_ADDRESS): {first_line(error)}") from None
+        return None
     except TimeoutError:
         raise TemporalError(f"{where} is silent (TEMPORAL_ADDRESS)") from None
     except RuntimeError as error:  # a lazy client that could not connect
         raise TemporalError(f"can't connect to {where} (TEMPORAL_ADDRESS): {first_line(error)}") from None
 
 
-async def refuse_wrong_namespace(client: Client, state: ConnectionState) -> None:
+async def refuse_wrong_namespace(client: Client, state: ConnectionState) -> str | None:
     """Check once whether Temporal has the client's namespace. A server that does not answer is not waited for.
 
     Args:
         client: may be lazy.
         state: gets the state of the server.
 
+    Returns:
+        The namespace and its id in this cluster, as `name/id`; None: the server does not answer, or does not say.
+
     Raises:
         ConfigurationError: the server has no such namespace.
     """
     try:
-        await check_namespace(client)
+        cluster = await check_namespace(client)
     except TemporalError as error:
         state.lost(str(error))
-    else:
-        state.restored()
+        return None
+    state.restored()
+    return cluster
 
 
 async def watch_temporal(client: Client, state: ConnectionState) -> None:

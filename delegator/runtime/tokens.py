@@ -58,6 +58,15 @@ class Tokens:
             found |= hmac.compare_digest(given, known)
         return found
 
+    def fingerprint(self, token: str) -> str | None:
+        """Return what stands for an accepted token where the token itself must not stand; None: it is not accepted."""
+        return _fingerprint(digest(token)) if self.accept(token) else None
+
+    def is_current(self, fingerprint: str) -> bool:
+        """Return whether the token of a fingerprint is still accepted."""
+        self._look()
+        return any(hmac.compare_digest(fingerprint, _fingerprint(known)) for known in (*self._fixed, *self._of_file))
+
     def _look(self) -> None:
         """Read the file again if it has changed. The tokens stay as they are if it can't be read."""
         if self._file is None or self._watch is None or not self._watch.changed():
@@ -90,6 +99,10 @@ def token_of(authorization: str) -> str | None:
 def digest(token: str) -> bytes:
     """Return what is kept of a token. Digests have one length, so that a comparison does not tell that of the token."""
     return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+def _fingerprint(known: bytes) -> str:
+    return hashlib.sha256(known).hexdigest()
 
 
 def read_lines(file: Path) -> list[str]:

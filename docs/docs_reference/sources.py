@@ -16,6 +16,7 @@ _PROCESS_BY_FOLDER = {
     "delegator/maintenance": "serve",
     "delegator/relay": "relay",
     "delegator/codec_server": "codec-server",
+    "delegator/ui": "ui",
     "delegator/gateway": "gateway",
     "delegator/migrate": "migrate",
     "delegator/dev": "dev",

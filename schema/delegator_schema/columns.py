@@ -171,7 +171,7 @@ QUEUE_COLUMNS = (
 
 LEASE_COLUMNS = (
     Column("lease_id", "bigint", "Never used twice.", is_identity=True),
-    Column("role", "text", "`worker` (holds running jobs) or `enqueuer` (waits inline for outcomes)."),
+    Column("role", "text", "`worker` (holds running jobs), `enqueuer` (waits inline for outcomes) or `maintenance`."),
     Column("holder", "text", "The process, for people: `<pid>@<host>`."),
     Column("queue", "text", "The queue that a worker serves. NULL for an enqueuer.", nullable=True),
     Column(
@@ -203,6 +203,12 @@ LEASE_COLUMNS = (
         "report",
         "jsonb",
         "What a worker says of itself with each renewal: its slots, and its jobs that have run longest.",
+        nullable=True,
+    ),
+    Column(
+        "cluster",
+        "text",
+        "The process's Temporal namespace and that namespace's id in its cluster, as `name/id`. NULL: not known.",
         nullable=True,
     ),
 )

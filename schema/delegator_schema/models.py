@@ -73,7 +73,9 @@ queued_job = _table(
     ),
     sa.Index("custom_task_queue_permit", "permit", postgresql_where=sa.text("permit IS NOT NULL")),
 )
-lease = _table(LEASE_TABLE, sa.CheckConstraint("role IN ('worker', 'enqueuer')", name="custom_task_lease_role"))
+lease = _table(
+    LEASE_TABLE, sa.CheckConstraint("role IN ('worker', 'enqueuer', 'maintenance')", name="custom_task_lease_role")
+)
 dead_letter = _table(
     DEAD_LETTER_TABLE,
     sa.Index("custom_task_dead_letter_job_id", "job_id"),

@@ -63,7 +63,7 @@ WORKER = Role(
     ALL,
     (),
     {
-        LEASE_TABLE: ("SELECT", "INSERT", "UPDATE"),
+        LEASE_TABLE: ("SELECT", "INSERT", "UPDATE", "DELETE"),
         PAUSE_TABLE: ("SELECT",),
         DEAD_LETTER_TABLE: ("INSERT",),
         RATE_TABLE: ("SELECT", "INSERT", "UPDATE"),

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import aiohttp
 import psutil
 import psycopg
 import pytest
@@ -21,12 +22,16 @@ from tests.integration.dev.support import ROOT, assert_gone, delegator_dev
 
 
 async def test_ctrl_c() -> None:
-    """Ctrl-C ends every process of the stack and deletes its data."""
+    """The stack answers, its page too; Ctrl-C ends every process and deletes the data."""
     async with delegator_dev() as dev:
         family = dev.family()
         assert set(dev.report["pids"].values()) <= {process.pid for process in family}
         assert {"postgres", "temporal", "relay"} <= set(dev.report["pids"])
         await Client.connect(dev.report["environment"]["TEMPORAL_ADDRESS"])
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            form = {"token": dev.report["ui_token"], "name": "Ada", "next": "/queues"}
+            async with session.post(f"{dev.report['ui_url']}/login", data=form) as page:
+                assert (page.status, "default" in await page.text()) == (200, True)
         code, err = await dev.end(signal.SIGINT)
         assert code == 0
         assert [line.split()[3] for line in err.splitlines()][-2:] == ["stack_stopping", "stack_stopped"]

@@ -36,6 +36,7 @@ HTTP_WORKER = (str(SCRIPTS / "http-worker"), "--import", "shop")
 COMMANDS = {
     "relay": (sys.executable, "-m", "delegator", "relay"),
     "serve": (sys.executable, "-m", "delegator", "serve"),
+    "ui": (sys.executable, "-m", "delegator", "ui"),
     "worker": (sys.executable, "-m", "delegator", "worker", "--import", "shop", "--task-queue", "q"),
     "dev": (sys.executable, "-m", "delegator", "dev", "--headless", "--json"),
     "http-worker": HTTP_WORKER,

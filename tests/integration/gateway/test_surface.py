@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from delegator.config import Settings
+from delegator.errors import ConfigurationError
 from delegator.gateway.openapi import document
+from delegator.gateway.options import GatewayOptions
+from delegator.operating.canary_type import CANARY
 from tests.integration.delegator.environment import Environment, eventually
 from tests.integration.gateway.gateway_flows import Tells
 from tests.integration.gateway.support import Caller, RunningGateway, gateway_process, polls_wait, running_gateway
+from tests.support.certificates import Authority
 
 ALL = "all-of-it-12345"
 SOME = "some-types-12345"
@@ -148,3 +154,45 @@ async def test_killed_gateway(engine: Environment, task_queue: str, caller: Call
     assert await caller.say("complete", job, result="first") == "accepted"
     assert await engine.result(handle) == "first"
     assert await engine.result(second) == "second"
+
+
+async def test_tls(engine: Environment, tmp_path: Path) -> None:
+    """A gateway serves TLS with the certificate that it is given."""
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with (
+        running_gateway(engine, tls=authority.issue("gateway")) as running,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        assert running.url.startswith("https://")
+        assert await Caller(session, running.url).poll("nothing", wait_seconds=0) == []
+
+
+async def test_canary(engine: Environment, task_queue: str, caller: Caller) -> None:
+    """A gateway whose workers wait answers the job by which `delegator doctor` tries the whole path."""
+    waiting = asyncio.create_task(caller.poll("anything"))
+    await polls_wait(caller.session, caller.url)
+    assert await engine.execute(Tells.run, CANARY, ["la"], {}, task_queue=task_queue) == "la"
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"queues": ("nowhere",)}, "--queue nowhere: not a declared queue"),
+        ({"queues": ("default",), "max_polls": 0}, "--max-polls 0: must be from 1"),
+        ({"queues": ("default",), "host": "0.0.0.0"}, "give --token-file"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], complaint: str) -> None:
+    """An option that can't be used is refused by its name."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        GatewayOptions(**options).validate(Settings())
+
+
+def test_ordered_queue() -> None:
+    """An ordered queue is refused: a gateway does not keep its order."""
+    settings = Settings(queues=("default",), ordered_queues=("default",))
+    with pytest.raises(ConfigurationError, match="--queue default: it is ordered"):
+        GatewayOptions(queues=("default",)).validate(settings)

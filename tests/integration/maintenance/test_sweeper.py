@@ -216,6 +216,30 @@ async def test_temporal_outage(database: Database, db: Connection, pool: Pool) -
     assert sorted(sweeping.signals.delivered) == ["overdue", "undelivered"]
 
 
+async def test_dead_letters_delay_no_retry(db: Connection, pool: Pool) -> None:
+    """While dead letters can't be stored, the retries of their queue come at each look. The letters come later."""
+    sweeping = Sweeping(pool)
+    await TABLE.insert(
+        db, None, [NewJob(job, "t", None, None, None, None, None, None, 1, None) for job in ("overdue", "failed")]
+    )
+    await db.execute("UPDATE custom_task_queue SET deadline = now() WHERE job_id = 'overdue'")
+    await db.execute("ALTER TABLE custom_task_dead_letter RENAME TO away")
+    try:
+        for _ in range(3):
+            await db.execute("UPDATE custom_task_queue SET retry_at = now() WHERE job_id = 'failed'")
+            await sweeping.sweeper.sweep(db)
+            waiting = await (await db.execute("SELECT job_id FROM custom_task_queue WHERE retry_at IS NULL")).fetchall()
+            assert ("failed",) in waiting
+    finally:
+        await db.execute("ALTER TABLE away RENAME TO custom_task_dead_letter")
+
+    async def is_stored() -> bool:
+        await sweeping.sweeper.sweep(db)
+        return bool(await (await db.execute("SELECT FROM custom_task_dead_letter")).fetchall())
+
+    await eventually(is_stored)
+
+
 async def test_refused_signaller(db: Connection, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
     """A signaller whose table is gone says so once, goes on, and delivers when the table is back."""
     sweeping = Sweeping(pool)

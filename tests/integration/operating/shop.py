@@ -28,6 +28,15 @@ async def charge(amount: str) -> str:
     return f"charged {amount}"
 
 
+@delegated(retry_policy=RetryPolicy(maximum_attempts=1))
+async def refund(amount: str) -> str:
+    """Fail for good until the test ships the fix."""
+    if not (_directory() / "fixed").exists():
+        raise ApplicationError("no such card", type="CardRefused")
+    (_directory() / f"refunded-{amount}").touch()
+    return f"refunded {amount}"
+
+
 @delegated(start_to_close_timeout=60 * SECONDS)
 async def pack(name: str) -> str:
     """Run until the test lets it through."""
@@ -48,4 +57,6 @@ class Purchase:
     @workflow.run
     async def run(self, activity_type: str, argument: str) -> str:
         """Delegate one job."""
-        return await delegate({"charge": charge, "pack": pack, "greet": greet}[activity_type], argument)
+        return await delegate(
+            {"charge": charge, "refund": refund, "pack": pack, "greet": greet}[activity_type], argument
+        )

@@ -8,6 +8,7 @@ from temporalio.exceptions import ActivityError, CancelledError
 
 from tests.integration.delegator.environment import eventually
 from tests.integration.operating.conftest import Operator
+from tests.integration.ui.conftest import visited
 
 
 async def test_failing_type(operator: Operator) -> None:
@@ -54,7 +55,7 @@ async def test_cancel(operator: Operator) -> None:
 
 
 async def test_killed_worker(operator: Operator) -> None:
-    """A job's history is read after a worker was killed: who ran it, that it was lost, who runs it now."""
+    """A job's history is read after a worker was killed, by command and by page: who ran it, and who runs it."""
     async with operator.worker() as worker:
         handle = await operator.buy("pack", "mirror")
         job = await operator.job(handle, state="running")
@@ -82,6 +83,11 @@ async def test_killed_worker(operator: Operator) -> None:
             lost = shown["timeline"][events.index("worker lost")]["detail"]
             assert lost.startswith(f"attempt 1 on {first}; next attempt after")
             assert shown["attempt"] == 2
+            async with visited(operator.engine.settings) as visitor:
+                await visitor.log_in()
+                _, page = await visitor.get(f"/job?id={job['job_id']}")
+                assert "worker lost" in page
+                assert f"attempt 1 on {first}; next attempt after" in page
             (operator.engine.directory / "packed").touch()
             assert await operator.engine.result(handle) == "packed mirror"
             (operator.engine.directory / "packed").unlink()

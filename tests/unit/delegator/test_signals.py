@@ -363,6 +363,21 @@ async def test_namespaces_apart(caplog: pytest.LogCaptureFixture):
     await asyncio.wait(refused)
 
 
+async def test_refusal_is_known():
+    """Of a namespace that refuses already, outcomes are soon given back. They would take the room for others'."""
+    temporal = Temporal(lambda request, ids: error(RPCStatusCode.RESOURCE_EXHAUSTED))
+    sender = SignalSender(temporal, identity="i", patience=timedelta(hours=1))  # type: ignore[arg-type]
+    first = asyncio.create_task(sender.deliver(KEY, [("a", outcome())]))
+    while not sender._namespaces.refuses("default"):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        with pytest.raises(NotDeliveredError):
+            await sender.deliver(RunKey("default", "w", "r2"), [("b", outcome())])
+    assert not first.done()
+    await sender.close()
+    await asyncio.wait([first])
+
+
 async def test_hanging_namespace():
     """A namespace whose calls are not answered takes no call from another one."""
 

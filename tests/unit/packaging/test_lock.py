@@ -40,8 +40,8 @@ def asked(*extras: str) -> list[Requirement]:
 LOCKS = [
     ("dev.lock", ("dev",)),
     ("bench.lock", ("dev", "peers")),
-    ("image.lock", ("crypto",)),
-    ("image-loadtest.lock", ("crypto", "loadtest")),
+    ("image.lock", ("crypto", "ui")),
+    ("image-loadtest.lock", ("crypto", "ui", "loadtest")),
 ]
 
 
