@@ -19,9 +19,10 @@ from typing import NamedTuple
 from aiohttp import ClientSession
 from temporalio.worker import Worker
 
+from examples import outgoing
 from examples.command import claim, run_example, until
 from examples.database import create_tables, fetch_value
-from examples.local import Pool, System, local_system
+from examples.local import Pool, Service, System, local_system
 from examples.onboarding import tasks
 from examples.onboarding.contracts import Terms
 from examples.onboarding.people import Login, add_person
@@ -45,13 +46,13 @@ class Running(NamedTuple):
 async def running_service(terms: Terms) -> AsyncIterator[Running]:
     """Run the pool, the Temporal worker, the mail server and the service."""
     run = uuid.uuid4().hex[:6]
-    async with local_system() as system:
+    mailbox = Service("examples.mailbox", outgoing.SMTP_PORT)
+    async with local_system(Pool([tasks]), services=[mailbox]) as system:
         await create_tables(SCHEMA)
-        mailbox = await system.start("mailbox", "-m", "examples.mailbox", "--port", "{port}")
-        await system.start_pool(Pool([tasks], environment={tasks.SMTP_PORT: str(mailbox.port)}))
+        await create_tables(outgoing.SCHEMA)
         variables = {TASK_QUEUE: f"onboarding-{run}", TERMS: json.dumps(asdict(terms))}
         command = ("-m", "examples.onboarding.service", "--port", "{port}")
-        service = await system.start("service", *command, environment=variables)
+        service = system.services["service"] = await system.start("service", *command, environment=variables)
         people: dict[str, Login] = {}
         for role in ("maker", "checker"):
             for number in (1, 2):

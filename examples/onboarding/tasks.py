@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import smtplib
 from collections.abc import Iterator
 from datetime import date
-from email.message import EmailMessage
 from itertools import islice
 
 import psycopg
@@ -16,8 +13,8 @@ from examples.database import database, database_url
 from examples.onboarding.contracts import Decision, Slice, Split
 from examples.onboarding.csvfile import CsvFile, FileRefused, Row, open_chunks
 from examples.onboarding.rules import born_on, problem_of
+from examples.outgoing import mail_once
 
-SMTP_PORT = "ONBOARDING_SMTP_PORT"
 _SLICE = 1_000
 # A thousand rows in one statement.
 _INSERT_ROWS = """
@@ -153,18 +150,17 @@ async def apply_decision(decision: Decision) -> None:
 
 
 @delegated
-def remind(import_id: str, number: int, waiting: int) -> None:
-    """Mail all checkers. The id of the mail is the same when the job is repeated, so that a reader sees one."""
-    with psycopg.connect(database_url()) as connection:
-        addresses = [row[0] for row in connection.execute("SELECT mail FROM onboarding.people WHERE role = 'checker'")]
-    with smtplib.SMTP("127.0.0.1", int(os.environ[SMTP_PORT]), timeout=10) as smtp:
-        for address in addresses:
-            mail = EmailMessage()
-            mail["From"], mail["To"] = "onboarding@example.org", address
-            mail["Message-ID"] = f"<{import_id}.{number}.{address}>"
-            mail["Subject"] = f"{waiting} users wait for approval"
-            mail.set_content(f"Import {import_id}: {waiting} users wait for a decision.")
-            smtp.send_message(mail)
+async def remind(import_id: str, number: int, waiting: int) -> None:
+    """Mail all checkers, each once for each reminder."""
+    async with database.get().connection() as connection:
+        found = await connection.execute("SELECT mail FROM onboarding.people WHERE role = 'checker'")
+        addresses = [row[0] for row in await found.fetchall()]
+    for address in addresses:
+        subject, text = (
+            f"{waiting} users wait for approval",
+            f"Import {import_id}: {waiting} users wait for a decision.",
+        )
+        await mail_once(f"{import_id}:{number}:{address}", address, subject, text)
 
 
 def _slices(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -103,7 +103,7 @@ class Approval:
         remind_at, reminders, taken = carried.remind_at, carried.reminders, 0
         await workflow.wait_condition(lambda: self._imported)
         self._waiting = await delegate(tasks.undecided, import_id)
-        expired, had_users = False, self._waiting > 0 or carried.reminders > 0
+        had_users = self._waiting > 0 or carried.reminders > 0
         while self._waiting or self._decisions:
             if taken >= terms.most_decisions or workflow.info().is_continue_as_new_suggested():
                 rest = Carried(self._decisions, carried.expires_at, remind_at, reminders)
@@ -125,7 +125,7 @@ class Approval:
             else:
                 await self._until(min(remind_at, carried.expires_at))
             self._waiting = await delegate(tasks.undecided, import_id)
-        return "expired" if expired else "decided" if had_users else "nothing to decide"
+        return "decided" if had_users else "nothing to decide"
 
     @workflow.signal
     def decide(self, decision: Decision) -> None:

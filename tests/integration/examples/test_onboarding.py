@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, CookieJar, FormData
+from playwright.async_api import Page, async_playwright
 from temporalio.client import WorkflowHandle
 
-from delegator.dev import RunningStack
+from delegator.dev import RunningStack, StackOptions, embedded_stack
 from examples.command import until
 from examples.database import connection, fetch_value
 from examples.onboarding.__main__ import Running, running_service
@@ -19,7 +22,9 @@ from examples.onboarding.contracts import Decision, Terms
 from examples.onboarding.people import Login
 from examples.onboarding.uploads import store
 from examples.onboarding.workflow import Approval, ImportUsers
+from tests.integration.examples.conftest import environment_of
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 USERS = "SELECT status, decided_by FROM onboarding.users WHERE import_id = %s ORDER BY line"
 
 
@@ -172,6 +177,70 @@ async def test_pages(running: Running, maker: Browser, checker: Browser) -> None
                 assert answer.status == 401, path
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+async def test_browser(running: Running) -> None:
+    """In a browser without JavaScript a maker imports a file and takes its good rows; a checker decides about them."""
+    data = csv_of(3, bad=1) + b"\n<b>Eve</b>,1990-01-01,Oslo " + uuid.uuid4().hex.encode()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = await browser.new_context(java_script_enabled=False, base_url=running.url)
+        context.set_default_timeout(60_000)
+        page = await context.new_page()
+        await log_in(page, Login("nobody", "guess"))
+        assert "Login or password is wrong" in await page.get_by_role("status").inner_text()
+        await log_in(page, running.people["maker1"])
+        file = page.get_by_label("CSV file")
+        await file.set_input_files({"name": "users.csv", "mimeType": "text/csv", "buffer": data})
+        await page.get_by_role("button", name="Import").click()
+        found = re.search(r"Import (\w+) has begun", await page.get_by_role("status").inner_text())
+        assert found is not None
+        import_id = found[1]
+        await reached(import_id, "waiting")
+        await page.goto("/")
+        await page.get_by_role("row", name=import_id).get_by_role("button", name="Take the good rows").click()
+        await reached(import_id, "done")
+        await page.goto(f"/imports/{import_id}/users")
+        assert await page.get_by_role("checkbox").count() == 0, "who imported users may not approve them"
+        await page.get_by_role("button", name="Log out").click()
+
+        await log_in(page, running.people["checker1"])
+        assert await page.get_by_label("CSV file").count() == 0, "a checker imports nothing"
+        await page.get_by_role("link", name=import_id).click()
+        await picture(page, "users")
+        await page.get_by_label("<b>Eve</b>").check()
+        await page.get_by_role("button", name="Approve").click()
+        assert "1 approved, 0 decided before" in await page.get_by_role("status").inner_text()
+        await page.get_by_label("all that wait").check()
+        await page.get_by_label("Reason").fill("<i>enough</i>")
+        await page.get_by_role("button", name="Reject").click()
+        assert "3 rejected" in await page.get_by_role("status").inner_text()
+        rows = await page.get_by_role("row").all_inner_texts()
+        assert sum("<i>enough</i>" in row and "rejected" in row for row in rows) == 3
+        assert all(running.people["checker1"].login in row for row in rows[1:])
+        assert all(re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", row) for row in rows[1:]), "the page says when"
+        for role in ("checkbox", "textbox"):
+            assert await page.get_by_role(role).count() == 0, "nothing is left to decide"  # type: ignore[arg-type]
+        await picture(page, "decided")
+        await page.get_by_role("button", name="Log out").click()
+        await page.goto(f"/imports/{import_id}/users")
+        assert await page.get_by_role("button", name="Log in").count() == 1
+        await browser.close()
+    assert await approval(running, import_id).result() == "decided"
+
+
+async def log_in(page: Page, person: Login) -> None:
+    await page.goto("/login")
+    await page.get_by_label("Login").fill(person.login)
+    await page.get_by_label("Password").fill(person.password)
+    await page.get_by_role("button", name="Log in").click()
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a picture of a page, for a person who asks for it."""
+    if directory := os.environ.get("DELEGATOR_TEST_PICTURES"):
+        await page.screenshot(path=f"{directory}/{name}.png", full_page=True)
+
+
 async def test_two_checkers(running: Running) -> None:
     """Two checkers decide about the same users at once: each user has one decision, and the other one is told."""
     import_id = await start_import(running, csv_of(5), Terms())
@@ -297,6 +366,31 @@ async def test_killed_pool(running: Running) -> None:
     totals = "SELECT count(*), count(DISTINCT line) FROM onboarding.users WHERE import_id = %s"
     async with connection() as opened:
         assert await (await opened.execute(totals, (import_id,))).fetchone() == (50_000, 50_000)
+
+
+async def test_restart() -> None:
+    """Temporal, PostgreSQL, the pool and the service start again while an approval waits: it goes on."""
+    options = StackOptions(headless=True, usual_ports=False, temporal_file=True)
+    async with embedded_stack(options) as stack:
+        with environment_of(stack):
+            async with running_service(Terms()) as running:
+                import_id = await start_import(running, csv_of(2), Terms())
+                await imported(running, import_id)
+                programs = [running.system.services["service"], running.system.pools["default"]]
+                await asyncio.gather(*(program.kill() for program in programs))
+                await stack.restart("postgres")
+                await stack.restart("temporal")
+                await asyncio.gather(*(program.start() for program in programs))
+                ids = await fetch_value("SELECT array_agg(id) FROM onboarding.users WHERE import_id = %s", import_id)
+                assert isinstance(ids, list)
+                body, checker = "\n".join(map(str, ids)), running.people["checker1"].headers
+                async with (
+                    ClientSession(running.url, headers=checker) as session,
+                    session.post("/users", data=body) as answer,
+                ):
+                    assert answer.status == 202
+                assert await approval(running, import_id).result() == "decided"
+                assert [status for status, _ in await users_of(import_id)] == ["approved"] * 2
 
 
 def memory_kib(pid: int | None) -> int:
