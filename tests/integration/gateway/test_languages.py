@@ -11,15 +11,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
+from temporalio.converter import DefaultPayloadConverter
 
+from delegator.contracts.json_schema import describe_types
 from delegator.gateway.conformance.run import check_worker
+from delegator.runtime.modules import load_types
 from tests.integration.delegator.environment import ROOT, Environment
 from tests.integration.gateway.language_flows import Languages
-from tests.integration.gateway.support import RunningGateway
+from tests.integration.gateway.support import Caller, RunningGateway, running_gateway
 
 _WORKERS = ROOT / "examples/workers"
 _LONGEST = 150
+_TESTS = "tests.integration.delegator"
 _FEW = ("echo", "failure", "details", "cancellation", "stop")
 """Those that differ most between languages. All checks take half a minute for each worker."""
 _GSON = "com.google.code.gson:gson:2.14.0"
@@ -82,6 +87,24 @@ async def test_workflow(engine: Environment, gateway: RunningGateway, go_worker:
             {"number": 42, "words": ["é", "'$x'"]},
             *(["Declined", f"no € in {one}", [{"code": 51}], True] for one in ("conformance", "shell")),
         ]
+
+
+async def test_types(gateway_engine: Environment, tmp_path: Path) -> None:
+    """A worker gets the schemas of the declared types that its token is for."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("all-of-it-12345\nsome-types-12345 types=in_*\n")
+    described = describe_types(load_types([f"{_TESTS}.queued_tasks", f"{_TESTS}.failing"]), DefaultPayloadConverter)
+    schemas = tuple(described.schemas.values())
+    async with (
+        running_gateway(gateway_engine, token_file=tokens, types=schemas) as gateway,
+        aiohttp.ClientSession() as session,
+    ):
+        able, limited = (Caller(session, gateway.url, f"{name}-12345") for name in ("all-of-it", "some-types"))
+        replies = [await able.post("types"), await able.post("types", queue="other"), await limited.post("types")]
+    every, of_queue, of_token = (reply.body["types"] for reply in replies)
+    assert every == [schema.document() for schema in schemas]
+    assert len(every) > 1
+    assert of_queue == of_token == [schema.document() for schema in schemas if schema.name == "in_other_queue"]
 
 
 @asynccontextmanager
