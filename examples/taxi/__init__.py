@@ -1,1 +1,1 @@
-"""Settlements of taxi trips: a saga over a double-entry ledger, thousands at once; a refund is another saga."""
+"""Settlements of taxi trips: a saga over a double-entry ledger, many at once; a refund is another saga."""

@@ -24,7 +24,7 @@ POOL = Pool([tasks])
 MAILBOX = Service("examples.mailbox", outgoing.SMTP_PORT)
 CREDIT = 5_000
 BALANCE = "SELECT coalesce(sum(amount), 0)::bigint FROM taxi.entries WHERE account LIKE %s"
-_IN_FLIGHT = 200
+_IN_FLIGHT = 100
 
 
 async def main(dispatch: Dispatch, trips: int) -> None:

@@ -14,7 +14,7 @@ from tests.chaos.load import LONG, RECOVERY, Finish, Load, Outcome, check
 _PROPERTY = "chaos"
 
 pytest.register_assert_rewrite(
-    *(f"tests.chaos.{name}" for name in ("handlers", "network", "processes", "servers", "stream"))
+    *(f"tests.chaos.{name}" for name in ("handlers", "monkey", "network", "processes", "servers", "stream"))
 )
 
 

@@ -18,7 +18,8 @@ from temporalio.service import RPCError
 
 from tests.chaos import flows
 from tests.chaos.arena import LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
-from tests.chaos.tasks import Item, answer
+from tests.chaos.history import violations
+from tests.chaos.tasks import NUMBERED, Item, answer, parted
 from tests.support import read_ledger
 
 LONG = os.environ.get("DELEGATOR_CHAOS") == "long"
@@ -49,6 +50,8 @@ class Outcome:
     """Workflows that did not end."""
     wrong: int
     """Workflows that ended with anything but the right answers."""
+    broken: int
+    """Results that the history of their jobs excludes: of an attempt that was fenced, or did not run to its end."""
     doubles: int
     """Executions beyond the first of a job; attempts that failed by design are none."""
     excused: int
@@ -77,12 +80,14 @@ class Load:
     fault_ended: float = 0.0
     added: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
     """The arguments of `add`."""
+    numbered: set[str] = field(default_factory=set)
+    """Workflows whose results tell the attempts of their jobs."""
     task_timeout: timedelta = TASK_TIMEOUT
     """Of workflow tasks."""
 
     async def add(
         self, workflows: int, jobs: int, *, ms: Callable[[int], int] = lambda number: 20 + number * 37 % 180,
-        handler: str = "work", kind: str = "good", ways: Sequence[str] = flows.WAYS, one_by_one: int = 2,
+        handler: str = "work", kind: str = NUMBERED, ways: Sequence[str] = flows.WAYS, one_by_one: int = 2,
     ) -> None:  # fmt: skip
         """Start workflows, the ways in turn."""
         self.added.append(
@@ -93,6 +98,8 @@ class Load:
             name = f"{self.scenario}-{next(_numbers)}".replace(" ", "-")
             items = [Item(name, job, ms(job), kind) for job in range(jobs)]
             order = flows.Order(ways[number % len(ways)], handler, items, min(one_by_one, jobs))
+            if kind == NUMBERED:
+                self.numbered.add(name)
             starts.append(
                 self.start(name, flows.Chaos.run, [order], [1 if kind == "attempt" else answer(item) for item in items])
             )
@@ -137,11 +144,15 @@ class Load:
         """Wait for the end, and count what became of the jobs."""
         assert self.fault_ended
         done, _ = await asyncio.wait(self.tasks.values(), timeout=STUCK_SECONDS)
-        wrong = [name for name, task in self.tasks.items() if task in done and task.result()[0] != self.expected[name]]
+        results, attempts = self._results(done)
+        wrong = [name for name, result in results.items() if result != self.expected[name]]
+        broken = violations(self.lines(), {name: attempts[name] for name in attempts.keys() - set(wrong)})
+        if broken:
+            print("BROKEN", *broken, sep="\n")
         stuck = [name for name, task in self.tasks.items() if task not in done]
         ended = [task.result()[1] for task in done]
         for name in wrong:
-            print(f"WRONG {name}: {str(self.tasks[name].result()[0])[:500]}, not {str(self.expected[name])[:500]}")
+            print(f"WRONG {name}: {str(results[name])[:500]}, not {str(self.expected[name])[:500]}")
         unfinished = await self._unfinished()
         if stuck or unfinished:
             await self.tell(stuck, unfinished)
@@ -155,8 +166,21 @@ class Load:
         recovery = max([end - self.fault_ended for end in ended], default=0.0) if not stuck else float("inf")
         return Outcome(
             self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
-            len(stuck), len(wrong), doubles, excused, len(unfinished), max(0.0, recovery),
+            len(stuck), len(wrong), len(broken), doubles, excused, len(unfinished), max(0.0, recovery),
         )  # fmt: skip
+
+    def _results(self, done: set[asyncio.Task[tuple[Any, float]]]) -> tuple[dict[str, Any], dict[str, list[int]]]:
+        """Return the answers of the workflows that have ended, and the attempts that gave them, where they tell."""
+        results: dict[str, Any] = {}
+        attempts: dict[str, list[int]] = {}
+        for name, task in self.tasks.items():
+            if task not in done:
+                continue
+            results[name] = result = task.result()[0]
+            if name in self.numbered and isinstance(result, list):
+                results[name] = [parted(one)[0] for one in result]
+                attempts[name] = [parted(one)[1] for one in result]
+        return results, attempts
 
     async def undisturbed(self) -> float:
         """Return how many seconds the same workflows take while nothing happens to anybody."""
@@ -249,7 +273,7 @@ def check(outcome: Outcome, *, recovery: float = RECOVERY) -> None:
         outcome: of a scenario.
         recovery: its longest recovery, in seconds.
     """
-    broken = [name for name in ("lost", "stuck", "wrong", "unfinished") if getattr(outcome, name)]
+    broken = [name for name in ("lost", "stuck", "wrong", "broken", "unfinished") if getattr(outcome, name)]
     if outcome.doubles > outcome.excused:
         broken.append("doubles")
     if outcome.recovery > recovery * NOISE:

@@ -31,9 +31,24 @@ class Item:
     kind: str = "good"
 
 
+NUMBERED = "numbered"
+"""Kind of an item whose job also tells its attempt."""
+_ATTEMPTS = 1_000
+
+
 def answer(item: Item) -> int:
     """What a job must return."""
     return sum(map(ord, item.workflow)) * 1_000 + item.number
+
+
+def told(item: Item, attempt: int) -> int:
+    """What a job returns that tells its attempt."""
+    return answer(item) * _ATTEMPTS + attempt if item.kind == NUMBERED else answer(item)
+
+
+def parted(result: int) -> tuple[int, int]:
+    """Return the answer in a result that tells its attempt, and the attempt."""
+    return divmod(result, _ATTEMPTS)
 
 
 def note(event: str, item: Item) -> None:
@@ -59,7 +74,7 @@ async def work(item: Item) -> int:
     note("start", item)
     await asyncio.sleep(item.ms / 1000)
     note("end", item)
-    return current_job().attempt if item.kind == "attempt" else answer(item)
+    return current_job().attempt if item.kind == "attempt" else told(item, current_job().attempt)
 
 
 @delegated(start_to_close_timeout=_TIMEOUT, retry_policy=_RETRIES)
@@ -69,7 +84,7 @@ async def block(item: Item) -> int:
     if item.kind == "block":
         time.sleep(item.ms / 1000)  # noqa: ASYNC251
     note("end", item)
-    return answer(item)
+    return told(item, current_job().attempt)
 
 
 @delegated(queue=SLOW_QUEUE, start_to_close_timeout=_TIMEOUT, retry_policy=_RETRIES)
@@ -77,7 +92,7 @@ async def crawl(item: Item) -> int:
     note("start", item)
     await asyncio.sleep(item.ms / 1000)
     note("end", item)
-    return answer(item)
+    return told(item, current_job().attempt)
 
 
 @delegated(start_to_close_timeout=_TIMEOUT, retry_policy=_RETRIES)

@@ -3,6 +3,7 @@
 # ruff: noqa: F403
 
 from tests.chaos.handlers import *
+from tests.chaos.monkey import *
 from tests.chaos.network import *
 from tests.chaos.processes import *
 from tests.chaos.servers import *
