@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,7 +11,8 @@ from delegator_schema.queues import DEFAULT_QUEUE
 
 from delegator.cli.options import ActivitiesQueueOption
 from delegator.config import Settings
-from delegator.contracts.json_schema import describe_types
+from delegator.contracts import DelegatedType
+from delegator.contracts.json_schema import TypeSchema, describe_types
 from delegator.errors import ConfigurationError
 from delegator.runtime.modules import load_types
 from delegator.runtime.temporal_client import load_data_converter
@@ -46,9 +48,23 @@ def types_command(
             "types: give a command, or --json-schema with --import MODULE (see `delegator types --help`)"
         )
     declared = load_types(imports or (), activities or (), activities_queue)
-    converter = load_data_converter(Settings.load().data_converter)
-    described = describe_types(declared, converter.payload_converter_class)
+    documents = [schema.document() for schema in schemas_of(declared, Settings.load())]
+    typer.echo(json.dumps({"types": documents}, indent=2))
+
+
+def schemas_of(declared: Mapping[str, DelegatedType], settings: Settings) -> tuple[TypeSchema, ...]:
+    """Return the schemas of types.
+
+    Args:
+        declared: the types by name.
+        settings: name the data converter.
+
+    Raises:
+        ConfigurationError: the data converter can't convert all of them, or what it writes is not known.
+    """
+    if not declared:
+        return ()
+    described = describe_types(declared, load_data_converter(settings.data_converter).payload_converter_class)
     if described.problems:
         raise ConfigurationError("\n".join(described.problems))
-    documents = [schema.document() for schema in described.schemas.values()]
-    typer.echo(json.dumps({"types": documents}, indent=2))
+    return tuple(described.schemas.values())

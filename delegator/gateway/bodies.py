@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -203,6 +203,32 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """With `rejected`: why."""
     detail: str | UnsetType = UNSET
     """With `rejected`: why, for people."""
+
+
+class TypesAsked(Request, frozen=True):
+    """Asks for the declared types."""
+
+    queue: Annotated[str, Meta(min_length=1, max_length=40)] | UnsetType = UNSET
+    """Only those of this queue."""
+
+
+class DeclaredType(msgspec.Struct, frozen=True):
+    """A delegated activity type that the gateway was told of by `--import`."""
+
+    type: str
+    """The delegated activity type."""
+    queue: str
+    """The queue of its jobs."""
+    arguments: dict[str, Any]
+    """The JSON Schema of the list of its arguments."""
+    result: dict[str, Any]
+    """The JSON Schema of its result."""
+
+
+class DeclaredTypes(msgspec.Struct, frozen=True):
+    """The declared types that the token is for."""
+
+    types: list[DeclaredType]
 
 
 class Answers(msgspec.Struct, frozen=True):

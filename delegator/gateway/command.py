@@ -22,12 +22,14 @@ from delegator.cli.options import (
     TokenFileOption,
     set_up_logging,
 )
+from delegator.cli.type_schemas import schemas_of
 from delegator.config import Settings
 from delegator.durations import parse_duration
 from delegator.gateway.options import GatewayOptions
 from delegator.gateway.service import serve
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.memory import collect_rarely
+from delegator.runtime.modules import load_types
 from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.shutdown import shutdown_signals
 
@@ -58,6 +60,10 @@ def gateway(
     max_body: Annotated[
         int, typer.Option(help="Largest body of a request, in bytes; a larger one is answered with 413.", **NUMBER)
     ] = _DEFAULTS.max_body_bytes,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Module with types whose JSON Schemas workers may ask for."),
+    ] = None,
     grace: GraceOption = DEFAULT_GRACE,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -77,6 +83,7 @@ def gateway(
         tls=TlsFiles.given(tls_cert, tls_key),
         max_polls=max_polls,
         max_body_bytes=max_body,
+        types=schemas_of(load_types(imports or ()), settings),
         grace=parse_duration(grace, "--grace"),
     )
     options.validate(settings)

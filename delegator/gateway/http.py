@@ -11,12 +11,14 @@ from typing import Any, Final, Protocol
 import msgspec
 import psycopg
 from aiohttp import web
+from msgspec import UNSET
 from psycopg_pool import PoolTimeout
 
+from delegator.contracts.json_schema import TypeSchema
 from delegator.errors import DatabaseError
 from delegator.gateway import job_tokens, problems, routes
 from delegator.gateway.access import EVERYTHING, Scope, ScopedTokens
-from delegator.gateway.bodies import Answer, Answers, Jobs, Poll, rejected
+from delegator.gateway.bodies import Answer, Answers, DeclaredType, DeclaredTypes, Jobs, Poll, TypesAsked, rejected
 from delegator.gateway.metrics import GatewayMetrics
 from delegator.gateway.openapi import document
 from delegator.gateway.problems import ProblemError, come_back
@@ -53,7 +55,14 @@ class GatewayApi:
     """Answers workers."""
 
     def __init__(
-        self, gate: Gate, tokens: ScopedTokens, health: Health, metrics: GatewayMetrics, *, max_body_bytes: int
+        self,
+        gate: Gate,
+        tokens: ScopedTokens,
+        health: Health,
+        metrics: GatewayMetrics,
+        *,
+        max_body_bytes: int,
+        types: Sequence[TypeSchema] = (),
     ) -> None:
         """Prepare the answers.
 
@@ -63,6 +72,7 @@ class GatewayApi:
             health: what `/metrics`, `/livez` and `/readyz` show.
             metrics: this process's series.
             max_body_bytes: largest body of a request.
+            types: the declared types, for workers that ask for their schemas.
         """
         self._gate = gate
         self._tokens = tokens
@@ -71,6 +81,7 @@ class GatewayApi:
         self._max_body_bytes = max_body_bytes
         self._decoders = {route.name: route.decoder() for route in routes.ROUTES}
         self._encode = msgspec.json.Encoder().encode
+        self._types = [DeclaredType(one.name, one.queue, one.arguments, one.result) for one in types]
         self._document = msgspec.json.encode(document())
 
     def application(self) -> web.Application:
@@ -79,6 +90,7 @@ class GatewayApi:
         add_health_routes(app.router, self._health)
         app.router.add_get(routes.OPENAPI_PATH, self._show_document)
         app.router.add_post(routes.POLL.path, self._poll)
+        app.router.add_post(routes.TYPES.path, self._show_types)
         for route, name in (
             (routes.HEARTBEAT, "heartbeat"),
             (routes.EXTEND, "extend"),
@@ -117,6 +129,16 @@ class GatewayApi:
 
     async def _show_document(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._document, content_type="application/json")
+
+    async def _show_types(self, request: web.Request) -> web.Response:
+        scope = self._scope(request)
+        body: TypesAsked = await self._body(request, routes.TYPES)
+        shown = [
+            one
+            for one in self._types
+            if body.queue in (UNSET, one.queue) and scope.allows_queue(one.queue) and scope.allows_type(one.type)
+        ]
+        return self._reply(DeclaredTypes(shown))
 
     async def _poll(self, request: web.Request) -> web.StreamResponse:
         scope = self._scope(request)

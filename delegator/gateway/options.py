@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from delegator.config import Settings
+from delegator.contracts.json_schema import TypeSchema
 from delegator.errors import ConfigurationError
 from delegator.runtime.server_tls import TlsFiles, refuse_open
 
@@ -34,6 +35,8 @@ class GatewayOptions:
     """Most polls that wait at a time."""
     max_body_bytes: int = 16 << 20
     """Largest body of a request."""
+    types: tuple[TypeSchema, ...] = ()
+    """Declared types, shown to workers that ask for them."""
     grace: timedelta = timedelta(seconds=30)
     """How long outcomes may be written after a request to stop."""
 

@@ -12,6 +12,7 @@ from delegator.gateway import problems
 from delegator.gateway.bodies import (
     Answers,
     Completions,
+    DeclaredTypes,
     Extensions,
     Heartbeats,
     JobFailures,
@@ -19,6 +20,7 @@ from delegator.gateway.bodies import (
     Poll,
     Releases,
     Request,
+    TypesAsked,
 )
 from delegator.gateway.problems import Code
 
@@ -68,8 +70,9 @@ EXTEND: Final = Route("extend", Extensions, Answers, "Let the worker be silent a
 COMPLETE: Final = Route("complete", Completions, Answers, "End attempts with their results.")
 FAIL: Final = Route("fail", JobFailures, Answers, "End attempts that failed.")
 RELEASE: Final = Route("release", Releases, Answers, "Give jobs back. The attempts do not count.")
+TYPES: Final = Route("types", TypesAsked, DeclaredTypes, "Return the JSON Schemas of the declared types.")
 
-ROUTES: Final = (POLL, HEARTBEAT, EXTEND, COMPLETE, FAIL, RELEASE)
+ROUTES: Final = (POLL, HEARTBEAT, EXTEND, COMPLETE, FAIL, RELEASE, TYPES)
 """All of them."""
 OPENAPI_PATH: Final = f"{PREFIX}/openapi.json"
 """Where the OpenAPI document is."""

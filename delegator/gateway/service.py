@@ -197,7 +197,9 @@ class Gateway:
         options = self._options
         checks = {name: state.problem for name, state in self._states.items()}
         health = LocalHealth(self._registry, self._liveness, {**checks, "draining": self._problem})
-        api = GatewayApi(self, self._tokens, health, self._metrics, max_body_bytes=options.max_body_bytes)
+        api = GatewayApi(
+            self, self._tokens, health, self._metrics, max_body_bytes=options.max_body_bytes, types=options.types
+        )
         try:
             listeners = listen(options.host, options.port)
         except OSError as error:

@@ -19,6 +19,7 @@ from delegator.config import Settings
 from delegator.gateway.conformance.proxy import Fault, Proxy
 from delegator.outbox import JobResults, Outbox
 from delegator.postgres.connections import DatabaseAddress, connect
+from delegator.postgres.job_views import JobSelection, JobViews
 from delegator.postgres.queue_steering import SteeringStatements
 
 PREFIX: Final = "conformance."
@@ -26,6 +27,8 @@ PREFIX: Final = "conformance."
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_attempts=5)
 _LIFE: Final = timedelta(minutes=2)
 _KILL_AFTER_SECONDS: Final = 15.0
+_LONGEST_CLEAN_UP_SECONDS: Final = 10.0
+"""A job that is left after that ends by its own timeout."""
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -189,6 +192,12 @@ class Suite:
 
     async def clean_up(self) -> None:
         """Delete the jobs that no worker has ended."""
-        statements = SteeringStatements(self._queue)
+        statements, views = SteeringStatements(self._queue), JobViews(self._queue)
+        left = JobSelection(job_ids=self._job_ids, states=("waiting", "running", "backing_off"))
         async with await connect(DatabaseAddress.of(self._settings), application_name="conformance") as connection:
-            await statements.cancel_waiting(connection, [(job_id, b"") for job_id in self._job_ids])
+            # A job that was released may be held by the gateway, for as long as it finds no poll for it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_CLEAN_UP_SECONDS):
+                    while self._job_ids and await views.find(connection, left):
+                        await statements.cancel_waiting(connection, [(job_id, b"") for job_id in self._job_ids])
+                        await asyncio.sleep(_LOOK_SECONDS)
