@@ -49,8 +49,8 @@ async def run_apart(run: Coroutine[Any, Any, T]) -> T:
         if not running.done():
             running.cancel()
             await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # asyncio reports an error that nobody reads
+        if not running.cancelled():
+            running.exception()  # asyncio reports an error that nobody reads
     return running.result()
 
 

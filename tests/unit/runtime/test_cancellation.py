@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -115,3 +116,27 @@ async def test_cancellation_that_is_known() -> None:
     running.cancel()
     await asyncio.wait([running])
     assert known == [True]
+
+
+async def test_error_that_nobody_reads(caplog: pytest.LogCaptureFixture) -> None:
+    """A cancellation that comes when the coroutine has failed leaves no error for asyncio to report."""
+    failing = asyncio.Event()
+
+    async def fails() -> None:
+        await failing.wait()
+        raise ValueError("lost")
+
+    for ticks in range(4):
+        failing.clear()
+        task = asyncio.create_task(run_apart(fails()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        failing.set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, ValueError)):
+            await task
+        del task
+        gc.collect()
+    assert caplog.records == []
