@@ -26,7 +26,7 @@ from delegator.enqueue.outages import closing_task
 from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
 from delegator.enqueue.policy import NO_WAIT, InlineLimit, InlinePolicy
 from delegator.enqueue.reply_limit import SMALLEST_REPLY_BYTES, beyond_limit
-from delegator.enqueue.taken_ids import refuse_taken
+from delegator.enqueue.taken_ids import refuse_taken, remove_other_calls, take_back
 from delegator.enqueue.terms import Terms, terms_of
 from delegator.enqueue.unordered import UnorderedCalls
 from delegator.postgres.connections import Pool
@@ -164,7 +164,8 @@ class DelegatorActivities:
         batches = await self._prepare(parts, wanted, info)
         with closing_task():
             if wanted.again:
-                await self._take_back(parts, batches)
+                for queue, batch in batches.items():
+                    await take_back(parts.pool, parts.enqueuer.table(queue), batch.rows)
             await self._enqueue_in_all(parts, batches, outcomes)
             refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
@@ -270,14 +271,6 @@ class DelegatorActivities:
             )
         return batches
 
-    @staticmethod
-    async def _take_back(parts: EnqueueParts, batches: Mapping[str, _Batch]) -> None:
-        """Take over the jobs of earlier runs that are in the queues still."""
-        for queue, batch in batches.items():
-            table, row = parts.enqueuer.table(queue), batch.rows[0]
-            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
-                await table.take_back(connection, list(batch.positions), row.workflow_id or "", row.run_id or "")
-
     async def _enqueue_in_all(
         self, parts: EnqueueParts, batches: Mapping[str, _Batch], outcomes: dict[int, Outcome]
     ) -> None:
@@ -302,20 +295,22 @@ class DelegatorActivities:
         while rest:
             fresh = await parts.enqueuer.enqueue(queue, rest)
             known = {row.job_id for row, is_fresh in zip(rest, fresh, strict=True) if not is_fresh}
+            gone: set[str] = set()
             if known:
+                gone = await remove_other_calls(parts.pool, table, batch.rows, known)
                 refused = await refuse_taken(parts.pool, table, batch.rows, known, parts.converter)
-                known -= batch.leave_out(refused, outcomes)
+                known -= gone | batch.leave_out(refused, outcomes)
                 waiting -= refused.keys()
-            if not known:
-                break
-            # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
-            parts.waiter.tasks_are_run_again()
-            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
-                taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
-            adopted |= taken.adopted
-            found += taken.found
-            waiting -= known - taken.adopted - taken.gone
-            rest = [row for row in batch.rows if row.job_id in taken.gone]
+            if known:
+                # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
+                parts.waiter.tasks_are_run_again()
+                async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                    taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
+                adopted |= taken.adopted
+                found += taken.found
+                waiting -= known - taken.adopted - taken.gone
+                gone |= taken.gone
+            rest = [row for row in batch.rows if row.job_id in gone]
         if waiting:
             seconds = parts.policy.seconds_left(batch.limit)
             began = time.monotonic()

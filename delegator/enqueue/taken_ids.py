@@ -1,4 +1,4 @@
-"""Ids that jobs of other workflow runs have."""
+"""Ids that jobs of other workflow runs have, or other calls of the same run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
 from delegator.completion.failures import refused_outcome
+from delegator.enqueue.inline import CONNECTION_SECONDS
 from delegator.postgres.connections import Pool
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.wire.outcomes import Outcome
-from delegator.wire.requests import is_unique_id
+from delegator.wire.requests import is_generated_id, is_unique_id
 
 
 def taken_error(job_id: str, workflow_id: str | None) -> ApplicationError:
@@ -57,3 +58,37 @@ async def refuse_taken(
         )
         for job_id, workflow_id in taken.items()
     }
+
+
+async def remove_other_calls(pool: Pool, table: QueueTable, rows: Sequence[NewJob], known: Set[str]) -> set[str]:
+    """Remove jobs that this run's workflow has not asked for, and whose ids its calls need. Return these ids.
+
+    The code of a workflow task that failed or was lost may have made another call at the same place: a signal that has
+    come since leads it another way, for example. Temporal never learns of such a call. Its outcome must not become that
+    of the call that stands there now.
+
+    Args:
+        pool: connections.
+        table: the queue's table.
+        rows: the jobs of one run.
+        known: those of their ids that are in the queue already.
+    """
+    run_id = rows[0].run_id or ""
+    wanted = [(row.job_id, row.job_type) for row in rows if row.job_id in known and is_generated_id(row.job_id, run_id)]
+    if not wanted:
+        return set()
+    async with pool.connection(CONNECTION_SECONDS) as connection:
+        return await table.remove_other_types(connection, wanted)
+
+
+async def take_back(pool: Pool, table: QueueTable, rows: Sequence[NewJob]) -> None:
+    """Take over the jobs of earlier runs of a workflow that are in the queue still.
+
+    Args:
+        pool: connections.
+        table: the queue's table.
+        rows: the jobs of one run.
+    """
+    workflow_id, run_id = rows[0].workflow_id or "", rows[0].run_id or ""
+    async with pool.connection(CONNECTION_SECONDS) as connection:
+        await table.take_back(connection, [row.job_id for row in rows], workflow_id, run_id)

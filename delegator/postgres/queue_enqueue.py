@@ -73,6 +73,14 @@ WHERE job_id = ANY(%(job_id)b::text[]) AND workflow_id = %(workflow_id)s AND run
   AND NOT (outcome IS NULL AND cancel_requested)
 """
 
+# Also of jobs that run: their workers hear of it by their next heartbeat, and what they return is dropped.
+_REMOVE_OTHER_TYPES = """
+DELETE FROM {table} AS q
+USING unnest(%(job_id)b::text[], %(job_type)b::text[]) AS wanted (job_id, job_type)
+WHERE q.job_id = wanted.job_id AND q.job_type <> wanted.job_type
+RETURNING q.job_id
+"""
+
 _RELEASE_WAITER = """
 UPDATE {table} SET waiter_id = NULL
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
@@ -155,6 +163,7 @@ class EnqueueStatements(QueueStatements):
         self._take_over = self.statement(_TAKE_OVER)
         self._owned_by_others = self.statement(_OWNED_BY_OTHERS)
         self._take_back = self.statement(_TAKE_BACK)
+        self._remove_other_types = self.statement(_REMOVE_OTHER_TYPES)
         self._release_waiter = self.statement(_RELEASE_WAITER)
         self._unfinished = self.statement(_UNFINISHED)
         self._known = self.statement(_KNOWN)
@@ -286,6 +295,20 @@ class EnqueueStatements(QueueStatements):
             # A row that was republished during the statement still names the earlier run.
             others = await self.owned_by_others(connection, sorted(rest), run_id)
             rest = {job_id for job_id, owner in others.items() if owner == workflow_id}
+
+    async def remove_other_types(self, connection: Connection, wanted: Sequence[tuple[str, str]]) -> set[str]:
+        """Delete the rows that have one of these ids and another type, and return their ids.
+
+        Args:
+            connection: where to.
+            wanted: the jobs, as (job id, type).
+        """
+        parameters = {
+            "job_id": text_array([job_id for job_id, _ in wanted]),
+            "job_type": text_array([job_type for _, job_type in wanted]),
+        }
+        cursor = await connection.execute(self._remove_other_types, parameters, prepare=False)
+        return {row[0] for row in await cursor.fetchall()}
 
     async def release_waiter(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
         """Clear `waiter_id` in unfinished rows. Return the ids of those rows: their outcomes will be signalled.

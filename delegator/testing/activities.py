@@ -69,9 +69,7 @@ class InMemoryActivities:
         limit = NO_WAIT
         refused: set[int] = set()
         for position, new in prepared.items():
-            known = service.table.by_id.get(new.job_id)
-            if known is not None and known.outcome is not None and known.run_id != run_id:
-                known = None  # in production its row is gone
+            known = service.table.known(new)
             if known is not None and known.run_id != run_id:
                 error = taken_error(new.job_id, known.workflow_id)
                 refused.add(position)

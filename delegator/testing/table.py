@@ -9,6 +9,7 @@ from typing import Final
 from delegator.completion.failures import canceled_outcome
 from delegator.testing.records import Delivery
 from delegator.testing.rows import Row
+from delegator.wire.requests import is_generated_id
 
 IDENTITY: Final = "delegator.testing"
 
@@ -29,6 +30,16 @@ class JobTable:
         self.rows.append(row)
         self.by_id[row.job_id] = row
 
+    def known(self, new: Row) -> Row | None:
+        """Return the job that has the id of a new one already; None: none has it."""
+        row = self.by_id.get(new.job_id)
+        if row is None or (row.outcome is not None and row.run_id != new.run_id):
+            return None  # in production the row of such an outcome is gone
+        if row.job_type != new.job_type and is_generated_id(new.job_id, new.run_id or ""):
+            self.remove(row)  # of a call that the workflow has not made after all
+            return None
+        return row
+
     def forget_finished(self) -> None:
         """Keep only jobs without an outcome."""
         self.rows = [row for row in self.rows if row.outcome is None]
@@ -47,9 +58,14 @@ class JobTable:
             if row.outcome is not None or not row.cancel_requested:
                 row.run_id = new.run_id
                 continue
-            if row.job is not None:
-                row.job.lose()  # as a worker whose row is gone does
-            row.job = row.waiter = None
+            self.remove(row)
+
+    def remove(self, row: Row) -> None:
+        """End a job whose outcome nobody wants."""
+        if row.job is not None:
+            row.job.lose()  # as a worker whose row is gone does
+        row.job = row.waiter = None
+        if row.outcome is None:
             row.resolve(canceled_outcome(job_id=row.job_id, job_type=row.job_type, identity=IDENTITY))
-            row.delivery = Delivery.ORPHANED
-            del self.by_id[row.job_id]
+        row.delivery = Delivery.ORPHANED
+        del self.by_id[row.job_id]

@@ -122,6 +122,11 @@ def own_part(job_id: str, prefix: str) -> str | None:
     return job_id.removeprefix(f"{prefix}/") if job_id.startswith(f"{prefix}/") else None
 
 
+def is_generated_id(job_id: str, run_id: str) -> bool:
+    """Return whether this is what `generated_job_id` returns for a call of a run."""
+    return job_id.startswith(f"{run_id}:")
+
+
 def is_unique_id(job_id: str, prefix: str) -> bool:
     """Return whether this is an id that no other job of any workflow may have, not one of a run.
 

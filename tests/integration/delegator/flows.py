@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -451,6 +452,24 @@ class CatchesSignals:
         number = await delegate(tasks.double, 4)
         await workflow.wait_condition(lambda: bool(self.caught))
         return [number, self.caught]
+
+
+BEGUN: Counter[str] = Counter()
+"""How often the code of each workflow began."""
+
+
+@workflow.defn(sandboxed=False)
+class SecondThoughts:
+    """Its first workflow task calls one type, and fails. When the task is run again it calls another type."""
+
+    @workflow.run
+    async def run(self) -> Any:
+        workflow_id = workflow.info().workflow_id
+        BEGUN[workflow_id] += 1
+        if BEGUN[workflow_id] == 1:
+            await delegate(tasks.double, 1)
+            raise RuntimeError("this workflow task fails")
+        return await delegate(tasks.backwards, b"ab")
 
 
 @workflow.defn

@@ -51,6 +51,13 @@ async def test_repeated_outcomes(engine: Environment, signal_queue: str):
     assert engine.ledger(handle.id) == [("started", 1), ("started", 1)]
 
 
+async def test_another_call(engine: Environment, inline_queue: str):
+    """A call does not get the outcome of a call that stood in its place when the workflow task failed."""
+    handle = await engine.start(flows.SecondThoughts.run, task_queue=inline_queue)
+    assert await engine.result(handle) == b"ba"
+    assert flows.BEGUN[handle.id] == 2
+
+
 @pytest.mark.postgres_only
 async def test_finished_rows_vanish(engine: Environment, inline_queue: str):
     """The row of a finished job is deleted after the result TTL."""
