@@ -169,7 +169,7 @@ async def test_fault(patient: Patient, name: str) -> None:
 
 async def test_declared_types(patient: Patient) -> None:
     """A declared type is missed even if it has no jobs: nobody serves it, or there is no such queue."""
-    lease = "('worker', '1@here', 'default', ARRAY['charge', 'pack'], now() + interval '1 hour')"
+    lease = "('worker', '1@here', 'default', ARRAY['charge', 'pack', 'refund'], now() + interval '1 hour')"
     await patient.run([f"INSERT INTO custom_task_lease (role, holder, queue, job_types, expires_at) VALUES {lease}"])
     try:
         ran = await patient.doctor("--import", SHOP, "--import", "tests.integration.delegator.queued_tasks")
