@@ -202,13 +202,14 @@ def test_jobs_flow(deployment: Deployment) -> None:
 
 def test_payloads_are_encrypted(deployment: Deployment) -> None:
     """A waiting job holds nothing readable, and the codec server decodes it for who has the token."""
-    order = deployment.start_order(400, 3)
+    order = deployment.start_order(1_500, 3)
     waiting = "SELECT encode(input, 'base64') FROM custom_task_queue_orders WHERE lease_id IS NULL LIMIT 1"
     found: list[str] = []
     until(lambda: (found.append(deployment.sql(waiting)), found[-1] != "")[1], "jobs wait")
     stored = base64.b64decode(found[-1])
     assert b"binary/encrypted" in stored and b"number" not in stored
-    assert order.wait(timeout=300) == 0
+    _, errors = order.communicate(timeout=300)
+    assert order.returncode == 0, errors
     secrets = dict(line.split("=", 1) for line in (ROOT / "docker/secrets/codec-server.env").read_text().splitlines())
     body = MessageToJson(Payloads.FromString(stored)).encode()
     url = f"http://127.0.0.1:{deployment.ports['CODEC_PORT']}/decode"
