@@ -100,7 +100,7 @@ class Model:
         taken = {}
         for job in self._unfinished(jobs):
             row = self.rows[job]
-            if row.retry is None and (row.lease in (None, lease) or not self._lives(row.lease)):
+            if row.retry is None and row.lease in (None, lease):
                 self._change(job, lease=lease, attempt=row.attempt + 1, bump=True)
                 taken[job] = row.attempt
         return taken, set()

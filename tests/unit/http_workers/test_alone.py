@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -77,9 +78,18 @@ class Worker:
                 await asyncio.sleep(0.001)
 
 
-async def test_suspect_is_alone() -> None:
-    """It begins when the others have ended and their ends are written. Nobody gets a slot until it has ended."""
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
     worker = Worker()
+    yield worker
+    running = [job.task for job in worker.jobs.held.values() if job.task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_suspect_is_alone(worker: Worker) -> None:
+    """It begins when the others have ended and their ends are written. Nobody gets a slot until it has ended."""
     await worker.take("other")
     await worker.take("suspect", lost=2)
     assert not worker.slots.is_open
@@ -93,9 +103,8 @@ async def test_suspect_is_alone() -> None:
     assert worker.slots.is_open
 
 
-async def test_others_are_given_back() -> None:
+async def test_others_are_given_back(worker: Worker) -> None:
     """What was claimed together with a suspect is free again, and its attempt does not count."""
-    worker = Worker()
     with worker.slots.claiming():
         for job_id, lost in (("suspect", 2), ("another", 3), ("other", 0), ("once", 1)):
             await worker.take(job_id, lost)
@@ -106,9 +115,8 @@ async def test_others_are_given_back() -> None:
     await worker.has_begun("suspect")
 
 
-async def test_claim_on_its_way() -> None:
+async def test_claim_on_its_way(worker: Worker) -> None:
     """A suspect does not begin while a claim of this worker is on its way: its jobs would be hit before they begin."""
-    worker = Worker()
     with worker.slots.claiming():
         await worker.take("suspect", lost=2)
         await asyncio.sleep(0.05)
@@ -116,10 +124,9 @@ async def test_claim_on_its_way() -> None:
     await worker.has_begun("suspect")
 
 
-async def test_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wait_is_bounded(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """If another job runs on, the suspect begins beside it in the end. After a while others may begin beside both."""
     monkeypatch.setattr("http_workers.alone._FIRST_PATIENCE", timedelta(milliseconds=20))
-    worker = Worker()
     await worker.take("other")
     await worker.take("suspect", lost=2)
     await worker.has_begun("other", "suspect")
