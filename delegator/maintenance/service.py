@@ -169,13 +169,12 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     metrics=OutboxMetrics(registry),
                     options=outbox_options(settings),
                 ),
-                slots=SlotWatch({queue: queue_slot(queue, settings.slot) for queue in settings.queues}),
+                slots=SlotWatch({queue: queue_slot(queue, settings.slot) for queue in settings.queues}, metrics),
                 database=leading,
                 converter=converter,
                 identity=identity,
                 metrics=metrics,
                 options=options.sweep,
-                slot_names={queue: queue_slot(queue, settings.slot) for queue in settings.queues},
             )
 
             elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)

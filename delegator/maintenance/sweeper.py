@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -83,7 +83,6 @@ class Sweeper:
         identity: str,
         metrics: MaintenanceMetrics,
         options: SweeperOptions,
-        slot_names: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare the sweeper.
 
@@ -93,15 +92,14 @@ class Sweeper:
             signaller: signals stored outcomes.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
             outbox: sends what applications have committed; None: another process does.
-            slots: says which slots are missing; None: another process does.
+            slots: measures the slots, and says which are missing; None: another process does.
             database: gets each success, and each refusal of the server.
             converter: the data converter, for timeouts.
             identity: shown in failures.
             metrics: this process's series.
             options: how often it looks.
-            slot_names: the replication slots that are measured, by queue; None: none is.
         """
-        self._measures = QueueMeasures(metrics, slot_names or {})
+        self._measures = QueueMeasures(metrics)
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
         self._signaller = signaller
@@ -211,7 +209,6 @@ class Sweeper:
         await self._letters_apart.each(connection, lambda queue: self._measures.dead_letters(connection, queue.queue))
         await forget_rates(connection)
         await unique_ids.forget_expired(connection)
-        await self._measures.slots(connection)
         self._metrics.last_sweep.set_to_current_time()
 
     async def _sweep_table(self, connection: Connection, queue: MaintenanceStatements) -> None:

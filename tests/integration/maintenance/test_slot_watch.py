@@ -7,7 +7,9 @@ import logging
 import psycopg
 import pytest
 from delegator_schema.queues import queue_slot
+from prometheus_client import CollectorRegistry
 
+from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.slot_watch import SlotWatch
 from delegator.operating.doctor.check import Status
 from delegator.operating.doctor.database import check_slots
@@ -21,7 +23,7 @@ async def test_missing_slot(database: Database, caplog: pytest.LogCaptureFixture
     """One line when jobs wait without a slot, with the statement that makes it; one when it is there again."""
     caplog.set_level(logging.INFO)
     name = queue_slot("default", database.settings.slot)
-    watch = SlotWatch({"default": name})
+    watch = SlotWatch({"default": name}, MaintenanceMetrics(CollectorRegistry()))
     async with await connect(database.url, application_name="test") as connection:
         await watch.look(connection)
         assert caplog.messages == []  # nothing waits
