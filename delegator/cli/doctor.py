@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 from delegator_schema.queues import DEFAULT_QUEUE
 
-from delegator.cli.options import ActivitiesQueueOption, DatabaseOption, JsonOption
+from delegator.cli.options import ActivitiesOption, ActivitiesQueueOption, DatabaseOption, JsonOption
 from delegator.cli.output import plain, print_json
 from delegator.config import Settings
 from delegator.durations import parse_duration
@@ -38,10 +38,7 @@ def doctor_command(
             "--import", metavar="MODULE", help="Also check that live workers serve all types that it declares."
         ),
     ] = None,
-    activities: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are such types, too."),
-    ] = None,
+    activities: ActivitiesOption = None,
     activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,

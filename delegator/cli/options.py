@@ -58,6 +58,14 @@ StallLimitOption = Annotated[
         help="How long a loop may make no progress until /livez answers 503.",
     ),
 ]
+ActivitiesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--activities",
+        metavar="MODULE",
+        help="Module whose existing @activity.defn functions are such types, too.",
+    ),
+]
 ActivitiesQueueOption = Annotated[str, typer.Option("--activities-queue", help="Queue of the jobs of --activities.")]
 GraceOption = Annotated[
     str,

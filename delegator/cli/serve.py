@@ -14,6 +14,7 @@ from delegator_schema.queues import DEFAULT_QUEUE
 from delegator.cli.options import (
     DEFAULT_HOST,
     DEFAULT_STALL_LIMIT,
+    ActivitiesOption,
     ActivitiesQueueOption,
     HostOption,
     LogFormatOption,
@@ -50,10 +51,7 @@ def serve_command(
         list[str] | None,
         typer.Option("--import", metavar="MODULE", help="Module with types whose activity tasks to delegate."),
     ] = None,
-    activities: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODULE", help="Module whose existing @activity.defn functions are such types, too."),
-    ] = None,
+    activities: ActivitiesOption = None,
     activities_queue: ActivitiesQueueOption = DEFAULT_QUEUE,
     task_queue: Annotated[
         str | None, typer.Option(help="Temporal task queue on which workflows schedule these activities.")

@@ -10,7 +10,7 @@ import typer
 from delegator.cli.options import DatabaseOption, JsonOption, WatchOption
 from delegator.cli.output import plain, print_json, print_table, repeated, shown
 from delegator.config import Settings
-from delegator.operating.overview import Overview, QueueState, TypeState, read_overview
+from delegator.operating.overview import Overview, QueueState, TypeState, read_overview, size_text
 from delegator.operating.reports import overview_report
 from delegator.operating.states import State
 
@@ -64,7 +64,7 @@ def queue_row(overview: Overview, queue: QueueState) -> dict[str, Any]:
         "oldest": None if queue.oldest is None else overview.now - queue.oldest,
         "workers": len(slots),
         "in use": f"{running}/{sum(slots)}",
-        "stream lag": "no slot" if queue.slot is None else _bytes(queue.slot.lag_bytes),
+        "stream lag": "no slot" if queue.slot is None else size_text(queue.slot.lag_bytes),
     }
 
 
@@ -111,12 +111,3 @@ def _print(overview: Overview) -> None:
         typer.echo()
     for trouble in overview.troubles:
         typer.echo(plain(f"! {trouble}"))
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "not known"
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"

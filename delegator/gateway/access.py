@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from delegator.errors import ConfigurationError
-from delegator.runtime.changed_files import ChangedFiles
-from delegator.runtime.tokens import digest, read_lines, refuse_unusable
+from delegator.runtime.tokens import TokenFile, digest, read_lines, refuse_unusable
 
 _KEYS: Final = ("queues", "types")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +54,21 @@ class ScopedTokens:
         Raises:
             ConfigurationError: the file can't be read, or a line of it is wrong.
         """
-        self._file = file
-        self._watch = None if file is None else ChangedFiles(file, clock=clock)
-        self._scopes = {} if file is None else _read(file)
+        self._of_file = None if file is None else TokenFile(file, _read, clock=clock)
 
     @property
     def required(self) -> bool:
         """Whether a request needs a token."""
-        return self._file is not None
+        return self._of_file is not None
 
     def scope(self, token: str) -> Scope | None:
         """Return what a token allows; None: it is not known. The time does not depend on the token."""
-        self._look()
         given = digest(token)
         found = None
-        for known, scope in self._scopes.items():
+        for known, scope in (self._of_file.tokens() if self._of_file else {}).items():
             if hmac.compare_digest(given, known):
                 found = scope
         return found
-
-    def _look(self) -> None:
-        if self._file is None or self._watch is None or not self._watch.changed():
-            return
-        try:
-            self._scopes = _read(self._file)
-        except ConfigurationError as error:
-            _log.error("tokens_not_read", extra={"reason": str(error)})
-        else:
-            _log.info("tokens_read", extra={"file": str(self._file), "tokens": len(self._scopes)})
 
 
 def _read(file: Path) -> dict[bytes, Scope]:

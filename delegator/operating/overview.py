@@ -94,6 +94,16 @@ class Overview:
         return found
 
 
+def size_text(count: int | None) -> str:
+    """Return a number of bytes for people; None: it is not known."""
+    if count is None:
+        return "not known"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
 def _troubles_of(queue: QueueState) -> list[str]:
     found = []
     unfinished = queue.jobs[State.WAITING] + queue.jobs[State.BACKING_OFF]

@@ -141,9 +141,7 @@ async def drain(
     async with operator_connection(settings, "drain") as connection:
         before = await database_now(connection)
         while True:
-            jobs = 0
-            for queue in queues:
-                jobs += await PauseStatements(queue).left(connection, job_type, before, MOST_COUNTED)
+            jobs = await _count_left(connection, queues, job_type, before)
             tell(jobs)
             if jobs:
                 _refuse_undrainable(await read_facts(connection, queues), job_type)
@@ -172,12 +170,15 @@ async def left(
     """
     async with operator_connection(settings, "drain") as connection:
         since = before or await database_now(connection)
-        jobs = 0
-        for queue in queues:
-            jobs += await PauseStatements(queue).left(connection, job_type, since, MOST_COUNTED)
+        jobs = await _count_left(connection, queues, job_type, since)
         if jobs:
             _refuse_undrainable(await read_facts(connection, queues), job_type)
         return since, jobs
+
+
+async def _count_left(connection: Connection, queues: Sequence[str], job_type: str | None, before: datetime) -> int:
+    counts = [await PauseStatements(queue).left(connection, job_type, before, MOST_COUNTED) for queue in queues]
+    return sum(counts)
 
 
 def _refuse_undrainable(facts: dict[str, QueueFacts], job_type: str | None) -> None:

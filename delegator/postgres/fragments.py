@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from delegator_schema.columns import LEASE_TABLE
+from delegator_schema.columns import LEASE_TABLE, PAUSE_TABLE
 from delegator_schema.options import (
     ATTEMPT,
     ATTEMPTS,
@@ -83,6 +83,12 @@ PRIORITY: Final = (
 
 NEVER: Final = "'9999-01-01Z'::timestamptz"
 """When the next attempt of a paused job is due. It is not infinity, because PostgreSQL 16 can't subtract that."""
+
+PAUSES_OF_JOB: Final = f"""
+    FROM {PAUSE_TABLE} AS pause
+    WHERE pause.queue = %(queue)s AND (pause.job_type IS NULL OR pause.job_type = q.job_type)
+"""
+"""The pauses that hold the job `q`, as the end of a query."""
 
 START_DELAY: Final = (
     f"(coalesce((q.options ->> '{START_DELAY_MS}')::int8, 0) + coalesce((q.options ->> '{PAUSED_MS}')::int8, 0))"

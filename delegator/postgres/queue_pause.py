@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from delegator_schema.columns import PAUSE_TABLE
 from delegator_schema.options import PAUSED, PAUSED_LEFT_MS, PAUSED_MS, PAUSED_RETRY_MS, PAUSED_SINCE_MS
 
 from delegator.postgres.arrays import text_array
 from delegator.postgres.connections import Connection
-from delegator.postgres.fragments import NEVER
+from delegator.postgres.fragments import NEVER, PAUSES_OF_JOB
 from delegator.postgres.queue_statements import QueueStatements
 
 BATCH: Final = 2_000
@@ -33,8 +32,7 @@ WITH paused AS (
         SELECT CASE WHEN count(*) = 0 THEN NULL
                     WHEN q.retry_at IS NULL THEN greatest(min(pause.paused_at), q.published_at)
                     ELSE now() END AS at
-        FROM {PAUSE_TABLE} AS pause
-        WHERE pause.queue = %(queue)s AND (pause.job_type IS NULL OR pause.job_type = q.job_type)
+        {PAUSES_OF_JOB}
     ) AS since
     WHERE q.lease_id IS NULL AND q.outcome IS NULL AND (q.retry_at IS NULL OR q.retry_at < {NEVER})
       AND since.at IS NOT NULL AND (q.deadline IS NULL OR q.deadline > since.at)
@@ -54,8 +52,7 @@ FROM paused WHERE q.job_id = paused.job_id
 """
 
 _IS_FREE: Final = f"""q.retry_at >= {NEVER} AND q.lease_id IS NULL AND q.outcome IS NULL AND q.options ? '{PAUSED}'
-      AND NOT EXISTS (SELECT FROM {PAUSE_TABLE} AS pause
-                      WHERE pause.queue = %(queue)s AND (pause.job_type IS NULL OR pause.job_type = q.job_type))"""
+      AND NOT EXISTS (SELECT {PAUSES_OF_JOB})"""
 
 # The sweeper republishes what is due.
 _FREE: Final = f"""

@@ -7,14 +7,14 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from delegator_schema.columns import FORMAT_VERSION, PAUSE_TABLE
+from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
 from delegator.postgres.arrays import bytea_array, int4_array, int8_array, text_array
 from delegator.postgres.connections import Connection
-from delegator.postgres.fragments import DEADLINE_LEFT, START_DELAY
+from delegator.postgres.fragments import DEADLINE_LEFT, PAUSES_OF_JOB, START_DELAY
 from delegator.postgres.queue_republish import republish_template
 from delegator.postgres.queue_statements import QueueStatements, held_rows
 
@@ -123,10 +123,7 @@ WHERE q.outcome IS NULL AND q.retry_at IS NULL
 UNION ALL
 {_INVISIBLE}
 """
-_UNPAUSED: Final = f"""AND NOT EXISTS (
-          SELECT FROM {PAUSE_TABLE} AS pause
-          WHERE pause.queue = %(queue)s AND (pause.job_type IS NULL OR pause.job_type = q.job_type)
-      )"""
+_UNPAUSED: Final = f"AND NOT EXISTS (SELECT {PAUSES_OF_JOB})"
 
 _STORE_OUTCOMES = """
 WITH stored AS (

@@ -105,8 +105,11 @@ class Counts(_Labelled[Count, CounterMetricFamily]):
         super().__init__(lambda: CounterMetricFamily(name, documentation, labels=labels), Count, _add_count, registry)
 
 
-class DurationHistogram(_Labelled[Distribution, HistogramMetricFamily]):
-    """A histogram of seconds, with labels or without."""
+class _Histogram(_Labelled[Distribution, HistogramMetricFamily]):
+    """A histogram, with labels or without."""
+
+    bounds: Sequence[float]
+    """Upper bounds of its buckets."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         """Register it.
@@ -119,30 +122,22 @@ class DurationHistogram(_Labelled[Distribution, HistogramMetricFamily]):
         """
         super().__init__(
             lambda: HistogramMetricFamily(name, documentation, labels=labels),
-            Distribution,
+            lambda: Distribution(self.bounds),
             _add_distribution,
             registry,
         )
 
 
-class SizeHistogram(_Labelled[Distribution, HistogramMetricFamily]):
-    """A histogram of numbers of things, with labels or without."""
+class DurationHistogram(_Histogram):
+    """A histogram of seconds."""
 
-    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        """Register it.
+    bounds = SECONDS
 
-        Args:
-            name: the name without suffix.
-            documentation: the help text.
-            labels: the names of the labels.
-            registry: where it is exposed.
-        """
-        super().__init__(
-            lambda: HistogramMetricFamily(name, documentation, labels=labels),
-            lambda: Distribution(SIZES),
-            _add_distribution,
-            registry,
-        )
+
+class SizeHistogram(_Histogram):
+    """A histogram of numbers of things."""
+
+    bounds = SIZES
 
 
 def _add_count(family: CounterMetricFamily, labels: Sequence[str], count: Count) -> None:

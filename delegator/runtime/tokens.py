@@ -8,16 +8,49 @@ import logging
 import time
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from delegator.errors import ConfigurationError
 from delegator.runtime.changed_files import ChangedFiles
 
 _LEAST_LENGTH: Final = 8
 
+T = TypeVar("T", bound=Sized)
+
 _log = logging.getLogger(__name__)
+
+
+class TokenFile(Generic[T]):
+    """What a file of tokens says. It is read again when it has changed, and stays as it is if it can't be read."""
+
+    def __init__(self, file: Path, read: Callable[[Path], T], *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the file.
+
+        Args:
+            file: the tokens.
+            read: reads it; raises ConfigurationError if it is wrong.
+            clock: in seconds.
+
+        Raises:
+            ConfigurationError: the file is wrong.
+        """
+        self._file = file
+        self._read = read
+        self._watch = ChangedFiles(file, clock=clock)
+        self._tokens = read(file)
+
+    def tokens(self) -> T:
+        """Return what the file says, or what it said when it was last right."""
+        if self._watch.changed():
+            try:
+                self._tokens = self._read(self._file)
+            except ConfigurationError as error:
+                _log.error("tokens_not_read", extra={"reason": str(error)})
+            else:
+                _log.info("tokens_read", extra={"file": str(self._file), "tokens": len(self._tokens)})
+        return self._tokens
 
 
 class Tokens:
@@ -40,21 +73,18 @@ class Tokens:
             ConfigurationError: the file can't be read, holds no token, or one that an HTTP header can't carry.
         """
         self._fixed = frozenset(map(digest, tokens))
-        self._file = file
-        self._watch = None if file is None else ChangedFiles(file, clock=clock)
-        self._of_file = frozenset[bytes]() if file is None else _read(file)
+        self._of_file = None if file is None else TokenFile(file, _read, clock=clock)
 
     @property
     def required(self) -> bool:
         """Whether a request needs a token."""
-        return bool(self._fixed or self._file)
+        return bool(self._fixed or self._of_file)
 
     def accept(self, token: str) -> bool:
         """Return whether a token is one of these."""
-        self._look()
         given = digest(token)
         found = False
-        for known in (*self._fixed, *self._of_file):
+        for known in self._known():
             found |= hmac.compare_digest(given, known)
         return found
 
@@ -64,19 +94,10 @@ class Tokens:
 
     def is_current(self, fingerprint: str) -> bool:
         """Return whether the token of a fingerprint is still accepted."""
-        self._look()
-        return any(hmac.compare_digest(fingerprint, _fingerprint(known)) for known in (*self._fixed, *self._of_file))
+        return any(hmac.compare_digest(fingerprint, _fingerprint(known)) for known in self._known())
 
-    def _look(self) -> None:
-        """Read the file again if it has changed. The tokens stay as they are if it can't be read."""
-        if self._file is None or self._watch is None or not self._watch.changed():
-            return
-        try:
-            self._of_file = _read(self._file)
-        except ConfigurationError as error:
-            _log.error("tokens_not_read", extra={"reason": str(error)})
-        else:
-            _log.info("tokens_read", extra={"file": str(self._file), "tokens": len(self._of_file)})
+    def _known(self) -> frozenset[bytes]:
+        return self._fixed if self._of_file is None else self._fixed | self._of_file.tokens()
 
 
 def token_of(authorization: str) -> str | None:

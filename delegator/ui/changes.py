@@ -156,8 +156,8 @@ class Changes:
             queues = self._reads.settings.queues if chosen.queue is None else (chosen.queue,)
             if ids:
                 return Chosen(await jobs.find_on(connection, queues, JobSelection(job_ids=ids)))
-            selected = chosen.jobs(default=_OF_JOBS[action])
-            found = await jobs.find_on(connection, queues, _limited(selected))
+            selected = chosen.jobs(default=_OF_JOBS[action], limit=MOST_CHANGED)
+            found = await jobs.find_on(connection, queues, selected)
         if action == "retry":
             found = [one for one in found if one.explanation.reason in steering.RETRIED]
         return Chosen(found)
@@ -223,17 +223,6 @@ class Changes:
 
     def _say(self, action: str, session: Session, count: int) -> None:
         _log.info("ui_changed", extra={"action": action, "count": count, "who": _who(session)})
-
-
-def _limited(selection: JobSelection) -> JobSelection:
-    return JobSelection(
-        job_type=selection.job_type,
-        workflow_id=selection.workflow_id,
-        error=selection.error,
-        until=selection.until,
-        states=selection.states,
-        limit=MOST_CHANGED,
-    )
 
 
 def _back(form: Mapping[str, Any]) -> str:

@@ -66,7 +66,12 @@ class Filter:
             None if until is None else parse_moment(until, "older than"),
         )
 
-    def jobs(self, after: Place | None = None, default: tuple[State, ...] = (*UNFINISHED, State.DELIVERING)) -> Any:
+    def jobs(
+        self,
+        after: Place | None = None,
+        default: tuple[State, ...] = (*UNFINISHED, State.DELIVERING),
+        limit: int | None = None,
+    ) -> JobSelection:
         """Return the selection of jobs."""
         return JobSelection(
             job_type=self.job_type,
@@ -75,6 +80,7 @@ class Filter:
             until=self.until,
             states=self.states or default,
             after=after,
+            limit=limit,
         )
 
     def letters(self, before: LetterPlace | None = None, limit: int | None = None) -> Selection:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from delegator.operating.groups import Group
 from delegator.operating.jobs import ExplainedJob
-from delegator.operating.overview import Overview, QueueState, TypeState
+from delegator.operating.overview import Overview, QueueState, TypeState, size_text
 from delegator.operating.states import State
 from delegator.postgres.dead_letters import DeadLetter
 from delegator.postgres.leases import WorkerLease
@@ -220,7 +220,7 @@ def _workflow(workflow_id: str | None) -> Cell:
 def _slot(queue: QueueState) -> Cell:
     if queue.slot is None:
         return Cell("no slot", kind="number", tone="bad")
-    return Cell(_bytes(queue.slot.lag_bytes), kind="number", tone="" if queue.slot.active else "bad")
+    return Cell(size_text(queue.slot.lag_bytes), kind="number", tone="" if queue.slot.active else "bad")
 
 
 def _pausing(queue: str, job_type: str | None, *, is_paused: bool, may_change: bool) -> Cell:
@@ -235,12 +235,3 @@ def _pausing(queue: str, job_type: str | None, *, is_paused: bool, may_change: b
 
 def _in(now: datetime, at: datetime) -> str:
     return f"in {age(at, now).text}" if at > now else "now"
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "not known"
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
