@@ -9,6 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
 Job = tuple[str, int]
 """The workflow, and the number of its job."""
 
@@ -51,3 +54,30 @@ def _of_job(events: Sequence[tuple[str, int]], attempt: int, most_attempts: int 
     if any(event == "start" and number > attempt for event, number in events[:ended]):
         found.append(f"the result is of attempt {attempt}, which ended when it was fenced: {events}")
     return found
+
+
+def signalled_while_retried(events: Iterable[HistoryEvent]) -> bool:
+    """Return whether a signal came while a workflow task ran that had timed out before.
+
+    Such a task enqueues again what it had enqueued. A signal that comes just then has completed these jobs and deleted
+    their rows, and the task has not seen it: they run twice, as docs/explanation/guarantees.md says.
+
+    Args:
+        events: of a history. The time of a signal that came during a task lies within the task, though its event
+            comes after it.
+    """
+    timed_out = False
+    started = ended = 0
+    for event in events:
+        time = event.event_time.ToNanoseconds()
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
+                timed_out = True
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                started = time
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                ended = time if timed_out else 0
+                timed_out = False
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED if started <= time <= ended:
+                return True
+    return False

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 
 from tests.chaos import flows
 from tests.chaos.arena import LEASE, SIGNALLED, TASK_TIMEOUT, Arena, eventually
-from tests.chaos.history import violations
+from tests.chaos.history import signalled_while_retried, violations
 from tests.chaos.tasks import NUMBERED, Item, answer, parted
 from tests.support import read_ledger
 
@@ -55,7 +55,8 @@ class Outcome:
     doubles: int
     """Executions beyond the first of a job; attempts that failed by design are none."""
     excused: int
-    """Those of jobs whose lease or unfinished enqueue was held by what the fault hit."""
+    """Those of jobs whose lease or unfinished enqueue was held by what the fault hit, or that were signalled while
+    their workflow task ran again."""
     unfinished: int
     """Rows left without an outcome."""
     recovery: float
@@ -161,8 +162,7 @@ class Load:
         lines = self.lines()
         finished = {(line["workflow"], line["number"]) for line in lines if line["event"] in ("end", "failed")}
         jobs = sum(len(answers) for answers in self.expected.values())
-        doubles, excused, twice = self._doubles(lines)
-        await self._tell_histories(twice)
+        doubles, excused = await self._doubles(lines)
         recovery = max([end - self.fault_ended for end in ended], default=0.0) if not stuck else float("inf")
         return Outcome(
             self.scenario, "off" if self.task_queue == SIGNALLED else "on", jobs, jobs - len(finished) - self.unnoted(),
@@ -231,24 +231,23 @@ class Load:
                 for event in (await self.handles[name].fetch_history()).events
             ])  # fmt: skip
 
-    def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int, set[str]]:
+    async def _doubles(self, lines: list[dict[str, Any]]) -> tuple[int, int]:
         runs: dict[tuple[str, int], int] = defaultdict(int)
         jobs: dict[tuple[str, int], set[str]] = defaultdict(set)
         for line in lines:
             key = (line["workflow"], line["number"])
             runs[key] += {"start": 1, "failed": -1}.get(line["event"], 0)
             jobs[key].add(line["job"])
-        doubles = excused = 0
-        twice: set[str] = set()
-        for key, count in runs.items():
-            if count > 1:
-                doubles += count - 1
-                if jobs[key] <= self.arena.held:
-                    excused += count - 1
-                else:
-                    twice.add(key[0])
-                    print("TWICE", [line for line in lines if (line["workflow"], line["number"]) == key])
-        return doubles, excused, twice
+        excess = {key: count - 1 for key, count in runs.items() if count > 1}
+        excused = {key: count for key, count in excess.items() if jobs[key] <= self.arena.held}
+        for name in {name for name, _ in excess.keys() - excused.keys()}:
+            if signalled_while_retried((await self.handles[name].fetch_history()).events):
+                excused |= {key: count for key, count in excess.items() if key[0] == name}
+            else:
+                await self._tell_histories([name])
+        for key in excess.keys() - excused.keys():
+            print("TWICE", [line for line in lines if (line["workflow"], line["number"]) == key])
+        return sum(excess.values()), sum(excused.values())
 
 
 async def _result(client: Client, name: str) -> tuple[Any, float]:

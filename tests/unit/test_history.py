@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 
-from tests.chaos.history import violations
+from tests.chaos.history import signalled_while_retried, violations
 
 
 def history(*events: tuple[str, int]) -> list[dict[str, Any]]:
@@ -46,3 +48,27 @@ def test_two_jobs() -> None:
     lines = history(("start", 1), ("end", 1), ("start", 1), ("end", 1))
     lines[2]["job"] = "k"
     assert "several jobs" in violations(lines, {"w": [1]})[0]
+
+
+STARTED = ("WORKFLOW_TASK_STARTED", 1)
+TIMED_OUT = ("WORKFLOW_TASK_TIMED_OUT", 4)
+STARTED_AGAIN = ("WORKFLOW_TASK_STARTED", 5)
+COMPLETED = ("WORKFLOW_TASK_COMPLETED", 7)
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ((STARTED, TIMED_OUT, STARTED_AGAIN, COMPLETED, ("WORKFLOW_EXECUTION_SIGNALED", 6)), True),
+        ((STARTED, TIMED_OUT, STARTED_AGAIN, COMPLETED, ("WORKFLOW_EXECUTION_SIGNALED", 8)), False),
+        ((STARTED, TIMED_OUT, ("WORKFLOW_EXECUTION_SIGNALED", 4), STARTED_AGAIN, COMPLETED), False),
+        ((STARTED_AGAIN, COMPLETED, ("WORKFLOW_EXECUTION_SIGNALED", 6)), False),
+        ((), False),
+    ],
+)
+def test_signalled_while_retried(events: tuple[tuple[str, int], ...], found: bool) -> None:
+    made = []
+    for kind, seconds in events:
+        made.append(HistoryEvent(event_type=EventType.Value(f"EVENT_TYPE_{kind}")))
+        made[-1].event_time.FromSeconds(seconds)
+    assert signalled_while_retried(made) is found

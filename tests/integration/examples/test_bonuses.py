@@ -40,6 +40,13 @@ async def test_command(run_command, servers: RunningStack) -> None:
     assert len([line for line in lines if line.startswith("proven: ")]) == 4
 
 
+async def test_too_few(run_command) -> None:
+    """The workers can only be killed in mid-run if a job has several transactions."""
+    ended = await run_command("bonuses", "--users", "10")
+    assert ended.code == 2
+    assert "argument --users: at least 1000" in ended.errors
+
+
 @pytest.mark.parametrize(
     ("spent", "cents"), [(0, 0), (99, 0), (100, 1), (99_999, 999), (100_000, 2_000), (249_999, 4_999), (10**15, 5_000)]
 )
