@@ -114,7 +114,7 @@ def cost_charts(comparison: Comparison, arms: Mapping[str, str], name: str) -> l
         ),
         plain("wal", "Write-ahead log per job", "bytes per job", lambda unit: unit.wal_bytes),
         plain("commits", "Commits per job", "commits per job", lambda unit: unit.commits),
-        plain("dead", "NewDeadLetter tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
+        plain("dead", "Dead tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
         bar_chart(
             [
                 Bar(
