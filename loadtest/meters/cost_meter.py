@@ -93,8 +93,10 @@ class CostMeter:
     async def __aenter__(self) -> Self:
         """Begin to measure."""
         async with AsyncExitStack() as stack:
-            for meter in (*self._wal.values(), *self._statements.values()):
-                await stack.enter_async_context(meter)
+            for wal in self._wal.values():
+                await stack.enter_async_context(wal)
+            for statements in self._statements.values():
+                await stack.enter_async_context(statements)
             self._requests = await self._persistence_requests()
             if self._processes is not None:
                 self._processes.begin()

@@ -82,7 +82,7 @@ async def create_extension(url: str) -> None:
 
 
 class StatementMeter:
-    """Counts the statements of a server between two looks, with a connection for the length of an `async with` block."""
+    """Counts the statements of a server between two looks. It has a connection in an `async with` block."""
 
     def __init__(self, url: str) -> None:
         """Prepare.
@@ -110,7 +110,7 @@ class StatementMeter:
                 raise ConfigurationError(f"--statements: PostgreSQL has no extension pg_stat_statements here: {_HOW}")
             if not row[1]:
                 raise ConfigurationError(
-                    "--statements: the database user may not read other users' statements: GRANT pg_read_all_stats to it"
+                    "--statements: the database user may not read statements of others: GRANT pg_read_all_stats to it"
                 )
             self._schema = sql.Identifier(row[0])
             try:

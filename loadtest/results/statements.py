@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Any, Final
 
 QUEUE: Final = "queue"
 """Name of the PostgreSQL server that has the queue."""
@@ -76,7 +76,7 @@ class ServerStatements:
         Args:
             count: one of `COUNTS`.
         """
-        return sum(getattr(statement, count) for statement in self.statements)
+        return float(sum(getattr(statement, count) for statement in self.statements))
 
     def background_total(self, count: str) -> float:
         """Return what idle servers count in a time as long as the window.
@@ -161,9 +161,9 @@ def _median(runs: Sequence[Sequence[Statement]]) -> list[Statement]:
     merged = []
     for queryid, sample in samples.items():
         found = [run.get(queryid) for run in by_id]
-        counts = {
+        counts: dict[str, Any] = {
             count: statistics.median(getattr(one, count) if one is not None else 0 for one in found) for count in COUNTS
         }
-        whole = {name: value if name == "exec_ms" else round(value) for name, value in counts.items()}
-        merged.append(replace(sample, **whole))
+        counts |= {name: round(value) for name, value in counts.items() if name != "exec_ms"}
+        merged.append(replace(sample, **counts))
     return busiest_first(merged)

@@ -24,7 +24,9 @@ _LAST_SIGNALS_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 
 _UNFINISHED: Final = f"""
-SELECT {OWN_MARK} EXISTS (SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL)
+SELECT {OWN_MARK} EXISTS (
+    SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL
+)
 """
 _DELETE_ROWS: Final = f"DELETE {OWN_MARK} FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
 _DELETE_READ: Final = f"{_DELETE_ROWS} AND outcome IS NOT NULL"

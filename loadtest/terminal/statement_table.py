@@ -48,7 +48,8 @@ def statement_table(comparison: Comparison) -> Sequence[Table]:
     return found
 
 
-def _cells(row: StatementRow, written: Callable[[float], str] = lambda value: f"{value:,.2f}") -> list[str]:
+def _cells(row: StatementRow, written: Callable[[float], str] | None = None) -> list[str]:
+    written = written or _count
     cells = []
     for place, (value, difference) in enumerate(zip(row.values, row.differences, strict=True)):
         cells.append("-" if value is None else written(value))
@@ -58,5 +59,12 @@ def _cells(row: StatementRow, written: Callable[[float], str] = lambda value: f"
 
 
 def _written(count: str) -> Callable[[float], str]:
-    digits = 0 if count == "wal_bytes" else 2
-    return lambda value: f"{value:,.{digits}f}"
+    return _bytes if count == "wal_bytes" else _count
+
+
+def _bytes(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.2g}"
