@@ -88,6 +88,36 @@ def test_nohup_keeps_its_meaning():
         assert process.communicate(timeout=60) == ("stopping\nstopped\n", "")
 
 
+UNNOTICED = """
+import asyncio, signal, threading, time, uvloop
+from delegator.runtime.shutdown import shutdown_signals
+
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # in this thread: the kernel interrupts the other one
+
+async def main():
+    async with shutdown_signals() as stop:
+        print("ready", flush=True)
+        await stop.requested.wait()
+
+{run}(main())
+"""
+
+
+@pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
+def test_uninterrupted(run: str):
+    """A signal is noticed although it does not interrupt the wait of the event loop."""
+    command = [sys.executable, "-c", UNNOTICED.format(run=run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
 CANCELLED = """
 import asyncio
 from delegator.runtime.shutdown import cancelled_by_signals
