@@ -74,6 +74,7 @@ _ARMS: Final[Mapping[str, int]] = {
     "bare": 0,
     "bare-run": 7,
     "delegator": 3,
+    "ordered": 4,
     "pgqueuer": 1,
     "procrastinate": 6,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.queues.bare import YARDSTICKS
-from loadtest.queues.delegator_queue import DelegatorQueue
+from loadtest.queues.delegator_queue import DelegatorQueue, OrderedQueue
 from loadtest.queues.load import Mode
 from loadtest.report.text import clean
 from loadtest.results.comparison import Comparison
@@ -120,12 +120,14 @@ def _bulk_words(run: RunResult, arms: Sequence[str], rounds: int) -> list[str]:
     rate = rate if isinstance(rate, int | float) and rate > 0 else None
     amount = ["--rate", f"{rate:g}", "--duration", f"{run.jobs / rate:g}"] if rate else ["--jobs", str(run.jobs)]
     amount += ["--payload-bytes", str(run.payload_bytes), "--rounds", str(rounds)]
-    peers = [arm for arm in arms if arm not in (*YARDSTICKS, DelegatorQueue.name)]
+    peers = [arm for arm in arms if arm not in (*YARDSTICKS, DelegatorQueue.name, OrderedQueue.name)]
     if peers:
         return ["peers", "--queues", ",".join(peers), "--scenarios", mode, *amount]
     words = ["bulk", *amount]
     if mode == Mode.BACKLOG:
         words.append("--backlog")
+    if OrderedQueue.name in arms:
+        words.append("--ordered")
     if not set(YARDSTICKS) & set(arms) and not rate:
         words.append("--no-bare")
     return words

@@ -72,6 +72,11 @@ class BulkComparison:
         rounds = zip(self._rates(numerator), self._rates(denominator), strict=True)
         return median_of(above / below if below else None for above, below in rounds)
 
+    def cost_ratio(self, numerator: str, denominator: str) -> float | None:
+        """Divide the processor times of a job, round by round, and return the median; None: not measured."""
+        rounds = zip(self._costs(numerator), self._costs(denominator), strict=True)
+        return median_of(above / below if below else None for above, below in rounds)
+
     def spread(self, name: str) -> tuple[float, float]:
         """Return the least and the greatest throughput of a contender."""
         rates = self._rates(name)
@@ -80,13 +85,18 @@ class BulkComparison:
     def _rates(self, name: str) -> list[float]:
         return [run.jobs_per_s for run in self.runs if run.contender == name]
 
+    def _costs(self, name: str) -> list[float]:
+        return [sum(run.cpu_ms_per_job.values()) for run in self.runs if run.contender == name]
+
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as a JSON object, with the ratios of all ordered pairs."""
         pairs = [(a, b) for a in self.arms for b in self.arms if a != b]
         numbers = {
             **asdict(self),
             "spread": {name: {"jobs_per_s": list(self.spread(name))} for name in self.arms},
-            "ratios": {f"{a}/{b}": {"jobs_per_s": self.ratio(a, b)} for a, b in pairs},
+            "ratios": {
+                f"{a}/{b}": {"jobs_per_s": self.ratio(a, b), "cpu_ms_per_job": self.cost_ratio(a, b)} for a, b in pairs
+            },
         }
         json: dict[str, Any] = rounded(numbers)
         return json

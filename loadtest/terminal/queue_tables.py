@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
+from loadtest.queues.delegator_queue import DelegatorQueue, OrderedQueue
 from loadtest.queues.load import Mode
 from loadtest.results.queue_result import BulkComparison, BulkResult
 from loadtest.servers.databases import SAFETY
@@ -50,7 +51,20 @@ def _caption(comparison: BulkComparison, *, steady: bool) -> str:
     ]
     what = "from the intended enqueue time to the start of the handler" if steady else "ratio: jobs/s divided by theirs"
     medians = f"; medians of {comparison.rounds} rounds" if comparison.rounds > 1 else ""
-    return f"{what}{medians}; {', '.join(shown)}"
+    return f"{what}{medians}; {', '.join(shown)}{_ordered(comparison)}"
+
+
+def _ordered(comparison: BulkComparison) -> str:
+    """Say what order costs, if an ordered queue ran beside a plain one."""
+    if OrderedQueue.name not in comparison.arms:
+        return ""
+    cost = comparison.cost_ratio(OrderedQueue.name, DelegatorQueue.name)
+    rate = comparison.ratio(OrderedQueue.name, DelegatorQueue.name)
+    parts = [f"{cost:.2f} times the processor time of a job"] if cost is not None else []
+    parts += [f"{rate:.2f} times the jobs/s"] if rate is not None else []
+    if not parts:
+        return ""
+    return f"\nAn ordered queue has {' and '.join(parts)} of a plain one (medians of the ratios of the rounds)."
 
 
 def _share(result: BulkResult) -> str:

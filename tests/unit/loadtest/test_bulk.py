@@ -17,6 +17,7 @@ from loadtest.queues.load import BulkLoad, Mode, number_of
 from loadtest.queues.queue_run import Window, judge
 from loadtest.results.costs import Costs
 from loadtest.results.queue_result import BulkComparison, BulkResult, median_result
+from loadtest.terminal.queue_tables import bulk_table
 
 COSTS = Costs(None, {}, None, None, None, {})
 GIVEN: dict[str, Any] = {"jobs": None, "payload_bytes": 100, "backlog": False, "rate": None}
@@ -111,30 +112,62 @@ def test_failed_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: list[
     assert (result.completed, result.failed) == (3, 1)
 
 
-def test_medians_ratios_and_spread() -> None:
-    def run(contender: str, rate: float, failed: int = 0) -> BulkResult:
-        return BulkResult(
-            contender=contender,
-            mode="bulk",
-            jobs=10,
-            payload_bytes=100,
-            rate=None,
-            completed=10 - failed,
-            failed=failed,
-            duration_s=1.0,
-            jobs_per_s=rate,
-            enqueued_per_s=rate,
-            job_start_ms=None,
-            relay_peak_rss_bytes=int(rate),
-            cpu_ms_per_job={"worker": rate},
-        )
+def run(contender: str, rate: float, failed: int = 0, *, cpu_ms: float = 1.0, mode: str = "bulk") -> BulkResult:
+    return BulkResult(
+        contender=contender,
+        mode=mode,
+        jobs=10,
+        payload_bytes=100,
+        rate=None,
+        completed=10 - failed,
+        failed=failed,
+        duration_s=1.0,
+        jobs_per_s=rate,
+        enqueued_per_s=rate,
+        job_start_ms=None,
+        relay_peak_rss_bytes=int(rate),
+        cpu_ms_per_job={"worker": cpu_ms / 2, "relay": cpu_ms / 2} if cpu_ms else {},
+    )
 
+
+def test_medians_ratios_and_spread() -> None:
     runs = [run("a", 10), run("b", 5), run("a", 30, failed=1), run("b", 6), run("a", 20), run("b", 4)]
     arms = {name: median_result([one for one in runs if one.contender == name]) for name in "ab"}
     comparison = BulkComparison("bulk", 3, arms, runs, {"postgres": {}}, {})
     assert (arms["a"].jobs_per_s, arms["a"].failed, arms["a"].relay_peak_rss_bytes) == (20, 1, 30)
     assert comparison.failed == 1
     numbers = comparison.to_json()
-    assert numbers["ratios"]["a/b"] == {"jobs_per_s": 5.0}, "the median of 2, 5 and 5"
+    assert numbers["ratios"]["a/b"] == {"jobs_per_s": 5.0, "cpu_ms_per_job": 1.0}, "the median of 2, 5 and 5"
     assert numbers["spread"]["a"] == {"jobs_per_s": [10, 30]}
     assert len(numbers["runs"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("mode", "measured", "words"),
+    [
+        (
+            "bulk",
+            True,
+            "An ordered queue has 1.08 times the processor time of a job and 0.90 times the jobs/s of a plain",
+        ),
+        ("steady", True, "An ordered queue has 1.08 times the processor time of a job of a plain one"),
+        ("steady", False, None),
+    ],
+)
+def test_cost_of_order(mode: str, measured: bool, words: str | None) -> None:
+    """The table says what order costs: the median of the rounds' own ratios. A rate that is fixed has none."""
+    rounds = [(10, 9.0, 1.08), (20, 20.0, 1.0), (10, 8.0, 1.2)]
+    runs = [
+        one
+        for rate, ordered, cost in rounds
+        for one in (
+            run("delegator", rate, mode=mode, cpu_ms=2.0 * measured),
+            run("ordered", ordered, mode=mode, cpu_ms=2.0 * cost * measured),
+        )
+    ]
+    arms = {name: median_result([one for one in runs if one.contender == name]) for name in ("delegator", "ordered")}
+    comparison = BulkComparison(mode, 3, arms, runs, {"postgres": {}}, {})
+    caption = str(bulk_table(comparison, "delegator").caption)
+    assert words in caption if words else "An ordered queue" not in caption
+    plain = BulkComparison(mode, 3, {"delegator": arms["delegator"]}, runs[::2], {"postgres": {}}, {})
+    assert "An ordered queue" not in str(bulk_table(plain, "delegator").caption)

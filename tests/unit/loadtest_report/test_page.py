@@ -159,6 +159,10 @@ def test_command_that_repeats_it(usual: str) -> None:
     (queues,) = comparisons([bulk()])
     words = "--queues pgqueuer --scenarios bulk --jobs 5000 --payload-bytes 100 --rounds 1"
     assert command(queues) == f"python -m loadtest peers {words}"
+    ordered = json.loads(json.dumps(bulk()).replace("pgqueuer", "ordered"))
+    (queues,) = comparisons([ordered])
+    words = "--jobs 5000 --payload-bytes 100 --rounds 1 --ordered --no-bare"
+    assert command(queues) == f"python -m loadtest bulk {words}"
     shown = Page(usual).text
     assert command(found) in shown
     assert "postgres 18.1" in shown
