@@ -20,7 +20,7 @@ from temporalio.api.failure.v1 import Failure
 from delegator.errors import WireError
 from delegator.wire.frames import BINARY, ENCODING, FRAME, from_payload, to_payload
 from delegator.wire.outcomes import Outcome, OutcomeStatus, unpack_reply, unpack_signal
-from delegator.wire.pending import unpack_job_ids
+from delegator.wire.pending import unpack_looked
 
 _JSON: Final = b"json/plain"
 _READ_AS_JSON: Final = (_JSON, b"json/protobuf")
@@ -61,11 +61,13 @@ def _shown(frame: bytes) -> dict[str, Any] | None:
         types = chain.from_iterable(repeat(name, count) for name, count in reply.asked.types)
         return _of_jobs("reply to an enqueue request", ({"type": name} for name in types), reply.outcomes)
     try:
-        lacking = unpack_job_ids(frame)
+        looked = unpack_looked(frame)
     except WireError:
         pass
     else:
-        return {"delegator": "jobs that their queues lack", "jobs": len(lacking), "first": lacking[:_MOST_JOBS]}
+        lacking = looked.missing
+        shown = {"delegator": "jobs that their queues lack", "jobs": len(lacking), "first": lacking[:_MOST_JOBS]}
+        return shown if looked.is_retrying is None else {**shown, "others_are_retried": looked.is_retrying}
     try:
         outcomes = unpack_signal(frame)
     except WireError:

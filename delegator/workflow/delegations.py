@@ -36,6 +36,7 @@ from delegator.workflow.lost_jobs import LostJobs, longest_enqueueing, timed_out
 from delegator.workflow.open_task import OpenTask
 from delegator.workflow.replay import call_runs, fail_task, read_reply
 from delegator.workflow.resets import enqueued, request_again, watch_resets
+from delegator.workflow.searchable import SearchAttributes
 from delegator.workflow.specs import CallSpecs
 
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
@@ -81,6 +82,7 @@ class Delegations:
             resolve=self._resolve,
             enqueue_again=lambda calls: self._send(calls, again=True),
             spawn=self._spawn,
+            search_attributes=SearchAttributes(info),
         )
         self._open_task = OpenTask()
 
@@ -368,7 +370,7 @@ class Delegations:
         if self._pending:
             self.answer_queries()
         if reply.look_ms is not None:
-            self._lost_jobs.expect(calls, reply.look_ms)
+            self._lost_jobs.expect(calls, reply.look_ms, is_searchable=reply.is_searchable)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         if isinstance(error, workflow.NondeterminismError):

@@ -81,7 +81,7 @@ async def test_changed_workflow_is_found_out(path: Path, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("path", HISTORY_FILES)
 async def test_readable_history_replays(path: Path):
-    """A codec server's `/decode` leaves no binary payload in a history, which still replays, and `/encode` undoes it."""
+    """A codec server leaves no binary payload in a history. The history still replays, and encoding undoes it."""
     history, converter = read(path), converter_of(path)
     codec = FrameCodec(converter.payload_codec)
     for payload in (payload for event in history.events for payload in payloads_in(event)):
