@@ -30,7 +30,7 @@ from delegator.wire.requests import (
 from delegator.workflow.calls import WITHDRAWN, Call, CallGroup, Converter, canceled_error, outcome_of_removed
 from delegator.workflow.chunks import chunks_of, use_queues
 from delegator.workflow.job_ids import JobIds
-from delegator.workflow.labels import event_groups_of, shown, summary_of
+from delegator.workflow.labels import cancel_summary, event_groups_of, shown, summary_of
 from delegator.workflow.local_activities import LocalActivities, as_seen, is_timeout
 from delegator.workflow.lost_jobs import LostJobs, longest_enqueueing, timed_out
 from delegator.workflow.open_task import OpenTask
@@ -236,6 +236,7 @@ class Delegations:
                 CANCEL_ACTIVITY,
                 pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting]),
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
+                summary=cancel_summary(waiting),
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})

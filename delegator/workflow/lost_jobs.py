@@ -28,6 +28,7 @@ from delegator.wire.pending import unpack_looked
 from delegator.wire.requests import LOOK_ACTIVITY, pack_cancel
 from delegator.workflow.calls import WITHDRAWN, Call
 from delegator.workflow.chunks import batched
+from delegator.workflow.labels import look_summary, waits_summary
 from delegator.workflow.local_activities import LocalActivities
 from delegator.workflow.searchable import SearchAttributes
 
@@ -127,7 +128,7 @@ class LostJobs:
         loop = asyncio.get_running_loop()
         while (at := self._next()) != float("inf"):
             self._wakes_at = at
-            await asyncio.sleep(max(0.001, at - loop.time()))
+            await workflow.sleep(max(0.001, at - loop.time()), summary=waits_summary(self._pending.values()))
             self._time_out(loop.time())
             if loop.time() >= self._ask_at:
                 self._wakes_at = float("-inf")  # nothing restarts this task while it asks
@@ -171,6 +172,7 @@ class LostJobs:
                     LOOK_ACTIVITY,
                     pack_cancel([(call.spec.job.queue, call.job_id) for call in chunk]),
                     schedule_to_close_timeout=_ASK_LIMIT,
+                    summary=look_summary(chunk),
                 )
                 looked = unpack_looked(reply)
                 missing.update(looked.missing)
