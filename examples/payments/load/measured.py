@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadtest.results.run_result import percentile
+
+
+class Check(NamedTuple):
+    """A threshold or an invariant, and whether it is kept."""
+
+    what: str
+    holds: bool
 
 
 @dataclass(frozen=True)
 class Seen:
     """One payment of a run. Moments are seconds from the run's begin."""
 
-    number: int
-    """Its number."""
-    user: str
-    """Who paid."""
     payment_id: str
-    """Its id."""
     intended: float
     """When it should have been asked for."""
     started: float
@@ -36,15 +38,10 @@ class Seen:
         """From the intended moment to the end, so a late start counts."""
         return self.ended - self.intended
 
-
-@dataclass(frozen=True)
-class Check:
-    """A threshold or an invariant."""
-
-    what: str
-    """The promise."""
-    holds: bool
-    """Whether it is kept."""
+    @property
+    def lag(self) -> float:
+        """How many seconds late it was started."""
+        return self.started - self.intended
 
 
 @dataclass
@@ -71,12 +68,6 @@ class Measured:
         """Return the payments that were intended within a span."""
         return [one for one in self.seen if begin <= one.intended < end]
 
-    def thirds(self) -> tuple[list[Seen], list[Seen]]:
-        """Return the first and the last third of the payments, by their intended moments."""
-        ordered = sorted(self.seen, key=lambda one: one.intended)
-        size = max(1, len(ordered) // 3)
-        return ordered[:size], ordered[-size:]
-
 
 def quantile(values: Iterable[float], percent: float) -> float:
     """Return a quantile; 0 of nothing."""
@@ -84,9 +75,9 @@ def quantile(values: Iterable[float], percent: float) -> float:
     return percentile(ordered, percent) if ordered else 0.0
 
 
-def p95(seen: Sequence[Seen]) -> float:
-    """Return the 95th percentile of the payments' seconds."""
-    return quantile((one.seconds for one in seen), 95)
+def seconds_of(seen: Sequence[Seen], percent: float = 95) -> float:
+    """Return a quantile of the payments' seconds."""
+    return quantile((one.seconds for one in seen), percent)
 
 
 def no_slope(samples: Sequence[dict[str, float]], name: str, slack: float) -> Check:

@@ -13,41 +13,36 @@ JOBS = 5
 """Jobs of a payment that succeeds: validate, debit, score, charge and a mail."""
 
 
-def lines(name: str, dispatch: str, measured: Measured, checks: Sequence[Check], costs: Costs | None) -> list[str]:
+def lines(name: str, dispatch: str, measured: Measured, checks: Sequence[Check], costs: Costs) -> list[str]:
     """Return the block of a run."""
     seen = measured.seen
-    seconds = max((one.ended for one in seen), default=0.0)
-    late = sum(one.started - one.intended > 0.05 for one in seen)
-    refused = sum(one.refusals for one in seen)
-    kept = sum(check.holds for check in checks)
+    rate = len(seen) / max((one.ended for one in seen), default=1.0)
+    late, refused = sum(one.lag > 0.05 for one in seen), sum(one.refusals for one in seen)
     by_status = ", ".join(f"{count} {status}" for status, count in sorted(measured.statuses.items()))
     block = [
         f"{name} ({dispatch})",
-        f"  iterations.........: {len(seen)}  {len(seen) / max(seconds, 0.001):.1f}/s  ({by_status})",
+        f"  iterations.........: {len(seen)}  {rate:.1f}/s  ({by_status})",
         f"  dropped_iterations.: 0  late starts: {late}  refused and repeated: {refused}",
         f"  http_req_duration..: {_times(one.accepted - one.started for one in seen)}",
         f"  payment_duration...: {_times(one.seconds for one in seen)}",
-        f"  checks.............: {kept}/{len(checks)}",
+        f"  checks.............: {sum(check.holds for check in checks)}/{len(checks)}",
         *(f"    {'✓' if check.holds else '✗'} {check.what}" for check in checks),
         *(f"    - {note}" for note in measured.notes),
     ]
-    if costs is not None and seen:
-        count = len(seen)
-        cpu = ", ".join(f"{one} {cost.cpu_s * 1000 / count:.1f}" for one, cost in sorted(costs.processes.items()))
-        total = sum(cost.cpu_s for cost in costs.processes.values()) * 1000 / count
-        block.append(f"  CPU ms a payment...: {total:.1f} ({cpu})")
-        if costs.wal_bytes is not None:
-            commits = (costs.commits or 0) / count
-            block.append(f"  WAL a payment......: {costs.wal_bytes / count / 1000:.1f} kB, {commits:.1f} commits")
-        if costs.persistence_operations is not None:
-            block.append(f"  Temporal a payment.: {costs.persistence_operations / count:.1f} persistence operations")
+    if payment := costs.per(len(seen)):
+        cpu = ", ".join(f"{process} {ms:.1f}" for process, ms in sorted(payment.cpu_ms.items()))
+        block.append(f"  CPU ms a payment...: {sum(payment.cpu_ms.values()):.1f} ({cpu})")
+        if payment.wal_bytes is not None and payment.commits is not None:
+            block.append(f"  WAL a payment......: {payment.wal_bytes / 1000:.1f} kB, {payment.commits:.1f} commits")
+        if payment.persistence_operations is not None:
+            block.append(f"  Temporal a payment.: {payment.persistence_operations:.1f} persistence operations")
     return block
 
 
-def result(name: str, dispatch: str, measured: Measured, costs: Costs | None) -> RunResult:
+def result(name: str, dispatch: str, measured: Measured, costs: Costs) -> RunResult:
     """Return the numbers of a run, as the load test keeps them."""
     seen = measured.seen
-    seconds = max((one.ended for one in seen), default=0.001)
+    seconds = max((one.ended for one in seen), default=1.0)
     completed = measured.statuses["success"] + measured.statuses["fail"]
     return RunResult(
         arm=dispatch,
@@ -62,7 +57,7 @@ def result(name: str, dispatch: str, measured: Measured, costs: Costs | None) ->
         jobs_per_s=completed * JOBS / seconds,
         latency_ms=Latency.of([one.seconds for one in seen]),
         history_events=None,
-        start_lag_ms=Latency.of([one.started - one.intended for one in seen]),
+        start_lag_ms=Latency.of([one.lag for one in seen]),
         latency_quantiles_ms=quantiles_ms(one.seconds for one in seen),
         series=per_second([one.ended for one in seen], []),
         costs=costs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import uuid
@@ -10,7 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from examples.payments.contracts import Payment
+from examples.payments.contracts import Payment, payment_id_of
 
 MOST_BYTES: Final = 64 * 1024
 _MOST: Final = 10**15
@@ -21,7 +20,6 @@ class Refused(web.HTTPException):
     """A request that is answered with an error in JSON."""
 
     def __init__(self, status: int, **body: Any) -> None:
-        """Set status and body."""
         self.status_code = status
         super().__init__(text=json.dumps(body), content_type="application/json")
 
@@ -65,12 +63,7 @@ def payment_of(body: dict[str, Any], key: str | None) -> Payment:
     if errors:
         raise Refused(422, errors=errors)
     assert isinstance(user, str)
-    return Payment(payment_id(user, key or uuid.uuid4().hex), user, body["amount"], body["currency"], body["method"])
-
-
-def payment_id(user: str, key: str) -> str:
-    """Return the id of the payment that a user asks for with a key."""
-    return hashlib.sha256(json.dumps([user, key]).encode()).hexdigest()[:32]
+    return Payment(payment_id_of(user, key or uuid.uuid4().hex), **body)
 
 
 def wait_seconds(request: web.Request) -> float | None:
