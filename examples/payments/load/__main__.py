@@ -10,14 +10,18 @@ from pathlib import Path
 
 from delegator import connect
 from examples.command import claim, run_example
+from examples.k6_report import lines, result
 from examples.local import Dispatch
+from examples.open_loop import moments
 from examples.payments.client import ApiClient
-from examples.payments.load.report import lines, result
-from examples.payments.load.run import AMOUNT, Run, moments
+from examples.payments.load.run import AMOUNT, Run
 from examples.payments.load.scenarios import RICH, SCENARIOS, Scenario
 from examples.payments.system import System, running_system
 from loadtest.meters.cost_meter import CostMeter, CostSources
 from loadtest.results.run_result import RunResult
+
+_JOBS = 5
+"""Jobs of a payment that succeeds: validate, debit, score, charge and a mail."""
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -55,8 +59,9 @@ async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = 
                 group.create_task(one.load(planned))
             await system.provider(mode="up")
         checks = [*scenario.checks(one.measured, scenario.steps), *await one.invariants()]
-    print(*lines(name, dispatch, one.measured, checks, meter.costs), sep="\n")
-    return result(name, dispatch, one.measured, meter.costs), all(check.holds for check in checks)
+    print(*lines("payment", f"{name} ({dispatch})", one.measured, checks, meter.costs), sep="\n")
+    numbers = result(f"payments {name}", dispatch, _JOBS, one.measured, meter.costs)
+    return numbers, all(check.holds for check in checks)
 
 
 def _scaled(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,11 +15,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from examples.database import fetch_value
+from examples.open_loop import Check, Measured, Seen
 from examples.payments.account.accounts import Account, open_accounts, total_balance
 from examples.payments.books import Books
 from examples.payments.client import ApiClient
 from examples.payments.contracts import workflow_id
-from examples.payments.load.measured import Check, Measured, Seen
 from examples.payments.reporting.data import queues
 from examples.payments.system import System
 from loadtest.runs.generator import at_moments
@@ -66,7 +65,7 @@ class Run:
             await at_moments(self._pay, moments)
         finally:
             watching.cancel()
-        ids = [one.payment_id for one in self.measured.seen]
+        ids = [one.key for one in self.measured.seen]
         for some in (ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)):
             states = await asyncio.gather(*map(self._api.done, some))
             self.measured.states |= dict(zip(some, states, strict=True))
@@ -134,19 +133,3 @@ class Run:
             "dead tuples": float(str(dead or 0)),
             "open payments": float((await self._client.count_workflows(is_open)).count),
         }
-
-
-def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
-    """Return when payments are asked for.
-
-    Args:
-        steps: payments in a second, and for how many seconds.
-        poisson: the distances are random, as those of people who do not know of each other; else they are equal.
-    """
-    begin = 0.0
-    for rate, seconds in steps:
-        moment = begin
-        while moment < begin + seconds:
-            yield moment
-            moment += random.expovariate(rate) if poisson else 1 / rate
-        begin += seconds

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from examples.open_loop import Check, Measured, no_slope, quantile, seconds_of
 from examples.payments.contracts import Times
-from examples.payments.load.measured import Check, Measured, no_slope, quantile, seconds_of
 from examples.payments.load.run import Run
 
 Steps = tuple[tuple[float, float], ...]
@@ -65,7 +65,7 @@ def highest_step(measured: Measured, steps: Steps) -> list[Check]:
     held = 0.0
     for (rate, seconds), end in zip(steps, ends, strict=True):
         seen = measured.between(end - seconds, end)
-        failed = [one for one in seen if measured.states[one.payment_id]["status"] != "success"]
+        failed = [one for one in seen if measured.states[one.key]["status"] != "success"]
         measured.notes.append(f"{rate:g}/s: p95 {seconds_of(seen):.2f} s, {len(failed)} failed")
         if seconds_of(seen) >= 2 or failed:
             break
@@ -97,7 +97,7 @@ def drained(measured: Measured, steps: Steps) -> list[Check]:
 def others_unchanged(measured: Measured, steps: Steps) -> list[Check]:
     """Payments that never reach the slow provider are as quick as before."""
     slow = measured.marks["slow"]
-    poor = [one for one in measured.seen if measured.states[one.payment_id]["reason"] == "insufficient funds"]
+    poor = [one for one in measured.seen if measured.states[one.key]["reason"] == "insufficient funds"]
     before = seconds_of([one for one in poor if one.intended < slow], 50)
     after = seconds_of([one for one in poor if one.intended >= slow], 50)
     what = f"payments refused at once: median {after:.2f} s, before the provider was slow {before:.2f} s"

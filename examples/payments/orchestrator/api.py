@@ -17,7 +17,15 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator import connect
 from examples.database import connection, create_tables
 from examples.payments.contracts import CONTRACTS, Review, Times
-from examples.payments.orchestrator.requests import MOST_BYTES, Refused, json_body, payment_of, wait_seconds
+from examples.payments.orchestrator.requests import (
+    MOST_BYTES,
+    CallbackBody,
+    Refused,
+    ReviewBody,
+    body_of,
+    payment_of,
+    wait_seconds,
+)
 from examples.payments.orchestrator.temporal import Payments
 from examples.service import http_server, run_service, setting
 
@@ -44,7 +52,7 @@ class Api:
         return application
 
     async def _create(self, request: web.Request) -> web.Response:
-        payment = payment_of(await json_body(request), request.headers.get("Idempotency-Key"))
+        payment = await payment_of(request)
         wait = wait_seconds(request)
         new = await self._payments.start(payment, wait)
         if new is None:
@@ -74,11 +82,8 @@ class Api:
         return web.json_response({"payment_id": payment_id}, status=202)
 
     async def _review(self, request: web.Request) -> web.Response:
-        payment_id, body = request.match_info["id"], await json_body(request)
-        verdict, reviewer = body.get("verdict"), body.get("reviewer")
-        if verdict not in ("pass", "fail") or not isinstance(reviewer, str) or not 1 <= len(reviewer) <= 100:
-            raise Refused(422, errors={"verdict": "pass or fail", "reviewer": "1 to 100 characters"})
-        review = Review(payment_id, verdict, reviewer)
+        payment_id, body = request.match_info["id"], await body_of(request, ReviewBody)
+        review = Review(payment_id, body.verdict, body.reviewer)
         if not await self._payments.signal(payment_id, "fraud_verdict", review, to="fraud"):
             raise Refused(409, error="no fraud check of this payment waits for a verdict")
         return web.json_response({"payment_id": payment_id}, status=202)
@@ -87,14 +92,11 @@ class Api:
         signature = hmac.new(self._secret, await request.read(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(signature.encode(), request.headers.get("X-Signature", "").encode()):
             raise Refused(401, error="the signature is wrong")
-        body = await json_body(request)
-        payment_id, status = body.get("payment_id"), body.get("status")
-        if not isinstance(payment_id, str) or status not in ("captured", "declined"):
-            raise Refused(422, errors={"payment_id": "a payment's id", "status": "captured or declined"})
-        if await self._payments.signal(payment_id, "gateway_callback", status):
+        body = await body_of(request, CallbackBody)
+        if await self._payments.signal(body.payment_id, "gateway_callback", body.status):
             return web.json_response({"result": "taken"})
         async with connection() as late:
-            await late.execute(_KEEP_LATE, (payment_id, status))
+            await late.execute(_KEEP_LATE, (body.payment_id, body.status))
         return web.json_response({"result": "too late"})
 
 

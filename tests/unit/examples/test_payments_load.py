@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from examples.open_loop import Measured, Seen, moments, no_slope
 from examples.payments.books import Books
-from examples.payments.load.measured import Measured, Seen, no_slope
-from examples.payments.load.run import moments
 from examples.payments.load.scenarios import SCENARIOS, comes_back, highest_step, is_steady
 
 
@@ -68,7 +67,7 @@ def measured(*payments: tuple[float, float]) -> Measured:
     seen = [
         Seen(str(number), begin, begin, begin, begin + seconds, 0) for number, (begin, seconds) in enumerate(payments)
     ]
-    return Measured(seen, {one.payment_id: {"status": "success"} for one in seen})
+    return Measured(seen, {one.key: {"status": "success"} for one in seen})
 
 
 def test_moments() -> None:

@@ -5,56 +5,53 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from examples.payments.load.measured import Check, Measured, quantile
+from examples.open_loop import Check, Measured, quantile
 from loadtest.results.costs import Costs
 from loadtest.results.run_result import Latency, RunResult, per_second, quantiles_ms
 
-JOBS = 5
-"""Jobs of a payment that succeeds: validate, debit, score, charge and a mail."""
 
-
-def lines(name: str, dispatch: str, measured: Measured, checks: Sequence[Check], costs: Costs) -> list[str]:
-    """Return the block of a run."""
+def lines(unit: str, title: str, measured: Measured, checks: Sequence[Check], costs: Costs) -> list[str]:
+    """Return the block of a run. The unit is what the workflows are: `payment`."""
     seen = measured.seen
     rate = len(seen) / max((one.ended for one in seen), default=1.0)
     late, refused = sum(one.lag > 0.05 for one in seen), sum(one.refusals for one in seen)
     by_status = ", ".join(f"{count} {status}" for status, count in sorted(measured.statuses.items()))
     block = [
-        f"{name} ({dispatch})",
+        title,
         f"  iterations.........: {len(seen)}  {rate:.1f}/s  ({by_status})",
         f"  dropped_iterations.: 0  late starts: {late}  refused and repeated: {refused}",
         f"  http_req_duration..: {_times(one.accepted - one.started for one in seen)}",
-        f"  payment_duration...: {_times(one.seconds for one in seen)}",
+        f"  {unit}_duration".ljust(21, ".") + f": {_times(one.seconds for one in seen)}",
         f"  checks.............: {sum(check.holds for check in checks)}/{len(checks)}",
         *(f"    {'✓' if check.holds else '✗'} {check.what}" for check in checks),
         *(f"    - {note}" for note in measured.notes),
     ]
-    if payment := costs.per(len(seen)):
-        cpu = ", ".join(f"{process} {ms:.1f}" for process, ms in sorted(payment.cpu_ms.items()))
-        block.append(f"  CPU ms a payment...: {sum(payment.cpu_ms.values()):.1f} ({cpu})")
-        if payment.wal_bytes is not None and payment.commits is not None:
-            block.append(f"  WAL a payment......: {payment.wal_bytes / 1000:.1f} kB, {payment.commits:.1f} commits")
-        if payment.persistence_operations is not None:
-            block.append(f"  Temporal a payment.: {payment.persistence_operations:.1f} persistence operations")
+    if share := costs.per(len(seen)):
+        cpu = ", ".join(f"{process} {ms:.1f}" for process, ms in sorted(share.cpu_ms.items()))
+        block.append(f"  CPU ms a {unit}...: {sum(share.cpu_ms.values()):.1f} ({cpu})")
+        if share.wal_bytes is not None and share.commits is not None:
+            block.append(f"  WAL a {unit}......: {share.wal_bytes / 1000:.1f} kB, {share.commits:.1f} commits")
+        if share.persistence_operations is not None:
+            block.append(f"  Temporal a {unit}.: {share.persistence_operations:.1f} persistence operations")
     return block
 
 
-def result(name: str, dispatch: str, measured: Measured, costs: Costs) -> RunResult:
-    """Return the numbers of a run, as the load test keeps them."""
+def result(scenario: str, dispatch: str, jobs: int, measured: Measured, costs: Costs) -> RunResult:
+    """Return the numbers of a run, as the load test keeps them. `jobs` is the number of jobs of a workflow."""
     seen = measured.seen
     seconds = max((one.ended for one in seen), default=1.0)
     completed = measured.statuses["success"] + measured.statuses["fail"]
     return RunResult(
         arm=dispatch,
-        scenario=f"payments {name}",
+        scenario=scenario,
         workflows=len(seen),
-        jobs=JOBS,
+        jobs=jobs,
         concurrency=None,
         completed=completed,
         failed=len(seen) - completed,
         duration_s=seconds,
         workflows_per_s=completed / seconds,
-        jobs_per_s=completed * JOBS / seconds,
+        jobs_per_s=completed * jobs / seconds,
         latency_ms=Latency.of([one.seconds for one in seen]),
         history_events=None,
         start_lag_ms=Latency.of([one.lag for one in seen]),

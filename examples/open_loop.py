@@ -1,13 +1,30 @@
-"""What a load run saw, and what must hold of it."""
+"""A load run in an open loop: when something is asked for, what was seen of it, and what must hold."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from loadtest.results.run_result import percentile
+
+
+def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
+    """Return when things are asked for.
+
+    Args:
+        steps: requests in a second, and for how many seconds.
+        poisson: the distances are random, as those of people who do not know of each other; else they are equal.
+    """
+    begin = 0.0
+    for rate, seconds in steps:
+        moment = begin
+        while moment < begin + seconds:
+            yield moment
+            moment += random.expovariate(rate) if poisson else 1 / rate
+        begin += seconds
 
 
 class Check(NamedTuple):
@@ -19,9 +36,10 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """One payment of a run. Moments are seconds from the run's begin."""
+    """What was seen of one workflow. Moments are seconds from the run's begin."""
 
-    payment_id: str
+    key: str
+    """What its state is found by."""
     intended: float
     """When it should have been asked for."""
     started: float
@@ -29,7 +47,7 @@ class Seen:
     accepted: float
     """When the API had accepted it."""
     ended: float
-    """When its workflow had ended, the user told."""
+    """When its workflow had ended."""
     refusals: int
     """How often the API answered 503 before it accepted it."""
 
@@ -49,23 +67,23 @@ class Measured:
     """Everything a run saw."""
 
     seen: list[Seen] = field(default_factory=list)
-    """Its payments, in the order of their ends."""
+    """Its workflows, in the order of their ends."""
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the API answers at the end, by payment."""
+    """What the API answers about each at the end, by its key."""
     marks: dict[str, float] = field(default_factory=dict)
     """When a disturbance began or ended."""
     samples: list[dict[str, float]] = field(default_factory=list)
-    """Memory, rows, dead tuples and open workflows, every few seconds."""
+    """Values that must not grow, every few seconds."""
     notes: list[str] = field(default_factory=list)
     """What is reported beside the checks."""
 
     @property
     def statuses(self) -> Counter[str]:
-        """Number of payments by their final status."""
+        """Number of workflows by their final status."""
         return Counter(str(state["status"]) for state in self.states.values())
 
     def between(self, begin: float, end: float) -> list[Seen]:
-        """Return the payments that were intended within a span."""
+        """Return the workflows that were intended within a span."""
         return [one for one in self.seen if begin <= one.intended < end]
 
 
@@ -76,7 +94,7 @@ def quantile(values: Iterable[float], percent: float) -> float:
 
 
 def seconds_of(seen: Sequence[Seen], percent: float = 95) -> float:
-    """Return a quantile of the payments' seconds."""
+    """Return a quantile of the workflows' seconds."""
     return quantile((one.seconds for one in seen), percent)
 
 
