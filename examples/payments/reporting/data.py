@@ -59,7 +59,7 @@ async def queues(session: aiohttp.ClientSession, serve_url: str | None) -> dict[
     """Return what `delegator serve` measures of each service's queue.
 
     Returns:
-        By service: the number of `jobs`, the same by their state, the age of the `oldest` in seconds, and the `dead`
+        By service: the number of unfinished `jobs`, of rows by their state, the age of the `oldest` in seconds, and the `dead`
         letters.
         None: it does not answer, or its address is not known.
     """
@@ -75,7 +75,8 @@ async def queues(session: aiohttp.ClientSession, serve_url: str | None) -> dict[
         queue = found.get(sample.labels.get("queue", ""), Counter())
         if sample.name == "delegator_queue_jobs":
             queue[sample.labels["state"]] = int(sample.value)
-            queue["jobs"] += int(sample.value)
+            # A stored outcome is no job: a workflow task that runs again may read it, for some minutes.
+            queue["jobs"] += int(sample.value) if sample.labels["state"] != "stored" else 0
         elif sample.name == "delegator_queue_oldest_job_age_seconds":
             queue["oldest"] = int(sample.value)
         elif sample.name == "delegator_queue_dead_letters":
