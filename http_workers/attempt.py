@@ -65,6 +65,9 @@ class Ended:
     refusal: Reason | None = None
     """Why this worker could not begin the attempt; another one may. None: it began, or was snoozed."""
 
+    counted_as: str = ""
+    """The `job_type` of the series that count a refusal; empty: this worker has no handler for the type."""
+
     problem: str = ""
     """Why this worker can't read what the job holds, in the engine's own words; empty: others' words say it."""
 
@@ -334,11 +337,12 @@ class AttemptRunner:
     def _refused(self, job: Job, reason: Reason, error: ApplicationError, problem: str = "") -> Ended:
         if job.cancel_requested:
             return Ended(job, failure=canceled())
+        name = ""
         if reason is not Reason.UNKNOWN_TYPE:
             # A dynamic handler gets any number of names, and they are no labels.
             name = job.job_type if job.job_type in self._handlers else DYNAMIC_TYPE
             self._metrics.finished.labels(name, reason).inc()
-        return Ended(job, failure=self._failure(job, error), refusal=reason, problem=problem)
+        return Ended(job, failure=self._failure(job, error), refusal=reason, counted_as=name, problem=problem)
 
 
 def _unhandled(stopped: activity.ActivityCancellationDetails) -> ApplicationError:

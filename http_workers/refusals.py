@@ -125,9 +125,7 @@ class Refusals:
         is_unknown = reason is Reason.UNKNOWN_TYPE
         is_served = is_unknown and self._is_served(job.job_type)
         # The name of an unknown type is no label: workflow code may make up any number of names.
-        self._metrics.refused.labels(
-            "" if is_unknown else job.job_type, "served_elsewhere" if is_served else reason
-        ).inc()
+        self._metrics.refused.labels(ended.counted_as, "served_elsewhere" if is_served else reason).inc()
         if now - kind.logged_at < _LOG_SECONDS:
             return
         extra: dict[str, object] = {"job_type": job.job_type, "reason": reason.value, "jobs": kind.unlogged}

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
 from typing import Final
@@ -67,12 +68,39 @@ async def shutdown_signals(
             loop.call_soon_threadsafe(shutdown.insisted.set)
 
     numbers = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    previous = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield shutdown
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with _woken_by_signals(loop):
+        previous = {number: signal.signal(number, on_signal) for number in numbers}
+        try:
+            yield shutdown
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake the event loop at each signal, so that Python's handler runs then.
+
+    Else a signal that comes just before the loop begins to wait, or in another thread, is handled when something else
+    wakes the loop. See `signal.set_wakeup_fd`. uvloop, and asyncio's loop with handlers of its own, do this already.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        for end in (reading, writing):
+            end.setblocking(False)
+        others = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        if others != -1:
+            signal.set_wakeup_fd(others, warn_on_full_buffer=False)
+            yield
+            return
+        loop.add_reader(reading, reading.recv, 4096)
+        try:
+            yield
+        finally:
+            loop.remove_reader(reading)
+            last = signal.set_wakeup_fd(-1)
+            if last != writing.fileno():  # somebody has set another one meanwhile
+                signal.set_wakeup_fd(last, warn_on_full_buffer=False)
 
 
 @asynccontextmanager

@@ -45,7 +45,7 @@ async def test_a_group_waits_for_every_call(stop_early: bool):
         assert not task.done()
         call.resolve(DONE)
         await asyncio.sleep(0)
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_stop_early():
@@ -53,7 +53,7 @@ async def test_stop_early():
     group = group_of(3, stop_early=True)
     task = await waiting(group)
     group.calls[1].resolve(FAILED)
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_wait_for_all():
@@ -64,7 +64,7 @@ async def test_wait_for_all():
     await asyncio.sleep(0)
     assert not task.done()
     group.calls[0].resolve(DONE)
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 60)
 
 
 def test_unreadable_result():
@@ -91,7 +91,7 @@ async def test_enqueue_fails():
     first, second = ValueError("first"), ValueError("second")
     group.fail(first)
     group.fail(second)
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 60)
     assert group.failure is first
 
 
@@ -103,7 +103,7 @@ async def test_wait_again():
     await asyncio.wait([task])
     again = await waiting(group)
     group.calls[0].resolve(DONE)
-    await asyncio.wait_for(again, 1)
+    await asyncio.wait_for(again, 60)
 
 
 async def test_first_failure():
@@ -112,5 +112,5 @@ async def test_first_failure():
     task = await waiting(group)
     group.calls[1].resolve(FAILED)
     group.calls[0].resolve(Outcome(OutcomeStatus.CANCELED, b""))
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 60)
     assert group.first_failed is group.calls[1]

@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -21,11 +21,12 @@ from temporalio import activity
 from temporalio.api.common.v1 import Header, Payload, Payloads
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client
+from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from delegator import current_job, delegated
-from delegator.contracts import Handler, JobOptions, collect_handlers
+from delegator import current_job, delegated, existing_activities
+from delegator.contracts import DYNAMIC_TYPE, Handler, JobOptions, collect_handlers
 from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState
 from delegator.runtime.logs import TEMPORAL_FAILURE, configure_logging
 from http_workers.activity_tasks import ActivityTasks
@@ -51,6 +52,10 @@ async def legacy(number: int) -> list[Any]:
 def legacy_sync(number: int) -> list[Any]:
     activity.heartbeat("half")
     return [activity.info().activity_type, current_job().job_id, number]
+
+
+@activity.defn(dynamic=True)
+async def anything(arguments: Sequence[RawValue]) -> None: ...
 
 
 @delegated
@@ -91,7 +96,7 @@ async def _run(handler: Callable[..., Any], *args: Any, change: Callable[[Job], 
 
 
 async def _run_in(
-    threads: ThreadPoolExecutor, handlers: dict[str, Handler], *args: Any, change: Callable[[Job], None] | None
+    threads: ThreadPoolExecutor | None, handlers: dict[str, Handler], *args: Any, change: Callable[[Job], None] | None
 ) -> Ended:
     runner = AttemptRunner(handlers, _CONVERTER, "default", WorkerMetrics(CollectorRegistry()), threads)
     job = _job(next(iter(handlers)), *args)
@@ -220,6 +225,17 @@ async def test_refusals() -> None:
     undecodable = await _run(legacy, 7, change=spoil)
     assert undecodable.refusal == "undecodable" and undecodable.failure is not None
     assert undecodable.failure.message == "Failed decoding arguments" and undecodable.failure.HasField("cause")
+
+
+async def test_refusal_of_a_dynamic_handler() -> None:
+    """It is counted under the handler's one name, not under the name that the workflow made up."""
+
+    def spoil(job: Job) -> None:
+        job.job_type = "made up"
+        job.broken = "unreadable"
+
+    ended = await _run_in(None, collect_handlers([existing_activities(anything)]), change=spoil)
+    assert (ended.refusal, ended.counted_as) == ("undecodable", DYNAMIC_TYPE)
 
 
 @pytest.mark.parametrize("field", ["job_type", "broken"])

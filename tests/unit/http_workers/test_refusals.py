@@ -32,7 +32,9 @@ DAY = timedelta(days=1)
 def refused(refused_ms: int = 0, reason: Reason = UNKNOWN, job_type: str = "t", **row: Any) -> Ended:
     options = orjson.dumps({"refused": {"reason": reason, "ms": refused_ms}}).decode() if refused_ms else None
     failure = failure_of(ApplicationError("no handler", type="NotFoundError"), DataConverter.default)
-    return Ended(Job(claimed(job_type=job_type, options=options, **row)), failure=failure, refusal=reason)
+    counted_as = "" if reason is UNKNOWN else job_type
+    job = Job(claimed(job_type=job_type, options=options, **row))
+    return Ended(job, failure=failure, refusal=reason, counted_as=counted_as)
 
 
 async def made(*served: str) -> tuple[Refusals, CollectorRegistry]:

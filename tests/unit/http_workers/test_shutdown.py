@@ -64,7 +64,7 @@ def test_second_signal(run: str):
         assert process.stdout
         assert process.stdout.readline() == "stopping\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 128 + signal.SIGINT
+        assert process.wait(60) == 128 + signal.SIGINT
 
 
 @pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
@@ -75,7 +75,7 @@ def test_second_signal_blocked(run: str):
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
 
 
 def test_nohup_keeps_its_meaning():
@@ -86,6 +86,36 @@ def test_nohup_keeps_its_meaning():
             process.wait(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=60) == ("stopping\nstopped\n", "")
+
+
+UNNOTICED = """
+import asyncio, signal, threading, time, uvloop
+from delegator.runtime.shutdown import shutdown_signals
+
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # in this thread: the kernel interrupts the other one
+
+async def main():
+    async with shutdown_signals() as stop:
+        print("ready", flush=True)
+        await stop.requested.wait()
+
+{run}(main())
+"""
+
+
+@pytest.mark.parametrize("run", ["asyncio.run", "uvloop.run"])
+def test_uninterrupted(run: str):
+    """A signal is noticed although it does not interrupt the wait of the event loop."""
+    command = [sys.executable, "-c", UNNOTICED.format(run=run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 CANCELLED = """

@@ -19,7 +19,7 @@ async def test_reserve():
     await asyncio.sleep(0.01)
     assert not waiting.done()
     slots.release(2)
-    assert await asyncio.wait_for(waiting, 1) == 2
+    assert await asyncio.wait_for(waiting, 60) == 2
     assert slots.total == 10
 
 
@@ -35,7 +35,7 @@ async def test_gather(monkeypatch: pytest.MonkeyPatch):
     for _ in range(5):
         slots.release()
         await asyncio.sleep(0)
-    assert await asyncio.wait_for(waiting, 1) == 5
+    assert await asyncio.wait_for(waiting, 60) == 5
 
 
 async def test_two_reservations():
