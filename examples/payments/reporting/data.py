@@ -59,8 +59,8 @@ async def queues(session: aiohttp.ClientSession, serve_url: str | None) -> dict[
     """Return what `delegator serve` measures of each service's queue.
 
     Returns:
-        By service: the number of unfinished `jobs`, of rows by their state, the age of the `oldest` in seconds, and the `dead`
-        letters.
+        By service: the number of unfinished `jobs`, that of rows by their state, the age of the `oldest` job in
+        seconds, and the number of `dead` letters.
         None: it does not answer, or its address is not known.
     """
     if serve_url is None:
