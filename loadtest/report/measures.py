@@ -121,6 +121,16 @@ def _cost(part: str) -> Value:
     return value
 
 
+def _images(part: str) -> Value:
+    """Return a function that finds bytes of full-page images; how many a run has depends on the last checkpoint."""
+
+    def value(run: RunResult) -> float | None:
+        found = getattr(run.costs, part) if run.costs else None
+        return found / run.completed_jobs if found is not None and run.completed_jobs else None
+
+    return value
+
+
 def _statements(server: str, *, per_workflow: bool) -> Value:
     def value(run: RunResult) -> float | None:
         costs = run.costs_per_workflow if per_workflow else run.costs_per_job
@@ -204,9 +214,11 @@ _MEASURES: Final = (
         lambda run: run.history_events.avg if run.history_events else None,
     ),
     Measure(_POSTGRES, "write-ahead log", "per job", _cost("wal_bytes"), size),
+    Measure(_POSTGRES, "full-page images in it", "per job", _images("wal_fpi_bytes"), size, compared=False),
     Measure(_POSTGRES, "commits", "per job", _cost("commits")),
     Measure(_POSTGRES, "dead tuples", "per job", _cost("dead_tuples")),
     Measure(_POSTGRES, "write-ahead log, Temporal's server", "per job", _cost("temporal_wal_bytes"), size),
+    Measure(_POSTGRES, "full-page images in it", "per job", _images("temporal_wal_fpi_bytes"), size, compared=False),
     Measure(_POSTGRES, "commits, Temporal's server", "per job", _cost("temporal_commits")),
     Measure(_POSTGRES, "dead tuples, Temporal's server", "per job", _cost("temporal_dead_tuples")),
     *(

@@ -22,7 +22,7 @@ from loadtest.runs import arm_run, traced_run
 from loadtest.runs.arm_rounds import compare
 from loadtest.runs.plan import Plan
 from loadtest.runs.traced_run import trace
-from loadtest.servers.stack import Servers, TemporalChoice
+from loadtest.servers.stack import Servers, TemporalChoice, servers
 from loadtest.workload.scenarios import Load
 from tests.support import Database
 
@@ -102,6 +102,22 @@ async def test_servers_that_do_not_count(database: Database) -> None:
             await connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
+async def test_deployments(stack: RunningStack, counting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a deployment the database of the queue must have the extension. Temporal's server is not known."""
+    for name in ("TEMPORAL_ADDRESS", "DELEGATOR_DATABASE_URL"):
+        monkeypatch.setenv(name, stack.environment[name])
+    with pytest.raises(ConfigurationError, match="^--statements: PostgreSQL has no extension"):
+        async with servers(delegates=True, statements=True):
+            pass
+    monkeypatch.setenv("DELEGATOR_DATABASE_URL", counting)
+    async with servers(delegates=False, statements=True) as deployed:
+        assert (deployed.statement_urls, deployed.temporal_database_url) == ({QUEUE: counting}, None)
+    monkeypatch.delenv("DELEGATOR_DATABASE_URL")
+    with pytest.raises(ConfigurationError, match="DELEGATOR_DATABASE_URL is not set"):
+        async with servers(delegates=False, statements=True):
+            pass
+
+
 def _built() -> bool:
     try:
         TemporalPrograms.find()
@@ -123,11 +139,11 @@ async def test_temporals_statements(on_postgres: RunningStack, monkeypatch: pyte
     """A delegated job costs Temporal's database less than a tenth of the statements of an activity."""
     for module in (arm_run, traced_run):
         monkeypatch.setattr(module, "_IDLE_SECONDS", 1.0)
-    servers = Servers.of(on_postgres, TemporalChoice.POSTGRES, statements=True)
-    for url in servers.statement_urls.values():
+    available = Servers.of(on_postgres, TemporalChoice.POSTGRES, statements=True)
+    for url in available.statement_urls.values():
         await create_extension(url)
     plan = Plan("classic", "fanout", Load(workflows=2, jobs=40, concurrency=2))
-    found = await compare(["classic", "delegated"], plan, 1, servers, Progress())
+    found = await compare(["classic", "delegated"], plan, 1, available, Progress())
     assert found.failed == 0
     per_job = {arm: run.costs_per_job for arm, run in found.arms.items()}
     classic, delegated = per_job["classic"], per_job["delegated"]
@@ -150,7 +166,7 @@ async def test_temporals_statements(on_postgres: RunningStack, monkeypatch: pyte
         name: LoggingServer(server.url("postgres"), on_postgres.logs[server.name])
         for name, server in ((TEMPORAL, own), (QUEUE, on_postgres.postgres))
     }
-    traced = (await trace("floor", servers, logging, Progress())).servers
+    traced = (await trace("floor", available, logging, Progress())).servers
     groups = {
         name: [(one.verb, one.table) for transaction in server.transactions for one in transaction.statements]
         for name, server in traced.items()

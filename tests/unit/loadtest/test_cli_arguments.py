@@ -36,6 +36,7 @@ from loadtest import cli
         ("run --arm drop-in-worker --scenario backlog --jobs 2001", "2000 pending activities"),
         ("compare --arms delegated,floor --scenario backlog", "the arm floor has no jobs"),
         ("run --arm classic --scenario single --temporal mysql", "--temporal"),
+        ("statements --arm modern", "--arm: 'modern' is none of floor"),
         ("bulk --duration 5", "--duration is the time of --rate"),
         ("bulk --rate 5 --bare", "--bare and --rate"),
         ("peers --scenarios bulk --rate 5", "--rate and --duration belong to steady"),
@@ -80,6 +81,18 @@ def test_server_error(monkeypatch, capsys, error: Exception, words: str) -> None
     output = capsys.readouterr().err
     assert words in output
     assert output.count("\n") == 1
+
+
+def test_statements_of_a_deployment(monkeypatch, capsys) -> None:
+    """The command statements reads its servers' logs, so it does not fit servers that the environment names."""
+    monkeypatch.setenv("DELEGATOR_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setattr("sys.argv", ["loadtest", "statements"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert "statements starts servers of its own" in errors
+    assert errors.count("\n") == 1
 
 
 def test_temporal_of_a_deployment(monkeypatch, capsys) -> None:

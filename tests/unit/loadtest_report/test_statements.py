@@ -27,6 +27,7 @@ def costs(calls: int, **changes: Any) -> Costs:
     found = run().costs
     assert found is not None
     values = {"temporal_wal_bytes": calls * 100, "temporal_commits": calls, "temporal_dead_tuples": 0}
+    values |= {"wal_fpi_bytes": 0, "temporal_wal_fpi_bytes": calls}
     servers = {TEMPORAL: counted(calls, **changes), QUEUE: counted(10)}
     return replace(found, statements=servers, **values)
 
@@ -47,6 +48,14 @@ def test_tables_of_statements() -> None:
     assert "background, subtracted 0.1 0.1" in shown
     assert "Incomplete" not in shown
     assert "SQL statements" not in Page(page([comparison("classic")])).text
+
+
+def test_full_page_images() -> None:
+    """The part of full-page images is shown apart, and is not compared. Older files do not have it."""
+    shown = Page(page([two_arms()])).text
+    assert "write-ahead log, Temporal's server per job 500 B 100 B" in shown
+    assert "full-page images in it per job 5 B 1 B commits" in shown
+    assert "full-page images" not in Page(page([comparison("classic")])).text
 
 
 def test_incomplete_statements() -> None:
