@@ -27,11 +27,13 @@ from loadtest.workload.scenarios import Load
 from tests.support import Database
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture
 async def counting(stack: RunningStack) -> str:
-    """URL of a database of a server that counts statements."""
+    """URL of a database of a server that counts statements, and whose list of them is empty."""
     url = stack.postgres.url("postgres")
     await create_extension(url)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("SELECT pg_stat_statements_reset()")
     return url
 
 
@@ -39,28 +41,32 @@ async def test_known_work(counting: str) -> None:
     """Each statement counts as often as it ran, and the sum is that of PostgreSQL's view."""
     name = f"counted_{uuid.uuid4().hex[:8]}"
     view = "SELECT sum(calls), sum(rows), sum(wal_bytes) FROM pg_stat_statements WHERE query LIKE %s"
-    async with (
-        await psycopg.AsyncConnection.connect(counting, autocommit=True) as connection,
-        CostMeter(CostSources(statement_urls={QUEUE: counting})) as meter,
-    ):
+    async with await psycopg.AsyncConnection.connect(counting, autocommit=True) as connection:
         table = sql.Identifier(name)
+
+        async def insert(count: int) -> None:
+            for number in range(count):
+                await connection.execute(sql.SQL("INSERT INTO {} VALUES ({})").format(table, number))
+
         await connection.execute(sql.SQL("CREATE TABLE {} (id int)").format(table))
-        for number in range(37):
-            await connection.execute(sql.SQL("INSERT INTO {} VALUES ({})").format(table, number))
-        await connection.execute(sql.SQL("UPDATE {} SET id = 0 WHERE id < 20").format(table))
-        await connection.execute(sql.SQL("DELETE /* loadtest */ FROM {}").format(table))
+        await insert(5)
+        async with CostMeter(CostSources(statement_urls={QUEUE: counting})) as meter:
+            await insert(37)
+            await connection.execute(sql.SQL("UPDATE {} SET id = 0 WHERE id < 20").format(table))
+            await connection.execute(sql.SQL("DELETE /* loadtest */ FROM {}").format(table))
         cursor = await connection.execute(view, (f"%{name}%",))
         in_view = await cursor.fetchone()
         await connection.execute(sql.SQL("DROP TABLE {}").format(table))
     counted = meter.costs.statements[QUEUE]
     ours = {one.verb: one for one in counted.statements if one.table == name}
-    assert {verb: (one.calls, one.rows) for verb, one in ours.items()} == {"INSERT": (37, 37), "UPDATE": (1, 20)}
+    assert {verb: (one.calls, one.rows) for verb, one in ours.items()} == {"INSERT": (37, 37), "UPDATE": (1, 25)}
     assert all(one.wal_bytes > 0 and len(one.query) <= 200 for one in ours.values())
     assert counted.own_calls >= 1
+    assert not counted.incomplete
     assert in_view is not None
-    # The view has the deletion too, which is the load test's own, and the table's creation.
-    assert in_view[0] == sum(one.calls for one in ours.values()) + 2
-    assert in_view[1] == sum(one.rows for one in ours.values()) + 37
+    # The view also has what ran before the window, a statement and five, and the load test's own deletion of all rows.
+    assert in_view[0] == sum(one.calls for one in ours.values()) + 1 + 5 + 1
+    assert in_view[1] == sum(one.rows for one in ours.values()) + 5 + 42
 
 
 async def test_evicted_statements(counting: str) -> None:
