@@ -9,24 +9,30 @@ import argparse
 import asyncio
 import importlib
 import signal
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from types import ModuleType
 
 import uvloop
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from delegator import Resource
 
 
-async def main(modules: list[str], task_queue: str, concurrency: int, port: int) -> None:
-    """Run until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    found = [value for name in modules for value in vars(importlib.import_module(name)).values()]
-    client = await Client.connect(**ClientConfig.load_client_connect_config())
+@asynccontextmanager
+async def temporal_worker(
+    client: Client,
+    modules: Iterable[ModuleType],
+    task_queue: str,
+    concurrency: int,
+    interceptors: Sequence[Interceptor] = (),
+) -> AsyncIterator[None]:
+    """Run the delegated functions of some modules as ordinary activities, with the modules' resources open."""
+    found = [value for module in modules for value in vars(module).values()]
     async with AsyncExitStack() as stack:
         for value in found:
             if isinstance(value, Resource):
@@ -38,10 +44,22 @@ async def main(modules: list[str], task_queue: str, concurrency: int, port: int)
             activity_executor=stack.enter_context(ThreadPoolExecutor(concurrency)),
             max_concurrent_activities=concurrency,
             graceful_shutdown_timeout=timedelta(seconds=1),
+            interceptors=interceptors,
         )
         await stack.enter_async_context(worker)
+        yield
+
+
+async def main(modules: list[str], task_queue: str, concurrency: int, port: int) -> None:
+    """Run until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    client = await Client.connect(**ClientConfig.load_client_connect_config())
+    async with (
+        temporal_worker(client, map(importlib.import_module, modules), task_queue, concurrency),
         # Open while the worker runs, so that the example knows when it does.
-        await stack.enter_async_context(await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port))
+        await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port),
+    ):
         await stop.wait()
 
 

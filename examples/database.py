@@ -45,8 +45,13 @@ async def create_tables(file: Path) -> None:
         await opened.execute(statements)
 
 
+async def fetch_all(query: str, *parameters: object) -> list[TupleRow]:
+    """Return a query's rows."""
+    async with connection() as opened:
+        return await (await opened.execute(query.encode(), parameters)).fetchall()
+
+
 async def fetch_value(query: str, *parameters: object) -> object:
     """Return the first column of a query's first row; None without a row."""
-    async with connection() as opened:
-        row = await (await opened.execute(query.encode(), parameters)).fetchone()
-    return row[0] if row else None
+    rows = await fetch_all(query, *parameters)
+    return rows[0][0] if rows else None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import email
 import email.policy
-import signal
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from examples.database import connection
+from examples.service import run_service
 
 _TABLE = """
 CREATE SCHEMA IF NOT EXISTS mailbox;
@@ -55,21 +56,22 @@ class Mailbox:
             await asyncio.sleep(_SLOW_SECONDS)
         return "250 OK"
 
+    async def handle_exception(self, error: Exception) -> str:
+        """Ask senders to come back while the table is away, as any mail server does whose disk is full."""
+        logging.getLogger(__name__).warning("mail_not_kept", exc_info=error)
+        return "451 local error"
 
-async def main(port: int) -> None:
-    """Serve until SIGTERM."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+
+@asynccontextmanager
+async def mailbox(port: int) -> AsyncIterator[None]:
+    """Run the mail server."""
     async with connection() as opened, opened.transaction():
         await opened.execute("SELECT pg_advisory_xact_lock(hashtext('delegator examples'))")
         await opened.execute(_TABLE)
     loop = asyncio.get_running_loop()
     async with await loop.create_server(lambda: SMTP(Mailbox(), enable_SMTPUTF8=True), "127.0.0.1", port):
-        await stop.wait()
+        yield
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m examples.mailbox", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(parser.parse_args().port))
+    run_service(mailbox)

@@ -1,10 +1,11 @@
-"""Mails that go out once, however often the job that sends them is run."""
+"""Mails and other messages that go out once, however often the job that sends them is run."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import smtplib
+from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
@@ -36,15 +37,20 @@ async def mail_once(key: str, recipient: str, subject: str, text: str) -> bool:
     Raises:
         ApplicationError: the server refuses the mail for good (5xx: not retryable) or for a while (4xx).
     """
+    return await send_once(key, recipient, lambda: asyncio.to_thread(_send, key, recipient, subject, text))
+
+
+async def send_once(key: str, recipient: str, send: Callable[[], Awaitable[None]]) -> bool:
+    """Call `send`, which sends a message of any kind, unless the one with this key has gone out. See `mail_once`."""
     pool = database.get()
     async with pool.connection() as connection:
-        # Committed before the mail: a row without `sent_at` says which mails may have gone out.
+        # Committed before the message: a row without `sent_at` says which ones may have gone out.
         await connection.execute(_INTEND, (key, recipient))
     async with pool.connection() as connection:
-        # The row stays locked until the mail is recorded: a second job with this key waits, and sends nothing.
+        # The row stays locked until the message is recorded: a second job with this key waits, and sends nothing.
         if await (await connection.execute(_LOCK, (key,))).fetchone() == (True,):
             return False
-        await asyncio.to_thread(_send, key, recipient, subject, text)
+        await send()
         await connection.execute(_RECORD, (key,))
     return True
 

@@ -1,6 +1,6 @@
 CREATE SCHEMA IF NOT EXISTS outgoing;
 
--- Each mail that is to be sent, by the key that its occasion has. The row says whether the mail server has taken it.
+-- Each message that is to be sent, by the key that its occasion has. The row says whether its server has taken it.
 CREATE TABLE IF NOT EXISTS outgoing.mails (
     key text PRIMARY KEY,
     recipient text NOT NULL,

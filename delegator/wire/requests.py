@@ -104,6 +104,12 @@ def task_job_id(run: str | None, activity_id: str, attempt: int) -> str:
     return f"activity:{run}:{activity_id}:{attempt}"
 
 
+def activity_run_in(job_id: str) -> str | None:
+    """Return the run in what `task_job_id` returned; None: it is another id."""
+    kind, _, rest = job_id.partition(":")
+    return rest.partition(":")[0] if kind == "activity" else None
+
+
 def activity_id_in(job_id: str) -> str:
     """Return the activity's id in what `task_job_id` returned."""
     return job_id.partition(":")[2].partition(":")[2].rpartition(":")[0]

@@ -7,8 +7,6 @@ from typing import Any, Self
 
 import aiohttp
 
-from examples.payments.orchestrator.requests import payment_id
-
 _POLL_SECONDS = 0.1
 
 
@@ -16,37 +14,31 @@ class ApiClient:
     """Asks the API, as a shop would."""
 
     def __init__(self, url: str) -> None:
-        """Use the API at an address."""
         self._session = aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=60))
 
     async def __aenter__(self) -> Self:
-        """Open the session."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the session."""
         await self._session.close()
 
-    async def pay(
-        self, user: str, amount: int, key: str, *, wait: int | None = None, **changes: Any
-    ) -> tuple[int, dict[str, Any]]:
-        """Ask for a payment. Return the HTTP status and the answer.
+    async def request(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
+        """Send a request. Return the HTTP status and the JSON answer."""
+        async with self._session.request(method, path, **options) as response:
+            return response.status, await response.json()
+
+    async def pay(self, user: str, amount: int, key: str, *, wait: int | None = None) -> tuple[int, dict[str, Any]]:
+        """Ask for a payment of euros by card. Return the HTTP status and the answer.
 
         Args:
             user: whose account pays.
             amount: in minor units.
             key: the idempotency key.
             wait: seconds to wait for the decision; None: do not wait.
-            changes: fields of the body beside user and amount; by default euros by card.
         """
-        body = {"user_id": user, "amount": amount, "currency": "EUR", "method": "card", **changes}
+        body = {"user_id": user, "amount": amount, "currency": "EUR", "method": "card"}
         headers = {"Idempotency-Key": key} | ({} if wait is None else {"Prefer": f"wait={wait}"})
         return await self.request("POST", "/payments", json=body, headers=headers)
-
-    async def request(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
-        """Send a request. Return the HTTP status and the JSON answer."""
-        async with self._session.request(method, path, **options) as response:
-            return response.status, await response.json()
 
     async def state(self, payment: str) -> dict[str, Any]:
         """Return a payment's state."""
@@ -63,10 +55,8 @@ class ApiClient:
         state: dict[str, Any] = {}
         try:
             async with asyncio.timeout(seconds):
-                while not state or "as_of" in state or any(state.get(name) != values[name] for name in values):
-                    if state:
-                        await asyncio.sleep(_POLL_SECONDS)
-                    state = await self.state(payment)
+                while "as_of" in (state := await self.state(payment)) or state | values != state:  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise TimeoutError(f"{payment} is not {values} after {seconds:g} s: {state}") from None
         return state
@@ -74,8 +64,3 @@ class ApiClient:
     async def done(self, payment: str, seconds: float = 60) -> dict[str, Any]:
         """Wait until a payment's workflow has nothing more to do. Return its state."""
         return await self.until(payment, seconds, stage="done")
-
-
-def id_of(user: str, key: str) -> str:
-    """Return the id of the payment that a user asks for with a key."""
-    return payment_id(user, key)

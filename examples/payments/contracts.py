@@ -5,6 +5,8 @@ It imports nothing heavy, so that workflow code, the API and every service can h
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
@@ -21,11 +23,12 @@ SERVICES: Final = (ACCOUNT, GATEWAY, FRAUD, NOTIFICATION)
 """Each service's queue. With classic dispatch a task queue has the same name."""
 TASK_QUEUE: Final = "payments"
 """The task queue of the workflows."""
-
-STATUS: Final = SearchAttributeKey.for_keyword("PaymentStatus")
-STAGE: Final = SearchAttributeKey.for_keyword("PaymentStage")
+ATTEMPT: Final = timedelta(seconds=15)
+"""Longest run of one attempt of any job."""
 
 Status = Literal["pending", "processing", "success", "fail"]
+STATUS: Final = SearchAttributeKey.for_keyword("PaymentStatus")
+STAGE: Final = SearchAttributeKey.for_keyword("PaymentStage")
 
 # The types of errors that are answers of a service, not faults: nothing is tried again.
 INSUFFICIENT_FUNDS: Final = "InsufficientFunds"
@@ -39,15 +42,23 @@ class Payment:
     """What a user asks for."""
 
     payment_id: str
-    """Derived from the user and the idempotency key."""
     user_id: str
-    """Whose account pays."""
     amount: int
     """In minor units of the currency."""
     currency: str
     """ISO 4217 code."""
     method: str
     """card, bank or wallet."""
+
+
+def payment_id_of(user: str, key: str) -> str:
+    """Return the id of the payment that a user asks for with an idempotency key."""
+    return hashlib.sha256(json.dumps([user, key]).encode()).hexdigest()[:32]
+
+
+def workflow_id(payment_id: str) -> str:
+    """Return the id of a payment's workflow."""
+    return f"payment-{payment_id}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,6 @@ class Validation:
     email: str | None = None
     """None: there is no such account."""
     phone: str | None = None
-    """None: the user gave none."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,6 @@ class Score:
     verdict: Literal["pass", "fail", "review"]
     """`review`: a person decides."""
     why: str
-    """The rule that decided."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +100,8 @@ class Review:
     """A person's decision about a payment."""
 
     payment_id: str
-    """The payment."""
-    verdict: str
-    """pass or fail."""
+    verdict: Literal["pass", "fail"]
     reviewer: str
-    """Who decided."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,8 @@ class Notice:
     """`<payment_id>:<outcome>:<channel>`: a user gets one message for each."""
     recipient: str
     """Mail address or phone number."""
+    subject: str
     text: str
-    """What it says."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,6 @@ class Moment:
     at: str
     """ISO 8601, by the workflow's clock."""
     what: str
-    """What happened."""
 
 
 @dataclass
@@ -125,11 +130,9 @@ class State:
     """What the query `state` answers. The workflow returns it at its end."""
 
     payment: Payment
-    """What was asked for."""
     status: Status = "pending"
     """pending until the account is validated, processing until the outcome is final."""
     stage: str = "validating"
-    """What the workflow does."""
     reason: str | None = None
     """Why it failed, or is about to fail."""
     fraud: str = "not begun"
@@ -141,7 +144,6 @@ class State:
     attempts: dict[str, int] = field(default_factory=dict)
     """Failed attempts by job type."""
     last_error: str | None = None
-    """Of the last failed attempt."""
     compensated: list[str] = field(default_factory=list)
     """Compensations that are done, in order."""
     needs_person: list[str] = field(default_factory=list)
@@ -149,7 +151,6 @@ class State:
     notified: bool | None = None
     """Whether the user was told the outcome; None: not tried yet."""
     timeline: list[Moment] = field(default_factory=list)
-    """What happened, in order."""
 
 
 @contract(queue=ACCOUNT)
@@ -161,31 +162,26 @@ async def validate(payment: Payment) -> Validation:
 @contract(queue=ACCOUNT)
 async def debit(payment: Payment) -> None:
     """Take the amount from the account, once."""
-    raise NotImplementedError
 
 
 @contract(queue=ACCOUNT)
 async def credit(payment: Payment) -> None:
     """Give back what `debit` took, once. A debit that comes later is refused."""
-    raise NotImplementedError
 
 
 @contract(queue=ACCOUNT)
 async def check_daily_limit(payment: Payment) -> None:
     """Refuse a payment that exceeds the account's limit of a day. Version 2 of the workflow asks for it."""
-    raise NotImplementedError
 
 
 @contract(queue=GATEWAY)
 async def charge(payment: Payment) -> None:
     """Have the provider accept the charge. Its callback says later whether the money was captured."""
-    raise NotImplementedError
 
 
 @contract(queue=GATEWAY)
 async def void(payment: Payment) -> None:
     """Have the provider give the money back. A charge that comes later is refused."""
-    raise NotImplementedError
 
 
 @contract(queue=FRAUD)
@@ -197,19 +193,16 @@ async def score(payment: Payment) -> Score:
 @contract(queue=FRAUD)
 async def record_review(review: Review) -> None:
     """Keep who decided what."""
-    raise NotImplementedError
 
 
 @contract(queue=NOTIFICATION)
 async def send_email(notice: Notice) -> None:
     """Send a mail, once for each key."""
-    raise NotImplementedError
 
 
 @contract(queue=NOTIFICATION)
 async def send_sms(notice: Notice) -> None:
     """Send a text message, once for each key."""
-    raise NotImplementedError
 
 
 CONTRACTS: Final = (
@@ -218,6 +211,3 @@ CONTRACTS: Final = (
     *(score, record_review),
     *(send_email, send_sms),
 )
-
-ATTEMPT: Final = timedelta(seconds=15)
-"""Longest run of one attempt of any job."""

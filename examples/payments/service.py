@@ -1,44 +1,30 @@
-"""What every service process has: how it runs, how it takes its jobs, and how it serves HTTP."""
+"""What the four services have in common: how they take their jobs, and how a payment learns of failed attempts."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import logging
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
-import uvloop
 from aiohttp import web
-from temporalio.worker import Worker
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from delegator import DelegatorError, Resource, connect
+from delegator import connect
+from examples.classic import temporal_worker
 from examples.database import create_tables
-from examples.payments.attempts import ShownAttempts
+from examples.service import http_server, run_service, setting
 from http_workers import HttpWorker
 
-_LOOPBACK = "127.0.0.1"
-_CONCURRENCY = 50
-_GRACE = timedelta(seconds=1)
-
-
-def setting(name: str, default: str | None = None) -> str:
-    """Return an environment variable.
-
-    Raises:
-        SystemExit: it is not set and has no default.
-    """
-    value = os.environ.get(name, default)
-    if value is None:
-        sys.exit(f"set {name}, or run all services with `python -m examples.payments`")
-    return value
+_CONCURRENCY: Final = 50
+_ALL_UNTIL: Final = 5
+"""Every failed attempt up to this one is shown, then every twentieth: a history has room for some thousand signals."""
+_log = logging.getLogger(__name__)
 
 
 def is_delegated() -> bool:
@@ -46,40 +32,11 @@ def is_delegated() -> bool:
     return setting("PAYMENTS_DISPATCH", "delegated") == "delegated"
 
 
-def run_service(service: Callable[[int], AbstractAsyncContextManager[object]]) -> NoReturn:
-    """Run a service until SIGTERM or Ctrl-C, and end the process.
+def run_jobs(queue: str, module: ModuleType, schema: Path | None = None) -> NoReturn:
+    """Run the jobs of a queue until SIGTERM or Ctrl-C.
 
-    Args:
-        service: returns the service for a port. While the port is open, the service is ready.
-    """
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, default=0, help="its port on 127.0.0.1; 0: any")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(service(parser.parse_args().port)))
-    except DelegatorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
-
-
-async def _run(service: AbstractAsyncContextManager[object]) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with service:
-        await stop.wait()
-
-
-def jobs(
-    queue: str, module: ModuleType, schema: Path | None = None
-) -> Callable[[int], AbstractAsyncContextManager[None]]:
-    """Return the service that runs the jobs of a queue.
-
-    It is an HTTP worker. With classic dispatch it is a Temporal worker of the task queue of that name, which runs the
-    same functions as ordinary activities.
+    The service is an HTTP worker. With classic dispatch it is a Temporal worker of the task queue of that name, which
+    runs the same functions as ordinary activities.
 
     Args:
         queue: the queue.
@@ -91,43 +48,47 @@ def jobs(
     async def service(port: int) -> AsyncIterator[None]:
         if schema is not None:
             await create_tables(schema)
-        pool = _http_worker(queue, module) if is_delegated() else _temporal_worker(queue, module)
-        async with pool, http_server(web.Application(), port):
+        worker: AbstractAsyncContextManager[object]
+        if is_delegated():
+            grace = timedelta(seconds=1)
+            worker = HttpWorker(
+                [module], queue=queue, concurrency=_CONCURRENCY, interceptors=[ShownAttempts()], grace=grace
+            )
+        else:
+            worker = temporal_worker(await connect(), [module], queue, _CONCURRENCY, [ShownAttempts()])
+        async with worker, http_server(web.Application(), port):
             yield
 
-    return service
+    run_service(service)
 
 
-def _http_worker(queue: str, module: ModuleType) -> AbstractAsyncContextManager[object]:
-    interceptors = [ShownAttempts()]
-    return HttpWorker([module], queue=queue, concurrency=_CONCURRENCY, interceptors=interceptors, grace=_GRACE)
+class ShownAttempts(Interceptor):
+    """Signals a payment each failed attempt that is tried again: neither Temporal's history nor the queue tells it."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """See the base class."""
+        return _Shown(next)
 
 
-@asynccontextmanager
-async def _temporal_worker(queue: str, module: ModuleType) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        for value in vars(module).values():
-            if isinstance(value, Resource):
-                stack.enter_context(value.provide(await stack.enter_async_context(value.open())))
-        worker = Worker(
-            await connect(),
-            task_queue=queue,
-            activities=[value for value in vars(module).values() if hasattr(value, "__temporal_activity_definition")],
-            interceptors=[ShownAttempts()],
-            max_concurrent_activities=_CONCURRENCY,
-            graceful_shutdown_timeout=_GRACE,
-        )
-        await stack.enter_async_context(worker)
-        yield
+class _Shown(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        try:
+            return await super().execute_activity(input)
+        except Exception as error:
+            is_final = isinstance(error, ApplicationError) and error.non_retryable
+            attempt = activity.info().attempt
+            if not is_final and (attempt <= _ALL_UNTIL or attempt % 20 == 0):
+                await _show(error)
+            raise
 
 
-@asynccontextmanager
-async def http_server(application: web.Application, port: int) -> AsyncIterator[None]:
-    """Serve an application on the loopback interface."""
-    runner = web.AppRunner(application, handle_signals=False, shutdown_timeout=1)
-    await runner.setup()
+async def _show(error: Exception) -> None:
+    info = activity.info()
+    if info.workflow_type != "Payment" or info.workflow_id is None:
+        return
+    payment = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
     try:
-        await web.TCPSite(runner, _LOOPBACK, port).start()
-        yield
-    finally:
-        await runner.cleanup()
+        await payment.signal("attempt_failed", args=[info.activity_type, info.attempt, str(error)])
+    except Exception:
+        # What can't be shown must not change what the attempt came to.
+        _log.warning("attempt_not_shown", exc_info=True)

@@ -9,7 +9,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,13 @@ import aiohttp
 from delegator import DelegatorError
 from delegator.dev import RunningStack
 from examples.local import Dispatch, servers
+from examples.outgoing import SMTP_PORT
 from examples.payments.contracts import SERVICES, Times
 from examples.programs import Program
 
 _MODULES: Final = {
     "provider": "examples.payments.provider",
-    "mail": "examples.payments.provider.mail",
+    "mail": "examples.mailbox",
     "worker": "examples.payments.orchestrator",
     "api": "examples.payments.orchestrator.api",
     "reporting": "examples.payments.reporting",
@@ -39,9 +40,7 @@ class System:
         self.stack = stack
         """The embedded stack; None: the environment names servers."""
         self.directory = directory
-        """Has the log of each service, the mailbox and the provider's ledger."""
-        self.mailbox = directory / "mailbox"
-        """The mail server's Maildir."""
+        """Has the log of each service."""
         self.provider_ledger = directory / "provider.db"
         """The provider's own ledger."""
         self.environment: dict[str, str] = {}
@@ -55,14 +54,12 @@ class System:
             "PAYMENTS_DISPATCH": dispatch,
             "PAYMENTS_TIMES": json.dumps(asdict(times)),
             "PAYMENTS_API_URL": self.url("api"),
-            "PAYMENTS_CALLBACK_URL": f"{self.url('api')}/gateway/callbacks",
             "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),
             "PAYMENTS_CONTROL_URL": self.url("provider"),
             "PAYMENTS_PROVIDER_URL": self._provider.url,
             "PAYMENTS_PROVIDER_PORT": str(self._provider.port),
             "PAYMENTS_PROVIDER_LEDGER": str(self.provider_ledger),
-            "PAYMENTS_SMTP_PORT": str(self.programs["mail"].port),
-            "PAYMENTS_MAILBOX": str(self.mailbox),
+            SMTP_PORT: str(self.programs["mail"].port),
         }
         if stack is not None:
             self.environment["PAYMENTS_SERVE_URL"] = stack.program_urls["serve"]
@@ -76,19 +73,6 @@ class System:
         """Process ids of the services that run."""
         return {name: one.pid for name, one in self.programs.items() if one.pid is not None and one.is_running}
 
-    async def start(self) -> None:
-        """Start all services at once.
-
-        Raises:
-            DelegatorError: one did not start.
-        """
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for program in self.programs.values():
-                    starting.create_task(program.start())
-        except* DelegatorError as errors:
-            raise errors.exceptions[0] from None
-
     async def stop(self) -> None:
         """Stop all services."""
         await asyncio.gather(*(program.stop() for program in self.programs.values()))
@@ -97,23 +81,14 @@ class System:
 
     async def provider(self, **behaviour: Any) -> None:
         """Set how the provider behaves; see `Behaviour`. With `user` only for one user's charges."""
-        async with (
-            aiohttp.ClientSession(raise_for_status=True) as session,
-            session.put(self.url("provider"), json=behaviour),
-        ):
-            pass
+        await _send("PUT", self.url("provider"), json=behaviour)
 
-    async def call_back(self, payment_id: str, status: str = "captured") -> int:
-        """Send a callback as the provider does. Return the HTTP status of the answer."""
-        body = json.dumps({"payment_id": payment_id, "status": status}).encode()
+    async def call_back(self, payment_id: str) -> None:
+        """Send a callback as the provider does."""
+        body = json.dumps({"payment_id": payment_id, "status": "captured"}).encode()
         secret = self.environment["PAYMENTS_CALLBACK_SECRET"].encode()
         signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
-        url = self.environment["PAYMENTS_CALLBACK_URL"]
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(url, data=body, headers={"X-Signature": signature}) as response,
-        ):
-            return response.status
+        await _send("POST", f"{self.url('api')}/gateway/callbacks", data=body, headers={"X-Signature": signature})
 
     def _program(self, name: str, *arguments: str) -> Program:
         return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)
@@ -130,11 +105,20 @@ async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times |
     Raises:
         DelegatorError: a server can't be reached, a setting is wrong, or a service did not start.
     """
-    async with servers(SERVICES) as stack:
-        with tempfile.TemporaryDirectory(prefix="delegator-example-") as directory:
-            system = System(stack, Path(directory), dispatch, times or Times())
-            try:
-                await system.start()
-                yield system
-            finally:
-                await system.stop()
+    async with AsyncExitStack() as ending:
+        stack = await ending.enter_async_context(servers(SERVICES))
+        directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
+        system = System(stack, directory, dispatch, times or Times())
+        ending.push_async_callback(system.stop)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for program in system.programs.values():
+                    starting.create_task(program.start())
+        except* DelegatorError as errors:
+            raise errors.exceptions[0] from None
+        yield system
+
+
+async def _send(method: str, url: str, **options: Any) -> None:
+    async with aiohttp.ClientSession(raise_for_status=True) as session, session.request(method, url, **options):
+        pass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from examples.payments.account import tasks
 from examples.payments.contracts import ACCOUNT
-from examples.payments.service import jobs, run_service
+from examples.payments.service import run_jobs
 
 if __name__ == "__main__":
-    run_service(jobs(ACCOUNT, tasks, Path(__file__).with_name("schema.sql")))
+    run_jobs(ACCOUNT, tasks, Path(__file__).with_name("schema.sql"))

@@ -9,16 +9,15 @@ from examples.payments.contracts import Payment, Review, Score
 
 LARGE = 1_000_000
 """From this amount on a person must look."""
+_WATCHED = "SELECT verdict FROM payments_fraud.watched WHERE user_id = %s"
+_KEEP = "INSERT INTO payments_fraud.reviews VALUES (%(payment_id)s, %(verdict)s, %(reviewer)s) ON CONFLICT DO NOTHING"
 
 
 @implements(contracts.score)
 async def score(payment: Payment) -> Score:
     """Judge by the list of watched users, then by the amount."""
     async with database.get().connection() as connection:
-        cursor = await connection.execute(
-            "SELECT verdict FROM payments_fraud.watched WHERE user_id = %s", (payment.user_id,)
-        )
-        row = await cursor.fetchone()
+        row = await (await connection.execute(_WATCHED, (payment.user_id,))).fetchone()
     if row is not None:
         return Score(row[0], "the user is on the watch list")
     return Score("review", "a large amount") if payment.amount >= LARGE else Score("pass", "nothing is suspicious")
@@ -28,8 +27,4 @@ async def score(payment: Payment) -> Score:
 async def record_review(review: Review) -> None:
     """Keep who decided what; a repetition changes nothing."""
     async with database.get().connection() as connection:
-        await connection.execute(
-            "INSERT INTO payments_fraud.reviews (payment_id, verdict, reviewer) VALUES (%s, %s, %s)"
-            " ON CONFLICT DO NOTHING",
-            (review.payment_id, review.verdict, review.reviewer),
-        )
+        await connection.execute(_KEEP, vars(review))

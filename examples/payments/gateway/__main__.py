@@ -2,7 +2,7 @@
 
 from examples.payments.contracts import GATEWAY
 from examples.payments.gateway import tasks
-from examples.payments.service import jobs, run_service
+from examples.payments.service import run_jobs
 
 if __name__ == "__main__":
-    run_service(jobs(GATEWAY, tasks))
+    run_jobs(GATEWAY, tasks)

@@ -8,16 +8,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from delegator import connect
 from examples.command import claim, run_example
+from examples.k6_report import lines, result
 from examples.local import Dispatch
-from examples.payments.load.report import lines, result
-from examples.payments.load.run import moments, new_run
+from examples.open_loop import moments
+from examples.payments.client import ApiClient
+from examples.payments.load.run import AMOUNT, Run
 from examples.payments.load.scenarios import RICH, SCENARIOS, Scenario
 from examples.payments.system import System, running_system
 from loadtest.meters.cost_meter import CostMeter, CostSources
 from loadtest.results.run_result import RunResult
 
-_AMOUNT = 100
+_JOBS = 5
+"""Jobs of a payment that succeeds: validate, debit, score, charge and a mail."""
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -39,14 +43,15 @@ async def main(arguments: argparse.Namespace) -> None:
 async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = False) -> tuple[RunResult, bool]:
     """Run a scenario on a system, print its block, and return its numbers and whether everything held."""
     planned = list(moments(scenario.steps, poisson=poisson))
-    stack = system.stack
+    stack, dispatch = system.stack, system.environment["PAYMENTS_DISPATCH"]
     sources = CostSources(
         processes={**system.pids, **(stack.pids if stack else {})},
         temporal_metrics_url=stack.temporal_metrics_url if stack else None,
         database_url=stack.database_url if stack else None,
     )
-    async with new_run(system, _AMOUNT) as one:
-        share = _AMOUNT * (len(planned) // 2) // scenario.accounts if scenario.only_half else RICH
+    async with ApiClient(system.url("api")) as api:
+        one = Run(system, api, await connect())
+        share = AMOUNT * (len(planned) // 2) // scenario.accounts if scenario.only_half else RICH
         await one.open_accounts([0 if scenario.is_poor(number) else share for number in range(scenario.accounts)])
         async with CostMeter(sources) as meter:
             async with asyncio.TaskGroup() as group:
@@ -54,10 +59,9 @@ async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = 
                 group.create_task(one.load(planned))
             await system.provider(mode="up")
         checks = [*scenario.checks(one.measured, scenario.steps), *await one.invariants()]
-        print(*lines(name, system.environment["PAYMENTS_DISPATCH"], one.measured, checks, meter.costs), sep="\n")
-        return result(name, system.environment["PAYMENTS_DISPATCH"], one.measured, meter.costs), all(
-            check.holds for check in checks
-        )
+    print(*lines("payment", f"{name} ({dispatch})", one.measured, checks, meter.costs), sep="\n")
+    numbers = result(f"payments {name}", dispatch, _JOBS, one.measured, meter.costs)
+    return numbers, all(check.holds for check in checks)
 
 
 def _scaled(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:

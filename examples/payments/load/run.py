@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 import aiohttp
 import psutil
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from delegator import connect
 from examples.database import fetch_value
+from examples.open_loop import Check, Measured, Seen
 from examples.payments.account.accounts import Account, open_accounts, total_balance
 from examples.payments.books import Books
 from examples.payments.client import ApiClient
-from examples.payments.load.measured import Check, Measured, Seen
-from examples.payments.orchestrator.temporal import workflow_id
+from examples.payments.contracts import workflow_id
 from examples.payments.reporting.data import queues
 from examples.payments.system import System
 from loadtest.runs.generator import at_moments
 
+AMOUNT: Final = 100
+"""Of each payment."""
+_MONEY = "balances + captured = initial; one debit, capture and mail for each success; nothing for each failure"
 _SAMPLE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
 _LOOKS = 20
@@ -34,13 +36,9 @@ _AT_ONCE = 8
 class Run:
     """One run on a system."""
 
-    def __init__(self, system: System, api: ApiClient, client: Client, amount: int) -> None:
+    def __init__(self, system: System, api: ApiClient, client: Client) -> None:
         self.system = system
-        """The payments' processes."""
         self.measured = Measured()
-        """What is seen."""
-        self.amount = amount
-        """Of each payment."""
         self._api, self._client = api, client
         self._prefix = uuid.uuid4().hex[:6]
         self._begin = 0.0
@@ -54,8 +52,9 @@ class Run:
 
     async def open_accounts(self, balances: Sequence[int]) -> None:
         """Open an account for each balance."""
-        self._users = [f"load-{self._prefix}-{number}" for number in range(len(balances))]
-        await open_accounts([Account(user, balance) for user, balance in zip(self._users, balances, strict=True)])
+        accounts = [Account(f"load-{self._prefix}-{number}", balance) for number, balance in enumerate(balances)]
+        await open_accounts(accounts)
+        self._users = [account.user_id for account in accounts]
         self._initial = await total_balance()
 
     async def load(self, moments: Sequence[float]) -> None:
@@ -66,22 +65,21 @@ class Run:
             await at_moments(self._pay, moments)
         finally:
             watching.cancel()
-        ids = [one.payment_id for one in self.measured.seen]
-        for begin in range(0, len(ids), _AT_ONCE):
-            some = ids[begin : begin + _AT_ONCE]
+        ids = [one.key for one in self.measured.seen]
+        for some in (ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)):
             states = await asyncio.gather(*map(self._api.done, some))
             self.measured.states |= dict(zip(some, states, strict=True))
 
     async def invariants(self) -> list[Check]:
         """Look into all books, and into the queues, until they are empty."""
-        books = await Books.read(self.system.provider_ledger, self.system.mailbox)
-        problems = books.problems(self.measured.states, self._initial)
-        if copies := books.copies - books.mails.total():
+        states = self.measured.states
+        books = await Books.read(self.system.provider_ledger)
+        problems = books.problems(states, self._initial)
+        if copies := sum(books.copies[one] - books.mails[one, states[one]["status"]] for one in states):
             self.measured.notes.append(f"{copies} mails were sent twice, by workers that died in between")
-        money = "balances + captured = initial; one debit, capture and mail for each success; nothing for each failure"
         return [
-            Check(f"{money}{': ' + '; '.join(problems[:3]) if problems else ''}", not problems),
-            Check("every user was told", all(state["notified"] for state in self.measured.states.values())),
+            Check(": ".join((_MONEY, *problems[:3])), not problems),
+            Check("every user was told", all(state["notified"] for state in states.values())),
             Check("every payment is final", set(self.measured.statuses) <= {"success", "fail"}),
             await self._queues_are_empty(),
         ]
@@ -92,7 +90,7 @@ class Run:
             for _ in range(_LOOKS):  # it counts every few seconds
                 found = await queues(session, self.system.environment.get("PAYMENTS_SERVE_URL"))
                 if found is not None:
-                    jobs, dead = sum(sum(one.jobs.values()) for one in found), sum(one.dead_letters for one in found)
+                    jobs, dead = (sum(queue[what] for queue in found.values()) for what in ("jobs", "dead"))
                     what = f"queues empty ({jobs} jobs), no dead letters ({dead})"
                     if not jobs:
                         return Check(what, not dead)
@@ -103,22 +101,19 @@ class Run:
         user, started, refusals = self._users[number % len(self._users)], self.now, 0
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
-                status, answer = await self._api.pay(user, self.amount, f"{self._prefix}-{number}")
+                status, answer = await self._api.pay(user, AMOUNT, f"{self._prefix}-{number}")
                 if status in (200, 202):
                     break
             refusals += 1  # a shop asks again, with the same key
             await asyncio.sleep(_AGAIN_SECONDS)
         accepted, payment_id = self.now, answer["payment_id"]
-        handle = self._client.get_workflow_handle(workflow_id(payment_id))
         while True:
-            try:
-                await handle.result()
+            with suppress(RPCError):
+                await self._client.get_workflow_handle(workflow_id(payment_id)).result()
                 break
-            except RPCError:
-                await asyncio.sleep(_AGAIN_SECONDS)
-        self.measured.seen.append(
-            Seen(number, user, payment_id, intended - self._begin, started, accepted, self.now, refusals)
-        )
+            await asyncio.sleep(_AGAIN_SECONDS)
+        seen = Seen(payment_id, intended - self._begin, started, accepted, self.now, refusals)
+        self.measured.seen.append(seen)
 
     async def _watch(self) -> None:
         while True:
@@ -138,26 +133,3 @@ class Run:
             "dead tuples": float(str(dead or 0)),
             "open payments": float((await self._client.count_workflows(is_open)).count),
         }
-
-
-@asynccontextmanager
-async def new_run(system: System, amount: int) -> AsyncIterator[Run]:
-    """Make a run on a system."""
-    async with ApiClient(system.url("api")) as api:
-        yield Run(system, api, await connect(), amount)
-
-
-def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
-    """Return when payments are asked for.
-
-    Args:
-        steps: payments in a second, and for how many seconds.
-        poisson: the distances are random, as those of people who do not know of each other; else they are equal.
-    """
-    begin = 0.0
-    for rate, seconds in steps:
-        moment = begin
-        while moment < begin + seconds:
-            yield moment
-            moment += random.expovariate(rate) if poisson else 1 / rate
-        begin += seconds

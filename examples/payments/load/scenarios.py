@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from examples.open_loop import Check, Measured, no_slope, quantile, seconds_of
 from examples.payments.contracts import Times
-from examples.payments.load.measured import Check, Measured, no_slope, p95, quantile
 from examples.payments.load.run import Run
 
 Steps = tuple[tuple[float, float], ...]
@@ -45,13 +45,14 @@ class Scenario:
 
 def all_fast(measured: Measured, steps: Steps) -> list[Check]:
     """Every payment is quick."""
-    return [Check(f"p95 {p95(measured.seen):.2f} s < 2 s", p95(measured.seen) < 2)]
+    return [Check(f"p95 {seconds_of(measured.seen):.2f} s < 2 s", seconds_of(measured.seen) < 2)]
 
 
 def is_steady(measured: Measured, steps: Steps) -> list[Check]:
     """The generator keeps its times, and the latency does not grow."""
-    lag = quantile((one.started - one.intended for one in measured.seen), 99)
-    first, last = (quantile((one.seconds for one in third), 50) for third in measured.thirds())
+    ordered = sorted(measured.seen, key=lambda one: one.intended)
+    lag, third = quantile((one.lag for one in ordered), 99), max(1, len(ordered) // 3)
+    first, last = seconds_of(ordered[:third], 50), seconds_of(ordered[-third:], 50)
     return [
         Check(f"the generator's lag, p99 {lag * 1000:.0f} ms < 50 ms", lag < 0.05),
         Check(f"median of the last third {last:.2f} s <= 1.5 x the first's {first:.2f} s", last <= 1.5 * first),
@@ -64,9 +65,9 @@ def highest_step(measured: Measured, steps: Steps) -> list[Check]:
     held = 0.0
     for (rate, seconds), end in zip(steps, ends, strict=True):
         seen = measured.between(end - seconds, end)
-        failed = [one for one in seen if measured.states[one.payment_id]["status"] != "success"]
-        measured.notes.append(f"{rate:g}/s: p95 {p95(seen):.2f} s, {len(failed)} failed")
-        if p95(seen) >= 2 or failed:
+        failed = [one for one in seen if measured.states[one.key]["status"] != "success"]
+        measured.notes.append(f"{rate:g}/s: p95 {seconds_of(seen):.2f} s, {len(failed)} failed")
+        if seconds_of(seen) >= 2 or failed:
             break
         held = rate
     return [Check(f"the p95 holds up to {held:g}/s without a failure", held > 0)]
@@ -75,10 +76,10 @@ def highest_step(measured: Measured, steps: Steps) -> list[Check]:
 def comes_back(measured: Measured, steps: Steps) -> list[Check]:
     """After the peak the latency is that before it again; how long it takes is reported."""
     peak = steps[0][1] + steps[1][1]
-    base, end = p95(measured.between(0, steps[0][1])), sum(seconds for _, seconds in steps)
+    base, end = seconds_of(measured.between(0, steps[0][1])), sum(seconds for _, seconds in steps)
     for second in range(int(peak), int(end)):
         window = measured.between(second, second + 3)
-        if window and p95(window) <= max(1.5 * base, 0.5):
+        if window and seconds_of(window) <= max(1.5 * base, 0.5):
             return [Check(f"back to 1.5 x the base's p95 ({base:.2f} s) {second - peak:.0f} s after the peak", True)]
     return [Check(f"back to 1.5 x the base's p95 ({base:.2f} s) before the end", False)]
 
@@ -96,9 +97,9 @@ def drained(measured: Measured, steps: Steps) -> list[Check]:
 def others_unchanged(measured: Measured, steps: Steps) -> list[Check]:
     """Payments that never reach the slow provider are as quick as before."""
     slow = measured.marks["slow"]
-    poor = [one for one in measured.seen if measured.states[one.payment_id]["reason"] == "insufficient funds"]
-    before = quantile((one.seconds for one in poor if one.intended < slow), 50)
-    after = quantile((one.seconds for one in poor if one.intended >= slow), 50)
+    poor = [one for one in measured.seen if measured.states[one.key]["reason"] == "insufficient funds"]
+    before = seconds_of([one for one in poor if one.intended < slow], 50)
+    after = seconds_of([one for one in poor if one.intended >= slow], 50)
     what = f"payments refused at once: median {after:.2f} s, before the provider was slow {before:.2f} s"
     return [Check(what, bool(poor) and after <= 1.5 * before + 0.1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from aiohttp import web
 from temporalio.worker import Worker
@@ -13,31 +14,23 @@ from delegator import PluginOptions, connect
 from examples.payments.contracts import CONTRACTS, SERVICES, TASK_QUEUE
 from examples.payments.orchestrator.fraud_check import FraudCheck
 from examples.payments.orchestrator.temporal import register_search_attributes
-from examples.payments.service import http_server, is_delegated, run_service, setting
+from examples.payments.service import is_delegated
+from examples.service import http_server, run_service, setting
 
-
-def plugin_options() -> PluginOptions:
-    """Return how the workflows delegate: a call's task queue names the queue of its service.
-
-    Every payment begins with delegation, so none needs the marker that tells runs from before the switch.
-    """
-    return PluginOptions(intercept=True, patch=False, task_queues={service: service for service in SERVICES})
+# A call's task queue names the queue of its service. All payments began with delegation, so none needs the marker that
+# tells runs from before the switch.
+DELEGATED: Final = PluginOptions(intercept=True, patch=False, task_queues={service: service for service in SERVICES})
 
 
 @asynccontextmanager
 async def worker(port: int) -> AsyncIterator[None]:
     """Run the workflows. The dispatch is this one switch: the workflows' code is the same."""
-    if is_delegated():
-        client = await connect(CONTRACTS, options=plugin_options())
-    else:
-        client = await connect()
+    client = await connect(CONTRACTS, options=DELEGATED) if is_delegated() else await connect()
     await register_search_attributes(client)
     # The demonstration of an upgrade names another version's module.
     version = importlib.import_module(setting("PAYMENTS_VERSION", "examples.payments.orchestrator.workflow"))
-    async with (
-        Worker(client, task_queue=TASK_QUEUE, workflows=[version.PaymentWorkflow, FraudCheck]),
-        http_server(web.Application(), port),
-    ):
+    workflows = [version.PaymentWorkflow, FraudCheck]
+    async with Worker(client, task_queue=TASK_QUEUE, workflows=workflows), http_server(web.Application(), port):
         yield
 
 

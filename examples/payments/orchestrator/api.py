@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,48 +12,47 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator import connect
 from examples.database import connection, create_tables
-from examples.payments.contracts import CONTRACTS, Review
-from examples.payments.orchestrator.requests import MOST_BYTES, Refused, json_body, payment_of, wait_seconds
-from examples.payments.orchestrator.temporal import NoSuchPayment, Payments, times_from
-from examples.payments.service import http_server, run_service, setting
+from examples.payments.contracts import CONTRACTS, Review, Times
+from examples.payments.orchestrator.requests import (
+    MOST_BYTES,
+    CallbackBody,
+    Refused,
+    ReviewBody,
+    body_of,
+    payment_of,
+    wait_seconds,
+)
+from examples.payments.orchestrator.temporal import Payments
+from examples.service import http_server, run_service, setting
 
 _JOBS = {contract.__name__ for contract in CONTRACTS}
+_KEEP_LATE = "INSERT INTO payments_orchestrator.late_callbacks (payment_id, status) VALUES (%s, %s)"
 
 
 class Api:
     """The API's routes."""
 
     def __init__(self, payments: Payments, secret: bytes) -> None:
-        """Answer for these payments.
-
-        Args:
-            payments: the workflows.
-            secret: signs callbacks.
-        """
         self._payments = payments
-        self._secret = secret
+        self._secret = secret  # signs callbacks
 
     def application(self) -> web.Application:
         """Return the application."""
         application = web.Application(middlewares=[_errors], client_max_size=MOST_BYTES)
-        application.add_routes(
-            [
-                web.post("/payments", self._create),
-                web.get("/payments/{id}", self._get),
-                web.post("/payments/{id}/cancel", self._cancel),
-                web.post("/payments/{id}/jobs/{job}/{how:retry|resolve}", self._intervene),
-                web.post("/fraud/{id}", self._review),
-                web.post("/gateway/callbacks", self._callback),
-            ]
-        )
+        application.router.add_post("/payments", self._create)
+        application.router.add_get("/payments/{id}", self._get)
+        application.router.add_post("/payments/{id}/cancel", self._cancel)
+        application.router.add_post("/payments/{id}/jobs/{job}/{how:retry|resolve}", self._intervene)
+        application.router.add_post("/fraud/{id}", self._review)
+        application.router.add_post("/gateway/callbacks", self._callback)
         return application
 
     async def _create(self, request: web.Request) -> web.Response:
-        payment = payment_of(await json_body(request), request.headers.get("Idempotency-Key"))
+        payment = await payment_of(request)
         wait = wait_seconds(request)
         new = await self._payments.start(payment, wait)
         if new is None:
@@ -82,11 +82,8 @@ class Api:
         return web.json_response({"payment_id": payment_id}, status=202)
 
     async def _review(self, request: web.Request) -> web.Response:
-        payment_id, body = request.match_info["id"], await json_body(request)
-        verdict, reviewer = body.get("verdict"), body.get("reviewer")
-        if verdict not in ("pass", "fail") or not isinstance(reviewer, str) or not 1 <= len(reviewer) <= 100:
-            raise Refused(422, errors={"verdict": "pass or fail", "reviewer": "1 to 100 characters"})
-        review = Review(payment_id, str(verdict), reviewer)
+        payment_id, body = request.match_info["id"], await body_of(request, ReviewBody)
+        review = Review(payment_id, body.verdict, body.reviewer)
         if not await self._payments.signal(payment_id, "fraud_verdict", review, to="fraud"):
             raise Refused(409, error="no fraud check of this payment waits for a verdict")
         return web.json_response({"payment_id": payment_id}, status=202)
@@ -95,17 +92,11 @@ class Api:
         signature = hmac.new(self._secret, await request.read(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(signature.encode(), request.headers.get("X-Signature", "").encode()):
             raise Refused(401, error="the signature is wrong")
-        body = await json_body(request)
-        payment_id, status = body.get("payment_id"), body.get("status")
-        if not isinstance(payment_id, str) or status not in ("captured", "declined"):
-            raise Refused(422, errors={"payment_id": "a payment's id", "status": "captured or declined"})
-        if await self._payments.signal(payment_id, "gateway_callback", status):
+        body = await body_of(request, CallbackBody)
+        if await self._payments.signal(body.payment_id, "gateway_callback", body.status):
             return web.json_response({"result": "taken"})
         async with connection() as late:
-            await late.execute(
-                "INSERT INTO payments_orchestrator.late_callbacks (payment_id, status) VALUES (%s, %s)",
-                (payment_id, status),
-            )
+            await late.execute(_KEEP_LATE, (body.payment_id, body.status))
         return web.json_response({"result": "too late"})
 
 
@@ -114,16 +105,15 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer in JSON, and say 503 when Temporal or every worker is away."""
     try:
         return await handler(request)
-    except NoSuchPayment:
-        return web.json_response({"error": "there is no such payment"}, status=404)
-    except (RPCError, TimeoutError):
-        return web.json_response(
-            {"error": "the payments are not available now"}, status=503, headers={"Retry-After": "2"}
-        )
     except Refused:
         raise
     except web.HTTPException as error:
         return web.json_response({"error": error.reason}, status=error.status)
+    except (RPCError, TimeoutError) as error:
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+            return web.json_response({"error": "there is no such payment"}, status=404)
+        answer = {"error": "the payments are not available now"}
+        return web.json_response(answer, status=503, headers={"Retry-After": "2"})
 
 
 @asynccontextmanager
@@ -131,7 +121,7 @@ async def api(port: int) -> AsyncIterator[None]:
     """Run the API."""
     await create_tables(Path(__file__).with_name("schema.sql"))
     client = await connect(lazy=True)  # it starts, and answers 503, while Temporal is away
-    payments = Payments(client, times_from(setting("PAYMENTS_TIMES", "{}")))
+    payments = Payments(client, Times(**json.loads(setting("PAYMENTS_TIMES", "{}"))))
     async with http_server(Api(payments, setting("PAYMENTS_CALLBACK_SECRET").encode()).application(), port):
         yield
 

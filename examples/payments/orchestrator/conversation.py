@@ -15,7 +15,6 @@ MUST_SUCCEED: Final = ("void", "credit", "send_email", "send_sms")
 class Conversation:
     """The state of a payment, and everything that reaches it from outside."""
 
-    @workflow.init
     def __init__(self, payment: Payment, times: Times) -> None:
         self._payment = payment
         self._times = times
@@ -97,6 +96,11 @@ class Conversation:
         if job not in self._state.needs_person:
             self._state.needs_person.append(job)
             self._note(None, f"a person must look at {job}: {error}")
+
+    def _person_decided(self, job: str) -> str | None:
+        """Forget that a person must look at a job. Return what the person decided; None: it succeeded before."""
+        self._state.needs_person = [other for other in self._state.needs_person if other != job]
+        return self._interventions.pop(job, None)
 
     def _enter(self, status: Status, stage: str, what: str) -> None:
         """Enter a stage, visible in lists of payments too."""

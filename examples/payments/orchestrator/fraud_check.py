@@ -36,7 +36,7 @@ class FraudCheck:
         await telling
         assert self._review is not None
         await workflow.execute_activity(record_review, self._review, task_queue=FRAUD, start_to_close_timeout=ATTEMPT)
-        return Score("pass" if self._review.verdict == "pass" else "fail", f"reviewed by {self._review.reviewer}")
+        return Score(self._review.verdict, f"reviewed by {self._review.reviewer}")
 
     async def _tell_parent(self, why: str) -> None:
         if (parent := workflow.info().parent) is not None:

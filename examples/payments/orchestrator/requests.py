@@ -2,75 +2,85 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import uuid
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from aiohttp import web
+from pydantic import BaseModel, Field, ValidationError
 
-from examples.payments.contracts import Payment
+from examples.payments.contracts import Payment, payment_id_of
 
 MOST_BYTES: Final = 64 * 1024
-_MOST: Final = 10**15
-_METHODS: Final = ("card", "bank", "wallet")
+
+
+Name = Annotated[str, Field(pattern=r"^\P{C}{1,100}$")]
+"""Without control characters."""
+
+
+class PaymentBody(BaseModel, extra="forbid", strict=True):
+    """Asks for a payment."""
+
+    user_id: Name
+    amount: Annotated[int, Field(gt=0, le=10**15)]
+    """In minor units."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """ISO 4217."""
+    method: Literal["card", "bank", "wallet"]
+
+
+class ReviewBody(BaseModel):
+    """A person's verdict."""
+
+    verdict: Literal["pass", "fail"]
+    reviewer: Name
+
+
+class CallbackBody(BaseModel):
+    """What the provider says of a charge."""
+
+    payment_id: str
+    status: Literal["captured", "declined"]
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class Refused(web.HTTPException):
     """A request that is answered with an error in JSON."""
 
     def __init__(self, status: int, **body: Any) -> None:
-        """Set status and body."""
         self.status_code = status
         super().__init__(text=json.dumps(body), content_type="application/json")
 
 
-async def json_body(request: web.Request) -> dict[str, Any]:
-    """Return the body's object.
+async def body_of(request: web.Request, model: type[Body]) -> Body:
+    """Return the body.
 
     Raises:
-        Refused: it is none.
+        Refused: it is no JSON object, or fields are wrong; all of them are listed.
         HTTPRequestEntityTooLarge: it has more than 64 KiB.
     """
     try:
-        body = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise Refused(400, error="the body is no JSON") from None
-    if not isinstance(body, dict):
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        wrong = {".".join(map(str, one["loc"])): one["msg"] for one in error.errors()}
+    if "" in wrong:
         raise Refused(400, error="the body must be a JSON object")
-    return body
+    raise Refused(422, errors=wrong)
 
 
-def payment_of(body: dict[str, Any], key: str | None) -> Payment:
+async def payment_of(request: web.Request) -> Payment:
     """Return the payment that a request asks for. The same user and key give the same id.
 
     Raises:
-        Refused: fields are wrong; all of them are listed.
+        Refused: as `body_of` does, and for a bad `Idempotency-Key`.
     """
-    errors: dict[str, str] = {}
-    user, amount, currency, method = (body.get(name) for name in ("user_id", "amount", "currency", "method"))
-    if not isinstance(user, str) or not 1 <= len(user) <= 100 or not user.isprintable():
-        errors["user_id"] = "1 to 100 printable characters"
-    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount <= _MOST:
-        errors["amount"] = f"an integer from 1 to {_MOST}, in minor units"
-    if not isinstance(currency, str) or not re.fullmatch(r"[A-Z]{3}", currency):
-        errors["currency"] = "three capital letters (ISO 4217)"
-    if method not in _METHODS:
-        errors["method"] = f"one of {', '.join(_METHODS)}"
-    if key is not None and not 1 <= len(key) <= 100:
-        errors["Idempotency-Key"] = "1 to 100 characters"
-    if unknown := body.keys() - {"user_id", "amount", "currency", "method"}:
-        errors |= dict.fromkeys(sorted(unknown), "is not known")
-    if errors:
-        raise Refused(422, errors=errors)
-    assert isinstance(user, str)
-    return Payment(payment_id(user, key or uuid.uuid4().hex), user, body["amount"], body["currency"], body["method"])
-
-
-def payment_id(user: str, key: str) -> str:
-    """Return the id of the payment that a user asks for with a key."""
-    return hashlib.sha256(json.dumps([user, key]).encode()).hexdigest()[:32]
+    body, key = await body_of(request, PaymentBody), request.headers.get("Idempotency-Key", uuid.uuid4().hex)
+    if not 1 <= len(key) <= 100:
+        raise Refused(422, errors={"Idempotency-Key": "1 to 100 characters"})
+    return Payment(payment_id_of(body.user_id, key), **body.model_dump())
 
 
 def wait_seconds(request: web.Request) -> float | None:

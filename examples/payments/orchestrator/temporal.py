@@ -1,20 +1,21 @@
-"""What the API asks of Temporal. Workflows are named by strings, so that the API needs no workflow code."""
+"""What the API asks of Temporal. Workflows are named by strings, so that the API needs no workflow code.
+
+RPCError passes through: NOT_FOUND means that there is no such payment, all else that Temporal does not answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
-    WorkflowExecutionDescription,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
@@ -29,41 +30,25 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from examples.payments.contracts import STAGE, STATUS, TASK_QUEUE, Payment, State, Times
+from examples.payments.contracts import STAGE, STATUS, TASK_QUEUE, Payment, State, Times, workflow_id
 
 PATIENCE: Final = timedelta(seconds=float(os.environ.get("PAYMENTS_PATIENCE", "3")))
 """For one call of Temporal. A query takes this long when no worker answers."""
-
-
-class NoSuchPayment(Exception):
-    """Temporal does not know the payment."""
+_NEW: Final = TypedSearchAttributes([SearchAttributePair(STATUS, "pending"), SearchAttributePair(STAGE, "validating")])
 
 
 class Payments:
     """The payments' workflows."""
 
     def __init__(self, client: Client, times: Times) -> None:
-        """Use a client.
-
-        Args:
-            client: it may be lazy.
-            times: of new payments.
-        """
-        self._client = client
-        self._times = times
+        """Use a client, which may be lazy. The times are those of new payments."""
+        self._client, self._times = client, times
 
     async def start(self, payment: Payment, wait: float | None) -> bool | None:
-        """Start a payment.
-
-        Args:
-            payment: what to do.
-            wait: how many seconds to wait for the decision; None: do not wait.
+        """Start a payment, and wait some seconds for the decision; None: do not wait.
 
         Returns:
             True: it is new; False: the same one was asked for before; None: another one was, with the same key.
-
-        Raises:
-            RPCError: Temporal does not answer.
         """
         terms: dict[str, Any] = {
             "args": [payment, self._times],
@@ -72,9 +57,7 @@ class Payments:
             "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
             "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
             "memo": {"payment": asdict(payment)},
-            "search_attributes": TypedSearchAttributes(
-                [SearchAttributePair(STATUS, "pending"), SearchAttributePair(STAGE, "validating")]
-            ),
+            "search_attributes": _NEW,
         }
         try:
             if wait is None:
@@ -82,7 +65,7 @@ class Payments:
             else:
                 await self._start_and_wait(terms, wait)
         except WorkflowAlreadyStartedError:
-            known = await self.describe(payment.payment_id)
+            known = await self._handle(payment.payment_id).describe(rpc_timeout=PATIENCE)
             return False if (await known.memo()).get("payment") == asdict(payment) else None
         return True
 
@@ -97,91 +80,54 @@ class Payments:
             pass  # it ended at that moment, and its state says how
 
     async def state(self, payment_id: str) -> dict[str, Any]:
-        """Return a payment's state, or what lists of workflows say of it (`as_of`) if no worker answers.
-
-        Raises:
-            NoSuchPayment: there is none.
-            RPCError: Temporal does not answer.
-        """
+        """Return a payment's state, or what lists of workflows say of it (`as_of`) if no worker answers."""
+        handle = self._handle(payment_id)
         try:
-            state = await self._handle(payment_id).query("state", result_type=State, rpc_timeout=PATIENCE)
-        except (RPCError, WorkflowQueryFailedError) as error:
-            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
-                raise NoSuchPayment from None
-            known = await self.describe(payment_id)
-            attributes = known.typed_search_attributes
+            return asdict(await handle.query("state", result_type=State, rpc_timeout=PATIENCE))
+        except (RPCError, WorkflowQueryFailedError):
+            known = await handle.describe(rpc_timeout=PATIENCE)
             return {
                 "payment": (await known.memo())["payment"],
-                "status": attributes.get(STATUS),
-                "stage": attributes.get(STAGE),
+                "status": known.typed_search_attributes.get(STATUS),
+                "stage": known.typed_search_attributes.get(STAGE),
                 "as_of": "the last change of its stage; no worker answers",
             }
-        return asdict(state)
 
     async def try_cancel(self, payment_id: str) -> bool:
         """Cancel a payment. Return False if its outcome is decided.
 
         Raises:
-            NoSuchPayment: there is none.
-            RPCError: Temporal or the workflows' worker does not answer.
+            TimeoutError: the workflows' worker does not answer.
         """
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
                 cancelled: bool = await self._handle(payment_id).execute_update("try_cancel", result_type=bool)
                 return cancelled
-        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-            raise RPCError("no worker answers", RPCStatusCode.UNAVAILABLE, b"") from None
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            raise TimeoutError from None
         except WorkflowUpdateFailedError:
             return False
         except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            await self.describe(payment_id)
-            return False
+            return await self._has_ended(payment_id, error)
 
     async def signal(self, payment_id: str, signal: str, *arguments: object, to: str = "payment") -> bool:
-        """Signal a payment, or its fraud check. Return False if that has ended.
-
-        Raises:
-            NoSuchPayment: there is no such payment.
-            RPCError: Temporal does not answer.
-        """
+        """Signal a payment, or its fraud check. Return False if that has ended."""
         handle = self._client.get_workflow_handle(f"{to}-{payment_id}")
         try:
             await handle.signal(signal, args=arguments, rpc_timeout=PATIENCE)
         except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            await self.describe(payment_id)
-            return False
+            return await self._has_ended(payment_id, error)
         return True
 
-    async def describe(self, payment_id: str) -> WorkflowExecutionDescription:
-        """Return what Temporal knows of a payment's workflow.
-
-        Raises:
-            NoSuchPayment: nothing.
-            RPCError: Temporal does not answer.
-        """
-        try:
-            return await self._handle(payment_id).describe(rpc_timeout=PATIENCE)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise NoSuchPayment from None
-            raise
+    async def _has_ended(self, payment_id: str, error: RPCError) -> Literal[False]:
+        """Return False if the error says that a workflow of a known payment has ended; else raise."""
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise error
+        await self._handle(payment_id).describe(rpc_timeout=PATIENCE)
+        return False
 
     def _handle(self, payment_id: str) -> WorkflowHandle[Any, Any]:
         return self._client.get_workflow_handle(workflow_id(payment_id))
-
-
-def workflow_id(payment_id: str) -> str:
-    """Return the workflow of a payment."""
-    return f"payment-{payment_id}"
-
-
-def times_from(text: str) -> Times:
-    """Return the waits that a setting describes, as a JSON object with the names of `Times`."""
-    return Times(**json.loads(text))
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -85,7 +85,7 @@ class PaymentFlow(Conversation):
 
     async def _forward(self) -> None:
         """Take the money and have it captured. The fraud check runs beside it, and success needs both."""
-        contact = self._contact = await self._run(contracts.validate, ACCOUNT)
+        contact = self._contact = await self._begin(contracts.validate, ACCOUNT, self._payment)
         self._go_on()
         if contact.reason is not None:
             raise PaymentFailed(contact.reason)
@@ -142,14 +142,16 @@ class PaymentFlow(Conversation):
             raise PaymentFailed(f"fraud: {score.why}")
 
     async def _step(self, job: Job, service: str, deadline: timedelta | None = None) -> Any:
-        result = await self._run(job, service, deadline)
+        result = await self._begin(job, service, self._payment, deadline)
         self._go_on()
         return result
 
-    async def _run(self, job: Job, service: str, deadline: timedelta | None = None) -> Any:
-        return await workflow.execute_activity(
+    def _begin(
+        self, job: Job, service: str, argument: object, deadline: timedelta | None = None
+    ) -> workflow.ActivityHandle[Any]:
+        return workflow.start_activity(
             job,
-            self._payment,
+            argument,
             task_queue=service,
             start_to_close_timeout=ATTEMPT,
             schedule_to_close_timeout=deadline,
@@ -175,57 +177,44 @@ class PaymentFlow(Conversation):
         """Tell the user by each channel. Whatever happens here, the outcome stays."""
         state, contact, payment = self._state, self._contact or contracts.Validation(), self._payment
         ending = "succeeded." if state.status == "success" else f"failed: {state.reason}."
+        subject = f"Payment {payment.payment_id}: {state.status}"
         text = f"Your payment of {payment.amount} {payment.currency} (minor units) {ending}"
         channels = (("email", contact.email, contracts.send_email), ("sms", contact.phone, contracts.send_sms))
         state.notified = False
-        done = await asyncio.gather(
-            *(
-                self._must(job, NOTIFICATION, Notice(f"{payment.payment_id}:{state.status}:{channel}", to, text))
-                for channel, to, job in channels
-                if to is not None
-            )
-        )
+        notices = [
+            (job, Notice(f"{payment.payment_id}:{state.status}:{channel}", recipient, subject, text))
+            for channel, recipient, job in channels
+            if recipient is not None
+        ]
+        done = await asyncio.gather(*(self._must(job, NOTIFICATION, notice) for job, notice in notices))
         state.notified = bool(done) and all(done)
 
     async def _must(self, job: Job, service: str, argument: object) -> bool:
         """Run a job until it succeeds (True), or until a person has resolved it in another way (False)."""
         name = job.__name__
         while True:
-            handle = workflow.start_activity(
-                job,
-                argument,
-                task_queue=service,
-                start_to_close_timeout=ATTEMPT,
-                retry_policy=RETRY,
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            )
-            await self._either(handle, name)
-            handle.cancel()  # a person's decision does not wait for the backoff
             try:
-                await handle
+                await self._unless_a_person_decides(job, service, argument)
             except ActivityError as error:
                 if name not in self._interventions:
                     self._ask_person(name, _words(error))
+                await workflow.wait_condition(lambda: name in self._interventions)
+                if self._person_decided(name) == "resolve":
+                    return False
             else:
-                self._state.needs_person = [step for step in self._state.needs_person if step != name]
-                self._interventions.pop(name, None)
+                self._person_decided(name)
                 return True
-            await workflow.wait_condition(lambda: name in self._interventions)
-            self._state.needs_person = [step for step in self._state.needs_person if step != name]
-            if self._interventions.pop(name) == "resolve":
-                return False
 
-    async def _either(self, handle: workflow.ActivityHandle[Any], name: str) -> None:
-        await workflow.wait_condition(lambda: handle.done() or name in self._interventions)
+    async def _unless_a_person_decides(self, job: Job, service: str, argument: object) -> None:
+        handle = self._begin(job, service, argument)
+        await workflow.wait_condition(lambda: handle.done() or job.__name__ in self._interventions)
+        handle.cancel()  # a person's decision does not wait for the backoff
+        await handle
 
 
 @workflow.defn(name="Payment")
 class PaymentWorkflow(PaymentFlow):
     """A payment, version 1."""
-
-    @workflow.init
-    def __init__(self, payment: Payment, times: Times) -> None:
-        super().__init__(payment, times)
 
     @workflow.run
     async def run(self, payment: Payment, times: Times) -> State:

@@ -12,6 +12,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,54 +20,73 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from examples.payments.provider.behaviour import Behaviour
 from examples.payments.provider.ledger import Ledger
-from examples.payments.service import http_server, run_service, setting
+from examples.service import http_server, run_service, setting
 
 _TRIES: Final = 60
 """How often a callback is tried, every half second, until it is taken."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How requests are answered, and what the callbacks are like."""
+
+    mode: str = "up"
+    """up; error: 503 to all; busy: 429; refuse: connections are refused; lose: does the work and never answers."""
+    delay: tuple[float, float] = (0, 0)
+    """Least and most seconds until a request is answered."""
+    outcome: str = "captured"
+    """captured; declined: by callback; refused: by 402."""
+    callback_after: float = 0.05
+    """Seconds from the charge to its callback."""
+    repeats: tuple[int, int] = (1, 1)
+    """Least and most times that a callback is sent."""
+    silent_share: float = 0
+    """Share of the charges without a callback."""
+    early_share: float = 0
+    """Share of the charges whose callback comes before the answer."""
+    contradicts: bool = False
+    """Whether a second callback says the opposite of the first one."""
 
 
 class Provider:
     """Charges, voids and text messages, and a control API on a port of its own."""
 
     def __init__(self, ledger: Ledger, session: aiohttp.ClientSession, port: int) -> None:
-        self._ledger, self._session = ledger, session
+        self._ledger, self._session, self._port = ledger, session, port
         self._callbacks: set[asyncio.Task[None]] = set()
         self._general = Behaviour()
         self._for_user: dict[str, Behaviour] = {}
-        self._port = port
+        public = web.Application(middlewares=[self._faults])
+        public.router.add_post("/charges", self._charge)
+        public.router.add_post("/voids", self._void)
+        public.router.add_post("/sms", self._sms)
+        self._runner = web.AppRunner(public, handle_signals=False, shutdown_timeout=1)
         self._site: web.TCPSite | None = None
-        self._runner = web.AppRunner(self._public(), handle_signals=False, shutdown_timeout=1)
 
-    async def open(self) -> None:
-        """Listen."""
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen for the length of a `with` block. Callbacks that are not sent by then are lost, as in a crash."""
         await self._runner.setup()
-        await self._listen()
-
-    async def close(self) -> None:
-        """Stop listening. Callbacks that are not sent are lost, as with a real provider that crashes."""
-        for task in self._callbacks:
-            task.cancel()
-        await asyncio.gather(*self._callbacks, return_exceptions=True)
-        await self._runner.cleanup()
-
-    def control(self) -> web.Application:
-        """Return the control API: `PUT /` sets the behaviour, with `"user"` that for one user's charges."""
-        application = web.Application()
-        application.add_routes([web.get("/", self._get_behaviour), web.put("/", self._set_behaviour)])
-        return application
-
-    def _public(self) -> web.Application:
-        application = web.Application(middlewares=[self._faults])
-        application.add_routes(
-            [web.post("/charges", self._charge), web.post("/voids", self._void), web.post("/sms", self._sms)]
-        )
-        return application
+        try:
+            await self._listen()
+            yield
+        finally:
+            for callback in self._callbacks:
+                callback.cancel()
+            await asyncio.gather(*self._callbacks, return_exceptions=True)
+            await self._runner.cleanup()
 
     async def _listen(self) -> None:
         self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await self._site.start()
+
+    def control(self) -> web.Application:
+        """Return the control API: `PUT /` sets the behaviour, with `"user"` that for one user's charges."""
+        application = web.Application()
+        application.router.add_get("/", self._get_behaviour)
+        application.router.add_put("/", self._set_behaviour)
+        return application
 
     @web.middleware
     async def _faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -87,17 +107,16 @@ class Provider:
         body, payment_id = await request.json(), request.headers["Idempotency-Key"]
         behaviour = self._for_user.get(body["user_id"], self._general)
         refused = behaviour.outcome == "refused"
-        state = self._ledger.accept(payment_id, body["user_id"], body["amount"], "declined" if refused else "accepted")
+        state = self._ledger.accept(payment_id, body["amount"], "declined" if refused else "accepted")
         if state == "voided":
             return web.json_response({"error": "this charge was voided"}, status=409)
         if refused:
             return web.json_response({"error": "declined"}, status=402)
         if state == "accepted" and random.random() >= behaviour.silent_share:
-            early = random.random() < behaviour.early_share
             callback = asyncio.create_task(self._call_back(payment_id, behaviour))
             self._callbacks.add(callback)
             callback.add_done_callback(self._callbacks.discard)
-            if early:
+            if random.random() < behaviour.early_share:
                 await asyncio.wait([callback], timeout=2)
         elif state == "accepted":
             self._ledger.finish(payment_id, behaviour.outcome)  # its callback is lost, the money is not
@@ -124,34 +143,29 @@ class Provider:
 
     async def _send(self, body: bytes) -> None:
         signature = hmac.new(setting("PAYMENTS_CALLBACK_SECRET").encode(), body, hashlib.sha256).hexdigest()
+        url = f"{setting('PAYMENTS_API_URL')}/gateway/callbacks"
         for _ in range(_TRIES):
             with suppress(aiohttp.ClientError, TimeoutError):
-                url = setting("PAYMENTS_CALLBACK_URL")
                 async with self._session.post(url, data=body, headers={"X-Signature": signature}) as response:
                     if response.status < 500:
                         return
             await asyncio.sleep(0.5)
 
     async def _get_behaviour(self, _: web.Request) -> web.Response:
-        return web.json_response(vars(self._general))
+        return web.json_response(asdict(self._general))
 
     async def _set_behaviour(self, request: web.Request) -> web.Response:
         values = await request.json()
-        user = values.pop("user", None)
-        try:
-            changed = (self._for_user.get(user, Behaviour()) if user else self._general).changed(values)
-        except ValueError as error:
-            return web.json_response({"error": str(error)}, status=422)
-        if user:
-            self._for_user[user] = changed
-        else:
-            self._general = changed
-            if changed.mode == "refuse" and self._site is not None:
-                await self._site.stop()
-                self._site = None
-            elif changed.mode != "refuse" and self._site is None:
-                await self._listen()
-        return web.json_response(vars(changed))
+        if user := values.pop("user", None):
+            self._for_user[user] = replace(self._for_user.get(user, Behaviour()), **values)
+            return web.Response()
+        self._general = replace(self._general, **values)
+        if self._general.mode == "refuse" and self._site is not None:
+            await self._site.stop()
+            self._site = None
+        elif self._general.mode != "refuse" and self._site is None:
+            await self._listen()
+        return web.Response()
 
 
 @asynccontextmanager
@@ -160,12 +174,8 @@ async def provider(port: int) -> AsyncIterator[None]:
     ledger = Ledger(Path(setting("PAYMENTS_PROVIDER_LEDGER", "provider.db")))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         one = Provider(ledger, session, int(setting("PAYMENTS_PROVIDER_PORT", "8082")))
-        await one.open()
-        try:
-            async with http_server(one.control(), port):
-                yield
-        finally:
-            await one.close()
+        async with one.listening(), http_server(one.control(), port):
+            yield
 
 
 if __name__ == "__main__":

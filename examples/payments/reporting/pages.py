@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
@@ -14,52 +16,40 @@ from jinja2 import Environment, PackageLoader
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from delegator import connect
 from examples.payments.reporting import data
+from examples.service import http_server, setting
 
 _COOKIE: Final = "visitor"
 _NOTES: Final = {
-    202: "Done: the payment goes on with your decision.",
-    200: "Done.",
-    404: "There is no such payment.",
-    409: "Too late: its outcome is decided.",
-    503: "The payments are not available now. Try again.",
+    "202": "Done: the payment goes on with your decision.",
+    "200": "Done.",
+    "404": "There is no such payment.",
+    "409": "Too late: its outcome is decided.",
+    "503": "The payments are not available now. Try again.",
 }
 
 
 class Pages:
     """The list, the page of a payment, and what their buttons do: they ask the API, as any other client."""
 
-    def __init__(
-        self, client: Client, session: aiohttp.ClientSession, api: str, control: str, serve: str | None
-    ) -> None:
-        """Show payments.
-
-        Args:
-            client: Temporal's client, for lists.
-            session: for HTTP.
-            api: base URL of the payments' API.
-            control: URL of the mock provider's control API.
-            serve: base URL of `delegator serve`; None: not known.
-        """
+    def __init__(self, client: Client, session: aiohttp.ClientSession) -> None:
         self._client, self._session = client, session
-        self._api, self._control, self._serve = api, control, serve
+        self._api = setting("PAYMENTS_API_URL")
+        self._control = setting("PAYMENTS_CONTROL_URL")  # of the mock provider
+        self._serve = setting("PAYMENTS_SERVE_URL", "") or None
         self._secret = secrets.token_bytes(32)
-        self._templates = Environment(
-            loader=PackageLoader("examples.payments.reporting"), autoescape=True, enable_async=True
-        )
+        loader = PackageLoader("examples.payments.reporting")
+        self._templates = Environment(loader=loader, autoescape=True)
         self._templates.filters["money"] = lambda amount: f"{amount / 100:,.2f}"
 
     def application(self) -> web.Application:
         """Return the application."""
         application = web.Application(middlewares=[self._guarded], client_max_size=16 * 1024)
-        application.add_routes(
-            [
-                web.get("/", self._list),
-                web.get("/payments/{id:[0-9a-f]{32}}", self._payment),
-                web.post("/payments/{id:[0-9a-f]{32}}/{action:cancel|review|job}", self._act),
-                web.post("/provider", self._switch),
-            ]
-        )
+        application.router.add_get("/", self._list)
+        application.router.add_get("/payments/{id:[0-9a-f]{32}}", self._payment)
+        application.router.add_post("/payments/{id:[0-9a-f]{32}}/{action:cancel|review|job}", self._act)
+        application.router.add_post("/provider", self._switch)
         return application
 
     @web.middleware
@@ -82,10 +72,13 @@ class Pages:
     async def _list(self, request: web.Request) -> web.Response:
         status = request.query.get("status")
         try:
-            listing = await data.payments(self._client, status, request.query.get("page"))
+            page = bytes.fromhex(request.query.get("page", ""))
+            listing = await data.payments(self._client, status, page or None)
+        except ValueError:
+            raise web.HTTPBadRequest(text="There is no such page.") from None
         except RPCError:
             listing = None
-        return await self._page(
+        return self._page(
             "list.html",
             request,
             status=200 if listing else 503,
@@ -93,40 +86,30 @@ class Pages:
             chosen=status,
             statuses=data.STATUSES,
             queues=await data.queues(self._session, self._serve),
-            provider=await self._provider_mode(),
+            provider=((await self._ask("GET", self._control))[1] or {}).get("mode"),
         )
 
     async def _payment(self, request: web.Request) -> web.Response:
         payment_id = request.match_info["id"]
-        status, state = await self._ask("GET", f"/payments/{payment_id}")
+        status, state = await self._ask("GET", f"{self._api}/payments/{payment_id}")
         if status != 200:
-            return await self._page("error.html", request, status=status, words=_NOTES.get(status, "No answer."))
-        entries, messages, late = await data.ledger(payment_id)
-        note = request.query.get("answer", "")
-        return await self._page(
-            "payment.html",
-            request,
-            payment_id=payment_id,
-            state=state,
-            entries=entries,
-            messages=messages,
-            late=late,
-            note=_NOTES.get(int(note)) if note.isdecimal() else None,
-        )
+            return self._page("error.html", request, status=status, words=_NOTES.get(str(status), "No answer."))
+        note = _NOTES.get(request.query.get("answer", ""))
+        books = await data.ledger(payment_id)
+        return self._page("payment.html", request, payment_id=payment_id, state=state, note=note, **books)
 
     async def _act(self, request: web.Request) -> web.Response:
         payment_id, action, form = request.match_info["id"], request.match_info["action"], await request.post()
         how = str(form.get("how", ""))
-        if action == "cancel":
-            status, _ = await self._ask("POST", f"/payments/{payment_id}/cancel")
-        elif action == "review":
-            review = {"verdict": how, "reviewer": "the page"}
-            status, _ = await self._ask("POST", f"/fraud/{payment_id}", json=review)
-        else:
+        path, body = f"/payments/{payment_id}/cancel", None
+        if action == "review":
+            path, body = f"/fraud/{payment_id}", {"verdict": how, "reviewer": "the page"}
+        elif action == "job":
             job = str(form.get("job", ""))
             if how not in ("retry", "resolve") or not job.isidentifier():
                 raise web.HTTPBadRequest(text="There is no such job.")
-            status, _ = await self._ask("POST", f"/payments/{payment_id}/jobs/{job}/{how}")
+            path = f"/payments/{payment_id}/jobs/{job}/{how}"
+        status, _ = await self._ask("POST", self._api + path, json=body)
         raise web.HTTPSeeOther(f"/payments/{payment_id}?answer={status}")
 
     async def _switch(self, request: web.Request) -> web.Response:
@@ -134,21 +117,25 @@ class Pages:
         await self._session.put(self._control, json={"mode": mode})
         raise web.HTTPSeeOther("/")
 
-    async def _provider_mode(self) -> str | None:
+    async def _ask(self, method: str, url: str, **options: Any) -> tuple[int, Any]:
         try:
-            async with self._session.get(self._control) as response:
-                mode: str = (await response.json())["mode"]
-                return mode
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-
-    async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        try:
-            async with self._session.request(method, f"{self._api}{path}", **options) as response:
+            async with self._session.request(method, url, **options) as response:
                 return response.status, await response.json()
         except (aiohttp.ClientError, TimeoutError):
             return 503, None
 
-    async def _page(self, template: str, request: web.Request, *, status: int = 200, **values: Any) -> web.Response:
-        html = await self._templates.get_template(template).render_async(csrf=request["csrf"], **values)
+    def _page(self, template: str, request: web.Request, *, status: int = 200, **values: Any) -> web.Response:
+        html = self._templates.get_template(template).render(csrf=request["csrf"], **values)
         return web.Response(text=html, status=status, content_type="text/html")
+
+
+@asynccontextmanager
+async def reporting(port: int) -> AsyncIterator[None]:
+    """Run the pages."""
+    client = await connect(lazy=True)
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        http_server(Pages(client, session).application(), port),
+    ):
+        yield

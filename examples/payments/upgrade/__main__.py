@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import uuid
 
-from temporalio.client import Client, WorkflowHistory
-
 from delegator import connect
 from examples.command import claim, run_example
 from examples.local import Dispatch, add_dispatch
 from examples.payments.account.accounts import Account, open_accounts
-from examples.payments.client import ApiClient, id_of
-from examples.payments.orchestrator.temporal import workflow_id
+from examples.payments.client import ApiClient
+from examples.payments.contracts import workflow_id
 from examples.payments.system import running_system
 from examples.payments.upgrade import v2
-from examples.payments.upgrade.replay import replay
+from examples.payments.upgrade.histories import replay
 
 _COUNT = 3
 
@@ -32,17 +30,16 @@ async def main(dispatch: Dispatch) -> None:
         system.environment["PAYMENTS_VERSION"] = v2.__name__
         await system.programs["worker"].start()
         print("version 2 has taken over")
-        new = [await _begun(api, user, "new-0")]
-        refused = id_of(user, "new-1")
-        await api.pay(user, 200, "new-1")
-        await api.until(refused, stage="done")
-        for payment in (*old, *new):
+        new = await _begun(api, user, "new-0")
+        _, refused = await api.pay(user, 200, "new-1", wait=10)
+        for payment in (*old, new):
             await system.call_back(payment)
-        states = [await api.done(payment) for payment in (*old, *new, refused)]
+        payments = [*old, new, refused["payment_id"]]
+        states = [await api.done(payment) for payment in payments]
         outcomes = [state["status"] for state in states]
         claim(outcomes == ["success"] * (_COUNT + 1) + ["fail"], "payments of both versions ended")
         client = await connect(lazy=True)
-        histories = [await _history(client, payment) for payment in (*old, *new, refused)]
+        histories = [await client.get_workflow_handle(workflow_id(one)).fetch_history() for one in payments]
         has_limit = ["check_daily_limit" in str(history.events) for history in histories]
         claim(has_limit == [False] * _COUNT + [True, True], "only the new ones have the check of the daily limit")
         claim("limit" in states[-1]["reason"], "the limit refuses a payment that exceeds it")
@@ -51,14 +48,10 @@ async def main(dispatch: Dispatch) -> None:
 
 
 async def _begun(api: ApiClient, user: str, key: str) -> str:
-    payment = id_of(user, key)
-    await api.pay(user, 100, key)
-    await api.until(payment, stage="waiting for the callback", fraud="pass")
+    _, answer = await api.pay(user, 100, key)
+    await api.until(answer["payment_id"], stage="waiting for the callback", fraud="pass")
+    payment: str = answer["payment_id"]
     return payment
-
-
-async def _history(client: Client, payment: str) -> WorkflowHistory:
-    return await client.get_workflow_handle(workflow_id(payment)).fetch_history()
 
 
 if __name__ == "__main__":

@@ -36,10 +36,6 @@ class WithDailyLimit(PaymentFlow):
 class PaymentWorkflow(WithDailyLimit):
     """A payment, version 2."""
 
-    @workflow.init
-    def __init__(self, payment: Payment, times: Times) -> None:
-        super().__init__(payment, times)
-
     @workflow.run
     async def run(self, payment: Payment, times: Times) -> State:
         """Return the final state."""

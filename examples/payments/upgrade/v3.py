@@ -16,10 +16,6 @@ with workflow.unsafe.imports_passed_through():
 class PaymentWorkflow(WithDailyLimit):
     """A payment, version 3."""
 
-    @workflow.init
-    def __init__(self, payment: Payment, times: Times) -> None:
-        super().__init__(payment, times)
-
     @workflow.run
     async def run(self, payment: Payment, times: Times) -> State:
         """Return the final state."""

@@ -13,7 +13,7 @@ from examples.payments import contracts
 from examples.payments.contracts import ACCOUNT, GATEWAY, Payment, State, Times
 from examples.payments.orchestrator.workflow import PaymentFlow, PaymentWorkflow
 from examples.payments.upgrade import v2, v3
-from examples.payments.upgrade.replay import read_histories, replay
+from examples.payments.upgrade.histories import read_histories, replay
 
 HISTORIES = read_histories(Path(__file__).with_name("payment_histories"))
 TAKING_MONEY = [name for name in HISTORIES if name != "rejected"]
@@ -22,10 +22,6 @@ TAKING_MONEY = [name for name in HISTORIES if name != "rejected"]
 @workflow.defn(name="Payment")
 class Unpatched(PaymentFlow):
     """Version 2 without `workflow.patched`."""
-
-    @workflow.init
-    def __init__(self, payment: Payment, times: Times) -> None:
-        super().__init__(payment, times)
 
     @workflow.run
     async def run(self, payment: Payment, times: Times) -> State:
@@ -38,10 +34,6 @@ class Unpatched(PaymentFlow):
 @workflow.defn(name="Payment")
 class Swapped(PaymentFlow):
     """The charge comes before the debit."""
-
-    @workflow.init
-    def __init__(self, payment: Payment, times: Times) -> None:
-        super().__init__(payment, times)
 
     @workflow.run
     async def run(self, payment: Payment, times: Times) -> State:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from examples.open_loop import Measured, Seen, moments, no_slope
 from examples.payments.books import Books
-from examples.payments.load.measured import Measured, Seen, no_slope
-from examples.payments.load.run import moments
 from examples.payments.load.scenarios import SCENARIOS, comes_back, highest_step, is_steady
 
 
@@ -26,12 +25,11 @@ STATES = {"a": state("a", "success"), "b": state("b", "fail")}
 
 def books(**changes: Any) -> Books:
     sound: dict[str, Any] = {
-        "balances": 90,
+        "balances": {"ann": 90},
         "entries": {"a": {"debit": -10}, "b": {"debit": -10, "credit": 10}},
         "charges": {"a": ("captured", 10), "b": ("voided", 10)},
         "mails": Counter({("a", "success"): 1, ("b", "fail"): 1}),
-        "copies": 2,
-        "users": frozenset({"ann"}),
+        "copies": Counter("ab"),
     }
     return Books(**{**sound, **changes})
 
@@ -43,7 +41,7 @@ def test_sound() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"balances": 89},
+        {"balances": {"ann": 89}},
         {"entries": {"b": {"debit": -10, "credit": 10}}},
         {"entries": {"a": {"debit": -10, "credit": 10}, "b": {}}},
         {"entries": {"a": {"debit": -10}, "b": {"debit": -10}}},
@@ -67,10 +65,9 @@ def test_not_final() -> None:
 def measured(*payments: tuple[float, float]) -> Measured:
     """Payments by intended moment and seconds."""
     seen = [
-        Seen(number, "ann", str(number), begin, begin, begin, begin + seconds, 0)
-        for number, (begin, seconds) in enumerate(payments)
+        Seen(str(number), begin, begin, begin, begin + seconds, 0) for number, (begin, seconds) in enumerate(payments)
     ]
-    return Measured(seen, {one.payment_id: {"status": "success"} for one in seen})
+    return Measured(seen, {one.key: {"status": "success"} for one in seen})
 
 
 def test_moments() -> None:

@@ -1,25 +1,45 @@
-"""What a load run saw, and what must hold of it."""
+"""A load run in an open loop: when something is asked for, what was seen of it, and what must hold."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadtest.results.run_result import percentile
 
 
+def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
+    """Return when things are asked for.
+
+    Args:
+        steps: requests in a second, and for how many seconds.
+        poisson: the distances are random, as those of people who do not know of each other; else they are equal.
+    """
+    begin = 0.0
+    for rate, seconds in steps:
+        moment = begin
+        while moment < begin + seconds:
+            yield moment
+            moment += random.expovariate(rate) if poisson else 1 / rate
+        begin += seconds
+
+
+class Check(NamedTuple):
+    """A threshold or an invariant, and whether it is kept."""
+
+    what: str
+    holds: bool
+
+
 @dataclass(frozen=True)
 class Seen:
-    """One payment of a run. Moments are seconds from the run's begin."""
+    """What was seen of one workflow. Moments are seconds from the run's begin."""
 
-    number: int
-    """Its number."""
-    user: str
-    """Who paid."""
-    payment_id: str
-    """Its id."""
+    key: str
+    """What its state is found by."""
     intended: float
     """When it should have been asked for."""
     started: float
@@ -27,7 +47,7 @@ class Seen:
     accepted: float
     """When the API had accepted it."""
     ended: float
-    """When its workflow had ended, the user told."""
+    """When its workflow had ended."""
     refusals: int
     """How often the API answered 503 before it accepted it."""
 
@@ -36,15 +56,10 @@ class Seen:
         """From the intended moment to the end, so a late start counts."""
         return self.ended - self.intended
 
-
-@dataclass(frozen=True)
-class Check:
-    """A threshold or an invariant."""
-
-    what: str
-    """The promise."""
-    holds: bool
-    """Whether it is kept."""
+    @property
+    def lag(self) -> float:
+        """How many seconds late it was started."""
+        return self.started - self.intended
 
 
 @dataclass
@@ -52,30 +67,24 @@ class Measured:
     """Everything a run saw."""
 
     seen: list[Seen] = field(default_factory=list)
-    """Its payments, in the order of their ends."""
+    """Its workflows, in the order of their ends."""
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the API answers at the end, by payment."""
+    """What the API answers about each at the end, by its key."""
     marks: dict[str, float] = field(default_factory=dict)
     """When a disturbance began or ended."""
     samples: list[dict[str, float]] = field(default_factory=list)
-    """Memory, rows, dead tuples and open workflows, every few seconds."""
+    """Values that must not grow, every few seconds."""
     notes: list[str] = field(default_factory=list)
     """What is reported beside the checks."""
 
     @property
     def statuses(self) -> Counter[str]:
-        """Number of payments by their final status."""
+        """Number of workflows by their final status."""
         return Counter(str(state["status"]) for state in self.states.values())
 
     def between(self, begin: float, end: float) -> list[Seen]:
-        """Return the payments that were intended within a span."""
+        """Return the workflows that were intended within a span."""
         return [one for one in self.seen if begin <= one.intended < end]
-
-    def thirds(self) -> tuple[list[Seen], list[Seen]]:
-        """Return the first and the last third of the payments, by their intended moments."""
-        ordered = sorted(self.seen, key=lambda one: one.intended)
-        size = max(1, len(ordered) // 3)
-        return ordered[:size], ordered[-size:]
 
 
 def quantile(values: Iterable[float], percent: float) -> float:
@@ -84,9 +93,9 @@ def quantile(values: Iterable[float], percent: float) -> float:
     return percentile(ordered, percent) if ordered else 0.0
 
 
-def p95(seen: Sequence[Seen]) -> float:
-    """Return the 95th percentile of the payments' seconds."""
-    return quantile((one.seconds for one in seen), 95)
+def seconds_of(seen: Sequence[Seen], percent: float = 95) -> float:
+    """Return a quantile of the workflows' seconds."""
+    return quantile((one.seconds for one in seen), percent)
 
 
 def no_slope(samples: Sequence[dict[str, float]], name: str, slack: float) -> Check:
