@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     jobs_outlive_runs: bool = False
     """Whether jobs go on when the workflow run that enqueued them has closed. If not, waiting jobs are removed and
     running ones are told to stop, as Temporal does with activities."""
+    search_attributes: bool = False
+    """Whether workflows that wait for jobs longer than inline set the search attributes `DelegatorTypes` and
+    `DelegatorRetrying`. Each change is an event in the history. The namespace must have them; `delegator doctor` says
+    so, with the command."""
     outbox_notify: bool = True
     """Whether an application's commit wakes the outbox's dispatcher. PostgreSQL serialises the commits of notifying
     transactions. Off, for applications with thousands of commits a second: the dispatcher looks every 100 ms. Then a

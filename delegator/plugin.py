@@ -45,6 +45,7 @@ from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
 from delegator.runtime.cancellation import cancellable_until
 from delegator.runtime.connection_state import ConnectionState, Dependency
+from delegator.runtime.search_attributes import check_search_attributes
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import check_namespace
 from delegator.wire.frames import require_raw_values
@@ -300,20 +301,20 @@ class DelegatorPlugin(SimplePlugin):
         async def look() -> None:
             nonlocal cluster
             cluster = await check_namespace(client)
+            await check_search_attributes(client, are_set=settings.search_attributes)
 
         async def open_all() -> None:
             async with AsyncExitStack() as opened:
                 await self._open(opened, client.data_converter, client.namespace, cluster)
                 stack.push_async_exit(opened.pop_all())
 
-        state = self._database_state or _StartLog("postgresql")
         # The SDK's own check gives up at once, and names no setting.
         if not await wait_for(look, settings.start_timeout, _StartLog("temporal"), stop):
             return False
-        return await wait_for(open_all, settings.start_timeout, state, stop)
+        return await wait_for(open_all, settings.start_timeout, self._database_state or _StartLog("postgresql"), stop)
 
     async def _open(self, stack: AsyncExitStack, converter: DataConverter, namespace: str, cluster: str | None) -> None:
-        settings, options = self._settings, self._options
+        settings, options, metrics = self._settings, self._options, self._metrics
         await check(settings, process=ENQUEUER)
         address = DatabaseAddress.of(settings)
         tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
@@ -333,16 +334,14 @@ class DelegatorPlugin(SimplePlugin):
                 duration=settings.lease,
                 state=self._database_state,
                 cluster=cluster,
-                on_lost=self._metrics.lease_lost,
+                on_lost=metrics.lease_lost,
             )
         )
         waiter = await stack.enter_async_context(
             InlineWaiter(pool, address, lease, result_ttl_seconds=options.result_ttl.total_seconds())
         )
         enqueuer = await stack.enter_async_context(
-            Enqueuer(
-                pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE, metrics=self._metrics
-            )
+            Enqueuer(pool, tables, namespace, gather=self._busyness.pause, patience=ENQUEUE_PATIENCE, metrics=metrics)
         )
         policy = InlinePolicy(options.inline_wait.total_seconds(), options.inline_slots)
         parts = EnqueueParts(
@@ -358,9 +357,10 @@ class DelegatorPlugin(SimplePlugin):
             ),
             headers_stay_encoded=self._headers_stay_encoded,
             look_ms=round(options.look_after.total_seconds() * 1000),
-            metrics=self._metrics,
+            search_attributes=settings.search_attributes,
+            metrics=metrics,
         )
-        self._metrics.waiting.set_function(lambda: waiter.waiting)
+        metrics.waiting.set_function(lambda: waiter.waiting)
         self._activities.start(parts)
         self._pools.append(pool)
         stack.callback(self._pools.remove, pool)

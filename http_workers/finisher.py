@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -16,9 +15,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadCodec
 
 from delegator.completion.failures import error_type, failed_outcome
-from delegator.completion.mailbox import Delivery
-from delegator.completion.runs import RunKey
-from delegator.completion.signals import NotDeliveredError, SignalSender
+from delegator.completion.signals import SignalSender
 from delegator.postgres import dead_letters, leases
 from delegator.postgres.connections import Connection, Pool
 from delegator.postgres.database_watch import DatabaseWatch, until_taken
@@ -33,6 +30,7 @@ from http_workers.job import Job
 from http_workers.left_open import LeftOpen
 from http_workers.metrics import WorkerMetrics
 from http_workers.refusals import Refusals, is_stored, next_attempt
+from http_workers.run_signals import RunSignals
 from http_workers.sorter import Sorter, Ways
 from http_workers.stored_forms import StoredForms
 from http_workers.task_ends import TaskEnds
@@ -86,6 +84,7 @@ class Finisher:
         self._table = table
         self._left_open = LeftOpen(table, activity_tasks)
         self._signals = signals
+        self._run_signals = RunSignals(signals, self._delete, self._keep, metrics)
         self._activity_tasks = activity_tasks
         self._codec = codec
         self._forms = StoredForms(codec)
@@ -233,7 +232,7 @@ class Finisher:
             self._delivering += len(batch)
             async with asyncio.TaskGroup() as group:
                 if to_signal:
-                    group.create_task(self._signal(to_signal))
+                    group.create_task(self._run_signals.send(to_signal))
                 if ways.dead:
                     group.create_task(self._bury(ways.dead))
                 if ways.tasks:
@@ -296,7 +295,7 @@ class Finisher:
         async with self._burying:
             to_signal = await self._store_dead_letters(dead)
         if to_signal:
-            await self._signal(to_signal)
+            await self._run_signals.send(to_signal)
 
     async def _store_dead_letters(self, dead: Sequence[tuple[Ended, Outcome, Reason]]) -> list[tuple[Job, Outcome]]:
         rows = []
@@ -319,38 +318,12 @@ class Finisher:
         self._count_fenced(len(dead) - len(has_waiter))
         return [(ended.job, outcome) for ended, outcome, _ in dead if has_waiter.get(ended.job.job_id) is False]
 
-    async def _signal(self, to_signal: Sequence[tuple[Job, Outcome]]) -> None:
-        runs: dict[RunKey, list[tuple[Job, Outcome]]] = defaultdict(list)
-        done: list[Job] = []
-        for job, outcome in to_signal:
-            if job.row.workflow_id is None or job.row.run_id is None or job.row.namespace is None:
-                done.append(job)
-            else:
-                runs[RunKey(job.row.namespace, job.row.workflow_id, job.row.run_id)].append((job, outcome))
-        async with asyncio.TaskGroup() as group:
-            for key, outcomes in runs.items():
-                group.create_task(self._signal_run(key, outcomes))
-            if done:
-                group.create_task(self._delete(done))
-
-    async def _signal_run(self, key: RunKey, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
-        try:
-            delivery = await self._signals.deliver(key, [(job.job_id, outcome) for job, outcome in outcomes])
-        except Exception as error:  # a codec may raise any error
-            level = logging.DEBUG if isinstance(error, NotDeliveredError) else logging.ERROR  # it is logged already
-            _log.log(level, "outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
-            await self._keep(outcomes)
-            return
-        if delivery is Delivery.ORPHANED:
-            self._metrics.orphaned.inc(len(outcomes))
-        await self._delete([job for job, _ in outcomes])
-
-    async def _keep(self, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
-        """Store outcomes for the signaller, so that no handler runs again because of them."""
+    async def _keep(self, outcomes: Sequence[tuple[Job, Outcome]], *, delivered: bool = False) -> None:
+        """Store outcomes for the signaller, or for a second enqueue, so that no handler runs again because of them."""
         kept = [
             AttemptOutcome(*job.held, outcome.status, await self._forms.of(job, outcome)) for job, outcome in outcomes
         ]
-        await self._write(lambda db: self._table.keep_outcomes(db, kept))
+        await self._write(lambda db: self._table.keep_outcomes(db, kept, delivered=delivered))
 
     async def _served_types(self) -> set[str]:
         return await self._write(lambda db: leases.served_types(db, self._table.queue))

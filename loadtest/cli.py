@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from delegator.cli.version import version_option
 from delegator.errors import ConfigurationError, DelegatorError, DependencyError, first_line
-from loadtest.commands import bench_idle, bulk_peers, demo, report_page, run_compare
+from loadtest.commands import bench_idle, bulk_peers, demo, report_page, run_compare, statements
 
 _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     run_compare.register,
@@ -21,6 +21,7 @@ _REGISTRATIONS: Final[tuple[Callable[[typer.Typer], None], ...]] = (
     report_page.register,
     bulk_peers.register,
     bench_idle.register,
+    statements.register,
 )
 
 

@@ -22,7 +22,6 @@ from delegator.cli.options import (
 )
 from delegator.codec_server.service import CodecServerOptions, serve_codec
 from delegator.config import Settings
-from delegator.errors import ConfigurationError
 from delegator.runtime.logs import LogFormat, LogLevel
 from delegator.runtime.server_tls import TlsFiles
 from delegator.runtime.temporal_client import load_data_converter
@@ -53,6 +52,8 @@ def codec_server(
 ) -> None:
     """Decode payloads for Temporal's UI and CLI, with the codec of DELEGATOR_DATA_CONVERTER.
 
+    Outcomes of jobs, which travel many in one payload, are shown as JSON, with or without a codec.
+
     A request needs the token DELEGATOR_CODEC_TOKEN, or one of --token-file instead, as bearer token or as the password
     that a browser asks for. Without either, it listens on the loopback address only.
     """
@@ -81,15 +82,12 @@ def encryption_key(
     typer.echo(EncryptionKey.new(key_id).written)
 
 
-def _codec(settings: Settings) -> PayloadCodec:
-    """Return the codec of the data converter; without that setting, the one of the encryption keys."""
-    if settings.data_converter is None:
-        from delegator.encryption import EncryptionCodec, EncryptionKeys
+def _codec(settings: Settings) -> PayloadCodec | None:
+    """Return the codec of the data converter; without that setting, the one of the encryption keys, if there are."""
+    if settings.data_converter is not None:
+        return load_data_converter(settings.data_converter).payload_codec
+    if settings.encryption_keys is None and settings.encryption_keys_file is None:
+        return None
+    from delegator.encryption import EncryptionCodec, EncryptionKeys
 
-        return EncryptionCodec(EncryptionKeys.load(settings))
-    codec = load_data_converter(settings.data_converter).payload_codec
-    if codec is None:
-        raise ConfigurationError(
-            f"DELEGATOR_DATA_CONVERTER {settings.data_converter}: the data converter has no payload codec"
-        )
-    return codec
+    return EncryptionCodec(EncryptionKeys.load(settings))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from temporalio.converter import PayloadCodec
 
 from delegator.codec_server.api import CodecApi
+from delegator.codec_server.frames import FrameCodec
 from delegator.errors import ConfigurationError
 from delegator.runtime.connections import ServingLimits
 from delegator.runtime.server_tls import ServerTls, TlsFiles, base_url, cannot_listen, refuse_open
@@ -30,8 +31,8 @@ _log = logging.getLogger(__name__)
 class CodecServerOptions:
     """Options of a codec server."""
 
-    codec: PayloadCodec
-    """Encodes and decodes."""
+    codec: PayloadCodec | None
+    """Encodes and decodes; None: payloads are not encoded, and only the engine's own are made readable."""
     tokens: Tokens
     """What requests must carry."""
     origins: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ async def running_codec_server(options: CodecServerOptions) -> AsyncIterator[str
         ConfigurationError: the address can't be listened on, or the certificate can't be used.
     """
     tls = None if options.tls is None else ServerTls(options.tls)
-    api = CodecApi(options.codec, options.tokens, options.origins, CollectorRegistry())
+    api = CodecApi(FrameCodec(options.codec), options.tokens, options.origins, CollectorRegistry())
     try:
         listeners = listen(options.host, options.port)
     except OSError as error:
@@ -81,7 +82,8 @@ async def running_codec_server(options: CodecServerOptions) -> AsyncIterator[str
     url = base_url(listeners[0].getsockname()[:2], has_tls=tls is not None)
     context = None if tls is None else tls.context
     async with serving(api.application(), listeners, name="codec-server", limits=_LIMITS, tls=context):
-        _log.info("codec_server_listening", extra={"url": url})
+        codec = "none" if options.codec is None else type(options.codec).__name__
+        _log.info("codec_server_listening", extra={"codec": codec, "url": url})
         yield url
 
 

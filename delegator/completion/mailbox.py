@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
@@ -32,28 +32,37 @@ class Delivery(StrEnum):
 
     DELIVERED = "delivered"
     """The history of the run, or of the run that continues it, holds them."""
+    LATE = "late"
+    """Delivered, but the connection was disturbed meanwhile. So the workflow task that enqueued the jobs may be lost,
+    and run again without having seen the signal."""
     ORPHANED = "orphaned"
     """No workflow waits for them: the chain of runs is closed."""
+
+    @classmethod
+    def of_all(cls, deliveries: Iterable[Delivery]) -> Delivery:
+        """Return what happened to outcomes together: the worst of it."""
+        seen = set(deliveries)
+        return next((one for one in (cls.ORPHANED, cls.LATE) if one in seen), cls.DELIVERED)
 
 
 class Parcel:
     """What one caller of `SignalSender.deliver` waits for."""
 
-    __slots__ = ("_left", "_orphaned", "future")
+    __slots__ = ("_deliveries", "_left", "future")
 
     def __init__(self, count: int) -> None:
         """Wait for `count` outcomes."""
         self.future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         """The result for all outcomes together."""
         self._left = count
-        self._orphaned = False
+        self._deliveries: set[Delivery] = set()
 
     def delivered(self, delivery: Delivery) -> None:
         """Note the delivery of one outcome."""
         self._left -= 1
-        self._orphaned = self._orphaned or delivery is Delivery.ORPHANED
+        self._deliveries.add(delivery)
         if not self._left and not self.future.done():
-            self.future.set_result(Delivery.ORPHANED if self._orphaned else Delivery.DELIVERED)
+            self.future.set_result(Delivery.of_all(self._deliveries))
 
     def failed(self, error: Exception) -> None:
         """Pass an error to the caller. It may deliver again what was delivered already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,17 @@ _log = logging.getLogger(__name__)
 _MAILBOX_KEPT_SECONDS = 5.0
 _SMALL_BYTES = 16 * 1024
 _CALL_LIMIT = timedelta(seconds=10)
+_LATE_SECONDS = 2.0
+_DISTURBED = frozenset(
+    {
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.INTERNAL,
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.UNKNOWN,
+    }
+)
+"""What a disturbed connection looks like. A server that refuses has been reached."""
 _HURRIED_SECONDS = 3.0  # less than a worker gives its outcomes when it stops
 
 
@@ -167,7 +179,9 @@ class SignalSender:
         )
         backoff = Backoff()
         give_up_at = self._give_up_at(key.namespace)
+        disturbed = False
         while True:
+            began = time.monotonic()
             try:
                 async with self._namespaces.permit(key.namespace):
                     with self._namespaces.timed("SignalWorkflowExecution"):
@@ -182,12 +196,15 @@ class SignalSender:
                     continue
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
                     return await self._refused(key, mailbox, outcomes, error)
+                disturbed = disturbed or error.status in _DISTURBED
                 await self._pause(key, error, backoff)
             except RuntimeError as error:  # a lazy client that could not connect
+                disturbed = True
                 await self._pause(key, error, backoff)
             else:
                 self._namespaces.works(key.namespace)
-                return Delivery.DELIVERED
+                is_late = disturbed or time.monotonic() - began > _LATE_SECONDS
+                return Delivery.LATE if is_late else Delivery.DELIVERED
             if give_up_at is not None and asyncio.get_running_loop().time() > min(give_up_at, self._hurried_until):
                 raise NotDeliveredError(f"Temporal has refused signals of namespace {key.namespace} for too long")
 
@@ -205,7 +222,7 @@ class SignalSender:
         """Send refused outcomes one by one. If Temporal refuses a single outcome, send a failure in its place."""
         if len(outcomes) > 1:
             deliveries = [await self._send(key, mailbox, [outcome]) for outcome in outcomes]
-            return Delivery.ORPHANED if Delivery.ORPHANED in deliveries else Delivery.DELIVERED
+            return Delivery.of_all(deliveries)
         ((job_id, outcome),) = outcomes
         _log.error("signal_refused", extra={"job_id": job_id, "bytes": len(outcome.body), "reason": first_line(error)})
         if len(outcome.body) <= _SMALL_BYTES:

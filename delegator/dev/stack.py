@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,8 @@ class StackOptions:
     """The engine's processes to run."""
     encrypt: bool = False
     """Encrypt payloads with a key of the stack's own. A codec server decodes them for Temporal's UI."""
+    postgres_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of each PostgreSQL server, beside those of the stack."""
 
 
 class RunningStack:
@@ -71,6 +73,7 @@ class RunningStack:
             directory.log("postgres"),
             durable=options.keep,
             preferred_port=postgres.USUAL_PORT if usual else None,
+            settings=options.postgres_settings,
         )
         self.temporal_postgres: Postgres | None = None
         """The PostgreSQL of Temporal's own server; None: Temporal is the dev server."""
@@ -83,7 +86,7 @@ class RunningStack:
                 durable=durable_temporal,
                 preferred_port=None,
                 name="temporal-postgres",
-                settings=temporal_postgres.SETTINGS,
+                settings={**temporal_postgres.SETTINGS, **options.postgres_settings},
             )
             self.temporal = TemporalOnPostgres(
                 directory.path / "temporal",

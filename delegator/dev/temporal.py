@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from delegator.contracts.search_attributes import KINDS
 from delegator.dev.component import Component
 from delegator.dev.ports import LOOPBACK
 from delegator.dev.processes import Child, Command
@@ -110,6 +111,8 @@ class TemporalServer(Temporal):
             arguments += ["--ui-codec-endpoint", codec]
         if self._database is not None:
             arguments += ["--db-filename", str(self._database)]
+        for name, kind in KINDS:
+            arguments += ["--search-attribute", f"{name}={kind}"]
         for name, value in DYNAMIC_CONFIG.items():
             arguments += ["--dynamic-config-value", f"{name}={value}"]
         # TEMPORAL_* variables of the caller's shell may belong to another server, with TLS and keys.

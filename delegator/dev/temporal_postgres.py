@@ -24,6 +24,7 @@ from delegator.dev.postgres import SUPERUSER, Postgres
 from delegator.dev.processes import Child, Command
 from delegator.dev.temporal import DYNAMIC_CONFIG, NAMESPACE, USUAL_PORT, Temporal
 from delegator.errors import ConfigurationError, DependencyError
+from delegator.runtime.search_attributes import create_search_attributes
 
 SETTINGS: Final[Mapping[str, str]] = MappingProxyType({"wal_level": "replica"})
 """Settings that differ from those of the queue's PostgreSQL: this one needs no logical decoding."""
@@ -152,6 +153,7 @@ class TemporalOnPostgres(Temporal):
         try:
             client = await Client.connect(self.address, namespace=NAMESPACE)
             await _register_namespace(client)
+            await _create_search_attributes(client)
             await client.workflow_service.describe_task_queue(
                 DescribeTaskQueueRequest(namespace=NAMESPACE, task_queue=TaskQueue(name=_PROBE)), timeout=_PROBE_TIMEOUT
             )
@@ -250,6 +252,14 @@ async def _register_namespace(client: Client) -> None:
     request = RegisterNamespaceRequest(namespace=NAMESPACE, workflow_execution_retention_period=retention)
     try:
         await client.workflow_service.register_namespace(request, timeout=_PROBE_TIMEOUT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+
+
+async def _create_search_attributes(client: Client) -> None:
+    try:
+        await create_search_attributes(client)
     except RPCError as error:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise

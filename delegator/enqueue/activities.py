@@ -36,7 +36,7 @@ from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
-from delegator.wire.pending import pack_job_ids
+from delegator.wire.pending import Looked, pack_looked
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -77,6 +77,8 @@ class EnqueueParts:
     """Whether handlers get headers through the codec: the client's `header_codec_behavior` is WORKFLOW_ONLY_CODEC."""
     look_ms: int = 0
     """See `delegator.wire.outcomes.Reply`."""
+    search_attributes: bool = False
+    """Whether workflows that wait for jobs set their search attributes."""
     metrics: EnqueueMetrics = field(default_factory=lambda: EnqueueMetrics(CollectorRegistry()))
     """This process's series."""
     unordered: UnorderedCalls = field(default_factory=UnorderedCalls)
@@ -172,7 +174,8 @@ class DelegatorActivities:
         parts.metrics.outcomes.labels("inline").inc(len(outcomes))
         parts.metrics.outcomes.labels("signal").inc(len(wanted.jobs) - len(outcomes))
         asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
-        return to_raw_value(pack_reply(run_id, outcomes, asked, look_ms=parts.look_ms))
+        searchable = parts.search_attributes
+        return to_raw_value(pack_reply(run_id, outcomes, asked, look_ms=parts.look_ms, is_searchable=searchable))
 
     @activity.defn(name=LOOK_ACTIVITY)
     async def look(self, request: RawValue) -> RawValue:
@@ -182,15 +185,17 @@ class DelegatorActivities:
             request: a frame of `delegator.wire.requests`.
 
         Returns:
-            A frame with the ids of the jobs that are not there.
+            A frame of `delegator.wire.pending` with the ids of the jobs that are not there.
         """
         parts = self.parts
         missing: list[str] = []
+        is_retrying = False
         for queue, job_ids in _by_queue(request).items():
             async with parts.pool.connection(CONNECTION_SECONDS) as connection:
                 known = await parts.enqueuer.table(queue).known(connection, job_ids)
             missing += [job_id for job_id in job_ids if job_id not in known]
-        return to_raw_value(pack_job_ids(missing))
+            is_retrying |= any(known.values())
+        return to_raw_value(pack_looked(Looked(missing, is_retrying if parts.search_attributes else None)))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
@@ -29,6 +30,7 @@ from delegator.wire.codec import decode_outcome
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome
 from delegator.wire.probe import ProbeReader
+from delegator.wire.requests import is_unique_id
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,16 @@ _TOGETHER_SECONDS = 1.0
 _NO_RUN = ""
 _MOST_LATE_RUNS = 500
 """A namespace with so many runs whose signals Temporal does not take is left alone until it takes some."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What became of the outcomes of a run."""
+
+    delivered: list[str] = field(default_factory=list)
+    """Jobs whose rows are not needed any more."""
+    late: list[str] = field(default_factory=list)
+    """Delivered ones whose rows are kept: the run may enqueue these jobs again, without having seen the signal."""
 
 
 class Signaller:
@@ -155,14 +167,14 @@ class Signaller:
 
     async def _deliver(self, queue: MaintenanceStatements, undelivered: Sequence[UndeliveredOutcome]) -> None:
         runs: dict[RunKey, list[UndeliveredOutcome]] = defaultdict(list)
-        delivered: list[str] = []
+        unwaited: list[str] = []
         for row in undelivered:
             if row.namespace is not None and row.workflow_id is not None and row.run_id is not None:
                 runs[RunKey(row.namespace, row.workflow_id, row.run_id)].append(row)
             elif row.namespace is not None and row.task_token is not None:  # an activity that no workflow has called
                 runs[RunKey(row.namespace, row.job_id, _NO_RUN)].append(row)
             else:
-                delivered.append(row.job_id)
+                unwaited.append(row.job_id)
         sending = {asyncio.create_task(self._deliver_run(key, rows)): (key, rows) for key, rows in runs.items()}
         try:
             if sending:
@@ -172,23 +184,24 @@ class Signaller:
                 task.cancel()
             raise
         ended: list[UndeliveredOutcome] = []
+        sent = [_Sent(unwaited)]
         for task, (key, rows) in sending.items():
             if task.done():
                 ended += rows
-                delivered += task.result()
+                sent.append(task.result())
             else:
                 self._late[key] = asyncio.create_task(self._wait_for(queue, key, rows, task), name="late-signals")
-        await self._delete(queue, ended, delivered)
+        await self._end_rows(queue, ended, sent)
 
     async def _wait_for(
         self,
         queue: MaintenanceStatements,
         key: RunKey,
         rows: Sequence[UndeliveredOutcome],
-        sending: asyncio.Task[list[str]],
+        sending: asyncio.Task[_Sent],
     ) -> None:
         try:
-            await self._delete(queue, rows, await sending)
+            await self._end_rows(queue, rows, [await sending])
         except psycopg.Error:
             pass  # they are signalled again, and the workflow ignores them
         finally:
@@ -196,26 +209,30 @@ class Signaller:
             del self._late[key]
             self.ask()
 
-    async def _delete(
-        self, queue: MaintenanceStatements, rows: Sequence[UndeliveredOutcome], delivered: Sequence[str]
+    async def _end_rows(
+        self, queue: MaintenanceStatements, rows: Sequence[UndeliveredOutcome], sent: Sequence[_Sent]
     ) -> None:
-        """Delete the rows whose outcomes were delivered, and snooze the others."""
+        """Delete or keep the rows whose outcomes were delivered, and snooze the others."""
+        delivered = [job_id for one in sent for job_id in one.delivered]
+        late = [job_id for one in sent for job_id in one.late]
         async with self._pool.connection() as connection:
             await queue.delete_delivered(connection, delivered)
-        self._metrics.delivered.inc(len(delivered))
-        if left := {row.job_id for row in rows} - set(delivered):
+            if late:
+                await queue.keep_delivered(connection, late)
+        self._metrics.delivered.inc(len(delivered) + len(late))
+        if left := {row.job_id for row in rows}.difference(delivered, late):
             self._metrics.snoozed.labels(queue.table.queue).inc(len(left))
             self._snoozed.add(left)
 
-    async def _deliver_run(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> list[str]:
-        """Deliver the outcomes of one run. Return the ids of the rows to delete. It raises nothing."""
+    async def _deliver_run(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> _Sent:
+        """Deliver the outcomes of one run. It raises nothing."""
         try:
             return await self._send(key, rows)
         except Exception as error:  # a codec may raise any error
             _log.error("outcomes_unsendable", extra={"jobs": len(rows), "reason": type(error).__name__})
-            return []
+            return _Sent()
 
-    async def _send(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> list[str]:
+    async def _send(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> _Sent:
         delivered: list[str] = []
         outcomes: list[tuple[str, Outcome]] = []
         for row in rows:
@@ -236,7 +253,11 @@ class Signaller:
             delivery = await self._signals.deliver(key, outcomes)
         except Exception as error:  # a codec may raise any error
             _log.error("outcomes_unsendable", extra={"jobs": len(outcomes), "reason": type(error).__name__})
-            return delivered
+            return _Sent(delivered)
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
-        return delivered + [job_id for job_id, _ in outcomes]
+        late: list[str] = []
+        for job_id, _ in outcomes:
+            may_come_again = delivery is Delivery.LATE and not is_unique_id(job_id, key.run_id)
+            (late if may_come_again else delivered).append(job_id)
+        return _Sent(delivered, late)

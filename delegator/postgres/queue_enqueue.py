@@ -92,7 +92,7 @@ SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS
 """
 
 _KNOWN = """
-SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[])
+SELECT job_id, outcome IS NULL AND last_failure IS NOT NULL FROM {table} WHERE job_id = ANY(%(job_id)b::text[])
 """
 
 _HAND_OVER = """
@@ -324,10 +324,10 @@ class EnqueueStatements(QueueStatements):
         cursor = await connection.execute(self._unfinished, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
 
-    async def known(self, connection: Connection, job_ids: Sequence[str]) -> set[str]:
-        """Return which of these jobs have a row, finished or not."""
+    async def known(self, connection: Connection, job_ids: Sequence[str]) -> dict[str, bool]:
+        """Return which of these jobs have a row, finished or not, each with whether it has failed and is retried."""
         cursor = await connection.execute(self._known, {"job_id": text_array(sorted(job_ids))})
-        return {row[0] for row in await cursor.fetchall()}
+        return dict(await cursor.fetchall())
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Clear `waiter_id` in completed rows, so that the signaller delivers their outcomes."""

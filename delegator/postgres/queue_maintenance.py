@@ -111,6 +111,10 @@ _DELETE_DELIVERED = """
 DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
 """
 
+_KEEP_DELIVERED = """
+UPDATE {table} SET waiter_id = 0 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
+"""
+
 _DELETE_UNREAD = """
 DELETE FROM {table} WHERE outcome IS NOT NULL AND completed_at < now() - %(retention)s AND waiter_id IS NOT NULL
 """
@@ -222,6 +226,7 @@ class MaintenanceStatements(QueueStatements):
         self._delete_overdue = self.statement(_DELETE_OVERDUE)
         self._undelivered = self.statement(_UNDELIVERED)
         self._delete_delivered = self.statement(_DELETE_DELIVERED)
+        self._keep_delivered = self.statement(_KEEP_DELIVERED)
         self._delete_unread = self.statement(_DELETE_UNREAD)
 
     async def lost_attempts(self, connection: Connection, leases: Sequence[int]) -> list[LostAttempt]:
@@ -368,6 +373,10 @@ class MaintenanceStatements(QueueStatements):
     async def delete_delivered(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Delete completed rows whose outcome was signalled."""
         await connection.execute(self._delete_delivered, {"job_id": sorted(job_ids)})
+
+    async def keep_delivered(self, connection: Connection, job_ids: Sequence[str]) -> None:
+        """Keep completed rows whose outcome was signalled. Workflow tasks that enqueue their jobs again read them."""
+        await connection.execute(self._keep_delivered, {"job_id": sorted(job_ids)})
 
     async def delete_unread(self, connection: Connection, retention: timedelta) -> int:
         """Delete completed rows whose enqueuer never read the outcome. Return the number."""

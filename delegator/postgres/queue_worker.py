@@ -155,6 +155,8 @@ FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], 
 WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
 """
 
+_KEEP_DELIVERED = _KEEP_OUTCOMES.replace("{store_outcome}", "{store_outcome}, waiter_id = 0")
+
 # The enqueuer looks at a row that it is notified of, and does not wait for it any longer if it has no outcome.
 _LEAVE_TO_SIGNAL = """
 WITH waited AS (
@@ -219,6 +221,7 @@ class WorkerStatements(QueueStatements):
         self._store_outcomes = self.statement(_STORE_OUTCOMES)
         self._store_one = self.statement(_STORE_OUTCOME)
         self._keep_outcomes = self.statement(_KEEP_OUTCOMES)
+        self._keep_delivered = self.statement(_KEEP_DELIVERED)
         self._leave_to_signal = self.statement(_LEAVE_TO_SIGNAL)
         self._unwaited = self.statement(_UNWAITED)
         self._last_failures = self.statement(_LAST_FAILURES)
@@ -301,11 +304,19 @@ class WorkerStatements(QueueStatements):
         )
         return {job_id for row in await cursor.fetchall() for job_id in row[0]}
 
-    async def keep_outcomes(self, connection: Connection, outcomes: Sequence[AttemptOutcome]) -> None:
-        """Store outcomes that the signaller is to deliver."""
+    async def keep_outcomes(
+        self, connection: Connection, outcomes: Sequence[AttemptOutcome], *, delivered: bool = False
+    ) -> None:
+        """Store outcomes that the signaller is to deliver.
+
+        Args:
+            connection: where to.
+            outcomes: the outcomes.
+            delivered: they are delivered, and stored only for a workflow task that enqueues the jobs again.
+        """
         ordered = sorted(outcomes)
         await connection.execute(
-            self._keep_outcomes,
+            self._keep_delivered if delivered else self._keep_outcomes,
             {
                 "job_id": text_array([job.job_id for job in ordered]),
                 "fencing_token": int8_array([job.fencing_token for job in ordered]),

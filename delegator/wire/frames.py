@@ -28,8 +28,12 @@ VERSION = 1
 _LENGTH_BYTES = 4
 _SIZES = "sizes"
 _VERSION = "version"
-_ENCODING = "encoding"
-_BINARY = b"binary/plain"
+ENCODING = "encoding"
+"""The metadata key that says how a payload's data are encoded."""
+BINARY = b"binary/plain"
+"""The encoding of a frame's payload."""
+FRAME = "delegator-frame"
+"""The metadata key of a payload that a codec server has made readable. It holds the frame."""
 
 
 def pack(header: dict[str, Any], bodies: Sequence[bytes]) -> bytes:
@@ -82,8 +86,10 @@ def from_payload(payload: Payload) -> bytes:
     Raises:
         WireError: the payload is encoded, so the data converter here is not the one that wrote it.
     """
-    encoding = payload.metadata.get(_ENCODING, b"")
-    if encoding != _BINARY:
+    encoding = payload.metadata.get(ENCODING, b"")
+    if encoding != BINARY:
+        if FRAME in payload.metadata:  # of a history that a codec server has decoded
+            return payload.metadata[FRAME]
         raise WireError(
             f"a delegator frame has the encoding {encoding.decode(errors='replace')!r}: it was written with another "
             "data converter. All clients, workers and http-workers (DELEGATOR_DATA_CONVERTER) need the same one, with "
@@ -94,7 +100,7 @@ def from_payload(payload: Payload) -> bytes:
 
 def to_payload(frame: bytes) -> Payload:
     """Wrap a frame as a Temporal payload."""
-    return Payload(metadata={_ENCODING: _BINARY}, data=frame)
+    return Payload(metadata={ENCODING: BINARY}, data=frame)
 
 
 def to_raw_value(frame: bytes) -> RawValue:

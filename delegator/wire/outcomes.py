@@ -77,9 +77,19 @@ class Reply(NamedTuple):
     """After how long the workflow asks for jobs without an outcome; 0: never. None: the reply has all outcomes, or an
     older release wrote it. Then the workflow takes no timer: a replay must do what was done when history was recorded.
     """
+    is_searchable: bool = False
+    """The run sets its search attributes. A reply that does not say so is of a worker where that is off, or has all
+    outcomes, or an older release wrote it."""
 
 
-def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked, *, look_ms: int | None = None) -> bytes:
+def pack_reply(
+    id_prefix: str,
+    outcomes: Mapping[int, Outcome],
+    asked: Asked,
+    *,
+    look_ms: int | None = None,
+    is_searchable: bool = False,
+) -> bytes:
     """Return the reply to an enqueue request: the outcomes that are known, by position.
 
     Args:
@@ -87,6 +97,7 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked, *,
         outcomes: those known, by the job's position in the request.
         asked: see `Reply`.
         look_ms: see `Reply`. It is left out if all outcomes are known.
+        is_searchable: see `Reply`. It is left out as well.
     """
     statuses = [_PENDING] * sum(count for _, count in asked.types)
     for position, outcome in outcomes.items():
@@ -96,8 +107,11 @@ def pack_reply(id_prefix: str, outcomes: Mapping[int, Outcome], asked: Asked, *,
         header["queues"] = asked.queues
     if asked.calls is not None:
         header["calls"] = asked.calls
-    if look_ms is not None and len(outcomes) < len(statuses):
-        header["look_ms"] = look_ms
+    if len(outcomes) < len(statuses):
+        if look_ms is not None:
+            header["look_ms"] = look_ms
+        if is_searchable:
+            header["searchable"] = True
     return pack(
         header,
         [outcomes[position].body for position in sorted(outcomes)],
@@ -130,7 +144,8 @@ def unpack_reply(frame: bytes) -> Reply:
         ]
         asked = Asked(_pairs(header["types"]), *(_optional_pairs(header.get(key)) for key in ("queues", "calls")))
         look_ms = header.get("look_ms")
-        return Reply(header["prefix"], outcomes, asked, None if look_ms is None else int(look_ms))
+        is_searchable = header.get("searchable", False) is True
+        return Reply(header["prefix"], outcomes, asked, None if look_ms is None else int(look_ms), is_searchable)
     except (KeyError, TypeError, ValueError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None
 

@@ -1,12 +1,16 @@
-"""The query by which maintenance asks a workflow run which jobs of an earlier run it waits for."""
+"""Questions about jobs that a workflow run waits for.
+
+Maintenance asks the run by a query which jobs of an earlier run it waits for. The run asks the queues, by a local
+activity, which of its jobs they lack.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from delegator.errors import WireError
-from delegator.wire.frames import pack, unpack
+from delegator.wire.frames import head, pack, unpack
 
 PENDING_QUERY: Final = "delegator.pending"
 """The query. It asks about job ids, and is answered with those of them that the run waits for.
@@ -14,8 +18,35 @@ PENDING_QUERY: Final = "delegator.pending"
 Without job ids it is answered for people: with JSON."""
 
 
+class Looked(NamedTuple):
+    """What the queues say about jobs that a run waits for."""
+
+    missing: list[str]
+    """The ids of those that they lack."""
+    is_retrying: bool | None = None
+    """Whether one of the others has failed and is retried. None: it was not looked at, or an older release wrote it."""
+
+
+def pack_looked(looked: Looked) -> bytes:
+    """Return the frame of the queues' answer."""
+    header: dict[str, object] = {"job_ids": looked.missing}
+    if looked.is_retrying is not None:
+        header["retrying"] = looked.is_retrying
+    return pack(header, [])
+
+
+def unpack_looked(frame: bytes) -> Looked:
+    """Return the answer in a frame.
+
+    Raises:
+        WireError: the bytes are another kind of frame, or none.
+    """
+    retrying = head(frame).get("retrying")
+    return Looked(unpack_job_ids(frame), retrying if isinstance(retrying, bool) else None)
+
+
 def pack_job_ids(job_ids: Iterable[str]) -> bytes:
-    """Return the frame of a question or of its answer."""
+    """Return the frame of a question, or of a run's answer."""
     return pack({"job_ids": list(job_ids)}, [])
 
 

@@ -30,12 +30,13 @@ from delegator.wire.requests import (
 from delegator.workflow.calls import WITHDRAWN, Call, CallGroup, Converter, canceled_error, outcome_of_removed
 from delegator.workflow.chunks import chunks_of, use_queues
 from delegator.workflow.job_ids import JobIds
-from delegator.workflow.labels import event_groups_of, shown, summary_of
+from delegator.workflow.labels import cancel_summary, event_groups_of, shown, summary_of
 from delegator.workflow.local_activities import LocalActivities, as_seen, is_timeout
 from delegator.workflow.lost_jobs import LostJobs, longest_enqueueing, timed_out
 from delegator.workflow.open_task import OpenTask
 from delegator.workflow.replay import call_runs, fail_task, read_reply
 from delegator.workflow.resets import enqueued, request_again, watch_resets
+from delegator.workflow.searchable import SearchAttributes
 from delegator.workflow.specs import CallSpecs
 
 _REPLY_BYTES = 448 * 1024  # Temporal warns of payloads over 512 KiB
@@ -81,6 +82,7 @@ class Delegations:
             resolve=self._resolve,
             enqueue_again=lambda calls: self._send(calls, again=True),
             spawn=self._spawn,
+            search_attributes=SearchAttributes(info),
         )
         self._open_task = OpenTask()
 
@@ -234,6 +236,7 @@ class Delegations:
                 CANCEL_ACTIVITY,
                 pack_cancel([(call.spec.job.queue, call.job_id) for call in waiting]),
                 schedule_to_close_timeout=_CANCEL_TIMEOUT,
+                summary=cancel_summary(waiting),
             )
         except ActivityError:
             workflow.logger.warning("cancel_request_failed", extra={"jobs": len(waiting)})
@@ -368,7 +371,7 @@ class Delegations:
         if self._pending:
             self.answer_queries()
         if reply.look_ms is not None:
-            self._lost_jobs.expect(calls, reply.look_ms)
+            self._lost_jobs.expect(calls, reply.look_ms, is_searchable=reply.is_searchable)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         if isinstance(error, workflow.NondeterminismError):

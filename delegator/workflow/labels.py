@@ -28,6 +28,32 @@ def summary_of(calls: Sequence[Call]) -> str:
     said = "; ".join(dict.fromkeys(spec.summary for spec in specs if spec.summary))
     text = f"{len(calls)} x {', '.join(types[:_SHOWN_TYPES])}{more}"
     text = f"{text}: {said}" if said else text
+    return _cut(text)
+
+
+def waits_summary(pending: Collection[Call]) -> str:
+    """Return what a timer says that runs while a workflow waits for jobs."""
+    return _cut(f"waits for {_counted(pending)}")
+
+
+def look_summary(calls: Collection[Call]) -> str:
+    """Return what the local activity says that asks the queues whether they have jobs."""
+    return _cut(f"asks for {_counted(calls)}")
+
+
+def cancel_summary(calls: Collection[Call]) -> str:
+    """Return what the local activity says that cancels jobs."""
+    return _cut(f"cancels {_counted(calls)}")
+
+
+def _counted(calls: Collection[Call]) -> str:
+    """Return how many jobs of which types there are, such as `3 x charge, 1 x ship`."""
+    types = Counter(call.spec.job.type for call in calls).most_common()
+    shown = ", ".join(f"{count} x {name}" for name, count in types[:_SHOWN_TYPES])
+    return f"{shown} and {len(types) - _SHOWN_TYPES} more types" if len(types) > _SHOWN_TYPES else shown
+
+
+def _cut(text: str) -> str:
     return text.encode()[:_LONGEST_SUMMARY].decode(errors="ignore")
 
 

@@ -24,11 +24,13 @@ from temporalio.workflow import ActivityCancellationType
 
 from delegator.errors import WireError
 from delegator.wire.outcomes import Outcome, OutcomeStatus
-from delegator.wire.pending import unpack_job_ids
+from delegator.wire.pending import unpack_looked
 from delegator.wire.requests import LOOK_ACTIVITY, pack_cancel
 from delegator.workflow.calls import WITHDRAWN, Call
 from delegator.workflow.chunks import batched
+from delegator.workflow.labels import look_summary, waits_summary
 from delegator.workflow.local_activities import LocalActivities
+from delegator.workflow.searchable import SearchAttributes
 
 GRACE_SECONDS: Final = 15.0
 """How long after its deadline a call is timed out here. Usually a worker or maintenance does it, and knows more."""
@@ -50,6 +52,7 @@ class LostJobs:
         resolve: Callable[[str, Outcome], Any],
         enqueue_again: Callable[[list[Call]], None],
         spawn: Callable[[Any], asyncio.Task[None]],
+        search_attributes: SearchAttributes,
     ) -> None:
         """Begin without a timer.
 
@@ -59,12 +62,14 @@ class LostJobs:
             resolve: takes a job id and the outcome of its call.
             enqueue_again: enqueues jobs with the ids that they had.
             spawn: starts a task of the run.
+            search_attributes: of the run.
         """
         self._pending = pending
         self._local_activities = local_activities
         self._resolve = resolve
         self._enqueue_again = enqueue_again
         self._spawn = spawn
+        self._search_attributes = search_attributes
         self._deadlines: dict[str, float] = {}
         self._suspects: set[str] = set()
         self._pause = 0.0
@@ -73,24 +78,27 @@ class LostJobs:
         self.task: asyncio.Task[None] | None = None
         """Sleeps until there is something to do; None: no call is watched."""
 
-    def expect(self, calls: Iterable[Call], after_ms: int) -> None:
+    def expect(self, calls: Iterable[Call], after_ms: int, *, is_searchable: bool) -> None:
         """Watch calls whose outcomes will be signalled.
 
         Args:
             calls: the calls.
             after_ms: after how long to ask for their jobs; 0: never. Their deadlines are kept all the same.
+            is_searchable: set the run's search attributes.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        waiting = False
+        waiting: set[str] = set()
         for call in calls:
             if call.job_id in self._pending:
-                waiting = True
+                waiting.add(call.spec.job.type)
                 seconds = seconds_to_close(call)
                 if seconds is not None:
                     self._deadlines[call.job_id] = now + seconds + GRACE_SECONDS
         if not waiting:
             return
+        if is_searchable:
+            self._search_attributes.waits_for(waiting)
         if after_ms and self._ask_at == float("inf"):
             self._pause = after_ms / 1000
             self._ask_at = now + self._pause
@@ -111,6 +119,7 @@ class LostJobs:
         self._deadlines.clear()
         self._suspects.clear()
         self._ask_at = float("inf")
+        self._search_attributes.retries(is_retrying=False)
 
     def _next(self) -> float:
         return min(self._ask_at, min(self._deadlines.values(), default=float("inf")))
@@ -119,7 +128,7 @@ class LostJobs:
         loop = asyncio.get_running_loop()
         while (at := self._next()) != float("inf"):
             self._wakes_at = at
-            await asyncio.sleep(max(0.001, at - loop.time()))
+            await workflow.sleep(max(0.001, at - loop.time()), summary=waits_summary(self._pending.values()))
             self._time_out(loop.time())
             if loop.time() >= self._ask_at:
                 self._wakes_at = float("-inf")  # nothing restarts this task while it asks
@@ -156,16 +165,22 @@ class LostJobs:
     async def _missing(self, calls: Sequence[Call]) -> set[str] | None:
         """Return the ids of the jobs that their queues lack; None: the queues do not answer."""
         missing: set[str] = set()
+        retrying: set[bool | None] = set()
         for chunk in batched(calls, _MOST_ASKED_FOR):
             try:
                 reply = await self._local_activities.run(
                     LOOK_ACTIVITY,
                     pack_cancel([(call.spec.job.queue, call.job_id) for call in chunk]),
                     schedule_to_close_timeout=_ASK_LIMIT,
+                    summary=look_summary(chunk),
                 )
-                missing.update(unpack_job_ids(reply))
+                looked = unpack_looked(reply)
+                missing.update(looked.missing)
+                retrying.add(looked.is_retrying)
             except (ActivityError, WireError):
                 return None
+        if None not in retrying:
+            self._search_attributes.retries(is_retrying=True in retrying)
         return missing
 
 

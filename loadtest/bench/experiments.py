@@ -25,13 +25,20 @@ class Experiment:
     lacking: Callable[[], str | None] = lambda: None
     """Returns what this machine lacks for it; None: nothing."""
 
-    def arguments(self, rounds: int) -> list[str]:
+    @property
+    def compares_arms(self) -> bool:
+        """Whether the command runs workflows, so that it can count SQL statements."""
+        return self.command.startswith("compare ")
+
+    def arguments(self, rounds: int, *, statements: bool = False) -> list[str]:
         """Return the command's arguments.
 
         Args:
             rounds: runs of each arm.
+            statements: whether SQL statements are counted, if the command can.
         """
-        return self.command.replace(ROUNDS, str(rounds)).split()
+        counting = ["--statements"] if statements and self.compares_arms else []
+        return self.command.replace(ROUNDS, str(rounds)).split() + counting
 
 
 def _lacks_peers() -> str | None:

@@ -26,6 +26,7 @@ from loadtest.bench.figures import LINES, Verdict
 from loadtest.commands.common import (
     JsonOption,
     SharedOption,
+    StatementsOption,
     check_rounds,
     check_writable,
     positive_seconds,
@@ -57,6 +58,7 @@ def bench(
         ),
     ] = ",".join(EXPERIMENTS),
     rounds: Annotated[int, typer.Option(help="Runs of each arm.")] = 5,
+    statements: StatementsOption = False,
 ) -> None:
     """Measure all figures that this project promises, and show which ones are reached."""
     names = _listed(only)
@@ -71,8 +73,8 @@ def bench(
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    problems = run_loop(_run_all([EXPERIMENTS[name] for name in names], out, rounds, say))
-    results, spoiled = read_results(out)
+    problems = run_loop(_run_all([EXPERIMENTS[name] for name in names], out, rounds, say, statements=statements))
+    results, spoiled = read_results(out, statements=statements)
     console.print(bench_table(LINES, results))
     problems += [f"{name}: jobs failed, so its numbers don't count; they are in {out / name}.json" for name in spoiled]
     for problem in problems:
@@ -81,7 +83,9 @@ def bench(
         raise typer.Exit(1)
 
 
-async def _run_all(experiments: Sequence[Experiment], out: Path, rounds: int, say: Callable[[str], None]) -> list[str]:
+async def _run_all(
+    experiments: Sequence[Experiment], out: Path, rounds: int, say: Callable[[str], None], *, statements: bool
+) -> list[str]:
     """Run experiments in turn and return what went wrong."""
     problems = []
     for experiment in experiments:
@@ -91,7 +95,7 @@ async def _run_all(experiments: Sequence[Experiment], out: Path, rounds: int, sa
         if lacking is not None:
             say(f"{experiment.name}: left out, because it needs: {lacking}")
             continue
-        arguments = experiment.arguments(rounds)
+        arguments = experiment.arguments(rounds, statements=statements)
         say(f"loadtest {' '.join(arguments)}   (load average {os.getloadavg()[0]:.1f})")
         began = time.monotonic()
         code = await run_child([sys.executable, "-m", "loadtest", *arguments, "--json", str(target)])
@@ -122,17 +126,18 @@ async def run_child(argv: Sequence[str]) -> int:
         raise
 
 
-def read_results(out: Path) -> tuple[Mapping[str, Any], Sequence[str]]:
+def read_results(out: Path, *, statements: bool = False) -> tuple[Mapping[str, Any], Sequence[str]]:
     """Return the numbers found, by experiment, and the experiments whose numbers don't count.
 
     Args:
         out: the directory.
+        statements: whether SQL statements were counted. Numbers that were measured the other way are left out.
     """
     results: dict[str, Any] = {}
     spoiled = []
     for name in EXPERIMENTS:
         numbers = _numbers(out / f"{name}.json")
-        if numbers is None:
+        if numbers is None or (EXPERIMENTS[name].compares_arms and _counted_statements(numbers) != statements):
             continue
         if _failures(numbers):
             spoiled.append(name)
@@ -147,6 +152,11 @@ def _numbers(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _counted_statements(numbers: Any) -> bool:
+    """Return whether the runs of an experiment counted SQL statements."""
+    return any(run.get("settings", {}).get("statements") is True for run in numbers.get("runs", ()))
 
 
 def _failures(numbers: Any) -> bool:

@@ -46,6 +46,9 @@ TemporalOption = Annotated[
     TemporalChoice | None, typer.Option(help="Temporal of the embedded stack: the dev server, or the real one.")
 ]
 SharedOption = Annotated[bool, typer.Option("--shared", help="Run even if the servers have other work.")]
+StatementsOption = Annotated[
+    bool, typer.Option("--statements", help="Count the SQL statements of the PostgreSQL servers (pg_stat_statements).")
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers here; - for stdout.")]
 
 

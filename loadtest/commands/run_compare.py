@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 
 from loadtest.arms import ARMS, arm_named
 from loadtest.commands.common import (
@@ -24,6 +25,7 @@ from loadtest.commands.common import (
     SharedOption,
     SleepMsOption,
     SlowPercentOption,
+    StatementsOption,
     TemporalOption,
     TimeoutOption,
     WorkflowsOption,
@@ -41,6 +43,7 @@ from loadtest.runs.arm_run import run as run_arm
 from loadtest.servers.guard import undisturbed_servers
 from loadtest.terminal.progress_bar import progress_bar
 from loadtest.terminal.run_tables import comparison_table, run_table
+from loadtest.terminal.statement_table import statement_table
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +71,7 @@ def run(
     pause: PauseOption = None,
     temporal: TemporalOption = None,
     shared: SharedOption = False,
+    statements: StatementsOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run one arm once."""
@@ -77,12 +81,13 @@ def run(
     async def work() -> RunResult:
         with progress_bar() as progress:
             async with undisturbed_servers(
-                delegates=arm_named(arm).delegates, temporal=temporal, shared=shared
+                delegates=arm_named(arm).delegates, temporal=temporal, shared=shared, statements=statements
             ) as available:
                 return await run_arm(plan, available, progress)
 
     result = run_loop(work())
-    show(run_table(result), result.to_json(), json_file)
+    shown = _with_statements(run_table(result), Comparison(result.scenario, 1, {result.arm: [result]}))
+    show(shown, result.to_json(), json_file)
     if result.failed:
         raise typer.Exit(1)
 
@@ -107,6 +112,7 @@ def compare(
     pause: PauseOption = None,
     temporal: TemporalOption = None,
     shared: SharedOption = False,
+    statements: StatementsOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Run several arms in turn on the same load; print medians, their spread and ratios."""
@@ -121,10 +127,16 @@ def compare(
     async def work() -> Comparison:
         with progress_bar() as progress:
             delegates = any(arm_named(name).delegates for name in names)
-            async with undisturbed_servers(delegates=delegates, temporal=temporal, shared=shared) as available:
+            async with undisturbed_servers(
+                delegates=delegates, temporal=temporal, shared=shared, statements=statements
+            ) as available:
                 return await compare_arms(names, plan, rounds, available, progress)
 
     comparison = run_loop(work())
-    show(comparison_table([comparison], names[0]), comparison.to_json(), json_file)
+    show(_with_statements(comparison_table([comparison], names[0]), comparison), comparison.to_json(), json_file)
     if comparison.failed:
         raise typer.Exit(1)
+
+
+def _with_statements(table: RenderableType, comparison: Comparison) -> RenderableType:
+    return Group(table, *statement_table(comparison))

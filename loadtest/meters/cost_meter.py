@@ -11,9 +11,13 @@ from typing import Final, Self
 
 from loadtest.meters.persistence import persistence_requests
 from loadtest.meters.process_trees import ProcessMeter
+from loadtest.meters.statements import Counted, StatementMeter
 from loadtest.meters.wal import WalMeter, Written
 from loadtest.results.costs import Costs
+from loadtest.results.statements import QUEUE, TEMPORAL, ServerStatements
 
+_UNKNOWN: Final = Written(None, None, None, None)
+_SETTLING: Final = 1.5  # seconds in which Temporal writes what earlier work left
 _INTERVAL: Final = 0.5  # seconds between two looks at the memory; a look takes a millisecond or two
 
 
@@ -26,7 +30,13 @@ class CostSources:
     temporal_metrics_url: str | None = None
     """URL of the Temporal server's Prometheus metrics."""
     database_url: str | None = field(default=None, repr=False)
-    """URL of a database on the PostgreSQL server."""
+    """URL of a database on the queue's PostgreSQL server."""
+    temporal_database_url: str | None = field(default=None, repr=False)
+    """URL of a database on Temporal's own PostgreSQL server."""
+    statement_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """URLs of the PostgreSQL servers whose statements are counted, by the server's name."""
+    background: Mapping[str, Counted] = field(default_factory=dict)
+    """What those servers did while they were idle; see `idle_statements`."""
 
 
 class CostMeter:
@@ -47,7 +57,9 @@ class CostMeter:
         """
         self._sources = sources
         self._processes = ProcessMeter(sources.processes) if sources.processes else None
-        self._wal: WalMeter | None = None
+        urls = {QUEUE: sources.database_url, TEMPORAL: sources.temporal_database_url}
+        self._wal = {name: WalMeter(url) for name, url in urls.items() if url is not None}
+        self._statements = {name: StatementMeter(url) for name, url in sources.statement_urls.items()}
         self._requests: dict[str, int] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -81,15 +93,19 @@ class CostMeter:
     async def __aenter__(self) -> Self:
         """Begin to measure."""
         async with AsyncExitStack() as stack:
-            if self._sources.database_url is not None:
-                self._wal = await stack.enter_async_context(WalMeter(self._sources.database_url))
+            for wal in self._wal.values():
+                await stack.enter_async_context(wal)
+            for statements in self._statements.values():
+                await stack.enter_async_context(statements)
             self._requests = await self._persistence_requests()
             if self._processes is not None:
                 self._processes.begin()
                 self._watch = asyncio.create_task(self._sample(self._processes))
             self._stack = stack.pop_all()
-        if self._wal is not None:
-            await self._wal.begin()
+        for wal in self._wal.values():
+            await wal.begin()
+        for statements in self._statements.values():
+            await statements.begin()
         return self
 
     async def __aexit__(
@@ -101,32 +117,69 @@ class CostMeter:
                 self._watch.cancel()
             if exc_type is not None:
                 return
-            if self._wal is not None:
-                await self._wal.end()
+            for wal in self._wal.values():
+                await wal.end()
             if self._processes is not None:
                 self._processes.sample()
-            after, written = await asyncio.gather(self._persistence_requests(), self._written())
+            # The wait for Temporal's counters is part of the statements' window: Temporal writes a little after it
+            # gave the last result. The wait before the window kept the same out that the warm-up left.
+            after = await self._persistence_requests()
+            counted = {name: await meter.end() for name, meter in self._statements.items()}
+            written = {name: await wal.written() for name, wal in self._wal.items()}
             requests = _increase(self._requests, after)
+            queue, temporal = (written.get(name) or _UNKNOWN for name in (QUEUE, TEMPORAL))
             self._costs = Costs(
                 persistence_operations=None if requests is None else sum(requests.values()),
                 persistence_by_operation=requests or {},
-                wal_bytes=written.wal_bytes if written else None,
-                commits=written.commits if written else None,
-                dead_tuples=written.dead_tuples if written else None,
+                wal_bytes=queue.wal_bytes,
+                commits=queue.commits,
+                dead_tuples=queue.dead_tuples,
                 processes=self._processes.costs() if self._processes is not None else {},
+                wal_fpi_bytes=queue.fpi_bytes,
+                temporal_wal_bytes=temporal.wal_bytes,
+                temporal_commits=temporal.commits,
+                temporal_dead_tuples=temporal.dead_tuples,
+                temporal_wal_fpi_bytes=temporal.fpi_bytes,
+                statements={name: self._with_background(name, window) for name, window in counted.items()},
             )
 
     async def _persistence_requests(self) -> dict[str, int] | None:
         url = self._sources.temporal_metrics_url
         return None if url is None else await persistence_requests(url)
 
-    async def _written(self) -> Written | None:
-        return None if self._wal is None else await self._wal.written()
+    def _with_background(self, name: str, window: Counted) -> ServerStatements:
+        idle = self._sources.background.get(name)
+        return ServerStatements(
+            seconds=window.seconds,
+            statements=window.statements,
+            background_seconds=idle.seconds if idle else 0.0,
+            background=idle.statements if idle else [],
+            own_calls=window.own_calls,
+            incomplete=window.incomplete or (idle is not None and idle.incomplete),
+        )
 
     async def _sample(self, processes: ProcessMeter) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
             processes.sample()
+
+
+async def idle_statements(urls: Mapping[str, str], seconds: float) -> Mapping[str, Counted]:
+    """Count what servers do while nothing is asked of them.
+
+    Args:
+        urls: of the servers, by name; none: return at once.
+        seconds: how long to look.
+    """
+    if not urls:
+        return {}
+    await asyncio.sleep(_SETTLING)
+    async with AsyncExitStack() as stack:
+        meters = {name: await stack.enter_async_context(StatementMeter(url)) for name, url in urls.items()}
+        for meter in meters.values():
+            await meter.begin()
+        await asyncio.sleep(seconds)
+        return {name: await meter.end() for name, meter in meters.items()}
 
 
 def _increase(before: dict[str, int] | None, after: dict[str, int] | None) -> dict[str, int] | None:

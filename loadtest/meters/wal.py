@@ -14,11 +14,13 @@ from typing import Final, Self
 
 import psycopg
 
+from loadtest.meters.statement_texts import OWN_MARK
+
 _CONNECT_TIMEOUT: Final = 10  # seconds
 _FLUSH_TIMEOUT: Final = 5.0  # seconds; the WAL writer needs less than one
 _READ_TIMEOUT: Final = "60s"
 
-_POSITION: Final = "SELECT pg_current_wal_insert_lsn()::text"
+_POSITION: Final = f"SELECT {OWN_MARK} pg_current_wal_insert_lsn()::text"
 _DISTANCE: Final = "SELECT pg_wal_lsn_diff(%s::pg_lsn, %s::pg_lsn)::bigint"
 _FLUSHED: Final = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
 _LIMIT: Final = f"SET LOCAL statement_timeout = '{_READ_TIMEOUT}'"
@@ -30,8 +32,10 @@ SELECT set_config('search_path', quote_ident(nspname), true)
 """
 _RECORDS: Final = """
 SELECT coalesce(sum(count) FILTER (WHERE record ~ '^Transaction/COMMIT'), 0)::bigint,
-       coalesce(sum(count) FILTER (WHERE record ~ '^Heap/(UPDATE|HOT_UPDATE|DELETE)'), 0)::bigint
-  FROM pg_get_wal_stats(%s::pg_lsn, %s::pg_lsn, true) AS statistics (record, count)
+       coalesce(sum(count) FILTER (WHERE record ~ '^Heap/(UPDATE|HOT_UPDATE|DELETE)'), 0)::bigint,
+       coalesce(sum(fpi_size), 0)::bigint
+  FROM pg_get_wal_stats(%s::pg_lsn, %s::pg_lsn, true)
+       AS statistics (record, count, count_percentage, record_size, record_size_percentage, fpi_size)
 """
 
 
@@ -39,12 +43,14 @@ SELECT coalesce(sum(count) FILTER (WHERE record ~ '^Transaction/COMMIT'), 0)::bi
 class Written:
     """What a PostgreSQL server wrote in a window."""
 
-    wal_bytes: int
-    """Bytes of write-ahead log."""
+    wal_bytes: int | None
+    """Bytes of write-ahead log; None: the server did not answer."""
     commits: int | None
     """Committed transactions that wrote; None: we have no right to read the log, or it is already removed."""
     dead_tuples: int | None
     """Old row versions left by updates and deletes; None: as for `commits`."""
+    fpi_bytes: int | None
+    """Bytes of full-page images, which a page's first change after a checkpoint writes; None: as for `commits`."""
 
 
 class WalMeter:
@@ -96,10 +102,10 @@ class WalMeter:
             return None
         assert row is not None
         try:
-            commits, dead_tuples = await self._records(self._connection) if row[0] else (0, 0)
+            read = await self._records(self._connection) if row[0] else (0, 0, 0)
         except (psycopg.Error, TimeoutError):
-            return Written(row[0], None, None)
-        return Written(row[0], commits, dead_tuples)
+            return Written(row[0], None, None, None)
+        return Written(row[0], *read)
 
     async def _position(self) -> str | None:
         if self._connection is None:
@@ -110,7 +116,7 @@ class WalMeter:
             return None
         return row[0] if row else None
 
-    async def _records(self, connection: psycopg.AsyncConnection) -> tuple[int, int]:
+    async def _records(self, connection: psycopg.AsyncConnection) -> tuple[int, int, int]:
         async with asyncio.timeout(_FLUSH_TIMEOUT):
             # Only what is on disk can be inspected.
             while True:
@@ -125,4 +131,4 @@ class WalMeter:
             await connection.execute(_FIND_INSPECTOR)
             row = await (await connection.execute(_RECORDS, (self._begin, self._end))).fetchone()
         assert row is not None
-        return row[0], row[1]
+        return row[0], row[1], row[2]

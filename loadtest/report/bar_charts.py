@@ -23,6 +23,7 @@ _BAR: Final = 0.36  # of a row
 _LONGEST_NAME: Final = 32
 _MOST_OPERATIONS: Final = 7
 _OTHERS: Final = "all others"
+_QUEUE, _TEMPORAL = "postgres", "temporal-postgres"
 _MIB: Final = 1 << 20
 
 
@@ -78,15 +79,31 @@ def cost_charts(comparison: Comparison, arms: Mapping[str, str], name: str) -> l
     def of_processes(note: str) -> str:
         return f"{note} {servers}" if servers else note
 
-    def plain(key: str, title: str, unit: str, value: Callable[[UnitCosts], float | None]) -> BarChart | None:
-        known = {arm: found for arm, unit_cost in costs.items() if (found := value(unit_cost)) is not None}
+    def written(
+        key: str,
+        title: str,
+        unit: str,
+        value: Callable[[UnitCosts], float | None],
+        temporals: Callable[[UnitCosts], float | None],
+    ) -> BarChart | None:
+        """Draw what PostgreSQL wrote: of the queue's server alone, or stacked with that of Temporal's own server."""
+        sources = {_QUEUE: value, _TEMPORAL: temporals}
+        both = any(temporals(unit_cost) is not None for unit_cost in costs.values())
+        if not both:
+            sources = {"": value}
+        found = {arm: {part: of(unit_cost) for part, of in sources.items()} for arm, unit_cost in costs.items()}
         return bar_chart(
-            [Bar(arm, {"": found}) for arm, found in known.items()],
+            # A part that was not measured is not 0, so its arm has no bar.
+            [
+                Bar(arm, known)
+                for arm, parts in found.items()
+                if len(known := {part: size for part, size in parts.items() if size is not None}) == len(sources)
+            ],
             name=f"{name}-{key}",
             title=title,
             note=postgres_note(comparison),
             unit=unit,
-            legend={},
+            legend=component_colours(sources) if both else {},
             arms=arms,
         )
 
@@ -112,9 +129,21 @@ def cost_charts(comparison: Comparison, arms: Mapping[str, str], name: str) -> l
             legend=ranked_colours(dict.fromkeys(part for found in operations.values() for part in found)),
             arms=arms,
         ),
-        plain("wal", "Write-ahead log per job", "bytes per job", lambda unit: unit.wal_bytes),
-        plain("commits", "Commits per job", "commits per job", lambda unit: unit.commits),
-        plain("dead", "NewDeadLetter tuples per job", "dead tuples per job", lambda unit: unit.dead_tuples),
+        written(
+            *("wal", "Write-ahead log per job", "bytes per job"),
+            lambda unit: unit.wal_bytes,
+            lambda unit: unit.temporal_wal_bytes,
+        ),
+        written(
+            *("commits", "Commits per job", "commits per job"),
+            lambda unit: unit.commits,
+            lambda unit: unit.temporal_commits,
+        ),
+        written(
+            *("dead", "Dead tuples per job", "dead tuples per job"),
+            lambda unit: unit.dead_tuples,
+            lambda unit: unit.temporal_dead_tuples,
+        ),
         bar_chart(
             [
                 Bar(

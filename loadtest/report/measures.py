@@ -10,6 +10,7 @@ from loadtest.report.notes import clocks_note, postgres_note, servers_note
 from loadtest.report.text import DASH, number, percent, size, times
 from loadtest.results.comparison import Comparison
 from loadtest.results.run_result import Latency, RunResult
+from loadtest.results.statements import QUEUE, TEMPORAL
 
 Value = Callable[[RunResult], float | None]
 
@@ -120,6 +121,14 @@ def _cost(part: str) -> Value:
     return value
 
 
+def _statements(server: str, *, per_workflow: bool) -> Value:
+    def value(run: RunResult) -> float | None:
+        costs = run.costs_per_workflow if per_workflow else run.costs_per_job
+        return None if costs is None else costs.statements.get(server)
+
+    return value
+
+
 def _cpu(run: RunResult) -> float | None:
     costs = run.costs_per_job
     return sum(costs.cpu_ms.values()) if costs and costs.cpu_ms else None
@@ -197,6 +206,14 @@ _MEASURES: Final = (
     Measure(_POSTGRES, "write-ahead log", "per job", _cost("wal_bytes"), size),
     Measure(_POSTGRES, "commits", "per job", _cost("commits")),
     Measure(_POSTGRES, "dead tuples", "per job", _cost("dead_tuples")),
+    Measure(_POSTGRES, "write-ahead log, Temporal's server", "per job", _cost("temporal_wal_bytes"), size),
+    Measure(_POSTGRES, "commits, Temporal's server", "per job", _cost("temporal_commits")),
+    Measure(_POSTGRES, "dead tuples, Temporal's server", "per job", _cost("temporal_dead_tuples")),
+    *(
+        Measure(_POSTGRES, f"statements, {said}", unit, _statements(server, per_workflow=unit == "per workflow"))
+        for server, said in ((TEMPORAL, "Temporal's server"), (QUEUE, "the queue's server"))
+        for unit in ("per job", "per workflow")
+    ),
     Measure(_MACHINE, "processor time", "ms per job", _cpu),
     Measure(_MACHINE, "relay's peak memory", "", _relay, size),
     Measure(_MACHINE, "all peaks of memory", "", _memory, size),

@@ -14,6 +14,7 @@ _WRITES: Final[Mapping[str, str]] = {
         "Of the queue's whole PostgreSQL server, without Temporal's own database unless it is on that server too."
     ),
 }
+_BOTH_WRITES: Final = "Of two PostgreSQL servers: the queue's (postgres) and Temporal's own (temporal-postgres)."
 _ANY_WRITES: Final = "Of the queue's whole PostgreSQL server."
 _SERVERS: Final = frozenset({"temporal", "postgres"})
 _NO_SERVERS: Final = "Of the load test's own processes only, because it did not start the servers."
@@ -27,7 +28,10 @@ _INTENDED: Final = "Enqueue to result counts from the intended start of the work
 
 def postgres_note(comparison: Comparison) -> str:
     """Return a note about whose writes are counted."""
-    first = next(iter(comparison.runs.values()))[0]
+    runs = [run for runs in comparison.runs.values() for run in runs]
+    if any(run.costs and run.costs.temporal_wal_bytes is not None for run in runs):
+        return _BOTH_WRITES
+    first = runs[0]
     return _WRITES.get(str(first.settings.get("temporal")), _ANY_WRITES)
 
 

@@ -12,6 +12,7 @@ from loadtest.report.colours import arm_colours
 from loadtest.report.line_charts import LineChart, latency_chart, throughput_chart
 from loadtest.report.measures import Row, counts_jobs, table
 from loadtest.report.notes import table_notes
+from loadtest.report.statements import Statements, statements
 from loadtest.report.text import DASH, times
 from loadtest.report.what_ran import Fact, command, facts, load
 from loadtest.results.comparison import Comparison
@@ -55,6 +56,8 @@ class Section:
     """Its charts of lines."""
     bar_charts: Sequence[BarChart]
     """Its charts of bars."""
+    statements: Sequence[Statements]
+    """Its tables of SQL statements."""
     settings: Sequence[Fact]
     """Settings of the runs."""
     versions: Sequence[Fact]
@@ -86,6 +89,7 @@ def _section(comparison: Comparison, name: str) -> Section:
         rows=table(comparison),
         line_charts=[chart for chart in (latency, throughput) if chart is not None],
         bar_charts=[*([whole] if whole else []), *cost_charts(comparison, arms, name)],
+        statements=statements(comparison),
         settings=settings,
         versions=versions,
         command=command(comparison),

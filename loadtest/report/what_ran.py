@@ -16,7 +16,7 @@ from loadtest.results.run_result import RunResult
 from loadtest.workload.options import OPTION_NAMES
 
 _OPTIONS: Final = frozenset(
-    {"workflows", "jobs", "concurrency", "rate", "duration", "timeout", "temporal", *OPTION_NAMES}
+    {"workflows", "jobs", "concurrency", "rate", "duration", "timeout", "temporal", "statements", *OPTION_NAMES}
 )
 
 

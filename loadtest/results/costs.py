@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from loadtest.results.statements import ServerStatements, medians_by_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,14 @@ class UnitCosts:
     """Old row versions left for vacuum."""
     cpu_ms: dict[str, float]
     """Processor milliseconds of each process."""
+    temporal_wal_bytes: float | None = None
+    """Bytes of write-ahead log of Temporal's own PostgreSQL server."""
+    temporal_commits: float | None = None
+    """Transactions that wrote, on Temporal's own server."""
+    temporal_dead_tuples: float | None = None
+    """Old row versions left for vacuum, on Temporal's own server."""
+    statements: dict[str, float] = field(default_factory=dict)
+    """SQL statements by server, without those that idle servers run in the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,18 @@ class Costs:
     """Old row versions that updates and deletes left for vacuum, of the same server."""
     processes: dict[str, ProcessCost]
     """Processor time and memory of each process, by its name."""
+    wal_fpi_bytes: int | None = None
+    """Bytes of full-page images in `wal_bytes`: a page's first change after a checkpoint writes the whole page."""
+    temporal_wal_bytes: int | None = None
+    """As `wal_bytes`, of Temporal's own PostgreSQL server; None too if Temporal has none that we started."""
+    temporal_commits: int | None = None
+    """As `commits`, of Temporal's own server."""
+    temporal_dead_tuples: int | None = None
+    """As `dead_tuples`, of Temporal's own server."""
+    temporal_wal_fpi_bytes: int | None = None
+    """As `wal_fpi_bytes`, of Temporal's own server."""
+    statements: dict[str, ServerStatements] = field(default_factory=dict)
+    """SQL statements of each server: `queue`, and `temporal` if it has its own. Without a server: not counted."""
 
     def per(self, count: int) -> UnitCosts | None:
         """Divide by a number of jobs or workflows; None: the number is 0.
@@ -69,6 +91,10 @@ class Costs:
             commits=share(self.commits),
             dead_tuples=share(self.dead_tuples),
             cpu_ms={name: process.cpu_s * 1000 / count for name, process in self.processes.items()},
+            temporal_wal_bytes=share(self.temporal_wal_bytes),
+            temporal_commits=share(self.temporal_commits),
+            temporal_dead_tuples=share(self.temporal_dead_tuples),
+            statements={name: server.net_total("calls") / count for name, server in self.statements.items()},
         )
 
     @classmethod
@@ -86,6 +112,12 @@ class Costs:
             commits=_median(run.commits for run in costs),
             dead_tuples=_median(run.dead_tuples for run in costs),
             processes={name: _median_process(name, [run.processes for run in costs]) for name in names},
+            wal_fpi_bytes=_median(run.wal_fpi_bytes for run in costs),
+            temporal_wal_bytes=_median(run.temporal_wal_bytes for run in costs),
+            temporal_commits=_median(run.temporal_commits for run in costs),
+            temporal_dead_tuples=_median(run.temporal_dead_tuples for run in costs),
+            temporal_wal_fpi_bytes=_median(run.temporal_wal_fpi_bytes for run in costs),
+            statements=medians_by_server([run.statements for run in costs]),
         )
 
 

@@ -159,7 +159,12 @@ class RunResult:
             job, workflow = self.costs_per_job, self.costs_per_workflow
             shares = {
                 "per_job": asdict(job) if job else None,
-                "per_workflow": {"persistence_operations": workflow.persistence_operations} if workflow else None,
+                "per_workflow": {
+                    "persistence_operations": workflow.persistence_operations,
+                    "statements": workflow.statements,
+                }
+                if workflow
+                else None,
             }
             numbers["costs"] |= rounded(shares, _UNIT_DIGITS)
         return numbers

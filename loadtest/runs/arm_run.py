@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from delegator.errors import DelegatorError
 from loadtest.arms import arm_named
 from loadtest.arms.base import HTTP_CONCURRENCY, Arm, Session
-from loadtest.meters.cost_meter import CostMeter, CostSources
+from loadtest.meters.cost_meter import CostMeter, CostSources, idle_statements
+from loadtest.meters.statements import Counted
 from loadtest.progress import Progress
 from loadtest.results.run_result import RunResult
 from loadtest.runs.cleanup import deleting, finish_rows, terminating
@@ -36,6 +37,7 @@ _SAMPLE: Final = 20  # histories whose length is read
 _WARM_UP: Final = Load(workflows=20, jobs=50, concurrency=20)  # at most this, and never more than the run itself
 _WARM_UP_SECONDS: Final = 60.0  # at most; the start of the workers is part of it
 _PAUSE_SECONDS: Final = 0.2  # for the last writes of the warm-up
+_IDLE_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.25  # between two looks at a growing backlog
 
 
@@ -106,8 +108,9 @@ class _Run:
         async with self._crew(job_workers) as helpers:
             workers = standing.beside(helpers)
             await workers.during(self._warm_up(workers))
+            idle = await workers.during(self._idle())
             self._begin()
-            async with self._meter(workers) as meter:
+            async with self._meter(workers, idle) as meter:
                 outcomes = await workers.during(self._drive())
                 await finish_rows(self.session)
             return outcomes, meter
@@ -118,10 +121,11 @@ class _Run:
         async with self._crew(job_workers) as helpers:
             workers = standing.beside(helpers)
             await workers.during(self._warm_up(workers))
+            idle = await workers.during(self._idle())
         self._begin()
         async with _background(self._drive()) as filling:
             await standing.during(self._piled_up(filling))
-            async with self._meter(standing) as meter, self._crew(job_workers) as helpers:
+            async with self._meter(standing, idle) as meter, self._crew(job_workers) as helpers:
                 meter.watch(helpers.pids)
                 outcomes = await standing.beside(helpers).during(filling)
                 await finish_rows(self.session)
@@ -192,12 +196,19 @@ class _Run:
             self.pids.extend(members.pids.values())
             yield members
 
-    def _meter(self, workers: Crew) -> CostMeter:
+    async def _idle(self) -> Mapping[str, Counted]:
+        """Count the statements of the idle servers and workers, if statements are counted."""
+        return await idle_statements(self.servers.statement_urls, _IDLE_SECONDS)
+
+    def _meter(self, workers: Crew, idle: Mapping[str, Counted]) -> CostMeter:
         return CostMeter(
             CostSources(
                 processes={**self.servers.processes, **workers.pids, "load generator": os.getpid()},
                 temporal_metrics_url=self.servers.temporal_metrics_url,
                 database_url=self.servers.database_url,
+                temporal_database_url=self.servers.temporal_database_url,
+                statement_urls=self.servers.statement_urls,
+                background=idle,
             )
         )
 
@@ -224,4 +235,6 @@ def _settings(plan: Plan, servers: Servers) -> dict[str, Any]:
         "timeout": plan.timeout.total_seconds(),
         "temporal": servers.temporal,
         "http_concurrency": HTTP_CONCURRENCY,
+        # Only if it is true, so that it equals what older versions wrote.
+        **({"statements": True} if servers.statement_urls else {}),
     }

@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from delegator.errors import DatabaseError
 from delegator.postgres.connections import connect as connect_database
 from loadtest.arms.base import Arm, Session
+from loadtest.meters.statement_texts import OWN_MARK
 
 _AT_ONCE: Final = 50  # requests in flight
 _CLEANUP_SECONDS: Final = 30.0
@@ -23,9 +24,11 @@ _LAST_SIGNALS_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 
 _UNFINISHED: Final = f"""
-SELECT EXISTS (SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL)
+SELECT {OWN_MARK} EXISTS (
+    SELECT FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s) AND outcome IS NULL
+)
 """
-_DELETE_ROWS: Final = f"DELETE FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
+_DELETE_ROWS: Final = f"DELETE {OWN_MARK} FROM {queue_table(DEFAULT_QUEUE)} WHERE starts_with(workflow_id, %s)"
 _DELETE_READ: Final = f"{_DELETE_ROWS} AND outcome IS NOT NULL"
 _DELETE_DEAD_LETTERS: Final = "DELETE FROM custom_task_dead_letter WHERE starts_with(workflow_id, %s)"
 _DELETE_LEASES: Final = "DELETE FROM custom_task_lease WHERE holder = ANY(%s)"

@@ -29,7 +29,7 @@ WHERE expires_at > now() AND (queue = %s OR role = 'enqueuer') ORDER BY 1
 
 @asynccontextmanager
 async def undisturbed_servers(
-    *, delegates: bool, temporal: TemporalChoice | None = None, shared: bool
+    *, delegates: bool, temporal: TemporalChoice | None = None, shared: bool, statements: bool = False
 ) -> AsyncIterator[Servers]:
     """Provide the servers, as `servers` does, if they have no other work.
 
@@ -37,12 +37,13 @@ async def undisturbed_servers(
         delegates: whether an arm needs the delegator's database.
         temporal: which Temporal the embedded stack has; None: the dev server, or that of the environment.
         shared: whether to allow other work.
+        statements: whether SQL statements are counted.
 
     Raises:
         ConfigurationError: they have other work, or as for `servers`.
         DependencyError: a server can't be reached or started.
     """
-    async with servers(delegates=delegates, temporal=temporal) as available:
+    async with servers(delegates=delegates, temporal=temporal, statements=statements) as available:
         if not shared:
             await refuse_other_work(available)
         yield available

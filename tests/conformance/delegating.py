@@ -166,7 +166,7 @@ class Delegation:
         """Http-workers that run."""
 
     def begin_test(self) -> None:
-        """Forget what the test before has delegated, and the processes of other files: their Temporal was another one."""
+        """Forget what the test before has delegated, and the processes of other files: their Temporal was another."""
         self.jobs = 0
         with psycopg.connect(self.settings.database_url.get_secret_value(), autocommit=True) as connection:
             connection.execute("DELETE FROM custom_task_lease WHERE holder NOT LIKE %s", (f"{os.getpid()}@%",))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.client import WorkflowHistory
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from delegator import PluginOptions, Settings
+from delegator.codec_server.frames import FrameCodec
 from delegator.errors import WireError
 from delegator.runtime.temporal_client import load_data_converter
 from delegator.wire import frames
@@ -27,13 +32,38 @@ from tests.formats.histories import CONVERTERS, HISTORIES, plugin
 HISTORY_FILES = [pytest.param(path, id=f"{path.parent.parent.name}-{path.stem}") for path in stored("histories")]
 
 
+def read(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json(path.stem, json.loads(path.read_text()))
+
+
+def converter_of(path: Path) -> DataConverter:
+    return load_data_converter(CONVERTERS[HISTORIES[path.stem].converter])
+
+
 async def replay(path: Path, workflows: list[Any]) -> None:
-    history = WorkflowHistory.from_json(path.stem, json.loads(path.read_text()))
+    await replay_history(read(path), workflows, converter_of(path))
+
+
+async def replay_history(history: WorkflowHistory, workflows: list[Any], converter: DataConverter) -> None:
     await Replayer(
-        workflows=workflows,
-        plugins=[plugin(Settings(), PluginOptions())],
-        data_converter=load_data_converter(CONVERTERS[HISTORIES[path.stem].converter]),
+        workflows=workflows, plugins=[plugin(Settings(), PluginOptions())], data_converter=converter
     ).replay_workflow(history)
+
+
+def payloads_in(message: Any) -> Iterator[Payload]:
+    if isinstance(message, Payload):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type != field.TYPE_MESSAGE:
+            continue
+        if isinstance(value, Mapping):
+            found = list(value.values())
+        else:
+            found = [value] if isinstance(value, Message) else list(value)
+        for one in found:
+            if isinstance(one, Message):
+                yield from payloads_in(one)
 
 
 @pytest.mark.parametrize("path", HISTORY_FILES)
@@ -47,6 +77,20 @@ async def test_changed_workflow_is_found_out(path: Path, caplog: pytest.LogCaptu
     with pytest.raises(NondeterminismError, match="the recorded reply is for"):
         await replay(path, changed_flows.ALL)
     assert re.search(r"the recorded reply is for \d x \w+, and the workflow asks for \d x \w+", caplog.text)
+
+
+@pytest.mark.parametrize("path", HISTORY_FILES)
+async def test_readable_history_replays(path: Path):
+    """A codec server leaves no binary payload in a history. The history still replays, and encoding undoes it."""
+    history, converter = read(path), converter_of(path)
+    codec = FrameCodec(converter.payload_codec)
+    for payload in (payload for event in history.events for payload in payloads_in(event)):
+        (decoded,) = [payload] if converter.payload_codec is None else await converter.payload_codec.decode([payload])
+        (readable,) = await codec.decode([payload])
+        assert readable.metadata["encoding"] != b"binary/plain" and readable.data.decode().isprintable()
+        assert await FrameCodec(None).encode([readable]) == [decoded]
+        payload.CopyFrom(readable)
+    await replay_history(history, flows.ALL, dataclasses.replace(converter, payload_codec=None))
 
 
 @pytest.mark.parametrize("name", ["delegate-inline", "map-inline"])

@@ -11,15 +11,17 @@ from temporalio.converter import DataConverter
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
+from delegator.contracts.search_attributes import create_command
 from delegator.errors import ConfigurationError, DelegatorError
 from delegator.operating.doctor.canary import check_canary
-from delegator.operating.doctor.check import Check, Status, failed, ok, skipped, split
+from delegator.operating.doctor.check import Check, Status, failed, note, ok, skipped, split
 from delegator.operating.doctor.database import check_declarations, check_server, check_slots, check_vacuum
 from delegator.operating.doctor.engine import check_engine
 from delegator.operating.doctor.stream import check_stream
 from delegator.operating.overview import overview_on
 from delegator.postgres.connections import Connection, connect
 from delegator.runtime.modules import add_current_directory
+from delegator.runtime.search_attributes import check_search_attributes
 from delegator.runtime.temporal_client import check_namespace, connect_temporal, load_data_converter
 
 
@@ -65,9 +67,11 @@ async def examine(load: Callable[[], Settings], options: DoctorOptions) -> Async
         yield ok("data converter", settings.data_converter or "Temporal's default")
         await check_namespace(client)
         yield ok("temporal", f"{client.service_client.config.target_host} has namespace {client.namespace}")
+        if settings.search_attributes:
+            yield await _search_attributes(client)
     except DelegatorError as error:
         failures = True
-        link = "data converter" if "DELEGATOR_DATA_CONVERTER" in str(error) else "temporal"
+        link = next((link for name, link in _LINKS if name in str(error)), "temporal")
         yield failed(link, *split(str(error), "start Temporal, or correct TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"))
     if not options.canary:
         return
@@ -114,6 +118,17 @@ async def _engine(connection: Connection, settings: Settings, options: DoctorOpt
         return [
             failed("workers", f"the tables can't be read: {type(error).__name__}", "run `delegator migrate --check`")
         ]
+
+
+_LINKS = (("DELEGATOR_DATA_CONVERTER", "data converter"), ("DELEGATOR_SEARCH_ATTRIBUTES", "search attributes"))
+"""Links by the setting that an error of Temporal's names."""
+
+
+async def _search_attributes(client: Client) -> Check:
+    if await check_search_attributes(client):
+        return ok("search attributes", f"namespace {client.namespace} has those of DELEGATOR_SEARCH_ATTRIBUTES")
+    fix = f"if they are missing, `{create_command(client.namespace)}`"
+    return note("search attributes", "not known: this client may not ask for those of the namespace", fix)
 
 
 def _converter(settings: Settings) -> DataConverter:

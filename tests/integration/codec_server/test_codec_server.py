@@ -9,7 +9,7 @@ import os
 import ssl
 import sys
 import uuid
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.encryption import EncryptionCodec, EncryptionKey, EncryptionKeys, encrypted
 from delegator.errors import ConfigurationError
 from delegator.runtime.tokens import Tokens
+from tests.formats.folders import CURRENT_FRAMES, folder
 from tests.support.certificates import Authority
 
 SECRET = "correct-horse-battery-staple"
@@ -36,6 +37,7 @@ KEYS = EncryptionKeys([EncryptionKey.new("now"), EncryptionKey.new("before")])
 OPTIONS = CodecServerOptions(
     codec=EncryptionCodec(KEYS), tokens=Tokens([TOKEN]), origins=(UI, "http://localhost:8233"), port=0
 )
+HISTORIES = folder(CURRENT_FRAMES, "histories")
 PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(SECRET).encode())
 
 
@@ -69,6 +71,22 @@ async def test_round_trip(server: str, session: aiohttp.ClientSession) -> None:
             assert (answer.status, answer.content_type) == (200, "application/json")
             assert await answer.json() == body(PLAIN)
             assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_outcomes(session: aiohttp.ClientSession) -> None:
+    """Without a codec, too, what a signal brings to a workflow is shown as JSON; it is encoded as it was."""
+    history = json.loads((HISTORIES / "failure-signal.json").read_text())
+    (signal,) = (event for event in history["events"] if "workflowExecutionSignaledEventAttributes" in event)
+    signalled = signal["workflowExecutionSignaledEventAttributes"]["input"]
+    async with running_codec_server(dataclasses.replace(OPTIONS, codec=None)) as server:
+        async with session.post(f"{server}/decode", json=signalled, headers=bearer()) as answer:
+            decoded = await answer.json()
+        (shown,) = decoded["payloads"]
+        assert b64decode(shown["metadata"]["encoding"]) == b"json/plain"
+        (job,) = json.loads(b64decode(shown["data"]))["first"]
+        assert (job["status"], job["failure"]["cause"]["message"]) == ("failed", "refused: no")
+        async with session.post(f"{server}/encode", json=decoded, headers=bearer()) as answer:
+            assert await answer.json() == signalled
 
 
 async def test_tokens(server: str, session: aiohttp.ClientSession) -> None:

@@ -91,7 +91,7 @@ async def test_fields(engine_of_two_queues: Environment):
         assert {row["job_type"] for row in found.values()} == {"double"}
         markers = [event for event in (await handle.fetch_history()).events if event.HasField("user_metadata")]
         shown = [marker.user_metadata.summary.data.decode() for marker in markers]
-        assert shown == [f'"{len(flows.NAMES)} x double: in short"']
+        assert shown == [f'"{len(flows.NAMES)} x double: in short"', f'"waits for {len(flows.NAMES)} x double"']
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
             await handle.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -39,6 +40,12 @@ async def events(handle: WorkflowHandle[Any, Any]) -> Counter[str]:
     return Counter(name.removeprefix("EVENT_TYPE_") for name in names)
 
 
+async def summaries(handle: WorkflowHandle[Any, Any]) -> set[str]:
+    """What the events say about themselves in Temporal's UI."""
+    found = [event.user_metadata.summary.data for event in (await handle.fetch_history()).events]
+    return {json.loads(data) for data in found if data}
+
+
 async def row_is_lost(engine: Environment, handle: WorkflowHandle[Any, Any]) -> None:
     """Wait for the workflow's job, and delete its row as a failover loses it."""
 
@@ -70,7 +77,10 @@ async def test_lost_row_is_enqueued_again(idle_engine: Environment, watchful_que
 
 
 async def test_waiting_row_is_left(idle_engine: Environment, watchful_queue: str) -> None:
-    """A job that only waits long is not enqueued again, however often the workflow asks. It is run once."""
+    """A job that only waits long is not enqueued again, however often the workflow asks. It is run once.
+
+    Temporal's UI says of each event what it is for.
+    """
     handle = await idle_engine.start(flows.Sequence_.run, "delegate", 1, task_queue=watchful_queue)
 
     async def has_asked_twice() -> bool:
@@ -81,6 +91,7 @@ async def test_waiting_row_is_left(idle_engine: Environment, watchful_queue: str
         assert await idle_engine.result(handle) == [0]
         await idle_engine.nothing_left()
     assert idle_engine.ledger(handle.id) == [("started", 1)]
+    assert await summaries(handle) == {"1 x noted", "waits for 1 x noted", "asks for 1 x noted"}
     await replays(idle_engine, handle)
 
 

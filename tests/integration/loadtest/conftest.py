@@ -8,11 +8,14 @@ import pytest
 from temporalio.client import Client
 
 from delegator.dev import RunningStack, StackOptions, embedded_stack
+from loadtest.meters.statements import SETTINGS
 
 
 @pytest.fixture(scope="package")
 async def stack() -> AsyncIterator[RunningStack]:
-    async with embedded_stack(StackOptions(usual_ports=False, headless=True)) as running:
+    # A short list of statements, so that a test can fill it.
+    settings = {**SETTINGS, "pg_stat_statements.max": "500"}
+    async with embedded_stack(StackOptions(usual_ports=False, headless=True, postgres_settings=settings)) as running:
         yield running
 
 

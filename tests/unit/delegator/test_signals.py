@@ -104,7 +104,32 @@ async def test_temporal_outage():
     """Outcomes are sent again until Temporal accepts them."""
     problems = [error(RPCStatusCode.UNAVAILABLE), error(RPCStatusCode.PERMISSION_DENIED), RuntimeError("not connected")]
     temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
-    assert await deliver(temporal, [("a", outcome())]) is Delivery.DELIVERED
+    assert await deliver(temporal, [("a", outcome())]) is Delivery.LATE
+    assert temporal.signals == [("r1", [("a", outcome())])]
+
+
+@pytest.mark.parametrize(
+    ("problem", "delivery"),
+    [
+        (error(RPCStatusCode.UNAVAILABLE), Delivery.LATE),
+        (error(RPCStatusCode.DEADLINE_EXCEEDED), Delivery.LATE),
+        (RuntimeError("not connected"), Delivery.LATE),
+        (error(RPCStatusCode.RESOURCE_EXHAUSTED), Delivery.DELIVERED),
+        (error(RPCStatusCode.PERMISSION_DENIED), Delivery.DELIVERED),
+    ],
+)
+async def test_late(problem: Exception, delivery: Delivery):
+    """A disturbed connection may have lost the workflow task, too. A server that refuses has been reached."""
+    problems = [problem]
+    temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
+    assert await deliver(temporal, [("a", outcome())]) is delivery
+
+
+async def test_late_among_others():
+    """What several signals carry together is late if one of them is."""
+    problems = [error(RPCStatusCode.UNAVAILABLE)]
+    temporal = Temporal(lambda request, ids: problems.pop() if problems else None)
+    assert await deliver(temporal, [(str(n), outcome(bytes(600_000))) for n in range(3)]) is Delivery.LATE
 
 
 @pytest.mark.parametrize("ends", ["the task ends", "another begins", "Temporal does not say"])

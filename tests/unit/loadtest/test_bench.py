@@ -113,6 +113,19 @@ def test_failed_work(tmp_path: Path) -> None:
     assert read_results(tmp_path) == ({"single": good}, ["one", "peers"])
 
 
+def test_counted_statements(tmp_path: Path) -> None:
+    """Numbers that were measured with --statements are not judged beside numbers without it."""
+    plain = {"runs": [{"failed": 0, "settings": {}}]}
+    counting = {"runs": [{"failed": 0, "settings": {"statements": True}}]}
+    for name, numbers in (("single", plain), ("fanout", counting), ("bulk", plain)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(numbers), encoding="utf-8")
+    assert read_results(tmp_path) == ({"single": plain, "bulk": plain}, [])
+    assert read_results(tmp_path, statements=True) == ({"fanout": counting, "bulk": plain}, [])
+    assert EXPERIMENTS["single"].arguments(3, statements=True)[-1] == "--statements"
+    assert "--statements" not in EXPERIMENTS["single"].arguments(3)
+    assert "--statements" not in EXPERIMENTS["bulk"].arguments(3, statements=True)
+
+
 def test_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An experiment without numbers is a failure, even if an older run left some."""
     broken = Experiment("single", "compare --scenario nonsense")

@@ -89,7 +89,11 @@ def test_costs_in_json() -> None:
         "commits": 0.25,
         "dead_tuples": None,
         "cpu_ms": {"relay": 0.015},
+        "temporal_wal_bytes": None,
+        "temporal_commits": None,
+        "temporal_dead_tuples": None,
+        "statements": {},
     }
-    assert numbers["per_workflow"] == {"persistence_operations": 7.5}
+    assert numbers["per_workflow"] == {"persistence_operations": 7.5, "statements": {}}
     nothing = replace(result(failed=20), costs=costs).to_json()["costs"]
     assert (nothing["wal_bytes"], nothing["per_job"], nothing["per_workflow"]) == (1_234, None, None)

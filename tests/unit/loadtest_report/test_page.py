@@ -77,7 +77,7 @@ def test_every_arm_is_shown() -> None:
     assert all(headers.count(arm) >= 4 for arm in arms)
     titles = {"Latency distribution", "Throughput over time", "Processor time per job", "Peak memory"}
     titles |= {"Temporal's persistence operations per job", "Write-ahead log per job", "Commits per job"}
-    titles |= {"NewDeadLetter tuples per job"}
+    titles |= {"Dead tuples per job"}
     assert titles <= set(shown.texts)
     drawings = drawings_in(text)
     assert len(drawings) == len(titles)
