@@ -14,7 +14,6 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Replayer
 
-from delegator.operating import pausing
 from delegator.postgres.connections import connect
 from delegator.workflow import lost_jobs
 from tests.integration.delegator import flows
@@ -110,11 +109,9 @@ async def test_deadline_outlives_row(idle_engine: Environment) -> None:
 
 async def test_paused_job_outlives_deadline(idle_engine: Environment) -> None:
     """The deadline of a paused job stands still: its workflow waits beyond it, and gets the result after the pause."""
-    settings, queues = idle_engine.settings, idle_engine.settings.queues
     never_asks = replace(WATCHFUL, look_after=timedelta(0))
     async with idle_engine.http_worker(), idle_engine.worker(never_asks) as task_queue:
-        await pausing.pause(settings, queues, "noted", paused_by="test", note=None, wait=False)
-        try:
+        async with idle_engine.paused("noted"):
             options = {"schedule_to_close_timeout": 3.0}
             handle = await idle_engine.start(
                 flows.CallsOne.run, "delegate", "noted", [1], options, task_queue=task_queue
@@ -124,8 +121,6 @@ async def test_paused_job_outlives_deadline(idle_engine: Environment) -> None:
                 return "asks for 1 x noted" in await summaries(handle) and (await events(handle))["TIMER_STARTED"] == 2
 
             await eventually(has_asked_at_deadline)
-        finally:
-            await pausing.resume(settings, queues, "noted")
         assert await idle_engine.result(handle) == 1
         await idle_engine.nothing_left()
     await replays(idle_engine, handle)
