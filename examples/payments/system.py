@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import secrets
 import tempfile
@@ -81,14 +79,16 @@ class System:
 
     async def provider(self, **behaviour: Any) -> None:
         """Set how the provider behaves; see `Behaviour`. With `user` only for one user's charges."""
-        await _send("PUT", self.url("provider"), json=behaviour)
+        await self._control("PUT", "/", json=behaviour)
 
     async def call_back(self, payment_id: str) -> None:
-        """Send a callback as the provider does."""
-        body = json.dumps({"payment_id": payment_id, "status": "captured"}).encode()
-        secret = self.environment["PAYMENTS_CALLBACK_SECRET"].encode()
-        signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
-        await _send("POST", f"{self.url('api')}/gateway/callbacks", data=body, headers={"X-Signature": signature})
+        """Have the provider send its callback at once."""
+        await self._control("POST", f"/callbacks/{payment_id}")
+
+    async def _control(self, method: str, path: str, **options: Any) -> None:
+        url = self.url("provider") + path
+        async with aiohttp.ClientSession(raise_for_status=True) as session, session.request(method, url, **options):
+            pass
 
     def _program(self, name: str, *arguments: str) -> Program:
         return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)
@@ -117,8 +117,3 @@ async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times |
         except* DelegatorError as errors:
             raise errors.exceptions[0] from None
         yield system
-
-
-async def _send(method: str, url: str, **options: Any) -> None:
-    async with aiohttp.ClientSession(raise_for_status=True) as session, session.request(method, url, **options):
-        pass

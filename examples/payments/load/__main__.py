@@ -55,7 +55,8 @@ async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = 
         await one.open_accounts([0 if scenario.is_poor(number) else share for number in range(scenario.accounts)])
         async with CostMeter(sources) as meter:
             async with asyncio.TaskGroup() as group:
-                group.create_task(scenario.disturb(one, sum(seconds for _, seconds in scenario.steps)))
+                if scenario.disturb is not None:
+                    group.create_task(scenario.disturb(one, sum(seconds for _, seconds in scenario.steps)))
                 group.create_task(one.load(planned))
             await system.provider(mode="up")
         checks = [*scenario.checks(one.measured, scenario.steps), *await one.invariants()]

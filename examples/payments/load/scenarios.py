@@ -19,10 +19,6 @@ Checks = Callable[[Measured, Steps], list[Check]]
 RICH = 10**12
 
 
-async def undisturbed(run: Run, seconds: float) -> None:
-    """Do nothing."""
-
-
 @dataclass(frozen=True)
 class Scenario:
     """A load with its disturbance."""
@@ -31,7 +27,7 @@ class Scenario:
     """Payments in a second, and for how many seconds."""
     checks: Checks
     """What must hold."""
-    disturb: Callable[[Run, float], Coroutine[Any, Any, None]] = undisturbed
+    disturb: Callable[[Run, float], Coroutine[Any, Any, None]] | None = None
     """Runs beside the load, which takes that many seconds."""
     accounts: int = 50
     """Accounts that pay in turns."""
@@ -128,12 +124,8 @@ def all_final(measured: Measured, steps: Steps) -> list[Check]:
 
 def no_growth(measured: Measured, steps: Steps) -> list[Check]:
     """Nothing grows."""
-    samples = measured.samples
-    return [
-        no_slope(samples, "memory (MB)", 40),
-        no_slope(samples, "dead tuples", 20_000),
-        no_slope(samples, "open payments", 30),
-    ]
+    slacks = {"memory (MB)": 40, "dead tuples": 20_000, "open payments": 30}
+    return [no_slope(measured.samples, name, slack) for name, slack in slacks.items()]
 
 
 async def outage(run: Run, seconds: float) -> None:

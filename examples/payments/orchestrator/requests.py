@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
@@ -47,19 +47,12 @@ class CallbackBody(BaseModel):
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class Refused(web.HTTPException):
-    """A request that is answered with an error in JSON."""
-
-    def __init__(self, status: int, **body: Any) -> None:
-        self.status_code = status
-        super().__init__(text=json.dumps(body), content_type="application/json")
-
-
 async def body_of(request: web.Request, model: type[Body]) -> Body:
     """Return the body.
 
     Raises:
-        Refused: it is no JSON object, or fields are wrong; all of them are listed.
+        HTTPBadRequest: it is no JSON object.
+        HTTPUnprocessableEntity: fields are wrong; all of them are listed.
         HTTPRequestEntityTooLarge: it has more than 64 KiB.
     """
     try:
@@ -67,19 +60,19 @@ async def body_of(request: web.Request, model: type[Body]) -> Body:
     except ValidationError as error:
         wrong = {".".join(map(str, one["loc"])): one["msg"] for one in error.errors()}
     if "" in wrong:
-        raise Refused(400, error="the body must be a JSON object")
-    raise Refused(422, errors=wrong)
+        raise web.HTTPBadRequest(reason="the body must be a JSON object")
+    raise _refusal(wrong)
 
 
 async def payment_of(request: web.Request) -> Payment:
     """Return the payment that a request asks for. The same user and key give the same id.
 
     Raises:
-        Refused: as `body_of` does, and for a bad `Idempotency-Key`.
+        HTTPException: see `body_of`.
     """
     body, key = await body_of(request, PaymentBody), request.headers.get("Idempotency-Key", uuid.uuid4().hex)
     if not 1 <= len(key) <= 100:
-        raise Refused(422, errors={"Idempotency-Key": "1 to 100 characters"})
+        raise _refusal({"Idempotency-Key": "1 to 100 characters"})
     return Payment(payment_id_of(body.user_id, key), **body.model_dump())
 
 
@@ -87,3 +80,7 @@ def wait_seconds(request: web.Request) -> float | None:
     """Return how long the client prefers to wait for the decision (RFC 7240); None: not at all."""
     found = re.search(r"\bwait=(\d{1,3})\b", request.headers.get("Prefer", ""))
     return min(float(found[1]), 30) if found else None
+
+
+def _refusal(errors: dict[str, str]) -> web.HTTPException:
+    return web.HTTPUnprocessableEntity(text=json.dumps({"errors": errors}), content_type="application/json")

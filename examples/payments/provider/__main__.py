@@ -82,10 +82,14 @@ class Provider:
         await self._site.start()
 
     def control(self) -> web.Application:
-        """Return the control API: `PUT /` sets the behaviour, with `"user"` that for one user's charges."""
+        """Return the control API.
+
+        `PUT /` sets the behaviour, with `"user"` that for one user's charges. `POST /callbacks/ID` sends a callback.
+        """
         application = web.Application()
         application.router.add_get("/", self._get_behaviour)
         application.router.add_put("/", self._set_behaviour)
+        application.router.add_post("/callbacks/{id}", self._call_back_now)
         return application
 
     @web.middleware
@@ -150,6 +154,10 @@ class Provider:
                     if response.status < 500:
                         return
             await asyncio.sleep(0.5)
+
+    async def _call_back_now(self, request: web.Request) -> web.Response:
+        await self._call_back(request.match_info["id"], Behaviour(callback_after=0))
+        return web.Response()
 
     async def _get_behaviour(self, _: web.Request) -> web.Response:
         return web.json_response(asdict(self._general))

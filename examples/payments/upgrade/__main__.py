@@ -43,7 +43,7 @@ async def main(dispatch: Dispatch) -> None:
         has_limit = ["check_daily_limit" in str(history.events) for history in histories]
         claim(has_limit == [False] * _COUNT + [True, True], "only the new ones have the check of the daily limit")
         claim("limit" in states[-1]["reason"], "the limit refuses a payment that exceeds it")
-        await replay(v2.PaymentWorkflow, histories)
+        await replay(v2.PaymentWorkflow, histories, dispatch)
         claim(True, "all histories replay on version 2")
 
 

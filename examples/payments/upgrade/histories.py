@@ -13,6 +13,7 @@ from temporalio.worker import Replayer
 
 from delegator import DelegatorPlugin, connect
 from examples.command import run_example
+from examples.local import Dispatch
 from examples.payments.account.accounts import Account, open_accounts
 from examples.payments.client import ApiClient
 from examples.payments.contracts import CONTRACTS, Times, workflow_id
@@ -38,14 +39,16 @@ _CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """How the provider behaves until the payment has reached a state."""
 
 
-async def replay(workflow: type, histories: Iterable[WorkflowHistory]) -> None:
+async def replay(workflow: type, histories: Iterable[WorkflowHistory], dispatch: Dispatch = Dispatch.DELEGATED) -> None:
     """Replay histories of payments and fraud checks on a version of the payment's workflow.
+
+    The dispatch is that with which they ran: it decides which commands an `execute_activity` gives.
 
     Raises:
         NondeterminismError: this version does something else than a history says.
     """
-    plugin = DelegatorPlugin(CONTRACTS, options=DELEGATED)
-    replayer = Replayer(workflows=[workflow, FraudCheck], plugins=[plugin])
+    plugins = [DelegatorPlugin(CONTRACTS, options=DELEGATED)] if dispatch is Dispatch.DELEGATED else []
+    replayer = Replayer(workflows=[workflow, FraudCheck], plugins=plugins)
     for history in histories:
         await replayer.replay_workflow(history)
 

@@ -120,6 +120,13 @@ async def test_command(run_command, payments_stack: RunningStack) -> None:
     ]
 
 
+async def test_upgrade(run_command, payments_stack: RunningStack) -> None:
+    """The demonstration of an upgrade holds with ordinary activities, too: its replay does what ran (BR-10)."""
+    ended = await run_command("payments.upgrade", "--dispatch", "classic")
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output.splitlines()[-1] == "proven: all histories replay on version 2"
+
+
 async def test_success(shop: Shop) -> None:
     """A payment is debited, captured and told, with less than 60 events and no ordinary activity (FR-1, FR-2)."""
     payment_id = await shop.pay(await shop.payer(phone="+1"))
