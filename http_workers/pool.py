@@ -40,7 +40,7 @@ from http_workers.attempt import AttemptRunner, Ended
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
-from http_workers.lease_report import report_of
+from http_workers.lease_report import LeaseReport
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
 from http_workers.monitor import Monitor
@@ -306,7 +306,7 @@ async def serve(
                 on_lost=jobs.lease_lost,
                 stall=options.stall_limit,
                 cluster=cluster,
-                report=lambda: report_of(options.concurrency, jobs.running),
+                report=LeaseReport(options.concurrency, lambda: jobs.running, metrics),
             )
         )
         await stack.enter_async_context(opened_resources(declared.resources))

@@ -10,6 +10,7 @@ import typer
 from delegator.cli.options import DatabaseOption, JsonOption, WatchOption
 from delegator.cli.output import plain, print_json, print_table, repeated, shown
 from delegator.config import Settings
+from delegator.operating.flow import claims_per_second, run_quantile
 from delegator.operating.overview import Overview, QueueState, TypeState, read_overview, size_text
 from delegator.operating.reports import overview_report
 from delegator.operating.states import State
@@ -22,6 +23,9 @@ QUEUE_COLUMNS: Final = (
     "oldest",
     "workers",
     "in use",
+    "claims/s",
+    "run p50",
+    "run p99",
     "stream lag",
 )
 """The columns of a queue."""
@@ -64,6 +68,9 @@ def queue_row(overview: Overview, queue: QueueState) -> dict[str, Any]:
         "oldest": None if queue.oldest is None else overview.now - queue.oldest,
         "workers": len(slots),
         "in use": f"{running}/{sum(slots)}",
+        "claims/s": None if (claims := claims_per_second(queue)) is None else f"{claims:.1f}",
+        "run p50": run_quantile(queue, 0.5),
+        "run p99": run_quantile(queue, 0.99),
         "stream lag": "no slot" if queue.slot is None else size_text(queue.slot.lag_bytes),
     }
 

@@ -16,6 +16,7 @@ from delegator.operating.overview import Overview, QueueState
 from delegator.operating.states import State
 from delegator.postgres.connections import Connection
 from delegator.postgres.job_views import AGES
+from delegator.postgres.lease_reports import RUN_BOUNDS, RecentRuns
 from delegator.postgres.server_views import Activity, activity
 
 _WINDOW_SECONDS: Final = 60.0
@@ -37,6 +38,10 @@ class Step:
     """99 of 100 of them are younger than this."""
     oldest: timedelta | None
     """The age of the oldest job at it."""
+    ended_p50: timedelta | None = None
+    """Half of the attempts of the last minute took less than this; None: none has ended, or it is not known."""
+    ended_p99: timedelta | None = None
+    """99 of 100 of them took less than this."""
     note: str = ""
     """More about it, in a few words."""
 
@@ -118,8 +123,17 @@ def flow(overview: Overview, queue: QueueState, rates: Rates | None) -> list[Ste
             quantile(waiting, 0.99, streaming),
             streaming,
         ),
-        Step("claim", None, None, None, None, None, f"{used} of {slots} slots in use"),
-        Step("run", queue.jobs[State.RUNNING], None, _nth(ages, 0.5), _nth(ages, 0.99), ages[-1] if ages else None),
+        Step("claim", None, claims_per_second(queue), None, None, None, note=f"{used} of {slots} slots in use"),
+        Step(
+            "run",
+            queue.jobs[State.RUNNING],
+            None,
+            _nth(ages, 0.5),
+            _nth(ages, 0.99),
+            ages[-1] if ages else None,
+            run_quantile(queue, 0.5),
+            run_quantile(queue, 0.99),
+        ),
         Step(
             "deliver",
             queue.jobs[State.DELIVERING],
@@ -131,19 +145,38 @@ def flow(overview: Overview, queue: QueueState, rates: Rates | None) -> list[Ste
     ]
 
 
-def quantile(classes: Sequence[int], share: float, most: timedelta | None = None) -> timedelta | None:
-    """Return the upper bound of the class of age in which a share of the jobs is reached; None: there are no jobs.
+def claims_per_second(queue: QueueState) -> float | None:
+    """Return how many jobs the live workers of a queue have claimed in a second lately; None: none of them says."""
+    recent = _recent(queue)
+    return sum(one.claimed / one.seconds for one in recent) if recent else None
+
+
+def run_quantile(queue: QueueState, share: float) -> timedelta | None:
+    """Return how long handlers of a queue have run lately: the upper bound for a share of the attempts that ended."""
+    ended = [sum(counts) for counts in zip(*(one.durations for one in _recent(queue)), strict=True)]
+    return quantile(ended, share, bounds=RUN_BOUNDS)
+
+
+def _recent(queue: QueueState) -> list[RecentRuns]:
+    return [worker.recent for worker in queue.facts.workers if worker.recent is not None]
+
+
+def quantile(
+    classes: Sequence[int], share: float, most: timedelta | None = None, *, bounds: Sequence[float] = AGES
+) -> timedelta | None:
+    """Return the upper bound of the class in which a share of the jobs is reached; None: there are no jobs.
 
     Args:
-        classes: the number of jobs in each class of `AGES`.
+        classes: the number of jobs in each class.
         share: between 0 and 1.
-        most: the age of the oldest; None: not known.
+        most: the largest value, such as the age of the oldest; None: not known.
+        bounds: upper bounds of the classes, in seconds. What is beyond the last counts as this long.
     """
     total = sum(classes)
     if not total:
         return None
     reached = next(index for index, count in enumerate(accumulate(classes)) if count >= share * total)
-    bound = timedelta(seconds=AGES[min(reached, len(AGES) - 1)])
+    bound = timedelta(seconds=bounds[min(reached, len(bounds) - 1)])
     return bound if most is None else min(bound, most)
 
 

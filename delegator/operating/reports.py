@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from delegator_schema.options import ATTEMPTS, PAUSED, PAUSED_MS
 
+from delegator.operating.flow import claims_per_second, run_quantile
 from delegator.operating.jobs import ExplainedJob
 from delegator.operating.overview import Overview, QueueState
 from delegator.operating.states import Explanation, State
@@ -96,6 +97,9 @@ def queue_report(queue: QueueState) -> dict[str, Any]:
         "oldest": _text(queue.oldest),
         "workers": len(queue.facts.workers),
         "slots": sum(worker.slots or 0 for worker in queue.facts.workers),
+        "claims_per_second": claims_per_second(queue),
+        "run_p50_seconds": _seconds(run_quantile(queue, 0.5)),
+        "run_p99_seconds": _seconds(run_quantile(queue, 0.99)),
         "pause": None if pause is None else pause_report(pause),
         "slot": None if queue.slot is None else queue.slot._asdict(),
         "types": [
@@ -110,6 +114,10 @@ def queue_report(queue: QueueState) -> dict[str, Any]:
             for one in queue.types
         ],
     }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 def worker_report(worker: WorkerLease) -> dict[str, Any]:

@@ -6,10 +6,14 @@ It says so when it renews the lease. So a job costs nothing for it, and a job th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
+from delegator.runtime.series import SECONDS
+
+RUN_BOUNDS: Final = SECONDS
+"""Upper bounds, in seconds, of the classes of `RecentRuns.durations`."""
 MOST_JOBS: Final = 50
 """How many jobs a report names. They are those that have run longest."""
 
@@ -26,6 +30,29 @@ class RunningJob:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentRuns:
+    """What a worker has done lately, over about a minute."""
+
+    seconds: float
+    """The time that it covers."""
+    claimed: int
+    """How many jobs it claimed."""
+    durations: Sequence[int]
+    """How many attempts ended, by how long their handlers ran: a number for each bound of `RUN_BOUNDS`, and one for
+    those beyond the last."""
+
+    @classmethod
+    def read(cls, report: Any) -> Self | None:
+        """Return what a report holds; None: nothing, or what this release can't read."""
+        try:
+            durations = [_count(one) for one in report["durations"]]
+            recent = cls(float(report["seconds"]), _count(report["claimed"]), durations)
+        except (KeyError, TypeError, ValueError):
+            return None
+        return recent if recent.seconds > 0 and len(durations) == len(RUN_BOUNDS) + 1 else None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReport:
     """What a worker says of itself."""
 
@@ -39,6 +66,8 @@ class WorkerReport:
     """When the worker said so, by its clock. A job that it does not name has begun later, unless it has many."""
     has_pauses: bool | None = None
     """Whether it reads the pauses at each claim: it has seen that there are some. None: not said."""
+    recent: RecentRuns | None = None
+    """What it has done lately; None: it does not say, or has just begun."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the lease keeps it."""
@@ -47,6 +76,7 @@ class WorkerReport:
             "running": self.running,
             "at_ms": self.at and _ms(self.at),
             "has_pauses": self.has_pauses,
+            "recent": self.recent and asdict(self.recent),
             "jobs": [
                 [one.job_id, _ms(one.started_at), one.heartbeat_at and _ms(one.heartbeat_at)] for one in self.jobs
             ],
@@ -73,6 +103,7 @@ class WorkerReport:
             jobs,
             _moment(at) if at else None,
             _flag(report.get("has_pauses")),
+            RecentRuns.read(report.get("recent")),
         )
 
     def job(self, job_id: str) -> RunningJob | None:

@@ -10,7 +10,7 @@ from delegator_schema.columns import PAUSE_TABLE
 from psycopg.types.json import Jsonb
 
 from delegator.postgres.connections import Connection
-from delegator.postgres.lease_reports import RunningJob, WorkerReport
+from delegator.postgres.lease_reports import RecentRuns, RunningJob, WorkerReport
 
 _GRANT = b"""
 INSERT INTO custom_task_lease (role, holder, queue, job_types, version, cluster, renewed_at, expires_at)
@@ -103,6 +103,11 @@ class WorkerLease(NamedTuple):
     def has_pauses(self) -> bool | None:
         """Whether the worker reads the pauses at each claim; None: not said."""
         return None if self.report is None else WorkerReport.read(self.report).has_pauses
+
+    @property
+    def recent(self) -> RecentRuns | None:
+        """What the worker has done lately; None: not said."""
+        return None if self.report is None else WorkerReport.read(self.report).recent
 
     @property
     def jobs(self) -> Sequence[RunningJob]:

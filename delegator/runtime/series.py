@@ -78,6 +78,10 @@ class _Labelled(Collector, Generic[One, Family]):
             found = self._series[values] = self._one()
         return found
 
+    def every(self) -> list[One]:
+        """Return all series."""
+        return list(self._series.values())
+
     def describe(self) -> Iterable[Metric]:
         """See the base class."""
         return [self._family()]

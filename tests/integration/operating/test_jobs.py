@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.integration.delegator.environment import eventually
 from tests.integration.operating.conftest import Operator
 
 
@@ -45,3 +46,16 @@ async def test_status(operator: Operator) -> None:
         text = (await operator.run("status")).out
         assert "type charge fails" in text
     await handle.terminate()
+
+
+async def test_recent_runs(operator: Operator) -> None:
+    """After a job, `status` says how fast jobs are claimed and how long handlers ran: the lease tells it."""
+    async with operator.worker():
+        assert await operator.engine.result(await operator.buy("greet")) == "hello x"
+
+        async def told() -> bool:
+            (queue,) = (await operator.json("status"))["queues"]
+            return bool(queue["claims_per_second"] and queue["run_p99_seconds"])
+
+        await eventually(told)
+        assert "claims/s" in (await operator.run("status")).out
