@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
+from delegator.enqueue.looking import look_for
 from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.enqueue.outages import closing_task
 from delegator.enqueue.payloads import decode_found, decode_one, encode_call, facts_for_rows, frame_in, origin_of_call
@@ -36,7 +37,7 @@ from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
-from delegator.wire.pending import Looked, pack_looked
+from delegator.wire.pending import pack_looked
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
@@ -45,6 +46,7 @@ from delegator.wire.requests import (
     JobSpec,
     asked_for,
     generated_job_id,
+    is_at_deadline,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -188,14 +190,11 @@ class DelegatorActivities:
             A frame of `delegator.wire.pending` with the ids of the jobs that are not there.
         """
         parts = self.parts
-        missing: list[str] = []
-        is_retrying = False
-        for queue, job_ids in _by_queue(request).items():
-            async with parts.pool.connection(CONNECTION_SECONDS) as connection:
-                known = await parts.enqueuer.table(queue).known(connection, job_ids)
-            missing += [job_id for job_id in job_ids if job_id not in known]
-            is_retrying |= any(known.values())
-        return to_raw_value(pack_looked(Looked(missing, is_retrying if parts.search_attributes else None)))
+        at_deadline, retrying = is_at_deadline(frame_in(request)), parts.search_attributes
+        looked = await look_for(
+            _by_queue(request), parts.pool, parts.enqueuer, at_deadline=at_deadline, tells_retrying=retrying
+        )
+        return to_raw_value(pack_looked(looked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -92,7 +92,9 @@ SELECT job_id FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS
 """
 
 _KNOWN = """
-SELECT job_id, outcome IS NULL AND last_failure IS NOT NULL FROM {table} WHERE job_id = ANY(%(job_id)b::text[])
+SELECT job_id, outcome IS NULL AND last_failure IS NOT NULL,
+       outcome IS NULL AND (deadline IS NULL OR deadline > now())
+FROM {table} WHERE job_id = ANY(%(job_id)b::text[])
 """
 
 _HAND_OVER = """
@@ -126,6 +128,15 @@ WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NULL
   AND (%(run_id)s::uuid IS NULL OR run_id = %(run_id)s::uuid)
 RETURNING job_id
 """
+
+
+class KnownJob(NamedTuple):
+    """A job that has a row."""
+
+    is_retried: bool
+    """Whether it has failed and is tried again."""
+    is_in_time: bool
+    """Whether it has not ended and its deadline is not over. A paused job's stands still."""
 
 
 class StoredOutcome(NamedTuple):
@@ -324,10 +335,10 @@ class EnqueueStatements(QueueStatements):
         cursor = await connection.execute(self._unfinished, {"job_id": text_array(sorted(job_ids))})
         return {row[0] for row in await cursor.fetchall()}
 
-    async def known(self, connection: Connection, job_ids: Sequence[str]) -> dict[str, bool]:
-        """Return which of these jobs have a row, finished or not, each with whether it has failed and is retried."""
+    async def known(self, connection: Connection, job_ids: Sequence[str]) -> dict[str, KnownJob]:
+        """Return which of these jobs have a row, finished or not."""
         cursor = await connection.execute(self._known, {"job_id": text_array(sorted(job_ids))})
-        return dict(await cursor.fetchall())
+        return {job_id: KnownJob(*known) for job_id, *known in await cursor.fetchall()}
 
     async def hand_over(self, connection: Connection, job_ids: Sequence[str]) -> None:
         """Clear `waiter_id` in completed rows, so that the signaller delivers their outcomes."""

@@ -147,18 +147,59 @@ class InMemoryEngine:
         Raises:
             ConfigurationError: the function is not declared.
         """
-        name = function if isinstance(function, str) else delegated_type(function).name
+        name = _name_of(function)
         return [self._record(row) for row in self._table.rows if row.job_type == name]
 
-    def pause(self) -> None:
-        """Take no more jobs, as if all workers had gone; those that run go on."""
-        self._table.is_paused = True
+    def pause(self, function: Callable[..., Any] | str | None = None, /, *, queue: str | None = None) -> None:
+        """Take no more jobs; those that run go on.
 
-    def resume(self) -> None:
-        """Take the jobs that wait, those with the lowest priority key first, and those to come."""
-        self._table.is_paused = False
-        if self._services:
-            self.service.take_in_order(row for row in self._table.rows if row.status is JobStatus.WAITING)
+        Without arguments it is as if all workers had gone. A type or a queue is paused as the commands `delegator types
+        pause` and `delegator queues pause` do it: the deadlines of its jobs stand still, and a job that fails is not
+        tried again before the pause ends.
+
+        Args:
+            function: pauses a type: a declared function, or the type's name.
+            queue: pauses a queue.
+
+        Raises:
+            ConfigurationError: the function is not declared.
+        """
+        pauses = self._table.pauses
+        if function is not None:
+            pauses.types.add(_name_of(function))
+        if queue is not None:
+            pauses.queues.add(queue)
+        if function is None and queue is None:
+            self._table.is_paused = True
+        pauses.hold(self._table.rows)
+
+    def resume(self, function: Callable[..., Any] | str | None = None, /, *, queue: str | None = None) -> None:
+        """End a pause: take the jobs that wait, those with the lowest priority key first, and those to come.
+
+        A job is free when neither its type nor its queue is paused. Its deadline has moved by the time for which it was
+        paused, and its next attempt is due when it would have been, or now.
+
+        Args:
+            function: as in `pause`.
+            queue: as in `pause`.
+
+        Raises:
+            ConfigurationError: the function is not declared.
+        """
+        pauses = self._table.pauses
+        if function is not None:
+            pauses.types.discard(_name_of(function))
+        if queue is not None:
+            pauses.queues.discard(queue)
+        if function is None and queue is None:
+            self._table.is_paused = False
+        if not self._services:
+            return
+        if function is not None or queue is not None:
+            pauses.free(self._table.rows, self.service.take_in_order)
+        else:
+            waiting = (row for row in self._table.rows if row.status is JobStatus.WAITING and row.paused_at is None)
+            self.service.take_in_order(waiting)
 
     def clear(self) -> None:
         """Forget the jobs that are finished."""
@@ -241,3 +282,7 @@ class InMemoryEngine:
         if declared is None:
             return row.record(self._converter, None, None)
         return row.record(self._converter, declared.arg_types, declared.return_type)
+
+
+def _name_of(function: Callable[..., Any] | str) -> str:
+    return function if isinstance(function, str) else delegated_type(function).name

@@ -102,6 +102,12 @@ class Row:
     """When it was enqueued, by the clock of the deadlines."""
     delay_was_skipped: bool = False
     """The time of its start delay counts as over."""
+    paused_at: float | None = None
+    """Since when it is paused, by the clock of the deadlines; None: it is not."""
+    paused_seconds: float = 0.0
+    """For how long it was paused before. Its deadline is so much later."""
+    resumes_at: float | None = None
+    """If it backed off when it was paused: when its next attempt is due, by the event loop's clock."""
     attempt: int = 0
     heartbeat_details: bytes | None = None
     last_details: Sequence[Payload] = ()
@@ -150,7 +156,8 @@ class Row:
         if not self.attempt:
             keys.append(SCHEDULE_TO_START_MS)
         due_ms = [options[key] for key in keys if options.get(key)]
-        return self.started + self.start_delay + min(due_ms) / 1000 if due_ms else None
+        began = self.started + self.start_delay + self.paused_seconds
+        return began + min(due_ms) / 1000 if due_ms else None
 
     @staticmethod
     def time_left(due_at: float) -> timedelta:

@@ -128,12 +128,15 @@ class Service:
             self.take(row)
 
     def take(self, row: Row) -> None:
-        """Run a job that waits, unless the engine is paused."""
+        """Run a job that waits, unless it or the engine is paused."""
         loop = asyncio.get_running_loop()
         row.stop_timer()
         self._mine.add(row)
         if self._is_stopping:
             row.status = JobStatus.WAITING
+            return
+        self.table.pauses.hold([row])
+        if row.paused_at is not None:
             return
         if self.table.is_paused:
             row.status = JobStatus.WAITING
@@ -279,6 +282,7 @@ class Service:
             row.started -= seconds - pause
             seconds = pause
         row.timer = asyncio.get_running_loop().call_later(seconds, self.take, row)
+        self.table.pauses.hold([row])
 
     def _note(self, row: Row, job: WatchedJob, ended: Ended, retry_delay: timedelta | None) -> None:
         converter = self.conversions.of(row.origin()).converter

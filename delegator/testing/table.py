@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from delegator.completion.failures import canceled_outcome
+from delegator.testing.pauses import Pauses
 from delegator.testing.records import Delivery
 from delegator.testing.rows import Row
 from delegator.wire.requests import is_generated_id
@@ -23,7 +24,9 @@ class JobTable:
     by_id: dict[str, Row] = field(default_factory=dict)
     """The last job of each id."""
     is_paused: bool = False
-    """No job is taken."""
+    """No job is taken, as if no worker ran."""
+    pauses: Pauses = field(default_factory=Pauses)
+    """The queues and types that are paused."""
 
     def add(self, row: Row) -> None:
         """Take a new job."""

@@ -27,6 +27,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
+from delegator.wire.requests import activity_run_in
 from delegator.wire.values import ValueConverter, is_default
 
 _LARGE_BYTES: Final = 256 * 1024
@@ -40,7 +41,7 @@ class JobOrigin(NamedTuple):
     workflow_id: str | None
     """The workflow; None: no workflow waits for the job."""
     run_id: str | None
-    """Its run. Only an external storage is told."""
+    """Its run, or that of an activity without a workflow. Only an external storage is told."""
     workflow_type: str | None
     """Its type."""
     job_type: str
@@ -216,7 +217,9 @@ def _target_of(origin: JobOrigin) -> Any:
         return _workflow_info(origin.namespace, origin.workflow_id, origin.run_id, origin.workflow_type)
     from temporalio.converter import StorageDriverActivityInfo
 
-    return StorageDriverActivityInfo(namespace=origin.namespace, id=origin.activity_id, type=origin.job_type)
+    return StorageDriverActivityInfo(
+        namespace=origin.namespace, id=origin.activity_id, run_id=origin.run_id, type=origin.job_type
+    )
 
 
 def _workflow_info(namespace: str, workflow_id: str, run_id: str | None, workflow_type: str | None) -> Any:
@@ -277,7 +280,7 @@ def row_origin(
     return JobOrigin(
         namespace or "",
         workflow_id,
-        run_id,
+        run_id if workflow_id is not None else activity_run_in(job_id),
         facts.workflow_type,
         job_type,
         facts.activity_id or job_id,

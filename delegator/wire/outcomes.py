@@ -80,6 +80,9 @@ class Reply(NamedTuple):
     is_searchable: bool = False
     """The run sets its search attributes. A reply that does not say so is of a worker where that is off, or has all
     outcomes, or an older release wrote it."""
+    asks_at_deadline: bool = False
+    """The workflow asks the queue before it times a call out, because a paused job's deadline stands still. An older
+    release did not ask. A replay must do what was done when history was recorded."""
 
 
 def pack_reply(
@@ -109,7 +112,7 @@ def pack_reply(
         header["calls"] = asked.calls
     if len(outcomes) < len(statuses):
         if look_ms is not None:
-            header["look_ms"] = look_ms
+            header |= {"look_ms": look_ms, "asks_at_deadline": True}
         if is_searchable:
             header["searchable"] = True
     return pack(
@@ -144,8 +147,8 @@ def unpack_reply(frame: bytes) -> Reply:
         ]
         asked = Asked(_pairs(header["types"]), *(_optional_pairs(header.get(key)) for key in ("queues", "calls")))
         look_ms = header.get("look_ms")
-        is_searchable = header.get("searchable", False) is True
-        return Reply(header["prefix"], outcomes, asked, None if look_ms is None else int(look_ms), is_searchable)
+        flags = [header.get(name, False) is True for name in ("searchable", "asks_at_deadline")]
+        return Reply(header["prefix"], outcomes, asked, None if look_ms is None else int(look_ms), *flags)
     except (KeyError, TypeError, ValueError, StopIteration):
         raise WireError("not a reply to an enqueue request") from None
 

@@ -6,7 +6,7 @@ activity, which of its jobs they lack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from delegator.errors import WireError
@@ -25,6 +25,8 @@ class Looked(NamedTuple):
     """The ids of those that they lack."""
     is_retrying: bool | None = None
     """Whether one of the others has failed and is retried. None: it was not looked at, or an older release wrote it."""
+    in_time: Sequence[str] = ()
+    """The ids of those that have not ended and whose deadlines are not over, if the run has asked for these."""
 
 
 def pack_looked(looked: Looked) -> bytes:
@@ -32,6 +34,8 @@ def pack_looked(looked: Looked) -> bytes:
     header: dict[str, object] = {"job_ids": looked.missing}
     if looked.is_retrying is not None:
         header["retrying"] = looked.is_retrying
+    if looked.in_time:
+        header["in_time"] = looked.in_time
     return pack(header, [])
 
 
@@ -41,8 +45,13 @@ def unpack_looked(frame: bytes) -> Looked:
     Raises:
         WireError: the bytes are another kind of frame, or none.
     """
-    retrying = head(frame).get("retrying")
-    return Looked(unpack_job_ids(frame), retrying if isinstance(retrying, bool) else None)
+    header = head(frame)
+    retrying, in_time = header.get("retrying"), header.get("in_time")
+    return Looked(
+        unpack_job_ids(frame),
+        retrying if isinstance(retrying, bool) else None,
+        [one for one in in_time if isinstance(one, str)] if isinstance(in_time, list) else [],
+    )
 
 
 def pack_job_ids(job_ids: Iterable[str]) -> bytes:

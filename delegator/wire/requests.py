@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from delegator.errors import WireError
-from delegator.wire.frames import pack, unpack
+from delegator.wire.frames import head, pack, unpack
 
 T = TypeVar("T")
 
@@ -102,6 +102,12 @@ def generated_job_id(prefix: str, sequence: int) -> str:
 def task_job_id(run: str | None, activity_id: str, attempt: int) -> str:
     """Return the id of a job for an activity task. Every attempt has its own, because Temporal makes it a new task."""
     return f"activity:{run}:{activity_id}:{attempt}"
+
+
+def activity_run_in(job_id: str) -> str | None:
+    """Return the run in what `task_job_id` returned; None: it is another id."""
+    kind, _, rest = job_id.partition(":")
+    return rest.partition(":")[0] if kind == "activity" else None
 
 
 def activity_id_in(job_id: str) -> str:
@@ -244,8 +250,23 @@ def pack_cancel(jobs: Sequence[tuple[str, str]]) -> bytes:
     return pack({"jobs": jobs}, [])
 
 
+def pack_look(jobs: Sequence[tuple[str, str]], *, at_deadline: bool) -> bytes:
+    """Return the frame that asks for jobs.
+
+    Args:
+        jobs: as (queue, job id).
+        at_deadline: also ask which of them are in time: the run has reached their deadlines.
+    """
+    return pack({"jobs": jobs, "at_deadline": True} if at_deadline else {"jobs": jobs}, [])
+
+
+def is_at_deadline(frame: bytes) -> bool:
+    """Return whether a frame of `pack_look` asks which jobs are in time."""
+    return head(frame).get("at_deadline", False) is True
+
+
 def unpack_cancel(frame: bytes) -> list[tuple[str, str]]:
-    """Return the (queue, job id) pairs of a cancel request.
+    """Return the (queue, job id) pairs of a request to cancel jobs, or to look for them.
 
     Raises:
         WireError: the bytes are another kind of frame, or none.

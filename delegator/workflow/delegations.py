@@ -371,7 +371,7 @@ class Delegations:
         if self._pending:
             self.answer_queries()
         if reply.look_ms is not None:
-            self._lost_jobs.expect(calls, reply.look_ms, is_searchable=reply.is_searchable)
+            self._lost_jobs.expect(calls, reply)
 
     def _fail(self, calls: Sequence[Call], error: Exception) -> None:
         if isinstance(error, workflow.NondeterminismError):

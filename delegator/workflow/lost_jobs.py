@@ -1,9 +1,10 @@
 """Ends the wait for what is gone: a workflow keeps its own deadlines, and asks for jobs that it should have heard of.
 
 A row can be lost in a failover or a restore, and its `schedule_to_close_timeout` with it. A workflow that waits for
-longer than inline waiting takes one timer. When it fires, calls beyond their deadline are timed out, and the queue is
-asked which jobs it still has. A job that it lacks twice in succession is enqueued again, with its id. Between the two
-questions an outcome arrives that was on its way at the first one.
+longer than inline waiting takes one timer. When it fires, calls beyond their deadline are timed out. One is not if its
+queue says that the job is in time: the deadline of a paused job stands still. And the queue is asked which jobs it
+still has. A job that it lacks twice in succession is enqueued again, with its id. Between the two questions an outcome
+arrives that was on its way at the first one.
 
 No timer is started in a replay of a history whose replies do not say after which time to ask.
 """
@@ -23,9 +24,9 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from delegator.errors import WireError
-from delegator.wire.outcomes import Outcome, OutcomeStatus
-from delegator.wire.pending import unpack_looked
-from delegator.wire.requests import LOOK_ACTIVITY, pack_cancel
+from delegator.wire.outcomes import Outcome, OutcomeStatus, Reply
+from delegator.wire.pending import Looked, unpack_looked
+from delegator.wire.requests import LOOK_ACTIVITY, pack_look
 from delegator.workflow.calls import WITHDRAWN, Call
 from delegator.workflow.chunks import batched
 from delegator.workflow.labels import look_summary, waits_summary
@@ -73,19 +74,22 @@ class LostJobs:
         self._deadlines: dict[str, float] = {}
         self._suspects: set[str] = set()
         self._pause = 0.0
+        self._asks_at_deadline = False
+        self._postponement = GRACE_SECONDS
         self._ask_at = float("inf")
         self._wakes_at = float("inf")
         self.task: asyncio.Task[None] | None = None
         """Sleeps until there is something to do; None: no call is watched."""
 
-    def expect(self, calls: Iterable[Call], after_ms: int, *, is_searchable: bool) -> None:
+    def expect(self, calls: Iterable[Call], reply: Reply) -> None:
         """Watch calls whose outcomes will be signalled.
 
         Args:
             calls: the calls.
-            after_ms: after how long to ask for their jobs; 0: never. Their deadlines are kept all the same.
-            is_searchable: set the run's search attributes.
+            reply: to their request. It says after how long to ask for their jobs. If never, their deadlines are kept
+                all the same.
         """
+        after_ms = reply.look_ms
         loop = asyncio.get_running_loop()
         now = loop.time()
         waiting: set[str] = set()
@@ -97,8 +101,9 @@ class LostJobs:
                     self._deadlines[call.job_id] = now + seconds + GRACE_SECONDS
         if not waiting:
             return
-        if is_searchable:
+        if reply.is_searchable:
             self._search_attributes.waits_for(waiting)
+        self._asks_at_deadline = reply.asks_at_deadline
         if after_ms and self._ask_at == float("inf"):
             self._pause = after_ms / 1000
             self._ask_at = now + self._pause
@@ -129,25 +134,47 @@ class LostJobs:
         while (at := self._next()) != float("inf"):
             self._wakes_at = at
             await workflow.sleep(max(0.001, at - loop.time()), summary=waits_summary(self._pending.values()))
-            self._time_out(loop.time())
+            self._wakes_at = float("-inf")  # nothing restarts this task while it asks
+            if due := self._due(loop.time()):
+                await self._time_out(due)
             if loop.time() >= self._ask_at:
-                self._wakes_at = float("-inf")  # nothing restarts this task while it asks
                 await self._ask()
         self._wakes_at = float("inf")
         self.task = None
 
-    def _time_out(self, now: float) -> None:
+    def _due(self, now: float) -> list[Call]:
+        """Return the calls whose deadlines are over, and forget these deadlines."""
+        due = []
         for job_id, at in list(self._deadlines.items()):
             if job_id not in self._pending:
                 del self._deadlines[job_id]
             elif at <= now:
                 del self._deadlines[job_id]
-                workflow.logger.warning("job_timed_out_by_workflow", extra={"job_id": job_id})
-                self._resolve(job_id, timed_out(self._pending[job_id]))
+                due.append(self._pending[job_id])
+        return due
+
+    async def _time_out(self, due: Sequence[Call]) -> None:
+        """Time calls out. One whose queue says that it is in time, because it is or was paused, gets a new deadline."""
+        looked = await self._look(due, at_deadline=True) if self._asks_at_deadline else None
+        in_time = set() if looked is None else set(looked.in_time)
+        again = asyncio.get_running_loop().time() + self._postponement
+        if in_time:
+            self._postponement = min(2 * self._postponement, _LONGEST_SECONDS)
+        for call in due:
+            if call.outcome is not None:
+                continue
+            if call.job_id in in_time:
+                self._deadlines[call.job_id] = again
+                continue
+            workflow.logger.warning("job_timed_out_by_workflow", extra={"job_id": call.job_id})
+            self._resolve(call.job_id, timed_out(call))
 
     async def _ask(self) -> None:
         calls = [call for call in self._pending.values() if _is_awaited(call)]
-        missing = await self._missing(calls) if calls else set()
+        looked = await self._look(calls) if calls else Looked([])
+        missing = None if looked is None else set(looked.missing)
+        if looked is not None and looked.is_retrying is not None:
+            self._search_attributes.retries(is_retrying=looked.is_retrying)
         self._pause = min(self._pause * 2, _LONGEST_SECONDS)
         lost: list[Call] = []
         if missing is not None:
@@ -162,26 +189,31 @@ class LostJobs:
             workflow.logger.warning("lost_jobs_enqueued_again", extra={"jobs": len(rest)})
             self._enqueue_again(rest)
 
-    async def _missing(self, calls: Sequence[Call]) -> set[str] | None:
-        """Return the ids of the jobs that their queues lack; None: the queues do not answer."""
-        missing: set[str] = set()
+    async def _look(self, calls: Sequence[Call], *, at_deadline: bool = False) -> Looked | None:
+        """Return what the queues say about jobs; None: they do not answer.
+
+        Args:
+            calls: the jobs' calls.
+            at_deadline: their deadlines are over by the workflow's clock.
+        """
+        missing: list[str] = []
+        in_time: list[str] = []
         retrying: set[bool | None] = set()
         for chunk in batched(calls, _MOST_ASKED_FOR):
             try:
                 reply = await self._local_activities.run(
                     LOOK_ACTIVITY,
-                    pack_cancel([(call.spec.job.queue, call.job_id) for call in chunk]),
+                    pack_look([(call.spec.job.queue, call.job_id) for call in chunk], at_deadline=at_deadline),
                     schedule_to_close_timeout=_ASK_LIMIT,
                     summary=look_summary(chunk),
                 )
                 looked = unpack_looked(reply)
-                missing.update(looked.missing)
-                retrying.add(looked.is_retrying)
             except (ActivityError, WireError):
                 return None
-        if None not in retrying:
-            self._search_attributes.retries(is_retrying=True in retrying)
-        return missing
+            missing += looked.missing
+            in_time += looked.in_time
+            retrying.add(looked.is_retrying)
+        return Looked(missing, None if None in retrying else True in retrying, in_time)
 
 
 def seconds_to_close(call: Call) -> float | None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,7 +181,8 @@ async def _serve(environment: WorkflowEnvironment) -> None:
     shutdown = environment.shutdown
 
     async def stop() -> None:
-        process.terminate()
+        with suppress(ProcessLookupError):  # it has refused to serve two clusters: the test has started a second server
+            process.terminate()
         await process.wait()
         await shutdown()
 

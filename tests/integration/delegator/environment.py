@@ -37,6 +37,7 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.run_watch import RunWatch, RunWatchOptions
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.sweeper import Sweeper, SweeperOptions
+from delegator.operating import pausing
 from delegator.postgres.connections import connection_pool
 from delegator.postgres.lease_keeper import holder_name
 from delegator.postgres.queue_table import QueueTable
@@ -202,6 +203,15 @@ class Environment:
         for queue in self.settings.queues:
             found += await self.query(f"SELECT * FROM {queue_table(queue)} WHERE {condition}", *parameters)
         return found
+
+    @asynccontextmanager
+    async def paused(self, job_type: str) -> AsyncIterator[None]:
+        """Pause a type within the block."""
+        await pausing.pause(self.settings, self.settings.queues, job_type, paused_by="test", note=None, wait=False)
+        try:
+            yield
+        finally:
+            await pausing.resume(self.settings, self.settings.queues, job_type)
 
     async def jobs(self, workflow_id: str) -> list[SeenJob]:
         return [

@@ -73,6 +73,16 @@ class InMemoryEnvironment(Environment):
         """Return every job that was enqueued."""
         return [job for plugin in self._plugins for job in plugin.engine.jobs]
 
+    @asynccontextmanager
+    async def paused(self, job_type: str) -> AsyncIterator[None]:
+        for plugin in self._plugins:
+            plugin.engine.pause(job_type)
+        try:
+            yield
+        finally:
+            for plugin in self._plugins:
+                plugin.engine.resume(job_type)
+
     async def jobs(self, workflow_id: str) -> list[SeenJob]:
         return [
             SeenJob(

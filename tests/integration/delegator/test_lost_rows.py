@@ -107,6 +107,25 @@ async def test_deadline_outlives_row(idle_engine: Environment) -> None:
         await replays(idle_engine, handle)
 
 
+async def test_paused_job_outlives_deadline(idle_engine: Environment) -> None:
+    """The deadline of a paused job stands still: its workflow waits beyond it, and gets the result after the pause."""
+    never_asks = replace(WATCHFUL, look_after=timedelta(0))
+    async with idle_engine.http_worker(), idle_engine.worker(never_asks) as task_queue:
+        async with idle_engine.paused("noted"):
+            options = {"schedule_to_close_timeout": 3.0}
+            handle = await idle_engine.start(
+                flows.CallsOne.run, "delegate", "noted", [1], options, task_queue=task_queue
+            )
+
+            async def has_asked_at_deadline() -> bool:
+                return "asks for 1 x noted" in await summaries(handle) and (await events(handle))["TIMER_STARTED"] == 2
+
+            await eventually(has_asked_at_deadline)
+        assert await idle_engine.result(handle) == 1
+        await idle_engine.nothing_left()
+    await replays(idle_engine, handle)
+
+
 async def test_deadline_without_queue(idle_engine: Environment, watchful_queue: str) -> None:
     """A call whose queue can't take it, because its table is gone, ends by its schedule-to-close timeout."""
     # A worker that starts without the table refuses to.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -37,11 +36,10 @@ from http_workers.finisher import Finisher
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 from tests.integration.postgres import database as steps
-from tests.integration.postgres.database import MAINTENANCE, NOW, TABLE
+from tests.integration.postgres.database import MAINTENANCE, NOW, RUN, TABLE
 from tests.support import Database
 from tests.support.watches import database_watch
 
-RUN = str(uuid.uuid4())
 JOB = f"{RUN}:0"
 RESULT = Payloads(payloads=[Payload(data=b"7")]).SerializeToString()
 Deliver = Callable[[Pool, "Sender", str], Awaitable[None]]

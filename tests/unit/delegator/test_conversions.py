@@ -27,10 +27,11 @@ from delegator.completion.failures import Ending, failed_outcome, failure_of
 from delegator.enqueue.payloads import encode_call, frame_in
 from delegator.errors import ConfigurationError, WireError
 from delegator.wire.codec import decode_header, decode_outcome, encode_header, encode_outcome
-from delegator.wire.contexts import Conversions, uses_contexts
+from delegator.wire.contexts import Conversions, row_origin, uses_contexts
 from delegator.wire.frames import from_payload, require_raw_values, to_payload
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from delegator.wire.probe import ProbeReader, make_probe
+from delegator.wire.requests import task_job_id
 from delegator.wire.values import ValueConverter
 from tests.integration.delegator.bound_converters import bound, stored
 from tests.integration.delegator.encryption import converter as encrypted
@@ -163,3 +164,19 @@ class Bound(DefaultFailureConverter, WithSerializationContext):
 def test_who_uses_contexts(converter: DataConverter, expected: bool):
     """Converters that use no context share one conversion."""
     assert uses_contexts(converter) is Conversions(converter).uses_contexts is expected
+
+
+@pytest.mark.parametrize(
+    ("job_id", "workflow_id", "run_id", "expected"),
+    [
+        (task_job_id("r1", "a:1", 2), None, None, "r1"),
+        ("plain", None, None, None),
+        ("r2:0", "w", "r2", "r2"),
+    ],
+)
+def test_run_that_a_storage_is_told(job_id: str, workflow_id: str | None, run_id: str | None, expected: str | None):
+    """An activity without a workflow has a run, too. Its job's id names it."""
+    origin = row_origin(
+        job_id=job_id, job_type="t", namespace="n", workflow_id=workflow_id, run_id=run_id, options=None
+    )
+    assert origin.run_id == expected

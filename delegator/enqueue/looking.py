@@ -1,0 +1,34 @@
+"""Looks for the jobs that a workflow run waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from delegator.enqueue.enqueuer import Enqueuer
+from delegator.enqueue.inline import CONNECTION_SECONDS
+from delegator.postgres.connections import Pool
+from delegator.wire.pending import Looked
+
+
+async def look_for(
+    jobs: Mapping[str, Sequence[str]], pool: Pool, enqueuer: Enqueuer, *, at_deadline: bool, tells_retrying: bool
+) -> Looked:
+    """Return what the queues have of jobs, finished or not.
+
+    Args:
+        jobs: ids by queue.
+        pool: connections to PostgreSQL.
+        enqueuer: knows the queues.
+        at_deadline: also say which of them are in time.
+        tells_retrying: also say whether one of them is retried.
+    """
+    missing: list[str] = []
+    in_time: list[str] = []
+    is_retrying = False
+    for queue, job_ids in jobs.items():
+        async with pool.connection(CONNECTION_SECONDS) as connection:
+            known = await enqueuer.table(queue).known(connection, job_ids)
+        missing += [job_id for job_id in job_ids if job_id not in known]
+        in_time += [job_id for job_id, job in known.items() if at_deadline and job.is_in_time]
+        is_retrying |= any(job.is_retried for job in known.values())
+    return Looked(missing, is_retrying if tells_retrying else None, in_time)
