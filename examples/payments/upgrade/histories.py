@@ -31,10 +31,10 @@ _CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "review-failed": ({}, _REVIEWED),
     "no-callback": ({"silent_share": 1}, _WAITING),
     "cancelled-waiting": ({"silent_share": 1}, _WAITING),
-    "cancelled-charging": ({"delay": [3, 3]}, {"stage": "charging"}),
+    "cancelled-charging": ({"delay": [3, 3], "silent_share": 1}, {"stage": "charging"}),
     "provider-retried": ({"mode": "error"}, {"attempts": {"charge": 2}}),
     # Longer than a workflow task waits inline, so that the outcome of the charge comes by a signal.
-    "completed-by-signal": ({"delay": [2, 2]}, _WAITING),
+    "completed-by-signal": ({"delay": [2, 2]}, {"stage": "done"}),
 }
 """How the provider behaves until the payment has reached a state."""
 
