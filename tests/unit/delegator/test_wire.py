@@ -19,6 +19,7 @@ from delegator.wire.options import decode_options, encode_options
 from delegator.wire.outcomes import (
     Outcome,
     OutcomeStatus,
+    Reply,
     count_reply,
     pack_reply,
     pack_signal,
@@ -167,9 +168,11 @@ def test_replies(
     known = {position: outcome for position, outcome in enumerate(outcomes) if outcome is not None}
     asked = Asked(runs("ab"[position % 3 // 2] for position in range(len(outcomes))), queues, calls)
     reply = pack_reply(prefix, known, asked)
-    assert unpack_reply(reply) == (prefix, outcomes, asked, None)
-    watched = pack_reply(prefix, known, asked, look_ms=60_000)
-    assert unpack_reply(watched).look_ms == (60_000 if None in outcomes else None)
+    assert unpack_reply(reply) == Reply(prefix, outcomes, asked)
+    watched = pack_reply(prefix, known, asked, look_ms=60_000, is_searchable=True)
+    waits = None in outcomes
+    expected = Reply(prefix, outcomes, asked, 60_000 if waits else None, is_searchable=waits, asks_at_deadline=waits)
+    assert unpack_reply(watched) == expected
     assert (watched == reply) is (None not in outcomes)
     assert count_reply(reply) == (len(outcomes), len(known))
 
