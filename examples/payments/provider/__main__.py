@@ -179,7 +179,7 @@ class Provider:
 @asynccontextmanager
 async def provider(port: int) -> AsyncIterator[None]:
     """Run the provider, and its control API on `port`."""
-    ledger = Ledger(Path(setting("PAYMENTS_PROVIDER_LEDGER", "provider.db")))
+    ledger = Ledger(Path(setting("PAYMENTS_PROVIDER_LEDGER")))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         one = Provider(ledger, session, int(setting("PAYMENTS_PROVIDER_PORT", "8082")))
         async with one.listening(), http_server(one.control(), port):
