@@ -247,8 +247,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 async def scene(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Scene]:
-    port = reserve()
-    port.release()
+    port = reserve()  # nobody listens on it
     async with (
         databases.fresh() as sound,
         databases.fresh(migrated=False) as empty,
@@ -277,6 +276,7 @@ async def scene(databases: Databases, temporal: TemporalServer) -> AsyncIterator
             yield Scene(sound, empty, old, outsider, port.number, variables)
         finally:
             await execute(sound, f"DROP ROLE {outsider}")
+            port.release()
 
 
 def with_token(settings: Settings) -> Settings:

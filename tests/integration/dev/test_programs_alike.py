@@ -79,8 +79,7 @@ class Program:
 async def started(command: tuple[str, ...], directory: Path, database_url: str) -> AsyncIterator[Program]:
     """Run a program whose PostgreSQL is away."""
     (directory / "shop.py").write_text(MODULE)
-    port = reserve()
-    port.release()
+    port = reserve()  # until the end: a program may bind it late
     process = await asyncio.create_subprocess_exec(
         *command,
         *("--port", str(port.number), "--log-format", "json", "--log-level", "info"),
@@ -100,6 +99,7 @@ async def started(command: tuple[str, ...], directory: Path, database_url: str) 
             process.kill()
         await process.wait()
         reading.cancel()
+        port.release()
 
 
 @pytest.fixture

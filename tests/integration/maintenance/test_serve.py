@@ -57,12 +57,11 @@ class Serving:
     """A maintenance process in this event loop."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        port = reserve()
-        port.release()
-        self._ready = f"http://127.0.0.1:{port.number}/readyz"
+        self.port = reserve()
+        self._ready = f"http://127.0.0.1:{self.port.number}/readyz"
         self._session = session
         settings = Settings.load(database_url=SecretStr(url))
-        self.task = asyncio.create_task(serve(ServeOptions(port=port.number), settings))
+        self.task = asyncio.create_task(serve(ServeOptions(port=self.port.number), settings))
 
     async def problem(self) -> str | None:
         """What `/readyz` says of PostgreSQL."""
@@ -88,6 +87,7 @@ async def serving(url: str) -> AsyncIterator[Serving]:
         finally:
             process.task.cancel()
             await asyncio.wait([process.task])
+            process.port.release()
 
 
 async def is_ready(process: Serving) -> bool:
