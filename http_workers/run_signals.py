@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
-from delegator.completion.signals import NotDeliveredError, SignalSender
+from delegator.completion.signals import NotDeliveredError, SignalSender, may_come_again
 from delegator.wire.outcomes import Outcome
-from delegator.wire.requests import is_unique_id
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
 
@@ -74,12 +73,8 @@ class RunSignals:
             return
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
-        again: list[tuple[Job, Outcome]] = []
-        if delivery is Delivery.LATE:
-            # The run's workflow task may enqueue these jobs again. Their handlers must not run again for that.
-            again = [(job, outcome) for job, outcome in outcomes if not is_unique_id(job.job_id, key.run_id)]
-            if again:
-                await self._keep(again, delivered=True)
-        if len(again) < len(outcomes):
-            kept = {job.job_id for job, _ in again}
-            await self._delete([job for job, _ in outcomes if job.job_id not in kept])
+        again = may_come_again(delivery, key, (job.job_id for job, _ in outcomes))
+        if again:
+            await self._keep([one for one in outcomes if one[0].job_id in again], delivered=True)
+        if rest := [job for job, _ in outcomes if job.job_id not in again]:
+            await self._delete(rest)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -26,6 +26,7 @@ from delegator.runtime.connection_state import ConnectionState
 from delegator.wire.contexts import Conversions
 from delegator.wire.frames import to_payload
 from delegator.wire.outcomes import SIGNAL_NAME, Outcome, pack_signal
+from delegator.wire.requests import is_unique_id
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,17 @@ _HURRIED_SECONDS = 3.0  # less than a worker gives its outcomes when it stops
 
 class NotDeliveredError(TemporalError):
     """Temporal has refused outcomes for longer than their sender is patient."""
+
+
+def may_come_again(delivery: Delivery, key: RunKey, job_ids: Iterable[str]) -> set[str]:
+    """Return which of these delivered jobs the run may enqueue again without having seen the signal.
+
+    Their handlers must not run again for that, so their outcomes are kept. Another run may use an id that is not the
+    run's own, so rows with such ids are deleted.
+    """
+    if delivery is not Delivery.LATE:
+        return set()
+    return {job_id for job_id in job_ids if not is_unique_id(job_id, key.run_id)}
 
 
 class SignalSender:

@@ -17,7 +17,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.completion.mailbox import Delivery
 from delegator.completion.runs import RunKey
-from delegator.completion.signals import SignalSender
+from delegator.completion.signals import SignalSender, may_come_again
 from delegator.completion.task_outcomes import TaskOutcomes
 from delegator.errors import WireError
 from delegator.maintenance.metrics import MaintenanceMetrics
@@ -30,7 +30,6 @@ from delegator.wire.codec import decode_outcome
 from delegator.wire.contexts import Conversions
 from delegator.wire.outcomes import Outcome
 from delegator.wire.probe import ProbeReader
-from delegator.wire.requests import is_unique_id
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
@@ -256,8 +255,6 @@ class Signaller:
             return _Sent(delivered)
         if delivery is Delivery.ORPHANED:
             self._metrics.orphaned.inc(len(outcomes))
-        late: list[str] = []
-        for job_id, _ in outcomes:
-            may_come_again = delivery is Delivery.LATE and not is_unique_id(job_id, key.run_id)
-            (late if may_come_again else delivered).append(job_id)
-        return _Sent(delivered, late)
+        signalled = [job_id for job_id, _ in outcomes]
+        late = may_come_again(delivery, key, signalled)
+        return _Sent([*delivered, *(job_id for job_id in signalled if job_id not in late)], sorted(late))

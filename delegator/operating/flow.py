@@ -158,7 +158,7 @@ def run_quantile(queue: QueueState, share: float) -> timedelta | None:
 
 
 def _recent(queue: QueueState) -> list[RecentRuns]:
-    return [worker.recent for worker in queue.facts.workers if worker.recent is not None]
+    return [recent for worker in queue.facts.workers if (recent := worker.recent) is not None]
 
 
 def quantile(

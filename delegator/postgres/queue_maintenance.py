@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from delegator_schema.columns import FORMAT_VERSION, LEASE_TABLE
+from delegator_schema.outbox import NO_WAITER
 
 from delegator.postgres import leases
 from delegator.postgres.connections import Connection
@@ -111,8 +112,9 @@ _DELETE_DELIVERED = """
 DELETE FROM {table} WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
 """
 
-_KEEP_DELIVERED = """
-UPDATE {table} SET waiter_id = 0 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
+_KEEP_DELIVERED = f"""
+UPDATE {{table}} SET waiter_id = {NO_WAITER}
+WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL AND waiter_id IS NULL
 """
 
 _DELETE_UNREAD = """

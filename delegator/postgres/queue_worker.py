@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from delegator_schema.columns import FORMAT_VERSION
 from delegator_schema.options import SCHEDULE_TO_CLOSE_MS, SCHEDULE_TO_START_MS
+from delegator_schema.outbox import NO_WAITER
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
@@ -155,7 +156,7 @@ FROM unnest(%(job_id)b::text[], %(fencing_token)b::int8[], %(outcome)b::text[], 
 WHERE q.job_id = done.job_id AND q.fencing_token = done.fencing_token AND q.outcome IS NULL
 """
 
-_KEEP_DELIVERED = _KEEP_OUTCOMES.replace("{store_outcome}", "{store_outcome}, waiter_id = 0")
+_KEEP_DELIVERED = _KEEP_OUTCOMES.replace("{store_outcome}", f"{{store_outcome}}, waiter_id = {NO_WAITER}")
 
 # The enqueuer looks at a row that it is notified of, and does not wait for it any longer if it has no outcome.
 _LEAVE_TO_SIGNAL = """

@@ -10,21 +10,13 @@ import pytest
 from temporalio.client import Client
 
 from delegator.dev import StackOptions, embedded_stack, temporal_postgres
-from delegator.dev.temporal_postgres import TemporalPrograms
 from delegator.errors import ConfigurationError
+from tests.support.temporal_programs import needs_temporal_server
 
 OPTIONS = StackOptions(headless=True, usual_ports=False, temporal="postgres", programs=())
 
 
-def _built() -> bool:
-    try:
-        TemporalPrograms.find()
-    except ConfigurationError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _built(), reason="Temporal's own server is not built (make temporal-postgres)")
+@needs_temporal_server
 async def test_kill_and_restart() -> None:
     """Temporal's own PostgreSQL runs beside that of the queue, and keeps its data after a kill."""
     async with embedded_stack(OPTIONS) as stack:

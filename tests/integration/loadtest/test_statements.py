@@ -10,7 +10,6 @@ import pytest
 from psycopg import sql
 
 from delegator.dev import RunningStack, StackOptions, embedded_stack
-from delegator.dev.temporal_postgres import TemporalPrograms
 from delegator.errors import ConfigurationError
 from loadtest.meters import statement_log, statements
 from loadtest.meters.cost_meter import CostMeter, CostSources
@@ -25,6 +24,7 @@ from loadtest.runs.traced_run import trace
 from loadtest.servers.stack import Servers, TemporalChoice, servers
 from loadtest.workload.scenarios import Load
 from tests.support import Database
+from tests.support.temporal_programs import needs_temporal_server
 
 
 @pytest.fixture
@@ -124,14 +124,6 @@ async def test_deployments(stack: RunningStack, counting: str, monkeypatch: pyte
             pass
 
 
-def _built() -> bool:
-    try:
-        TemporalPrograms.find()
-    except ConfigurationError:
-        return False
-    return True
-
-
 @pytest.fixture
 async def on_postgres() -> AsyncIterator[RunningStack]:
     settings = {**statements.SETTINGS, **statement_log.SETTINGS}
@@ -140,7 +132,7 @@ async def on_postgres() -> AsyncIterator[RunningStack]:
         yield running
 
 
-@pytest.mark.skipif(not _built(), reason="Temporal's own server is not built (make temporal-postgres)")
+@needs_temporal_server
 async def test_temporals_statements(on_postgres: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delegated job costs Temporal's database less than a tenth of the statements of an activity."""
     for module in (arm_run, traced_run):
