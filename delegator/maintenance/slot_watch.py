@@ -29,9 +29,10 @@ class SlotWatch:
         self._said: set[str] = set()
 
     async def look(self, connection: Connection) -> None:
-        """Measure the slots, and whether they exist. Write a line when jobs begin to wait without one, and one when there is a slot again.
+        """Measure the slots, and whether they exist.
 
-        The relay makes a lost slot again; Sequin does not.
+        Writes a line when jobs begin to wait without a slot, and one when there is a slot again. The relay makes a
+        lost slot again; Sequin does not.
         """
         found = {slot.name: slot for slot in await slots(connection, list(self._names.values()))}
         for queue, name in self._names.items():
