@@ -67,7 +67,7 @@ def dev(
         bool,
         typer.Option(
             "--encrypt",
-            help="Encrypt payloads with a key of the stack's own. The codec server decodes them for Temporal's UI and CLI.",
+            help="Encrypt payloads with a key of the stack's own, which the codec server has, too.",
         ),
     ] = False,
     as_json: Annotated[
