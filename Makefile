@@ -149,7 +149,7 @@ wheel: $(INSTALLED) ## build wheel and sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
 
-deploy-tools: ## build actionlint, kustomize and kubeconform for `make check` (needs Go; two minutes, once)
+deploy-tools: ## build actionlint and kustomize, and get the schema of KEDA, for `make check` (needs Go; two minutes, once)
 	@.ci/build-deploy-tools
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays
