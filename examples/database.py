@@ -7,9 +7,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from delegator import resource
@@ -49,6 +50,12 @@ async def fetch_all(query: str, *parameters: object) -> list[TupleRow]:
     """Return a query's rows."""
     async with connection() as opened:
         return await (await opened.execute(query.encode(), parameters)).fetchall()
+
+
+async def fetch_dicts(query: str, *parameters: object) -> list[dict[str, Any]]:
+    """Return a query's rows, each by the names of its columns: templates read so."""
+    async with connection() as opened, opened.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(query.encode(), parameters)).fetchall()
 
 
 async def fetch_value(query: str, *parameters: object) -> object:
