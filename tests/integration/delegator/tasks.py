@@ -252,6 +252,16 @@ async def until_cancelled(clean_up: bool) -> str:
 
 
 @delegated
+async def fails_when_cancelled(clean_up: bool) -> None:
+    note("started")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise ValueError(clean_up) from None
+
+
+@delegated
 async def heartbeats_until_cancelled() -> None:
     note("started")
     try:
