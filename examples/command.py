@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 import uvloop
+from psycopg import OperationalError
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator import DelegatorError
 
@@ -68,8 +70,10 @@ def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
     except ClaimNotMet as unmet:
         print(unmet, file=sys.stderr)
         sys.exit(1)
-    except DelegatorError as error:
-        print(error, file=sys.stderr)
+    except (DelegatorError, OperationalError, RPCError) as error:
+        if isinstance(error, RPCError) and error.status is not RPCStatusCode.UNAVAILABLE:
+            raise
+        print(str(error).partition("\n")[0], file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
