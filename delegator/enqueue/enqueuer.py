@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -65,7 +66,7 @@ class Enqueuer:
         self._state = state
         self._gather = gather
         self._patience = patience
-        self._asking = 0
+        self._asking: Counter[str] = Counter()
         self._tables = {table.queue: table for table in tables}
         self._repeats_until = 0.0
         self._batchers: dict[str, Batcher[NewJob, bool | psycopg.Error]] = {}
@@ -126,28 +127,33 @@ class Enqueuer:
         return results  # type: ignore[return-value]
 
     async def _watch(self, patience_seconds: float) -> None:
-        """Send callers away while there is no connection.
+        """Send the callers of a queue away while there is no connection for it.
 
         Never while a statement runs: it may succeed after its caller has gone, and the jobs would run twice.
         """
         while True:
             await asyncio.sleep(patience_seconds / 4)
-            for batcher in self._batchers.values():
-                if not self._asking and batcher.stalled_seconds > patience_seconds:
-                    batcher.give_up(DatabaseError("PostgreSQL can't be reached (DELEGATOR_DATABASE_URL)"))
+            for queue, batcher in self._batchers.items():
+                if not self._asking[queue] and batcher.stalled_seconds > patience_seconds:
+                    batcher.give_up(
+                        DatabaseError(
+                            f"no connection to PostgreSQL for queue {queue!r}: it can't be reached "
+                            "(DELEGATOR_DATABASE_URL), or the queue's table is locked"
+                        )
+                    )
 
     async def _insert(self, table: QueueTable, jobs: Sequence[NewJob]) -> Sequence[bool | psycopg.Error]:
         """Insert a batch. If it holds a bad row, insert its halves, so that only the bad row gets the error."""
         backoff = Backoff()
         while True:
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.share(table.queue).connection() as connection:
                     repeats = time.monotonic() < self._repeats_until
-                    self._asking += 1
+                    self._asking[table.queue] += 1
                     try:
                         new = await table.insert(connection, self._namespace, jobs, repeats=repeats)
                     finally:
-                        self._asking -= 1
+                        self._asking[table.queue] -= 1
                 if self._state is not None:
                     self._state.restored()
                 self._metrics.batch.labels(table.queue).observe(len(jobs))
