@@ -34,12 +34,12 @@ from delegator.enqueue.declared_queues import (
     require_declared_task_queues,
     warn_of_undeclared_queues,
 )
-from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer, enqueue_pool
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect, connection_pool
+from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -320,14 +320,7 @@ class DelegatorPlugin(SimplePlugin):
         address = DatabaseAddress.of(settings)
         tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
-            connection_pool(
-                address,
-                application_name="delegator plugin",
-                size=options.connections,
-                queues=len(tables),
-                silence=settings.lease,
-                by_key=True,
-            )
+            enqueue_pool(address, size=options.connections, queues=len(tables), silence=settings.lease)
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(

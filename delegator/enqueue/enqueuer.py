@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import Pool
+from delegator.postgres.connections import DatabaseAddress, Pool, connection_pool
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
@@ -30,9 +30,35 @@ GATHER = timedelta(milliseconds=100)
 ENQUEUE_PATIENCE = timedelta(seconds=1)
 """How long a workflow task waits for a connection. Then it is closed, and a timer begins the next attempt."""
 
+_LOCK_LIMIT = timedelta(seconds=3)
+"""How long a statement of a workflow task waits for a lock. Then the task is closed, too: it uses a slot of the worker
+that the workflows of other queues need."""
+
 _MAX_BATCH = 4_000
 _PARALLEL = 2
 _EXPECT_REPEATS_SECONDS = 60.0  # after one job was in the queue already, others probably are
+
+
+def enqueue_pool(
+    address: str | DatabaseAddress, *, size: int, queues: int, silence: timedelta
+) -> AbstractAsyncContextManager[Pool]:
+    """Return the pool of a Temporal worker that enqueues.
+
+    Args:
+        address: of the database.
+        size: largest number of connections that a queue uses.
+        queues: how many queues there are.
+        silence: how long packets may stay unacknowledged before a connection counts as lost.
+    """
+    return connection_pool(
+        address,
+        application_name="delegator plugin",
+        size=size,
+        queues=queues,
+        silence=silence,
+        lock_limit=_LOCK_LIMIT,
+        by_key=True,
+    )
 
 
 class Enqueuer:
@@ -57,7 +83,8 @@ class Enqueuer:
             namespace: the Temporal namespace whose workflows wait for the outcomes.
             state: gets the health of the database connection.
             gather: returns for how many seconds a small batch may wait for more jobs.
-            patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes.
+            patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes, also for a
+                table that is locked.
             metrics: this process's series; None: they are shown nowhere.
         """
         self._metrics = metrics or EnqueueMetrics(CollectorRegistry())
@@ -111,7 +138,8 @@ class Enqueuer:
         Raises:
             ApplicationError: the queue is not declared, a privilege or a table is missing, or a job's own values are
                 refused. Temporal retries all but the last.
-            DatabaseError: there was no connection for as long as the patience lasts. No job was inserted.
+            DatabaseError: with a patience: there was no connection for as long as it lasts, or the queue's table stayed
+                locked. Another attempt inserts what this one has not.
         """
         self.table(queue)
         began = time.monotonic()
@@ -165,6 +193,8 @@ class Enqueuer:
             except psycopg.Error as error:
                 error_class = classify(error)
                 self._metrics.failures.labels(error_class.value).inc()
+                if isinstance(error, psycopg.errors.LockNotAvailable) and self._patience is not None:
+                    raise DatabaseError(f"queue {table.queue!r} is locked: {first_line(error)}") from None
                 if error_class is ErrorClass.DATA:
                     if len(jobs) == 1:
                         return [error]

@@ -188,6 +188,7 @@ async def connection_pool(
     size: int,
     queues: int = 1,
     silence: timedelta = SILENCE,
+    lock_limit: timedelta | None = None,
     by_key: bool = False,
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections in autocommit mode.
@@ -199,6 +200,8 @@ async def connection_pool(
         queues: how many queues share the pool. Each but the first may open one more connection.
         silence: how long packets may stay unacknowledged before a connection counts as lost. A caller waits half as
             long for a free connection.
+        lock_limit: how long a statement waits for a lock, such as that of an ALTER TABLE, before it fails; None: as
+            long as it takes. It has no effect through a pooler that shares sessions.
         by_key: the statements name the rows that they read.
 
     Raises:
@@ -211,6 +214,7 @@ async def connection_pool(
     async with connection:
         if not await prepare_session(connection, more=more):
             await refuse_other_settings(connection, more)
+    limits = {} if lock_limit is None else {"lock_timeout": _milliseconds(lock_limit)}
     wait = silence.total_seconds() / 2
     pool = Pool(
         url,
@@ -227,7 +231,7 @@ async def connection_pool(
         min_size=1,
         max_size=size - 1 + queues,
         timeout=wait,
-        configure=partial(_configure, by_key=by_key, more=more),
+        configure=partial(_configure, by_key=by_key, more={**more, **limits}),
         # The pool doubles its pauses between attempts without a limit. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
@@ -242,8 +246,7 @@ async def connection_pool(
 
 async def give_up_locks(connection: Connection, limit: timedelta) -> None:
     """Let statements of a connection fail that wait for a lock for longer than a limit."""
-    milliseconds = str(round(limit.total_seconds() * 1000))
-    await connection.execute("SELECT set_config('lock_timeout', %s, false)", (milliseconds,))
+    await connection.execute("SELECT set_config('lock_timeout', %s, false)", (_milliseconds(limit),))
 
 
 def no_database_url(variable: str = _URL) -> ConfigurationError:
@@ -284,6 +287,10 @@ def _address(database: str | DatabaseAddress, *, direct: bool = False) -> tuple[
 
 async def _configure(connection: Connection, *, by_key: bool, more: Mapping[str, str]) -> None:
     await prepare_session(connection, by_key=by_key, more=more)
+
+
+def _milliseconds(limit: timedelta) -> str:
+    return str(round(limit.total_seconds() * 1000))
 
 
 def _silence_limits(silence: timedelta) -> dict[str, Any]:
