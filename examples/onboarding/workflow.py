@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from examples.onboarding import tasks
+    import examples.onboarding.tasks as tasks
     from examples.onboarding.contracts import SLICE, Carried, Decision, Report, Terms
 
 _AT_ONCE = 100
