@@ -19,6 +19,7 @@ from delegator.dev import RunningStack
 from examples.local import Dispatch, servers
 from examples.outgoing import SMTP_PORT
 from examples.payments.contracts import SERVICES, Times
+from examples.pool import DISPATCH
 from examples.programs import Program
 
 _MODULES: Final = {
@@ -49,7 +50,7 @@ class System:
         """The processes, by name."""
         self._provider = self._program("provider's public port")  # it is never run: it keeps the port free
         self.environment |= {
-            "PAYMENTS_DISPATCH": dispatch,
+            DISPATCH: dispatch,
             "PAYMENTS_TIMES": json.dumps(asdict(times)),
             "PAYMENTS_API_URL": self.url("api"),
             "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from examples.attempts import ShownAttempts
 from examples.payments.account import tasks
 from examples.payments.contracts import ACCOUNT
-from examples.payments.service import run_jobs
+from examples.pool import run_pool
 
 if __name__ == "__main__":
-    run_jobs(ACCOUNT, tasks, Path(__file__).with_name("schema.sql"))
+    run_pool(ACCOUNT, tasks, [ShownAttempts("Payment")], Path(__file__).with_name("schema.sql"))

@@ -1,9 +1,10 @@
 """`python -m examples.payments.notification`: run the notification service alone, until Ctrl-C."""
 
 from examples import outgoing
+from examples.attempts import ShownAttempts
 from examples.payments.contracts import NOTIFICATION
 from examples.payments.notification import tasks
-from examples.payments.service import run_jobs
+from examples.pool import run_pool
 
 if __name__ == "__main__":
-    run_jobs(NOTIFICATION, tasks, outgoing.SCHEMA)
+    run_pool(NOTIFICATION, tasks, [ShownAttempts("Payment")], outgoing.SCHEMA)

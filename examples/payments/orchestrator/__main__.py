@@ -14,7 +14,7 @@ from delegator import PluginOptions, connect
 from examples.payments.contracts import CONTRACTS, SERVICES, TASK_QUEUE
 from examples.payments.orchestrator.fraud_check import FraudCheck
 from examples.payments.orchestrator.temporal import register_search_attributes
-from examples.payments.service import is_delegated
+from examples.pool import is_delegated
 from examples.service import http_server, run_service, setting
 
 # A call's task queue names the queue of its service. All payments began with delegation, so none needs the marker that
