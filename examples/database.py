@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -37,6 +38,11 @@ async def connection() -> AsyncIterator[Connection]:
         yield opened
 
 
+def schema_of(module: ModuleType) -> Path:
+    """Return the file `schema.sql` beside a module. It holds the tables of an example, if there are any."""
+    return Path(str(module.__file__)).with_name("schema.sql")
+
+
 async def create_tables(file: Path) -> None:
     """Run a file of SQL statements that create what is not there yet."""
     statements = await asyncio.to_thread(file.read_bytes)
@@ -44,6 +50,12 @@ async def create_tables(file: Path) -> None:
         # Two programs that start at once would both create.
         await opened.execute("SELECT pg_advisory_xact_lock(hashtext('delegator examples'))")
         await opened.execute(statements)
+
+
+async def execute(query: str, *parameters: object) -> None:
+    """Run a statement, for programs."""
+    async with connection() as opened:
+        await opened.execute(query.encode(), parameters)
 
 
 async def fetch_all(query: str, *parameters: object) -> list[TupleRow]:
