@@ -17,7 +17,6 @@ from examples.payments.client import ApiClient
 from examples.payments.load.run import AMOUNT, Run
 from examples.payments.load.scenarios import RICH, SCENARIOS, Scenario
 from examples.payments.system import System, running_system
-from examples.pool import DISPATCH
 from loadtest.meters.cost_meter import CostMeter, CostSources
 from loadtest.results.run_result import RunResult
 
@@ -44,7 +43,7 @@ async def main(arguments: argparse.Namespace) -> None:
 async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = False) -> tuple[RunResult, bool]:
     """Run a scenario on a system, print its block, and return its numbers and whether everything held."""
     planned = list(moments(scenario.steps, poisson=poisson))
-    stack, dispatch = system.stack, system.environment[DISPATCH]
+    stack, dispatch = system.stack, system.dispatch
     sources = CostSources(
         processes={**system.pids, **(stack.pids if stack else {})},
         temporal_metrics_url=stack.temporal_metrics_url if stack else None,
