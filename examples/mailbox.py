@@ -63,8 +63,11 @@ class Mailbox:
 
 
 async def subjects_of(address: str) -> list[str]:
-    """Return the subjects of the mails that have come to an address, in the order in which they came."""
-    select = "SELECT subject FROM mailbox.mails WHERE recipient = %s ORDER BY id"
+    """Return the subjects of the mails that have come to an address, in the order in which they came.
+
+    A mail whose sender died before it could record it may come twice, with the same Message-ID: that is one mail.
+    """
+    select = "SELECT subject FROM mailbox.mails WHERE recipient = %s GROUP BY message_id, subject ORDER BY min(id)"
     return [subject for (subject,) in await fetch_all(select, address)]
 
 

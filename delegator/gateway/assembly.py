@@ -15,7 +15,6 @@ from temporalio.client import Client
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.gateway.attempts import Attempts
-from delegator.gateway.bodies import LEASE_SECONDS
 from delegator.gateway.dispatch import Dispatcher
 from delegator.gateway.finishing import Finishing
 from delegator.gateway.leases import TermLeases
@@ -31,6 +30,7 @@ from delegator.postgres.queue_table import QueueTable
 from delegator.runtime.connection_state import ConnectionState, SharedConnection
 from delegator.runtime.liveness import Liveness
 from delegator.wire.contexts import codec_of
+from delegator.wire.worker_protocol import LEASE_SECONDS
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import AttemptRunner, Ended

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from google.protobuf.message import DecodeError
 from msgspec import UNSET, Raw, UnsetType
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
@@ -17,19 +18,25 @@ from temporalio.exceptions import ApplicationError, TimeoutType
 from delegator.completion.failures import MAX_OUTCOME_BYTES, canceled, failure_of, timed_out, within_limit
 from delegator.errors import UnreadablePayloadError, WireError
 from delegator.gateway import job_tokens, payload_forms
-from delegator.gateway.bodies import Completion, JobFailure, RawPayload
-from delegator.gateway.bodies import Job as JobBody
+from delegator.gateway.calls import call_of
 from delegator.gateway.job_tokens import JobToken
 from delegator.postgres.dead_letters import Reason
 from delegator.postgres.queue_table import Claimed
 from delegator.wire.codec import decode_payloads, encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.probe import ProbeReader
+from delegator.wire.worker_protocol import Completion, JobFailure, RawPayload
+from delegator.wire.worker_protocol import Job as JobBody
 from http_workers.attempt import Ended
 from http_workers.job import Job
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 _SOURCE: Final = "HttpWorker"
+_TIMEOUTS: Final = {
+    "start_to_close": TimeoutType.START_TO_CLOSE,
+    "schedule_to_close": TimeoutType.SCHEDULE_TO_CLOSE,
+    "heartbeat": TimeoutType.HEARTBEAT,
+}
 
 
 class EntryError(Exception):
@@ -79,12 +86,13 @@ class Attempts:
         """Whether this gateway decodes and encodes payloads."""
         return self._conversions.uses_contexts or self._conversions.shared.codec is not None
 
-    async def begin(self, job: Job, *, raw: bool, lease_seconds: float) -> Begun | Ended:
+    async def begin(self, job: Job, *, raw: bool, call: bool, lease_seconds: float) -> Begun | Ended:
         """Return a claimed job for a worker, or its end if no worker can begin it here. It does not raise.
 
         Args:
             job: the job.
             raw: whether the worker wants payloads as they are stored.
+            call: whether it wants to know what else the caller has set.
             lease_seconds: how long it may be silent.
         """
         if job.too_new is not None:
@@ -95,6 +103,7 @@ class Attempts:
             return Ended(job, failure=canceled())
         try:
             args, payloads, details = await self._read(job, raw=raw)
+            told = await call_of(job, self._codec_of(job.row), raw=raw) if call else None
         except Exception as error:  # a codec may raise any error
             undecodable = ApplicationError("Failed decoding arguments")
             undecodable.__cause__ = error
@@ -123,6 +132,7 @@ class Attempts:
             workflow_id=row.workflow_id,
             run_id=row.run_id,
             enqueued_at=datetime.fromtimestamp(row.enqueued_at, UTC).isoformat().replace("+00:00", "Z"),
+            call=told,
         )
         return Begun(token, body, lease_seconds)
 
@@ -203,6 +213,19 @@ class Attempts:
             if not job.cancel_requested:
                 raise EntryError("not-canceled", "the job was not asked to stop")
             return Ended(job, failure=canceled())
+        if said.timed_out is not None:
+            job.timed_out = _TIMEOUTS[said.timed_out]
+            forms = await self.details(job, said.details, said.payloads)
+            last = await self.earlier_details(job) if forms is None else forms[0]
+            return Ended(job, failure=within_limit(timed_out(job.timed_out, self.payloads(last))))
+        refusal = None if said.refused is None else Reason(said.refused)
+        failure = (
+            await self._failure(job, said) if said.failure is UNSET else await self._read_failure(job, said.failure)
+        )
+        return Ended(job, failure=within_limit(failure), refusal=refusal)
+
+    async def _failure(self, job: Job, said: JobFailure) -> Failure:
+        """Return the failure that a worker's fields describe."""
         failure = Failure(message=said.message, source=_SOURCE, stack_trace=said.stack_trace)
         info = failure.application_failure_info
         info.type, info.non_retryable = said.type, said.non_retryable
@@ -211,7 +234,24 @@ class Attempts:
             info.details.payloads.extend(Payloads.FromString(details[0]).payloads)
         if said.next_retry_delay_seconds is not None:
             info.next_retry_delay.FromTimedelta(timedelta(seconds=said.next_retry_delay_seconds))
-        return Ended(job, failure=within_limit(failure))
+        return failure
+
+    async def _read_failure(self, job: Job, data: bytes) -> Failure:
+        """Return the failure that a worker has sent whole, with its payloads decoded."""
+        try:
+            failure = Failure.FromString(data)
+        except DecodeError:
+            raise EntryError("bad-failure", "`failure` is no serialized temporal.api.failure.v1.Failure") from None
+        codec = self._codec_of(job.row)
+        if codec is None:
+            if await self._probes.problem(job.row.options):
+                _leave_out_payloads(failure)
+            return failure
+        try:
+            await codec.decode_failure(failure)
+        except Exception as error:  # a codec may raise any error
+            raise EntryError("unreadable", f"the payload codec raised {type(error).__name__}") from error
+        return failure
 
     async def details(
         self, job: Job, values: list[Raw] | UnsetType, raw: list[RawPayload] | UnsetType
@@ -268,6 +308,14 @@ class Attempts:
             return await decode_payloads(job.row.heartbeat_details or b"", self._codec_of(job.row))
         except Exception:  # a codec may raise any error; the timeout goes without its details
             return b""
+
+
+def _leave_out_payloads(failure: Failure) -> None:
+    """Leave out what is encoded, because no codec is here that decodes it, and the workflow expects it decoded."""
+    failure.ClearField("encoded_attributes")
+    failure.application_failure_info.ClearField("details")
+    if failure.HasField("cause"):
+        _leave_out_payloads(failure.cause)
 
 
 def _value(result: Raw | UnsetType) -> Raw:

@@ -18,7 +18,6 @@ from delegator.contracts.json_schema import TypeSchema
 from delegator.errors import DatabaseError
 from delegator.gateway import job_tokens, problems, routes
 from delegator.gateway.access import EVERYTHING, Scope, ScopedTokens
-from delegator.gateway.bodies import Answer, Answers, DeclaredType, DeclaredTypes, Jobs, Poll, TypesAsked, rejected
 from delegator.gateway.metrics import GatewayMetrics
 from delegator.gateway.openapi import document
 from delegator.gateway.problems import ProblemError, come_back
@@ -26,6 +25,16 @@ from delegator.gateway.queue import GatewayQueue, Named
 from delegator.gateway.routes import Route
 from delegator.runtime.health import Health, add_health_routes
 from delegator.runtime.tokens import token_of
+from delegator.wire.worker_protocol import (
+    Answer,
+    Answers,
+    DeclaredType,
+    DeclaredTypes,
+    Jobs,
+    Poll,
+    TypesAsked,
+    rejected,
+)
 
 _END_LIMIT_SECONDS: Final = 40.0
 """How long a request waits for what it ends. Temporal may be away for a while; then the outcome is stored."""
@@ -112,8 +121,9 @@ class GatewayApi:
         except web.HTTPNotFound:
             response = ProblemError(problems.NOT_FOUND, f"there is no {request.path}").response()
         except web.HTTPMethodNotAllowed as error:
-            allowed = {"Allow": error.headers["Allow"]}
-            response = ProblemError(problems.METHOD_NOT_ALLOWED, f"{request.method} is not", headers=allowed).response()
+            method = error.headers["Allow"]
+            detail = f"send {method}, not {request.method}"
+            response = ProblemError(problems.METHOD_NOT_ALLOWED, detail, headers={"Allow": method}).response()
         except web.HTTPRequestEntityTooLarge:
             detail = f"the body is larger than {self._max_body_bytes} bytes"
             response = ProblemError(problems.BODY_TOO_LARGE, detail).response()

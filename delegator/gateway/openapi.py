@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from delegator.gateway import problems, routes
-from delegator.gateway.bodies import Problem
 from delegator.gateway.problems import Code
 from delegator.gateway.routes import Route
+from delegator.wire.worker_protocol import Problem
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 import orjson
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from temporalio.api.common.v1 import Payload, Payloads
 
-from delegator.gateway.bodies import RawPayload
+from delegator.wire.worker_protocol import RawPayload
 
 _JSON: Final = frozenset({b"json/plain", b"json/protobuf"})
 _NULL: Final = b"null"
@@ -54,7 +54,13 @@ def raw_payloads(data: bytes) -> list[RawPayload]:
     Raises:
         DecodeError: it is none.
     """
-    return [RawPayload(payload.data, dict(payload.metadata)) for payload in Payloads.FromString(data).payloads]
+    return [raw_payload(payload) for payload in Payloads.FromString(data).payloads]
+
+
+def raw_payload(payload: Payload) -> RawPayload:
+    """Return a payload as workers get raw payloads."""
+    sizes = [external.size_bytes for external in payload.external_payloads]
+    return RawPayload(payload.data, dict(payload.metadata), sizes or UNSET)
 
 
 def as_values(payloads: Iterable[RawPayload]) -> list[Raw]:
@@ -73,7 +79,17 @@ def _of_value(value: bytes) -> Payload:
 
 def of_raw(payloads: Iterable[RawPayload]) -> list[Payload]:
     """Return raw payloads as Temporal's."""
-    return [Payload(metadata=payload.metadata, data=payload.data) for payload in payloads]
+    return [
+        Payload(
+            metadata=payload.metadata,
+            data=payload.data,
+            external_payloads=[
+                Payload.ExternalPayloadDetails(size_bytes=size)
+                for size in (() if payload.external_sizes is UNSET else payload.external_sizes)
+            ],
+        )
+        for payload in payloads
+    ]
 
 
 def serialized(payloads: Sequence[Payload]) -> bytes:

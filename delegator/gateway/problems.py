@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from delegator.gateway.bodies import Problem
+from delegator.wire.worker_protocol import Problem
 
 CONTENT_TYPE: Final = "application/problem+json"
 

@@ -14,7 +14,18 @@ from temporalio.service import RPCError
 
 from delegator.gateway.access import Scope
 from delegator.gateway.attempts import Attempts, Begun, EntryError
-from delegator.gateway.bodies import (
+from delegator.gateway.dispatch import Dispatcher
+from delegator.gateway.finishing import Finishing
+from delegator.gateway.job_tokens import JobToken
+from delegator.gateway.leases import TermLeases
+from delegator.gateway.timers import Timers
+from delegator.postgres.connections import Pool
+from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.queue_asynchronous import AsynchronousStatements
+from delegator.postgres.queue_gateway import GatewayStatements, Kept
+from delegator.postgres.queue_table import Claimed
+from delegator.wire.outcomes import OutcomeStatus
+from delegator.wire.worker_protocol import (
     ACCEPTED,
     LEASE_SECONDS,
     LOST,
@@ -27,18 +38,7 @@ from delegator.gateway.bodies import (
     Release,
     rejected,
 )
-from delegator.gateway.bodies import Job as JobBody
-from delegator.gateway.dispatch import Dispatcher
-from delegator.gateway.finishing import Finishing
-from delegator.gateway.job_tokens import JobToken
-from delegator.gateway.leases import TermLeases
-from delegator.gateway.timers import Timers
-from delegator.postgres.connections import Pool
-from delegator.postgres.database_watch import DatabaseWatch
-from delegator.postgres.queue_asynchronous import AsynchronousStatements
-from delegator.postgres.queue_gateway import GatewayStatements, Kept
-from delegator.postgres.queue_table import Claimed
-from delegator.wire.outcomes import OutcomeStatus
+from delegator.wire.worker_protocol import Job as JobBody
 from http_workers.activity_tasks import ActivityTasks
 from http_workers.attempt import Ended
 from http_workers.job import Job
@@ -118,7 +118,7 @@ class GatewayQueue:
         moved: list[tuple[Job, float]] = []
         over: list[Ended] = []
         for job in jobs:
-            one = await self._attempts.begin(job, raw=raw, lease_seconds=request.lease_seconds)
+            one = await self._attempts.begin(job, raw=raw, call=request.call, lease_seconds=request.lease_seconds)
             if isinstance(one, Ended):
                 over.append(one)
                 continue
@@ -249,6 +249,7 @@ class GatewayQueue:
         """End attempts with their results."""
 
         async def end(job: Job, said: Completion) -> Ended | Answer:
+            job.asked_for_client = said.by_signal
             ended = await self._attempts.completed(job, said)
             if said.payloads is UNSET or self._attempts.has_codec or not _is_awaited(job):
                 return ended
@@ -265,6 +266,7 @@ class GatewayQueue:
         """End attempts that failed."""
 
         async def end(job: Job, said: JobFailure) -> Ended:
+            job.asked_for_client = said.by_signal
             if said.canceled and job.row.task_token is not None:
                 await self._beat(job)  # only Temporal knows whether it was asked to stop
             return await self._attempts.failed(job, said)

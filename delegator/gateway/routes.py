@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from delegator.gateway import problems
-from delegator.gateway.bodies import (
+from delegator.gateway.problems import Code
+from delegator.wire.worker_protocol import (
     Answers,
     Completions,
     DeclaredTypes,
@@ -22,7 +23,6 @@ from delegator.gateway.bodies import (
     Request,
     TypesAsked,
 )
-from delegator.gateway.problems import Code
 
 PREFIX: Final = "/v1"
 _COMMON: Final = (

@@ -11,25 +11,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleCalendarSpec,
-    ScheduleHandle,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleRange,
-    ScheduleSpec,
-)
+from temporalio.client import Client, ScheduleHandle
 
 from examples.bonuses import tasks
 from examples.bonuses.workflow import AddBonuses, Job, Report
 from examples.command import claim, run_example, until
 from examples.database import connection, execute, fetch_value
 from examples.local import SHORT_LEASE, Dispatch, Pool, System, add_dispatch, local_system
+from examples.recurring import Rule, schedule_spec, start_schedule
 
-MONTHLY = ScheduleSpec(calendars=[ScheduleCalendarSpec(day_of_month=[ScheduleRange(1)], hour=[ScheduleRange(3)])])
+MONTHLY = Rule("monthly", day=1, hour=3)
 _ONE_BY_ONE = 10
 """There are so many times fewer users in the shop whose users have a job each."""
 # The rule once more, in SQL: a check that shares no line with what it checks.
@@ -62,7 +53,9 @@ async def main(users: int, dispatch: Dispatch) -> None:
             await close_accounts(job.shop, users // 100)
             await open_shop(job.shop, users // 100)
         print(f"killed the workers in mid-run, removed {users // 100:,} users, and added as many")
-        schedule = await schedule_bonuses(system.client, replace(job, period=None))
+        name, monthly = f"bonuses-{job.shop}", replace(job, period=None)
+        when = schedule_spec(MONTHLY)
+        schedule = await start_schedule(system.client, name, when, AddBonuses.run, monthly, task_queue="bonuses")
         await trigger_twice(schedule)
         print("a schedule has started a run for another month, and skipped one, because its first is not over")
         await system.pools["default"].start()
@@ -95,13 +88,6 @@ async def trigger_twice(schedule: ScheduleHandle) -> None:
     await until("the schedule has started a run", partial(has, 1, 0))  # of two triggers at once Temporal keeps one
     await schedule.trigger()
     await until("the schedule has skipped a run", partial(has, 1, 1))
-
-
-async def schedule_bonuses(client: Client, job: Job) -> ScheduleHandle:
-    """Add bonuses each month. A month's run that is not over when the next one is due is not overtaken."""
-    action = ScheduleActionStartWorkflow(AddBonuses.run, job, id=f"bonuses-{job.shop}", task_queue="bonuses")
-    policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP)
-    return await client.create_schedule(f"bonuses-{job.shop}", Schedule(action, MONTHLY, policy))
 
 
 async def has_ended(schedule: ScheduleHandle) -> bool:

@@ -3,43 +3,82 @@
 They run with the caller's privileges, in the schema of the tables, whatever the caller's search_path is.
 """
 
+import re
 from dataclasses import dataclass
 
 from delegator_schema.columns import OUTBOX_TABLE
 from delegator_schema.outbox import MAX_INPUT_BYTES, OUTBOX_CHANNEL
 from delegator_schema.queues import BASE_TABLE, DEFAULT_QUEUE
 
+PREFIX = "delegator_"
+"""Begins the names of the functions."""
+_DEFAULT = re.compile(r"(\w+) (\w+) DEFAULT ('[^']*'|NULL)")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Function:
     """An SQL function."""
 
     name: str
-    """Its name, with the types of its arguments."""
-    definition: str
-    """`CREATE OR REPLACE FUNCTION` without the first words."""
+    """Its name."""
+    arguments: str
+    """The arguments with their names, types and defaults."""
+    returns: str
+    """The type of its result."""
+    language: str
+    """The language of its body."""
+    properties: tuple[str, ...] = ()
+    """What a caller may rely on, in SQL's words."""
+    body: str
+    """What it does."""
     is_public: bool = True
     """Whether applications call it. Others are parts of such functions."""
 
+    @property
+    def signature(self) -> str:
+        """Its name with the types of its arguments, as `ALTER FUNCTION` names it."""
+        types = (argument.split()[1] for argument in self.arguments.split(","))
+        return f"{self.name}({', '.join(types)})"
+
+    @property
+    def catalog_arguments(self) -> str:
+        """The arguments as `pg_get_function_arguments` writes them."""
+        return _DEFAULT.sub(r"\1 \2 DEFAULT \3::\2", " ".join(self.arguments.split()))
+
+    @property
+    def definition(self) -> str:
+        """`CREATE OR REPLACE FUNCTION` without the first words."""
+        properties = "".join(f" {one}" for one in self.properties)
+        return (
+            f"{self.name}({self.arguments}) RETURNS {self.returns}\n"
+            f"LANGUAGE {self.language}{properties} AS $${self.body}$$"
+        )
+
 
 _VARINT = Function(
-    "delegator_varint(integer)",
-    """delegator_varint(number integer) RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    name="delegator_varint",
+    arguments="number integer",
+    returns="bytea",
+    language="sql",
+    properties=("IMMUTABLE", "STRICT", "PARALLEL SAFE"),
+    body="""
   SELECT CASE
     WHEN number < 128 THEN set_byte(decode('00', 'hex'), 0, number)
     WHEN number < 16384 THEN set_byte(set_byte(decode('0000', 'hex'), 0, number & 127 | 128), 1, number >> 7)
     ELSE set_byte(set_byte(set_byte(set_byte(decode('00000000', 'hex'), 0, number & 127 | 128),
          1, number >> 7 & 127 | 128), 2, number >> 14 & 127 | 128), 3, number >> 21)
   END
-$$""",
+""",
     is_public=False,
 )
 # Field 1 of `Payloads` is a payload. Its field 1 is the metadata `encoding: json/plain`, and its field 2 the data.
 _PAYLOADS = Function(
-    "delegator_payloads(jsonb)",
-    f"""delegator_payloads(args jsonb) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+    name="delegator_payloads",
+    arguments="args jsonb",
+    returns="bytea",
+    language="plpgsql",
+    properties=("IMMUTABLE", "PARALLEL SAFE"),
+    body=f"""
 DECLARE
   encoded bytea := '';
   argument jsonb;
@@ -64,17 +103,19 @@ BEGIN
   END IF;
   RETURN nullif(encoded, '');
 END
-$$""",
+""",
     is_public=False,
 )
 # `DO NOTHING` also waits for a transaction that has inserted the same key and has not ended yet.
 _WRITE = Function(
-    "delegator_outbox_write(text, text, text, text, text, text, jsonb, jsonb, jsonb, text)",
-    f"""delegator_outbox_write(
+    name="delegator_outbox_write",
+    arguments="""
   operation text, namespace text, workflow_id text, workflow_type text, task_queue text, name text, args jsonb,
   signal_args jsonb, options jsonb, key text
-) RETURNS boolean
-LANGUAGE plpgsql AS $$
+""",
+    returns="boolean",
+    language="plpgsql",
+    body=f"""
 BEGIN
   IF coalesce($3, '') = '' OR $4 = '' OR $5 = '' OR $6 = '' OR $1 LIKE '%start' AND ($4 IS NULL OR $5 IS NULL)
      OR $1 LIKE 'signal%' AND $6 IS NULL THEN
@@ -95,44 +136,54 @@ BEGIN
   END IF;
   RETURN true;
 END
-$$""",
+""",
     is_public=False,
 )
 _START = Function(
-    "delegator_start_workflow(text, text, text, jsonb, text, text, jsonb)",
-    """delegator_start_workflow(
+    name="delegator_start_workflow",
+    arguments="""
   workflow_type text, id text, task_queue text, args jsonb DEFAULT '[]', key text DEFAULT NULL,
   namespace text DEFAULT NULL, options jsonb DEFAULT NULL
-) RETURNS boolean
-LANGUAGE sql AS $$ SELECT delegator_outbox_write('start', $6, $2, $1, $3, NULL, $4, NULL, $7, $5) $$""",
+""",
+    returns="boolean",
+    language="sql",
+    body=" SELECT delegator_outbox_write('start', $6, $2, $1, $3, NULL, $4, NULL, $7, $5) ",
 )
 _SIGNAL = Function(
-    "delegator_signal_workflow(text, text, jsonb, text, text)",
-    """delegator_signal_workflow(
+    name="delegator_signal_workflow",
+    arguments="""
   id text, signal text, args jsonb DEFAULT '[]', key text DEFAULT NULL, namespace text DEFAULT NULL
-) RETURNS boolean
-LANGUAGE sql AS $$ SELECT delegator_outbox_write('signal', $5, $1, NULL, NULL, $2, $3, NULL, NULL, $4) $$""",
+""",
+    returns="boolean",
+    language="sql",
+    body=" SELECT delegator_outbox_write('signal', $5, $1, NULL, NULL, $2, $3, NULL, NULL, $4) ",
 )
 _SIGNAL_WITH_START = Function(
-    "delegator_signal_with_start_workflow(text, text, text, jsonb, text, jsonb, text, text, jsonb)",
-    """delegator_signal_with_start_workflow(
+    name="delegator_signal_with_start_workflow",
+    arguments="""
   workflow_type text, id text, task_queue text, args jsonb, signal text, signal_args jsonb DEFAULT '[]',
   key text DEFAULT NULL, namespace text DEFAULT NULL, options jsonb DEFAULT NULL
-) RETURNS boolean
-LANGUAGE sql AS $$ SELECT delegator_outbox_write('signal_with_start', $8, $2, $1, $3, $5, $4, $6, $9, $7) $$""",
+""",
+    returns="boolean",
+    language="sql",
+    body=" SELECT delegator_outbox_write('signal_with_start', $8, $2, $1, $3, $5, $4, $6, $9, $7) ",
 )
 _CANCEL = Function(
-    "delegator_cancel_workflow(text, text, text)",
-    """delegator_cancel_workflow(id text, key text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS boolean
-LANGUAGE sql AS $$ SELECT delegator_outbox_write('cancel', $3, $1, NULL, NULL, NULL, NULL, NULL, NULL, $2) $$""",
+    name="delegator_cancel_workflow",
+    arguments="id text, key text DEFAULT NULL, namespace text DEFAULT NULL",
+    returns="boolean",
+    language="sql",
+    body=" SELECT delegator_outbox_write('cancel', $3, $1, NULL, NULL, NULL, NULL, NULL, NULL, $2) ",
 )
 _ENQUEUE = Function(
-    "delegator_enqueue(text, jsonb, text, text, interval)",
-    f"""delegator_enqueue(
+    name="delegator_enqueue",
+    arguments=f"""
   job_type text, args jsonb DEFAULT '[]', job_id text DEFAULT NULL, queue text DEFAULT '{DEFAULT_QUEUE}',
   delay interval DEFAULT NULL
-) RETURNS boolean
-LANGUAGE plpgsql AS $$
+""",
+    returns="boolean",
+    language="plpgsql",
+    body=f"""
 DECLARE
   inserted bigint;
   delay_ms bigint := greatest(extract(epoch FROM $5) * 1000, 0)::bigint;
@@ -154,7 +205,7 @@ BEGIN
   GET DIAGNOSTICS inserted = ROW_COUNT;
   RETURN inserted > 0;
 END
-$$""",
+""",
 )
 
 FUNCTIONS = (_VARINT, _PAYLOADS, _WRITE, _START, _SIGNAL, _SIGNAL_WITH_START, _CANCEL, _ENQUEUE)
@@ -166,7 +217,7 @@ def function_sql(function: Function) -> str:
     return f"""CREATE OR REPLACE FUNCTION {function.definition};
 DO $$
 BEGIN
-  EXECUTE format('ALTER FUNCTION {function.name} SET search_path = %I, pg_temp', current_schema());
+  EXECUTE format('ALTER FUNCTION {function.signature} SET search_path = %I, pg_temp', current_schema());
 END
 $$;
 """

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 
 from delegator.config import Settings
 from delegator.migrate.drift.finding import Finding
+from delegator.migrate.drift.functions import check_functions
 from delegator.migrate.drift.roles import check_roles
 from delegator.migrate.drift.shape import check_shape
 from delegator.migrate.drift.storage import check_storage
@@ -33,6 +34,7 @@ async def find_drift(connection: AsyncConnection, settings: Settings) -> tuple[F
     queues = tuple(queue for queue in queues if queue_table(queue) in tables)
     findings += await check_storage(connection, tables)
     findings += await check_roles(connection, tables)
+    findings += await check_functions(connection, settings)
     findings += await check_publications(connection, settings.publication, queues, declared)
     slots = {queue_slot(queue, settings.slot): queue_table(queue) for queue in declared if queue_table(queue) in tables}
     findings += await check_slots(connection, slots)

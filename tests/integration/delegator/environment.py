@@ -142,6 +142,11 @@ class Environment:
         finally:
             gate.unlink()
 
+    def searchable(self) -> Environment:
+        """Return the same with search attributes: its workers' workflows set them."""
+        settings = self.settings.model_copy(update={"search_attributes": True})
+        return Environment(self.client, settings, self.directory, self.variables)
+
     def plugin(self, options: PluginOptions = PATIENT, *, intercept: bool | None = None) -> DelegatorPlugin:
         """Return a plugin for a worker, or for a replayer."""
         return DelegatorPlugin([tasks, failing], settings=self.settings, options=options, intercept=intercept)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from typing import cast
 
 import psycopg
@@ -89,6 +91,68 @@ async def test_drift(database: Database, subject: str, damage: str, problem: str
     assert SQL.match(finding.fix), finding.fix
     await execute(database, finding.fix)
     assert (await inspect(database.settings)).up_to_date
+
+
+async def test_functions(database: Database) -> None:
+    """Functions that were changed, dropped or added are named; the command of the fix installs the declared ones."""
+    await execute(
+        database,
+        """
+        CREATE OR REPLACE FUNCTION delegator_varint(number integer) RETURNS bytea
+            LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = public, pg_temp AS 'SELECT NULL::bytea';
+        ALTER FUNCTION delegator_payloads(jsonb) STABLE SECURITY DEFINER;
+        ALTER FUNCTION delegator_cancel_workflow(text, text, text) RESET search_path;
+        DROP FUNCTION delegator_signal_workflow(text, text, jsonb, text, text);
+        DROP FUNCTION delegator_enqueue(text, jsonb, text, text, interval);
+        CREATE FUNCTION delegator_enqueue(kind text, args jsonb, job_id text, queue text, delay interval)
+            RETURNS boolean LANGUAGE sql AS 'SELECT true';
+        CREATE FUNCTION delegator_start_workflow(workflow_type text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+        CREATE FUNCTION "delegator_Mine"() RETURNS boolean LANGUAGE sql AS 'SELECT true'""",
+    )
+
+    found = {
+        finding.problem.removeprefix("function "): finding for finding in (await inspect(database.settings)).findings
+    }
+
+    enqueue = "delegator_enqueue(text, jsonb, text, text, interval)"
+    assert {problem: finding.is_error for problem, finding in found.items()} == {
+        "delegator_varint(integer) is not as declared: other body": True,
+        "delegator_payloads(jsonb) is not as declared: other volatility, security": True,
+        "delegator_cancel_workflow(text, text, text) is not as declared: other settings": True,
+        "delegator_signal_workflow(text, text, jsonb, text, text) is missing": True,
+        f"{enqueue} is not as declared: other arguments, language, body, settings": True,
+        "delegator_start_workflow(text) is not declared, and delegator_start_workflow is a function of ours": True,
+        "delegator_Mine() is not declared": False,
+    }
+    with pytest.raises(SchemaError, match=r"differs from the declarations in 6 points:\n  function delegator_"):
+        await migrate(database.settings)
+    assert all("\n" not in str(finding) for finding in found.values())
+    install = found["delegator_varint(integer) is not as declared: other body"].fix
+    module, _, psql = install.partition(" | ")
+    assert (module, psql) == (
+        "python -m delegator_schema.ddl functions",
+        'psql -v ON_ERROR_STOP=1 "$DELEGATOR_DATABASE_URL"',
+    )
+    for finding in found.values():
+        if finding.fix.startswith("DROP"):
+            await execute(database, finding.fix.partition("; then ")[0])
+    program = await asyncio.create_subprocess_exec(sys.executable, *module.split()[1:], stdout=asyncio.subprocess.PIPE)
+    printed, _ = await program.communicate()
+    await execute(database, printed.decode())
+    assert (await inspect(database.settings)).findings == ()
+
+
+async def test_functions_in_a_schema(make_database: MakeDatabase) -> None:
+    """The command of the fix names the configured schema."""
+    database = await make_database()
+    settings = Settings.load(database_url=database.url, schema_name="of_team")
+    await migrate(settings)
+    await execute(database, "DROP FUNCTION of_team.delegator_varint(integer)")
+
+    (finding,) = (await inspect(settings)).errors
+
+    assert finding.problem == "function delegator_varint(integer) is missing"
+    assert " | PGOPTIONS='-c search_path=of_team' psql " in finding.fix
 
 
 async def test_migrate_reports_it(database: Database) -> None:

@@ -1,4 +1,7 @@
-"""The bodies of requests and replies. The OpenAPI document is made from these declarations."""
+"""The bodies of the HTTP worker protocol: of gateways, and of workers that get their jobs from one.
+
+The OpenAPI document is made from these declarations.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ _MOST_JOBS: Final = 1000
 
 TypeName = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 JobToken = Annotated[str, Meta(min_length=1, max_length=4096)]
+Size = Annotated[int, Meta(ge=0, le=1 << 53)]
 Lease = Annotated[float, Meta(ge=1, le=_MOST_LEASE_SECONDS)]
 
 
@@ -29,10 +33,14 @@ class RawPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The data, in Base64."""
     metadata: dict[str, bytes] = msgspec.field(default_factory=dict)
     """The metadata; each value in Base64."""
+    external_sizes: list[Size] | UnsetType = UNSET
+    """The sizes in bytes of what the data refers to in Temporal's external storage; absent: it refers to nothing."""
 
 
 Payloads = Annotated[list[RawPayload], Meta(max_length=1000)]
 PayloadForm = Annotated[str, Meta(pattern="^(json|raw)$")]
+TimeoutName = Annotated[str, Meta(pattern="^(start_to_close|schedule_to_close|heartbeat)$")]
+RefusalName = Annotated[str, Meta(pattern="^(undecodable|locked)$")]
 
 
 class Poll(Request, frozen=True):
@@ -50,8 +58,74 @@ class Poll(Request, frozen=True):
     """How long the worker may be silent about the job."""
     payloads: PayloadForm = "json"
     """The form of arguments and heartbeat details: `json` or `raw`."""
+    call: bool = False
+    """Whether the jobs in the reply say what else the caller has set."""
     worker: Annotated[str, Meta(max_length=200)] = ""
     """The worker's name, for people."""
+
+
+class Retries(msgspec.Struct, frozen=True):
+    """Temporal's retry policy."""
+
+    initial_interval_seconds: float
+    """The delay before the second attempt."""
+    backoff_coefficient: float
+    """By which each delay is longer than the one before."""
+    maximum_interval_seconds: float | None
+    """The longest delay; null: a hundred times the first."""
+    maximum_attempts: int
+    """The most attempts; 0: any number."""
+    non_retryable_error_types: list[str]
+    """The types of errors after which there is no other attempt."""
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """Temporal's priority."""
+
+    priority_key: int | None
+    """1 to 5; a lower one goes first."""
+    fairness_key: str | None
+    """Jobs of different keys get their shares."""
+    fairness_weight: float | None
+    """The share."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What the caller has set for a job, beside its arguments."""
+
+    fencing_token: int
+    """Grows with each attempt. A system that refuses a lower one than it has seen refuses a worker that is late."""
+    namespace: str | None
+    """The namespace of the workflow."""
+    workflow_type: str | None
+    """Its type; null: not known."""
+    task_queue: str | None
+    """The task queue of the call; null: not known."""
+    activity_id: str | None
+    """The caller's id of the activity; null: it gave none."""
+    headers: dict[str, RawPayload]
+    """The headers of the call. With `raw` as the client has encoded them."""
+    start_to_close_seconds: float | None
+    """The limit of an attempt."""
+    schedule_to_close_seconds: float | None
+    """The limit of all attempts together."""
+    heartbeat_seconds: float | None
+    """How long a handler may be silent."""
+    left_seconds: float | None
+    """The time until the limit of all attempts."""
+    waited_seconds: float
+    """How long this attempt has waited for a worker."""
+    retry_policy: Retries | None
+    """The retry policy; null: Temporal's default."""
+    priority: Weight | None
+    """The priority; null: the default."""
+    codec_probe: str | None
+    """A known payload that the client's codec has encoded, as a serialized `Payload` in Base64. A worker that can't
+    decode it can't decode the job either. Null: there is none."""
+    lost_attempts: int
+    """How many of the last attempts ended with the death of their worker, one after another."""
+    task_token: bytes | None
+    """The token of Temporal's activity task; null: the job is none."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -83,6 +157,8 @@ class Job(msgspec.Struct, frozen=True):
     """Its run."""
     enqueued_at: str
     """When the job was enqueued (RFC 3339, UTC)."""
+    call: Call | None = None
+    """What else the caller has set; null: the poll did not ask for it."""
 
 
 class Jobs(msgspec.Struct, frozen=True):
@@ -137,6 +213,8 @@ class Completion(Request, frozen=True):
     """The result, any JSON value; absent: null."""
     payloads: Annotated[list[RawPayload], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
     """The result as a raw payload."""
+    by_signal: bool = False
+    """Whether the outcome must come behind what the worker has sent to the workflow."""
 
 
 class Completions(Request, frozen=True):
@@ -167,6 +245,14 @@ class JobFailure(Request, frozen=True):
     """When the next attempt is due; null: the retry policy decides."""
     canceled: bool = False
     """The worker stopped because a heartbeat said `cancel`."""
+    timed_out: TimeoutName | None = None
+    """The limit that the worker has found exceeded. Only `details` or `payloads` matter then."""
+    failure: bytes | UnsetType = UNSET
+    """The whole failure, a serialized `temporal.api.failure.v1.Failure` in Base64, in place of the fields above."""
+    refused: RefusalName | None = None
+    """Why the worker could not begin the attempt; null: it began."""
+    by_signal: bool = False
+    """Whether the outcome must come behind what the worker has sent to the workflow."""
 
 
 class JobFailures(Request, frozen=True):
