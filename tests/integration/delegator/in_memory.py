@@ -22,7 +22,7 @@ from delegator.postgres.lease_keeper import holder_name
 from delegator.runtime.temporal_client import load_data_converter
 from delegator.testing import DelegatorTestPlugin, JobRecord, JobStatus
 from tests.integration.delegator import failing, flows, other_tasks, queued_tasks, tasks
-from tests.integration.delegator.environment import PATIENT, Environment, SeenDeadLetter, SeenJob
+from tests.integration.delegator.environment import PATIENT, SHARED_MODULES, Environment, SeenDeadLetter, SeenJob
 
 
 class InMemoryEnvironment(Environment):
@@ -71,6 +71,7 @@ class InMemoryEnvironment(Environment):
                 activity_executor=threads,
                 default_heartbeat_throttle_interval=timedelta(milliseconds=100),
                 plugins=[self.plugin()],
+                workflow_runner=SHARED_MODULES,
             ):
                 yield task_queue
 

@@ -17,7 +17,7 @@ from temporalio.worker import Replayer
 from delegator.postgres.connections import connect
 from delegator.workflow import lost_jobs
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import SIGNALLED, Environment, eventually
+from tests.integration.delegator.environment import SHARED_MODULES, SIGNALLED, Environment, eventually
 
 WATCHFUL = replace(SIGNALLED, look_after=timedelta(milliseconds=300))
 
@@ -61,7 +61,7 @@ async def renamed(engine: Environment, table: str, name: str) -> None:
 
 async def replays(engine: Environment, handle: WorkflowHandle[Any, Any]) -> None:
     """The history replays, so the timer and the questions are where the replay has them."""
-    replayer = Replayer(workflows=flows.ALL, plugins=[engine.plugin(WATCHFUL)])
+    replayer = Replayer(workflows=flows.ALL, workflow_runner=SHARED_MODULES, plugins=[engine.plugin(WATCHFUL)])
     await replayer.replay_workflow(await handle.fetch_history())
 
 
