@@ -15,7 +15,6 @@ from examples import local
 from examples.local import Dispatch, Pool, local_system, together
 from examples.outgoing import SMTP_PORT
 from examples.payments.contracts import SERVICES, Times
-from examples.pool import DISPATCH
 
 _MODULES: Final = {
     "provider": "examples.payments.provider",
@@ -48,7 +47,7 @@ class System:
         """The processes, by name."""
         provider = system.program("provider's public port")  # it is never run: it keeps the port free
         self.environment |= {
-            DISPATCH: self.dispatch,
+            "PAYMENTS_DISPATCH": self.dispatch,
             "PAYMENTS_TIMES": json.dumps(asdict(times)),
             "PAYMENTS_API_URL": self.url("api"),
             "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from examples.attempts import ShownAttempts
 from examples.payments.account import tasks
 from examples.payments.contracts import ACCOUNT
-from examples.pool import run_pool
+from examples.payments.service import run_jobs
 
 if __name__ == "__main__":
-    run_pool(ACCOUNT, tasks, [ShownAttempts("Payment")], Path(__file__).with_name("schema.sql"))
+    run_jobs(ACCOUNT, tasks, Path(__file__).with_name("schema.sql"))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from examples.attempts import ShownAttempts
 from examples.payments.contracts import FRAUD
 from examples.payments.fraud import tasks
-from examples.pool import run_pool
+from examples.payments.service import run_jobs
 
 if __name__ == "__main__":
-    run_pool(FRAUD, tasks, [ShownAttempts("Payment")], Path(__file__).with_name("schema.sql"))
+    run_jobs(FRAUD, tasks, Path(__file__).with_name("schema.sql"))

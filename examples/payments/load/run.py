@@ -18,9 +18,9 @@ from examples.open_loop import Check, Measured, Seen, memory_mb, watch
 from examples.payments.account.accounts import Account, open_accounts, total_balance
 from examples.payments.books import Books
 from examples.payments.client import ApiClient
-from examples.payments.contracts import SERVICES, workflow_id
+from examples.payments.contracts import workflow_id
+from examples.payments.reporting.data import queues
 from examples.payments.system import System
-from examples.queue_metrics import measured_queues
 from loadtest.runs.generator import at_moments
 
 AMOUNT: Final = 100
@@ -86,7 +86,7 @@ class Run:
         what = "delegator serve does not say what is in the queues"
         async with aiohttp.ClientSession() as session:
             for _ in range(_LOOKS):  # it counts every few seconds
-                found = await measured_queues(session, self.system.environment.get("PAYMENTS_SERVE_URL"), SERVICES)
+                found = await queues(session, self.system.environment.get("PAYMENTS_SERVE_URL"))
                 if found is not None:
                     jobs, dead = (sum(queue[what] for queue in found.values()) for what in ("jobs", "dead"))
                     what = f"queues empty ({jobs} jobs), no dead letters ({dead})"

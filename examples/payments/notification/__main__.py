@@ -1,10 +1,9 @@
 """`python -m examples.payments.notification`: run the notification service alone, until Ctrl-C."""
 
 from examples import outgoing
-from examples.attempts import ShownAttempts
 from examples.payments.contracts import NOTIFICATION
 from examples.payments.notification import tasks
-from examples.pool import run_pool
+from examples.payments.service import run_jobs
 
 if __name__ == "__main__":
-    run_pool(NOTIFICATION, tasks, [ShownAttempts("Payment")], outgoing.SCHEMA)
+    run_jobs(NOTIFICATION, tasks, outgoing.SCHEMA)

@@ -11,10 +11,10 @@ from aiohttp import web
 from temporalio.worker import Worker
 
 from delegator import PluginOptions, connect
-from examples.payments.contracts import CONTRACTS, SERVICES, STAGE, STATUS, TASK_QUEUE
+from examples.payments.contracts import CONTRACTS, SERVICES, TASK_QUEUE
 from examples.payments.orchestrator.fraud_check import FraudCheck
-from examples.pool import is_delegated
-from examples.search_attributes import register_keywords
+from examples.payments.orchestrator.temporal import register_search_attributes
+from examples.payments.service import is_delegated
 from examples.service import http_server, run_service, setting
 
 # A call's task queue names the queue of its service. All payments began with delegation, so none needs the marker that
@@ -26,7 +26,7 @@ DELEGATED: Final = PluginOptions(intercept=True, patch=False, task_queues={servi
 async def worker(port: int) -> AsyncIterator[None]:
     """Run the workflows. The dispatch is this one switch: the workflows' code is the same."""
     client = await connect(CONTRACTS, options=DELEGATED) if is_delegated() else await connect()
-    await register_keywords(client, STATUS, STAGE)
+    await register_search_attributes(client)
     # The demonstration of an upgrade names another version's module.
     version = importlib.import_module(setting("PAYMENTS_VERSION", "examples.payments.orchestrator.workflow"))
     workflows = [version.PaymentWorkflow, FraudCheck]

@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator import connect
 from examples.database import connection, create_tables
-from examples.json_api import body_of, json_application
 from examples.payments.contracts import CONTRACTS, Review, Times
-from examples.payments.orchestrator.requests import CallbackBody, ReviewBody, payment_of, wait_seconds
+from examples.payments.orchestrator.requests import (
+    MOST_BYTES,
+    CallbackBody,
+    ReviewBody,
+    body_of,
+    payment_of,
+    wait_seconds,
+)
 from examples.payments.orchestrator.temporal import Payments
 from examples.service import http_server, run_service, setting
 
@@ -86,12 +94,28 @@ async def _callback(request: web.Request) -> web.Response:
     return web.json_response({"result": "too late"})
 
 
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer in JSON, and say 503 when Temporal or every worker is away."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.content_type == "application/json":
+            raise
+        return web.json_response({"error": error.reason}, status=error.status)
+    except (RPCError, TimeoutError) as error:
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+            return web.json_response({"error": "there is no such payment"}, status=404)
+        answer = {"error": "the payments are not available now"}
+        return web.json_response(answer, status=503, headers={"Retry-After": "2"})
+
+
 @asynccontextmanager
 async def api(port: int) -> AsyncIterator[None]:
     """Run the API."""
     await create_tables(Path(__file__).with_name("schema.sql"))
     client = await connect(lazy=True)  # it starts, and answers 503, while Temporal is away
-    application = json_application()
+    application = web.Application(middlewares=[_errors], client_max_size=MOST_BYTES)
     application[_PAYMENTS] = Payments(client, Times(**json.loads(setting("PAYMENTS_TIMES", "{}"))))
     application.add_routes(routes)
     async with http_server(application, port):

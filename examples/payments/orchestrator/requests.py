@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from examples.json_api import body_of, refusal
 from examples.payments.contracts import Payment, payment_id_of
+
+MOST_BYTES: Final = 64 * 1024
+
 
 Name = Annotated[str, Field(pattern=r"^\P{C}{1,100}$")]
 """Without control characters."""
@@ -41,6 +44,26 @@ class CallbackBody(BaseModel):
     status: Literal["captured", "declined"]
 
 
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def body_of(request: web.Request, model: type[Body]) -> Body:
+    """Return the body.
+
+    Raises:
+        HTTPBadRequest: it is no JSON object.
+        HTTPUnprocessableEntity: fields are wrong; all of them are listed.
+        HTTPRequestEntityTooLarge: it has more than 64 KiB.
+    """
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        wrong = {".".join(map(str, one["loc"])): one["msg"] for one in error.errors()}
+    if "" in wrong:
+        raise web.HTTPBadRequest(reason="the body must be a JSON object")
+    raise _refusal(wrong)
+
+
 async def payment_of(request: web.Request) -> Payment:
     """Return the payment that a request asks for. The same user and key give the same id.
 
@@ -49,7 +72,7 @@ async def payment_of(request: web.Request) -> Payment:
     """
     body, key = await body_of(request, PaymentBody), request.headers.get("Idempotency-Key", uuid.uuid4().hex)
     if not 1 <= len(key) <= 100:
-        raise refusal({"Idempotency-Key": "1 to 100 characters"})
+        raise _refusal({"Idempotency-Key": "1 to 100 characters"})
     return Payment(payment_id_of(body.user_id, key), **body.model_dump())
 
 
@@ -57,3 +80,7 @@ def wait_seconds(request: web.Request) -> float | None:
     """Return how long the client prefers to wait for the decision (RFC 7240); None: not at all."""
     found = re.search(r"\bwait=(\d{1,3})\b", request.headers.get("Prefer", ""))
     return min(float(found[1]), 30) if found else None
+
+
+def _refusal(errors: dict[str, str]) -> web.HTTPException:
+    return web.HTTPUnprocessableEntity(text=json.dumps({"errors": errors}), content_type="application/json")

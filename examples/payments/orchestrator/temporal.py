@@ -11,6 +11,8 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -126,3 +128,16 @@ class Payments:
 
     def _handle(self, payment_id: str) -> WorkflowHandle[Any, Any]:
         return self._client.get_workflow_handle(workflow_id(payment_id))
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the payments' search attributes known to the namespace. Repetitions change nothing."""
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    request = AddSearchAttributesRequest(
+        namespace=client.namespace, search_attributes={STATUS.name: keyword, STAGE.name: keyword}
+    )
+    try:
+        await client.operator_service.add_search_attributes(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise

@@ -15,9 +15,7 @@ from temporalio.service import RPCError
 
 from delegator import connect
 from examples.pages import Pages
-from examples.payments.contracts import SERVICES
 from examples.payments.reporting import data
-from examples.queue_metrics import measured_queues
 from examples.service import http_server, setting
 
 _NOTES: Final = {
@@ -65,7 +63,7 @@ class Reporting:
             listing=listing,
             chosen=status,
             statuses=data.STATUSES,
-            queues=await measured_queues(self._session, self._serve, SERVICES),
+            queues=await data.queues(self._session, self._serve),
             provider=((await self._ask("GET", self._control))[1] or {}).get("mode"),
         )
 

@@ -506,7 +506,7 @@ async def test_temporal_away(shop: Shop, payments_stack: RunningStack) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     for status, answer in (asked.result(), read.result()):
-        assert (status, answer) == (503, {"error": "not available now"})
+        assert (status, answer) == (503, {"error": "the payments are not available now"})
 
 
 async def test_forms(shop: Shop) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from examples.load_checks import comes_back, highest_step, is_steady
 from examples.open_loop import Measured, Seen, moments, no_slope
 from examples.payments.books import Books
-from examples.payments.load.scenarios import SCENARIOS
+from examples.payments.load.scenarios import SCENARIOS, comes_back, highest_step, is_steady
 
 
 def state(payment: str, status: str) -> dict[str, Any]:
