@@ -16,8 +16,8 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
+    import examples.onboarding.tasks as tasks
     from examples.jobs import run_job
-    from examples.onboarding import tasks
     from examples.onboarding.contracts import SLICE, Carried, Decision, Report, Terms
 
 _AT_ONCE = 100
