@@ -84,7 +84,7 @@ def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
 
 def _print_no_warnings() -> None:
     """Let the SDK and the engine print errors only. A busy machine makes them warn a thousand times that it is late."""
-    logging.basicConfig(level=logging.ERROR)
+    logging.disable(logging.WARNING)  # of all loggers: those of psycopg have levels of their own
     logging.captureWarnings(True)
     errors_only = LoggingConfig(TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=errors_only)))

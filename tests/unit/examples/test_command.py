@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from examples.command import claim, run_example
 
 async def main():
-    logging.getLogger("delegator").warning("late")
+    logging.getLogger("psycopg").warning("late")
     warnings.warn("late")
     {line}
 
