@@ -83,7 +83,7 @@ async def test_equal_signals(engine: Environment, signal_queue: str):
         outcomes = [(own_job_id(run.run_id, own_id), completed(number)) for own_id, number in numbers]
         for second in (1, 2):
             sender = SignalSender(engine.client, identity=f"worker {second}")
-            assert await sender.deliver(run, [outcomes[0], outcomes[second]]) is Delivery.DELIVERED
+            assert await sender.deliver(run, [outcomes[0], outcomes[second]]) in (Delivery.DELIVERED, Delivery.LATE)
             await sender.close()
         assert await engine.result(handle) == [7, 8, 9]
 
@@ -99,7 +99,7 @@ async def test_signals_wait_for_task_end(engine: Environment, inline_queue: str)
         delivering = asyncio.create_task(sender.deliver(run, many))
         done, _ = await asyncio.wait([delivering], timeout=1.5)
         assert not done
-    assert await delivering is Delivery.DELIVERED
+    assert await delivering in (Delivery.DELIVERED, Delivery.LATE)
     await sender.close()
     await handle.signal(flows.AttemptOutcome.finish)
     assert await engine.result(handle) == [5, 6]
