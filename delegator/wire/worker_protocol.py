@@ -246,7 +246,9 @@ class JobFailure(Request, frozen=True):
     canceled: bool = False
     """The worker stopped because a heartbeat said `cancel`."""
     timed_out: TimeoutName | None = None
-    """The limit that the worker has found exceeded. Only `details` or `payloads` matter then."""
+    """The limit that the worker has found exceeded. Only `heartbeat` matters then."""
+    heartbeat: Payloads | UnsetType = UNSET
+    """The details of the attempt's last heartbeat, raw payloads for the next attempt; absent: the last ones stay."""
     failure: bytes | UnsetType = UNSET
     """The whole failure, a serialized `temporal.api.failure.v1.Failure` in Base64, in place of the fields above."""
     refused: RefusalName | None = None
