@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from delegator.durations import parse_duration
 from delegator.errors import ConfigurationError
 
-_ALIKE: Final = 0.82
+_ALIKE: Final = 0.8
 _SCHEMA: Final = "DELEGATOR_SCHEMA"
 _LEAST_LEASE: Final = timedelta(seconds=1)
 """Workers renew a lease three times in its length. A shorter one runs out while a machine is busy."""
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _readable(cls, value: object, info: ValidationInfo) -> object:
-        return parse_duration(value, _variable(str(info.field_name))) if isinstance(value, str) else value
+        return parse_duration(value, cls.variable(str(info.field_name))) if isinstance(value, str) else value
 
     @field_validator("database_url", "direct_database_url")
     @classmethod
@@ -226,13 +226,14 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a value is not valid, or a name is misspelt. The message names the variable.
         """
-        known = [_variable(field).removeprefix("DELEGATOR_").lower() for field in cls.model_fields]
+        known = [cls.variable(field).removeprefix("DELEGATOR_").lower() for field in cls.model_fields]
         for variable in sorted(os.environ):
             name = variable.removeprefix("DELEGATOR_").lower()
             if variable.startswith("DELEGATOR_") and name not in known:
-                alike = difflib.get_close_matches(name, known, 1, _ALIKE)
+                # A field's own name is read, too, if its variable has another one: nothing documents that.
+                alike = [name] if name in cls.model_fields else difflib.get_close_matches(name, known, 1, _ALIKE)
                 if alike:
-                    meant = _variable(alike[0])
+                    meant = cls.variable(alike[0])
                     raise ConfigurationError(
                         f"{variable}: no such setting, and it would be ignored; did you mean {meant}?"
                     )
@@ -240,12 +241,13 @@ class Settings(BaseSettings):
             return cls(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
         except ValidationError as error:
             first = error.errors()[0]
-            name = _variable("_".join(str(part) for part in first["loc"][:1]))
+            name = cls.variable("_".join(str(part) for part in first["loc"][:1]))
             text = first["msg"].removeprefix("Value error, ")
             if first["type"] == "bool_parsing":
                 text = f"write on or off, not {first['input']!r}"
             raise ConfigurationError(f"{name}: {text}") from None
 
-
-def _variable(field: str) -> str:
-    return _SCHEMA if field in ("schema_name", _SCHEMA) else f"DELEGATOR_{field.upper()}"
+    @staticmethod
+    def variable(field: str) -> str:
+        """Return the name of a field's environment variable."""
+        return _SCHEMA if field in ("schema_name", _SCHEMA) else f"DELEGATOR_{field.upper()}"

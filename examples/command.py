@@ -34,12 +34,12 @@ def claim(holds: bool, what: str) -> None:
     print(f"proven: {what}")
 
 
-async def until(what: str, condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def until(what: str, condition: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     """Wait until a condition holds.
 
     Args:
         what: the condition, for the message.
-        condition: asked again and again.
+        condition: asked again and again, until its answer is true in Python's sense.
         seconds: how long to wait.
 
     Raises:

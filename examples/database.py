@@ -7,9 +7,11 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from delegator import resource
@@ -36,6 +38,11 @@ async def connection() -> AsyncIterator[Connection]:
         yield opened
 
 
+def schema_of(module: ModuleType) -> Path:
+    """Return the file `schema.sql` beside a module. It holds the tables of an example, if there are any."""
+    return Path(str(module.__file__)).with_name("schema.sql")
+
+
 async def create_tables(file: Path) -> None:
     """Run a file of SQL statements that create what is not there yet."""
     statements = await asyncio.to_thread(file.read_bytes)
@@ -45,10 +52,22 @@ async def create_tables(file: Path) -> None:
         await opened.execute(statements)
 
 
+async def execute(query: str, *parameters: object) -> None:
+    """Run a statement, for programs."""
+    async with connection() as opened:
+        await opened.execute(query.encode(), parameters)
+
+
 async def fetch_all(query: str, *parameters: object) -> list[TupleRow]:
     """Return a query's rows."""
     async with connection() as opened:
         return await (await opened.execute(query.encode(), parameters)).fetchall()
+
+
+async def fetch_dicts(query: str, *parameters: object) -> list[dict[str, Any]]:
+    """Return a query's rows, each by the names of its columns: templates read so."""
+    async with connection() as opened, opened.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(query.encode(), parameters)).fetchall()
 
 
 async def fetch_value(query: str, *parameters: object) -> object:

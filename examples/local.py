@@ -14,12 +14,17 @@ from pathlib import Path
 from types import ModuleType
 
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from delegator import ConfigurationError, DelegatorError, PluginOptions, Settings, connect
 from delegator.dev import RunningStack, StackOptions, embedded_stack
+from examples import outgoing
+from examples.database import create_tables, schema_of
 from examples.programs import Program
 
 _DEFAULT_QUEUE = "default"
+SHORT_LEASE = {"DELEGATOR_LEASE": "1s"}
+"""A pool's environment in which a killed process keeps its jobs for a second. Unless set, it keeps them for 15."""
 
 
 class Dispatch(StrEnum):
@@ -36,7 +41,7 @@ class Pool:
     """Processes that run the jobs of one queue."""
 
     tasks: Sequence[ModuleType]
-    """Modules with the handlers."""
+    """Modules with the handlers. The tables of the `schema.sql` beside them are created."""
     queue: str = _DEFAULT_QUEUE
     """The queue; with classic dispatch the task queue of the same name."""
     processes: int = 1
@@ -55,6 +60,12 @@ class Service:
     """What is run, with `--port`."""
     port_variable: str
     """The environment variable that tells the pools its port."""
+    schema: Path | None = None
+    """Statements that create the tables of those who use it."""
+
+
+MAILBOX = Service("examples.mailbox", outgoing.SMTP_PORT, outgoing.SCHEMA)
+"""The mail server of all examples that mail."""
 
 
 class System:
@@ -123,9 +134,10 @@ async def local_system(
     dispatch: Dispatch = Dispatch.DELEGATED,
     intercept: bool = False,
     services: Sequence[Service] = (),
+    workflows: Mapping[str, Sequence[type]] | None = None,
     start_pools: bool = True,
 ) -> AsyncIterator[System]:
-    """Run pools, and connect, for as long as a `with` block.
+    """Run pools and Temporal workers, and connect, for as long as a `with` block.
 
     The servers are those that TEMPORAL_ADDRESS and DELEGATOR_DATABASE_URL name. Without these variables an embedded
     stack runs for as long as the block.
@@ -136,6 +148,7 @@ async def local_system(
         intercept: delegate unchanged `workflow.execute_activity` calls; a call's `task_queue` names the pool. With
             classic dispatch these calls stay ordinary activities, so that a reader can compare.
         services: servers that the pools talk to.
+        workflows: the workflows of a Temporal worker, by its task queue. The client brings the plugin along.
         start_pools: False: the example starts them, by `start_pool`, when the servers run that they need.
 
     Raises:
@@ -147,6 +160,8 @@ async def local_system(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
         client = await _connect(pools, dispatch, intercept)
         system = System(client, dispatch, directory, stack)
+        for schema in _schemas(pools, services):
+            await create_tables(schema)
         for service in services:
             await system.start_service(service)
         try:
@@ -155,6 +170,8 @@ async def local_system(
                     starting.create_task(system.start_pool(pool))
         except* DelegatorError as errors:
             raise errors.exceptions[0] from None
+        for task_queue, classes in (workflows or {}).items():
+            await stack.enter_async_context(Worker(client, task_queue=task_queue, workflows=classes))
         yield system
 
 
@@ -167,6 +184,11 @@ def add_dispatch(parser: ArgumentParser) -> None:
         default=Dispatch.DELEGATED,
         help="how activities reach the workers (default: delegated)",
     )
+
+
+def _schemas(pools: Sequence[Pool], services: Sequence[Service]) -> list[Path]:
+    beside = [schema_of(module) for pool in pools for module in pool.tasks]
+    return [schema for schema in (*beside, *(service.schema for service in services)) if schema and schema.exists()]
 
 
 async def _connect(pools: Sequence[Pool], dispatch: Dispatch, intercept: bool) -> Client:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from examples.database import connection
+from examples.database import connection, fetch_all
 from examples.service import run_service
 
 _TABLE = """
@@ -60,6 +60,15 @@ class Mailbox:
         """Ask senders to come back while the table is away, as any mail server does whose disk is full."""
         logging.getLogger(__name__).warning("mail_not_kept", exc_info=error)
         return "451 local error"
+
+
+async def subjects_of(address: str) -> list[str]:
+    """Return the subjects of the mails that have come to an address, in the order in which they came.
+
+    A mail whose sender died before it could record it may come twice, with the same Message-ID: that is one mail.
+    """
+    select = "SELECT subject FROM mailbox.mails WHERE recipient = %s GROUP BY message_id, subject ORDER BY min(id)"
+    return [subject for (subject,) in await fetch_all(select, address)]
 
 
 @asynccontextmanager

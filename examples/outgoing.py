@@ -6,12 +6,14 @@ import asyncio
 import os
 import smtplib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 from temporalio.exceptions import ApplicationError
 
+from delegator import current_job
 from examples.database import database
 
 SCHEMA = Path(__file__).with_suffix(".sql")
@@ -20,9 +22,18 @@ SMTP_PORT = "EXAMPLES_SMTP_PORT"
 REFUSED = "MailRefused"
 """The type of the failure when the mail server refuses a mail for good."""
 
-_INTEND = "INSERT INTO outgoing.mails (key, recipient) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_LOCK = "SELECT sent_at IS NOT NULL FROM outgoing.mails WHERE key = %s FOR UPDATE"
+# A message has one sender at a time. A job that is repeated goes on with its own. What another job has left is free
+# after a minute, which is longer than any server here may take.
+_TAKE = """
+INSERT INTO outgoing.mails AS old (key, recipient, sender) VALUES (%s, %s, %s)
+ON CONFLICT (key) DO UPDATE SET sender = excluded.sender, taken_at = clock_timestamp()
+WHERE old.sent_at IS NULL AND (
+    old.sender IS NULL OR old.sender = excluded.sender OR old.taken_at < clock_timestamp() - interval '1 minute'
+)
+"""
+_IS_SENT = "SELECT sent_at IS NOT NULL FROM outgoing.mails WHERE key = %s"
 _RECORD = "UPDATE outgoing.mails SET sent_at = clock_timestamp() WHERE key = %s"
+_FREE = "UPDATE outgoing.mails SET sender = NULL WHERE key = %s AND sender = %s"
 
 
 async def mail_once(key: str, recipient: str, subject: str, text: str) -> bool:
@@ -35,24 +46,35 @@ async def mail_once(key: str, recipient: str, subject: str, text: str) -> bool:
         Whether this call has sent it.
 
     Raises:
-        ApplicationError: the server refuses the mail for good (5xx: not retryable) or for a while (4xx).
+        ApplicationError: the server refuses the mail for good (5xx: not retryable) or for a while (4xx), or another job
+            is sending it: the next attempt sees what came of that.
     """
     return await send_once(key, recipient, lambda: asyncio.to_thread(_send, key, recipient, subject, text))
 
 
 async def send_once(key: str, recipient: str, send: Callable[[], Awaitable[None]]) -> bool:
     """Call `send`, which sends a message of any kind, unless the one with this key has gone out. See `mail_once`."""
-    pool = database.get()
-    async with pool.connection() as connection:
-        # Committed before the message: a row without `sent_at` says which ones may have gone out.
-        await connection.execute(_INTEND, (key, recipient))
-    async with pool.connection() as connection:
-        # The row stays locked until the message is recorded: a second job with this key waits, and sends nothing.
-        if await (await connection.execute(_LOCK, (key,))).fetchone() == (True,):
-            return False
+    sender = current_job().job_id
+    # Committed before the message: a row without `sent_at` says which ones may have gone out.
+    if not await _execute(_TAKE, key, recipient, sender):
+        async with database.get().connection() as connection:
+            if await (await connection.execute(_IS_SENT, (key,))).fetchone() == (True,):
+                return False
+        raise ApplicationError("another job is sending it", type="BeingSent", next_retry_delay=timedelta(seconds=1))
+    try:
+        # It has no connection of the pool meanwhile: a slow server must not keep the other handlers from the database.
         await send()
-        await connection.execute(_RECORD, (key,))
+    except Exception:
+        await _execute(_FREE, key, sender)
+        raise
+    await _execute(_RECORD, key)
     return True
+
+
+async def _execute(statement: str, *values: str) -> int:
+    """Run a statement in a transaction of its own. Return how many rows it has changed."""
+    async with database.get().connection() as connection:
+        return (await connection.execute(statement.encode(), values)).rowcount
 
 
 def _send(key: str, recipient: str, subject: str, text: str) -> None:

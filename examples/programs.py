@@ -116,6 +116,11 @@ class Program:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
 
+    async def restart(self) -> None:
+        """Kill it, and start it again on the same port."""
+        await self.kill()
+        await self.start()
+
     def release(self) -> None:
         """Give its port up."""
         self._reservation.close()

@@ -67,7 +67,7 @@ def dev(
         bool,
         typer.Option(
             "--encrypt",
-            help="Encrypt payloads with a key of the stack's own, and run a codec server for Temporal's UI and CLI.",
+            help="Encrypt payloads with a key of the stack's own, which the codec server has, too.",
         ),
     ] = False,
     as_json: Annotated[
@@ -79,6 +79,8 @@ def dev(
     log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Start PostgreSQL, Temporal, the schema and the relay on this machine; stop them on Ctrl-C.
+
+    A codec server shows outcomes of jobs as JSON in Temporal's UI, and payloads on the operator's page.
 
     Standard output says how to reach the stack, once it is ready. Standard error has this process's log lines; each
     component writes a log file of its own.
@@ -94,6 +96,7 @@ def dev(
         headless=headless,
         temporal=temporal,
         encrypt=encrypt,
+        codec_server=not headless and temporal == "dev",
     )
     health_url = f"http://{host}:{port}" if port else None
 
@@ -162,7 +165,7 @@ def _as_text(stack: RunningStack, options: StackOptions, health_url: str | None,
         "Operator's page": f"off ({INSTALL})" if page is None else f"{page.url} (token: {page.token})",
         "Temporal metrics": stack.temporal_metrics_url,
         "Stream": stack.environment.get("DELEGATOR_STREAM_URL", "off"),
-        "Codec server": stack.codec_url or "off (--encrypt)",
+        "Codec server": stack.codec_url or f"off ({'--headless' if options.headless else 'no UI'}, no --encrypt)",
         "Health": f"{health_url}/readyz" if health_url else "off (--port)",
         "Data and logs": f"{stack.directory} ({'kept' if options.keep else 'removed at the end'})",
     }

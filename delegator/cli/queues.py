@@ -18,6 +18,7 @@ from delegator.cli.type_schemas import types_command
 from delegator.config import Settings
 from delegator.durations import parse_duration
 from delegator.operating import pausing
+from delegator.operating.canary_type import CANARY
 from delegator.operating.overview import Overview, read_overview
 from delegator.operating.reports import queue_report
 from delegator.operating.states import State
@@ -256,7 +257,7 @@ def _types(overview: Overview, wanted: str | None) -> list[dict[str, Any]]:
             rows.append(
                 {
                     **type_row(overview, queue.queue, name, seen.get(name)),
-                    "handled by": handled.get(name, 0),
+                    "handled by": len(queue.facts.workers) if name == CANARY else handled.get(name, 0),
                     "is paused": "yes" if name in paused or None in paused else "",
                 }
             )

@@ -110,10 +110,13 @@ def _print(overview: Overview) -> None:
             for one in overview.dead[:_MOST_TYPES]
         ]
         print_table(_DEAD_COLUMNS, rows)
-    for pause in (pause for queue in overview.queues for pause in queue.facts.pauses):
+    pauses = [pause for queue in overview.queues for pause in queue.facts.pauses]
+    if pauses:
+        typer.echo()
+    for pause in pauses:
         what = f"queue {pause.queue}" if pause.job_type is None else f"type {pause.job_type} of queue {pause.queue}"
         note = "" if pause.note is None else f": {pause.note}"
-        typer.echo(plain(f"\n{what} is paused for {shown(overview.now - pause.paused_at)} by {pause.paused_by}{note}"))
+        typer.echo(plain(f"{what} is paused for {shown(overview.now - pause.paused_at)} by {pause.paused_by}{note}"))
     if overview.troubles:
         typer.echo()
     for trouble in overview.troubles:

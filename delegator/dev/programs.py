@@ -59,7 +59,7 @@ CODEC_SERVER = ProgramSpec(
     health_path="/readyz",
     module="delegator.cli.codec_server",
 )
-"""Decodes payloads for Temporal's UI. A stack runs it if it encrypts."""
+"""Decodes payloads for Temporal's UI, and shows outcomes of jobs as JSON there."""
 PROGRAMS = (RELAY, SERVE)
 
 

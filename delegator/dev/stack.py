@@ -52,6 +52,8 @@ class StackOptions:
     """The engine's processes to run."""
     encrypt: bool = False
     """Encrypt payloads with a key of the stack's own. A codec server decodes them for Temporal's UI."""
+    codec_server: bool = False
+    """Run a codec server without encryption, too: Temporal's UI then shows outcomes of jobs as JSON."""
     postgres_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of each PostgreSQL server, beside those of the stack."""
 
@@ -110,6 +112,7 @@ class RunningStack:
         if options.encrypt:
             self._environment["DELEGATOR_DATA_CONVERTER"] = "delegator.encryption:data_converter"
             self._environment["DELEGATOR_ENCRYPTION_KEYS_FILE"] = str(directory.encryption_keys())
+        if options.encrypt or options.codec_server:
             programs = (*programs, CODEC_SERVER)
         self._programs = [
             Program(
@@ -159,7 +162,7 @@ class RunningStack:
 
     @property
     def codec_url(self) -> str | None:
-        """Base URL of the codec server; None: this stack does not encrypt."""
+        """Base URL of the codec server; None: this stack runs none."""
         return self.program_urls.get(CODEC_SERVER.name)
 
     @property
@@ -242,8 +245,6 @@ class RunningStack:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._open_database())
             group.create_task(self._open_temporal())
-        if self.codec_url is not None:
-            await self._open_codec_to_ui()
         self._environment |= {
             "DELEGATOR_DATABASE_URL": self.database_url,
             "DELEGATOR_STREAM_TOKEN": self.stream_token,
@@ -282,20 +283,23 @@ class RunningStack:
     async def _open_temporal(self) -> None:
         if self.temporal_postgres is not None:
             await self.start(self.temporal_postgres.name)
-        if self.codec_url is not None:
-            await self.start(CODEC_SERVER.name)  # before the UI, which is told its port
-        await self.start(self.temporal.name)
-
-    async def _open_codec_to_ui(self) -> None:
-        """Let the UI's pages ask the codec server. The UI's port is known once Temporal has started."""
         ui = self.temporal.ui_url
-        if ui is None:
+        if ui is None or self.codec_url is None:
+            await self.start(self.temporal.name)
             return
+        # Each is told the port of the other one. The codec server starts first, because Temporal can't be told later.
+        self._let_page_ask_codec_server(ui)
+        await self.start(CODEC_SERVER.name)
+        await self.start(self.temporal.name)
+        if self.temporal.ui_url not in (None, ui):  # another program had taken the port
+            self._let_page_ask_codec_server(self.temporal.ui_url)
+            await self.restart(CODEC_SERVER.name)
+
+    def _let_page_ask_codec_server(self, ui: str) -> None:
         for program in self._programs:
             if program.name == CODEC_SERVER.name:
                 # A browser takes the two names of one address for two origins.
                 program.more_arguments = ("--origin", ui, "--origin", ui.replace(LOOPBACK, "localhost"))
-        await self.restart(CODEC_SERVER.name)
 
     async def _close_temporal(self) -> None:
         await self.temporal.stop()

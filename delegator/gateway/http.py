@@ -121,8 +121,9 @@ class GatewayApi:
         except web.HTTPNotFound:
             response = ProblemError(problems.NOT_FOUND, f"there is no {request.path}").response()
         except web.HTTPMethodNotAllowed as error:
-            allowed = {"Allow": error.headers["Allow"]}
-            response = ProblemError(problems.METHOD_NOT_ALLOWED, f"{request.method} is not", headers=allowed).response()
+            method = error.headers["Allow"]
+            detail = f"send {method}, not {request.method}"
+            response = ProblemError(problems.METHOD_NOT_ALLOWED, detail, headers={"Allow": method}).response()
         except web.HTTPRequestEntityTooLarge:
             detail = f"the body is larger than {self._max_body_bytes} bytes"
             response = ProblemError(problems.BODY_TOO_LARGE, detail).response()

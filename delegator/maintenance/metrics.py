@@ -93,6 +93,12 @@ class MaintenanceMetrics:
             ["queue"],
             registry=registry,
         )
+        self.slot_missing = Gauge(
+            "delegator_slot_missing",
+            "1 if the queue's replication slot does not exist, so that nothing streams the queue's jobs; else 0",
+            ["queue"],
+            registry=registry,
+        )
         self.slot_lag = Gauge(
             "delegator_slot_lag_bytes",
             "WAL written by the server beyond what the reader of the queue's slot has confirmed",

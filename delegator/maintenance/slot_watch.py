@@ -29,9 +29,10 @@ class SlotWatch:
         self._said: set[str] = set()
 
     async def look(self, connection: Connection) -> None:
-        """Measure the slots. Write a line when jobs begin to wait without one, and one when there is a slot again.
+        """Measure the slots, and whether they exist.
 
-        The relay makes a lost slot again; Sequin does not.
+        Writes a line when jobs begin to wait without a slot, and one when there is a slot again. The relay makes a
+        lost slot again; Sequin does not.
         """
         found = {slot.name: slot for slot in await slots(connection, list(self._names.values()))}
         for queue, name in self._names.items():
@@ -48,6 +49,7 @@ class SlotWatch:
                 _log.error("slot_missing", extra={"queue": queue, "slot": name, "fix": fix})
 
     def _measure(self, queue: str, slot: Slot | None) -> None:
+        self._metrics.slot_missing.labels(queue).set(slot is None)
         self._metrics.slot_active.labels(queue).set(slot is not None and slot.active)
         for series, value in (
             (self._metrics.slot_lag, None if slot is None else slot.lag_bytes),

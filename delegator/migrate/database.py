@@ -23,20 +23,24 @@ ATLAS_LOCK = 0xA02049D8
 
 
 @asynccontextmanager
-async def connect(settings: Settings) -> AsyncIterator[AsyncConnection]:
+async def connect(settings: Settings, *, locks: bool = True) -> AsyncIterator[AsyncConnection]:
     """Open one connection in autocommit mode.
+
+    Args:
+        settings: where the database is.
+        locks: whether it takes locks. If not, it needs no session of its own and may go through a pooler.
 
     Raises:
         ConfigurationError: the database URL is not one.
         DatabaseError: the server can't be reached, refuses the connection, or drops it.
     """
     address = connections.DatabaseAddress.of(settings)
-    connection = await connections.connect(
-        address, application_name="delegator migrate", session_for="a migration, which holds locks,"
-    )
+    session_for = "a migration, which holds locks," if locks else None
+    connection = await connections.connect(address, application_name="delegator migrate", session_for=session_for)
     try:
         async with connection:
-            await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+            if locks:
+                await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             yield connection
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(

@@ -49,8 +49,7 @@ class Revision:
 async def revisions_schema(connection: AsyncConnection) -> str:
     """Return the schema of the revisions: one for each schema that holds the engine's tables, and nobody else's."""
     row = await (await connection.execute("SELECT current_schema()::text")).fetchone()
-    schema = "public" if row is None or row[0] is None else str(row[0])
-    return "delegator_revisions" if schema == "public" else f"delegator_revisions_{schema}"
+    return _schema_beside("public" if row is None or row[0] is None else str(row[0]))
 
 
 async def read_revisions(connection: AsyncConnection) -> list[Revision]:
@@ -66,6 +65,22 @@ async def read_revisions(connection: AsyncConnection) -> list[Revision]:
     ).format(await _table(connection))
     async with connection.cursor(row_factory=class_row(Revision)) as cursor:
         return await (await cursor.execute(query)).fetchall()
+
+
+async def may_read_revisions(connection: AsyncConnection, schema: str | None) -> bool:
+    """Return whether this role may read the revisions, or there are none. They are the owner's.
+
+    Args:
+        connection: with the role.
+        schema: the schema of the tables; None: the session's. A role that may not use its schema has none there.
+    """
+    query = """
+        SELECT has_schema_privilege(namespace.oid, 'USAGE') AND has_table_privilege(class.oid, 'SELECT')
+        FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relnamespace
+        WHERE nspname = %s AND relname = %s"""
+    place = await revisions_schema(connection) if schema is None else _schema_beside(schema)
+    row = await (await connection.execute(query, [place, _TABLE_NAME])).fetchone()
+    return row is None or bool(row[0])
 
 
 async def create_revision_table(connection: AsyncConnection) -> None:
@@ -157,6 +172,10 @@ async def write_revision(connection: AsyncConnection, file: MigrationFile, appli
 
 async def _table(connection: AsyncConnection) -> sql.Identifier:
     return sql.Identifier(await revisions_schema(connection), _TABLE_NAME)
+
+
+def _schema_beside(schema: str) -> str:
+    return "delegator_revisions" if schema == "public" else f"delegator_revisions_{schema}"
 
 
 async def _has_table(connection: AsyncConnection, schema: str) -> bool:

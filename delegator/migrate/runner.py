@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delegator_schema.queues import DEFAULT_QUEUE
+from delegator_schema.ddl import quote
+from delegator_schema.queues import DEFAULT_QUEUE, queue_table
 from psycopg import AsyncConnection
 
 from delegator.config import Settings
@@ -18,7 +19,7 @@ from delegator.migrate.database import DELEGATOR_LOCK, advisory_lock, connect
 from delegator.migrate.directory import MigrationFile, migrations_directory, read_migrations
 from delegator.migrate.drift import Finding, find_drift
 from delegator.migrate.queues import ensure_queues, existing_queues, leave_shared_publication
-from delegator.migrate.revisions import adopt_revisions, ensure_schema, read_revisions
+from delegator.migrate.revisions import adopt_revisions, ensure_schema, may_read_revisions, read_revisions
 
 _OLDEST_SERVER = 150000
 
@@ -35,6 +36,8 @@ class MigrationReport:
     """How the database differs from the declarations. After `migrate` none of them is an error."""
     atlas: Path | None = None
     """The Atlas binary that applied the files; None: they were applied without Atlas."""
+    are_revisions_known: bool = True
+    """Whether it is known which files were applied. If not, `applied` is empty."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -74,6 +77,7 @@ async def migrate(
         async with advisory_lock(connection, DELEGATOR_LOCK):
             if settings.schema_name is not None:
                 await ensure_schema(connection, settings.schema_name)
+            await _check_schema(connection)
             await adopt_revisions(connection, files)
             applied, binary = await _apply(connection, directory, files, binary)
             created = await ensure_queues(connection, settings.queues, settings.publication)
@@ -85,25 +89,27 @@ async def migrate(
     return report
 
 
-async def inspect(settings: Settings, *, directory: Path | None = None) -> MigrationReport:
+async def inspect(settings: Settings, *, directory: Path | None = None, by_any_role: bool = False) -> MigrationReport:
     """Report what `migrate` would do, and how the database differs from the declarations. Nothing is changed.
 
     Args:
         settings: where the database is, and which queues it should have.
         directory: the migrations; None: those of this installation.
+        by_any_role: leave out which migrations were applied if this role may not read it. Only the owner may.
 
     Raises:
         SchemaError: the files or the database's history are wrong.
         DatabaseError: PostgreSQL can't be reached or refuses.
     """
     files = read_migrations(directory or migrations_directory())
-    async with connect(settings) as connection:
+    async with connect(settings, locks=False) as connection:
         _check_server(connection)
-        waiting = pending(files, await read_revisions(connection))
+        known = not by_any_role or await may_read_revisions(connection, settings.schema_name)
+        waiting = pending(files, await read_revisions(connection)) if known else ()
         present = {DEFAULT_QUEUE, *await existing_queues(connection)}
         findings = await find_drift(connection, settings)
     missing = tuple(queue for queue in settings.queues if queue not in present)
-    return MigrationReport(tuple(file.name for file in waiting), missing, findings)
+    return MigrationReport(tuple(file.name for file in waiting), missing, findings, are_revisions_known=known)
 
 
 def describe(findings: Sequence[Finding]) -> str:
@@ -118,6 +124,24 @@ def _check_server(connection: AsyncConnection) -> None:
     version = connection.info.server_version
     if version < _OLDEST_SERVER:
         raise SchemaError(f"PostgreSQL 15 or newer is needed; this is {version // 10000}: upgrade the server")
+
+
+async def _check_schema(connection: AsyncConnection) -> None:
+    """Refuse a schema in which this role can't make the tables, before anything is changed."""
+    query = """
+        SELECT current_schema()::text, has_schema_privilege(current_schema(), 'CREATE'), current_user::text,
+            to_regclass(%s) IS NOT NULL"""
+    row = await (await connection.execute(query, [queue_table(DEFAULT_QUEUE)])).fetchone()
+    schema, may_create, role, is_migrated = row or (None, False, "", False)
+    if schema is None:
+        raise SchemaError(
+            f"role {role} has no schema for the tables: set DELEGATOR_SCHEMA to one; it is made if it is missing"
+        )
+    if not may_create and not is_migrated:
+        raise SchemaError(
+            f"role {role} may not make tables in schema {schema}: run GRANT CREATE ON SCHEMA {quote(schema)} TO "
+            f"{quote(role)} as its owner, or set DELEGATOR_SCHEMA to a schema of their own"
+        )
 
 
 async def _apply(

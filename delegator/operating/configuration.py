@@ -60,7 +60,7 @@ def effective(environment: Mapping[str, str] | None = None, **overrides: object)
     settings = Settings.load(**overrides)
     values = []
     for name in Settings.model_fields:
-        variable = f"DELEGATOR_{name.upper()}"
+        variable = Settings.variable(name)
         origin = _ENVIRONMENT if variable in variables else _DEFAULT
         if overrides.get(name) is not None:
             origin = _OPTION

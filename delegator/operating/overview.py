@@ -137,8 +137,14 @@ async def read_overview(settings: Settings) -> Overview:
         return await overview_on(connection, settings)
 
 
-async def overview_on(connection: Connection, settings: Settings) -> Overview:
-    """Do the same on a connection."""
+async def overview_on(connection: Connection, settings: Settings, *, dead: bool = True) -> Overview:
+    """Do the same on a connection.
+
+    Args:
+        connection: where to look.
+        settings: the queues.
+        dead: whether to count the dead letters. Operators' roles may read them, others may not.
+    """
     facts = await read_facts(connection, settings.queues)
     found = await slots(connection, [queue_slot(queue, settings.slot) for queue in settings.queues])
     by_name = {slot.name: slot for slot in found}
@@ -158,7 +164,7 @@ async def overview_on(connection: Connection, settings: Settings) -> Overview:
         now=await database_now(connection),
         queues=queues,
         has_leader=any(one.has_leader for one in facts.values()),
-        dead=await dead_letters.counts(connection, settings.queues, _LATELY),
+        dead=await dead_letters.counts(connection, settings.queues, _LATELY) if dead else (),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from delegator.contracts import DYNAMIC_TYPE
+from delegator.operating.canary_type import CANARY
 from delegator.postgres import dead_letters
 from delegator.postgres.job_views import JobRow
 from delegator.postgres.leases import WorkerLease
@@ -85,7 +86,10 @@ class QueueFacts:
     def serves(self, job_type: str) -> bool:
         """Return whether a live worker has a handler for a type, or does not say which it has."""
         return any(
-            worker.job_types is None or job_type in worker.job_types or DYNAMIC_TYPE in worker.job_types
+            job_type == CANARY  # all of them have it, and none says so
+            or worker.job_types is None
+            or job_type in worker.job_types
+            or DYNAMIC_TYPE in worker.job_types
             for worker in self.workers
         )
 

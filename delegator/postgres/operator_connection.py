@@ -36,19 +36,20 @@ async def operator_connection(
     try:
         async with connection:
             yield connection
-    except psycopg.errors.UndefinedTable as error:
-        raise SchemaError(f"{first_line(error)}: run `delegator migrate` with DELEGATOR_QUEUES naming it") from None
-    except psycopg.errors.UndefinedColumn as error:
-        raise SchemaError(f"{first_line(error)}: run `delegator migrate`") from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise await _denied(error, settings) from None
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
+        psycopg.errors.InsufficientPrivilege,
+    ) as error:
+        raise await _found(error, settings) from None
     except psycopg.errors.QueryCanceled as error:
         raise DatabaseError(f"the database took too long: {first_line(error)}") from None
     except psycopg.Error as error:
         raise DatabaseError(f"the database refuses: {first_line(error)}") from None
 
 
-async def _denied(error: psycopg.Error, settings: Settings) -> SchemaError:
+async def _found(error: psycopg.Error, settings: Settings) -> SchemaError:
+    """Return the error that the schema check makes of it. It names the statement, queue or setting that mends it."""
     try:
         await check(settings, process=MAINTENANCE)
     except SchemaError as found:

@@ -21,7 +21,9 @@ from delegator.postgres.connections import DatabaseAddress, connect
 # database, and a plain role may not read every schema.
 _CHECK = """
     SELECT wanted.name, current_user, to_regclass(wanted.quoted) IS NOT NULL,
-        EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = wanted.name AND relkind IN ('r', 'p')),
+        EXISTS (SELECT FROM pg_catalog.pg_class AS class
+            JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
+            WHERE relname = wanted.name AND relkind IN ('r', 'p') AND nspname = coalesce(%(schema)s::text, nspname)),
         ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
             WHERE attrelid = to_regclass(wanted.quoted) AND attnum > 0 AND NOT attisdropped),
         ARRAY(SELECT privilege FROM unnest(string_to_array(wanted.privileges, ',')) AS privilege
@@ -30,7 +32,7 @@ _CHECK = """
             WHERE NOT has_table_privilege(team.oid, to_regclass(wanted.quoted), privilege)),
         (SELECT namespace.nspname::text FROM pg_catalog.pg_class AS class
             JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = class.relnamespace
-            WHERE relname = wanted.name AND relkind IN ('r', 'p')
+            WHERE relname = wanted.name AND relkind IN ('r', 'p') AND nspname = coalesce(%(schema)s::text, nspname)
                 AND NOT has_schema_privilege(team.oid, namespace.oid, 'USAGE') LIMIT 1),
         pg_has_role(team.oid, 'MEMBER'), pg_has_role(team.oid, 'USAGE'),
         (SELECT rolinherit FROM pg_catalog.pg_roles WHERE rolname = current_user),
@@ -107,17 +109,18 @@ async def check(settings: Settings, *, queues: Sequence[str] | None = None, proc
         "quoted": [quote(name) for name in tables],
         "privileges": [",".join(process.privileges(table)) for table in tables],
         "team": process.name,
+        "schema": settings.schema_name,
     }
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={declared}"
     for row in await _read(settings, parameters):
         table, role, exists, is_elsewhere, columns, denied, group_denied, hidden_in = row[:8]
         membership = _Membership(role, process.name, *row[8:12])
         publication, has_publication, published = row[12:]
-        if not exists and is_elsewhere and settings.schema_name is None:
+        if not exists and is_elsewhere:
             usage = hidden_in and f"GRANT USAGE ON SCHEMA {quote(hidden_in)} TO {quote(process.name)}"
             grant = membership.cure(usage or None)
-            other = "set DELEGATOR_SCHEMA to its schema"
-            advice = f"{grant}, or {other}" if grant else other
+            other = None if settings.schema_name else "set DELEGATOR_SCHEMA to its schema"
+            advice = ", or ".join(filter(None, (grant, other))) or "run `delegator migrate --check`"
             raise SchemaError(f"role {role} does not see table {table}: {advice}")
         if not exists:
             raise SchemaError(f"table {table} is missing: {fix}")

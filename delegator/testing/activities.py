@@ -1,4 +1,4 @@
-"""The local activities by which workflows enqueue and cancel jobs, over an engine in memory."""
+"""The local activities by which workflows enqueue, cancel and look for jobs, over an engine in memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from delegator.testing.service import Service
 from delegator.testing.table import IDENTITY
 from delegator.wire.frames import to_raw_value
 from delegator.wire.outcomes import Outcome, pack_reply, pack_signal
+from delegator.wire.pending import pack_looked
 from delegator.wire.requests import (
     CANCEL_ACTIVITY,
     ENQUEUE_ACTIVITY,
+    LOOK_ACTIVITY,
     EnqueueRequest,
     asked_for,
     generated_job_id,
+    is_at_deadline,
     unpack_cancel,
     unpack_enqueue,
 )
@@ -35,15 +38,21 @@ from delegator.wire.requests import (
 class InMemoryActivities:
     """Production's local activities by name and by protocol, without a database."""
 
-    def __init__(self, engine: InMemoryEngine, policy: InlinePolicy) -> None:
+    def __init__(
+        self, engine: InMemoryEngine, policy: InlinePolicy, *, look_ms: int = 0, search_attributes: bool = False
+    ) -> None:
         """Prepare the activities.
 
         Args:
             engine: runs the jobs.
             policy: whether to wait for them.
+            look_ms: after which time a workflow asks for its jobs; 0: never.
+            search_attributes: whether workflows that wait for jobs set their search attributes.
         """
         self._engine = engine
         self._policy = policy
+        self._look_ms = look_ms
+        self._search_attributes = search_attributes
         self._waiting = 0
 
     @activity.defn(name=ENQUEUE_ACTIVITY)
@@ -101,7 +110,26 @@ class InMemoryActivities:
         for position in outcomes.keys() & rows.keys():
             rows[position].delivery = Delivery.INLINE
         asked = asked_for((job.spec for job in wanted.jobs), wanted.call_runs)
-        return to_raw_value(pack_reply(run_id, outcomes, asked))
+        searchable = self._search_attributes
+        return to_raw_value(pack_reply(run_id, outcomes, asked, look_ms=self._look_ms, is_searchable=searchable))
+
+    @activity.defn(name=LOOK_ACTIVITY)
+    async def look(self, request: RawValue) -> RawValue:
+        """Look which jobs there are, finished or not.
+
+        Args:
+            request: a frame of `delegator.wire.requests`.
+
+        Returns:
+            A frame of `delegator.wire.pending` with the ids of the jobs that are not there.
+        """
+        frame = frame_in(request)
+        looked = self._engine.service.table.look_for(
+            (job_id for _, job_id in unpack_cancel(frame)),
+            at_deadline=is_at_deadline(frame),
+            tells_retrying=self._search_attributes,
+        )
+        return to_raw_value(pack_looked(looked))
 
     @activity.defn(name=CANCEL_ACTIVITY)
     async def cancel(self, request: RawValue) -> RawValue:

@@ -14,6 +14,7 @@ from delegator.contracts import Source
 from delegator.contracts.collect import resources_in
 from delegator.enqueue.policy import InlinePolicy
 from delegator.plugin import DelegatorPlugin, PluginOptions
+from delegator.runtime.search_attributes import check_search_attributes
 from delegator.testing.activities import InMemoryActivities
 from delegator.testing.engine import InMemoryEngine
 from delegator.testing.handlers import Fakes, Provided
@@ -47,6 +48,7 @@ class DelegatorTestPlugin(DelegatorPlugin):
         skip_retry_delays: bool = True,
         paused: bool = False,
         jobs_outlive_runs: bool = False,
+        search_attributes: bool = False,
     ) -> None:
         """Prepare the plugin; nothing runs yet.
 
@@ -62,6 +64,9 @@ class DelegatorTestPlugin(DelegatorPlugin):
             skip_retry_delays: begin the next attempt at once; see `InMemoryEngine`.
             paused: take no jobs until `engine.resume()`, as if no worker ran.
             jobs_outlive_runs: jobs go on when their workflow run has closed; see `InMemoryEngine`.
+            search_attributes: workflows that wait for jobs set their search attributes, as with
+                `DELEGATOR_SEARCH_ATTRIBUTES`. The namespace must have them. Workflows then ask for their jobs after
+                `PluginOptions.look_after`.
 
         Raises:
             ConfigurationError: a declaration or a fake is wrong.
@@ -80,12 +85,16 @@ class DelegatorTestPlugin(DelegatorPlugin):
         )
         """Runs the jobs, and tells what was run."""
         policy = InlinePolicy(self._options.inline_wait.total_seconds(), self._options.inline_slots)
-        local = InMemoryActivities(self.engine, policy)
-        self.activities = [local.enqueue, local.cancel]
+        # Jobs are not lost here. A timer to ask for them is only in the way of an environment that skips time.
+        look_ms = round(self._options.look_after.total_seconds() * 1000) if search_attributes else 0
+        local = InMemoryActivities(self.engine, policy, look_ms=look_ms, search_attributes=search_attributes)
+        self.activities = [local.enqueue, local.cancel, local.look]
+        self._search_attributes = search_attributes
 
     def _open_attempts(self) -> OpenAttempts:
         return InMemoryAttempts(lambda: self.engine.service)
 
     async def _start(self, stack: AsyncExitStack, worker: Worker, stop: asyncio.Event) -> bool:
+        await check_search_attributes(worker.client, are_set=self._search_attributes)
         await stack.enter_async_context(self.engine.serving(worker.client))
         return True

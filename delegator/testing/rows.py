@@ -159,6 +159,18 @@ class Row:
         began = self.started + self.start_delay + self.paused_seconds
         return began + min(due_ms) / 1000 if due_ms else None
 
+    @property
+    def is_in_time(self) -> bool:
+        """Whether it has not ended and its deadline is not over. A paused job's stands still."""
+        due_at = self.due_at()
+        now = time.monotonic() if self.paused_at is None else self.paused_at
+        return self.outcome is None and (due_at is None or due_at > now)
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether it has failed and is tried again."""
+        return self.outcome is None and self.last_failure is not None
+
     @staticmethod
     def time_left(due_at: float) -> timedelta:
         """Return the time until a moment of the monotonic clock."""

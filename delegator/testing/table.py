@@ -10,6 +10,7 @@ from delegator.completion.failures import canceled_outcome
 from delegator.testing.pauses import Pauses
 from delegator.testing.records import Delivery
 from delegator.testing.rows import Row
+from delegator.wire.pending import Looked
 from delegator.wire.requests import is_generated_id
 
 IDENTITY: Final = "delegator.testing"
@@ -42,6 +43,22 @@ class JobTable:
             self.remove(row)  # of a call that the workflow has not made after all
             return None
         return row
+
+    def look_for(self, job_ids: Iterable[str], *, at_deadline: bool, tells_retrying: bool) -> Looked:
+        """Return what there is of jobs, finished or not.
+
+        Args:
+            job_ids: their ids.
+            at_deadline: also say which of them are in time.
+            tells_retrying: also say whether one of them is retried.
+        """
+        found = {job_id: self.by_id.get(job_id) for job_id in job_ids}
+        known = {job_id: row for job_id, row in found.items() if row is not None}
+        return Looked(
+            [job_id for job_id in found if job_id not in known],
+            any(row.is_retried for row in known.values()) if tells_retrying else None,
+            [job_id for job_id, row in known.items() if at_deadline and row.is_in_time],
+        )
 
     def forget_finished(self) -> None:
         """Keep only jobs without an outcome."""

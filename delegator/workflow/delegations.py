@@ -29,6 +29,7 @@ from delegator.wire.requests import (
 )
 from delegator.workflow.calls import WITHDRAWN, Call, CallGroup, Converter, canceled_error, outcome_of_removed
 from delegator.workflow.chunks import chunks_of, use_queues
+from delegator.workflow.early_outcomes import EarlyOutcomes
 from delegator.workflow.job_ids import JobIds
 from delegator.workflow.labels import cancel_summary, event_groups_of, shown, summary_of
 from delegator.workflow.local_activities import LocalActivities, as_seen, is_timeout
@@ -72,7 +73,7 @@ class Delegations:
         self._next_sequence = 0
         self._unsent: list[Call] = []
         self._pending: dict[str, Call] = {}
-        self._early_outcomes: dict[str, Outcome] = {}
+        self._early_outcomes = EarlyOutcomes(self._resolve, self._spawn)
         self._to_cancel: list[Call] = []
         self._cancel_done: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -228,6 +229,7 @@ class Delegations:
         for sent in {id(call.sent): call.sent for call in calls}.values():
             if sent is not None and not sent.done():
                 await asyncio.wait([sent])
+        self._early_outcomes.cancelled(calls)
         waiting = [call for call in calls if call.outcome is None and call.job_id in self._pending]
         if not waiting:
             return
@@ -254,12 +256,15 @@ class Delegations:
     def on_outcomes(self, outcomes: RawValue) -> None:
         """Handle the signal that carries outcomes.
 
-        An outcome of a call that has one already is ignored. An outcome of an unknown job is kept: when a workflow task
-        is run again, signals arrive before the code that makes the call.
+        An outcome of a call that has one already is ignored. One that comes before the code that causes it has to wait.
         """
         for job_id, outcome in unpack_signal(from_payload(outcomes.payload)):
-            if not self._resolve(job_id, outcome) and not self.ids.is_used(job_id, self._next_sequence):
-                self._early_outcomes[job_id] = outcome
+            call = self._pending.get(job_id)
+            if call is None:
+                if not self.ids.is_used(job_id, self._next_sequence):
+                    self._early_outcomes.keep(job_id, outcome)
+            elif not self._early_outcomes.waits(call, outcome):
+                self._resolve(job_id, outcome)
 
     def answer_queries(self) -> None:
         """Register the query handler, once. That takes long, so a run that gets all outcomes inline has none."""
@@ -292,13 +297,9 @@ class Delegations:
             call.job_id = job_id = call.request.job_id or generated_job_id(run_id, sequence)
             pending[job_id] = call
         self._next_sequence += len(buffer)
-        # When a workflow task is run again, outcomes that arrived in the meantime come before the code runs.
         if self._early_outcomes:
-            for call in buffer:
-                early = self._early_outcomes.pop(call.job_id, None)
-                if early is not None:
-                    self._resolve(call.job_id, early)
-        self._send([call for call in buffer if call.outcome is None])
+            buffer = [call for call in buffer if not self._early_outcomes.give(call)]
+        self._send(buffer)
 
     def _send(self, calls: Sequence[Call], *, again: bool = False) -> None:
         chunks = list(chunks_of(calls))
@@ -388,9 +389,7 @@ class Delegations:
             return
         call.job_id = job_id
         self._pending[job_id] = call
-        early = self._early_outcomes.pop(job_id, None)
-        if early is not None:
-            self._resolve(job_id, early)
+        self._early_outcomes.give(call)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

@@ -7,32 +7,20 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleCalendarSpec,
-    ScheduleHandle,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleRange,
-    ScheduleSpec,
-)
-from temporalio.worker import Worker
+from temporalio.client import Client, ScheduleHandle
 
 from examples.bonuses import tasks
 from examples.bonuses.workflow import AddBonuses, Job, Report
 from examples.command import claim, run_example, until
-from examples.database import connection, create_tables, fetch_value
-from examples.local import Dispatch, Pool, System, add_dispatch, local_system
+from examples.database import connection, execute, fetch_value
+from examples.local import SHORT_LEASE, Dispatch, Pool, System, add_dispatch, local_system
+from examples.recurring import Rule, schedule_spec, start_schedule
 
-SCHEMA = Path(__file__).with_name("schema.sql")
-MONTHLY = ScheduleSpec(calendars=[ScheduleCalendarSpec(day_of_month=[ScheduleRange(1)], hour=[ScheduleRange(3)])])
+MONTHLY = Rule("monthly", day=1, hour=3)
 _ONE_BY_ONE = 10
 """There are so many times fewer users in the shop whose users have a job each."""
 # The rule once more, in SQL: a check that shares no line with what it checks.
@@ -45,17 +33,10 @@ FROM bonuses.users LEFT JOIN (
 """
 
 
-@asynccontextmanager
-async def running_bonuses(dispatch: Dispatch = Dispatch.DELEGATED) -> AsyncIterator[System]:
+def running_bonuses(dispatch: Dispatch = Dispatch.DELEGATED) -> AbstractAsyncContextManager[System]:
     """Run the pool and the Temporal worker."""
-    # A dead process keeps its jobs for 15 seconds unless set. Nobody wants to watch that.
-    pool = Pool([tasks], environment={"DELEGATOR_LEASE": "1s"})
-    async with (
-        local_system(pool, dispatch=dispatch) as system,
-        Worker(system.client, task_queue="bonuses", workflows=[AddBonuses]),
-    ):
-        await create_tables(SCHEMA)
-        yield system
+    pool = Pool([tasks], environment=SHORT_LEASE)
+    return local_system(pool, dispatch=dispatch, workflows={"bonuses": [AddBonuses]})
 
 
 async def main(users: int, dispatch: Dispatch) -> None:
@@ -67,12 +48,14 @@ async def main(users: int, dispatch: Dispatch) -> None:
         print(f"{job.shop} has {users:,} users")
         async with held_user(job.shop):  # so that the run can't be over when the workers are killed
             running = asyncio.create_task(add(system.client, job))
-            await until("the first bonuses", partial(has_entries, job.shop))
+            await until("the first bonuses", partial(entries_of, job.shop))
             await system.pools["default"].kill()
             await close_accounts(job.shop, users // 100)
             await open_shop(job.shop, users // 100)
         print(f"killed the workers in mid-run, removed {users // 100:,} users, and added as many")
-        schedule = await schedule_bonuses(system.client, replace(job, period=None))
+        name, monthly = f"bonuses-{job.shop}", replace(job, period=None)
+        when = schedule_spec(MONTHLY)
+        schedule = await start_schedule(system.client, name, when, AddBonuses.run, monthly, task_queue="bonuses")
         await trigger_twice(schedule)
         print("a schedule has started a run for another month, and skipped one, because its first is not over")
         await system.pools["default"].start()
@@ -107,13 +90,6 @@ async def trigger_twice(schedule: ScheduleHandle) -> None:
     await until("the schedule has skipped a run", partial(has, 1, 1))
 
 
-async def schedule_bonuses(client: Client, job: Job) -> ScheduleHandle:
-    """Add bonuses each month. A month's run that is not over when the next one is due is not overtaken."""
-    action = ScheduleActionStartWorkflow(AddBonuses.run, job, id=f"bonuses-{job.shop}", task_queue="bonuses")
-    policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP)
-    return await client.create_schedule(f"bonuses-{job.shop}", Schedule(action, MONTHLY, policy))
-
-
 async def has_ended(schedule: ScheduleHandle) -> bool:
     """Return whether no run of a schedule is under way."""
     return not (await schedule.describe()).info.running_actions
@@ -134,9 +110,8 @@ async def add(client: Client, job: Job) -> tuple[Report, int]:
 
 async def open_shop(shop: str, users: int) -> None:
     """Add users to a shop."""
-    async with connection() as opened:
-        insert = "INSERT INTO bonuses.users (shop, spent) SELECT %s, n * 7919 %% 400000 FROM generate_series(1, %s) n"
-        await opened.execute(insert, (shop, users))
+    insert = "INSERT INTO bonuses.users (shop, spent) SELECT %s, n * 7919 %% 400000 FROM generate_series(1, %s) n"
+    await execute(insert, shop, users)
 
 
 @asynccontextmanager
@@ -149,22 +124,14 @@ async def held_user(shop: str) -> AsyncIterator[None]:
 
 async def close_accounts(shop: str, users: int) -> None:
     """Remove users from the middle of a shop."""
-    async with connection() as opened:
-        some = "SELECT id FROM bonuses.users WHERE shop = %s ORDER BY id OFFSET %s LIMIT %s"
-        await opened.execute(f"DELETE FROM bonuses.users WHERE id IN ({some})".encode(), (shop, users * 50, users))
-
-
-async def has_entries(shop: str) -> bool:
-    """Return whether a user of a shop has a bonus."""
-    any_entry = "SELECT EXISTS (SELECT FROM bonuses.entries JOIN bonuses.users ON id = user_id WHERE shop = %s)"
-    return bool(await fetch_value(any_entry, shop))
+    some = "SELECT id FROM bonuses.users WHERE shop = %s ORDER BY id OFFSET %s LIMIT %s"
+    await execute(f"DELETE FROM bonuses.users WHERE id IN ({some})", shop, users * 50, users)
 
 
 async def entries_of(shop: str) -> object:
     """Return how many bonuses the users of a shop have got, of all periods."""
-    return await fetch_value(
-        "SELECT count(*) FROM bonuses.entries JOIN bonuses.users ON id = user_id WHERE shop = %s", shop
-    )
+    count = "SELECT count(*) FROM bonuses.entries JOIN bonuses.users ON id = user_id WHERE shop = %s"
+    return await fetch_value(count, shop)
 
 
 async def is_right(shop: str, periods: int = 1) -> bool:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from delegator import delegate, delegate_map
+from examples.jobs import run_job
 
 with workflow.unsafe.imports_passed_through():
     from examples.bonuses.tasks import Page, Search, add_bonuses, next_pages
 
-POOL = "default"
 _SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _MOST_FAILURES = 100
 
@@ -87,18 +86,14 @@ def _month() -> str:
 
 
 async def _find(job: Job, search: Search) -> list[tuple[int, int]]:
-    if job.classic:
-        timeout = timedelta(seconds=60)
-        return await workflow.execute_activity(next_pages, search, task_queue=POOL, start_to_close_timeout=timeout)
-    return await delegate(next_pages, search)
+    pages: list[tuple[int, int]] = await (run_job if job.classic else delegate)(next_pages, search)
+    return pages
 
 
 async def _add(job: Job, pages: Sequence[Page]) -> Sequence[int | BaseException]:
     """Add the bonuses of all pages. A page that fails stops no other."""
     if not job.classic:
         return await delegate_map(add_bonuses, pages, return_exceptions=True)
-    timeout = timedelta(seconds=60)
-    calls = [
-        workflow.execute_activity(add_bonuses, page, task_queue=POOL, start_to_close_timeout=timeout) for page in pages
-    ]
-    return await asyncio.gather(*calls, return_exceptions=True)
+    calls = [run_job(add_bonuses, page) for page in pages]
+    counts: list[int | BaseException] = await asyncio.gather(*calls, return_exceptions=True)
+    return counts

@@ -6,4 +6,3 @@ CREATE TABLE IF NOT EXISTS heartbeat.effects (
     step integer NOT NULL,
     attempt integer NOT NULL
 );
-CREATE INDEX IF NOT EXISTS effects_job ON heartbeat.effects (job);

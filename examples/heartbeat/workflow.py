@@ -9,7 +9,7 @@ from temporalio import workflow
 from delegator import delegate
 
 with workflow.unsafe.imports_passed_through():
-    from examples.heartbeat.tasks import Work, work, work_in_thread
+    from examples.heartbeat.tasks import work, work_in_thread
 
 
 @workflow.defn
@@ -17,8 +17,8 @@ class LongJob:
     """Runs the job, and returns the step with which the last attempt began."""
 
     @workflow.run
-    async def run(self, asked: Work, in_thread: bool, heartbeat_seconds: int) -> int:
-        """Run it as a coroutine or in a thread."""
-        return await delegate(
-            work_in_thread if in_thread else work, asked, heartbeat_timeout=timedelta(seconds=heartbeat_seconds)
-        )
+    async def run(self, job: str, in_thread: bool, heartbeat_seconds: int) -> int:
+        """Run it as a coroutine or in a thread. It freezes for much longer than the limit."""
+        limit = timedelta(seconds=heartbeat_seconds)
+        function = work_in_thread if in_thread else work
+        return await delegate(function, job, 3 * heartbeat_seconds, heartbeat_timeout=limit)

@@ -5,39 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy
-from temporalio.worker import Worker
 
-from examples import outgoing
 from examples.command import claim, run_example, until
-from examples.database import connection, create_tables
-from examples.local import Dispatch, Pool, Service, System, add_dispatch, local_system
+from examples.database import execute
+from examples.local import MAILBOX, Dispatch, Pool, System, add_dispatch, local_system
+from examples.mailbox import subjects_of
 from examples.mails import tasks
-from examples.mails.dates import Rule
-from examples.mails.schedule import schedule_mailing
-from examples.mails.workflow import MailPeriod, SubscriberMails, Subscription, Terms
-
-SCHEMA = Path(__file__).with_name("schema.sql")
-MAILBOX = Service("examples.mailbox", outgoing.SMTP_PORT)
+from examples.mails.workflow import Mailing, MailPeriod, SubscriberMails, Subscription, Terms
+from examples.recurring import Rule, schedule_spec, start_schedule
 
 
-@asynccontextmanager
-async def running_mails(dispatch: Dispatch = Dispatch.DELEGATED) -> AsyncIterator[System]:
+def running_mails(dispatch: Dispatch = Dispatch.DELEGATED) -> AbstractAsyncContextManager[System]:
     """Run the mail server, the pool and the Temporal worker."""
-    async with (
-        local_system(Pool([tasks]), dispatch=dispatch, intercept=True, services=[MAILBOX]) as system,
-        Worker(system.client, task_queue="mails", workflows=[MailPeriod, SubscriberMails]),
-    ):
-        await create_tables(outgoing.SCHEMA)
-        await create_tables(SCHEMA)
-        yield system
+    workflows = {"mails": [MailPeriod, SubscriberMails]}
+    return local_system(Pool([tasks]), dispatch=dispatch, intercept=True, services=[MAILBOX], workflows=workflows)
 
 
 async def main(day_seconds: int, dispatch: Dispatch) -> None:
@@ -53,8 +40,12 @@ async def main(day_seconds: int, dispatch: Dispatch) -> None:
 async def by_schedule(system: System, run: str, daily: Rule, terms: Terms) -> None:
     """Mail two subscribers through an outage of the mail server; another one's mailbox does not exist."""
     ada, bo, gone = (f"{name}@{run}.example.org" for name in ("ada", "bo", "unknown"))
-    await subscribe(f"news-{run}", ada, bo, gone)
-    schedule = await schedule_mailing(system.client, f"news-{run}", daily, terms)
+    mailing = Mailing(f"news-{run}", terms)
+    await subscribe(mailing.name, ada, bo, gone)
+    when, day = schedule_spec(daily), timedelta(days=1)
+    schedule = await start_schedule(
+        system.client, mailing.name, when, MailPeriod.run, mailing, task_queue="mails", catchup=day
+    )
     print(f"schedule: every {daily.every} to {ada}, {bo} and {gone}")
     await until("the first mails", partial(has, 1, ada, bo))
     first = (await periods_of(ada))[0]
@@ -96,17 +87,14 @@ async def by_workflow(system: System, run: str, daily: Rule, terms: Terms) -> No
 
 async def subscribe(mailing: str, *addresses: str) -> None:
     """Add subscribers. Each has his address as his id."""
-    async with connection() as opened, opened.cursor() as cursor:
+    for address in addresses:
         insert = "INSERT INTO mails.subscribers (id, mailing, address) VALUES (%s, %s, %s)"
-        await cursor.executemany(insert, [(address, mailing, address) for address in addresses])
+        await execute(insert, address, mailing, address)
 
 
 async def periods_of(address: str) -> list[datetime]:
     """Return the periods of the mails that the mail server has taken for an address. A mail's subject names its own."""
-    async with connection() as opened:
-        select = "SELECT subject FROM mailbox.mails WHERE recipient = %s ORDER BY subject"
-        rows = await (await opened.execute(select, (address,))).fetchall()
-    return [datetime.fromisoformat(subject.rpartition(" ")[2]) for (subject,) in rows]
+    return sorted(datetime.fromisoformat(subject.rpartition(" ")[2]) for subject in await subjects_of(address))
 
 
 async def has(count: int, *addresses: str) -> bool:

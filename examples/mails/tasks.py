@@ -10,8 +10,8 @@ from temporalio.exceptions import ApplicationError
 
 from delegator import delegated
 from examples.database import database
-from examples.mails.dates import Rule, next_due
 from examples.outgoing import REFUSED, mail_once
+from examples.recurring import Rule, next_due
 
 PAGE = 500
 """Subscribers that are mailed at once."""

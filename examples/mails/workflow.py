@@ -11,17 +11,17 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError
 
-with workflow.unsafe.imports_passed_through():
-    from examples.mails.dates import Rule
-    from examples.mails.tasks import Mail, next_date, page_of, send_mail, unsubscribe
+from examples.jobs import run_job
 
-POOL = "default"
+with workflow.unsafe.imports_passed_through():
+    from examples.mails.tasks import Mail, next_date, page_of, send_mail, unsubscribe
+    from examples.recurring import Rule
+
 _SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
 
@@ -73,7 +73,7 @@ class MailPeriod:
         if due is None:
             raise ApplicationError("only a schedule starts this workflow without `due`", non_retryable=True)
         outcomes, after = Counter(mailing.outcomes), mailing.after
-        while page := await _run(page_of, mailing.name, after):
+        while page := await run_job(page_of, mailing.name, after):
             # All mails of a page travel in one local activity, and a mail that fails stops no other.
             outcomes.update(await asyncio.gather(*(_send(Mail(who, due), mailing.terms) for who in page)))
             after = page[-1]
@@ -108,7 +108,7 @@ class SubscriberMails:
             else:
                 mails += 1
                 await self._mail(due)
-        await _run(unsubscribe, start.subscriber)
+        await run_job(unsubscribe, start.subscriber)
         return self._now.sent
 
     @workflow.signal
@@ -128,7 +128,7 @@ class SubscriberMails:
 
     async def _plan(self, after: datetime) -> None:
         rule = self._now.rule
-        due = await _run(next_date, rule, after)
+        due = await run_job(next_date, rule, after)
         if self._now.rule is rule:  # else it has been changed meanwhile
             self._now = replace(self._now, due=due)
 
@@ -146,19 +146,9 @@ class SubscriberMails:
 
 
 async def _send(mail: Mail, terms: Terms) -> str:
+    patience, retry = timedelta(seconds=terms.patience_seconds), timedelta(seconds=terms.retry_seconds)
+    policy = RetryPolicy(initial_interval=retry)
     try:
-        return str(await _run(send_mail, mail, terms=terms))
+        return str(await run_job(send_mail, mail, schedule_to_close_timeout=patience, retry_policy=policy))
     except ActivityError:
         return "failed"  # the mail has been tried for as long as its terms say
-
-
-async def _run(job: Any, *arguments: Any, terms: Terms | None = None) -> Any:
-    """Run a job. What is no mail has no terms: it is tried until it succeeds."""
-    return await workflow.execute_activity(  # with `--dispatch delegated` the plugin delegates it
-        job,
-        args=arguments,
-        task_queue=POOL,
-        start_to_close_timeout=timedelta(seconds=30),
-        schedule_to_close_timeout=timedelta(seconds=terms.patience_seconds) if terms else None,
-        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=terms.retry_seconds)) if terms else None,
-    )

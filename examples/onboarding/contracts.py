@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 Verdict = Literal["approved", "rejected"]
+ENDS: Final = ("done", "discarded", "refused")
+"""The states in which an import ends."""
+SLICE: Final = 1_000
+"""Rows that a job takes at once."""
+FOLDER: Final = "ONBOARDING_FOLDER"
+"""The environment variable that names the folder of the files, which the service and the pools share.
+
+A file never travels through Temporal, whose limit is 2 MB: only the id of its import does.
+"""
 
 
 @dataclass(frozen=True)
-class Split:
-    """What `split_rows` found in a file."""
+class Report:
+    """What an import has found so far."""
 
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    """First and last line of each slice of the rows."""
     rows: int = 0
-    refused: str | None = None
+    bad: int = 0
+    last_line: int = 0
+    """Where the last row begins."""
+    duplicates: int = 0
+    state: str = "checking"
+    reason: str | None = None
     """Why the file can't be read."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Some rows of an import."""
-
-    import_id: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)

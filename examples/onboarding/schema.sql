@@ -1,46 +1,26 @@
 CREATE SCHEMA IF NOT EXISTS onboarding;
 
-CREATE TABLE IF NOT EXISTS onboarding.people (
-    login text PRIMARY KEY,
-    role text NOT NULL CHECK (role IN ('maker', 'checker')),
-    mail text NOT NULL,
-    salt bytea NOT NULL,
-    password_hash bytea NOT NULL
-);
--- A cookie holds the token, and the table only its hash: who reads the table can't log in.
-CREATE TABLE IF NOT EXISTS onboarding.sessions (
-    token_hash bytea PRIMARY KEY,
-    login text NOT NULL REFERENCES onboarding.people ON DELETE CASCADE,
-    csrf text NOT NULL,
-    expires_at timestamptz NOT NULL
-);
 CREATE TABLE IF NOT EXISTS onboarding.imports (
     id text PRIMARY KEY,
     maker text NOT NULL,
-    state text NOT NULL CHECK (state IN ('uploading', 'checking', 'waiting', 'done', 'discarded', 'refused')),
+    state text NOT NULL DEFAULT 'checking' CHECK (state IN ('checking', 'waiting', 'done', 'discarded', 'refused')),
     reason text,
     idempotency_key text UNIQUE,
-    sha256 bytea UNIQUE,
-    encoding text NOT NULL DEFAULT 'utf-8-sig',
-    encoding_guessed boolean NOT NULL DEFAULT false,
+    sha256 bytea NOT NULL UNIQUE,
+    charset text,
+    encoding text,
+    encoding_guessed boolean,
     delimiter text,
-    unknown_columns text[] NOT NULL DEFAULT '{}',
+    unknown_columns text[],
     created_at timestamptz NOT NULL DEFAULT now()
 );
--- The file, in pieces of 256 KiB. It never travels through Temporal, whose limit is 2 MB.
-CREATE TABLE IF NOT EXISTS onboarding.chunks (
-    import_id text NOT NULL REFERENCES onboarding.imports ON DELETE CASCADE,
-    number integer NOT NULL,
-    data bytea NOT NULL,
-    PRIMARY KEY (import_id, number)
-);
 CREATE TABLE IF NOT EXISTS onboarding.import_rows (
-    import_id text NOT NULL REFERENCES onboarding.imports ON DELETE CASCADE,
+    import_id text NOT NULL REFERENCES onboarding.imports,
     line integer NOT NULL,
     raw text NOT NULL,
-    name text NOT NULL,
-    born text NOT NULL,
-    city text NOT NULL,
+    name text,
+    born date,
+    city text,
     problem text,
     is_duplicate boolean NOT NULL DEFAULT false,
     PRIMARY KEY (import_id, line)

@@ -1,31 +1,27 @@
-"""The workflows: an import, and the approval of its users."""
+"""The workflows: an import, and the approval of its users.
+
+They are written with ordinary activities: `--dispatch` alone decides whether these become delegated jobs.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
-from delegator import delegate, delegate_map
-
 with workflow.unsafe.imports_passed_through():
     from examples.onboarding import tasks
-    from examples.onboarding.contracts import Carried, Decision, Slice, Terms
+    from examples.onboarding.contracts import SLICE, Carried, Decision, Report, Terms
 
-
-@dataclass(frozen=True)
-class Counts:
-    """What an import has found."""
-
-    rows: int = 0
-    bad: int = 0
-    duplicates: int = 0
-    state: str = "checking"
+_AT_ONCE = 100
+"""Slices that are loaded at once. Temporal allows 2,000 activities in flight."""
 
 
 @workflow.defn
@@ -33,26 +29,23 @@ class ImportUsers:
     """Reads a file and makes users of its rows."""
 
     def __init__(self) -> None:
-        self._counts = Counts()
+        self._report = Report()
         self._answer: Literal["accept", "discard"] | None = None
 
     @workflow.run
-    async def run(self, import_id: str, terms: Terms) -> Counts:
-        """Split, check, perhaps ask the maker, load."""
-        split = await delegate(tasks.split_rows, import_id, heartbeat_timeout=timedelta(seconds=60))
-        if split.refused is not None:
-            return await self._end(import_id, terms, Counts(state="refused"), split.refused)
-        slices = [Slice(import_id, first, last) for first, last in split.ranges]
-        bad = sum(await delegate_map(tasks.check_rows, slices))
-        self._counts = Counts(split.rows, bad)
-        if bad * 100 > split.rows * terms.max_bad_percent:
-            self._counts = Counts(split.rows, bad, state="waiting")
-            await delegate(tasks.set_state, import_id, "waiting", None)
+    async def run(self, import_id: str, terms: Terms) -> Report:
+        """Read, perhaps ask the maker, and load."""
+        report: Report = await run_job(tasks.read_file, import_id)
+        if report.bad * 100 > report.rows * terms.max_bad_percent:
+            await self._show(import_id, replace(report, state="waiting"))
             await workflow.wait_condition(lambda: self._answer is not None)
             if self._answer == "discard":
-                return await self._end(import_id, terms, Counts(split.rows, bad, state="discarded"))
-        duplicates = sum(await delegate_map(tasks.load_users, slices))
-        return await self._end(import_id, terms, Counts(split.rows, bad, duplicates, "done"))
+                report = replace(report, state="discarded")
+        if report.state == "checking":
+            report = replace(report, duplicates=await self._load(import_id, report.last_line), state="done")
+        await self._show(import_id, report)
+        await self._begin_approval(import_id, terms)
+        return report
 
     @workflow.signal
     def answer(self, answer: Literal["accept", "discard"]) -> None:
@@ -60,20 +53,26 @@ class ImportUsers:
         self._answer = self._answer or answer
 
     @workflow.query
-    def counts(self) -> Counts:
+    def report(self) -> Report:
         """Return what has been found so far."""
-        return self._counts
+        return self._report
 
-    async def _end(self, import_id: str, terms: Terms, counts: Counts, reason: str | None = None) -> Counts:
-        self._counts = counts
-        await delegate(tasks.set_state, import_id, counts.state, reason)
-        await self._begin_approval(import_id, terms)
-        return counts
+    async def _show(self, import_id: str, report: Report) -> None:
+        self._report = report
+        await run_job(tasks.set_state, import_id, report.state, report.reason)
+
+    async def _load(self, import_id: str, last_line: int) -> int:
+        """Make users of all good rows, and return how many rows were duplicates."""
+        duplicates = 0
+        for begin in range(1, last_line + 1, SLICE * _AT_ONCE):
+            firsts = range(begin, min(begin + SLICE * _AT_ONCE, last_line + 1), SLICE)
+            jobs = [run_job(tasks.load_users, import_id, first, first + SLICE - 1) for first in firsts]
+            duplicates += sum(await asyncio.gather(*jobs))
+        return duplicates
 
     async def _begin_approval(self, import_id: str, terms: Terms) -> None:
-        name = f"approval-{import_id}"
-        if self._counts.state == "done":
-            arguments = [import_id, terms, True, None]
+        name, arguments = f"approval-{import_id}", [import_id, terms, True, None]
+        if self._report.state == "done":
             abandon = ParentClosePolicy.ABANDON
             with suppress(WorkflowAlreadyStartedError):  # by a decision that came before the import had ended
                 await workflow.start_child_workflow(Approval.run, args=arguments, id=name, parent_close_policy=abandon)
@@ -89,7 +88,6 @@ class Approval:
     def __init__(self) -> None:
         self._decisions: list[Decision] = []
         self._imported = False
-        self._waiting = 0
 
     @workflow.run
     async def run(self, import_id: str, terms: Terms, imported: bool, carried: Carried | None) -> str:
@@ -99,32 +97,29 @@ class Approval:
             carried = Carried([], now + timedelta(seconds=terms.expires_seconds), now + day)
         # Decisions of the last run come before those that the signals of this run have brought.
         self._decisions = [*carried.decisions, *self._decisions]
-        self._imported = self._imported or imported
         remind_at, reminders, taken = carried.remind_at, carried.reminders, 0
-        await workflow.wait_condition(lambda: self._imported)
-        self._waiting = await delegate(tasks.undecided, import_id)
-        had_users = self._waiting > 0 or carried.reminders > 0
-        while self._waiting or self._decisions:
+        await workflow.wait_condition(lambda: imported or self._imported)
+        waiting = await run_job(tasks.undecided, import_id)
+        had_users = waiting > 0 or carried.reminders > 0
+        while waiting or self._decisions:
             if taken >= terms.most_decisions or workflow.info().is_continue_as_new_suggested():
                 rest = Carried(self._decisions, carried.expires_at, remind_at, reminders)
                 workflow.continue_as_new(args=[import_id, terms, True, rest])
             if self._decisions:
-                await delegate(tasks.apply_decision, self._decisions[0])
+                await run_job(tasks.apply_decision, self._decisions[0])
                 del self._decisions[0]
                 taken += 1
             elif workflow.now() >= carried.expires_at:
-                system = Decision(
-                    f"expiry-{import_id}", import_id, "system", "rejected", everyone=True, reason="expired"
-                )
-                await delegate(tasks.apply_decision, system)
+                everyone = Decision(f"expiry-{import_id}", import_id, "system", "rejected", [], True, "expired")
+                await run_job(tasks.apply_decision, everyone)
                 return "expired"
             elif workflow.now() >= remind_at:
                 reminders += 1
-                await delegate(tasks.remind, import_id, reminders, self._waiting)
+                await run_job(tasks.remind, import_id, reminders, waiting)
                 remind_at += day
             else:
                 await self._until(min(remind_at, carried.expires_at))
-            self._waiting = await delegate(tasks.undecided, import_id)
+            waiting = await run_job(tasks.undecided, import_id)
         return "decided" if had_users else "nothing to decide"
 
     @workflow.signal
@@ -137,11 +132,17 @@ class Approval:
         """Say that the import has ended. Decisions that came before are applied from here on."""
         self._imported = True
 
-    @workflow.query
-    def waiting(self) -> int:
-        """Return how many users wait for a decision."""
-        return self._waiting
-
     async def _until(self, moment: datetime) -> None:
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: bool(self._decisions), timeout=moment - workflow.now())
+
+
+async def run_job(job: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a job. One that takes over a minute sends heartbeats; without them its worker counts as dead."""
+    return await workflow.execute_activity(
+        job,
+        args=arguments,
+        task_queue="default",
+        start_to_close_timeout=timedelta(hours=1),
+        heartbeat_timeout=timedelta(minutes=1),
+    )

@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import argparse
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Worker
 
-from examples import outgoing
 from examples.command import claim, run_example, until
-from examples.database import connection, create_tables, fetch_value
-from examples.local import Dispatch, Pool, Service, System, add_dispatch, local_system
+from examples.database import execute, fetch_value
+from examples.local import MAILBOX, Dispatch, Pool, Service, System, add_dispatch, local_system
+from examples.mailbox import subjects_of
 from examples.renewals import tasks
 from examples.renewals.contracts import Payment, Status, Subscription, Terms
 from examples.renewals.workflow import KeepSubscription
 
-SCHEMA = Path(__file__).with_name("schema.sql")
 BILLING = Service("examples.renewals.billing", tasks.BILLING_PORT)
-SERVICES = (Service("examples.mailbox", outgoing.SMTP_PORT), BILLING)
 SHORT = Terms(interval_seconds=1, day_seconds=1, grace_days=1)
 
 
-@asynccontextmanager
-async def running_renewals(dispatch: Dispatch = Dispatch.DELEGATED) -> AsyncIterator[System]:
+def running_renewals(dispatch: Dispatch = Dispatch.DELEGATED) -> AbstractAsyncContextManager[System]:
     """Run all processes."""
-    async with (
-        local_system(Pool([tasks]), dispatch=dispatch, intercept=True, services=SERVICES) as system,
-        Worker(system.client, task_queue="renewals", workflows=[KeepSubscription]),
-    ):
-        await create_tables(outgoing.SCHEMA)
-        await create_tables(SCHEMA)
-        yield system
+    return local_system(
+        Pool([tasks]),
+        dispatch=dispatch,
+        intercept=True,
+        services=[MAILBOX, BILLING],
+        workflows={"renewals": [KeepSubscription]},
+    )
 
 
 async def main(dispatch: Dispatch) -> None:
@@ -49,7 +43,7 @@ async def main(dispatch: Dispatch) -> None:
         await (await begin(system.client, bo, 60, early)).signal(KeepSubscription.renew, await pay(bo, 365))
         never = await begin(system.client, cy, 9, SHORT)
         print(f"{bo} pays at once; the payment comes by a signal, and is found by polling, too")
-        await until("the first reminder", lambda: is_reminded(ada))
+        await until("the first reminder", lambda: reminders_of(ada))
         await pay(ada, 365)
         print(f"{ada} pays after the first reminder; polling finds the payment")
         print(f"{cy} does not pay: {(await never.result()).state}")
@@ -65,9 +59,8 @@ async def main(dispatch: Dispatch) -> None:
 
 async def begin(client: Client, name: str, days: int, terms: Terms, **options: Any) -> WorkflowHandle[Any, Any]:
     """Begin a subscription."""
-    async with connection() as opened:
-        insert = "INSERT INTO renewals.accounts (subscription, address) VALUES (%s, %s)"
-        await opened.execute(insert, (name, f"{name}@example.org"))
+    insert = "INSERT INTO renewals.accounts (subscription, address) VALUES (%s, %s)"
+    await execute(insert, name, f"{name}@example.org")
     ends = datetime.now(UTC) + timedelta(seconds=days * terms.day_seconds)
     options = {"task_queue": "renewals", **options}
     return await client.start_workflow(KeepSubscription.run, Subscription(name, ends, terms), id=name, **options)
@@ -82,22 +75,13 @@ async def status_of(client: Client, name: str) -> Status:
 async def pay(name: str, days: int) -> Payment:
     """Pay, as a subscriber does at the billing service."""
     payment = Payment(str(uuid.uuid4()), days)
-    async with connection() as opened:
-        await opened.execute("INSERT INTO renewals.payments VALUES (%s, %s, %s)", (payment.id, name, days))
+    await execute("INSERT INTO renewals.payments VALUES (%s, %s, %s)", payment.id, name, days)
     return payment
 
 
 async def reminders_of(name: str) -> list[int]:
     """Return the reminders in a subscriber's mailbox, in the order in which they came."""
-    async with connection() as opened:
-        select = "SELECT subject FROM mailbox.mails WHERE recipient = %s ORDER BY id"
-        rows = await (await opened.execute(select, (f"{name}@example.org",))).fetchall()
-    return [int(subject.split()[0]) for (subject,) in rows]
-
-
-async def is_reminded(name: str) -> bool:
-    """Return whether a subscriber has got a reminder."""
-    return await reminders_of(name) != []
+    return [int(subject.split()[0]) for subject in await subjects_of(f"{name}@example.org")]
 
 
 async def has_access(name: str) -> bool:

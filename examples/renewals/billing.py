@@ -6,7 +6,7 @@ import argparse
 
 from aiohttp import web
 
-from examples.database import connection
+from examples.database import fetch_all
 
 _failures = web.AppKey("failures", list[int])
 
@@ -16,9 +16,7 @@ async def payments_of(request: web.Request) -> web.Response:
     if request.app[_failures]:
         request.app[_failures].pop()
         raise web.HTTPServiceUnavailable
-    async with connection() as opened:
-        select = "SELECT id, days FROM renewals.payments WHERE subscription = %s"
-        rows = await (await opened.execute(select, (request.match_info["id"],))).fetchall()
+    rows = await fetch_all("SELECT id, days FROM renewals.payments WHERE subscription = %s", request.match_info["id"])
     return web.json_response([{"id": payment, "days": days} for payment, days in rows])
 
 

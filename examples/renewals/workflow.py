@@ -6,10 +6,11 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
+
+from examples.jobs import run_job
 
 with workflow.unsafe.imports_passed_through():
     from examples.renewals.contracts import Payment, State, Status, Subscription
@@ -80,12 +81,13 @@ class KeepSubscription:
         ends, interval = self._now.ends, self._now.terms.interval_seconds
         while self._now.ends == ends:
             if interval < self._now.terms.timers_from_seconds:
-                limits: Any = {"seconds": 2 * LONGEST_POLL_SECONDS, "heartbeat_timeout": timedelta(seconds=60)}
-                found = await _run(wait_for_payment, self._now.id, self._now.payments, interval, **limits)
+                limit, silence = timedelta(seconds=2 * LONGEST_POLL_SECONDS), timedelta(minutes=1)
+                limits = {"start_to_close_timeout": limit, "heartbeat_timeout": silence}
+                found = await run_job(wait_for_payment, self._now.id, self._now.payments, interval, **limits)
             else:
                 # Jitter, the same in a replay: subscriptions that began together don't ask together.
                 await workflow.sleep(interval * workflow.random().randint(90, 110) / 100)
-                found = await _run(payments_of, self._now.id)
+                found = await run_job(payments_of, self._now.id)
             for payment in found:
                 self.renew(payment)
 
@@ -93,7 +95,7 @@ class KeepSubscription:
         """Send a reminder. A payment stops it, and after a day it is out of date."""
         patience = timedelta(seconds=self._now.terms.day_seconds)
         asked = (self._now.id, ends.isoformat(), days)
-        sending = asyncio.create_task(_run(remind, *asked, schedule_to_close_timeout=patience))
+        sending = asyncio.create_task(run_job(remind, *asked, schedule_to_close_timeout=patience))
         await workflow.wait_condition(lambda: sending.done() or self._now.ends != ends)
         sending.cancel()
         with suppress(ActivityError):
@@ -101,10 +103,4 @@ class KeepSubscription:
 
     async def _set_access(self, is_granted: bool) -> None:
         self._now = replace(self._now, version=self._now.version + 1)
-        await _run(set_access, self._now.id, is_granted, self._now.version)
-
-
-async def _run(job: Any, *arguments: Any, seconds: int = 30, **options: Any) -> Any:
-    options = {"task_queue": "default", "start_to_close_timeout": timedelta(seconds=seconds), **options}
-    # With `--dispatch delegated` the plugin delegates it.
-    return await workflow.execute_activity(job, args=arguments, **options)
+        await run_job(set_access, self._now.id, is_granted, self._now.version)

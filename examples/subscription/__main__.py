@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 from temporalio.client import WorkflowUpdateFailedError
-from temporalio.worker import Worker
 
 from examples.command import claim, run_example, until
 from examples.local import Pool, local_system
@@ -15,10 +14,7 @@ from examples.subscription.workflow import Subscription
 
 async def main() -> None:
     """Play a subscriber who changes the card twice and then leaves."""
-    async with (
-        local_system(Pool([tasks])) as system,
-        Worker(system.client, task_queue="subscription", workflows=[Subscription]),
-    ):
+    async with local_system(Pool([tasks]), workflows={"subscription": [Subscription]}) as system:
         name = f"subscription-{uuid.uuid4()}"
         handle = await system.client.start_workflow(Subscription.run, id=name, task_queue="subscription")
         print(f"query:  {(await handle.query(Subscription.status)).state}")

@@ -82,8 +82,7 @@ class Subscription:
 
     async def _change_card(self, card: str) -> bool:
         # Two checks may end in the other order than they began. The card that was sent last counts.
-        self._sent += 1
-        number = self._sent
+        self._sent = number = self._sent + 1
         is_valid = not self._is_over() and await delegate(is_valid_card, card)
         if not is_valid or self._is_over():
             self._status = replace(self._status, ignored=[*self._status.ignored, card])

@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
 
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.worker import Worker
+from temporalio.client import WorkflowFailureError
 
 from examples.command import claim, run_example
-from examples.database import connection, create_tables, fetch_value
+from examples.database import execute, fetch_value
 from examples.local import Pool, local_system
 from examples.trip import tasks
 from examples.trip.workflow import BookTrip, Trip
 
-SCHEMA = Path(__file__).with_name("schema.sql")
-
 
 async def main() -> None:
     """Book three trips of one customer."""
-    async with (
-        local_system(Pool([tasks])) as system,
-        Worker(system.client, task_queue="trip", workflows=[BookTrip]),
-    ):
-        await create_tables(SCHEMA)
-        run = uuid.uuid4().hex[:8]
-        customer, hotel, flight, full = (f"{name}-{run}" for name in ("Ada", "Ritz", "LX1", "LX2"))
-        async with connection() as opened, opened.cursor() as cursor:
-            await cursor.executemany(
-                "INSERT INTO trip.stock (kind, name, free) VALUES (%s, %s, %s)",
-                [("credit", customer, 100_000), ("hotel", hotel, 2), ("flight", flight, 5), ("flight", full, 0)],
-            )
-        print(f"{customer} has 1,000.00 of credit, {hotel} has 2 rooms, {flight} has 5 seats, {full} has none")
-        await book(system.client, Trip(f"trip-1-{run}", customer, 60_000, hotel, flight))
-        await book(system.client, Trip(f"trip-2-{run}", customer, 30_000, hotel, full))
-        await book(system.client, Trip(f"trip-3-{run}", customer, 60_000, hotel, flight))
-        free = "SELECT free FROM trip.stock WHERE name = %s"
-        left = [await fetch_value(free, name) for name in (customer, hotel, flight)]
+    run = uuid.uuid4().hex[:8]
+    ada, hotel, flight, full = (f"{name} {run}" for name in ("credit of Ada", "hotel Ritz", "flight LX1", "flight LX2"))
+    async with local_system(Pool([tasks]), workflows={"trip": [BookTrip]}) as system:
+        for name, free in ((ada, 100_000), (hotel, 2), (flight, 5), (full, 0)):
+            await execute("INSERT INTO trip.stock VALUES (%s, %s)", name, free)
+            print(f"{name}: {free}")
+        for number, (price, seat) in enumerate([(60_000, flight), (30_000, full), (60_000, flight)], 1):
+            trip = Trip(f"trip-{number}-{run}", ada, price, hotel, seat)
+            try:
+                await system.client.execute_workflow(BookTrip.run, trip, id=trip.trip_id, task_queue="trip")
+                print(f"{hotel} and {seat} for {price}: booked")
+            except WorkflowFailureError as failed:
+                print(f"{hotel} and {seat} for {price}: {failed.cause.__cause__}")
+        left = [await fetch_value("SELECT free FROM trip.stock WHERE name = %s", name) for name in (ada, hotel, flight)]
         claim(left == [40_000, 1, 4], "only the first trip has taken credit, a room and a seat")
-
-
-async def book(client: Client, trip: Trip) -> None:
-    """Book a trip and print what comes of it."""
-    offer = f"{trip.trip_id}: {trip.hotel}, {trip.flight}, {trip.price / 100:.2f}"
-    try:
-        await client.execute_workflow(BookTrip.run, trip, id=trip.trip_id, task_queue="trip")
-        print(f"{offer}: booked")
-    except WorkflowFailureError as failed:
-        print(f"{offer}: {failed.cause.__cause__}")
 
 
 if __name__ == "__main__":

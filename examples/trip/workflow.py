@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
 
 from temporalio import workflow
 
-from examples.trip.saga import Saga
+from delegator import delegate
+from examples.saga import Saga, Terms
 
 with workflow.unsafe.imports_passed_through():
     from examples.trip.tasks import Reservation, release, reserve
@@ -19,34 +19,29 @@ class Trip:
 
     trip_id: str
     customer: str
-    price: int
-    """In cents."""
+    price_cents: int
     hotel: str
     flight: str
-    step_seconds: int = 300
-    """How long a step may take, retries included."""
-    attempts_alone: int = 5
-    """How often a compensation may fail before a person is asked for. It is tried on, without end."""
+    terms: Terms = field(default_factory=Terms)
 
 
 @workflow.defn
 class BookTrip:
     """Reserves everything, or nothing."""
 
-    def __init__(self) -> None:
-        self._needs_person: list[str] = []
+    @workflow.init
+    def __init__(self, trip: Trip) -> None:
+        self._saga = Saga(delegate, trip.terms)
 
     @workflow.run
     async def run(self, trip: Trip) -> None:
         """Reserve the three parts. A failure or a cancellation comes out after all reservations are released."""
-        timeout = timedelta(seconds=trip.step_seconds)
-        async with Saga(step_timeout=timeout, attempts_alone=trip.attempts_alone) as saga:
-            self._needs_person = saga.needs_person
-            await saga.step(reserve, release, Reservation(trip.trip_id, "credit", trip.customer, trip.price))
-            await saga.step(reserve, release, Reservation(trip.trip_id, "hotel", trip.hotel))
-            await saga.step(reserve, release, Reservation(trip.trip_id, "flight", trip.flight))
+        async with self._saga as saga:
+            await saga.step(reserve, release, Reservation(trip.trip_id, trip.customer, trip.price_cents))
+            await saga.step(reserve, release, Reservation(trip.trip_id, trip.hotel))
+            await saga.step(reserve, release, Reservation(trip.trip_id, trip.flight))
 
     @workflow.query
     def needs_person(self) -> list[str]:
         """Return the reservations whose release keeps failing."""
-        return self._needs_person
+        return self._saga.needs_person

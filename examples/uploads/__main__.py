@@ -8,45 +8,40 @@ import os
 import uuid
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio import client as temporal
-from temporalio.worker import Worker
 
 from examples.command import claim, run_example, until
-from examples.database import create_tables
-from examples.local import Dispatch, Pool, System, add_dispatch, local_system
+from examples.local import SHORT_LEASE, Dispatch, Pool, System, add_dispatch, local_system
+from examples.recurring import start_schedule
+from examples.stores import BUCKET
 from examples.uploads import tasks
-from examples.uploads.stores import BUCKET
 from examples.uploads.workflow import Limits, Sweep, UploadFile
 
-SCHEMA = Path(__file__).with_name("schema.sql")
 POOL = Pool([tasks], concurrency=8)
 STORES = ["s3", "ftp"]
 
 
 async def main(dispatch: Dispatch) -> None:
     """Upload files, kill the workers in the middle of the largest one, and sweep what others have left."""
-    async with local_system(POOL, dispatch=dispatch, intercept=True, start_pools=False) as system:
-        await create_tables(SCHEMA)
+    workflows = {"uploads": [UploadFile, Sweep]}
+    async with local_system(POOL, dispatch=dispatch, intercept=True, workflows=workflows, start_pools=False) as system:
         s3 = await start_storage(system)
-        async with Worker(system.client, task_queue="uploads", workflows=[UploadFile, Sweep]):
-            run = uuid.uuid4().hex[:8]
-            empty, letter, film = f"empty-{run}", f"Grüße an {run}.txt", f"film-{run}.mp4"
-            contents = {empty: b"", letter: b"Hallo", film: os.urandom(32 << 20)}
-            uploads = [await start_upload(system, name, content) for name, content in contents.items()]
-            await until("the film is on its way", lambda: asyncio.to_thread(has_begun, s3, film))
-            await system.pools["default"].kill()
-            await system.pools["default"].start()
-            print("killed the workers in the middle of the film, and started new ones")
-            for upload in uploads:
-                print(f"{upload.id}: {await upload.result()}")
-            claim(all(holds(system, s3, *file) for file in contents.items()), "both stores hold the bytes of each file")
-            again = await (await start_upload(system, empty, b"no longer empty")).result()
-            claim(again[0].startswith(f"{empty}~"), "another content got another key")
-            s3.create_multipart_upload(Bucket=BUCKET, Key="left by somebody")
-            print(f"the sweeper removed {await sweep(system.client, f'sweep-{run}')} upload that somebody had left")
+        run = uuid.uuid4().hex[:8]
+        empty, letter, film = f"empty-{run}", f"Grüße an {run}.txt", f"film-{run}.mp4"
+        contents = {empty: b"", letter: b"Hallo", film: os.urandom(32 << 20)}
+        uploads = [await start_upload(system, name, content) for name, content in contents.items()]
+        await until("the film is on its way", lambda: asyncio.to_thread(has_begun, s3, film))
+        await system.pools["default"].restart()
+        print("killed the workers in the middle of the film, and started new ones")
+        for upload in uploads:
+            print(f"{upload.id}: {await upload.result()}")
+        claim(all(holds(system, s3, *file) for file in contents.items()), "both stores hold the bytes of each file")
+        again = await (await start_upload(system, empty, b"no longer empty")).result()
+        claim(again[0].startswith(f"{empty}~"), "another content got another key")
+        s3.create_multipart_upload(Bucket=BUCKET, Key="left by somebody")
+        print(f"the sweeper removed {await sweep(system.client, f'sweep-{run}')} upload that somebody had left")
         left = [*(system.directory / "work").iterdir(), *(system.directory / "ftp").glob("*.part")]
         claim(not left and is_clean(s3), "no temporary file and no open upload is left, here or there")
 
@@ -60,8 +55,7 @@ async def start_storage(system: System, through: tuple[str, ...] = ()) -> Any:
     ftp = await system.start("ftp", "-m", *through, "pyftpdlib", "-p", "{port}", *options)
     system.services["ftp"] = ftp
     environment = {tasks.FOLDER: str(system.directory), tasks.S3_PORT: str(s3.port), tasks.FTP_PORT: str(ftp.port)}
-    # A dead process keeps its jobs for 15 seconds unless set. Nobody wants to watch that.
-    await system.start_pool(replace(POOL, environment={**environment, "DELEGATOR_LEASE": "1s"}))
+    await system.start_pool(replace(POOL, environment={**environment, **SHORT_LEASE}))
     client = tasks.s3_client(s3.port)
     client.create_bucket(Bucket=BUCKET)
     return client
@@ -78,10 +72,11 @@ async def start_upload(
 
 async def sweep(client: temporal.Client, name: str, older_than_seconds: int = 0) -> int:
     """Have a schedule start the sweeper, here at once. Return how much it removed."""
-    asked = [STORES, older_than_seconds]
-    action = temporal.ScheduleActionStartWorkflow(Sweep.run, args=asked, id=name, task_queue="uploads")
     hourly = temporal.ScheduleSpec(intervals=[temporal.ScheduleIntervalSpec(timedelta(hours=1))])
-    schedule = await client.create_schedule(name, temporal.Schedule(action, hourly), trigger_immediately=True)
+    asked = (STORES, older_than_seconds)
+    schedule = await start_schedule(
+        client, name, hourly, Sweep.run, *asked, task_queue="uploads", trigger_immediately=True
+    )
     while not (started := (await schedule.describe()).info.recent_actions):  # noqa: ASYNC110  # nothing tells
         await asyncio.sleep(0.05)
     await schedule.delete()

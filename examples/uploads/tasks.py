@@ -20,13 +20,14 @@ from temporalio.exceptions import ApplicationError
 
 from delegator import delegated, resource
 from examples.database import database_url
-from examples.uploads.stores import S3, File, Ftp, digest
+from examples.stores import S3, File, Ftp, digest
 
 FOLDER: Final = "UPLOADS_FOLDER"
 """The variable that names a folder with `spool`, where files come in, and `work`. Both are on one file system."""
 S3_PORT: Final = "UPLOADS_S3_PORT"
 FTP_PORT: Final = "UPLOADS_FTP_PORT"
 _BAD_NAME: Final = re.compile(r"\..*|.*/.*|.*\.part|.*~[0-9a-f]{12}(\.[^.]*)?|.{121,}|", re.DOTALL)
+_REFUSALS: Final = (400, 401, 403)
 _RECORD = "INSERT INTO uploads.files (store, key, sha256) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 _RECORDED = "SELECT key FROM uploads.files WHERE store = %s AND key = ANY (%s)"
 
@@ -63,9 +64,15 @@ def stage(name: str) -> File:
 
 @delegated
 def upload(store: str, file: File) -> str:
-    """Upload a file, from where an earlier attempt has got to. Return its key."""
+    """Upload a file under a key that no other content has, from where an earlier attempt has got to. Return the key."""
+    there = stores.get()[store]
     with _errors():
-        return stores.get()[store].put(file, _work(file.name))
+        for key in file.keys:
+            if (found := there.hash_of(key)) is None:
+                there.put(key, file, _work(file.name))
+            if found in (None, file.sha256):
+                return key
+        raise FileExistsError(f"{store} has other contents under {file.keys}")
 
 
 @delegated
@@ -81,13 +88,12 @@ def confirm(store: str, file: File, key: str) -> None:
 @delegated
 def clean(store: str, keys: list[str] | None, older_than_seconds: int) -> int:
     """Remove what is unfinished or has no record, under these keys or all. Return how much it was."""
-
-    def recorded(found: set[str]) -> set[str]:
-        with psycopg.connect(database_url()) as connection:
-            return {key for (key,) in connection.execute(_RECORDED, (store, list(found)))}
-
-    with _errors():
-        return stores.get()[store].clean(keys, datetime.now(UTC) - timedelta(seconds=older_than_seconds), recorded)
+    there, before = stores.get()[store], datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+    with _errors(), psycopg.connect(database_url()) as connection:
+        found = there.names(keys, before)
+        orphans = found - {key for (key,) in connection.execute(_RECORDED, (store, list(found)))}
+        there.delete(orphans)
+        return there.abort(keys, before) + len(orphans)
 
 
 @delegated
@@ -117,11 +123,7 @@ def _errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise _final("Vanished", f"{error.filename} is gone") from error
     except (ClientError, ftplib.error_perm) as error:
-        if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] not in (
-            400,
-            401,
-            403,
-        ):
+        if isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] not in _REFUSALS:
             raise
         raise _final("Refused", str(error)) from error
 

@@ -13,9 +13,11 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from examples.jobs import run_job
+
 with workflow.unsafe.imports_passed_through():
+    from examples.stores import File
     from examples.uploads import tasks
-    from examples.uploads.stores import File
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,19 @@ async def _deliver(store: str, file: File, limits: Limits) -> str:
         # If the store refuses this, too, or a second cancellation comes, the sweeper does it one day. Under these keys
         # there is only this upload, of whatever time: the store's clock may be ahead.
         with suppress(ActivityError):
-            await _run(limits, tasks.clean, store, file.keys, -3600, maximum_attempts=5)
+            await _run(limits, tasks.clean, store, file.keys, -3600, retry_policy=RetryPolicy(maximum_attempts=5))
         raise
 
 
-async def _run(limits: Limits, job: Callable[..., Any], *arguments: Any, maximum_attempts: int = 0) -> Any:
-    return await workflow.execute_activity(
+async def _run(limits: Limits, job: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    patience = timedelta(seconds=limits.give_up_seconds)
+    return await run_job(
         job,
-        args=arguments,
-        task_queue="default",
-        schedule_to_close_timeout=timedelta(seconds=limits.give_up_seconds),
+        *arguments,
+        start_to_close_timeout=patience,
+        schedule_to_close_timeout=patience,
         heartbeat_timeout=timedelta(seconds=limits.heartbeat_seconds),
-        retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30), maximum_attempts=maximum_attempts),
         # Waits for a cancelled upload to stop. Otherwise the cleaning might come before its last part.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        **options,
     )

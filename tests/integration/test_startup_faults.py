@@ -149,7 +149,7 @@ FAULTS = (
         | {
             "relay": Refuses("run `delegator migrate` with DELEGATOR_QUEUES naming its queue"),
             "migrate": NotConcerned("it is the cure"),
-            "dlq list": Refuses('relation "custom_task_dead_letter" does not exist: run `delegator migrate`'),
+            "dlq list": Refuses("table custom_task_queue is missing: run `delegator migrate` with DELEGATOR_QUEUES="),
         },
     ),
     Fault(
@@ -159,7 +159,7 @@ FAULTS = (
         | {
             "relay": Refuses("does not publish just job_id and fencing_token of table custom_task_queue"),
             "migrate": NotConcerned("it is the cure"),
-            "dlq list": Refuses('column "reason" does not exist: run `delegator migrate`'),
+            "dlq list": Refuses("table custom_task_queue lacks column heartbeat_details: run `delegator migrate`"),
         },
     ),
     Fault(

@@ -8,6 +8,7 @@ import pytest
 
 from delegator.config import Settings
 from delegator.errors import ConfigurationError
+from delegator.operating.configuration import effective
 
 
 @pytest.mark.parametrize("name", ["publication", "slot"])
@@ -28,13 +29,41 @@ def test_long_queue_names() -> None:
 
 @pytest.mark.parametrize(
     ("variable", "meant"),
-    [("DELEGATOR_QUEUE", "DELEGATOR_QUEUES"), ("DELEGATOR_START_TIMOUT", "DELEGATOR_START_TIMEOUT")],
+    [
+        ("DELEGATOR_QUEUE", "DELEGATOR_QUEUES"),
+        ("DELEGATOR_START_TIMOUT", "DELEGATOR_START_TIMEOUT"),
+        ("DELEGATOR_LEESE", "DELEGATOR_LEASE"),
+        ("DELEGATOR_SCHEMA_NAME", "DELEGATOR_SCHEMA"),
+    ],
 )
 def test_misspelt_setting(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
     """A misspelt setting is refused by name."""
     monkeypatch.setenv(variable, "x")
     with pytest.raises(ConfigurationError, match=f"{variable}: no such setting, .* did you mean {meant}?"):
         Settings.load()
+
+
+WORDS = {
+    "database_url": "postgresql://me@here/orders",
+    "direct_database_url": "postgresql://me@here/orders",
+    "schema_name": "jobs",
+    "queues": "default,mails",
+    "ordered_queues": "default",
+    "task_queues": "mail=default",
+    "outbox_notify": "off",
+}
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_shown_name(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    """`delegator config` shows a setting under the variable that it is read from, and does not call that unknown."""
+    variable = Settings.variable(field)
+    kind = Settings.model_fields[field].annotation
+    monkeypatch.setenv(variable, WORDS.get(field, "on" if kind is bool else "7"))
+    found = effective()
+    assert [(one.name, one.origin) for one in found.values if one.name == variable] == [(variable, "environment")]
+    assert variable not in found.ignored
+    assert getattr(Settings.load(), field) != getattr(Settings.model_construct(), field)
 
 
 def test_wrong_switch(monkeypatch: pytest.MonkeyPatch) -> None:

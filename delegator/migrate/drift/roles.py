@@ -33,6 +33,8 @@ async def check_roles(connection: AsyncConnection, tables: Sequence[str]) -> lis
         if can_log_in:
             fix = f"ALTER ROLE {quote(role.name)} NOLOGIN; log-in roles are made members of it"
             findings.append(Finding("role", f"role {role.name} can log in", fix))
+        if schema is None:  # it does not exist yet, so nothing in it can be granted
+            continue
         if not may_use_schema:
             fix = f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(role.name)}"
             findings.append(Finding("grant", f"role {role.name} may not use schema {schema}", fix))

@@ -14,7 +14,7 @@ class Status(StrEnum):
     """Works, and an operator should know of it."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Not tried, because something that it needs has failed."""
+    """Not tried: something that it needs has failed, or the role may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ def failed(link: str, text: str, fix: str) -> Check:
 def skipped(link: str, needs: str) -> Check:
     """Return a check that was not tried."""
     return Check(link, Status.SKIPPED, f"not tried, because {needs} failed")
+
+
+def withheld(link: str, who: str) -> Check:
+    """Return a check that was not tried, because the role of the settings may not do it.
+
+    Args:
+        link: what was not checked.
+        who: the role that may, such as `a member of delegator_enqueuer`.
+    """
+    return Check(link, Status.SKIPPED, f"not tried, because this role may not; for this check run it as {who}")
 
 
 def split(message: str, otherwise: str) -> tuple[str, str]:

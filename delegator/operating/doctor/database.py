@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from delegator_schema.queues import queue_slot
+from delegator_schema.roles import APP, WORKER, Role
 
 from delegator.config import Settings
-from delegator.errors import DatabaseError, DelegatorError, SchemaError
+from delegator.errors import ConfigurationError, DatabaseError, DelegatorError, SchemaError
 from delegator.migrate import inspect
-from delegator.operating.doctor.check import Check, failed, note, ok, split
+from delegator.operating.doctor.check import Check, Status, failed, note, ok, split, withheld
 from delegator.postgres.connections import Connection, DatabaseAddress, connect
+from delegator.postgres.role_views import blind_role
 from delegator.postgres.schema_check import check
 from delegator.postgres.server_views import (
     Slot,
@@ -29,18 +32,21 @@ _MUCH_LAG: Final = 64 * 2**20
 _MUCH_WAL: Final = 2**30
 
 
-async def check_server(connection: Connection, settings: Settings, skew: timedelta) -> list[Check]:
+async def check_server(
+    connection: Connection, settings: Settings, groups: Sequence[Role], skew: timedelta
+) -> list[Check]:
     """Check the version, whether a pooler stands before the server, and the clock.
 
     Args:
         connection: where to look.
         settings: the address without a pooler.
+        groups: the engine's group roles whose privileges this role has; none for an owner of the tables.
         skew: how far this machine's clock may differ.
     """
     checks = [ok("postgresql", f"PostgreSQL {await server_version(connection)} answers")]
     if await is_pooled(connection):
         checks.append(note("pooler", "a connection pooler stands between", "nothing, if the next check is right"))
-    checks.append(await _check_sessions(settings))
+    checks.append(await _check_sessions(settings, groups))
     before = datetime.now(UTC)
     now = await database_now(connection)
     difference = now - (before + (datetime.now(UTC) - before) / 2)
@@ -57,25 +63,41 @@ async def check_server(connection: Connection, settings: Settings, skew: timedel
     return checks
 
 
-async def _check_sessions(settings: Settings) -> Check:
-    """Check that a process gets a session of its own, as the leader's lock and notifications need one."""
+async def _check_sessions(settings: Settings, groups: Sequence[Role]) -> Check:
+    """Check that a process gets a session of its own, as the leader's lock and notifications need one.
+
+    Workers of jobs need none.
+    """
     try:
         direct = await connect(
             DatabaseAddress.of(settings), application_name="delegator doctor", session_for="the leader's lock"
         )
     except DelegatorError as error:
-        return failed("sessions", *split(str(error), "correct DELEGATOR_DIRECT_DATABASE_URL"))
+        problem, fix = split(str(error), "correct DELEGATOR_DIRECT_DATABASE_URL")
+        if isinstance(error, ConfigurationError) and [role.name for role in groups] == [WORKER.name]:
+            return note("sessions", f"{problem}; the processes of {WORKER.name} need none", f"nothing, or {fix}")
+        return failed("sessions", problem, fix)
     await direct.close()
     return ok("sessions", "a process gets a session of its own, for locks and notifications")
 
 
-async def check_declarations(settings: Settings) -> list[Check]:
-    """Check migrations, tables, columns, roles, publications, replica identity, server settings and privileges."""
+async def check_declarations(settings: Settings, groups: Sequence[Role]) -> list[Check]:
+    """Check migrations, tables, columns, roles, publications, replica identity, server settings and privileges.
+
+    Args:
+        settings: where the database is, and what is declared.
+        groups: the engine's group roles whose privileges this role has; none for an owner of the tables.
+    """
     checks = []
+    denied = await _denied(settings, groups)
     try:
-        report = await inspect(settings)
+        report = await inspect(settings, by_any_role=True)
     except (SchemaError, DatabaseError) as error:
         return [failed("schema", *split(str(error), _MIGRATE))]
+    if not report.are_revisions_known:
+        checks.append(withheld("migrations", "the owner of the tables"))
+        if denied is not None:  # who may not use the schema sees no tables, so a comparison would miss all of them
+            return [denied, *checks]
     fix = f"run `delegator migrate` with DELEGATOR_QUEUES={','.join(settings.queues)}"
     if report.applied:
         checks.append(failed("migrations", f"not applied yet: {', '.join(report.applied)}", fix))
@@ -92,14 +114,32 @@ async def check_declarations(settings: Settings) -> list[Check]:
         ]
         if not report.errors:
             checks.append(ok("schema", f"the database is as declared (queues: {', '.join(settings.queues)})"))
-    try:
-        await check(settings)
-    except DelegatorError as error:
-        if not any(one.status == "failed" for one in checks):
-            checks.append(failed("privileges", *split(str(error), "run `delegator migrate --check`")))
-    else:
-        checks.append(ok("privileges", "this role may read and write the tables of all queues"))
+    if denied is None:
+        checks.append(ok("privileges", _may(groups)))
+    elif not any(one.status is Status.FAILED for one in checks):
+        checks.append(denied)
     return checks
+
+
+async def _denied(settings: Settings, groups: Sequence[Role]) -> Check | None:
+    """Return what this role lacks to be what its groups say; None: nothing."""
+    try:
+        for process in groups or (APP,):
+            await check(settings, process=process)
+    except DelegatorError as error:
+        problem, fix = split(str(error), "run `delegator migrate --check`")
+        if not groups:
+            fix = (
+                f"grant it the group of its process (page Database roles of the documentation); for all of them: {fix}"
+            )
+        return failed("privileges", problem, fix)
+    return None
+
+
+def _may(groups: Sequence[Role]) -> str:
+    if not groups or APP in groups:
+        return "this role may read and write the tables of all queues"
+    return f"this role may do what the processes of {' and '.join(role.name for role in groups)} need"
 
 
 async def check_slots(connection: Connection, settings: Settings) -> list[Check]:
@@ -128,6 +168,9 @@ async def check_vacuum(connection: Connection, oldest: timedelta) -> list[Check]
     """
     session = await oldest_snapshot(connection)
     if session is None or session.age < oldest:
+        if role := await blind_role(connection):
+            fix = f"to have it checked with this role, too: GRANT pg_read_all_stats TO {role}"
+            return [note("vacuum", "not known: the server shows this role no other role's transactions", fix)]
         return [ok("vacuum", "no old transaction keeps dead rows")]
     return [
         failed(

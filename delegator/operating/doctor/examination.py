@@ -6,20 +6,25 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from delegator_schema.columns import LEASE_TABLE, PAUSE_TABLE
+from delegator_schema.queues import queue_table
+from delegator_schema.roles import ENQUEUER, MAINTENANCE
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from delegator.config import Settings
 from delegator.contracts import DelegatedType
 from delegator.contracts.search_attributes import create_command
-from delegator.errors import ConfigurationError, DelegatorError
+from delegator.errors import ConfigurationError, DelegatorError, SchemaError
 from delegator.operating.doctor.canary import check_canary
-from delegator.operating.doctor.check import Check, Status, failed, note, ok, skipped, split
+from delegator.operating.doctor.check import Check, Status, failed, note, ok, skipped, split, withheld
 from delegator.operating.doctor.database import check_declarations, check_server, check_slots, check_vacuum
 from delegator.operating.doctor.engine import check_engine
 from delegator.operating.doctor.stream import check_stream
 from delegator.operating.overview import overview_on
-from delegator.postgres.connections import Connection, connect
+from delegator.postgres.connections import Connection, DatabaseAddress, connect
+from delegator.postgres.role_views import groups, unreadable
+from delegator.postgres.schema_check import check as check_schema
 from delegator.runtime.modules import add_current_directory
 from delegator.runtime.search_attributes import check_search_attributes
 from delegator.runtime.temporal_client import check_namespace, connect_temporal, load_data_converter
@@ -78,23 +83,35 @@ async def examine(load: Callable[[], Settings], options: DoctorOptions) -> Async
     if failures or client is None:
         yield skipped("canary", "a check above")
         return
-    for check in await check_canary(client, settings, options.canary_limit):
-        yield check
+    if await _may_enqueue(settings):
+        for check in await check_canary(client, settings, options.canary_limit):
+            yield check
+    else:
+        yield withheld("canary", f"a member of {ENQUEUER.name}")
+
+
+async def _may_enqueue(settings: Settings) -> bool:
+    try:
+        await check_schema(settings, process=ENQUEUER)
+    except SchemaError:
+        return False
+    return True
 
 
 async def _database(settings: Settings, options: DoctorOptions) -> AsyncIterator[Check]:
     try:
-        connection = await connect(settings.database_url.get_secret_value(), application_name="delegator doctor")
+        connection = await connect(DatabaseAddress.of(settings), application_name="delegator doctor")
     except DelegatorError as error:
         yield failed("postgresql", str(error), "start PostgreSQL, or correct DELEGATOR_DATABASE_URL")
         for link in ("schema", "slots", "maintenance", "workers"):
             yield skipped(link, "postgresql")
         return
     async with connection:
-        for check in await check_server(connection, settings, options.skew):
+        mine = await groups(connection)
+        for check in await check_server(connection, settings, mine, options.skew):
             yield check
         usable = True
-        for check in await check_declarations(settings):
+        for check in await check_declarations(settings, mine):
             usable &= check.status is not Status.FAILED or check.link not in _NEEDED
             yield check
         for check in await check_slots(connection, settings):
@@ -112,8 +129,11 @@ _NEEDED = frozenset({"schema", "migrations", "table", "column", "privileges", "g
 async def _engine(connection: Connection, settings: Settings, options: DoctorOptions, *, usable: bool) -> list[Check]:
     if not usable:
         return [skipped(link, "the schema") for link in ("maintenance", "workers")]
+    if await unreadable(connection, [*map(queue_table, settings.queues), LEASE_TABLE, PAUSE_TABLE]):
+        return [withheld(link, f"a member of {MAINTENANCE.name}") for link in ("maintenance", "workers")]
     try:
-        return check_engine(await overview_on(connection, settings), options.declared, options.skew)
+        overview = await overview_on(connection, settings, dead=False)
+        return check_engine(overview, options.declared, options.skew)
     except Exception as error:  # a table that is missing or that this role may not read
         return [
             failed("workers", f"the tables can't be read: {type(error).__name__}", "run `delegator migrate --check`")

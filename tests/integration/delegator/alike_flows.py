@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType, ActivityHandle
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    import tests.integration.delegator.tasks as tasks
     from tests.integration.delegator.tasks import Point
 
 SECONDS = timedelta(seconds=1)

@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from delegator import delegate
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    import tests.integration.delegator.tasks as tasks
 
 _SOON = 0.1  # seconds
 _MOST_STEPS = 10_000  # A workflow that is not reached ends some day.

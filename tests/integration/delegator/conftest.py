@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import tasks
@@ -65,8 +66,8 @@ async def engine(shared_engine: Environment) -> AsyncIterator[Environment]:
 
 @pytest.fixture(scope="session")
 async def inline_queue(shared_engine: Environment) -> AsyncIterator[str]:
-    """The task queue of a worker that waits inline, and intercepts."""
-    async with shared_engine.worker(PATIENT, intercept=True) as task_queue:
+    """The task queue of a worker that waits inline, and intercepts. It has the SDK's own sandbox."""
+    async with shared_engine.worker(PATIENT, intercept=True, workflow_runner=SandboxedWorkflowRunner()) as task_queue:
         yield task_queue
 
 

@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    import tests.integration.delegator.tasks as tasks
 
 SECOND = timedelta(seconds=1)
 OPTIONS: Mapping[str, dict[str, Any]] = MappingProxyType(

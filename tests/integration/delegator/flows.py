@@ -15,7 +15,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 from delegator import delegate, delegate_map, delegate_starmap
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import queued_tasks, tasks
+    import tests.integration.delegator.queued_tasks as queued_tasks
+    import tests.integration.delegator.tasks as tasks
     from tests.integration.delegator.tasks import Order, Point
 
 TIMEOUT = timedelta(seconds=30)

@@ -11,7 +11,7 @@ from temporalio.common import RetryPolicy
 from delegator import ConfigurationError, delegate, delegate_map, delegate_starmap
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import front_tasks as tasks
+    import tests.integration.delegator.front_tasks as tasks
 
 SOON = timedelta(seconds=20)
 

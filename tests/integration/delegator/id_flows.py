@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from delegator import delegate
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    import tests.integration.delegator.tasks as tasks
 
 
 @workflow.defn

@@ -22,15 +22,16 @@ from delegator.postgres.lease_keeper import holder_name
 from delegator.runtime.temporal_client import load_data_converter
 from delegator.testing import DelegatorTestPlugin, JobRecord, JobStatus
 from tests.integration.delegator import failing, flows, other_tasks, queued_tasks, tasks
-from tests.integration.delegator.environment import PATIENT, Environment, SeenDeadLetter, SeenJob
+from tests.integration.delegator.environment import PATIENT, SHARED_MODULES, Environment, SeenDeadLetter, SeenJob
 
 
 class InMemoryEnvironment(Environment):
     """What a test works with when handlers run in its own process."""
 
-    def __init__(self, client: Client, directory: Path, *, runs_jobs: bool) -> None:
+    def __init__(self, client: Client, directory: Path, *, runs_jobs: bool, search_attributes: bool = False) -> None:
         super().__init__(client, Settings.model_construct(), directory, {})
         self._runs_jobs = runs_jobs
+        self._search_attributes = search_attributes
         self._plugins: list[DelegatorTestPlugin] = []
 
     def plugin(self, options: PluginOptions = PATIENT, *, intercept: bool | None = None) -> DelegatorPlugin:
@@ -41,9 +42,13 @@ class InMemoryEnvironment(Environment):
             intercept=intercept,
             skip_retry_delays=False,
             paused=not self._runs_jobs,
+            search_attributes=self._search_attributes,
         )
         self._plugins.append(plugin)
         return plugin
+
+    def searchable(self) -> Environment:
+        return InMemoryEnvironment(self.client, self.directory, runs_jobs=self._runs_jobs, search_attributes=True)
 
     @asynccontextmanager
     async def http_worker(self, *arguments: str, **options: Any) -> AsyncIterator[Any]:
@@ -66,6 +71,7 @@ class InMemoryEnvironment(Environment):
                 activity_executor=threads,
                 default_heartbeat_throttle_interval=timedelta(milliseconds=100),
                 plugins=[self.plugin()],
+                workflow_runner=SHARED_MODULES,
             ):
                 yield task_queue
 

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, TimeoutError
 from delegator import delegate, delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from tests.integration.delegator import tasks
+    import tests.integration.delegator.tasks as tasks
 
 SECOND = timedelta(seconds=1)
 

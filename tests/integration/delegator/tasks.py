@@ -171,6 +171,15 @@ async def succeed_at(attempt: int) -> int:
     return current_job().attempt
 
 
+@delegated(retry_policy=QUICK)
+async def succeed_when_let(attempt: int) -> int:
+    """Fail before an attempt, which waits while the test holds the workflow's jobs back."""
+    if current_job().attempt < attempt:
+        raise ApplicationError("not yet", type="NotYet")
+    await begin()
+    return attempt
+
+
 @delegated
 async def fail_first_then_soon() -> int:
     note("started")
@@ -240,6 +249,16 @@ async def until_cancelled(clean_up: bool) -> str:
         note("cancelled")
         raise
     return "not cancelled"
+
+
+@delegated
+async def fails_when_cancelled(clean_up: bool) -> None:
+    note("started")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise ValueError(clean_up) from None
 
 
 @delegated

@@ -17,9 +17,8 @@ from temporalio.worker import Replayer
 from delegator.postgres.connections import connect
 from delegator.workflow import lost_jobs
 from tests.integration.delegator import flows
-from tests.integration.delegator.environment import SIGNALLED, Environment, eventually
+from tests.integration.delegator.environment import SHARED_MODULES, SIGNALLED, Environment, eventually
 
-pytestmark = pytest.mark.postgres_only
 WATCHFUL = replace(SIGNALLED, look_after=timedelta(milliseconds=300))
 
 
@@ -62,10 +61,11 @@ async def renamed(engine: Environment, table: str, name: str) -> None:
 
 async def replays(engine: Environment, handle: WorkflowHandle[Any, Any]) -> None:
     """The history replays, so the timer and the questions are where the replay has them."""
-    replayer = Replayer(workflows=flows.ALL, plugins=[engine.plugin(WATCHFUL)])
+    replayer = Replayer(workflows=flows.ALL, workflow_runner=SHARED_MODULES, plugins=[engine.plugin(WATCHFUL)])
     await replayer.replay_workflow(await handle.fetch_history())
 
 
+@pytest.mark.postgres_only
 async def test_lost_row_is_enqueued_again(idle_engine: Environment, watchful_queue: str) -> None:
     """A job whose row is lost is enqueued again, with its id, and the workflow gets its outcome."""
     handle = await idle_engine.start(flows.Sequence_.run, "delegate", 1, task_queue=watchful_queue)
@@ -76,6 +76,7 @@ async def test_lost_row_is_enqueued_again(idle_engine: Environment, watchful_que
     await replays(idle_engine, handle)
 
 
+@pytest.mark.postgres_only
 async def test_waiting_row_is_left(idle_engine: Environment, watchful_queue: str) -> None:
     """A job that only waits long is not enqueued again, however often the workflow asks. It is run once.
 
@@ -95,6 +96,7 @@ async def test_waiting_row_is_left(idle_engine: Environment, watchful_queue: str
     await replays(idle_engine, handle)
 
 
+@pytest.mark.postgres_only
 async def test_deadline_outlives_row(idle_engine: Environment) -> None:
     """A workflow keeps the schedule-to-close timeout of a job whose row is lost, without a question to the queue."""
     async with idle_engine.worker(replace(WATCHFUL, look_after=timedelta(0))) as task_queue:
@@ -126,6 +128,7 @@ async def test_paused_job_outlives_deadline(idle_engine: Environment) -> None:
     await replays(idle_engine, handle)
 
 
+@pytest.mark.postgres_only
 async def test_deadline_without_queue(idle_engine: Environment, watchful_queue: str) -> None:
     """A call whose queue can't take it, because its table is gone, ends by its schedule-to-close timeout."""
     # A worker that starts without the table refuses to.
@@ -148,6 +151,7 @@ async def test_quick_jobs_take_no_timer(engine: Environment, inline_queue: str) 
     assert not [name for name in await events(handle) if name.startswith("TIMER")]
 
 
+@pytest.mark.postgres_only
 async def test_one_timer_for_all_jobs(engine: Environment, signal_queue: str) -> None:
     """Many jobs that a workflow waits for together take one timer, which is cancelled with the last outcome."""
     handle = await engine.start(flows.Many.run, "delegate", 50, task_queue=signal_queue)

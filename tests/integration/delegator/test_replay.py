@@ -14,7 +14,7 @@ from temporalio.workflow import NondeterminismError
 
 from delegator import PluginOptions
 from tests.integration.delegator import flows, tasks
-from tests.integration.delegator.environment import PATIENT, Environment, eventually
+from tests.integration.delegator.environment import PATIENT, SHARED_MODULES, Environment, eventually
 
 WORKFLOWS: list[tuple[Any, list[Any]]] = [
     *((flows.Travel.run, [way, "dataclass"]) for way in flows.WAYS),
@@ -39,7 +39,7 @@ async def replay(engine: Environment, options: PluginOptions, *histories: Workfl
         for history in histories:
             yield history
 
-    await Replayer(workflows=flows.ALL, plugins=[plugin]).replay_workflows(recorded())
+    await Replayer(workflows=flows.ALL, workflow_runner=SHARED_MODULES, plugins=[plugin]).replay_workflows(recorded())
 
 
 async def cancelled(engine: Environment, way: str, who: str, task_queue: str) -> WorkflowHandle[Any, Any]:

@@ -27,6 +27,7 @@ from delegator.dev.migrations import migrate_database
 from delegator.dev.ports import reserve
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from delegator.migrate import inspect, migrate
+from delegator.operating.doctor import DoctorOptions, Status, examine
 from delegator.postgres.lease_keeper import holder_name
 from tests.integration.delegator import flows, tasks
 from tests.integration.delegator.environment import PATIENT, ROOT, SIGNALLED, Environment, eventually
@@ -35,7 +36,7 @@ from tests.support.pages import blocks
 from tests.support.pgbouncer import running_pgbouncer
 
 PASSWORD = "secret"
-LOGINS = ("owner", "enqueuer", "worker", "maintenance", "stream")
+LOGINS = ("owner", "enqueuer", "worker", "maintenance", "stream", "shop")
 SCHEMA = "jobs"
 
 
@@ -137,7 +138,9 @@ async def process(*arguments: str, log: Path, environment: dict[str, str], start
             await child.wait()
 
 
-async def test_roles(accounts: Accounts, temporal: TemporalServer, temporal_client: Client):
+async def test_roles(
+    accounts: Accounts, temporal: TemporalServer, temporal_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The relay, `delegator serve`, an HTTP worker and a Temporal worker run a workflow, inline and by signal."""
     with tempfile.TemporaryDirectory(prefix="delegator-test-") as name:
         directory = Path(name)
@@ -181,6 +184,23 @@ async def test_roles(accounts: Accounts, temporal: TemporalServer, temporal_clie
             call = ["delegate", "succeed_at", [2], {}]
             assert await engine.execute(flows.CallsOne, *call, task_queue=inline) == 2
             await engine.nothing_left()
+            for one in LOGINS if accounts.variables else LOGINS[1:]:  # else the administrator owns the tables
+                with monkeypatch.context() as shell:
+                    for variable, value in variables(one).items():
+                        shell.setenv(variable, value)
+                    await is_healthy(one)
+
+
+async def is_healthy(of: str) -> None:
+    """`delegator doctor` works with the role of each process, and leaves out what the role may not see."""
+    options = DoctorOptions(
+        canary=of in ("worker", "stream", "shop")
+    )  # one of those who may send one, for the time it takes
+    found = {one.link: one async for one in examine(Settings.load, options)}
+    assert [one for one in found.values() if one.status is Status.FAILED] == []
+    held_back = {link for link, one in found.items() if one.status is Status.SKIPPED}
+    everything = {"migrations", "maintenance", "workers", "canary"}
+    assert held_back == {"owner": set(), "stream": everything, "shop": everything}.get(of, {"migrations"})
 
 
 ATTEMPTS = {

@@ -13,30 +13,28 @@ from temporalio import workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import RetryPolicy
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, Worker
 
 from delegator import delegate
 from delegator.contracts.search_attributes import KINDS, RETRYING, TYPES
 from delegator.dev.temporal import TemporalServer
 from delegator.errors import ConfigurationError
 from delegator.runtime.search_attributes import check_search_attributes, create_search_attributes
+from delegator.testing import DelegatorTestPlugin
 from tests.integration.delegator import tasks
 from tests.integration.delegator.environment import PATIENT, Environment, eventually
 
-pytestmark = pytest.mark.postgres_only
 WATCHFUL = replace(PATIENT, inline_wait=timedelta(0), look_after=timedelta(milliseconds=200))
-ONE_HOUR = RetryPolicy(initial_interval=timedelta(hours=1))
 
 
 @workflow.defn(sandboxed=False)
 class Patient:
-    """A job that fails once and backs off for an hour, and after it another one of the same type."""
+    """A job whose second attempt the test holds back, and after it another one of the same type."""
 
     @workflow.run
     async def run(self) -> int:
-        first = await delegate(tasks.succeed_at, 2, retry_policy=ONE_HOUR)
-        return first + await delegate(tasks.succeed_at, 1)
+        first = await delegate(tasks.succeed_when_let, 2)
+        return first + await delegate(tasks.succeed_when_let, 1)
 
 
 @workflow.defn(sandboxed=False)
@@ -50,19 +48,9 @@ class Quick:
 
 @pytest.fixture
 async def searchable(engine: Environment) -> AsyncIterator[Environment]:
-    variant = Environment(
-        engine.client,
-        engine.settings.model_copy(update={"search_attributes": True}),
-        engine.directory,
-        engine.variables,
-    )
+    variant = engine.searchable()
     yield variant
-
-
-async def retry_now(engine: Environment, handle: WorkflowHandle[Patient, int]) -> None:
-    """Make the attempt due for which the workflow's job waits."""
-    statement = "UPDATE custom_task_queue SET retry_at = clock_timestamp() WHERE workflow_id = %s RETURNING job_id"
-    assert await engine.query(statement, handle.id)
+    await variant.nothing_left()
 
 
 async def upserts(handle: WorkflowHandle[Patient, int]) -> list[set[str]]:
@@ -74,26 +62,27 @@ async def upserts(handle: WorkflowHandle[Patient, int]) -> list[set[str]]:
     ]
 
 
-async def test_retried_job(searchable: Environment) -> None:
+async def test_retried_job(engine: Environment, searchable: Environment) -> None:
     """A workflow is found by the type of the job that it waits for, and while the job is retried.
 
     Each value is set once, so the second job of the type costs no event. The history replays without the setting.
     """
+    workflow_id = f"patient-{uuid.uuid4()}"
+    query = f"WorkflowId = '{workflow_id}' AND {TYPES.name} = 'succeed_when_let' AND {RETRYING.name} = {{}}"
+
+    async def found(retrying: bool) -> bool:
+        asked = searchable.client.list_workflows(query.format(str(retrying).lower()))
+        return [one.id async for one in asked] == [workflow_id]
+
     async with searchable.worker(WATCHFUL, workflows=[Patient]) as task_queue:
-        handle = await searchable.start(Patient.run, task_queue=task_queue)
-        query = f"WorkflowId = '{handle.id}' AND {TYPES.name} = 'succeed_at' AND {RETRYING.name} = {{}}"
-
-        async def found(retrying: bool) -> bool:
-            asked = searchable.client.list_workflows(query.format(str(retrying).lower()))
-            return [one.id async for one in asked] == [handle.id]
-
-        await eventually(lambda: found(True))
-        await retry_now(searchable, handle)
+        with searchable.held(workflow_id):
+            handle = await searchable.start(Patient.run, id=workflow_id, task_queue=task_queue)
+            await eventually(lambda: found(True))
         assert await searchable.result(handle) == 3
         await eventually(lambda: found(False))
-        assert await upserts(handle) == [{TYPES.name}, {RETRYING.name}, {RETRYING.name}]
-        replayer = Replayer(workflows=[Patient], plugins=[searchable.plugin(PATIENT)])
-        await replayer.replay_workflow(await handle.fetch_history())
+    assert await upserts(handle) == [{TYPES.name}, {RETRYING.name}, {RETRYING.name}]
+    replayer = Replayer(workflows=[Patient], plugins=[engine.plugin(PATIENT)])
+    await replayer.replay_workflow(await handle.fetch_history())
 
 
 async def test_inline(searchable: Environment) -> None:
@@ -106,10 +95,11 @@ async def test_inline(searchable: Environment) -> None:
 
 async def test_off(engine: Environment) -> None:
     """Without the setting nothing is set, however long a workflow waits."""
+    workflow_id = f"patient-{uuid.uuid4()}"
     async with engine.worker(WATCHFUL, workflows=[Patient]) as task_queue:
-        handle = await engine.start(Patient.run, task_queue=task_queue)
-        await engine.backs_off(handle.id)
-        await retry_now(engine, handle)
+        with engine.held(workflow_id):
+            handle = await engine.start(Patient.run, id=workflow_id, task_queue=task_queue)
+            await engine.noted(workflow_id, "started")
         assert await engine.result(handle) == 3
         assert await upserts(handle) == []
 
@@ -134,6 +124,10 @@ async def test_missing(temporal: TemporalServer) -> None:
     for attribute, kind in KINDS:
         assert f"{attribute} ({kind})" in error and f"--name {attribute} --type {kind}" in error
     assert f"temporal operator search-attribute create --namespace {name}" in error
+    plugin = DelegatorTestPlugin([tasks], search_attributes=True)
+    worker = Worker(client, task_queue="none", workflows=[Quick], plugins=[plugin])
+    with pytest.raises(ConfigurationError, match="lacks the search attributes"):
+        await worker.run()
     await create_search_attributes(client)
 
     async def is_there() -> bool:

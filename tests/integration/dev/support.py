@@ -49,6 +49,7 @@ async def delegator_dev(
     python: Path | str = sys.executable,
     user: Account | None = None,
     environment: Mapping[str, str] | None = None,
+    headless: bool = True,
 ) -> AsyncIterator[Dev]:
     identity = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
     process = await asyncio.create_subprocess_exec(
@@ -57,7 +58,7 @@ async def delegator_dev(
         "delegator",
         "dev",
         "--json",
-        "--headless",
+        *(["--headless"] if headless else []),
         *arguments,
         cwd=ROOT,
         env={**os.environ, **(environment or {})},

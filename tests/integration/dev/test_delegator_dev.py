@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import sys
 import sysconfig
+from base64 import b64decode
 from pathlib import Path
 
 import aiohttp
@@ -18,12 +20,13 @@ from temporalio.client import Client
 
 from delegator.dev.accounts import can_enter, can_run
 from delegator.dev.processes import Account
+from tests.formats.folders import CURRENT_FRAMES, folder
 from tests.integration.dev.support import ROOT, assert_gone, delegator_dev
 
 
 async def test_ctrl_c() -> None:
-    """The stack answers, its page too; Ctrl-C ends every process and deletes the data."""
-    async with delegator_dev() as dev:
+    """The stack answers, its pages too; Ctrl-C ends every process and deletes the data."""
+    async with delegator_dev(headless=False) as dev:
         family = dev.family()
         assert set(dev.report["pids"].values()) <= {process.pid for process in family}
         assert {"postgres", "temporal", "relay"} <= set(dev.report["pids"])
@@ -32,12 +35,26 @@ async def test_ctrl_c() -> None:
             form = {"token": dev.report["ui_token"], "name": "Ada", "next": "/queues"}
             async with session.post(f"{dev.report['ui_url']}/login", data=form) as page:
                 assert (page.status, "default" in await page.text()) == (200, True)
+            await assert_shows_outcomes(session, dev.report["temporal_ui_url"], dev.report["codec_url"])
         code, err = await dev.end(signal.SIGINT)
         assert code == 0
         assert [line.split()[3] for line in err.splitlines()][-2:] == ["stack_stopping", "stack_stopped"]
         assert all(line.split()[1] == "info" for line in err.splitlines())
         await assert_gone(family)
         assert not Path(dev.report["directory"]).exists()
+
+
+async def assert_shows_outcomes(session: aiohttp.ClientSession, ui: str, codec_server: str) -> None:
+    """Temporal's UI asks the codec server, which shows outcomes of jobs to the UI's page as JSON."""
+    async with session.get(f"{ui}/api/v1/settings") as answer:
+        assert (await answer.json())["Codec"]["Endpoint"] == codec_server
+    history = json.loads((folder(CURRENT_FRAMES, "histories") / "failure-signal.json").read_text())
+    (signalled,) = (event for event in history["events"] if "workflowExecutionSignaledEventAttributes" in event)
+    body = signalled["workflowExecutionSignaledEventAttributes"]["input"]
+    async with session.post(f"{codec_server}/decode", json=body, headers={"Origin": ui}) as answer:
+        (shown,) = (await answer.json())["payloads"]
+        assert answer.headers["Access-Control-Allow-Origin"] == ui
+    assert json.loads(b64decode(shown["data"]))["statuses"] == {"failed": 1}
 
 
 async def test_kill_9() -> None:

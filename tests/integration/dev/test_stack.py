@@ -1,9 +1,12 @@
 """The stack as chaos tests and the load test use it."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import psycopg
@@ -13,7 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
 
 from delegator.config import Settings
-from delegator.dev import StackOptions, embedded_stack
+from delegator.dev import RunningStack, StackOptions, embedded_stack
 from delegator.dev import postgres as postgres_module
 from delegator.dev.directory import StackDirectory
 from delegator.dev.postgres import Postgres
@@ -125,11 +128,22 @@ async def _received(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 async def test_encrypted() -> None:
-    """A stack that encrypts gives its processes a key, and lets the page of Temporal's UI decode."""
-    async with (
-        embedded_stack(StackOptions(usual_ports=False, encrypt=True, programs=())) as stack,
-        aiohttp.ClientSession() as session,
-    ):
+    """A stack that encrypts gives its processes a key, and lets the page of Temporal's UI decode, at whatever port."""
+    directory = StackDirectory.open(None, keep=False)
+    stack = RunningStack(StackOptions(usual_ports=False, encrypt=True, programs=()), directory)
+    taken = urlsplit(str(stack.temporal_ui_url))
+    try:
+        with contextlib.closing(socket.create_server((str(taken.hostname), taken.port or 0))):
+            await stack.open()
+        assert stack.temporal_ui_url != taken.geturl()
+        await _assert_encrypts(stack)
+    finally:
+        await stack.close()
+        directory.close()
+
+
+async def _assert_encrypts(stack: RunningStack) -> None:
+    async with aiohttp.ClientSession() as session:
         keys = EncryptionKeys.load(Settings(encryption_keys_file=stack.environment["DELEGATOR_ENCRYPTION_KEYS_FILE"]))
         converter = encrypted(keys=keys)
         assert stack.environment["DELEGATOR_DATA_CONVERTER"] == "delegator.encryption:data_converter"

@@ -24,6 +24,11 @@ def fault_file(directory: Path, trip_id: str, job: str, kind: str) -> Path:
     return directory / f"{trip_id}-{job}-{kind}"
 
 
+def kind_of(name: str) -> str:
+    """Return whether it is the credit, the hotel or the flight of a trip."""
+    return name.partition("-")[0]
+
+
 @delegated(name="reserve")
 async def reserve(wanted: Reservation) -> None:
     await _run("reserve", wanted)
@@ -35,7 +40,7 @@ async def release(wanted: Reservation) -> None:
 
 
 async def _run(job: str, wanted: Reservation) -> None:
-    file = fault_file(Path(os.environ[DIRECTORY]), wanted.trip_id, job, wanted.kind)
+    file = fault_file(Path(os.environ[DIRECTORY]), wanted.trip_id, job, kind_of(wanted.name))
     fault = file.read_text() if file.exists() else ""
     with file.with_suffix(".runs").open("a") as runs:
         first = runs.tell() == 0

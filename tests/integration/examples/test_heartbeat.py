@@ -9,9 +9,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from delegator.dev import RunningStack
 from delegator.testing import JobEnvironment
-from examples.database import Connection, connection, create_tables, database, database_url
-from examples.heartbeat.__main__ import SCHEMA
-from examples.heartbeat.tasks import Work, work, work_in_thread
+from examples.database import Connection, connection, create_tables, database, database_url, schema_of
+from examples.heartbeat import tasks
+from examples.heartbeat.tasks import work, work_in_thread
 
 
 async def effects(job: str) -> list[tuple[int, int]]:
@@ -38,7 +38,7 @@ async def test_command(run_command, servers: RunningStack) -> None:
 
 @pytest.fixture
 async def pool(servers: RunningStack) -> AsyncIterator[AsyncConnectionPool[Connection]]:
-    await create_tables(SCHEMA)
+    await create_tables(schema_of(tasks))
     async with AsyncConnectionPool[Connection](database_url(), min_size=1, open=False) as pool:
         yield pool
 
@@ -51,7 +51,7 @@ async def test_unknown_details(
     job = f"unit-{uuid.uuid4()}"
     environment = JobEnvironment(attempt=2, heartbeat_details=[{"page": 3}], provide={database: pool})
     with caplog.at_level(logging.WARNING):
-        assert await environment.run(function, Work(job, 0)) == 1
+        assert await environment.run(function, job, 0) == 1
     assert [step for step, _ in await effects(job)] == list(range(1, 11))
     (record,) = [record for record in caplog.records if record.message == "heartbeat_details_unknown"]
     assert record.__dict__["details_type"] == "dict"

@@ -17,9 +17,8 @@ from examples.command import until
 from examples.database import connection, fetch_value
 from examples.local import System
 from examples.mails.__main__ import has, periods, periods_of, running_mails, subscribe
-from examples.mails.dates import Rule, next_due
-from examples.mails.schedule import schedule_mailing, schedule_spec
 from examples.mails.workflow import Mailing, MailPeriod, SubscriberMails, Subscription, Terms
+from examples.recurring import Rule, next_due, schedule_spec, start_schedule
 
 DUE = datetime(2026, 11, 30, 9, tzinfo=UTC)
 DAILY = Rule(day_seconds=1)
@@ -164,7 +163,10 @@ async def test_outage_of_the_worker(system: System, run: str) -> None:
         name = f"{run}-{overlap.name}"
         ada = f"ada@{name}.example.org"
         await subscribe(name, ada)
-        schedule = await schedule_mailing(system.client, name, DAILY, TERMS, overlap, task_queue=name)
+        when, mailing = schedule_spec(DAILY), Mailing(name, TERMS)
+        schedule = await start_schedule(
+            system.client, name, when, MailPeriod.run, mailing, task_queue=name, overlap=overlap
+        )
 
         async def has_missed_three() -> bool:
             info = (await schedule.describe()).raw_description.info

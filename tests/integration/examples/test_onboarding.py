@@ -17,9 +17,10 @@ from temporalio.client import WorkflowHandle
 from delegator.dev import RunningStack, StackOptions, embedded_stack
 from examples.command import until
 from examples.database import connection, fetch_value
+from examples.local import Dispatch
+from examples.logins import Login
 from examples.onboarding.__main__ import Running, running_service
 from examples.onboarding.contracts import Decision, Terms
-from examples.onboarding.people import Login
 from examples.onboarding.uploads import store
 from examples.onboarding.workflow import Approval, ImportUsers
 from tests.integration.examples.conftest import environment_of
@@ -30,7 +31,7 @@ USERS = "SELECT status, decided_by FROM onboarding.users WHERE import_id = %s OR
 
 @pytest.fixture(scope="module")
 async def running(servers: RunningStack) -> AsyncIterator[Running]:
-    async with running_service(Terms()) as running:
+    async with running_service() as running:
         yield running
 
 
@@ -70,7 +71,7 @@ async def users_of(import_id: str) -> Sequence[tuple[Any, ...]]:
 
 async def start_import(running: Running, data: bytes, terms: Terms) -> str:
     """Store a file as the service does, and start its import on other terms."""
-    import_id, _ = await store(pieces(data), running.people["maker1"].login, None, None, None)
+    import_id, _ = await store(pieces(data), running.system.directory, running.people["maker1"].login)
     await running.system.client.start_workflow(
         ImportUsers.run, args=[import_id, terms], id=f"import-{import_id}", task_queue=running.task_queue
     )
@@ -108,11 +109,15 @@ class Browser:
         await self.get("/login")
         assert await self.post("/login", login=person.login, password=person.password) == 200
 
-    async def upload(self, data: bytes) -> str:
-        form = FormData({"csrf": self.hidden("csrf")})
+    async def send(self, data: bytes, csrf: str) -> int:
+        form = FormData({"csrf": csrf})
         form.add_field("file", data, filename="users.csv")
         async with self._session.post("/imports", data=form) as answer:
             self.html = await answer.text()
+            return answer.status
+
+    async def upload(self, data: bytes) -> str:
+        assert await self.send(data, self.hidden("csrf")) == 200
         found = re.search(r"Import (\w+) has begun", self.html)
         assert found is not None, self.html
         return found[1]
@@ -134,8 +139,9 @@ async def checker(running: Running) -> AsyncIterator[Browser]:
         yield browser
 
 
-async def test_demo(run_command, servers: RunningStack) -> None:
-    ended = await run_command("onboarding", "--demo")
+@pytest.mark.parametrize("dispatch", list(Dispatch))
+async def test_demo(run_command, servers: RunningStack, dispatch: Dispatch) -> None:
+    ended = await run_command("onboarding", "--demo", "--dispatch", dispatch)
     assert (ended.code, ended.errors) == (0, "")
     assert len(ended.output.splitlines()) <= 25
     assert ended.output.count("proven: ") == 3
@@ -170,9 +176,9 @@ async def test_pages(running: Running, maker: Browser, checker: Browser) -> None
     async with ClientSession(running.url) as session:
         async with session.get("/users?approved=false", headers=running.people["maker2"].headers) as answer:
             assert import_id not in {user["import_id"] for user in await answer.json()}
-        async with session.get(f"/imports/{import_id}", headers=running.people["maker2"].headers) as answer:
-            assert (await answer.json())["counts"] == {"rows": 5, "bad": 0, "duplicates": 0, "state": "done"}
-        for path in ("/", "/users", f"/imports/{import_id}"):
+        async with session.get(page, headers=running.people["maker2"].headers) as answer:
+            assert "done: 5 rows, 0 bad, 0 duplicates" in await answer.text()
+        for path in ("/", "/users", page):
             async with session.get(path) as answer:
                 assert answer.status == 401, path
 
@@ -290,8 +296,28 @@ async def test_same_file(running: Running) -> None:
             assert (await answer.text()).count("duplicate") == 3
         _, refused = await post(b"name,city\n" + key.encode())
         await reached(refused, "refused")
-        async with session.get(f"/imports/{refused}", headers=running.people["maker1"].headers) as answer:
-            assert (await answer.json())["reason"] == "the header lacks born"
+        async with session.get(f"/imports/{refused}/users", headers=running.people["maker1"].headers) as answer:
+            assert "the header lacks born" in await answer.text()
+
+
+async def test_start_again(running: Running) -> None:
+    """A service died after it had stored a file, and before it started the import: the next upload starts it."""
+    data, maker = csv_of(2), running.people["maker1"]
+    import_id, _ = await store(pieces(data), running.system.directory, maker.login)
+    async with (
+        ClientSession(running.url, headers=maker.headers) as session,
+        session.post("/imports", data=data) as answer,
+    ):
+        assert (answer.status, await answer.json()) == (200, {"id": import_id})
+    await imported(running, import_id)
+    assert not (running.system.directory / import_id).exists(), "who has ended needs no file"
+
+
+async def test_stolen_form(running: Running, maker: Browser) -> None:
+    """A file whose form another site has made is not kept."""
+    before = await fetch_value("SELECT count(*) FROM onboarding.imports")
+    assert await maker.send(csv_of(1), "stolen") == 403
+    assert await fetch_value("SELECT count(*) FROM onboarding.imports") == before
 
 
 async def test_early_decision(running: Running, maker: Browser, checker: Browser) -> None:
@@ -373,7 +399,7 @@ async def test_restart() -> None:
     options = StackOptions(headless=True, usual_ports=False, temporal_file=True)
     async with embedded_stack(options) as stack:
         with environment_of(stack):
-            async with running_service(Terms()) as running:
+            async with running_service() as running:
                 import_id = await start_import(running, csv_of(2), Terms())
                 await imported(running, import_id)
                 programs = [running.system.services["service"], running.system.pools["default"]]

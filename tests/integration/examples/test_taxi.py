@@ -14,11 +14,11 @@ from temporalio.worker import Replayer, Worker
 
 from delegator import DelegatorPlugin, PluginOptions
 from delegator.dev import RunningStack
-from examples import outgoing
 from examples.command import until
-from examples.database import connection, create_tables, fetch_value
-from examples.local import Dispatch, Pool, System, local_system
-from examples.taxi.__main__ import CREDIT, MAILBOX, POOL, SCHEMA, open_accounts
+from examples.database import connection, create_tables, fetch_value, schema_of
+from examples.local import MAILBOX, Dispatch, Pool, System, local_system
+from examples.taxi import tasks
+from examples.taxi.__main__ import CREDIT, POOL, open_accounts
 from examples.taxi.workflow import COMPANY, RefundTrip, SettleTrip, Trip, shares_of
 from tests.integration.examples import broken_taxi
 
@@ -84,8 +84,7 @@ async def is_settled(trip: Trip) -> object:
 
 @pytest.fixture(scope="module")
 async def taxi(servers: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Taxi]:
-    await create_tables(SCHEMA)
-    await create_tables(outgoing.SCHEMA)
+    await create_tables(schema_of(tasks))
     directory = tmp_path_factory.mktemp("taxi")
     pool = Pool([broken_taxi], environment={broken_taxi.DIRECTORY: str(directory)})
     async with (

@@ -15,9 +15,10 @@ from temporalio.worker import Replayer, Worker
 from delegator import DelegatorPlugin
 from delegator.dev import RunningStack
 from examples.command import until
-from examples.database import connection, create_tables
+from examples.database import create_tables, execute, fetch_all, schema_of
 from examples.local import Pool, System, local_system
-from examples.trip.__main__ import SCHEMA
+from examples.saga import Terms
+from examples.trip import tasks
 from examples.trip.workflow import BookTrip, Trip
 from tests.integration.examples import broken_trips
 
@@ -34,12 +35,8 @@ class Booking:
     trip: Trip
 
     async def start(self, task_queue: str = "trip-tests") -> WorkflowHandle[BookTrip, None]:
-        async with connection() as opened, opened.cursor() as cursor:
-            names = (self.trip.customer, self.trip.hotel, self.trip.flight)
-            await cursor.executemany(
-                "INSERT INTO trip.stock (kind, name, free) VALUES (%s, %s, %s)",
-                [(kind, name, FREE[kind]) for kind, name in zip(KINDS, names, strict=True)],
-            )
+        for kind in KINDS:
+            await execute("INSERT INTO trip.stock VALUES (%s, %s)", self._name(kind), FREE[kind])
         return await self.system.client.start_workflow(
             BookTrip.run, self.trip, id=self.trip.trip_id, task_queue=task_queue
         )
@@ -69,17 +66,16 @@ class Booking:
         return file.read_text()
 
     async def free(self) -> dict[str, int]:
-        names = [self.trip.customer, self.trip.hotel, self.trip.flight]
-        async with connection() as opened:
-            rows = await opened.execute("SELECT kind, free FROM trip.stock WHERE name = ANY (%s)", (names,))
-            return {kind: free for kind, free in await rows.fetchall()}
+        names = [self._name(kind) for kind in KINDS]
+        rows = await fetch_all("SELECT name, free FROM trip.stock WHERE name = ANY (%s)", names)
+        return {broken_trips.kind_of(name): free for name, free in rows}
 
     async def reserved(self) -> list[str]:
-        async with connection() as opened:
-            rows = await opened.execute(
-                "SELECT kind FROM trip.reservations WHERE trip_id = %s AND NOT released", (self.trip.trip_id,)
-            )
-            return sorted(row[0] for row in await rows.fetchall())
+        select = "SELECT name FROM trip.reservations WHERE trip_id = %s AND NOT released"
+        return sorted(broken_trips.kind_of(name) for (name,) in await fetch_all(select, self.trip.trip_id))
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}-{self.trip.trip_id}"
 
     def _file(self, job: str, kind: str) -> Path:
         return broken_trips.fault_file(self.directory, self.trip.trip_id, job, kind)
@@ -87,7 +83,7 @@ class Booking:
 
 @pytest.fixture(scope="module")
 async def system(servers: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    await create_tables(SCHEMA)
+    await create_tables(schema_of(tasks))
     pool = Pool([broken_trips], environment={broken_trips.DIRECTORY: str(tmp_path_factory.mktemp("trips"))})
     async with local_system(pool) as system:
         yield system
@@ -108,7 +104,7 @@ class Bookings:
 
     def new(self, **options: Any) -> Booking:
         name = uuid.uuid4().hex[:12]
-        trip = Trip(f"trip-{name}", f"ada-{name}", 60, f"ritz-{name}", f"LX-{name}", **options)
+        trip = Trip(name, f"credit-{name}", 60, f"hotel-{name}", f"flight-{name}", Terms(**options))
         return Booking(self._system, self._directory, trip)
 
 

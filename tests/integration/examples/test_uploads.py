@@ -21,12 +21,12 @@ from delegator import DelegatorPlugin, PluginOptions
 from delegator.dev import RunningStack
 from delegator.testing import JobEnvironment
 from examples.command import until
-from examples.database import create_tables, fetch_value
+from examples.database import fetch_value
 from examples.local import Dispatch, System, local_system
+from examples.stores import BUCKET, PART_BYTES, S3, File
 from examples.uploads import tasks
 from examples.uploads.__main__ import (
     POOL,
-    SCHEMA,
     STORES,
     holds,
     is_clean,
@@ -34,7 +34,6 @@ from examples.uploads.__main__ import (
     start_upload,
     sweep,
 )
-from examples.uploads.stores import BUCKET, PART_BYTES, S3, File
 from examples.uploads.workflow import Limits, Sweep, UploadFile
 from tests.integration.examples import slow_storage
 
@@ -87,7 +86,6 @@ class Uploads:
 
 @pytest.fixture(scope="module")
 async def uploads(servers: RunningStack) -> AsyncIterator[Uploads]:
-    await create_tables(SCHEMA)
     async with local_system(POOL, intercept=True, start_pools=False) as system:
         s3 = await start_storage(system, through=(slow_storage.__name__,))
         async with Worker(system.client, task_queue="uploads", workflows=[UploadFile, Sweep]):

@@ -81,7 +81,8 @@ async def test_method(guarded: RunningGateway) -> None:
     """Another method than POST is answered with the one that is allowed."""
     async with aiohttp.ClientSession() as session, session.get(f"{guarded.url}/v1/poll") as reply:
         assert (reply.status, reply.headers["Allow"]) == (405, "POST")
-        assert (await reply.json(content_type=None))["code"] == "method-not-allowed"
+        problem = await reply.json(content_type=None)
+        assert (problem["code"], problem["detail"]) == ("method-not-allowed", "send POST, not GET")
 
 
 async def test_too_many_polls(guarded: RunningGateway) -> None:

@@ -37,6 +37,34 @@ async def test_missing_slot(database: Database, caplog: pytest.LogCaptureFixture
         assert caplog.messages == ["slot_missing", "slot_back"]
 
 
+async def test_gauges_tell_missing_from_unread(database: Database) -> None:
+    """One queue's slot is dropped and made again: missing, then unread. The other queue's slot exists all the time."""
+    registry = CollectorRegistry()
+    names = {queue: queue_slot(queue, database.settings.slot) for queue in ("default", "video")}
+    watch = SlotWatch(names, MaintenanceMetrics(registry))
+    make = b"SELECT pg_create_logical_replication_slot(%s, 'pgoutput')"
+
+    def gauges(queue: str) -> tuple[float | None, float | None, bool]:
+        missing, active, retained = (
+            registry.get_sample_value(f"delegator_slot_{name}", {"queue": queue})
+            for name in ("missing", "active", "retained_bytes")
+        )
+        return missing, active, retained is not None
+
+    missing, unread = (1, 0, False), (0, 0, True)
+    async with await connect(database.url, application_name="test") as connection:
+        for name in names.values():
+            await connection.execute(make, [name])
+        await watch.look(connection)
+        assert (gauges("default"), gauges("video")) == (unread, unread)
+        await connection.execute(b"SELECT pg_drop_replication_slot(%s)", [names["default"]])
+        await watch.look(connection)
+        assert (gauges("default"), gauges("video")) == (missing, unread)
+        await connection.execute(make, [names["default"]])
+        await watch.look(connection)
+        assert (gauges("default"), gauges("video")) == (unread, unread)
+
+
 async def test_slot_of_a_queue_that_is_gone(database: Database) -> None:
     """`delegator doctor` finds what a queue that was taken out of Sequin's file has left behind."""
     left = f"{database.settings.slot}_video"

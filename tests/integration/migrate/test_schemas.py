@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import psycopg
+import pytest
+from delegator_schema.roles import WORKER
 from psycopg import sql
+from pydantic import SecretStr
 
 from delegator.config import Settings
+from delegator.errors import SchemaError
 from delegator.migrate import inspect, migrate
+from delegator.operating.doctor import DoctorOptions, Status, examine
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import DatabaseAddress, connect
 from delegator.postgres.schema_check import check
@@ -17,6 +25,7 @@ from delegator.relay.message import answer
 from delegator.relay.options import RelayOptions
 from tests.conftest import MakeDatabase
 from tests.integration.postgres import database as steps
+from tests.support import Database
 
 FOREIGN = "20990101000000"
 _SHARED = "atlas_schema_revisions.atlas_schema_revisions"
@@ -54,6 +63,58 @@ async def test_two_deployments(make_database: MakeDatabase) -> None:
                 assert message["data"]["record"]["job_id"] == job
         rows = await (await ours.execute("SELECT job_id FROM public.custom_task_queue")).fetchall()
         assert rows == [("a",)]
+
+
+@contextlib.asynccontextmanager
+async def owner(database: Database, grant: str) -> AsyncIterator[str]:
+    """Lend the URL of a role that is no superuser and has what `grant` gives to {0}."""
+    role = f"owner_{database.name}"
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as connection:
+        name = sql.Identifier(role)
+        await connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(name))
+        await connection.execute(sql.SQL(grant).format(name, sql.Identifier(database.name)))
+        try:
+            parts = urlsplit(database.url)
+            yield parts._replace(netloc=f"{role}:secret@{parts.hostname}:{parts.port}").geturl()
+        finally:
+            await connection.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(name))
+
+
+async def test_missing_schema(make_database: MakeDatabase) -> None:
+    """Before its first migration into a schema, a database is inspected like any other."""
+    database = await make_database(migrated=False)
+    report = await inspect(Settings.load(database_url=database.url, schema_name="jobs"))
+    assert report.applied
+    async with await psycopg.AsyncConnection.connect(database.url) as connection:
+        assert await (await connection.execute("SELECT to_regnamespace('jobs')")).fetchone() == (None,)
+
+
+async def test_schema_of_others(make_database: MakeDatabase) -> None:
+    """An owner who may not make tables in the schema `public` is told so, and nothing has been made."""
+    database = await make_database(migrated=False)
+    async with owner(database, "GRANT CREATE ON DATABASE {1} TO {0}") as url:
+        with pytest.raises(
+            SchemaError, match=r'run GRANT CREATE ON SCHEMA "public" TO "owner_\w+" as its owner, or set '
+        ):
+            await migrate(Settings.load(database_url=url))
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            made = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'delegator%'"
+            assert await (await connection.execute(made)).fetchall() == []
+
+
+async def test_stranger(make_database: MakeDatabase) -> None:
+    """A role without a group is told of the group, whether or not the tables are in a schema of their own."""
+    database = await make_database()
+    own = Settings.load(database_url=database.url, schema_name="jobs")
+    await migrate(own)
+    async with owner(database, "REVOKE ALL ON SCHEMA public FROM {0}") as url:
+        for settings in (database.settings, own):
+            stranger = settings.model_copy(update={"database_url": SecretStr(url)})
+            with pytest.raises(SchemaError, match=r': GRANT "delegator_worker" TO "owner_'):
+                await check(stranger, process=WORKER)
+            found = [one async for one in examine(lambda it=stranger: it, DoctorOptions(canary=False))]
+            failures = [one for one in found if one.status is Status.FAILED and "slot" not in one.link]
+            assert [one.link for one in failures if one.link in ("privileges", "table", "migrations")] == ["privileges"]
 
 
 async def test_atlas_of_an_application(make_database: MakeDatabase) -> None:

@@ -43,7 +43,7 @@ async def test_paused_type(operator: Operator) -> None:
         assert "printer broken" in explained["text"]
         assert explained["needs"] == "`delegator types resume greet`"
         assert [row["is_paused"] for row in await operator.json("types", "list") if row["type"] == "greet"] == [True]
-        assert "type greet of queue default is paused" in (await operator.run("status")).out
+        assert "\n\ntype greet of queue default is paused for " in (await operator.run("status")).out
 
         async def is_past_deadline() -> bool:
             rows = await operator.engine.rows(

@@ -2,25 +2,27 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.onboarding.csvfile import CsvFile, FileRefused, Row, open_chunks
+from examples.csvfile import CsvFile, FileRefused, Row, encoding_of, open_text
 from examples.onboarding.rules import born_on, problem_of
 
-
-def rows_of(data: bytes, encoding: str = "utf-8-sig", size: int = 7, delimiter: str | None = None) -> list[Row]:
-    chunks = [data[start : start + size] for start in range(0, len(data), size)]
-    return list(CsvFile(open_chunks(lambda n: chunks[n] if n < len(chunks) else None, encoding), delimiter).rows())
+COLUMNS = ("name", "born", "city")
 
 
-def fields(rows: list[Row]) -> list[tuple[str, str, str]]:
+def rows_of(data: bytes, encoding: str = "utf-8-sig", delimiter: str | None = None) -> list[Row]:
+    text = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+    return list(CsvFile(text, COLUMNS, delimiter).rows())
+
+
+def fields(rows: list[Row]) -> list[tuple[str, ...]]:
     assert [row.problem for row in rows if row.problem] == []
-    return [(row.name, row.born, row.city) for row in rows]
+    return [tuple(row.fields[column] for column in COLUMNS) for row in rows]
 
 
 ADA = [("Ada", "1985-12-10", "London")]
@@ -47,11 +49,24 @@ def test_forms(data: bytes) -> None:
     assert fields(rows_of(data)) == ADA
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252", "latin-1"])
-@pytest.mark.parametrize("size", [1, 3, 1000])
-def test_encodings(encoding: str, size: int) -> None:
-    data = "name;born;city\nZoë;1985-12-10;Køln\n".encode(encoding)
-    assert fields(rows_of(data, encoding, size)) == [("Zoë", "1985-12-10", "Køln")]
+@pytest.mark.parametrize(
+    ("encoding", "charset", "found"),
+    [
+        ("utf-8", None, ("utf-8-sig", False)),
+        ("utf-8-sig", "UTF8", ("utf-8-sig", False)),
+        ("utf-16", None, ("utf-16", False)),
+        ("cp1252", None, ("cp1252", True)),
+        ("cp1252", "utf-8", ("cp1252", True)),
+        ("latin-1", "latin-1", ("latin-1", False)),
+    ],
+)
+def test_encodings(tmp_path: Path, encoding: str, charset: str | None, found: tuple[str, bool]) -> None:
+    """An encoding is found, or believed; what is neither declared nor UTF-8 is guessed."""
+    file = tmp_path / "users.csv"
+    file.write_bytes("name;born;city\nZoë;1985-12-10;Køln\n".encode(encoding))
+    assert encoding_of(file, charset) == found
+    with open_text(file, found[0]) as text:
+        assert fields(list(CsvFile(text, COLUMNS).rows())) == [("Zoë", "1985-12-10", "Køln")]
 
 
 def test_quotes() -> None:
@@ -64,7 +79,7 @@ def test_quotes() -> None:
 
 def test_bad_rows() -> None:
     """A bad row has its line and a reason, and the rows after it are read."""
-    rows = rows_of(b'name,born,city\na,b\n"x"y,1,2\nz\0,1,2\nAda,1985-12-10,London\n"open,1,2\n', size=1000)
+    rows = rows_of(b'name,born,city\na,b\n"x"y,1,2\nz\0,1,2\nAda,1985-12-10,London\n"open,1,2\n')
     assert [(row.line, row.problem is not None) for row in rows] == [
         (2, True),
         (3, True),
@@ -91,26 +106,25 @@ def test_bad_rows() -> None:
 )
 def test_refused(data: bytes, reason: str) -> None:
     with pytest.raises(FileRefused, match=reason):
-        rows_of(data, size=65_536)
+        rows_of(data)
 
 
 def test_header_only() -> None:
     assert rows_of(b"name,born,city\n") == []
 
 
-def test_memory() -> None:
+def test_memory(tmp_path: Path) -> None:
     """100,000 rows are read in memory that does not grow with their number."""
-
-    def pieces() -> Iterator[bytes]:
-        yield b"name,born,city\n"
-        for number in range(1_000):
-            yield b"".join(b"Ada %d,1985-12-10,London\n" % (number * 100 + row) for row in range(100))
-
-    made = pieces()
+    file = tmp_path / "users.csv"
+    with file.open("w") as writing:
+        writing.write("name,born,city\n")
+        writing.writelines(f"Ada {number},1985-12-10,London\n" for number in range(100_000))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in CsvFile(open_chunks(lambda _: next(made, None), "utf-8")).rows()) == 100_000
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        with open_text(file, "utf-8") as text:
+            assert sum(1 for _ in CsvFile(text, COLUMNS).rows()) == 100_000
+        assert encoding_of(file, None) == ("utf-8-sig", False)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()
 
@@ -122,24 +136,24 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=8),
     st.sampled_from(",;\t"),
     st.sampled_from(["\n", "\r\n", "\r"]),
-    st.integers(1, 50),
 )
-def test_as_naive_model(users: list[tuple[str, str, str]], delimiter: str, end: str, size: int) -> None:
+def test_as_naive_model(users: list[tuple[str, str, str]], delimiter: str, end: str) -> None:
     """What is written with every field in quotes is read again, whatever letters and line ends are in it."""
 
     def quoted(value: str) -> str:
         return '"' + value.replace('"', '""') + '"'
 
     lines = [delimiter.join(("name", "born", "city")), *(delimiter.join(map(quoted, user)) for user in users)]
-    rows = rows_of(end.join(lines).encode(), "utf-8", size, delimiter)
+    rows = rows_of(end.join(lines).encode(), "utf-8", delimiter)
     assert fields(rows) == [tuple(value.strip() for value in user) for user in users]
 
 
-def test_cp1252_holes() -> None:
+def test_cp1252_holes(tmp_path: Path) -> None:
     """A byte that the guessed code page does not have costs a letter, and not the file."""
-    text = open_chunks(lambda n: b"name,born,city\nA\x81,1,2\n" if n == 0 else None, "cp1252")
-    assert isinstance(text, io.TextIOWrapper)
-    assert [row.name for row in CsvFile(text).rows()] == ["A\N{REPLACEMENT CHARACTER}"]
+    file = tmp_path / "users.csv"
+    file.write_bytes(b"name,born,city\nA\x81,1,2\n")
+    with open_text(file, "cp1252") as text:
+        assert [row.fields["name"] for row in CsvFile(text, COLUMNS).rows()] == ["A\N{REPLACEMENT CHARACTER}"]
 
 
 @pytest.mark.parametrize(

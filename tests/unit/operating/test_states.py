@@ -51,6 +51,7 @@ CASES: dict[str, tuple[JobRow, QueueFacts, State, Reason | None, str]] = {
     "busy": (job(), facts(worker("greet", running=2)), State.WAITING, Reason.WORKER, "All 2 slots"),
     "free": (job(), facts(worker("greet")), State.WAITING, Reason.WORKER, "The stream has not brought it"),
     "dynamic": (job(), facts(worker("(dynamic)")), State.WAITING, Reason.WORKER, "The stream"),
+    "canary": (job(job_type="delegator.canary"), facts(worker("greet")), State.WAITING, Reason.WORKER, "The stream"),
     "paused type": (
         job(),
         facts(worker("greet"), pauses=(Pause("default", "greet", EARLIER, "me@here", "broken"),)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
@@ -12,28 +13,47 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
-from delegator import delegate
-
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for each step of a saga."""
+
+    step_seconds: int = 300
+    """How long a step may take, retries included."""
+    attempts_alone: int = 5
+    """How often a compensation may fail before a person is asked for. It is tried on, without end."""
 
 
 class Saga:
     """Undoes its steps, the last one first, when its `async with` block raises; the block's error stays the error."""
 
-    def __init__(self, *, step_timeout: timedelta, attempts_alone: int) -> None:
-        self._step_timeout, self._attempts = step_timeout, attempts_alone
+    def __init__(self, run: Callable[..., Awaitable[Any]], terms: Terms) -> None:
+        """Begin a saga.
+
+        Args:
+            run: runs a job: `delegate`, or a function that takes the same arguments.
+            terms: what holds for each step.
+        """
+        self._run, self._terms = run, terms
         self._compensations: list[tuple[Callable[[Any], Awaitable[None]], Any]] = []
         self.needs_person: list[str] = []
         """The steps whose compensation has failed `attempts_alone` times. It is tried on, without end."""
 
-    async def step(self, action: Callable[[T], Awaitable[R]], undo: Callable[[T], Awaitable[None]], argument: T) -> R:
-        """Run a step, and register what undoes it."""
+    async def step(
+        self, action: Callable[[T], Awaitable[R]], undo: Callable[[T], Awaitable[None]] | None, argument: T
+    ) -> R:
+        """Run a step, and register what undoes it; None: nothing has to."""
         # Registered first: a step that fails or times out may have taken effect.
-        self._compensations.append((undo, argument))
+        if undo is not None:
+            self._compensations.append((undo, argument))
+        timeout = timedelta(seconds=self._terms.step_seconds)
         # Waits for a cancelled step to stop. Otherwise the compensation might come before the step's effect.
         waits = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-        return await delegate(action, argument, schedule_to_close_timeout=self._step_timeout, cancellation_type=waits)
+        result: R = await self._run(action, argument, schedule_to_close_timeout=timeout, cancellation_type=waits)
+        return result
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,16 +69,17 @@ class Saga:
         stuck: list[asyncio.Future[None]] = []
         for undo, argument in reversed(self._compensations):
             try:
-                await delegate(undo, argument, retry_policy=RetryPolicy(maximum_attempts=self._attempts))
+                policy = RetryPolicy(maximum_attempts=self._terms.attempts_alone)
+                await self._run(undo, argument, retry_policy=policy)
             except ActivityError:
                 stuck.append(asyncio.ensure_future(self._insist(undo, argument)))
         await asyncio.gather(*stuck)
 
-    async def _insist(self, undo: Callable[[Any], Awaitable[None]], argument: Any) -> None:
+    async def _insist(self, undo: Callable[[Any], Awaitable[None]], argument: object) -> None:
         self.needs_person.append(str(argument))
         while True:
             try:
-                await delegate(undo, argument)
+                await self._run(undo, argument)
                 return self.needs_person.remove(str(argument))
             except ActivityError:
                 await asyncio.sleep(60)  # the failure is not retryable: a person changes something first
