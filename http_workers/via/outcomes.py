@@ -132,6 +132,8 @@ class Outcomes:
             while reports:
                 reports = await self._deliver(reports)
             self._metrics.finish_size.observe(len(batch))
+        except Exception:  # a fault here must not end the worker; the jobs' leases end
+            _log.exception("report_failed", extra={"jobs": len(batch)})
         finally:
             slots.release()
             for ended in batch:

@@ -80,7 +80,11 @@ class Polls:
             WireError: the reply is not what the protocol says.
         """
         taken = await self._slots.reserve(1)
-        self._take(await self._ask(taken, 0.0), taken)
+        jobs: list[RemoteJob] = []
+        try:
+            jobs = await self._ask(taken, 0.0)
+        finally:
+            self._take(jobs, taken)
 
     def stop(self) -> None:
         """Let the loops end. Those that wait for a reply wait for it, because it may hold jobs."""

@@ -20,6 +20,7 @@ from delegator.postgres.lease_keeper import holder_name
 from delegator.runtime.connection_state import SharedConnection
 from delegator.runtime.startup import wait_for
 from delegator.runtime.temporal_client import load_data_converter
+from delegator.wire.worker_protocol import MOST_LEASE_SECONDS
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.background import background
 from http_workers.clients import ClientHolder
@@ -67,7 +68,7 @@ async def serve(
     clients = clients or ClientHolder(None)
     converter = clients.client.data_converter if clients.client else load_data_converter(settings.data_converter)
     types = _polled(declared)
-    lease_seconds = settings.lease.total_seconds()
+    lease_seconds = min(settings.lease.total_seconds(), MOST_LEASE_SECONDS)
     slots = Slots(options.concurrency)
     gateway = SharedConnection(surroundings.states["gateway"])
     async with AsyncExitStack() as stack:

@@ -1,9 +1,14 @@
-"""Handlers of `via_tasks` under another name, for a worker at the database beside one behind a gateway."""
+"""A handler of `via_tasks` under another name, for a worker at the database beside one behind a gateway."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from delegator import delegated
 from tests.integration.delegator.tasks import QUICK
-from tests.integration.gateway import via_tasks
+from tests.integration.gateway.via_tasks import look_around
 
-at_the_database = delegated(name="at_the_database", retry_policy=QUICK)(via_tasks.look_around)
+
+@delegated(retry_policy=QUICK)
+async def at_the_database() -> dict[str, Any]:
+    return await look_around()

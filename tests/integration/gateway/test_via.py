@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.worker import Worker
 
-from delegator import PluginOptions
 from delegator.contracts import collect_handlers
 from delegator.dev.temporal import TemporalServer
-from delegator.gateway.conformance.checks import CHECKS
-from delegator.gateway.conformance.run import check_worker
 from tests.integration.delegator import failing
-from tests.integration.delegator.environment import BRIEF, TASKS, Environment, environment
+from tests.integration.delegator.environment import Environment, environment
 from tests.integration.delegator.failing_flows import TellsFailure
 from tests.integration.delegator.test_encryption import CONVERTER
 from tests.integration.delegator.test_same_failures import CASES, ENCODED, Case, assert_same, tell_all
 from tests.integration.gateway import gateway_flows
-from tests.integration.gateway.gateway_flows import Many, Ordinary, Tells
-from tests.integration.gateway.support import RunningGateway, free_port, gateway_process, running_gateway
+from tests.integration.gateway.gateway_flows import Ordinary, Tells
+from tests.integration.gateway.support import RunningGateway, running_gateway, via
 from tests.support import Databases
-from tests.support.links import link
 
-FAILING = "tests.integration.delegator.failing"
-OWN = "tests.integration.gateway.via_tasks"
-TOKEN = "for-the-pool-12345"
-OUTLIVES = {"DELEGATOR_LEASE": "PT60S"}
-"""Of a worker whose jobs outlive a gateway."""
 WORKFLOWS = [*gateway_flows.ALL, TellsFailure]
 LEAST_SECONDS = 2.0
 
@@ -44,17 +32,6 @@ def is_patient(case: Case) -> bool:
 
 
 PATIENT_CASES = [case for case in CASES if is_patient(case)]
-
-
-@asynccontextmanager
-async def via(engine: Environment, url: str, *arguments: str, **variables: str) -> AsyncIterator[None]:
-    """Run a worker behind a gateway. It can't reach the database or the stream."""
-    nowhere = {
-        "DELEGATOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
-        "DELEGATOR_STREAM_URL": "http://127.0.0.1:1",
-    }
-    async with engine.http_worker("--via", url, *arguments, modules=[TASKS, FAILING, OWN], **nowhere, **variables):
-        yield
 
 
 async def told_by_activities(engine: Environment, cases: list[Case]) -> dict[str, Any]:
@@ -71,11 +48,10 @@ async def worker(gateway_engine: Environment, gateway: RunningGateway) -> AsyncI
         yield
 
 
-@pytest.fixture(scope="module", params=["inline", "signal"])
-async def all_queue(gateway_engine: Environment, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """The task queue of a worker that gets outcomes inline, or by signal."""
-    options: tuple[PluginOptions, ...] = () if request.param == "inline" else (BRIEF,)
-    async with gateway_engine.worker(*options, workflows=WORKFLOWS) as name:
+@pytest.fixture(scope="module")
+async def all_queue(gateway_engine: Environment) -> AsyncIterator[str]:
+    """The task queue of a worker with the workflows of this folder and the one that tells failures."""
+    async with gateway_engine.worker(workflows=WORKFLOWS) as name:
         yield name
 
 
@@ -151,64 +127,3 @@ async def test_encrypted(databases: Databases, temporal: TemporalServer) -> None
         handle = await engine.start(Tells.run, "secret_retry", [secret], {}, task_queue=task_queue)
         assert await engine.result(handle) == f"{secret} and {[secret]}"
         assert secret not in repr(await engine.stored())
-
-
-async def test_killed_gateway(engine: Environment, all_queue: str) -> None:
-    """A gateway is killed amid jobs and started again: all results arrive, and no job that was running runs twice."""
-    port = str(free_port())
-    async with gateway_process(engine, "--port", port) as gateway, via(engine, gateway.url, **OUTLIVES):
-        handle = await engine.start(Many.run, "works", 20, task_queue=all_queue)
-        await engine.noted(handle.id, "started", 20)
-        gateway.process.kill()
-        await gateway.process.wait()
-        async with gateway_process(engine, "--port", port):
-            assert await engine.result(handle) == [1] * 20
-    assert sorted(engine.ledger(handle.id)) == [("done", 1)] * 20 + [("started", 1)] * 20
-
-
-async def test_short_cut(engine: Environment, gateway: RunningGateway, all_queue: str) -> None:
-    """The network is cut for less than a lease: handlers run on, and each job runs once."""
-    async with link(gateway.url) as network, via(engine, network.url, **OUTLIVES):
-        handle = await engine.start(Many.run, "works", 20, task_queue=all_queue)
-        await engine.noted(handle.id, "started", 20)
-        network.cut()
-        await engine.noted(handle.id, "done", 20)
-        network.mend()
-        assert await engine.result(handle) == [1] * 20
-    assert len(engine.ledger(handle.id)) == 40
-
-
-async def test_long_cut(engine: Environment, gateway: RunningGateway, all_queue: str) -> None:
-    """The network is cut for longer than a lease: the worker stops its handlers, and each job's next attempt counts."""
-    async with link(gateway.url) as network, via(engine, network.url):
-        handle = await engine.start(Tells.run, "works_once_told", [], {}, task_queue=all_queue)
-        await engine.noted(handle.id, "started")
-        network.cut()
-        await engine.noted(handle.id, "stopped")
-        network.mend()
-        assert await engine.result(handle) == 2
-    assert engine.ledger(handle.id) == [("started", 1), ("stopped", 1), ("started", 2)]
-
-
-async def test_conformance(engine: Environment, gateway: RunningGateway) -> None:
-    """It passes the suite for workers in any language."""
-    start = (
-        "import os, sys; os.environ['DELEGATOR_GATEWAY_TOKEN'] = os.environ['GATEWAY_TOKEN'] or 'none';"
-        f"os.execv(sys.executable, [sys.executable, '-m', 'http_workers', '--import', {OWN!r}, '--grace', '3',"
-        " '--queue', os.environ['GATEWAY_QUEUE'], '--via', os.environ['GATEWAY_URL']])"
-    )
-    found = await check_worker(gateway.url, [sys.executable, "-c", start], engine.settings, "default")
-    assert found == dict.fromkeys(CHECKS)
-
-
-async def test_token(engine: Environment, all_queue: str, tmp_path: Path) -> None:
-    """A worker whose token the gateway refuses does not start; with the right one in a file it does."""
-    known, mine = tmp_path / "tokens", tmp_path / "token"
-    known.write_text(f"{TOKEN} queues=default\n")
-    mine.write_text(f"{TOKEN}\n")
-    async with running_gateway(engine, token_file=known) as gateway:
-        with pytest.raises(AssertionError, match="refuses the token: set DELEGATOR_GATEWAY_TOKEN or"):
-            async with via(engine, gateway.url, DELEGATOR_GATEWAY_TOKEN="another-12345"):
-                pass
-        async with via(engine, gateway.url, DELEGATOR_GATEWAY_TOKEN_FILE=str(mine)):
-            assert await engine.execute(Tells.run, "double", [2], {}, task_queue=all_queue) == 4

@@ -36,7 +36,9 @@ async def look_around() -> dict[str, Any]:
     }
 
 
-behind_a_gateway = delegated(name="behind_a_gateway", retry_policy=QUICK)(look_around)
+@delegated(retry_policy=QUICK)
+async def behind_a_gateway() -> dict[str, Any]:
+    return await look_around()
 
 
 @delegated(retry_policy=QUICK)
