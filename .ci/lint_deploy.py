@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
@@ -24,7 +25,16 @@ KUBERNETES = ROOT / "docker/kubernetes"
 VARIANTS = {
     "relay": ["resources: [{relay}]"],
     "sequin": ["resources: [{sequin}]"],
-    "relay with a prefix": ["resources: [{relay}]", "namePrefix: shop-"],
+    "relay with a prefix": [
+        "resources: [{relay}]",
+        "namePrefix: shop-",
+        "configMapGenerator:",
+        "- name: delegator-settings",
+        "  behavior: merge",
+        "  literals:",
+        "  - DELEGATOR_STREAM_URL="
+        "http://shop-delegator-relay-0.shop-stream:7376,http://shop-delegator-relay-1.shop-stream:7376",
+    ],
     "base with an HPA": ["resources: [{base}]", "components: [{hpa}]"],
 }
 PLACES = {
@@ -58,6 +68,7 @@ def lint_kubernetes(kustomize: Path, definition: Path) -> None:
             for one in objects:
                 validate(name, one, scaled_object)
             check_references(name, objects)
+            check_stream(name, objects)
 
 
 def validate(variant: str, one: dict[str, Any], scaled_object: dict[str, Any]) -> None:
@@ -90,6 +101,24 @@ def check_references(variant: str, objects: list[dict[str, Any]]) -> None:
                     sys.exit(f"{variant}: {one['metadata']['name']} reads the ConfigMap {name}, which is not there")
             if variant != "base with an HPA" and ":" not in container["image"]:
                 sys.exit(f"{variant}: the image {container['image']} has no version")
+
+
+def check_stream(variant: str, objects: list[dict[str, Any]]) -> None:
+    """Refuse a stream's address that is no Service of the variant, and no pod of a StatefulSet behind one."""
+    services = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Service"}
+    ports = {name: {port["port"] for port in spec["ports"]} for name, spec in services.items()}
+    for one in objects:
+        if one["kind"] == "StatefulSet":
+            name, spec = one["metadata"]["name"], one["spec"]
+            service = spec["serviceName"]
+            if services.get(service, {}).get("clusterIP") != "None":
+                sys.exit(f"{variant}: StatefulSet {name} needs a headless Service {service}, which is not there")
+            ports |= {f"{name}-{number}.{service}": ports[service] for number in range(spec["replicas"])}
+    for one in objects:
+        for url in one.get("data", {}).get("DELEGATOR_STREAM_URL", "").split(","):
+            address = urlsplit(url)
+            if url and address.port not in ports.get(address.hostname or "", ()):
+                sys.exit(f"{variant}: DELEGATOR_STREAM_URL names {url}, and nothing listens there")
 
 
 def main() -> None:

@@ -34,12 +34,12 @@ from delegator.enqueue.declared_queues import (
     require_declared_task_queues,
     warn_of_undeclared_queues,
 )
-from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer
+from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, GATHER, Enqueuer, enqueue_pool
 from delegator.enqueue.inline import InlineWaiter
 from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.enqueue.policy import InlinePolicy
 from delegator.errors import ConfigurationError, DelegatorError
-from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect, connection_pool
+from delegator.postgres.connections import Connection, DatabaseAddress, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
@@ -84,7 +84,8 @@ class PluginOptions:
     """How long a worker may gather jobs to enqueue them together; zero: never. It gathers while it is short of
     processor time, and while workflows wait for their first task. A start delay looks like such a wait."""
     connections: int = 4
-    """Largest number of connections to PostgreSQL. One more listens, and one more renews the lease."""
+    """Largest number of connections to PostgreSQL that a queue uses. Each further queue may open one more of its own,
+    because a locked table keeps connections. One more listens, and one more renews the lease."""
 
 
 class DelegatorPlugin(SimplePlugin):
@@ -269,10 +270,10 @@ class DelegatorPlugin(SimplePlugin):
         return QueueAttempts(self._connection, self._settings.queues)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self, queue: str) -> AsyncIterator[Connection]:
         """Lend a connection: of a worker that runs, or a new one. A client that only completes jobs runs no worker."""
         if self._pools:
-            async with self._pools[-1].connection() as connection:
+            async with self._pools[-1].share(queue).connection() as connection:
                 yield connection
         else:
             address = DatabaseAddress.of(self._settings)
@@ -319,13 +320,7 @@ class DelegatorPlugin(SimplePlugin):
         address = DatabaseAddress.of(settings)
         tables = [QueueTable(queue, ordered=queue in settings.ordered_queues) for queue in settings.queues]
         pool = await stack.enter_async_context(
-            connection_pool(
-                address,
-                application_name="delegator plugin",
-                size=options.connections,
-                silence=settings.lease,
-                by_key=True,
-            )
+            enqueue_pool(address, size=options.connections, queues=len(tables), silence=settings.lease)
         )
         lease = await stack.enter_async_context(
             LeaseKeeper(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn
 
 import uvloop
+from psycopg import OperationalError
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.service import RPCError, RPCStatusCode
 
 from delegator import DelegatorError
 
@@ -59,20 +63,31 @@ def run_example(example: Coroutine[Any, Any, None]) -> NoReturn:
     The exit code is 0, or 1 when a claim is not met, 2 when a server or a setting is wrong (one line says which), 130
     after Ctrl-C and 143 after SIGTERM.
     """
+    _print_no_warnings()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_terminated(example))
     except ClaimNotMet as unmet:
         print(unmet, file=sys.stderr)
         sys.exit(1)
-    except DelegatorError as error:
-        print(error, file=sys.stderr)
+    except (DelegatorError, OperationalError, RPCError) as error:
+        if isinstance(error, RPCError) and error.status is not RPCStatusCode.UNAVAILABLE:
+            raise
+        print(str(error).partition("\n")[0], file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except asyncio.CancelledError:
         sys.exit(128 + signal.SIGTERM)
     sys.exit(0)
+
+
+def _print_no_warnings() -> None:
+    """Let the SDK and the engine print errors only. A busy machine makes them warn a thousand times that it is late."""
+    logging.basicConfig(level=logging.ERROR)
+    logging.captureWarnings(True)
+    errors_only = LoggingConfig(TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=errors_only)))
 
 
 async def _until_terminated(example: Coroutine[Any, Any, None]) -> None:

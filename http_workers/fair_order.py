@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import Final
 
-from delegator.postgres.queue_order import Lane, Place
+from delegator.postgres.queue_order import Lane
 
 _MOST_REMEMBERED: Final = 10_000
 
@@ -43,6 +43,14 @@ class Room:
         if key in self.by_key:
             self.by_key[key] -= 1
 
+    def give_back(self, lane: Lane, jobs: int) -> None:
+        """Count fewer jobs of this line, because it had no more."""
+        if lane.job_type in self.by_type:
+            self.by_type[lane.job_type] += jobs
+        key = lane.job_type, lane.fairness_key
+        if key in self.by_key:
+            self.by_key[key] += jobs
+
 
 class FairOrder:
     """Shares jobs out among fairness keys by their weights, by start-time fair queueing.
@@ -59,7 +67,7 @@ class FairOrder:
         self._times: dict[tuple[int, str], float] = {}
         self._now: dict[int, float] = defaultdict(float)
 
-    def choose(self, lanes: Sequence[Lane], most: int, room: Room) -> list[Place]:
+    def choose(self, lanes: Sequence[Lane], most: int, room: Room) -> dict[Lane, int]:
         """Return how many jobs to take from which lines.
 
         It asks for jobs as if the lines never ended. If one did, ask again for the rest.
@@ -69,7 +77,7 @@ class FairOrder:
             most: number of jobs to take.
             room: what the fleet-wide limits allow. It is changed.
         """
-        places: list[Place] = []
+        chosen: dict[Lane, int] = {}
         by_priority: dict[int, list[Lane]] = defaultdict(list)
         for lane in lanes:
             if room.allows(lane):
@@ -78,9 +86,9 @@ class FairOrder:
             if most <= 0:
                 break
             taken = self._share(priority, by_priority[priority], most, room)
-            places += (Place(priority, name, count) for name, count in taken.items())
+            chosen |= taken
             most -= sum(taken.values())
-        return places
+        return chosen
 
     def took(self, lanes: Sequence[Lane], taken: Mapping[tuple[int, str], int]) -> None:
         """Move the times of fairness keys on.
@@ -102,16 +110,16 @@ class FairOrder:
     def _time(self, key: tuple[int, str]) -> float:
         return max(self._times.get(key, 0.0), self._now[key[0]])
 
-    def _share(self, priority: int, lanes: Sequence[Lane], most: int, room: Room) -> dict[str, int]:
+    def _share(self, priority: int, lanes: Sequence[Lane], most: int, room: Room) -> dict[Lane, int]:
         """Return how many of `most` jobs to take from which lines of one priority."""
         if len(lanes) == 1 and not room.by_type and not room.by_key:
-            return {lanes[0].name: most}
+            return {lanes[0]: most}
         by_key: dict[str, list[Lane]] = defaultdict(list)
         for lane in sorted(lanes, key=lambda lane: lane.published_at):
             by_key[lane.fairness_key].append(lane)
         heap = [(self._time((priority, key)), key) for key in by_key]
         heapify(heap)
-        taken: dict[str, int] = defaultdict(int)
+        taken: dict[Lane, int] = defaultdict(int)
         while most and heap:
             time, key = heap[0]
             mine = by_key[key]
@@ -123,7 +131,7 @@ class FairOrder:
             lane = mine.pop(0)
             mine.append(lane)  # types of the same key take turns, the longest-waiting job first
             room.take(lane)
-            taken[lane.name] += 1
+            taken[lane] += 1
             most -= 1
             heapreplace(heap, (time + 1 / lane.weight, key))
         return taken

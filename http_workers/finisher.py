@@ -17,11 +17,12 @@ from temporalio.converter import PayloadCodec
 from delegator.completion.failures import error_type, failed_outcome
 from delegator.completion.signals import SignalSender
 from delegator.postgres import dead_letters, leases
-from delegator.postgres.connections import Connection, Pool
+from delegator.postgres.connections import Connection
 from delegator.postgres.database_watch import DatabaseWatch, until_taken
 from delegator.postgres.dead_letters import NewDeadLetter, Reason
 from delegator.postgres.error_classes import without_values
 from delegator.postgres.queue_table import AttemptOutcome, NextAttempt, QueueTable
+from delegator.postgres.shares import Lender
 from delegator.wire.codec import encode_outcome
 from delegator.wire.outcomes import Outcome, OutcomeStatus
 from http_workers.activity_tasks import ActivityTasks
@@ -51,7 +52,7 @@ class Finisher:
     def __init__(
         self,
         *,
-        pool: Pool,
+        pool: Lender,
         table: QueueTable,
         signals: SignalSender,
         activity_tasks: ActivityTasks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -16,7 +16,7 @@ from delegator.errors import StreamError, WireError
 from delegator.postgres import leases, pauses
 from delegator.postgres.connections import Connection
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
-from delegator.postgres.queue_order import Lane, OrderStatements
+from delegator.postgres.queue_order import Lane, OrderStatements, Place
 from delegator.postgres.queue_pause import PauseStatements
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.liveness import Progress
@@ -35,6 +35,8 @@ _VISIBLE_WITHIN_SECONDS: Final = 1.0
 _MOST_LANES: Final = 500
 _MOST_TOKENS: Final = 100
 _DEFAULT_PRIORITY: Final = 3
+_MOST_TURNS: Final = 8
+"""Statements of one claim. Those lines that it did not come to have their turn in the next claim."""
 
 
 class OrderedReceiver:
@@ -203,29 +205,54 @@ class OrderedReceiver:
     ) -> tuple[list[Job], float]:
         """Claim jobs of some lines. Return them, and in how many seconds to look again unless something happens."""
         room, again_in = Room(), _LOOK_SECONDS
-        if self._gate.types.isdisjoint(lane.job_type for lane in lanes):
-            places = self._fair.choose(lanes, most, room)
-            jobs = list(map(Job, await self._order.take(connection, places, lease_id))) if places else []
+        limited = self._gate.types
+        if limited.isdisjoint(lane.job_type for lane in lanes):
+            jobs, ended = await self._claim_in_turn(connection, lanes, most, lease_id, room)
         else:
             async with connection.transaction():
                 room, again_in = await self._gate.room(connection, lanes, _LOOK_SECONDS)
-                places = self._fair.choose(lanes, most, room)
-                jobs = []
-                if places:
-                    jobs = list(map(Job, await self._order.take(connection, places, lease_id, self._gate.types)))
-                    await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
-        self._fair.took(lanes, Counter(map(_share_of, jobs)))
+                jobs, ended = await self._claim_in_turn(connection, lanes, most, lease_id, room, limited)
+                await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
+        more_may_wait = any(lane not in ended and room.allows(lane) for lane in lanes)
+        return jobs, 0.0 if more_may_wait else again_in
+
+    async def _claim_in_turn(
+        self,
+        connection: Connection,
+        lanes: Sequence[Lane],
+        most: int,
+        lease_id: int,
+        room: Room,
+        limited: Collection[str] = (),
+    ) -> tuple[list[Job], set[Lane]]:
+        """Claim jobs of some lines. Return them, and the lines that have ended.
+
+        Which lines end is seen only by claiming. The slots that are free then go to the other lines, and at last to the
+        next priority. Otherwise a steady flow of a few jobs would hold up all lower priorities, though slots are free.
+        """
+        jobs: list[Job] = []
+        ended: set[Lane] = set()
+        chosen: set[Lane] = set()
+        for _ in range(_MOST_TURNS):
+            rest = [lane for lane in lanes if lane not in ended]
+            asked = self._fair.choose(rest, most - len(jobs), room)
+            if not asked:
+                break
+            places = [Place(lane.priority, lane.name, count) for lane, count in asked.items()]
+            taken = list(map(Job, await self._order.take(connection, places, lease_id, limited)))
+            self._fair.took(rest, Counter(map(_share_of, taken)))
+            jobs += taken
+            chosen.update(asked)
+            got = Counter((*_share_of(job), job.job_type) for job in taken)
+            for lane, count in asked.items():
+                missing = count - got[lane.priority, lane.fairness_key, lane.job_type]
+                if missing > 0:
+                    ended.add(lane)
+                    room.give_back(lane, missing)
         if self._after != (0, ""):
-            chosen = {(place.priority, place.lane) for place in places}
-            behind = [(lane.priority, lane.name) for lane in lanes if (lane.priority, lane.name) in chosen]
+            behind = [(lane.priority, lane.name) for lane in lanes if lane in chosen]
             self._after = behind[-1] if behind else (0, "")
-        asked = {(place.priority, place.lane): place.most for place in places}
-        got = Counter((*_share_of(job), job.job_type) for job in jobs)
-        for lane in lanes:
-            wanted = asked.get((lane.priority, lane.name), 0)
-            if room.allows(lane) and got[lane.priority, lane.fairness_key, lane.job_type] >= wanted:
-                return jobs, 0.0  # more jobs may wait there
-        return jobs, again_in
+        return jobs, ended
 
     async def _claim_one_by_one(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> list[Job]:
         """Claim the first job of each line. A job whose row can't be read is given up, so that it holds up no other."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
+from delegator.postgres.shares import Lender
 from delegator.runtime.connection_state import ConnectionState
 from http_workers.job import Job
 from http_workers.metrics import WorkerMetrics
@@ -50,7 +50,7 @@ class ReceiverParts:
     """The stream."""
     acknowledge: Callable[[Sequence[str]], None]
     """Acknowledges messages soon."""
-    pool: Pool
+    pool: Lender
     """Connections for claims."""
     lease: ClaimLease
     """This process's lease."""

@@ -42,7 +42,9 @@ def codec_server(
     ] = 8081,
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="Origin of pages that may ask, such as http://127.0.0.1:8233; may be repeated."),
+        typer.Option(
+            metavar="URL", help="Origin of pages that may ask, such as http://127.0.0.1:8233; may be repeated."
+        ),
     ] = None,
     token_file: TokenFileOption = None,
     tls_cert: TlsCertOption = None,

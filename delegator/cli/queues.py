@@ -141,7 +141,17 @@ def pause_type(
     """
     settings = Settings.load(database_url=database_url)
     check_queue(settings, queue)
-    _pause(settings, _queues(settings, queue), job_type, note, wait=wait, as_json=as_json)
+    queues = _queues(settings, queue)
+    if not any(one.jobs or one.running for one in _pause(settings, queues, job_type, note, wait=wait, as_json=as_json)):
+        _tell_unknown(settings, queues, job_type)
+
+
+def _tell_unknown(settings: Settings, queues: Sequence[str], job_type: str) -> None:
+    """Say that nobody knows a type: its name may be misspelt, or its first worker is still to come."""
+    overview = asyncio.run(read_overview(settings))
+    if not any(queue.facts.serves(job_type) for queue in overview.queues if queue.queue in queues):
+        text = f"type {job_type} has no jobs, and no live worker has a handler for it: is the name right?"
+        typer.echo(plain(f"{text} `delegator types resume {job_type}` takes the pause back"), err=True)
 
 
 def resume_type(
@@ -175,7 +185,8 @@ def _queues(settings: Settings, queue: str | None) -> tuple[str, ...]:
 
 def _pause(
     settings: Settings, queues: Sequence[str], job_type: str | None, note: str | None, *, wait: bool, as_json: bool
-) -> None:
+) -> Sequence[pausing.Paused]:
+    """Pause a type, or whole queues, and say what was paused."""
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     done = asyncio.run(pausing.pause(settings, queues, job_type, paused_by=who, note=note, wait=wait))
     if as_json:
@@ -198,6 +209,7 @@ def _pause(
             typer.echo(f"{what} {was}: {one.jobs} jobs wait, {one.running} still run")
         if one.unaware:
             typer.echo(plain(f"{what}: of an earlier release, and do not know: {', '.join(one.unaware)}"), err=True)
+    return done
 
 
 def _resume(settings: Settings, queues: Sequence[str], job_type: str | None, *, as_json: bool) -> None:

@@ -53,7 +53,9 @@ def relay(
     tls_key: TlsKeyOption = None,
     queue: Annotated[
         list[str] | None,
-        typer.Option(help="Queue to serve; may be repeated. Default: DELEGATOR_QUEUES.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Queue to serve; may be repeated. Default: DELEGATOR_QUEUES.", show_default=False
+        ),
     ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,

@@ -33,12 +33,12 @@ class QueueAttempts:
     """The open attempts of all declared queues; see `OpenAttempts`."""
 
     def __init__(
-        self, connection: Callable[[], AbstractAsyncContextManager[Connection]], queues: Sequence[str]
+        self, connection: Callable[[str], AbstractAsyncContextManager[Connection]], queues: Sequence[str]
     ) -> None:
         """Prepare.
 
         Args:
-            connection: lends a connection.
+            connection: lends a connection for statements of a queue.
             queues: the declared queues.
         """
         self._connection = connection
@@ -46,26 +46,26 @@ class QueueAttempts:
 
     async def by_token(self, token: TaskToken) -> OpenAttempt | None:
         """See `OpenAttempts`."""
-        async with self._connection() as db:
+        async with self._connection(token.queue) as db:
             row = await AsynchronousStatements(token.queue).find(db, token.job_id, token.fencing_token)
         return None if row is None else _opened(token.queue, row)
 
     async def by_id(self, reference: AsyncActivityIDReference) -> OpenAttempt | None:
         """See `OpenAttempts`."""
-        async with self._connection() as db:
-            for queue in self._queues:
+        for queue in self._queues:
+            async with self._connection(queue) as db:
                 row = await AsynchronousStatements(queue).find_by_id(
                     db, reference.workflow_id, reference.run_id, reference.activity_id
                 )
-                if row is not None:
-                    return _opened(queue, row)
+            if row is not None:
+                return _opened(queue, row)
         return None
 
     async def heartbeat(self, attempt: OpenAttempt, details: bytes, codec: PayloadCodec | None) -> bool | None:
         """See `OpenAttempts`."""
         encoded = await encode_payloads(details, codec)
         queue, job_id, fencing_token = attempt.token
-        async with self._connection() as db:
+        async with self._connection(queue) as db:
             return await AsynchronousStatements(queue).heartbeat(db, job_id, fencing_token, encoded)
 
     async def resolve(
@@ -75,7 +75,7 @@ class QueueAttempts:
         encoded = await encode_outcome(outcome, codec)
         queue, job_id, fencing_token = attempt.token
         statements = AsynchronousStatements(queue)
-        async with self._connection() as db:
+        async with self._connection(queue) as db:
             if dead_letter_reason is None:
                 return await statements.resolve(db, job_id, fencing_token, outcome.status.value, encoded)
             error = error_type(Failure.FromString(outcome.body).cause)
@@ -89,7 +89,7 @@ class QueueAttempts:
         encoded = await encode_outcome(Outcome(OutcomeStatus.FAILED, failure.SerializeToString()), codec)
         queue, job_id, fencing_token = attempt.token
         row = (job_id, fencing_token, delay // _MILLISECOND, encoded, error_type(failure))
-        async with self._connection() as db:
+        async with self._connection(queue) as db:
             scheduled = await MaintenanceStatements(queue).back_off(db, [row])
             await AsynchronousStatements(queue).notify_of_retry(db)
             return bool(scheduled)

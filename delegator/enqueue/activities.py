@@ -19,6 +19,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
 from delegator.completion.failures import MAX_INPUT_BYTES, canceled_outcome, too_large
+from delegator.enqueue.cancelling import cancel_jobs
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS, InlineWaiter, take_over
 from delegator.enqueue.looking import look_for
@@ -167,10 +168,7 @@ class DelegatorActivities:
         outcomes: dict[int, Outcome] = {}
         batches = await self._prepare(parts, wanted, info)
         with closing_task():
-            if wanted.again:
-                for queue, batch in batches.items():
-                    await take_back(parts.pool, parts.enqueuer.table(queue), batch.rows)
-            await self._enqueue_in_all(parts, batches, outcomes)
+            await self._enqueue_in_all(parts, batches, outcomes, takes_back=wanted.again)
             refused: set[int] = set().union(*(batch.refused for batch in batches.values()))
             await self._fit(parts, outcomes, max(wanted.reply_bytes, SMALLEST_REPLY_BYTES), batches, refused)
         parts.metrics.outcomes.labels("inline").inc(len(outcomes))
@@ -207,12 +205,8 @@ class DelegatorActivities:
             A frame with the outcomes of the removed jobs.
         """
         parts = self.parts
-        removed: set[str] = set()
-        for queue, job_ids in _by_queue(request).items():
-            with closing_task():
-                async with parts.pool.connection(CONNECTION_SECONDS) as connection:
-                    gone, _ = await parts.enqueuer.table(queue).cancel(connection, job_ids)
-            removed |= gone
+        with closing_task():
+            removed = await cancel_jobs(_by_queue(request), parts.pool, parts.enqueuer)
         identity = holder_name()
         return to_raw_value(
             pack_signal(
@@ -276,22 +270,26 @@ class DelegatorActivities:
         return batches
 
     async def _enqueue_in_all(
-        self, parts: EnqueueParts, batches: Mapping[str, _Batch], outcomes: dict[int, Outcome]
+        self, parts: EnqueueParts, batches: Mapping[str, _Batch], outcomes: dict[int, Outcome], *, takes_back: bool
     ) -> None:
         """Enqueue in all queues and wait inline. Jobs of one queue do not wait for those of another one."""
         for queue in batches:
             parts.enqueuer.table(queue)  # raises before anything is enqueued
         if len(batches) == 1:
             for queue, batch in batches.items():
-                await self._enqueue_in(parts, queue, batch, outcomes)
+                await self._enqueue_in(parts, queue, batch, outcomes, takes_back=takes_back)
             return
         with unwrapped():
             async with asyncio.TaskGroup() as group:
                 for queue, batch in batches.items():
-                    group.create_task(self._enqueue_in(parts, queue, batch, outcomes))
+                    group.create_task(self._enqueue_in(parts, queue, batch, outcomes, takes_back=takes_back))
 
-    async def _enqueue_in(self, parts: EnqueueParts, queue: str, batch: _Batch, outcomes: dict[int, Outcome]) -> None:
+    async def _enqueue_in(
+        self, parts: EnqueueParts, queue: str, batch: _Batch, outcomes: dict[int, Outcome], *, takes_back: bool
+    ) -> None:
         table = parts.enqueuer.table(queue)
+        if takes_back:
+            await take_back(parts.pool, table, batch.rows)
         waiting = set(batch.awaited)
         adopted: set[str] = set()
         found: list[StoredOutcome] = []
@@ -308,7 +306,7 @@ class DelegatorActivities:
             if known:
                 # An earlier attempt of this local activity enqueued them. Put our lease into their `waiter_id`.
                 parts.waiter.tasks_are_run_again()
-                async with parts.pool.connection(CONNECTION_SECONDS) as connection:
+                async with parts.pool.share(queue).connection(CONNECTION_SECONDS) as connection:
                     taken = await take_over(connection, table, known, waiting, parts.lease.lease_id)
                 adopted |= taken.adopted
                 found += taken.found

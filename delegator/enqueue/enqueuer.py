@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from delegator.enqueue.metrics import EnqueueMetrics
 from delegator.errors import DatabaseError, first_line
-from delegator.postgres.connections import Pool
+from delegator.postgres.connections import DatabaseAddress, Pool, connection_pool
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
 from delegator.postgres.queue_table import NewJob, QueueTable
 from delegator.runtime.backoff import Backoff
@@ -29,9 +30,35 @@ GATHER = timedelta(milliseconds=100)
 ENQUEUE_PATIENCE = timedelta(seconds=1)
 """How long a workflow task waits for a connection. Then it is closed, and a timer begins the next attempt."""
 
+_LOCK_LIMIT = timedelta(seconds=3)
+"""How long a statement of a workflow task waits for a lock. Then the task is closed, too: it uses a slot of the worker
+that the workflows of other queues need."""
+
 _MAX_BATCH = 4_000
 _PARALLEL = 2
 _EXPECT_REPEATS_SECONDS = 60.0  # after one job was in the queue already, others probably are
+
+
+def enqueue_pool(
+    address: str | DatabaseAddress, *, size: int, queues: int, silence: timedelta
+) -> AbstractAsyncContextManager[Pool]:
+    """Return the pool of a Temporal worker that enqueues.
+
+    Args:
+        address: of the database.
+        size: largest number of connections that a queue uses.
+        queues: how many queues there are.
+        silence: how long packets may stay unacknowledged before a connection counts as lost.
+    """
+    return connection_pool(
+        address,
+        application_name="delegator plugin",
+        size=size,
+        queues=queues,
+        silence=silence,
+        lock_limit=_LOCK_LIMIT,
+        by_key=True,
+    )
 
 
 class Enqueuer:
@@ -56,7 +83,8 @@ class Enqueuer:
             namespace: the Temporal namespace whose workflows wait for the outcomes.
             state: gets the health of the database connection.
             gather: returns for how many seconds a small batch may wait for more jobs.
-            patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes.
+            patience: how long `enqueue` waits while the database can't be asked; None: as long as it takes, also for a
+                table that is locked.
             metrics: this process's series; None: they are shown nowhere.
         """
         self._metrics = metrics or EnqueueMetrics(CollectorRegistry())
@@ -65,7 +93,7 @@ class Enqueuer:
         self._state = state
         self._gather = gather
         self._patience = patience
-        self._asking = 0
+        self._asking: Counter[str] = Counter()
         self._tables = {table.queue: table for table in tables}
         self._repeats_until = 0.0
         self._batchers: dict[str, Batcher[NewJob, bool | psycopg.Error]] = {}
@@ -110,7 +138,8 @@ class Enqueuer:
         Raises:
             ApplicationError: the queue is not declared, a privilege or a table is missing, or a job's own values are
                 refused. Temporal retries all but the last.
-            DatabaseError: there was no connection for as long as the patience lasts. No job was inserted.
+            DatabaseError: with a patience: there was no connection for as long as it lasts, or the queue's table stayed
+                locked. Another attempt inserts what this one has not.
         """
         self.table(queue)
         began = time.monotonic()
@@ -126,28 +155,33 @@ class Enqueuer:
         return results  # type: ignore[return-value]
 
     async def _watch(self, patience_seconds: float) -> None:
-        """Send callers away while there is no connection.
+        """Send the callers of a queue away while there is no connection for it.
 
         Never while a statement runs: it may succeed after its caller has gone, and the jobs would run twice.
         """
         while True:
             await asyncio.sleep(patience_seconds / 4)
-            for batcher in self._batchers.values():
-                if not self._asking and batcher.stalled_seconds > patience_seconds:
-                    batcher.give_up(DatabaseError("PostgreSQL can't be reached (DELEGATOR_DATABASE_URL)"))
+            for queue, batcher in self._batchers.items():
+                if not self._asking[queue] and batcher.stalled_seconds > patience_seconds:
+                    batcher.give_up(
+                        DatabaseError(
+                            f"no connection to PostgreSQL for queue {queue!r}: it can't be reached "
+                            "(DELEGATOR_DATABASE_URL), or the queue's table is locked"
+                        )
+                    )
 
     async def _insert(self, table: QueueTable, jobs: Sequence[NewJob]) -> Sequence[bool | psycopg.Error]:
         """Insert a batch. If it holds a bad row, insert its halves, so that only the bad row gets the error."""
         backoff = Backoff()
         while True:
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.share(table.queue).connection() as connection:
                     repeats = time.monotonic() < self._repeats_until
-                    self._asking += 1
+                    self._asking[table.queue] += 1
                     try:
                         new = await table.insert(connection, self._namespace, jobs, repeats=repeats)
                     finally:
-                        self._asking -= 1
+                        self._asking[table.queue] -= 1
                 if self._state is not None:
                     self._state.restored()
                 self._metrics.batch.labels(table.queue).observe(len(jobs))
@@ -159,6 +193,8 @@ class Enqueuer:
             except psycopg.Error as error:
                 error_class = classify(error)
                 self._metrics.failures.labels(error_class.value).inc()
+                if isinstance(error, psycopg.errors.LockNotAvailable) and self._patience is not None:
+                    raise DatabaseError(f"queue {table.queue!r} is locked: {first_line(error)}") from None
                 if error_class is ErrorClass.DATA:
                     if len(jobs) == 1:
                         return [error]

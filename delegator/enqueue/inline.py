@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -68,6 +68,7 @@ class InlineWaiter:
         self._hints: dict[QueueTable, set[str]] = defaultdict(set)
         self._hinted = asyncio.Event()
         self._reading: set[QueueTable] = set()
+        self._deleting: set[QueueTable] = set()
         self._backoffs: dict[QueueTable, Backoff] = defaultdict(Backoff)
         self._notified: set[str] = set()
         self._has_waits = asyncio.Event()
@@ -152,11 +153,11 @@ class InlineWaiter:
 
     async def hand_over(self, table: QueueTable, job_ids: Sequence[str]) -> None:
         """Let the signaller deliver the outcomes of completed rows."""
-        async with self._pool.connection(CONNECTION_SECONDS) as connection:
+        async with self._pool.share(table.queue).connection(CONNECTION_SECONDS) as connection:
             await table.hand_over(connection, job_ids)
 
     async def _release(self, wait: _Wait) -> None:
-        async with self._pool.connection(CONNECTION_SECONDS) as connection:
+        async with self._pool.share(wait.table.queue).connection(CONNECTION_SECONDS) as connection:
             self._found(wait, await stop_waiting(connection, wait.table, wait.missing))
 
     def _hint(self, table: QueueTable, job_ids: Iterable[str]) -> None:
@@ -200,7 +201,7 @@ class InlineWaiter:
                 self._hinted.set()
 
     async def _read_rows_of(self, table: QueueTable, wanted: Sequence[str], notified: set[str]) -> None:
-        async with self._pool.connection() as connection:
+        async with self._pool.share(table.queue).connection() as connection:
             outcomes = await table.read(connection, wanted)
             rest = notified.intersection(wanted).difference(outcome.job_id for outcome in outcomes)
             if rest:  # the worker left them to signals
@@ -267,25 +268,35 @@ class InlineWaiter:
             del self._early_notifications[next(iter(self._early_notifications))]
 
     async def _delete_read(self) -> None:
+        """Delete rows that were read. A queue whose table is locked does not delay the others."""
         pause = min(1.0, self._result_ttl_seconds / 4 + 0.05)
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(pause)
-            self._awake_seconds += min(time.monotonic() - began, pause * 2)
-            due: dict[tuple[QueueTable, int], list[str]] = defaultdict(list)
-            ttl_seconds = self._result_ttl_seconds * (
-                _LONGER_TTL_FACTOR if self._awake_seconds < self._longer_ttl_until_seconds else 1
-            )
-            while self._read_rows and self._read_rows[0][0] + ttl_seconds <= self._awake_seconds:
-                _, table, waiter_id, job_ids = self._read_rows.popleft()
-                due[table, waiter_id].extend(job_ids)
-            for (table, waiter_id), job_ids in due.items():
+        due: dict[QueueTable, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+        async with asyncio.TaskGroup() as deletions:
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(pause)
+                self._awake_seconds += min(time.monotonic() - began, pause * 2)
+                ttl_seconds = self._result_ttl_seconds * (
+                    _LONGER_TTL_FACTOR if self._awake_seconds < self._longer_ttl_until_seconds else 1
+                )
+                while self._read_rows and self._read_rows[0][0] + ttl_seconds <= self._awake_seconds:
+                    _, table, waiter_id, job_ids = self._read_rows.popleft()
+                    due[table][waiter_id].extend(job_ids)
+                for table in [table for table in due if table not in self._deleting]:
+                    self._deleting.add(table)
+                    deletions.create_task(self._delete_rows_of(table, due.pop(table)))
+
+    async def _delete_rows_of(self, table: QueueTable, by_waiter: Mapping[int, list[str]]) -> None:
+        try:
+            for waiter_id, job_ids in by_waiter.items():
                 try:
-                    async with self._pool.connection() as connection:
+                    async with self._pool.share(table.queue).connection() as connection:
                         await table.delete_read(connection, job_ids, waiter_id)
                 except psycopg.Error as error:
                     # The sweeper deletes them after DELEGATOR_RESULT_RETENTION.
                     _log.warning("completed_rows_kept", extra={"rows": len(job_ids), "reason": first_line(error)})
+        finally:
+            self._deleting.discard(table)
 
 
 async def stop_waiting(connection: Connection, table: QueueTable, job_ids: Iterable[str]) -> list[StoredOutcome]:

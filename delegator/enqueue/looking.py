@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS
 from delegator.postgres.connections import Pool
+from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.pending import Looked
 
 
@@ -16,7 +18,7 @@ async def look_for(
     """Return what the queues have of jobs, finished or not.
 
     Args:
-        jobs: ids by queue.
+        jobs: ids by queue. Jobs of one queue do not wait for those of another one.
         pool: connections to PostgreSQL.
         enqueuer: knows the queues.
         at_deadline: also say which of them are in time.
@@ -25,10 +27,18 @@ async def look_for(
     missing: list[str] = []
     in_time: list[str] = []
     is_retrying = False
-    for queue, job_ids in jobs.items():
-        async with pool.connection(CONNECTION_SECONDS) as connection:
-            known = await enqueuer.table(queue).known(connection, job_ids)
-        missing += [job_id for job_id in job_ids if job_id not in known]
-        in_time += [job_id for job_id, job in known.items() if at_deadline and job.is_in_time]
+
+    async def look_in(queue: str, job_ids: Sequence[str]) -> None:
+        nonlocal is_retrying
+        table = enqueuer.table(queue)
+        async with pool.share(queue).connection(CONNECTION_SECONDS) as connection:
+            known = await table.known(connection, job_ids)
+        missing.extend(job_id for job_id in job_ids if job_id not in known)
+        in_time.extend(job_id for job_id, job in known.items() if at_deadline and job.is_in_time)
         is_retrying |= any(job.is_retried for job in known.values())
+
+    with unwrapped():
+        async with asyncio.TaskGroup() as group:
+            for queue, job_ids in jobs.items():
+                group.create_task(look_in(queue, job_ids))
     return Looked(missing, is_retrying if tells_retrying else None, in_time)

@@ -45,7 +45,7 @@ async def refuse_taken(
     unique = [job_id for job_id in known if is_unique_id(job_id, run_id)]
     if not unique:
         return {}
-    async with pool.connection() as connection:
+    async with pool.share(table.queue).connection() as connection:
         taken = await table.owned_by_others(connection, unique, run_id)
     types = {row.job_id: row.job_type for row in rows}
     return {
@@ -77,7 +77,7 @@ async def remove_other_calls(pool: Pool, table: QueueTable, rows: Sequence[NewJo
     wanted = [(row.job_id, row.job_type) for row in rows if row.job_id in known and is_generated_id(row.job_id, run_id)]
     if not wanted:
         return set()
-    async with pool.connection(CONNECTION_SECONDS) as connection:
+    async with pool.share(table.queue).connection(CONNECTION_SECONDS) as connection:
         return await table.remove_other_types(connection, wanted)
 
 
@@ -90,5 +90,5 @@ async def take_back(pool: Pool, table: QueueTable, rows: Sequence[NewJob]) -> No
         rows: the jobs of one run.
     """
     workflow_id, run_id = rows[0].workflow_id or "", rows[0].run_id or ""
-    async with pool.connection(CONNECTION_SECONDS) as connection:
+    async with pool.share(table.queue).connection(CONNECTION_SECONDS) as connection:
         await table.take_back(connection, [row.job_id for row in rows], workflow_id, run_id)

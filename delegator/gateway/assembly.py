@@ -125,6 +125,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
     settings, metrics = shared.settings, shared.metrics
     converter = shared.client.data_converter
     table, statements = QueueTable(name), GatewayStatements(name)
+    pool = shared.pool.share(name)
 
     def watched(loop: str) -> DatabaseWatch:
         return DatabaseWatch(shared.database.part(f"{loop} {name}"), shared.check)
@@ -163,7 +164,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
         )
     )
     leases = TermLeases(
-        pool=shared.pool,
+        pool=pool,
         statements=statements,
         keeper=keeper,
         database=watched("term leases"),
@@ -173,7 +174,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
     term_leases.append(leases)
     await leases.renew()
     finisher = Finisher(
-        pool=shared.pool,
+        pool=pool,
         table=table,
         signals=shared.signals,
         activity_tasks=shared.activity_tasks,
@@ -207,7 +208,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
         ReceiverParts(
             source=source,
             acknowledge=acks.add,
-            pool=shared.pool,
+            pool=pool,
             lease=leases,
             slots=dispatcher.demand,
             metrics=metrics,
@@ -222,7 +223,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
         claim_mode=ClaimMode.LEASE,
     )
     queue = GatewayQueue(
-        pool=shared.pool,
+        pool=pool,
         statements=statements,
         attempts=attempts,
         leases=leases,
@@ -231,7 +232,7 @@ async def assemble(name: str, shared: Shared, stack: AsyncExitStack) -> Assemble
         activity_tasks=shared.activity_tasks,
         database=watched("running jobs"),
     )
-    served = ServedTypes(shared.pool, keeper, dispatcher, finisher.offer_refused, watched("served types"))
+    served = ServedTypes(pool, keeper, dispatcher, finisher.offer_refused, watched("served types"))
 
     async def receive(number: int) -> None:
         with shared.liveness.watch(f"receive_{number} {name}", _LONGEST_ROUND) as progress:

@@ -49,7 +49,9 @@ def gateway(
     ] = _DEFAULTS.port,
     queue: Annotated[
         list[str] | None,
-        typer.Option(help="Queue to serve; may be repeated. Default: DELEGATOR_QUEUES.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Queue to serve; may be repeated. Default: DELEGATOR_QUEUES.", show_default=False
+        ),
     ] = None,
     token_file: TokenFileOption = None,
     tls_cert: TlsCertOption = None,

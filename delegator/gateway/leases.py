@@ -16,10 +16,10 @@ from datetime import timedelta
 from typing import Final
 
 from delegator.postgres import leases
-from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_gateway import GatewayStatements
+from delegator.postgres.shares import Lender
 
 _SHARES: Final = 8
 """A lease may end later than asked for, by this part of the time."""
@@ -60,7 +60,7 @@ class TermLeases:
     def __init__(
         self,
         *,
-        pool: Pool,
+        pool: Lender,
         statements: GatewayStatements,
         keeper: LeaseKeeper,
         database: DatabaseWatch,

@@ -19,11 +19,11 @@ from delegator.gateway.finishing import Finishing
 from delegator.gateway.job_tokens import JobToken
 from delegator.gateway.leases import TermLeases
 from delegator.gateway.timers import Timers
-from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.queue_asynchronous import AsynchronousStatements
 from delegator.postgres.queue_gateway import GatewayStatements, Kept
 from delegator.postgres.queue_table import Claimed
+from delegator.postgres.shares import Lender
 from delegator.wire.outcomes import OutcomeStatus
 from delegator.wire.worker_protocol import (
     ACCEPTED,
@@ -56,7 +56,7 @@ class GatewayQueue:
     def __init__(
         self,
         *,
-        pool: Pool,
+        pool: Lender,
         statements: GatewayStatements,
         attempts: Attempts,
         leases: TermLeases,

@@ -8,9 +8,9 @@ from typing import Final
 
 from delegator.gateway.dispatch import Dispatcher
 from delegator.postgres import leases
-from delegator.postgres.connections import Pool
 from delegator.postgres.database_watch import DatabaseWatch
 from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.shares import Lender
 
 _LOOK_SECONDS: Final = 0.5
 
@@ -20,7 +20,7 @@ class ServedTypes:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Lender,
         keeper: LeaseKeeper,
         dispatcher: Dispatcher,
         offer_refused: Callable[[Sequence[str]], Awaitable[None]],

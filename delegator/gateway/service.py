@@ -171,6 +171,7 @@ class Gateway:
                 DatabaseAddress.of(settings),
                 application_name="delegator gateway",
                 size=_CONNECTIONS,
+                queues=len(self._options.queues),
                 silence=settings.lease,
                 by_key=True,
             )

@@ -124,7 +124,7 @@ class RunWatch:
         after = NO_RUN
         while True:
             began = time.monotonic()
-            async with self._pool.connection() as connection:
+            async with self._pool.share(queue.table.queue).connection() as connection:
                 runs = await queue.runs(connection, self._options.age, after)
             self._database_seconds += time.monotonic() - began
             by_namespace: dict[str, list[RunKey]] = defaultdict(list)
@@ -182,7 +182,7 @@ class RunWatch:
 
     async def _end(self, queue: MaintenanceStatements, closed: Sequence[RunKey]) -> None:
         began = time.monotonic()
-        async with self._pool.connection() as connection:
+        async with self._pool.share(queue.table.queue).connection() as connection:
             jobs = await queue.jobs_of_runs(connection, [key.run_id for key in closed])
         self._database_seconds += time.monotonic() - began
         tasks: dict[str, list[str]] = defaultdict(list)
@@ -226,7 +226,7 @@ class RunWatch:
         removed = told = 0
         # By the run's id: a run that was reset since the answer has taken its jobs over.
         for start in range(0, len(ended), BATCH):
-            async with self._pool.connection() as connection:
+            async with self._pool.share(queue.table.queue).connection() as connection:
                 gone, running = await queue.table.cancel(connection, ended[start : start + BATCH], key.run_id)
             removed, told = removed + len(gone), told + len(running)
         return removed, told

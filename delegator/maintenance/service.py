@@ -29,7 +29,7 @@ from delegator.maintenance.outbox import OutboxDispatcher, outbox_options
 from delegator.maintenance.run_watch import RunWatch
 from delegator.maintenance.signaller import Signaller
 from delegator.maintenance.slot_watch import SlotWatch
-from delegator.maintenance.sweeper import Sweeper, SweeperOptions
+from delegator.maintenance.sweeper import LOCK_LIMIT, Sweeper, SweeperOptions
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import DatabaseAddress, Pool, connect, connection_pool
 from delegator.postgres.database_watch import DatabaseWatch
@@ -123,7 +123,14 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 LeaseKeeper(address, "maintenance", duration=settings.lease, cluster=cluster)
             )
             pool = await stack.enter_async_context(
-                connection_pool(address, application_name="delegator serve", size=_CONNECTIONS, silence=settings.lease)
+                connection_pool(
+                    address,
+                    application_name="delegator serve",
+                    size=_CONNECTIONS,
+                    queues=len(settings.queues),
+                    silence=settings.lease,
+                    lock_limit=LOCK_LIMIT,
+                )
             )
             shared = SharedConnection(database)
 
@@ -131,32 +138,38 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                 return DatabaseWatch(shared.part(loop), lambda: check(settings, process=MAINTENANCE))
 
             leading = watched_as("sweeper")
-            signaller = Signaller(
-                settings.queues,
-                pool=pool,
-                database=watched_as("signaller"),
-                signals=signals,
-                tasks=TaskOutcomes(client, Namespaces(temporal), identity=identity),
-                converter=converter,
-                metrics=metrics,
-                interval=options.sweep.full_interval,
-            )
-            run_watch = None
-            if not settings.jobs_outlive_runs:
-                run_watch = RunWatch(
+            tasks = TaskOutcomes(client, Namespaces(temporal), identity=identity)
+            signallers = [
+                Signaller(
+                    queue,
+                    pool=pool,
+                    database=watched_as(f"signaller {queue}"),
+                    signals=signals,
+                    tasks=tasks,
+                    converter=converter,
+                    metrics=metrics,
+                    interval=options.sweep.full_interval,
+                )
+                for queue in settings.queues
+            ]
+            run_watch = (
+                None
+                if settings.jobs_outlive_runs
+                else RunWatch(
                     settings.queues,
                     pool=pool,
                     database=watched_as("run watch"),
                     client=client,
                     metrics=metrics,
                 )
+            )
             outbox_pool = await stack.enter_async_context(
                 connection_pool(address, application_name="delegator outbox", size=3, silence=settings.lease)
             )
             sweeper = Sweeper(
                 settings.queues,
                 ordered=settings.ordered_queues,
-                signaller=signaller,
+                signallers=signallers,
                 run_watch=run_watch,
                 outbox=OutboxDispatcher(
                     address=address,
@@ -180,7 +193,7 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
             elector = Elector(address, metrics.leader.set, leading, silence=settings.lease)
             _log.info("maintenance_started", extra={"queues": ",".join(settings.queues)})
             async with asyncio.TaskGroup() as group:
-                tasks = [
+                running = [
                     group.create_task(elector.run(sweeper.run), name="elector"),
                     group.create_task(watch_temporal(client, temporal), name="health"),
                 ]
@@ -189,9 +202,9 @@ async def serve(options: ServeOptions, settings: Settings) -> None:
                     delegation = _delegate_tasks(
                         options.task_queue, options, settings, pool, client, part, EnqueueMetrics(registry)
                     )
-                    tasks.append(group.create_task(delegation, name="activity-worker"))
+                    running.append(group.create_task(delegation, name="activity-worker"))
                 await shutdown.requested.wait()
-                for task in tasks:
+                for task in running:
                     task.cancel()
             _log.info("maintenance_stopped")
 

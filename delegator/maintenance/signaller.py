@@ -52,11 +52,11 @@ class _Sent:
 
 
 class Signaller:
-    """Delivers outcomes from their rows to workflows, with its own connections."""
+    """Delivers outcomes of one queue from their rows to workflows. A queue that is locked delays no other one."""
 
     def __init__(
         self,
-        queues: Sequence[str],
+        queue: str,
         *,
         pool: Pool,
         database: DatabaseWatch,
@@ -70,7 +70,7 @@ class Signaller:
         """Prepare the signaller.
 
         Args:
-            queues: the declared queues.
+            queue: the queue.
             pool: connections.
             database: gets each success and each error of these connections.
             signals: sends the signals.
@@ -80,8 +80,8 @@ class Signaller:
             metrics: this process's series.
             interval: time between two looks at whole tables, unless `ask` is called.
         """
-        self._queues = [MaintenanceStatements(queue) for queue in queues]
-        self._pool = pool
+        self._queue = MaintenanceStatements(queue)
+        self._pool = pool.share(queue)
         self._database = database
         self._signals = signals
         self._conversions = Conversions(converter or DataConverter(payload_codec=codec))
@@ -134,29 +134,18 @@ class Signaller:
         """Signal outcomes and delete their rows, until none is left but those that Temporal does not take now.
 
         An outcome that can't be read or sent is snoozed: the data converter may be wrong, or its keys not available.
-        A queue that the database refuses does not keep the others waiting.
 
         Args:
             age: an outcome must be stored for this time. Usually the worker that stored it also delivers it.
-
-        Raises:
-            Exception: what the database said about the first queue that it refused.
         """
-        problem: Exception | None = None
-        for queue in self._queues:
-            try:
-                while undelivered := await self._undelivered_outcomes(queue, age):
-                    await self._deliver(queue, undelivered)
-            except Exception as error:
-                problem = problem or error
-        if problem is not None:
-            raise problem
+        while undelivered := await self._undelivered_outcomes(age):
+            await self._deliver(undelivered)
 
-    async def _undelivered_outcomes(self, queue: MaintenanceStatements, age: timedelta) -> list[UndeliveredOutcome]:
+    async def _undelivered_outcomes(self, age: timedelta) -> list[UndeliveredOutcome]:
         counts = Counter(key.namespace for key in self._late)
         late_jobs = [key.workflow_id for key in self._late if key.run_id is _NO_RUN]
         async with self._pool.connection() as connection:
-            return await queue.undelivered(
+            return await self._queue.undelivered(
                 connection,
                 age,
                 [*self._snoozed.ids(), *late_jobs],
@@ -164,7 +153,7 @@ class Signaller:
                 [namespace for namespace, count in counts.items() if count >= _MOST_LATE_RUNS],
             )
 
-    async def _deliver(self, queue: MaintenanceStatements, undelivered: Sequence[UndeliveredOutcome]) -> None:
+    async def _deliver(self, undelivered: Sequence[UndeliveredOutcome]) -> None:
         runs: dict[RunKey, list[UndeliveredOutcome]] = defaultdict(list)
         unwaited: list[str] = []
         for row in undelivered:
@@ -189,18 +178,17 @@ class Signaller:
                 ended += rows
                 sent.append(task.result())
             else:
-                self._late[key] = asyncio.create_task(self._wait_for(queue, key, rows, task), name="late-signals")
-        await self._end_rows(queue, ended, sent)
+                self._late[key] = asyncio.create_task(self._wait_for(key, rows, task), name="late-signals")
+        await self._end_rows(ended, sent)
 
     async def _wait_for(
         self,
-        queue: MaintenanceStatements,
         key: RunKey,
         rows: Sequence[UndeliveredOutcome],
         sending: asyncio.Task[_Sent],
     ) -> None:
         try:
-            await self._end_rows(queue, rows, [await sending])
+            await self._end_rows(rows, [await sending])
         except psycopg.Error:
             pass  # they are signalled again, and the workflow ignores them
         finally:
@@ -208,19 +196,17 @@ class Signaller:
             del self._late[key]
             self.ask()
 
-    async def _end_rows(
-        self, queue: MaintenanceStatements, rows: Sequence[UndeliveredOutcome], sent: Sequence[_Sent]
-    ) -> None:
+    async def _end_rows(self, rows: Sequence[UndeliveredOutcome], sent: Sequence[_Sent]) -> None:
         """Delete or keep the rows whose outcomes were delivered, and snooze the others."""
         delivered = [job_id for one in sent for job_id in one.delivered]
         late = [job_id for one in sent for job_id in one.late]
         async with self._pool.connection() as connection:
-            await queue.delete_delivered(connection, delivered)
+            await self._queue.delete_delivered(connection, delivered)
             if late:
-                await queue.keep_delivered(connection, late)
+                await self._queue.keep_delivered(connection, late)
         self._metrics.delivered.inc(len(delivered) + len(late))
         if left := {row.job_id for row in rows}.difference(delivered, late):
-            self._metrics.snoozed.labels(queue.table.queue).inc(len(left))
+            self._metrics.snoozed.labels(self._queue.table.queue).inc(len(left))
             self._snoozed.add(left)
 
     async def _deliver_run(self, key: RunKey, rows: Sequence[UndeliveredOutcome]) -> _Sent:

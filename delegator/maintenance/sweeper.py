@@ -43,8 +43,9 @@ from delegator.wire.probe import ProbeReader
 from delegator.wire.rows import row_problem
 
 _log = logging.getLogger(__name__)
-_LOCK_LIMIT = timedelta(seconds=5)
-"""How long the sweep of one queue waits for a lock, such as that of an ALTER TABLE. The other queues wait, too."""
+LOCK_LIMIT = timedelta(seconds=5)
+"""How long a statement of the maintenance waits for a lock, such as that of an ALTER TABLE. The sweeps of other
+queues wait, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Sweeper:
         queues: Sequence[str],
         *,
         ordered: Collection[str] = (),
-        signaller: Signaller,
+        signallers: Sequence[Signaller],
         run_watch: RunWatch | None = None,
         outbox: OutboxDispatcher | None = None,
         slots: SlotWatch | None = None,
@@ -89,7 +90,7 @@ class Sweeper:
         Args:
             queues: the declared queues.
             ordered: those of them that are ordered.
-            signaller: signals stored outcomes.
+            signallers: signal stored outcomes, one for each queue.
             run_watch: ends the jobs of closed runs; None: they outlive their run.
             outbox: sends what applications have committed; None: another process does.
             slots: measures the slots, and says which are missing; None: another process does.
@@ -102,7 +103,7 @@ class Sweeper:
         self._measures = QueueMeasures(metrics)
         self._queues = [MaintenanceStatements(queue) for queue in queues]
         self._order = {queue: OrderStatements(queue) for queue in queues if queue in ordered}
-        self._signaller = signaller
+        self._signallers = signallers
         self._run_watch = run_watch
         self._outbox = outbox
         self._slots = slots
@@ -130,19 +131,24 @@ class Sweeper:
         """
         with unwrapped():
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._signaller.run(), name="signaller")
+                for signaller in self._signallers:
+                    group.create_task(signaller.run(), name="signaller")
                 if self._run_watch is not None:
                     group.create_task(self._run_watch.run(), name="run-watch")
                 if self._outbox is not None:
                     group.create_task(self._outbox.run(), name="outbox")
                 await self._sweep_repeatedly(connection)
 
+    def _ask_signallers(self) -> None:
+        for signaller in self._signallers:
+            signaller.ask()
+
     async def _sweep_repeatedly(self, connection: Connection) -> None:
         listens = False
         while True:
             try:
                 if not listens:
-                    await give_up_locks(connection, _LOCK_LIMIT)
+                    await give_up_locks(connection, LOCK_LIMIT)
                     await listen_for_maintenance(connection)
                     listens = True
                 await self.sweep(connection)
@@ -170,7 +176,7 @@ class Sweeper:
             await self._letters_apart.one(
                 connection, queue, lambda one: self._lost.give_up(connection, one, given_up[one])
             )
-            self._signaller.ask()
+            self._ask_signallers()
         await self._apart.each(connection, lambda queue: self._sweep_queue(connection, queue))
 
     async def _free(
@@ -190,7 +196,7 @@ class Sweeper:
     async def _sweep_queue(self, connection: Connection, queue: MaintenanceStatements) -> None:
         await self._paused.pause_due(connection, queue.queue)
         if await self._left_open.time_out(connection, queue):
-            self._signaller.ask()
+            self._ask_signallers()
         self._count_republished(queue, "retry_due", await queue.republish_retries(connection))
         if queue.queue not in self._order:  # there the workers look for jobs, whatever the stream has lost
             grace = self._options.delivery_grace
@@ -198,7 +204,7 @@ class Sweeper:
         late = await queue.overdue(connection, self._options.deadline_grace, self._snoozed.ids())
         if late:
             await self._time_out(connection, queue, late)
-            self._signaller.ask()
+            self._ask_signallers()
 
     async def sweep_fully(self, connection: Connection) -> None:
         """Do the steps that read whole tables."""
@@ -231,7 +237,7 @@ class Sweeper:
         await self._apart.each(connection, look)
         async for notify in connection.notifies(timeout=min(pauses), stop_after=1):
             if notify.payload == OUTCOME_STORED:
-                self._signaller.ask()
+                self._ask_signallers()
             elif notify.payload == PAUSES_CHANGED:
                 self._sweep_fully_at = 0.0
 

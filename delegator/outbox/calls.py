@@ -21,7 +21,7 @@ def encoder_for(
     data_converter: DataConverter | None,
     namespace: str | None,
     *,
-    schema: str,
+    schema: str | None,
     notify: bool | None,
     headers: Headers | None = None,
 ) -> Encoder:
@@ -29,6 +29,7 @@ def encoder_for(
     settings = settings or Settings.load()
     converter = data_converter or load_data_converter(settings.data_converter)
     notify = settings.outbox_notify if notify is None else notify
+    schema = schema or settings.schema_name or "public"
     return Encoder(converter, settings, namespace=namespace, schema=schema, notify=notify, headers=headers)
 
 

@@ -36,7 +36,7 @@ class Outbox:
         data_converter: DataConverter | None = None,
         namespace: str | None = None,
         *,
-        schema: str = "public",
+        schema: str | None = None,
         notify: bool | None = None,
         headers: Headers | None = None,
     ) -> None:
@@ -46,7 +46,8 @@ class Outbox:
             settings: by default read from the environment.
             data_converter: the data converter of the workers; by default what `DELEGATOR_DATA_CONVERTER` names.
             namespace: Temporal's namespace of the workflows; by default that of `delegator serve`.
-            schema: where the engine's tables are. The connection's search_path does not matter.
+            schema: where the engine's tables are; by default what `DELEGATOR_SCHEMA` names, or `public`. The
+                connection's search_path does not matter.
             notify: wake the maintenance process when the transaction commits; by default as `DELEGATOR_OUTBOX_NOTIFY`
                 says. A transaction that is prepared (two-phase commit) can't notify.
             headers: returns headers for what is written, by its name, such as `StartWorkflow:Order`. For traces:

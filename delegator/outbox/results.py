@@ -59,7 +59,9 @@ class JobResults:
 
     async def __aenter__(self) -> Self:
         self._pool = await self._exits.enter_async_context(
-            connection_pool(self._address, application_name="delegator results", size=2)
+            connection_pool(
+                self._address, application_name="delegator results", size=2, queues=len(self._settings.queues)
+            )
         )
         listener = asyncio.create_task(self._listen(), name="results-listener")
         self._exits.push_async_callback(_stopped, listener)
@@ -149,7 +151,7 @@ class JobResults:
         backoff = Backoff()
         while True:
             try:
-                async with pool.connection() as connection:
+                async with pool.share(table.queue).connection() as connection:
                     return await table.read(connection, job_id)
             except psycopg.errors.UndefinedTable:
                 raise ConfigurationError(f"queue {table.queue} has no table: run `delegator migrate`") from None

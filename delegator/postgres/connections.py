@@ -27,11 +27,10 @@ from delegator.postgres.sessions import (
     refuse_other_settings,
     shares_sessions,
 )
+from delegator.postgres.shares import Places, Share
 from delegator.runtime.cancellation import cancel_requests, raise_if_cancelled
 
 __all__ = ["SILENCE", "Connection", "DatabaseAddress", "Pool", "connect", "connection_pool", "no_database_url"]
-
-Pool = AsyncConnectionPool[Connection]
 
 SILENCE: Final = timedelta(seconds=15)
 """How long packets may stay unacknowledged before a connection counts as lost, unless the caller sets a limit."""
@@ -70,17 +69,32 @@ class DatabaseAddress:
         return {} if self.schema is None else {"search_path": self.schema}
 
 
-class _CheckedPool(AsyncConnectionPool[Connection]):
+class Pool(AsyncConnectionPool[Connection]):
     """A pool that looks at a connection that was idle before it lends it.
 
     An outage leaves broken connections in a pool. Without this each of them would fail one caller after the server is
     back, and look like another outage.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Prepare the pool; the arguments are those of its base class."""
+    def __init__(self, *args: Any, common: int, **options: Any) -> None:
+        """Prepare the pool.
+
+        Args:
+            args: those of the base class.
+            common: number of connections that are for all queues. Each queue has one more of its own.
+            options: those of the base class.
+        """
         self._used_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        self._places = Places(common)
         super().__init__(*args, **options)
+
+    def share(self, queue: str) -> Share:
+        """Return what a queue has of this pool. Statements that may wait for a lock of its table belong there.
+
+        Args:
+            queue: the queue.
+        """
+        return Share(self, self._places, queue, self.timeout)
 
     async def getconn(self, timeout: float | None = None) -> Connection:
         """Lend a connection. Broken ones are replaced first.
@@ -172,7 +186,9 @@ async def connection_pool(
     *,
     application_name: str,
     size: int,
+    queues: int = 1,
     silence: timedelta = SILENCE,
+    lock_limit: timedelta | None = None,
     by_key: bool = False,
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections in autocommit mode.
@@ -180,9 +196,12 @@ async def connection_pool(
     Args:
         database: libpq connection string or URL, or both addresses of the database.
         application_name: shown in `pg_stat_activity`.
-        size: largest number of connections.
+        size: largest number of connections that one queue uses.
+        queues: how many queues share the pool. Each but the first may open one more connection.
         silence: how long packets may stay unacknowledged before a connection counts as lost. A caller waits half as
             long for a free connection.
+        lock_limit: how long a statement waits for a lock, such as that of an ALTER TABLE, before it fails; None: as
+            long as it takes. It has no effect through a pooler that shares sessions.
         by_key: the statements name the rows that they read.
 
     Raises:
@@ -195,9 +214,11 @@ async def connection_pool(
     async with connection:
         if not await prepare_session(connection, more=more):
             await refuse_other_settings(connection, more)
+    limits = {} if lock_limit is None else {"lock_timeout": _milliseconds(lock_limit)}
     wait = silence.total_seconds() / 2
-    pool = _CheckedPool(
+    pool = Pool(
         url,
+        common=size - 1,
         connection_class=psycopg.AsyncConnection[TupleRow],
         kwargs={
             "autocommit": True,
@@ -208,9 +229,9 @@ async def connection_pool(
             **_silence_limits(silence),
         },
         min_size=1,
-        max_size=size,
+        max_size=size - 1 + queues,
         timeout=wait,
-        configure=partial(_configure, by_key=by_key, more=more),
+        configure=partial(_configure, by_key=by_key, more={**more, **limits}),
         # The pool doubles its pauses between attempts without a limit. So it gives up soon, and its callers try again.
         reconnect_timeout=wait,
         open=False,
@@ -225,8 +246,7 @@ async def connection_pool(
 
 async def give_up_locks(connection: Connection, limit: timedelta) -> None:
     """Let statements of a connection fail that wait for a lock for longer than a limit."""
-    milliseconds = str(round(limit.total_seconds() * 1000))
-    await connection.execute("SELECT set_config('lock_timeout', %s, false)", (milliseconds,))
+    await connection.execute("SELECT set_config('lock_timeout', %s, false)", (_milliseconds(limit),))
 
 
 def no_database_url(variable: str = _URL) -> ConfigurationError:
@@ -267,6 +287,10 @@ def _address(database: str | DatabaseAddress, *, direct: bool = False) -> tuple[
 
 async def _configure(connection: Connection, *, by_key: bool, more: Mapping[str, str]) -> None:
     await prepare_session(connection, by_key=by_key, more=more)
+
+
+def _milliseconds(limit: timedelta) -> str:
+    return str(round(limit.total_seconds() * 1000))
 
 
 def _silence_limits(silence: timedelta) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 import psycopg
 
 from delegator.errors import DatabaseError, SchemaError, first_line
-from delegator.postgres.connections import Connection, Pool
+from delegator.postgres.connections import Connection
 from delegator.postgres.error_classes import ErrorClass, classify, without_values
+from delegator.postgres.shares import Lender
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionPart
 from delegator.runtime.logs import place_of
@@ -121,7 +122,7 @@ class DatabaseWatch:
         return f"{first_line(error)}: {cure}" if cure else first_line(error)
 
 
-async def until_taken(pool: Pool, database: DatabaseWatch, statement: Callable[[Connection], Awaitable[T]]) -> T:
+async def until_taken(pool: Lender, database: DatabaseWatch, statement: Callable[[Connection], Awaitable[T]]) -> T:
     """Run a statement, and repeat it until the server takes it.
 
     Args:

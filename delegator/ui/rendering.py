@@ -21,7 +21,7 @@ _TITLES: Final = {
     404: "There is no such page",
     405: "There is no such page",
     421: "This address has another name",
-    503: "The database does not answer",
+    503: "The database can't be read",
 }
 
 

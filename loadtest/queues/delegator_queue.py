@@ -25,6 +25,7 @@ from loadtest.queues.contender import Contender, Enqueue
 from loadtest.queues.executions import swallow
 from loadtest.queues.load import NUMBER_DIGITS
 from loadtest.servers.crew import WorkerProcess
+from loadtest.servers.stack import database_url
 
 _TYPE = delegated_type(swallow)
 _CONCURRENCY = 1_000
@@ -63,7 +64,7 @@ class DelegatorQueue(Contender):
     @property
     def database_url(self) -> str:
         """URL of the queue's database."""
-        return self._settings.database_url.get_secret_value()
+        return database_url(self._settings)
 
     @property
     def worker(self) -> WorkerProcess:

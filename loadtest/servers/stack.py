@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-import psycopg
-from delegator_schema.queues import DEFAULT_QUEUE, queue_table
+from delegator_schema.queues import DEFAULT_QUEUE
+from delegator_schema.roles import ENQUEUER, WORKER
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfigProfile
 
 from delegator.config import Settings
 from delegator.dev import RunningStack, StackOptions, embedded_stack
-from delegator.errors import ConfigurationError, DatabaseError, SchemaError, TemporalError
+from delegator.errors import ConfigurationError, DatabaseError, TemporalError
+from delegator.postgres.schema_check import check
 from delegator.runtime.temporal_client import load_data_converter
 from loadtest.meters.statements import SETTINGS as STATEMENT_SETTINGS
 from loadtest.meters.statements import StatementMeter, create_extension
@@ -121,7 +123,7 @@ async def servers(
         raise ConfigurationError(f"{missing} is not set: set both variables, or neither to use an embedded stack")
     if delegates:
         await _check_database()
-    url = Settings.load().database_url.get_secret_value() if database else ""
+    url = database_url(Settings.load()) if database else ""
     if statements:
         async with StatementMeter(url):
             pass  # before a run, it says what the server lacks
@@ -154,16 +156,20 @@ async def connect(environment: Mapping[str, str]) -> Client:
         ) from None
 
 
+def database_url(settings: Settings) -> str:
+    """Return the address of the queue's database, whose sessions find the tables in their schema without its name."""
+    url = settings.database_url.get_secret_value()
+    if settings.schema_name is None:
+        return url
+    options = conninfo_to_dict(url).get("options")
+    return make_conninfo(url, options=f"{options or ''} -c search_path={settings.schema_name}".strip())
+
+
 async def _check_database() -> None:
+    """Make sure that the database is migrated, and that this role may do what workers and Temporal workers do."""
     settings = Settings.load()
     try:
-        async with await psycopg.AsyncConnection.connect(
-            settings.database_url.get_secret_value(), connect_timeout=_CONNECT_TIMEOUT, autocommit=True
-        ) as connection:
-            cursor = await connection.execute("SELECT to_regclass(%s)", (queue_table(DEFAULT_QUEUE),))
-            row = await cursor.fetchone()
-    except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise DatabaseError(f"the database does not answer ({reason}): is {DATABASE_VARIABLE} right?") from None
-    if row is None or row[0] is None:
-        raise SchemaError(f"the database has no table {queue_table(DEFAULT_QUEUE)}: run `delegator migrate`")
+        for process in (ENQUEUER, WORKER):
+            await check(settings, queues=(DEFAULT_QUEUE,), process=process)
+    except DatabaseError as error:
+        raise DatabaseError(f"{error}; is {DATABASE_VARIABLE} right?") from None

@@ -16,9 +16,11 @@ CONSTANTS
     Pauses,       \* how many leases may expire while their worker lives
     SlotLosses,   \* how often the stream may lose everything
     RowLosses,    \* how often the row may get lost, as in a failover
+    LateSignals,  \* whether signals come late, by a disturbed connection: the workflow task may run again meanwhile
     Bug           \* which fault of the past is put back; "none"
 
 Enqueuers == {1, 2}
+Nobody == 3  \* the waiter of a row that is kept although its outcome was signalled
 NoSnap == [live |-> {}, token |-> 0, message |-> 0]
 NoRow == [is |-> FALSE, token |-> 0, attempt |-> 0, holder |-> 0, retry |-> FALSE, waiter |-> 0, outcome |-> "none"]
 
@@ -41,13 +43,14 @@ VARIABLES
     crashes, pauses, slotLosses, rowLosses,
     late,       \* whether the job was enqueued when it had ended: the task ran again while its outcome was signalled
     again,      \* whether the workflow enqueued the job again
+    twice,      \* whether the attempt whose reply counts enqueued the job anew, when its late signal had arrived
     fenced      \* whether an outcome of a fenced attempt was taken
 
 vars == <<row, stream, next, lease, live, nextLease, step, held, snap, phase, current, signal, workflow, asks, runs,
-          crashes, pauses, slotLosses, rowLosses, late, again, fenced>>
+          crashes, pauses, slotLosses, rowLosses, late, again, twice, fenced>>
 
 faults == <<crashes, pauses, slotLosses, rowLosses>>
-watched == <<late, again, fenced>>
+watched == <<late, again, twice, fenced>>
 workers == <<lease, live, nextLease, step, held, snap, runs>>
 callers == <<phase, current, signal, workflow, asks>>
 
@@ -68,7 +71,7 @@ Init ==
     /\ asks = "no"
     /\ runs = 0
     /\ crashes = 0 /\ pauses = 0 /\ slotLosses = 0 /\ rowLosses = 0
-    /\ late = FALSE /\ again = FALSE /\ fenced = FALSE
+    /\ late = FALSE /\ again = FALSE /\ twice = FALSE /\ fenced = FALSE
 
 New(waiter) ==
     [is |-> TRUE, token |-> next, attempt |-> 0, holder |-> 0, retry |-> FALSE, waiter |-> waiter, outcome |-> "none"]
@@ -87,6 +90,7 @@ Insert(e) ==
     /\ Published(New(e))
     /\ phase' = [phase EXCEPT ![e] = "waiting"]
     /\ late' = (late \/ e # current \/ workflow = "done" \/ signal)
+    /\ twice' = (twice \/ (LateSignals /\ signal /\ e = current))
     /\ UNCHANGED <<workers, current, signal, workflow, asks, faults, again, fenced>>
 
 TakeOver(e) ==  \* the job is in the queue already; NULL stays NULL
@@ -119,6 +123,12 @@ DeleteRead(e) ==  \* after the result TTL, which is longer than any inline wait;
     /\ row' = IF row.is /\ row.outcome # "none" /\ row.waiter = e THEN NoRow ELSE row
     /\ phase' = [phase EXCEPT ![e] = "gone"]
     /\ UNCHANGED <<stream, next, workers, current, signal, workflow, asks, faults, watched>>
+
+DeleteKept ==  \* after the result retention, which is longer than a workflow task takes to run again
+    /\ row.is /\ row.outcome # "none" /\ row.waiter = Nobody
+    /\ \A e \in Enqueuers : phase[e] \notin {"begin", "waiting"}
+    /\ row' = NoRow
+    /\ UNCHANGED <<stream, next, workers, callers, faults, watched>>
 
 TaskRunsAgain ==  \* Temporal gives the first attempt up, though its process may go on; signals come before the code
     /\ current = 1
@@ -187,7 +197,7 @@ StoreOutcome(w) ==
     /\ row' = [row EXCEPT !.outcome = "completed", !.holder = 0, !.retry = FALSE]
     /\ fenced' = (fenced \/ row.token # held[w])
     /\ Rests(w)
-    /\ UNCHANGED <<stream, next, lease, live, nextLease, snap, callers, runs, faults, late, again>>
+    /\ UNCHANGED <<stream, next, lease, live, nextLease, snap, callers, runs, faults, late, again, twice>>
 
 LookWhetherUnwaited(w) ==
     /\ step[w] = "ended"
@@ -209,9 +219,14 @@ Signal(w) ==
     /\ UNCHANGED <<row, stream, next, lease, live, nextLease, snap, phase, current, workflow, asks, runs, faults,
                    watched>>
 
+Signalled ==  \* what becomes of a row whose outcome was signalled: after a late signal a second enqueue finds it
+    IF LateSignals /\ Bug # "late outcome deleted"
+    THEN [row EXCEPT !.outcome = IF @ = "none" THEN "completed" ELSE @, !.holder = 0, !.waiter = Nobody]
+    ELSE NoRow
+
 Delete(w) ==
     /\ step[w] = "deletes"
-    /\ row' = IF row.is /\ row.token = held[w] THEN NoRow ELSE row
+    /\ row' = IF row.is /\ row.token = held[w] THEN Signalled ELSE row
     /\ IF Bug = "row deleted first" THEN step' = [step EXCEPT ![w] = "signals"] /\ held' = held ELSE Rests(w)
     /\ UNCHANGED <<stream, next, lease, live, nextLease, snap, callers, runs, faults, watched>>
 
@@ -250,7 +265,7 @@ RepublishUndelivered ==
 SignalStored ==  \* the signaller: signal first, then delete
     /\ row.is /\ row.outcome # "none" /\ row.waiter = 0
     /\ signal' = TRUE
-    /\ row' = NoRow
+    /\ row' = Signalled
     /\ UNCHANGED <<stream, next, workers, phase, current, workflow, asks, faults, watched>>
 
 ---------------------------------------------------------------------------
@@ -276,7 +291,7 @@ EnqueueAgain ==
     /\ Published(New(0))
     /\ again' = TRUE
     /\ asks' = "no"
-    /\ UNCHANGED <<workers, phase, current, signal, workflow, faults, late, fenced>>
+    /\ UNCHANGED <<workers, phase, current, signal, workflow, faults, late, twice, fenced>>
 
 Ask ==
     /\ asks \in {"asking", "asking again"}
@@ -331,7 +346,7 @@ OfEnqueuer(e) == Insert(e) \/ TakeOver(e) \/ ReadInline(e) \/ StopWaiting(e) \/ 
 OfWorker(w) == \/ GrantLease(w) \/ BeginClaim(w) \/ Claim(w) \/ End(w) \/ StoreOutcome(w) \/ LookWhetherUnwaited(w)
                \/ DropOutcome(w) \/ Signal(w) \/ Delete(w) \/ KillsItsWorker(w)
 OfMaintenance ==
-    EndLostAttempt \/ RepublishAbandoned \/ RepublishRetry \/ RepublishUndelivered \/ SignalStored
+    EndLostAttempt \/ RepublishAbandoned \/ RepublishRetry \/ RepublishUndelivered \/ SignalStored \/ DeleteKept
 OfWorkflow == HandleSignal \/ BeginToAsk \/ Ask
 Faults == TaskRunsAgain \/ SlotIsLost \/ RowIsLost \/ \E w \in Workers : Crash(w) \/ LosesLease(w)
 
@@ -359,6 +374,8 @@ NoLiveWorkerIsRobbed ==  \* a worker whose lease lives holds the row that it run
 NoFencedOutcome == ~fenced  \* no outcome of an attempt whose row another process has taken over
 
 OnlyLostIsEnqueuedAgain == again => rowLosses > 0
+
+LateOutcomeIsKept == twice => rowLosses > 0  \* a workflow task that runs again finds what was signalled late
 
 WorkflowEnds == <>(workflow = "done")
 =============================================================================

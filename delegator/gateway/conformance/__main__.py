@@ -14,12 +14,12 @@ from delegator.config import Settings
 from delegator.errors import ConfigurationError
 from delegator.gateway.conformance.run import check_worker
 
-app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def conformance(
-    url: Annotated[str, typer.Argument(help="Base URL of the gateway.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Base URL of the gateway.")],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD", help="Starts the worker.")],
     queue: Annotated[str, typer.Option(help="Queue for the jobs; no other worker may serve their types.")] = "default",
     only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Only this check; may be repeated.")] = None,
@@ -40,4 +40,4 @@ def conformance(
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: app, "conformance"))
+    sys.exit(run(lambda: app, "python -m delegator.gateway.conformance"))

@@ -320,16 +320,19 @@ class Environment:
         options = SweeperOptions(interval=timedelta(milliseconds=50), full_interval=timedelta(seconds=1))
         watch = database_watch(self.settings)
         async with connection_pool(url, application_name="test sweeper", size=2) as pool:
-            signaller = Signaller(
-                self.settings.queues,
-                pool=pool,
-                database=watch,
-                signals=sender,
-                tasks=TaskOutcomes(self.client, Namespaces(), identity="sweeper"),
-                converter=converter,
-                metrics=metrics,
-                interval=options.full_interval,
-            )
+            signallers = [
+                Signaller(
+                    queue,
+                    pool=pool,
+                    database=watch,
+                    signals=sender,
+                    tasks=TaskOutcomes(self.client, Namespaces(), identity="sweeper"),
+                    converter=converter,
+                    metrics=metrics,
+                    interval=options.full_interval,
+                )
+                for queue in self.settings.queues
+            ]
             run_watch = RunWatch(
                 self.settings.queues,
                 pool=pool,
@@ -341,7 +344,7 @@ class Environment:
             sweeper = Sweeper(
                 self.settings.queues,
                 ordered=self.settings.ordered_queues,
-                signaller=signaller,
+                signallers=signallers,
                 run_watch=run_watch,
                 database=watch,
                 converter=converter,

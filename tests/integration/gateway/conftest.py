@@ -16,7 +16,7 @@ from tests.support import Databases
 
 @pytest.fixture(scope="session")
 async def gateway_engine(databases: Databases, temporal: TemporalServer) -> AsyncIterator[Environment]:
-    async with environment(databases, temporal, http_worker=False) as engine:
+    async with environment(databases, temporal, queues=("default", "other"), http_worker=False) as engine:
         yield engine
 
 

@@ -75,11 +75,11 @@ class Sweeping:
         self.metrics = MaintenanceMetrics(CollectorRegistry())
         watch = database_watch(Settings.load(database_url=SecretStr(pool.conninfo)))
         self.signaller = Signaller(
-            ["default"], pool=pool, database=watch, signals=self.signals, codec=codec, metrics=self.metrics
+            "default", pool=pool, database=watch, signals=self.signals, codec=codec, metrics=self.metrics
         )
         self.sweeper = Sweeper(
             ["default"],
-            signaller=self.signaller,
+            signallers=[self.signaller],
             database=watch,
             converter=DataConverter(payload_codec=codec),
             identity="test",

@@ -17,6 +17,7 @@ from delegator.config import Settings
 from delegator.errors import SchemaError
 from delegator.migrate import inspect, migrate
 from delegator.operating.doctor import DoctorOptions, Status, examine
+from delegator.outbox import Outbox
 from delegator.postgres import leader_lock
 from delegator.postgres.connections import DatabaseAddress, connect
 from delegator.postgres.schema_check import check
@@ -115,6 +116,19 @@ async def test_stranger(make_database: MakeDatabase) -> None:
             found = [one async for one in examine(lambda it=stranger: it, DoctorOptions(canary=False))]
             failures = [one for one in found if one.status is Status.FAILED and "slot" not in one.link]
             assert [one.link for one in failures if one.link in ("privileges", "table", "migrations")] == ["privileges"]
+
+
+async def test_outbox(make_database: MakeDatabase) -> None:
+    """An application's outbox writes into the schema that its settings name."""
+    database = await make_database()
+    own = Settings.load(database_url=database.url, schema_name="jobs")
+    await migrate(own)
+    async with await psycopg.AsyncConnection.connect(database.url) as connection:
+        for settings, id in ((database.settings, "ours"), (own, "theirs")):
+            await Outbox(settings).aio.cancel_workflow(connection, id)
+        for schema, id in (("public", "ours"), ("jobs", "theirs")):
+            rows = sql.SQL("SELECT workflow_id FROM {}.custom_task_outbox").format(sql.Identifier(schema))
+            assert await (await connection.execute(rows)).fetchall() == [(id,)]
 
 
 async def test_atlas_of_an_application(make_database: MakeDatabase) -> None:

@@ -29,6 +29,17 @@ TABLE = QueueTable("default")
 PAUSES = PauseStatements("default")
 
 
+async def test_unknown_type(operator: Operator) -> None:
+    """A pause of a type that nobody knows stands, and the command asks whether the name is right."""
+    ran = await operator.run("types", "pause", "gret")
+    assert (ran.code, ran.out) == (0, "type gret in queue default is paused: 0 jobs wait, 0 still run\n")
+    assert ran.err == (
+        "type gret has no jobs, and no live worker has a handler for it: is the name right?"
+        " `delegator types resume gret` takes the pause back\n"
+    )
+    assert (await operator.run("types", "resume", "gret")).code == 0
+
+
 async def test_paused_type(operator: Operator) -> None:
     """A paused type waits beyond its deadline while others run, and its jobs complete after the pause."""
     async with operator.worker():

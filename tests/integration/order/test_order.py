@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -56,6 +57,24 @@ async def test_urgent_under_load(ordered: OrderedEngine) -> None:
         go.set()
         await until(lambda: len(seen) == 1001)
     assert "urgent" in seen[10:20]
+
+
+async def test_free_slots(ordered: OrderedEngine) -> None:
+    """One claim fills the free slots from all priorities. So a steady flow of a few urgent jobs holds up no others."""
+    seen: list[str] = []
+
+    @delegated
+    async def work(name: str) -> None:
+        seen.append(name)
+
+    for priority in (4, 2):
+        for tenant in ("a", "b"):
+            await ordered.enqueue("work", [f"{tenant}{priority}"] * 3, Priority(priority, fairness_key=tenant))
+    registry = CollectorRegistry()
+    async with ordered.worker(work, concurrency=100, registry=registry):
+        await until(lambda: len(seen) == 12)
+    assert [name[1] for name in seen] == ["2"] * 6 + ["4"] * 6
+    assert registry.get_sample_value("delegator_worker_claim_batch_jobs_count") == 1
 
 
 async def test_small_tenant(ordered: OrderedEngine) -> None:

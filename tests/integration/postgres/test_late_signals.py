@@ -111,7 +111,7 @@ async def by_maintenance(pool: Pool, sender: Sender, job_id: str) -> None:
         )
     watch = database_watch(Settings.load(database_url=SecretStr(pool.conninfo)))
     metrics = MaintenanceMetrics(CollectorRegistry())
-    await Signaller(["default"], pool=pool, database=watch, signals=sender, metrics=metrics).deliver(NOW)
+    await Signaller("default", pool=pool, database=watch, signals=sender, metrics=metrics).deliver(NOW)
 
 
 @pytest.mark.parametrize("deliver", [by_worker, by_maintenance])

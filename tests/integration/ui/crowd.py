@@ -10,6 +10,19 @@ from tests.support import Database
 
 JOBS: Final = 100_000
 LONG: Final = "order-2026-11-30-berlin-0123456789abcdef0123456789abcdef"
+PATHS: Final = {
+    "overview": "/",
+    "problems": "/problems",
+    "jobs": f"/jobs?workflow_id={LONG}-7",
+    "job": f"/job?id={LONG}/78",
+    "letters": f"/dead-letters?workflow_id={LONG}-7",
+    "queues": "/queues",
+    "workers": "/workers",
+    "pause": "/pause?queue=default&type=charge",
+    "none": "/job?id=none",
+    "login": "/login",
+}
+"""A page of each kind, with the crowd on it."""
 
 _LEASES: Final = """
 INSERT INTO custom_task_lease (role, holder, queue, job_types, version, granted_at, renewed_at, expires_at, report)

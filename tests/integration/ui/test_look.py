@@ -12,21 +12,9 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.integration.ui.conftest import Visitor, person, visited
-from tests.integration.ui.crowd import LONG, crowd
+from tests.integration.ui.crowd import PATHS, crowd
 from tests.support import Databases
 
-PATHS = {
-    "overview": "/",
-    "problems": "/problems",
-    "jobs": f"/jobs?workflow_id={LONG}-7",
-    "job": f"/job?id={LONG}/78",
-    "letters": f"/dead-letters?workflow_id={LONG}-7",
-    "queues": "/queues",
-    "workers": "/workers",
-    "pause": "/pause?queue=default&type=charge",
-    "none": "/job?id=none",
-    "login": "/login",
-}
 IN_THE_DARK = ("overview", "jobs", "job", "login")
 """They have every colour."""
 MOST_BYTES = 120_000

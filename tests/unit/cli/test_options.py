@@ -48,6 +48,18 @@ def test_port(program: str) -> None:
         assert (port.default, port.help) == (0, "Port of /metrics, /livez and /readyz; 0: none of them is served.")
 
 
+def test_values_are_named() -> None:
+    """The help says what a repeated option takes, and not the name of its Python type."""
+
+    def unnamed(command: Any, path: str) -> list[str]:
+        below = [unnamed(one, f"{path} {name}") for name, one in getattr(command, "commands", {}).items()]
+        own = [f"{path} {one.name}" for one in command.params if one.multiple and one.metavar is None]
+        return [*own, *(name for names in below for name in names)]
+
+    programs = {"delegator": build_app(None), "http-worker": http_worker}
+    assert [name for program, app in programs.items() for name in unnamed(typer.main.get_command(app), program)] == []
+
+
 @pytest.mark.parametrize("program", ["serve", "worker", "http-worker"])
 def test_stall_limit(program: str) -> None:
     limit = options(program)["--stall-limit"]

@@ -130,6 +130,23 @@ def test_settings_exist() -> None:
     assert not [path for path in KUBERNETES.rglob("*") if path.is_file() and "Secret\n" in path.read_text()]
 
 
+@pytest.mark.parametrize("overlay", ["relay", "sequin"])
+def test_stream(overlay: str) -> None:
+    """Workers ask a Service, or every pod behind a headless one, whose names do not come and go with readiness."""
+    folder = KUBERNETES / "overlays" / overlay
+    objects = [one for path, one in OBJECTS if path.parent == folder]
+    services = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Service"}
+    hosts = [name for name, spec in services.items() if spec.get("clusterIP") != "None"]
+    for one in objects:
+        if one["kind"] == "StatefulSet":
+            name, service = one["metadata"]["name"], one["spec"]["serviceName"]
+            assert services[service]["clusterIP"] == "None"
+            assert services[service]["publishNotReadyAddresses"] is True
+            hosts += [f"{name}-{number}.{service}" for number in range(one["spec"]["replicas"])]
+    given = dict(line.split("=", 1) for line in (folder / "settings.env").read_text().splitlines())
+    assert given["DELEGATOR_STREAM_URL"] == ",".join(f"http://{host}:7376" for host in hosts)
+
+
 def test_budgets_and_services_select_pods() -> None:
     """Each PodDisruptionBudget and Service selects the pods of a Deployment or a StatefulSet."""
     sets = ("Deployment", "StatefulSet")

@@ -23,10 +23,9 @@ def lane(key: str = "", weight: float = 1.0, *, priority: int = 3, job_type: str
 
 def pick(order: FairOrder, lanes: Sequence[Lane], most: int, room: Room | None = None) -> Counter[tuple[int, str]]:
     """Choose jobs of lines that never end, and take them; how many of each priority and fairness key."""
-    by_name = {(each.priority, each.name): each for each in lanes}
     taken: Counter[tuple[int, str]] = Counter()
-    for place in order.choose(lanes, most, room or Room()):
-        taken[place.priority, by_name[place.priority, place.lane].fairness_key] += place.most
+    for each, count in order.choose(lanes, most, room or Room()).items():
+        taken[each.priority, each.fairness_key] += count
     order.took(lanes, taken)
     return taken
 
@@ -99,18 +98,17 @@ def test_room(
 ) -> None:
     """No limit is exceeded, and nothing is left out that may run."""
     lanes = [lane(key, priority=priority, job_type=job_type) for priority, key, job_type in places]
-    by_name = {(each.priority, each.name): each for each in lanes}
-    chosen = FairOrder().choose(lanes, most, Room(dict(by_type), dict(by_key)))
+    room = Room(dict(by_type), dict(by_key))
+    chosen = FairOrder().choose(lanes, most, room)
     types: Counter[str] = Counter()
     keys: Counter[tuple[str, str]] = Counter()
-    for place in chosen:
-        assert place.most > 0
-        of = by_name[place.priority, place.lane]
-        types[of.job_type] += place.most
-        keys[of.job_type, of.fairness_key] += place.most
+    for each, count in chosen.items():
+        assert count > 0
+        types[each.job_type] += count
+        keys[each.job_type, each.fairness_key] += count
     assert all(types[name] <= max(0, limit) for name, limit in by_type.items())
     assert all(keys[key] <= max(0, limit) for key, limit in by_key.items())
-    total = sum(place.most for place in chosen)
+    total = sum(chosen.values())
     assert total <= most
     if total < most:
         left = Room(
@@ -118,13 +116,16 @@ def test_room(
             {key: limit - keys[key] for key, limit in by_key.items()},
         )
         assert not any(map(left.allows, lanes))
+    for each, count in chosen.items():
+        room.give_back(each, count)
+    assert room == Room(by_type, by_key)
 
 
 def test_types_of_one_key() -> None:
     """The types of one key take turns, the longest-waiting job first; they share the key's turns."""
     order = FairOrder()
     lanes = [lane("a", job_type="late", since=2.0), lane("a", job_type="early", since=1.0), lane("b")]
-    assert [place.lane for place in order.choose(lanes, 1, Room())] == ["1:aearly"]
+    assert [each.name for each in order.choose(lanes, 1, Room())] == ["1:aearly"]
     assert pick(order, lanes, 40) == {(3, "a"): 20, (3, "b"): 20}
 
 
