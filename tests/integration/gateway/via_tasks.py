@@ -15,9 +15,9 @@ from delegator import current_job, delegated, heartbeat
 from tests.integration.delegator.tasks import QUICK, note
 
 
-async def look_around() -> dict[str, Any]:
+async def look_around(info: activity.Info) -> dict[str, Any]:
     """Return what the handler sees around it, but for what differs from run to run."""
-    job, info = current_job(), activity.info()
+    job = current_job()
     if job.attempt == 1:
         heartbeat({"page": 1}, "so far")
         raise ApplicationError("again")
@@ -37,8 +37,9 @@ async def look_around() -> dict[str, Any]:
 
 
 @delegated(retry_policy=QUICK)
+@activity.defn
 async def behind_a_gateway() -> dict[str, Any]:
-    return await look_around()
+    return await look_around(activity.info())
 
 
 @delegated(retry_policy=QUICK)
@@ -109,7 +110,10 @@ async def flaky(attempts: int) -> int:
 
 @delegated(name="conformance.slow")
 async def slow(seconds: float) -> str:
-    await asyncio.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        heartbeat()
+        await asyncio.sleep(0.2)
     return "done"
 
 
