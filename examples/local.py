@@ -6,12 +6,13 @@ import asyncio
 import os
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -71,38 +72,50 @@ MAILBOX = Service("examples.mailbox", outgoing.SMTP_PORT, outgoing.SCHEMA)
 class System:
     """An example's processes. `local_system` makes it."""
 
-    def __init__(self, client: Client, dispatch: Dispatch, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, client: Client, dispatch: Dispatch, directory: Path, stack: RunningStack | None) -> None:
         self.client = client
         """For Temporal workers and for callers."""
         self.dispatch = dispatch
         """How activities reach the pools."""
         self.directory = directory
         """For files of the example; removed at the end."""
+        self.stack = stack
+        """The embedded stack; None: the environment names servers."""
         self.pools: dict[str, Program] = {}
         """The pools, by queue."""
         self.services: dict[str, Program] = {}
         """The services, by module, and what an example starts beside them."""
         self._ports: dict[str, str] = {}
-        self._stack = stack
+        self._programs: list[Program] = []
 
-    async def start(
+    def program(
         self,
         name: str,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         health_path: str | None = None,
     ) -> Program:
-        """Start a program that ends with the system. The arguments are those of `Program`.
+        """Return a program that has its port from here on, and ends with the system. See `Program`."""
+        log = self.directory / f"{name}.log"
+        program = Program(name, *arguments, log=log, environment=environment, health_path=health_path)
+        self._programs.append(program)
+        return program
+
+    async def start(self, name: str, *arguments: str, **options: Any) -> Program:
+        """Start a program that ends with the system. The arguments are those of `program`.
 
         Raises:
             DependencyError: it does not start.
         """
-        log = self.directory / f"{name}.log"
-        program = Program(name, *arguments, log=log, environment=environment, health_path=health_path)
-        self._stack.callback(program.release)
-        self._stack.push_async_callback(program.stop)
+        program = self.program(name, *arguments, **options)
         await program.start()
         return program
+
+    async def stop(self) -> None:
+        """Stop all programs."""
+        await asyncio.gather(*(program.stop() for program in self._programs))
+        for program in self._programs:
+            program.release()
 
     async def start_service(self, service: Service) -> None:
         """Start a service. Pools that start later know its port."""
@@ -156,23 +169,33 @@ async def local_system(
     """
     queues = [pool.queue for pool in pools]
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(servers(queues))
+        embedded = await stack.enter_async_context(servers(queues))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
         client = await _connect(pools, dispatch, intercept)
-        system = System(client, dispatch, directory, stack)
+        system = System(client, dispatch, directory, embedded)
+        stack.push_async_callback(system.stop)
         for schema in _schemas(pools, services):
             await create_tables(schema)
         for service in services:
             await system.start_service(service)
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for pool in pools if start_pools else ():
-                    starting.create_task(system.start_pool(pool))
-        except* DelegatorError as errors:
-            raise errors.exceptions[0] from None
+        await together(system.start_pool(pool) for pool in pools if start_pools)
         for task_queue, classes in (workflows or {}).items():
             await stack.enter_async_context(Worker(client, task_queue=task_queue, workflows=classes))
         yield system
+
+
+async def together(starts: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Start programs at once.
+
+    Raises:
+        DelegatorError: one of them does not start.
+    """
+    try:
+        async with asyncio.TaskGroup() as starting:
+            for start in starts:
+                starting.create_task(start)
+    except* DelegatorError as errors:
+        raise errors.exceptions[0] from None
 
 
 def add_dispatch(parser: ArgumentParser) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import psutil
+
 from loadtest.results.run_result import percentile
+
+_SAMPLE_SECONDS = 5.0
 
 
 def moments(steps: Sequence[tuple[float, float]], *, poisson: bool) -> Iterator[float]:
@@ -85,6 +91,23 @@ class Measured:
     def between(self, begin: float, end: float) -> list[Seen]:
         """Return the workflows that were intended within a span."""
         return [one for one in self.seen if begin <= one.intended < end]
+
+
+async def watch(measured: Measured, sample: Callable[[], Awaitable[dict[str, float]]]) -> None:
+    """Take a sample every few seconds, until it is cancelled."""
+    while True:
+        await asyncio.sleep(_SAMPLE_SECONDS)
+        with suppress(Exception):  # servers that are killed answer nothing; the next sample is as good
+            measured.samples.append(await sample())
+
+
+def memory_mb(pids: Iterable[int]) -> float:
+    """Return the memory that processes have together. One that has ended has none."""
+    rss = 0
+    for pid in pids:
+        with suppress(psutil.Error):
+            rss += psutil.Process(pid).memory_info().rss
+    return rss / 1e6
 
 
 def quantile(values: Iterable[float], percent: float) -> float:

@@ -29,12 +29,19 @@ class Pages:
     Each form holds a token that belongs to its visitor's cookie. Another site can't read either of them.
     """
 
-    def __init__(self, folder: Path, secret: str) -> None:
-        """Use the templates of a folder, and those that examples share. The secret signs the tokens."""
+    def __init__(self, folder: Path, secret: str, *, has_passwords: bool = False) -> None:
+        """Use the templates of a folder, and those that examples share.
+
+        Args:
+            folder: has the templates.
+            secret: signs the tokens.
+            has_passwords: programs may send forms without a token if they send a password with each request. Never ask
+                a browser for such a password: it would send it with the forms of other sites, too.
+        """
         loader = FileSystemLoader([folder, Path(__file__).parent])
         self.templates = Environment(loader=loader, autoescape=True)
         """For filters of an example's own."""
-        self._signer = Signer(secret, salt="form")
+        self._signer, self._has_passwords = Signer(secret, salt="form"), has_passwords
 
     def page(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """Return a page. Its template puts the token, `csrf`, into each form, as its first field."""
@@ -74,8 +81,7 @@ class Pages:
         raise web.HTTPBadRequest(text="The form has no file.")
 
     def _check(self, request: web.Request, token: object) -> None:
-        # A program that sends a password with each request needs no token: no other site can have sent it.
-        if "Authorization" in request.headers:
+        if self._has_passwords and "Authorization" in request.headers:
             return
         if not self._signer.verify_signature(request.cookies.get(_COOKIE, ""), str(token)):
             raise web.HTTPForbidden(text="The form has expired, or another site sent it. Load the page again.")

@@ -12,25 +12,21 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from aiohttp import ClientSession
-from temporalio.worker import Worker
 
-from examples import logins, outgoing
+from examples import logins
 from examples.command import claim, run_example, until
 from examples.database import create_tables, fetch_value
-from examples.local import Dispatch, Pool, Service, System, add_dispatch, local_system
+from examples.local import MAILBOX, Dispatch, Pool, System, add_dispatch, local_system
 from examples.logins import Login
 from examples.onboarding import tasks
 from examples.onboarding.contracts import FOLDER
 from examples.onboarding.service import TASK_QUEUE
 from examples.onboarding.workflow import Approval, ImportUsers
 
-SCHEMA = Path(__file__).with_name("schema.sql")
 POOL = Pool([tasks])
-MAILBOX = Service("examples.mailbox", outgoing.SMTP_PORT)
 
 
 class Running(NamedTuple):
@@ -47,19 +43,20 @@ class Running(NamedTuple):
 async def running_service(dispatch: Dispatch = Dispatch.DELEGATED) -> AsyncIterator[Running]:
     """Run the pool, the Temporal worker, the mail server and the service."""
     run, people = uuid.uuid4().hex[:6], dict[str, Login]()
-    async with local_system(POOL, dispatch=dispatch, intercept=True, services=[MAILBOX], start_pools=False) as system:
-        for schema in (SCHEMA, outgoing.SCHEMA, logins.SCHEMA):
-            await create_tables(schema)
+    workflows = {f"onboarding-{run}": [ImportUsers, Approval]}
+    async with local_system(
+        POOL, dispatch=dispatch, intercept=True, services=[MAILBOX], workflows=workflows, start_pools=False
+    ) as system:
+        await create_tables(logins.SCHEMA)
         for name in ("maker1", "maker2", "checker1", "checker2"):
             people[name] = Login(f"{name}-{run}", secrets.token_urlsafe(9))
             await logins.add_person(name.rstrip("12"), people[name])
-        task_queue, folder = f"onboarding-{run}", {FOLDER: str(system.directory)}
+        folder = {FOLDER: str(system.directory)}
         await system.start_pool(replace(POOL, environment=folder))
-        variables = {**folder, TASK_QUEUE: task_queue, logins.SECRET: secrets.token_urlsafe()}
+        variables = {**folder, TASK_QUEUE: f"onboarding-{run}", logins.SECRET: secrets.token_urlsafe()}
         command = ("-m", "examples.onboarding.service", "--port", "{port}")
         service = system.services["service"] = await system.start("service", *command, environment=variables)
-        async with Worker(system.client, task_queue=task_queue, workflows=[ImportUsers, Approval]):
-            yield Running(system, service.url, task_queue, people)
+        yield Running(system, service.url, f"onboarding-{run}", people)
 
 
 async def main(dispatch: Dispatch, demo: bool) -> None:

@@ -217,7 +217,7 @@ async def service(port: int) -> AsyncIterator[None]:
     """Run the pages and the API."""
     application = web.Application()
     application[_CLIENT] = await connect()
-    application[_PAGES] = Pages(Path(__file__).parent, setting(SECRET))
+    application[_PAGES] = Pages(Path(__file__).parent, setting(SECRET), has_passwords=True)
     add_login(application, application[_PAGES])
     application.add_routes(routes)
     async with http_server(application, port):

@@ -6,22 +6,24 @@ They are written with ordinary activities: `--dispatch` alone decides whether th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from examples.onboarding import tasks
+    import examples.onboarding.tasks as tasks
+    from examples.jobs import run_job
     from examples.onboarding.contracts import SLICE, Carried, Decision, Report, Terms
 
 _AT_ONCE = 100
 """Slices that are loaded at once. Temporal allows 2,000 activities in flight."""
+_LONG = {"start_to_close_timeout": timedelta(hours=1), "heartbeat_timeout": timedelta(minutes=1)}
+"""Of the job that reads a file. Without heartbeats its worker counts as dead."""
 
 
 @workflow.defn
@@ -35,7 +37,12 @@ class ImportUsers:
     @workflow.run
     async def run(self, import_id: str, terms: Terms) -> Report:
         """Read, perhaps ask the maker, and load."""
-        report: Report = await run_job(tasks.read_file, import_id)
+        report: Report = await run_job(
+            tasks.read_file,
+            import_id,
+            start_to_close_timeout=timedelta(hours=1),
+            heartbeat_timeout=timedelta(minutes=1),
+        )
         if report.bad * 100 > report.rows * terms.max_bad_percent:
             await self._show(import_id, replace(report, state="waiting"))
             await workflow.wait_condition(lambda: self._answer is not None)
@@ -109,16 +116,16 @@ class Approval:
                 await run_job(tasks.apply_decision, self._decisions[0])
                 del self._decisions[0]
                 taken += 1
-            elif workflow.now() >= carried.expires_at:
-                everyone = Decision(f"expiry-{import_id}", import_id, "system", "rejected", [], True, "expired")
-                await run_job(tasks.apply_decision, everyone)
-                return "expired"
-            elif workflow.now() >= remind_at:
+            elif workflow.now() < min(remind_at, carried.expires_at):
+                await self._until(min(remind_at, carried.expires_at))
+            elif remind_at < carried.expires_at:
                 reminders += 1
                 await run_job(tasks.remind, import_id, reminders, waiting)
                 remind_at += day
             else:
-                await self._until(min(remind_at, carried.expires_at))
+                everyone = Decision(f"expiry-{import_id}", import_id, "system", "rejected", [], True, "expired")
+                await run_job(tasks.apply_decision, everyone)
+                return "expired"
             waiting = await run_job(tasks.undecided, import_id)
         return "decided" if had_users else "nothing to decide"
 
@@ -135,14 +142,3 @@ class Approval:
     async def _until(self, moment: datetime) -> None:
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: bool(self._decisions), timeout=moment - workflow.now())
-
-
-async def run_job(job: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a job. One that takes over a minute sends heartbeats; without them its worker counts as dead."""
-    return await workflow.execute_activity(
-        job,
-        args=arguments,
-        task_queue="default",
-        start_to_close_timeout=timedelta(hours=1),
-        heartbeat_timeout=timedelta(minutes=1),
-    )

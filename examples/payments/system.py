@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from delegator import DelegatorError
-from delegator.dev import RunningStack
-from examples.local import Dispatch, servers
+from examples import local
+from examples.local import Dispatch, Pool, local_system, together
 from examples.outgoing import SMTP_PORT
 from examples.payments.contracts import SERVICES, Times
-from examples.programs import Program
 
 _MODULES: Final = {
     "provider": "examples.payments.provider",
@@ -34,33 +29,36 @@ _MODULES: Final = {
 class System:
     """The payments' processes. `running_system` makes it."""
 
-    def __init__(self, stack: RunningStack | None, directory: Path, dispatch: Dispatch, times: Times) -> None:
-        self.stack = stack
+    def __init__(self, system: local.System, times: Times) -> None:
+        self.dispatch = system.dispatch
+        """How jobs reach the services."""
+        self.stack = system.stack
         """The embedded stack; None: the environment names servers."""
-        self.directory = directory
+        self.directory = system.directory
         """Has the log of each service."""
-        self.provider_ledger = directory / "provider.db"
+        self.provider_ledger = self.directory / "provider.db"
         """The provider's own ledger."""
         self.environment: dict[str, str] = {}
         """Variables of the services beside those of this process."""
         self.programs = {
-            name: self._program(name, "-m", module, "--port", "{port}") for name, module in _MODULES.items()
+            name: system.program(name, "-m", module, "--port", "{port}", environment=self.environment)
+            for name, module in _MODULES.items()
         }
         """The processes, by name."""
-        self._provider = self._program("provider's public port")  # it is never run: it keeps the port free
+        provider = system.program("provider's public port")  # it is never run: it keeps the port free
         self.environment |= {
-            "PAYMENTS_DISPATCH": dispatch,
+            "PAYMENTS_DISPATCH": self.dispatch,
             "PAYMENTS_TIMES": json.dumps(asdict(times)),
             "PAYMENTS_API_URL": self.url("api"),
             "PAYMENTS_CALLBACK_SECRET": secrets.token_hex(16),
             "PAYMENTS_CONTROL_URL": self.url("provider"),
-            "PAYMENTS_PROVIDER_URL": self._provider.url,
-            "PAYMENTS_PROVIDER_PORT": str(self._provider.port),
+            "PAYMENTS_PROVIDER_URL": provider.url,
+            "PAYMENTS_PROVIDER_PORT": str(provider.port),
             "PAYMENTS_PROVIDER_LEDGER": str(self.provider_ledger),
             SMTP_PORT: str(self.programs["mail"].port),
         }
-        if stack is not None:
-            self.environment["PAYMENTS_SERVE_URL"] = stack.program_urls["serve"]
+        if self.stack is not None:
+            self.environment["PAYMENTS_SERVE_URL"] = self.stack.program_urls["serve"]
 
     def url(self, name: str) -> str:
         """Return the base URL of a service: `api`, `reporting`, or `provider` for its control API."""
@@ -70,12 +68,6 @@ class System:
     def pids(self) -> dict[str, int]:
         """Process ids of the services that run."""
         return {name: one.pid for name, one in self.programs.items() if one.pid is not None and one.is_running}
-
-    async def stop(self) -> None:
-        """Stop all services."""
-        await asyncio.gather(*(program.stop() for program in self.programs.values()))
-        for program in (*self.programs.values(), self._provider):
-            program.release()
 
     async def provider(self, **behaviour: Any) -> None:
         """Set how the provider behaves; see `Behaviour`. With `user` only for one user's charges."""
@@ -90,9 +82,6 @@ class System:
         async with aiohttp.ClientSession(raise_for_status=True) as session, session.request(method, url, **options):
             pass
 
-    def _program(self, name: str, *arguments: str) -> Program:
-        return Program(name, *arguments, log=self.directory / f"{name}.log", environment=self.environment)
-
 
 @asynccontextmanager
 async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times | None = None) -> AsyncIterator[System]:
@@ -105,15 +94,8 @@ async def running_system(dispatch: Dispatch = Dispatch.DELEGATED, times: Times |
     Raises:
         DelegatorError: a server can't be reached, a setting is wrong, or a service did not start.
     """
-    async with AsyncExitStack() as ending:
-        stack = await ending.enter_async_context(servers(SERVICES))
-        directory = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="delegator-example-")))
-        system = System(stack, directory, dispatch, times or Times())
-        ending.push_async_callback(system.stop)
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for program in system.programs.values():
-                    starting.create_task(program.start())
-        except* DelegatorError as errors:
-            raise errors.exceptions[0] from None
+    pools = [Pool([], queue) for queue in SERVICES]
+    async with local_system(*pools, dispatch=dispatch, start_pools=False) as processes:
+        system = System(processes, times or Times())
+        await together(program.start() for program in system.programs.values())
         yield system

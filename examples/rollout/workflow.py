@@ -16,7 +16,7 @@ from temporalio.workflow import ActivityCancellationType
 from delegator import delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from examples.rollout import tasks
+    import examples.rollout.tasks as tasks
     from examples.rollout.tasks import Target
 
 Job = Callable[[Target], Awaitable[None]]

@@ -11,7 +11,7 @@ from examples.jobs import run_job
 from examples.saga import Saga, Terms
 
 with workflow.unsafe.imports_passed_through():
-    from examples.taxi import tasks
+    import examples.taxi.tasks as tasks
     from examples.taxi.tasks import Move, Shares
 
 COMPANY = "company"

@@ -16,8 +16,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from examples.jobs import run_job
 
 with workflow.unsafe.imports_passed_through():
+    import examples.uploads.tasks as tasks
     from examples.stores import File
-    from examples.uploads import tasks
 
 
 @dataclass(frozen=True)

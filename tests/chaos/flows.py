@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError
 from delegator import delegate, delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from tests.chaos import tasks
+    import tests.chaos.tasks as tasks
     from tests.chaos.tasks import Item
 
 WAYS = ("delegate", "delegate_map", "execute_activity")

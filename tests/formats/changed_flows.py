@@ -9,7 +9,8 @@ from temporalio import workflow
 from delegator import delegate, delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from tests.formats import flows, jobs
+    import tests.formats.flows as flows
+    import tests.formats.jobs as jobs
 
 
 @workflow.defn(name="Steps")

@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 from delegator import delegate, delegate_map
 
 with workflow.unsafe.imports_passed_through():
-    from tests.formats import jobs
+    import tests.formats.jobs as jobs
 
 TIMEOUT = timedelta(seconds=60)
 STORED_JOBS = {

@@ -26,7 +26,7 @@ LIMITS = {
     "rollout": MIDDLE,
     "workers": 4 * BASIC,  # in four languages
     "onboarding": 900,
-    "payments": 3_050,  # the goal is 2,000: lower this when it gets smaller
+    "payments": 2_972,  # the goal is 2,000: lower this when it gets smaller
 }
 MOST_LINES_OF_PAYMENTS_FILE = 250
 

@@ -43,7 +43,7 @@ async def main(arguments: argparse.Namespace) -> None:
 async def run(system: System, name: str, scenario: Scenario, *, poisson: bool = False) -> tuple[RunResult, bool]:
     """Run a scenario on a system, print its block, and return its numbers and whether everything held."""
     planned = list(moments(scenario.steps, poisson=poisson))
-    stack, dispatch = system.stack, system.environment["PAYMENTS_DISPATCH"]
+    stack, dispatch = system.stack, system.dispatch
     sources = CostSources(
         processes={**system.pids, **(stack.pids if stack else {})},
         temporal_metrics_url=stack.temporal_metrics_url if stack else None,

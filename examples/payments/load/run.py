@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import Final
 
 import aiohttp
-import psutil
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from examples.database import fetch_value
-from examples.open_loop import Check, Measured, Seen
+from examples.open_loop import Check, Measured, Seen, memory_mb, watch
 from examples.payments.account.accounts import Account, open_accounts, total_balance
 from examples.payments.books import Books
 from examples.payments.client import ApiClient
@@ -27,7 +26,6 @@ from loadtest.runs.generator import at_moments
 AMOUNT: Final = 100
 """Of each payment."""
 _MONEY = "balances + captured = initial; one debit, capture and mail for each success; nothing for each failure"
-_SAMPLE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
 _LOOKS = 20
 _AT_ONCE = 8
@@ -60,7 +58,7 @@ class Run:
     async def load(self, moments: Sequence[float]) -> None:
         """Ask for a payment at each moment, and follow all of them to their ends."""
         self._begin = time.perf_counter()
-        watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(watch(self.measured, self._sample))
         try:
             await at_moments(self._pay, moments)
         finally:
@@ -115,21 +113,11 @@ class Run:
         seen = Seen(payment_id, intended - self._begin, started, accepted, self.now, refusals)
         self.measured.seen.append(seen)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_SAMPLE_SECONDS)
-            with suppress(Exception):  # servers that are killed answer nothing; the next sample is as good
-                self.measured.samples.append(await self._sample())
-
     async def _sample(self) -> dict[str, float]:
-        rss = 0
-        for pid in self.system.pids.values():
-            with suppress(psutil.Error):
-                rss += psutil.Process(pid).memory_info().rss
         dead = await fetch_value("SELECT sum(n_dead_tup) FROM pg_stat_user_tables")
         is_open = "WorkflowType = 'Payment' AND ExecutionStatus = 'Running'"
         return {
-            "memory (MB)": rss / 1e6,
+            "memory (MB)": memory_mb(self.system.pids.values()),
             "dead tuples": float(str(dead or 0)),
             "open payments": float((await self._client.count_workflows(is_open)).count),
         }

@@ -175,8 +175,7 @@ async def mild(run: Run, seconds: float) -> None:
 async def _strike(run: Run, victim: str) -> None:
     stack = run.system.stack
     if (program := run.system.programs.get(victim)) is not None:
-        await program.kill()
-        await program.start()
+        await program.restart()
     elif stack is not None and victim == "postgres":
         await stack.restart(victim)
     elif stack is not None:

@@ -15,7 +15,7 @@ from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError
 
 with workflow.unsafe.imports_passed_through():
-    from examples.payments import contracts
+    import examples.payments.contracts as contracts
     from examples.payments.contracts import ACCOUNT, ATTEMPT, GATEWAY, NOTIFICATION, Notice, Payment, State, Times
     from examples.payments.orchestrator.conversation import Conversation
     from examples.payments.orchestrator.fraud_check import FraudCheck

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from jinja2 import Environment, PackageLoader
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from delegator import connect
+from examples.pages import Pages
 from examples.payments.reporting import data
 from examples.service import http_server, setting
 
-_COOKIE: Final = "visitor"
 _NOTES: Final = {
     "202": "Done: the payment goes on with your decision.",
     "200": "Done.",
@@ -30,7 +27,7 @@ _NOTES: Final = {
 }
 
 
-class Pages:
+class Reporting:
     """The list, the page of a payment, and what their buttons do: they ask the API, as any other client."""
 
     def __init__(self, client: Client, session: aiohttp.ClientSession) -> None:
@@ -38,36 +35,17 @@ class Pages:
         self._api = setting("PAYMENTS_API_URL")
         self._control = setting("PAYMENTS_CONTROL_URL")  # of the mock provider
         self._serve = setting("PAYMENTS_SERVE_URL", "") or None
-        self._secret = secrets.token_bytes(32)
-        loader = PackageLoader("examples.payments.reporting")
-        self._templates = Environment(loader=loader, autoescape=True)
-        self._templates.filters["money"] = lambda amount: f"{amount / 100:,.2f}"
+        self._pages = Pages(Path(__file__).with_name("templates"), secrets.token_urlsafe())
+        self._pages.templates.filters["money"] = lambda amount: f"{amount / 100:,.2f}"
 
     def application(self) -> web.Application:
         """Return the application."""
-        application = web.Application(middlewares=[self._guarded], client_max_size=16 * 1024)
+        application = web.Application(client_max_size=16 * 1024)
         application.router.add_get("/", self._list)
         application.router.add_get("/payments/{id:[0-9a-f]{32}}", self._payment)
         application.router.add_post("/payments/{id:[0-9a-f]{32}}/{action:cancel|review|job}", self._act)
         application.router.add_post("/provider", self._switch)
         return application
-
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse forms that were not made for this visitor, and keep pages out of frames and from scripts."""
-        visitor = request.cookies.get(_COOKIE) or secrets.token_urlsafe(16)
-        request["csrf"] = hmac.new(self._secret, visitor.encode(), hashlib.sha256).hexdigest()
-        if request.method == "POST":
-            given = str((await request.post()).get("csrf", ""))
-            if not hmac.compare_digest(given.encode(), request["csrf"].encode()):
-                raise web.HTTPForbidden(text="The form has expired, or another site sent it. Load the page again.")
-        response = await handler(request)
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-        )
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.set_cookie(_COOKIE, visitor, httponly=True, samesite="Strict")
-        return response
 
     async def _list(self, request: web.Request) -> web.Response:
         status = request.query.get("status")
@@ -78,9 +56,9 @@ class Pages:
             raise web.HTTPBadRequest(text="There is no such page.") from None
         except RPCError:
             listing = None
-        return self._page(
-            "list.html",
+        return self._pages.page(
             request,
+            "list.html",
             status=200 if listing else 503,
             listing=listing,
             chosen=status,
@@ -93,13 +71,17 @@ class Pages:
         payment_id = request.match_info["id"]
         status, state = await self._ask("GET", f"{self._api}/payments/{payment_id}")
         if status != 200:
-            return self._page("error.html", request, status=status, words=_NOTES.get(str(status), "No answer."))
+            return self._pages.page(request, "error.html", status=status, words=_NOTES.get(str(status), "No answer."))
         note = _NOTES.get(request.query.get("answer", ""))
         books = await data.ledger(payment_id)
-        return self._page("payment.html", request, payment_id=payment_id, state=state, note=note, **books)
+        return self._pages.page(request, "payment.html", payment_id=payment_id, state=state, note=note, **books)
 
     async def _act(self, request: web.Request) -> web.Response:
-        payment_id, action, form = request.match_info["id"], request.match_info["action"], await request.post()
+        payment_id, action, form = (
+            request.match_info["id"],
+            request.match_info["action"],
+            await self._pages.form(request),
+        )
         how = str(form.get("how", ""))
         path, body = f"/payments/{payment_id}/cancel", None
         if action == "review":
@@ -113,7 +95,7 @@ class Pages:
         raise web.HTTPSeeOther(f"/payments/{payment_id}?answer={status}")
 
     async def _switch(self, request: web.Request) -> web.Response:
-        mode = "up" if (await request.post()).get("how") == "up" else "error"
+        mode = "up" if (await self._pages.form(request)).get("how") == "up" else "error"
         await self._session.put(self._control, json={"mode": mode})
         raise web.HTTPSeeOther("/")
 
@@ -124,10 +106,6 @@ class Pages:
         except (aiohttp.ClientError, TimeoutError):
             return 503, None
 
-    def _page(self, template: str, request: web.Request, *, status: int = 200, **values: Any) -> web.Response:
-        html = self._templates.get_template(template).render(csrf=request["csrf"], **values)
-        return web.Response(text=html, status=status, content_type="text/html")
-
 
 @asynccontextmanager
 async def reporting(port: int) -> AsyncIterator[None]:
@@ -136,6 +114,6 @@ async def reporting(port: int) -> AsyncIterator[None]:
     timeout = aiohttp.ClientTimeout(total=10)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
-        http_server(Pages(client, session).application(), port),
+        http_server(Reporting(client, session).application(), port),
     ):
         yield

@@ -11,7 +11,7 @@ from dataclasses import replace
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from examples.payments import contracts
+    import examples.payments.contracts as contracts
     from examples.payments.contracts import ACCOUNT, Payment, State, Times
     from examples.payments.orchestrator.workflow import PaymentFlow
 
