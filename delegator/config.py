@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     ui_token: SecretStr | None = None
     """Token with which people log in to `delegator ui`, and which requests to its API carry; `--token-file` can hold
     several. Without one the page only reads, and listens on the loopback address only."""
+    gateway_token: SecretStr | None = None
+    """Token that `http-worker --via` sends to the gateway."""
+    gateway_token_file: Path | None = None
+    """File with this token, instead of `DELEGATOR_GATEWAY_TOKEN`. It is read again when it has changed."""
+    gateway_ca_file: Path | None = None
+    """File of the authorities (PEM) that may have signed the gateway's certificate; empty: those of the system."""
     start_timeout: timedelta = timedelta(seconds=20)
     """How long a starting process waits for a server that does not answer yet, before it gives up with exit code 2."""
     lease: timedelta = timedelta(seconds=15)
@@ -140,14 +146,22 @@ class Settings(BaseSettings):
             raise ValueError("write the characters @ / ? # of its user and password as %40 %2F %3F %23")
         return value
 
-    @field_validator("stream_token", "codec_token", "ui_token")
+    @field_validator("stream_token", "codec_token", "ui_token", "gateway_token")
     @classmethod
     def _not_empty(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().strip():
             raise ValueError("it is empty: give it a token, or unset it")
         return value
 
-    @field_validator("data_converter", "encryption_keys", "encryption_keys_file", "stream_ca_file", mode="before")
+    @field_validator(
+        "data_converter",
+        "encryption_keys",
+        "encryption_keys_file",
+        "stream_ca_file",
+        "gateway_token_file",
+        "gateway_ca_file",
+        mode="before",
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         # Container and unit files can set a variable to nothing, but hardly unset it.

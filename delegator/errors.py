@@ -46,6 +46,10 @@ class StreamError(DependencyError):
     """The pull queue (Sequin or the relay) can't be reached or refuses the request."""
 
 
+class GatewayError(DependencyError):
+    """The gateway (`--via`) can't be reached or refuses the request."""
+
+
 class TemporalError(DependencyError):
     """Temporal can't be reached or refuses the connection."""
 

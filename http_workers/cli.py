@@ -91,6 +91,15 @@ def http_worker(
             "third of DELEGATOR_LEASE; heartbeats are not kept, and running jobs don't hear of cancellations."
         ),
     ] = ClaimMode.LEASE,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Take the jobs from the gateway at this URL, without access to PostgreSQL and to the stream. Its "
+            "token is in DELEGATOR_GATEWAY_TOKEN or in the file that DELEGATOR_GATEWAY_TOKEN_FILE names.",
+            show_default=False,
+        ),
+    ] = None,
     stall_limit: StallLimitOption = DEFAULT_STALL_LIMIT,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -118,6 +127,7 @@ def http_worker(
         sdk_port=sdk_port,
         grace=parse_duration(grace, "--grace"),
         claim=claim,
+        via=via,
         stall_limit=parse_duration(stall_limit, "--stall-limit"),
         process_index=place.index if place else None,
         health_socket=place.socket if place else None,
@@ -167,6 +177,7 @@ def _work(options: WorkerOptions, settings: Settings) -> None:
         settings=settings,
         grace=options.grace,
         claim=options.claim,
+        via=options.via,
         stall_limit=options.stall_limit,
     )
     run_guarded(_run(worker, options))

@@ -19,6 +19,7 @@ from delegator.errors import ConfigurationError
 from delegator.runtime.health import Health, HealthServer
 from delegator.runtime.sdk_metrics import runtime_with_metrics
 from delegator.runtime.server_tls import TlsFiles
+from http_workers.via.address import base_url
 
 _MAX_CONCURRENCY: Final = 100_000
 _MAX_PROCESSES: Final = 1024
@@ -65,6 +66,8 @@ class WorkerOptions:
     """How long running jobs may go on after a request to stop."""
     claim: ClaimMode = ClaimMode.LEASE
     """Whether jobs are claimed."""
+    via: str | None = None
+    """Base URL of the gateway that gives the jobs; None: they come from the stream and the database."""
     stall_limit: timedelta = timedelta(seconds=30)
     """How long a loop may make no progress before `/livez` says so."""
     process_index: int | None = None
@@ -98,7 +101,13 @@ class WorkerOptions:
         Raises:
             ConfigurationError: names the option.
         """
-        if self.queue not in settings.queues:
+        if self.via is not None:
+            base_url(self.via)
+            if self.claim is ClaimMode.NONE:
+                raise ConfigurationError(
+                    f"{prefix}claim none: a gateway claims each job; leave it out with {prefix}via"
+                )
+        elif self.queue not in settings.queues:
             declared = ", ".join(settings.queues)
             raise ConfigurationError(
                 f"{prefix}queue {self.queue}: not a declared queue (DELEGATOR_QUEUES declares {declared}); "

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Final
 
 from delegator_schema.roles import WORKER
 from prometheus_client import CollectorRegistry
 from temporalio.worker import Interceptor
 
-from delegator.completion.failures import failure_of_type
 from delegator.completion.signals import SignalSender
 from delegator.config import Settings
 from delegator.contracts import Declared, Handler, opened_resources
@@ -27,7 +26,7 @@ from delegator.postgres.lease_keeper import LeaseKeeper, holder_name
 from delegator.postgres.queue_table import QueueTable
 from delegator.postgres.schema_check import check
 from delegator.runtime.build_info import show_build
-from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, SharedConnection
+from delegator.runtime.connection_state import ConnectionMetrics, ConnectionState, Dependency, SharedConnection
 from delegator.runtime.health import LocalHealth
 from delegator.runtime.liveness import Liveness
 from delegator.runtime.startup import wait_for
@@ -35,11 +34,12 @@ from delegator.runtime.temporal_client import load_data_converter, refuse_wrong_
 from delegator.wire.contexts import codec_of
 from http_workers.acks import Acknowledger
 from http_workers.activity_tasks import ActivityTasks
-from http_workers.alone import SUSPECT, Alone
-from http_workers.attempt import AttemptRunner, Ended
+from http_workers.attempt import AttemptRunner
+from http_workers.background import background
 from http_workers.clients import ClientHolder
 from http_workers.finisher import Finisher
 from http_workers.job import Job
+from http_workers.job_pool import JobPool
 from http_workers.lease_report import LeaseReport
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
@@ -59,117 +59,8 @@ _CONNECTIONS = 6
 _PATIENCE = timedelta(seconds=30)
 _LONGEST_ROUND = timedelta(seconds=40)
 _LONGEST_WAIT = timedelta(seconds=10)
-
-
-class JobPool:
-    """The jobs of one worker process, from claim to finish."""
-
-    def __init__(self, runner: AttemptRunner, limits: TypeLimits, slots: Slots, metrics: WorkerMetrics) -> None:
-        """Start empty.
-
-        Args:
-            runner: runs attempts.
-            limits: per-type limits.
-            slots: the worker's slots. One is freed when an attempt ends.
-            metrics: this process's series.
-        """
-        self._runner = runner
-        self._limits = limits
-        self._slots = slots
-        self._metrics = metrics
-        metrics.running.set_function(lambda: len(self.running))
-        self._overdue = 0
-        self.held: dict[str, Job] = {}
-        """Jobs that this worker holds: they run, or have ended and are not finished."""
-        self.running: set[Job] = set()
-        """Jobs whose handler runs or waits for its type's limits."""
-        self.on_finished: Callable[[Job], None] | None = None
-        """Called with each job that is finished; None: nobody needs to know."""
-        self._alone = Alone(slots, self.held)
-
-    def start(self, job: Job, finisher: Finisher) -> None:
-        """Run a claimed job."""
-        older = self.held.get(job.job_id)
-        if older is not None:  # the row was claimed again, so its lease had expired
-            older.lose()
-        self.held[job.job_id] = job
-        snooze = self._alone.admit(job) if self._alone.is_taken or job.lost_in_a_row >= SUSPECT else None
-        if snooze is None and self._limits.limited(job.job_type):
-            snooze = self._limits.admit(job.job_type)
-            if snooze is not None:
-                self._metrics.snooze.labels(job.job_type).inc()
-                self._alone.leave(job)
-        if snooze is not None:
-            finisher.add(Ended(job, snooze=snooze))
-            self._free_slot(finisher)
-            return
-        self.running.add(job)
-        job.task = asyncio.get_running_loop().create_task(self._run(job, finisher))
-
-    async def _run(self, job: Job, finisher: Finisher) -> None:
-        job.begun = True
-        try:
-            if self._limits.limited(job.job_type) or job.lost_in_a_row >= SUSPECT:
-                async with self._place(job, finisher):
-                    ended = await self._runner.run(job) if job.is_ours else Ended(job)
-            else:
-                ended = await self._runner.run(job) if job.is_ours else Ended(job)
-        except asyncio.CancelledError as error:  # while it waited for its place
-            ended = self._runner.broken_off(job, error)
-        except BaseException as error:  # of a payload converter, for one; the slot and the worker must outlive it
-            ended = Ended(job, failure=failure_of_type(error))
-        finally:
-            self.running.discard(job)
-            job.task = None  # its context holds the job: the cycle would be left to the garbage collector
-        if not job.reported:
-            finisher.add(ended)
-        if job.thread is None:
-            self._free_slot(finisher)
-        else:  # the handler runs on in its thread, and no other job gets that thread
-            free_slot = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free_slot, finisher)
-            job.thread.add_done_callback(partial(_from_thread, free_slot))
-
-    @asynccontextmanager
-    async def _place(self, job: Job, finisher: Finisher) -> AsyncIterator[None]:
-        async with AsyncExitStack() as places:
-            if self._limits.limited(job.job_type):
-                await places.enter_async_context(self._limits.permit(job.job_type))
-            if job.lost_in_a_row >= SUSPECT:
-                await places.enter_async_context(self._alone.place(job, lambda: finisher.is_idle))
-            yield
-
-    def report(self, job: Job, finisher: Finisher) -> None:
-        """Finish an attempt that has timed out, though its handler still runs."""
-        if job.timed_out is not None:
-            finisher.add(self._runner.timed_out(job, job.timed_out))
-
-    def _free_slot(self, finisher: Finisher) -> None:
-        # If the database is slower than the handlers, the worker must take fewer jobs.
-        if finisher.backlog > self._slots.total:
-            self._overdue += 1
-        else:
-            self._slots.release()
-
-    def finished(self, job: Job) -> None:
-        """Forget a job; called by the finisher."""
-        if self.held.get(job.job_id) is job:
-            del self.held[job.job_id]
-        if self._overdue:
-            self._overdue -= 1
-            self._slots.release()
-        if self.on_finished is not None:
-            self.on_finished(job)
-
-    def lease_lost(self, lease_id: int) -> None:
-        """Stop every job, because others may run them now."""
-        self._metrics.leases_lost.inc()
-        for job in self.running:
-            job.lose()
-
-
-def _from_thread(free_slot: Callable[[], object], _: object) -> None:
-    with suppress(RuntimeError):  # the event loop is closed: the worker has stopped
-        free_slot()
+SERVERS: Final[tuple[Dependency, ...]] = ("stream", "postgresql", "temporal")
+"""What a worker at the database needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +77,21 @@ class Surroundings:
     """The loops that must make progress."""
 
     @classmethod
-    def create(cls, registry: CollectorRegistry, concurrency: int) -> Surroundings:
+    def create(
+        cls, registry: CollectorRegistry, concurrency: int, servers: Sequence[Dependency] = SERVERS
+    ) -> Surroundings:
         """Begin with nothing connected.
 
         Args:
             registry: takes the metrics.
             concurrency: the worker's slots.
+            servers: what the worker needs.
         """
         metrics = WorkerMetrics(registry)
         metrics.slots.set(concurrency)
         show_build(registry)
         connections = ConnectionMetrics(registry)
-        states = {name: ConnectionState(name, connections) for name in ("stream", "postgresql", "temporal")}
+        states: dict[str, ConnectionState] = {name: ConnectionState(name, connections) for name in servers}
         return cls(registry, metrics, states, Liveness())
 
     @property
@@ -352,7 +246,7 @@ async def serve(
             claims=options.claim is ClaimMode.LEASE,
             report=lambda job: jobs.report(job, finisher),
         )
-        async with _background(
+        async with background(
             finisher.run(),
             finisher.offer_refused(sorted(handlers)),
             monitor.run(),
@@ -363,7 +257,7 @@ async def serve(
             with ExitStack() as watched:
                 limit = max(options.stall_limit, _LONGEST_ROUND)
                 running = [loop(watched.enter_context(liveness.watch(name, limit))) for name, loop in loops.items()]
-                async with _background(*running):
+                async with background(*running):
                     _log.info(
                         "worker_started",
                         extra={"queue": options.queue, "types": ",".join(types_served(handlers, options.queue))},
@@ -372,21 +266,16 @@ async def serve(
                     await stop.wait()
                     runner.shut_down()
                     _log.info("worker_stopping", extra={"running": len(jobs.running)})
-            await wind_down(jobs.running, finisher, lease, options.grace)
+            await wind_down(jobs.running, options.grace, partial(_finish, finisher, lease))
             await acks.flush()
         _log.info("worker_stopped")
+
+
+async def _finish(finisher: Finisher, lease: LeaseKeeper, rest: Sequence[Job]) -> None:
+    await finisher.release(rest, lease.lease_id)
+    await finisher.flush()
 
 
 def types_served(handlers: Mapping[str, Handler], queue: str) -> list[str]:
     """Return the names of the types whose jobs are in a queue. The other handlers wait for no job here."""
     return sorted(name for name, handler in handlers.items() if handler.type.queue == queue)
-
-
-@asynccontextmanager
-async def _background(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines while the context is open. Most of them never end by themselves."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(coroutine) for coroutine in coroutines]
-        yield
-        for task in tasks:
-            task.cancel()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from delegator.postgres.lease_keeper import LeaseKeeper
-from http_workers.finisher import Finisher
 from http_workers.job import Job
 
 _CANCEL_GRACE_SECONDS: Final = 5.0
@@ -18,14 +16,15 @@ LONGEST_STOP: Final = timedelta(seconds=_CANCEL_GRACE_SECONDS + _FINISH_LIMIT_SE
 """How long a stop takes at most, the grace period aside."""
 
 
-async def wind_down(running_jobs: Set[Job], finisher: Finisher, lease: LeaseKeeper, grace: timedelta) -> None:
+async def wind_down(
+    running_jobs: Set[Job], grace: timedelta, finish: Callable[[Sequence[Job]], Awaitable[None]]
+) -> None:
     """Let running jobs end within the grace period. Then give the other jobs back.
 
     Args:
         running_jobs: the jobs that run. Those that end leave the set.
-        finisher: brings ended attempts to their end.
-        lease: the worker's lease.
         grace: the grace period.
+        finish: gives these jobs back, and brings all ended attempts to their end.
     """
     running = [job.task for job in running_jobs if job.task is not None]
     if running and grace:
@@ -40,5 +39,4 @@ async def wind_down(running_jobs: Set[Job], finisher: Finisher, lease: LeaseKeep
         job.abandon()
     with suppress(TimeoutError):
         async with asyncio.timeout(_FINISH_LIMIT_SECONDS):
-            await finisher.release(rest, lease.lease_id)
-            await finisher.flush()
+            await finish(rest)

@@ -18,13 +18,15 @@ from temporalio.worker import Interceptor
 from delegator.config import Settings
 from delegator.contracts import Source, collect
 from delegator.errors import ConfigurationError
+from delegator.runtime.connection_state import Dependency
 from delegator.runtime.exception_groups import expected_error
 from delegator.runtime.health import Health
 from http_workers.clients import ClientHolder
 from http_workers.interception import checked_interceptors
 from http_workers.options import ClaimMode, WorkerOptions
-from http_workers.pool import Surroundings, serve
+from http_workers.pool import SERVERS, Surroundings, serve
 from http_workers.threads import size_of
+from http_workers.via.pool import serve as serve_via
 
 _GRACE: Final = timedelta(seconds=30)
 _STALL_LIMIT: Final = timedelta(seconds=30)
@@ -54,6 +56,7 @@ class HttpWorker:
         settings: Settings | None = None,
         grace: timedelta = _GRACE,
         claim: ClaimMode = ClaimMode.LEASE,
+        via: str | None = None,
         stall_limit: timedelta = _STALL_LIMIT,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class HttpWorker:
             settings: where PostgreSQL and the stream are; by default read from the environment.
             grace: how long running jobs may go on after a request to stop.
             claim: whether jobs are claimed.
+            via: base URL of the gateway that gives the jobs; None: they come from the stream and the database.
             stall_limit: how long a loop may make no progress before `health` says so.
             registry: takes the worker's metrics; by default one of its own.
 
@@ -88,14 +92,21 @@ class HttpWorker:
         self._clients = ClientHolder(client, runtime)
         self._interceptors = checked_interceptors(interceptors)
         self._options = WorkerOptions(
-            queue=queue, concurrency=concurrency, threads=threads, grace=grace, claim=claim, stall_limit=stall_limit
+            queue=queue,
+            concurrency=concurrency,
+            threads=threads,
+            grace=grace,
+            claim=claim,
+            via=via,
+            stall_limit=stall_limit,
         )
         self._options.validate_pool(self._settings, "")
         self._declared = collect(handlers)
         if not any(handler.type.queue == queue for handler in self._declared.handlers.values()):
             raise ConfigurationError(f"no handler that was given is for the queue {queue!r}")
         self._options = self._options.for_handlers(self._declared.handlers)
-        self._surroundings = Surroundings.create(registry or CollectorRegistry(), self._options.concurrency)
+        servers: tuple[Dependency, ...] = SERVERS if via is None else ("gateway",)
+        self._surroundings = Surroundings.create(registry or CollectorRegistry(), self._options.concurrency, servers)
         self._stop = asyncio.Event()
         self._started = asyncio.Event()
         self._has_run = False
@@ -195,7 +206,7 @@ class HttpWorker:
         surroundings = self._surroundings
         try:
             async with surroundings.liveness.watch_event_loop(self._options.stall_limit):
-                await serve(
+                await (serve if self._options.via is None else serve_via)(
                     self._options,
                     self._settings,
                     self._declared,

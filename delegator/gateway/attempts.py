@@ -32,6 +32,8 @@ from http_workers.job import Job
 
 _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 _SOURCE: Final = "HttpWorker"
+_OWN_LIMITS_SECONDS: Final = 2.0
+"""How much later than its limit the gateway times an attempt out whose worker knows what the caller has set."""
 _TIMEOUTS: Final = {
     "start_to_close": TimeoutType.START_TO_CLOSE,
     "schedule_to_close": TimeoutType.SCHEDULE_TO_CLOSE,
@@ -116,7 +118,11 @@ class Attempts:
         timeout = _least_seconds(options.start_to_close_timeout, row.deadline_ms)
         if options.heartbeat_timeout is not None and row.task_token is None:
             lease_seconds = min(lease_seconds, options.heartbeat_timeout.total_seconds())
-        until_ms = None if timeout is None else int((started + timeout) * 1000)
+        until_ms = None
+        if (
+            timeout is not None
+        ):  # a worker that knows the limits finds them exceeded itself, and knows more of the attempt
+            until_ms = int((started + timeout + (_OWN_LIMITS_SECONDS if call else 0)) * 1000)
         token = JobToken(self._queue, job.job_id, job.fencing_token, int(started * 1000), until_ms)
         body = JobBody(
             token=job_tokens.pack(token),
@@ -213,11 +219,13 @@ class Attempts:
             if not job.cancel_requested:
                 raise EntryError("not-canceled", "the job was not asked to stop")
             return Ended(job, failure=canceled())
+        beat = await self.details(job, UNSET, said.heartbeat)
+        if beat is not None:
+            job.details = self.payloads(beat[0])
         if said.timed_out is not None:
             job.timed_out = _TIMEOUTS[said.timed_out]
-            forms = await self.details(job, said.details, said.payloads)
-            last = await self.earlier_details(job) if forms is None else forms[0]
-            return Ended(job, failure=within_limit(timed_out(job.timed_out, self.payloads(last))))
+            last = self.payloads(await self.earlier_details(job)) if job.details is None else job.details
+            return Ended(job, failure=within_limit(timed_out(job.timed_out, last)))
         refusal = None if said.refused is None else Reason(said.refused)
         failure = (
             await self._failure(job, said) if said.failure is UNSET else await self._read_failure(job, said.failure)
@@ -313,7 +321,12 @@ class Attempts:
 def _leave_out_payloads(failure: Failure) -> None:
     """Leave out what is encoded, because no codec is here that decodes it, and the workflow expects it decoded."""
     failure.ClearField("encoded_attributes")
-    failure.application_failure_info.ClearField("details")
+    if failure.HasField("application_failure_info"):
+        failure.application_failure_info.ClearField("details")
+    if failure.HasField("canceled_failure_info"):
+        failure.canceled_failure_info.ClearField("details")
+    if failure.HasField("timeout_failure_info"):
+        failure.timeout_failure_info.ClearField("last_heartbeat_details")
     if failure.HasField("cause"):
         _leave_out_payloads(failure.cause)
 

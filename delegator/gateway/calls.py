@@ -10,10 +10,10 @@ from temporalio.api.common.v1 import Header
 from temporalio.common import Priority, RetryPolicy
 from temporalio.converter import PayloadCodec
 
-from delegator.gateway.payload_forms import raw_payload
 from delegator.wire.codec import decode_header
 from delegator.wire.contexts import row_facts
 from delegator.wire.options import decode_task_retry
+from delegator.wire.raw_payloads import raw_payload
 from delegator.wire.worker_protocol import Call, Retries, Weight
 from http_workers.job import Job
 

@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 import orjson
-from msgspec import UNSET, Raw
+from msgspec import Raw
 from temporalio.api.common.v1 import Payload, Payloads
 
+from delegator.wire.raw_payloads import payload_of, raw_payload
 from delegator.wire.worker_protocol import RawPayload
 
 _JSON: Final = frozenset({b"json/plain", b"json/protobuf"})
@@ -57,12 +58,6 @@ def raw_payloads(data: bytes) -> list[RawPayload]:
     return [raw_payload(payload) for payload in Payloads.FromString(data).payloads]
 
 
-def raw_payload(payload: Payload) -> RawPayload:
-    """Return a payload as workers get raw payloads."""
-    sizes = [external.size_bytes for external in payload.external_payloads]
-    return RawPayload(payload.data, dict(payload.metadata), sizes or UNSET)
-
-
 def as_values(payloads: Iterable[RawPayload]) -> list[Raw]:
     """Return raw payloads as JSON values that hold them."""
     return [Raw(msgspec.json.encode(payload)) for payload in payloads]
@@ -79,17 +74,7 @@ def _of_value(value: bytes) -> Payload:
 
 def of_raw(payloads: Iterable[RawPayload]) -> list[Payload]:
     """Return raw payloads as Temporal's."""
-    return [
-        Payload(
-            metadata=payload.metadata,
-            data=payload.data,
-            external_payloads=[
-                Payload.ExternalPayloadDetails(size_bytes=size)
-                for size in (() if payload.external_sizes is UNSET else payload.external_sizes)
-            ],
-        )
-        for payload in payloads
-    ]
+    return list(map(payload_of, payloads))
 
 
 def serialized(payloads: Sequence[Payload]) -> bytes:

@@ -8,11 +8,12 @@ from pathlib import Path
 from delegator.errors import ConfigurationError
 
 
-def stream_tls(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Return what aiohttp verifies the stream's certificate with.
+def client_tls(ca_file: Path | None, variable: str) -> ssl.SSLContext | bool:
+    """Return what aiohttp verifies a server's certificate with.
 
     Args:
-        ca_file: the authorities whose certificates are trusted (`DELEGATOR_STREAM_CA_FILE`); None: the system's.
+        ca_file: the authorities whose certificates are trusted; None: the system's.
+        variable: the setting that names the file.
 
     Raises:
         ConfigurationError: the file can't be read, or holds no certificate.
@@ -23,4 +24,9 @@ def stream_tls(ca_file: Path | None) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=str(ca_file))
     except OSError as error:  # ssl.SSLError is one
         reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigurationError(f"DELEGATOR_STREAM_CA_FILE {ca_file}: {reason}") from None
+        raise ConfigurationError(f"{variable} {ca_file}: {reason}") from None
+
+
+def stream_tls(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return what aiohttp verifies the stream's certificate with; the argument and the errors are as above."""
+    return client_tls(ca_file, "DELEGATOR_STREAM_CA_FILE")

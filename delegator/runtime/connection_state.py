@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from delegator.runtime.series import DurationHistogram
 
-Dependency = Literal["stream", "postgresql", "temporal"]
+Dependency = Literal["stream", "postgresql", "temporal", "gateway"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class ConnectionMetrics:
         )
         self.calls = DurationHistogram(
             "delegator_call_seconds",
-            "How long calls of Temporal and of the stream took, by operation and by the status of the answer (OK, a "
-            "status of gRPC, TIMEOUT, or ERROR)",
+            "How long calls of Temporal, of the stream and of a gateway took, by operation and by the status of the "
+            "answer (OK, a status of gRPC, TIMEOUT, or ERROR)",
             ["dependency", "operation", "status"],
             registry,
         )

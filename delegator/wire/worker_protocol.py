@@ -13,13 +13,13 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 LEASE_SECONDS: Final = 30.0
 """How long a worker may be silent that does not say."""
 MOST_WAIT_SECONDS: Final = 60.0
-_MOST_LEASE_SECONDS: Final = 3600.0
+MOST_LEASE_SECONDS: Final = 3600.0
 _MOST_JOBS: Final = 1000
 
 TypeName = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 JobToken = Annotated[str, Meta(min_length=1, max_length=4096)]
 Size = Annotated[int, Meta(ge=0, le=1 << 53)]
-Lease = Annotated[float, Meta(ge=1, le=_MOST_LEASE_SECONDS)]
+Lease = Annotated[float, Meta(ge=1, le=MOST_LEASE_SECONDS)]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -246,7 +246,9 @@ class JobFailure(Request, frozen=True):
     canceled: bool = False
     """The worker stopped because a heartbeat said `cancel`."""
     timed_out: TimeoutName | None = None
-    """The limit that the worker has found exceeded. Only `details` or `payloads` matter then."""
+    """The limit that the worker has found exceeded. Only `heartbeat` matters then."""
+    heartbeat: Payloads | UnsetType = UNSET
+    """The details of the attempt's last heartbeat, raw payloads for the next attempt; absent: the last ones stay."""
     failure: bytes | UnsetType = UNSET
     """The whole failure, a serialized `temporal.api.failure.v1.Failure` in Base64, in place of the fields above."""
     refused: RefusalName | None = None

@@ -20,7 +20,9 @@ from temporalio.client import Client
 
 from delegator.gateway.options import GatewayOptions
 from delegator.gateway.service import Gateway
-from tests.integration.delegator.environment import ROOT, Environment, eventually
+from tests.integration.delegator.environment import FAILING, ROOT, TASKS, Environment, eventually
+
+OWN = "tests.integration.gateway.via_tasks"
 
 
 @dataclass(frozen=True)
@@ -165,3 +167,14 @@ async def polls_wait(session: aiohttp.ClientSession, url: str, count: int = 1) -
             return f"delegator_gateway_polls_waiting {count}.0" in await reply.text()
 
     await eventually(look)
+
+
+@asynccontextmanager
+async def via(engine: Environment, url: str, **variables: str) -> AsyncIterator[None]:
+    """Run a Python worker behind a gateway. It can't reach the database or the stream."""
+    nowhere = {
+        "DELEGATOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+        "DELEGATOR_STREAM_URL": "http://127.0.0.1:1",
+    }
+    async with engine.http_worker("--via", url, modules=[TASKS, FAILING, OWN], **nowhere, **variables):
+        yield

@@ -71,6 +71,17 @@ async def test_said_timeout(engine: Environment, task_queue: str, caller: Caller
     assert await engine.result(handle) == ["timed out", "HEARTBEAT", ["half"]]
 
 
+async def test_last_details(engine: Environment, task_queue: str, caller: Caller) -> None:
+    """The last heartbeat may come with the failure; the next attempt gets its details."""
+    handle = await engine.start(Tells.run, "resumes", [], {}, task_queue=task_queue)
+    payload = {"metadata": {"encoding": b64encode(b"json/plain").decode()}, "data": b64encode(b'"most"').decode()}
+    assert await caller.say("fail", await caller.job("resumes"), type="Flaky", heartbeat=[payload]) == "accepted"
+    again = await caller.job("resumes")
+    assert again["heartbeat_details"] == ["most"]
+    assert await caller.say("complete", again, result="resumed") == "accepted"
+    assert await engine.result(handle) == "resumed"
+
+
 async def test_refused_job(engine: Environment, task_queue: str, caller: Caller) -> None:
     """A job that a worker can't read for want of a key is offered again, and the attempt does not count."""
     handle = await engine.start(Tells.run, "refused", [], {"attempts": 1.0}, task_queue=task_queue)

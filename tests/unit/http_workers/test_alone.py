@@ -15,9 +15,9 @@ from temporalio.converter import DataConverter
 from delegator.wire.lost_attempts import lost_in_a_row
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.job import Job
+from http_workers.job_pool import JobPool
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
-from http_workers.pool import JobPool
 from http_workers.slots import Slots
 from tests.support.claims import claimed
 

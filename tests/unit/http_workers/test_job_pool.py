@@ -21,9 +21,9 @@ from delegator import delegated
 from delegator.contracts import collect_handlers
 from http_workers.attempt import AttemptRunner, Ended
 from http_workers.job import Job
+from http_workers.job_pool import JobPool
 from http_workers.limits import TypeLimits
 from http_workers.metrics import WorkerMetrics
-from http_workers.pool import JobPool
 from http_workers.slots import Slots
 from tests.support.claims import claimed
 
