@@ -19,6 +19,7 @@ from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from tests.support import Database, Databases, pgbouncer
 from tests.support.postgres15 import Server15, running_postgres15
+from tests.support.session_logs import is_of_test, outliving_tests
 
 MakeDatabase = Callable[..., Awaitable[Database]]
 
@@ -88,6 +89,14 @@ def slow_workflow_tasks() -> Iterator[None]:
     worker.__init__ = patient
     yield
     worker.__init__ = init
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Pytest's, without what shared engines log meanwhile."""
+    caplog.handler.addFilter(is_of_test)
+    yield caplog
+    caplog.handler.removeFilter(is_of_test)
 
 
 @pytest.fixture
@@ -185,7 +194,9 @@ async def temporal_client(temporal: TemporalServer) -> Client:
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[RunningStack]:
     """A whole embedded stack, with its relay, for tests that do not harm it."""
-    async with embedded_stack(StackOptions(headless=True, usual_ports=False)) as running:
+    async with AsyncExitStack() as stack:
+        with outliving_tests():
+            running = await stack.enter_async_context(embedded_stack(StackOptions(headless=True, usual_ports=False)))
         yield running
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import pytest
@@ -13,6 +13,7 @@ from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import tasks
 from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment
 from tests.integration.delegator.in_memory import in_memory_environment
+from tests.support.session_logs import outliving_tests
 
 StartEngine = Callable[..., AbstractAsyncContextManager[Environment]]
 _IN_MEMORY = "in memory"
@@ -64,22 +65,32 @@ async def engine(shared_engine: Environment) -> AsyncIterator[Environment]:
     await shared_engine.nothing_left()
 
 
+@asynccontextmanager
+async def shared(worker: AbstractAsyncContextManager[str]) -> AsyncIterator[str]:
+    """Run a worker for several tests."""
+    async with AsyncExitStack() as stack:
+        with outliving_tests():
+            task_queue = await stack.enter_async_context(worker)
+        yield task_queue
+
+
 @pytest.fixture(scope="session")
 async def inline_queue(shared_engine: Environment) -> AsyncIterator[str]:
     """The task queue of a worker that waits inline, and intercepts. It has the SDK's own sandbox."""
-    async with shared_engine.worker(PATIENT, intercept=True, workflow_runner=SandboxedWorkflowRunner()) as task_queue:
+    runner = SandboxedWorkflowRunner()
+    async with shared(shared_engine.worker(PATIENT, intercept=True, workflow_runner=runner)) as task_queue:
         yield task_queue
 
 
 @pytest.fixture(scope="session")
 async def signal_queue(shared_engine: Environment) -> AsyncIterator[str]:
     """The task queue of a worker that never waits inline, and intercepts."""
-    async with shared_engine.worker(SIGNALLED, intercept=True) as task_queue:
+    async with shared(shared_engine.worker(SIGNALLED, intercept=True)) as task_queue:
         yield task_queue
 
 
 @pytest.fixture(scope="session")
 async def activity_queue(shared_engine: Environment) -> AsyncIterator[str]:
     """A task queue whose activity tasks are delegated by the activity worker."""
-    async with shared_engine.activity_worker() as task_queue:
+    async with shared(shared_engine.activity_worker()) as task_queue:
         yield task_queue
