@@ -4,10 +4,14 @@
     ├── ConfigurationError        a setting, argument or declaration is wrong; the message names it
     │   ├── SchemaError           the database differs from the declarations; `delegator migrate` fixes it
     │   └── WorkerRefusedError    a supervised worker process refused to start (`http_workers`)
-    ├── DependencyError           PostgreSQL, the stream or Temporal can't be reached, or refuses
+    ├── DependencyError           PostgreSQL, the stream, the gateway or Temporal can't be reached, or refuses
     │   ├── DatabaseError
     │   ├── StreamError
     │   │   └── StreamRefusedError  only a person can fix it: a wrong token, a missing stream (`http_workers`)
+    │   ├── GatewayError
+    │   │   ├── GatewayRefusedError  only a person can fix it: a wrong token (`http_workers`)
+    │   │   ├── GatewayBusyError  it has no time for the request now (`http_workers`)
+    │   │   └── BodyTooLargeError  it takes no request of this size (`http_workers`)
     │   ├── TemporalError
     │   │   └── NotDeliveredError   Temporal has refused signals for longer than the sender is patient
     │   └── ResourceError         a resource of a worker can't be opened or closed

@@ -67,7 +67,7 @@ class FairOrder:
         self._times: dict[tuple[int, str], float] = {}
         self._now: dict[int, float] = defaultdict(float)
 
-    def choose(self, lanes: Sequence[Lane], most: int, room: Room) -> dict[Lane, int]:
+    def choose(self, lanes: Sequence[Lane], most: int, room: Room, *, evenly: bool = False) -> dict[Lane, int]:
         """Return how many jobs to take from which lines.
 
         It asks for jobs as if the lines never ended. If one did, ask again for the rest.
@@ -76,6 +76,7 @@ class FairOrder:
             lanes: the lines in which jobs wait.
             most: number of jobs to take.
             room: what the fleet-wide limits allow. It is changed.
+            evenly: by the weights alone, without regard to what the keys got before. So every line is asked for a job.
         """
         chosen: dict[Lane, int] = {}
         by_priority: dict[int, list[Lane]] = defaultdict(list)
@@ -85,7 +86,7 @@ class FairOrder:
         for priority in sorted(by_priority):
             if most <= 0:
                 break
-            taken = self._share(priority, by_priority[priority], most, room)
+            taken = self._share(priority, by_priority[priority], most, room, evenly=evenly)
             chosen |= taken
             most -= sum(taken.values())
         return chosen
@@ -94,7 +95,8 @@ class FairOrder:
         """Move the times of fairness keys on.
 
         Args:
-            lanes: the lines as they were given to `choose`.
+            lanes: the lines as they were given to `choose`, without those that a limit forbids: while these wait, the
+                time of the others goes on.
             taken: the number of jobs taken, by priority and fairness key.
         """
         weights = {(lane.priority, lane.fairness_key): lane.weight for lane in lanes}
@@ -110,14 +112,14 @@ class FairOrder:
     def _time(self, key: tuple[int, str]) -> float:
         return max(self._times.get(key, 0.0), self._now[key[0]])
 
-    def _share(self, priority: int, lanes: Sequence[Lane], most: int, room: Room) -> dict[Lane, int]:
+    def _share(self, priority: int, lanes: Sequence[Lane], most: int, room: Room, *, evenly: bool) -> dict[Lane, int]:
         """Return how many of `most` jobs to take from which lines of one priority."""
         if len(lanes) == 1 and not room.by_type and not room.by_key:
             return {lanes[0]: most}
         by_key: dict[str, list[Lane]] = defaultdict(list)
         for lane in sorted(lanes, key=lambda lane: lane.published_at):
             by_key[lane.fairness_key].append(lane)
-        heap = [(self._time((priority, key)), key) for key in by_key]
+        heap = [(0.0 if evenly else self._time((priority, key)), key) for key in by_key]
         heapify(heap)
         taken: dict[Lane, int] = defaultdict(int)
         while most and heap:

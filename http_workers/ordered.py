@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -36,7 +36,12 @@ _MOST_LANES: Final = 500
 _MOST_TOKENS: Final = 100
 _DEFAULT_PRIORITY: Final = 3
 _MOST_TURNS: Final = 8
-"""Statements of one claim. Those lines that it did not come to have their turn in the next claim."""
+"""Statements of one claim on a page of lines. Lines that it did not reach are taken in the next claim."""
+_FAIR_TURNS: Final = 2
+_MOST_PAGES: Final = 4
+"""Pages of lines that one claim reads while there are free slots. The next claim goes on behind them."""
+_NOTHING_GOT_SECONDS: Final = 0.01
+"""How soon a worker looks again whose claim got nothing, though it has not seen the end of all lines."""
 
 
 class OrderedReceiver:
@@ -60,6 +65,8 @@ class OrderedReceiver:
         self._pauses = PauseStatements(order.queue)
         self._fair = FairOrder()
         self._after = (0, "")
+        self._behind = (0, "")
+        self._unused = 0
         self._announced: dict[int, float] = {}
         self._woken = asyncio.Event()
         self._may_have_lost_claim = False
@@ -125,24 +132,37 @@ class OrderedReceiver:
                             await self._woken.wait()
                 reserved = await self._parts.slots.reserve(_MOST_LANES)
             self._woken.clear()
-            started = 0
+            self._unused = reserved
             try:
                 with self._parts.slots.claiming():
-                    started, pause = await self._take(reserved)
+                    pause = await self._take()
             except Exception as error:
                 self._may_have_lost_claim = True  # it may have been committed
-                self._parts.slots.release(reserved)
-                reserved = 0
+                self._release()
                 await self._parts.database.failed(error)
                 continue
             finally:
                 progress.mark()
-                self._parts.slots.release(reserved - started)
+                self._release()
             self._parts.database.works()
 
-    async def _take(self, most: int) -> tuple[int, float]:
-        """Claim and start up to `most` jobs. Return their number, and for how long to wait for a wake-up."""
-        now = time.monotonic()
+    def _release(self) -> None:
+        """Free the reserved slots that got no job."""
+        unused, self._unused = self._unused, 0
+        self._parts.slots.release(unused)
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        """Start claimed jobs at once: no error of a later statement may lose them."""
+        if jobs:
+            self._parts.metrics.claim_size.observe(len(jobs))
+        self._unused -= len(jobs)
+        for job in jobs:
+            self._parts.metrics.start_delay.observe(job.row.waited_seconds)
+            self._parts.start(job)
+
+    async def _take(self) -> float:
+        """Claim and start jobs for the reserved slots. Return for how long to wait for a wake-up, in seconds."""
+        most, now = self._unused, time.monotonic()
         self._announced = {token: until for token, until in self._announced.items() if until > now}
         lease_id = self._parts.lease.lease_id
         async with self._parts.pool.connection() as connection:
@@ -150,47 +170,82 @@ class OrderedReceiver:
                 self._may_have_lost_claim = False
                 jobs = list(map(Job, await self._order.reclaim(connection, lease_id, list(self._parts.held), most)))
                 self._may_have_lost_claim = len(jobs) == most
-                pause = 0.0
+                self._start(jobs)
+                return 0.0
+            announced = list(self._announced)
+            lanes, behind, visible = await self._lanes(connection, min(2 * most, _MOST_LANES), announced)
+            pause = await self._claim_pages(connection, lanes, behind, lease_id)
+            if visible:  # others may have been announced meanwhile
+                for token in announced:
+                    self._announced.pop(token, None)
             else:
-                announced = list(self._announced)
-                lanes, visible = await self._lanes(connection, min(2 * most, _MOST_LANES), announced)
-                if self._parts.lease.has_pauses:
-                    lanes = await self._without_paused(connection, lanes)
-                try:
-                    jobs, pause = await self._claim(connection, lanes, most, lease_id)
-                except psycopg.Error as error:
-                    if classify(error) is not ErrorClass.DATA:
-                        raise
-                    jobs, pause = await self._claim_one_by_one(connection, lanes[:most], lease_id), 0.0
-                if visible:  # others may have been announced meanwhile
-                    for token in announced:
-                        self._announced.pop(token, None)
-                else:
-                    pause = min(pause, _FIRST_LOOK_AGAIN_SECONDS)
-                if lanes and not jobs and not await leases.is_live(connection, lease_id):
-                    await self._parts.lease.renew()
-                    pause = 0.0
-        if jobs:
-            self._parts.metrics.claim_size.observe(len(jobs))
-        for job in jobs:
-            self._parts.metrics.start_delay.observe(job.row.waited_seconds)
-            self._parts.start(job)
-        return len(jobs), pause
+                pause = min(pause, _FIRST_LOOK_AGAIN_SECONDS)
+            if lanes and self._unused == most and not await leases.is_live(connection, lease_id):
+                await self._parts.lease.renew()
+                return 0.0
+        return pause
 
-    async def _lanes(self, connection: Connection, limit: int, announced: Sequence[int]) -> tuple[list[Lane], bool]:
-        """Return lines of jobs.
+    async def _lanes(
+        self, connection: Connection, limit: int, announced: Sequence[int]
+    ) -> tuple[list[Lane], tuple[int, str] | None, bool]:
+        """Return a page of lines, behind which line the next page begins (None: there is none), and what is visible.
 
         If one priority has more than `limit` lines, each look goes on behind the last line that was chosen before.
         """
         lanes, visible = await self._order.lanes(connection, limit, announced)
-        if len(lanes) < limit or lanes[0].priority != lanes[-1].priority:
-            self._after = (0, "")
-            return lanes, visible
-        if self._after[0] == lanes[0].priority:
-            behind, _ = await self._order.lanes(connection, limit, after=self._after)
-            lanes = [lane for lane in behind if lane.priority == self._after[0]] or lanes
-        self._after = (lanes[0].priority, "")
-        return lanes, visible
+        after, self._after = self._after, (0, "")
+        if len(lanes) < limit:
+            return lanes, None, visible
+        if lanes[0].priority == lanes[-1].priority:
+            self._after = (lanes[0].priority, "")
+            if after[0] == lanes[0].priority:
+                found, _ = await self._order.lanes(connection, limit, after=after)
+                if of_priority := [lane for lane in found if lane.priority == after[0]]:
+                    return of_priority, (0, ""), visible
+        return lanes, _place_of(lanes[-1]), visible
+
+    async def _claim_pages(
+        self, connection: Connection, lanes: Sequence[Lane], behind: tuple[int, str] | None, lease_id: int
+    ) -> float:
+        """Claim jobs of a page of lines, and of further pages while there are free slots.
+
+        The lines of a page may all have reached a limit of the fleet. They must not hide other lines.
+
+        Args:
+            connection: where to.
+            lanes: the first page.
+            behind: behind which line the next page begins; None: there is none.
+            lease_id: this worker's lease.
+
+        Returns:
+            In how many seconds to look again unless something happens.
+        """
+        most, pause, more_may_wait = self._unused, _LOOK_SECONDS, False
+        for page in range(1, _MOST_PAGES + 1):
+            if self._parts.lease.has_pauses:
+                lanes = await self._without_paused(connection, lanes)
+            try:
+                again_in, is_more = await self._claim(connection, lanes, lease_id)
+            except psycopg.Error as error:
+                if classify(error) is not ErrorClass.DATA:
+                    raise
+                await self._claim_one_by_one(connection, lanes[: self._unused], lease_id)
+                return 0.0
+            pause, more_may_wait = min(pause, again_in), more_may_wait or is_more
+            if behind is None:
+                self._behind = (0, "")
+                break
+            if self._unused == 0 or page == _MOST_PAGES:
+                more_may_wait = True
+                break
+            if page == 1:
+                behind = max(behind, self._behind)
+            lanes, _ = await self._order.lanes(connection, _MOST_LANES, after=behind)
+            behind = _place_of(lanes[-1]) if len(lanes) == _MOST_LANES else None
+            self._behind = behind or (0, "")
+        if not more_may_wait:
+            return pause
+        return 0.0 if self._unused < most else min(pause, _NOTHING_GOT_SECONDS)
 
     async def _without_paused(self, connection: Connection, lanes: Sequence[Lane]) -> list[Lane]:
         """Return the lines whose jobs are not paused. The jobs of the others leave their lines."""
@@ -200,21 +255,42 @@ class OrderedReceiver:
             await self._pauses.pause_lanes(connection, [lane.name for lane in paused])
         return [lane for lane in lanes if lane not in paused]
 
-    async def _claim(
-        self, connection: Connection, lanes: Sequence[Lane], most: int, lease_id: int
-    ) -> tuple[list[Job], float]:
-        """Claim jobs of some lines. Return them, and in how many seconds to look again unless something happens."""
-        room, again_in = Room(), _LOOK_SECONDS
-        limited = self._gate.types
-        if limited.isdisjoint(lane.job_type for lane in lanes):
-            jobs, ended = await self._claim_in_turn(connection, lanes, most, lease_id, room)
+    async def _claim(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> tuple[float, bool]:
+        """Claim and start jobs of some lines.
+
+        Returns:
+            In how many seconds to look again unless something happens, and whether more jobs may wait now.
+        """
+        most = self._unused
+        if self._gate.types.isdisjoint(lane.job_type for lane in lanes):
+            room, again_in = Room(), _LOOK_SECONDS
+            ended = await self._claim_in_turn(connection, lanes, most, lease_id, room, self._start)
         else:
+            jobs: list[Job] = []
             async with connection.transaction():
-                room, again_in = await self._gate.room(connection, lanes, _LOOK_SECONDS)
-                jobs, ended = await self._claim_in_turn(connection, lanes, most, lease_id, room, limited)
-                await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
-        more_may_wait = any(lane not in ended and room.allows(lane) for lane in lanes)
-        return jobs, 0.0 if more_may_wait else again_in
+                room, again_in, ended = await self._claim_limited(connection, lanes, most, lease_id, jobs)
+            self._start(jobs)
+        return again_in, any(lane not in ended and room.allows(lane) for lane in lanes)
+
+    async def _claim_limited(
+        self, connection: Connection, lanes: Sequence[Lane], most: int, lease_id: int, jobs: list[Job]
+    ) -> tuple[Room, float, set[Lane]]:
+        """Claim jobs within the limits of the fleet, in a transaction.
+
+        Args:
+            connection: in a transaction.
+            lanes: the lines.
+            most: number of jobs to claim.
+            lease_id: this worker's lease.
+            jobs: gets the jobs. They may start when the transaction is committed.
+
+        Returns:
+            What the limits still allow, in how many seconds they may allow more, and the lines that have ended.
+        """
+        room, again_in = await self._gate.room(connection, lanes, _LOOK_SECONDS)
+        ended = await self._claim_in_turn(connection, lanes, most, lease_id, room, jobs.extend, self._gate.types)
+        await self._gate.started(connection, [(job.job_type, _share_of(job)[1]) for job in jobs])
+        return room, again_in, ended
 
     async def _claim_in_turn(
         self,
@@ -223,52 +299,67 @@ class OrderedReceiver:
         most: int,
         lease_id: int,
         room: Room,
+        got: Callable[[Sequence[Job]], object],
         limited: Collection[str] = (),
-    ) -> tuple[list[Job], set[Lane]]:
-        """Claim jobs of some lines. Return them, and the lines that have ended.
+    ) -> set[Lane]:
+        """Claim jobs of some lines. Return the lines that have ended.
 
         Which lines end is seen only by claiming. The slots that are free then go to the other lines, and at last to the
         next priority. Otherwise a steady flow of a few jobs would hold up all lower priorities, though slots are free.
+
+        Args:
+            connection: where to.
+            lanes: the lines.
+            most: number of jobs to claim.
+            lease_id: this worker's lease.
+            room: what the limits allow. It is changed.
+            got: takes the jobs of each statement.
+            limited: types whose running jobs are counted.
         """
-        jobs: list[Job] = []
         ended: set[Lane] = set()
         chosen: set[Lane] = set()
-        for _ in range(_MOST_TURNS):
-            rest = [lane for lane in lanes if lane not in ended]
-            asked = self._fair.choose(rest, most - len(jobs), room)
+        for turn in range(_MOST_TURNS):
+            open_lanes = [lane for lane in lanes if lane not in ended and room.allows(lane)]
+            asked = self._fair.choose(open_lanes, most, room, evenly=turn >= _FAIR_TURNS)
             if not asked:
                 break
             places = [Place(lane.priority, lane.name, count) for lane, count in asked.items()]
-            taken = list(map(Job, await self._order.take(connection, places, lease_id, limited)))
-            self._fair.took(rest, Counter(map(_share_of, taken)))
-            jobs += taken
+            jobs = list(map(Job, await self._order.take(connection, places, lease_id, limited)))
+            got(jobs)
+            most -= len(jobs)
+            self._fair.took(open_lanes, Counter(map(_share_of, jobs)))
             chosen.update(asked)
-            got = Counter((*_share_of(job), job.job_type) for job in taken)
+            counts = Counter((*_share_of(job), job.job_type) for job in jobs)
             for lane, count in asked.items():
-                missing = count - got[lane.priority, lane.fairness_key, lane.job_type]
+                missing = count - counts[lane.priority, lane.fairness_key, lane.job_type]
                 if missing > 0:
                     ended.add(lane)
                     room.give_back(lane, missing)
         if self._after != (0, ""):
-            behind = [(lane.priority, lane.name) for lane in lanes if lane in chosen]
+            behind = [_place_of(lane) for lane in lanes if lane in chosen]
             self._after = behind[-1] if behind else (0, "")
-        return jobs, ended
+        return ended
 
-    async def _claim_one_by_one(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> list[Job]:
+    async def _claim_one_by_one(self, connection: Connection, lanes: Sequence[Lane], lease_id: int) -> None:
         """Claim the first job of each line. A job whose row can't be read is given up, so that it holds up no other."""
-        claimed: list[Job] = []
         for lane in lanes:
             first: tuple[str, int] | None = None
+            jobs: list[Job] = []
             try:
                 async with connection.transaction():
                     first = await self._order.first(connection, lane)
-                    jobs, _ = await self._claim(connection, [lane], 1, lease_id)
-                claimed += jobs
+                    await self._claim_limited(connection, [lane], 1, lease_id, jobs)
             except psycopg.Error as error:
                 if first is None or classify(error) is not ErrorClass.DATA:
                     raise
                 await self._parts.give_up(*first, without_values(error))
-        return claimed
+            else:
+                self._start(jobs)
+
+
+def _place_of(lane: Lane) -> tuple[int, str]:
+    """Return the priority and the name of a line."""
+    return lane.priority, lane.name
 
 
 def _share_of(job: Job) -> tuple[int, str]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import pytest
-from prometheus_client import CollectorRegistry
 from temporalio.api.common.v1 import Payloads
 from temporalio.common import Priority
 from temporalio.converter import DataConverter
@@ -33,11 +32,8 @@ class OrderedEngine:
         self.engine = engine
         self._numbers = itertools.count()
 
-    def worker(
-        self, *handlers: Any, concurrency: int = 1, registry: CollectorRegistry | None = None
-    ) -> AbstractAsyncContextManager[HttpWorker]:
-        settings, grace = self.engine.settings, timedelta(seconds=5)
-        return HttpWorker(handlers, concurrency=concurrency, settings=settings, grace=grace, registry=registry)
+    def worker(self, *handlers: Any, concurrency: int = 1) -> AbstractAsyncContextManager[HttpWorker]:
+        return HttpWorker(handlers, concurrency=concurrency, settings=self.engine.settings, grace=timedelta(seconds=5))
 
     async def enqueue(
         self,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ApplicationError
 
@@ -22,6 +22,12 @@ from http_workers.options import ClaimMode
 from tests.integration.order.conftest import OrderedEngine, until
 
 ROWS = "SELECT job_id, priority, lane, permit, attempt FROM custom_task_queue ORDER BY job_id"
+
+
+SPOILT = """
+UPDATE custom_task_queue SET options = '{"schedule_to_start_ms": 1, "schedule_to_close_ms": "soon"}'
+WHERE job_id = %s RETURNING job_id
+"""
 
 
 async def test_priorities(ordered: OrderedEngine) -> None:
@@ -59,9 +65,17 @@ async def test_urgent_under_load(ordered: OrderedEngine) -> None:
     assert "urgent" in seen[10:20]
 
 
-async def test_free_slots(ordered: OrderedEngine) -> None:
+async def test_free_slots(ordered: OrderedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """One claim fills the free slots from all priorities. So a steady flow of a few urgent jobs holds up no others."""
     seen: list[str] = []
+    looks: list[int] = []
+    lanes = OrderStatements.lanes
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        looks.append(len(seen))
+        return await lanes(*arguments, **options)
+
+    monkeypatch.setattr(OrderStatements, "lanes", counted)
 
     @delegated
     async def work(name: str) -> None:
@@ -70,11 +84,52 @@ async def test_free_slots(ordered: OrderedEngine) -> None:
     for priority in (4, 2):
         for tenant in ("a", "b"):
             await ordered.enqueue("work", [f"{tenant}{priority}"] * 3, Priority(priority, fairness_key=tenant))
-    registry = CollectorRegistry()
-    async with ordered.worker(work, concurrency=100, registry=registry):
+    async with ordered.worker(work, concurrency=100):
         await until(lambda: len(seen) == 12)
     assert [name[1] for name in seen] == ["2"] * 6 + ["4"] * 6
-    assert registry.get_sample_value("delegator_worker_claim_batch_jobs_count") == 1
+    assert looks.count(0) == 1
+
+
+async def test_bad_row_of_a_later_turn(ordered: OrderedEngine) -> None:
+    """A row that can't be read loses no job that the same claim has got before."""
+    seen: list[str] = []
+
+    @delegated
+    async def work(name: str) -> None:
+        seen.append(name)
+
+    await ordered.enqueue("work", ["good"] * 3, Priority(priority_key=1))
+    (bad,) = await ordered.enqueue("work", ["bad"])
+    assert await ordered.engine.query(SPOILT, bad)
+    async with ordered.worker(work, concurrency=10):
+        await until(lambda: len(seen) == 3)
+        await ordered.emptied()
+    await ordered.engine.query("DELETE FROM custom_task_dead_letter WHERE job_id = %s RETURNING 1", bad)
+
+
+async def test_lines_at_a_limit(ordered: OrderedEngine) -> None:
+    """Lines that have reached a limit hide no other lines, of their priority or of the next."""
+    seen: list[str] = []
+    go = asyncio.Event()
+
+    @delegated(fleet_limits=FleetLimits(max_concurrent=1))
+    async def limited(name: str) -> None:
+        seen.append(name)
+        await go.wait()
+
+    @delegated
+    async def free(name: str) -> None:
+        seen.append(name)
+
+    for number in range(40):
+        await ordered.enqueue("limited", ["limited"], Priority(2, fairness_key=f"a{number:02}"))
+    async with ordered.worker(limited, free, concurrency=5):
+        await until(lambda: len(seen) == 1)
+        await ordered.enqueue("free", ["same priority"], Priority(2, fairness_key="z"))
+        await ordered.enqueue("free", ["next priority"], Priority(3))
+        await until(lambda: len(seen) == 3)
+        go.set()
+        await until(lambda: len(seen) == 42)
 
 
 async def test_small_tenant(ordered: OrderedEngine) -> None:
@@ -256,11 +311,7 @@ async def test_bad_row(ordered: OrderedEngine) -> None:
         seen.append(number)
 
     good = await ordered.enqueue("work", list(range(10)))
-    spoilt = """
-    UPDATE custom_task_queue SET options = '{"schedule_to_start_ms": 1, "schedule_to_close_ms": "soon"}'
-    WHERE job_id = %s RETURNING job_id
-    """
-    assert await ordered.engine.query(spoilt, good[3])
+    assert await ordered.engine.query(SPOILT, good[3])
     async with ordered.worker(work, concurrency=4):
         await until(lambda: len(seen) == 9)
         await ordered.emptied()

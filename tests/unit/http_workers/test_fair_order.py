@@ -51,6 +51,26 @@ def test_shares(weights: dict[str, float], batches: list[int]) -> None:
         assert unfairness(taken, weights) <= 1 + 1e-9
 
 
+def test_newcomer_beside_a_limit() -> None:
+    """The time goes on while a key waits for a limit. So a key that comes late has saved up nothing."""
+    order = FairOrder()
+    pick(order, [lane("limited"), lane("old")], 2)
+    for _ in range(1000):
+        pick(order, [lane("old")], 10)
+    assert pick(order, [lane("old"), lane("new")], 10) == {(3, "old"): 5, (3, "new"): 5}
+    assert pick(order, [lane("limited"), lane("old")], 10) == {(3, "limited"): 5, (3, "old"): 5}
+
+
+@given(TENANTS.filter(lambda tenants: len(tenants) > 1), st.integers(0, 500))
+def test_evenly(weights: dict[str, float], before: int) -> None:
+    """Whatever the keys got before, each is asked for a job, in proportion to the weights."""
+    order = FairOrder()
+    lanes = [lane(key, weight) for key, weight in weights.items()]
+    pick(order, lanes[:1], before)
+    asked = order.choose(lanes, 5 * round(sum(weights.values()) / min(weights.values()) + 1), Room(), evenly=True)
+    assert set(asked) == set(lanes)
+
+
 @given(TENANTS, st.integers(1, 500), st.integers(1, 20))
 def test_newcomer(weights: dict[str, float], before: int, most: int) -> None:
     """A key that comes late has saved up nothing, and gets its turn at once."""
