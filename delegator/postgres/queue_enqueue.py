@@ -38,15 +38,19 @@ _UNLESS_IN_QUEUE: Final = "ON CONFLICT (job_id) DO NOTHING RETURNING job_id"
 
 # Never set waiter_id on a row where it is NULL: the workflow may already rely on the signal, and would never get an
 # outcome that is stored for inline reading.
+# An outcome that somebody has come for is kept for the whole retention from then on: another queue of the same
+# workflow task may keep the reply back.
 _ADOPT = """
-UPDATE {table} SET waiter_id = %(waiter_id)s
+UPDATE {table}
+SET waiter_id = %(waiter_id)s, completed_at = CASE WHEN completed_at IS NOT NULL THEN clock_timestamp() END
 WHERE job_id = ANY(%(job_id)b::text[]) AND waiter_id IS NOT NULL
 RETURNING job_id
 """
 
 # Here too waiter_id stays NULL where it is NULL: the signaller delivers such an outcome.
 _TAKE_OVER = """
-UPDATE {table} SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END
+UPDATE {table}
+SET waiter_id = CASE WHEN waiter_id IS NOT NULL THEN %(waiter_id)s::int8 END, completed_at = clock_timestamp()
 WHERE job_id = ANY(%(job_id)b::text[]) AND outcome IS NOT NULL
 RETURNING job_id, outcome, result, format_version
 """

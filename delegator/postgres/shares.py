@@ -11,11 +11,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from psycopg_pool import PoolTimeout
 
 from delegator.postgres.sessions import Connection
+
+_LEAST_SECONDS: Final = 0.5
+"""How long the pool has at least to hand out the connection of a place."""
 
 
 class Lender(Protocol):
@@ -77,7 +80,7 @@ class Places:
             raise
 
     def give_back(self, queue: str, *, is_own: bool) -> None:
-        """Give a place back, or to who waits for it.
+        """Give a place back, or to the next waiter.
 
         Args:
             queue: the queue.
@@ -134,7 +137,7 @@ class Share:
         began = time.monotonic()
         is_own = await self._places.take(self._queue, limit)
         try:
-            left = max(0.0, limit - (time.monotonic() - began))
+            left = max(_LEAST_SECONDS, limit - (time.monotonic() - began))
             async with self._pool.connection(left) as connection:
                 yield connection
         finally:

@@ -321,7 +321,7 @@ class Delegations:
             loop.call_soon(self._enqueue_again, patch_id)
 
     def _enqueue_again(self, patch_id: str) -> None:
-        calls = enqueued(self._pending.values())
+        calls = [call for call in enqueued(self._pending.values()) if not self._early_outcomes.has(call)]
         if not calls or not workflow.patched(patch_id):
             return
         for call in calls:

@@ -3,7 +3,8 @@
 When a workflow task is lost, Temporal runs it again. Signals that have arrived in the meantime come first then: before
 the code that makes a call, and before the code that cancels it. An outcome of a call that is not made is kept for it.
 The outcome of a job that ended because it was cancelled waits until the workflow's code has had the events that came
-before the signal. So a cancelled call and a cancelled workflow end as they would have in the lost task.
+before the signal. So a cancelled call and a cancelled workflow end as they would have in the lost task. A result does
+not wait: nothing tells whether the job was asked to stop.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class EarlyOutcomes:
         self._spawn = spawn
         self._uncalled: dict[str, Outcome] = {}
         self._uncancelled: dict[str, Outcome] = {}
+        self._waits: list[str] = []
+        self._history_length = -1
 
     def __bool__(self) -> bool:
         """Return whether there are outcomes of calls that are not made."""
@@ -52,7 +55,7 @@ class EarlyOutcomes:
         self._uncalled[job_id] = outcome
 
     def give(self, call: Call) -> bool:
-        """Give a call that is made now its outcome; whether one was kept for it."""
+        """Give a call that is made now the outcome that was kept for it. Return False if there is none."""
         outcome = self._uncalled.pop(call.job_id, None)
         if outcome is None:
             return False
@@ -65,9 +68,9 @@ class EarlyOutcomes:
         return True
 
     def waits(self, call: Call, outcome: Outcome) -> bool:
-        """Put an outcome off that a cancellation caused, if the call is not cancelled; whether it is put off.
+        """Let an outcome wait that a cancellation caused while its call is not cancelled here. Return whether it waits.
 
-        Without a cancellation by the workflow (a person cancelled the job) the outcome waits for one workflow task.
+        Without a cancellation by the workflow (a person cancelled the job) it waits for one workflow task.
         """
         if (
             call.is_cancelled
@@ -77,10 +80,17 @@ class EarlyOutcomes:
             or not workflow.patched(PATCH_ID)
         ):
             return False
-        if not self._uncancelled:
-            self._spawn(self._end_wait())
+        history_length = workflow.info().get_current_history_length()
+        if history_length != self._history_length:  # each workflow task has a timer of its own
+            self._history_length, self._waits = history_length, []
+            self._spawn(self._end_wait(self._waits))
+        self._waits.append(call.job_id)
         self._uncancelled[call.job_id] = outcome
         return True
+
+    def has(self, call: Call) -> bool:
+        """Return whether the outcome of a call waits for its cancellation."""
+        return call.job_id in self._uncancelled
 
     def cancelled(self, calls: Iterable[Call]) -> None:
         """Give calls that are cancelled now the outcomes that waited for it."""
@@ -90,12 +100,13 @@ class EarlyOutcomes:
                 if outcome is not None:
                     self._resolve(call.job_id, outcome)
 
-    async def _end_wait(self) -> None:
+    async def _end_wait(self, job_ids: Iterable[str]) -> None:
         # The timer fires in the next workflow task. By then the code has had all events of this one.
         await workflow.sleep(_UNTIL_NEXT_TASK, summary="outcomes of cancelled jobs")
-        outcomes, self._uncancelled = self._uncancelled, {}
-        for job_id, outcome in outcomes.items():
-            self._resolve(job_id, outcome)
+        for job_id in job_ids:
+            outcome = self._uncancelled.pop(job_id, None)
+            if outcome is not None:
+                self._resolve(job_id, outcome)
 
 
 def _was_cancelled(outcome: Outcome) -> bool:

@@ -14,12 +14,16 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ActivityError, CancelledError
 from temporalio.worker import Replayer, Worker
 
 from delegator.contracts import collect_handlers
 from delegator.dev.temporal import NAMESPACE, TemporalServer
+from delegator.postgres.connections import connect
+from delegator.postgres.queue_steering import SteeringStatements
 from tests.integration.delegator import tasks
-from tests.integration.delegator.environment import SIGNALLED, Environment
+from tests.integration.delegator.environment import OUTCOMES_SIGNAL, SIGNALLED, Environment
+from tests.integration.delegator.flows import WaitsDirectly
 from tests.integration.delegator.in_memory import InMemoryEnvironment
 from tests.integration.delegator.reset_flows import FansOut, Holds
 
@@ -27,11 +31,11 @@ RESULTS = [2, 7, 0, 1, 2]
 BEGAN = {"in_thread": 1, "noted": 9, "unless_held": 3}
 
 
-async def reset(client: Client, handle: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
-    """Reset a run to the workflow task that its last signal of the test began."""
+async def reset(client: Client, handle: WorkflowHandle[Any, Any], signal: str = "tell") -> WorkflowHandle[Any, Any]:
+    """Reset a run to the workflow task that its last signal of this name began."""
     point = None
     for event in (await handle.fetch_history()).events:
-        if event.workflow_execution_signaled_event_attributes.signal_name == "tell":
+        if event.workflow_execution_signaled_event_attributes.signal_name == signal:
             point = None
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
             point = point or event.event_id
@@ -95,6 +99,26 @@ async def test_delegated(engine: Environment):
         handle = await fail_and_reset(engine, task_queue)
         assert await engine.result(handle) == RESULTS
     assert began(engine, handle.id) == BEGAN
+
+
+@pytest.mark.postgres_only
+async def test_job_that_a_person_cancelled(engine: Environment, signal_queue: str):
+    """Its outcome is in the history that the reset keeps, so the job does not run again."""
+    arguments = ("delegate", "until_cancelled", [False])
+    handle = await engine.start(WaitsDirectly.run, *arguments, task_queue=signal_queue)
+    await engine.noted(handle.id, "started")
+    (row,) = await engine.rows("workflow_id = %s", handle.id)
+    url = engine.settings.database_url.get_secret_value()
+    async with await connect(url, application_name="test") as db:
+        await SteeringStatements("default").ask_to_stop(db, [row["job_id"]])
+    for again in (True, False):
+        with pytest.raises(WorkflowFailureError) as raised:
+            await engine.result(handle)
+        assert isinstance(raised.value.cause, ActivityError) and isinstance(raised.value.cause.cause, CancelledError)
+        if again:
+            handle = await reset(engine.client, handle, OUTCOMES_SIGNAL)
+    await engine.nothing_left()
+    assert engine.ledger(handle.id) == [("started", 1), ("cancelled", 1)]
 
 
 async def test_jobs_that_stop(engine: Environment):

@@ -86,7 +86,7 @@ async def test_compare_writes_medians_and_ratios(stack: RunningStack, tmp_path: 
         (
             "delegated",
             {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DELEGATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x"},
-            "the database does not answer",
+            "can't connect to PostgreSQL (DELEGATOR_DATABASE_URL)",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from temporalio.testing import ActivityEnvironment
 
 from delegator.completion.mailbox import Delivery
 from delegator.config import Settings
+from delegator.enqueue import cancelling
 from delegator.enqueue import enqueuer as enqueuer_module
 from delegator.enqueue.activities import DelegatorActivities, EnqueueParts
 from delegator.enqueue.enqueuer import ENQUEUE_PATIENCE, Enqueuer, enqueue_pool
@@ -28,9 +29,10 @@ from delegator.maintenance.metrics import MaintenanceMetrics
 from delegator.maintenance.signaller import Signaller
 from delegator.postgres.connections import SILENCE, Connection, Pool, connect
 from delegator.postgres.lease_keeper import LeaseKeeper
+from delegator.postgres.queue_maintenance import MaintenanceStatements
 from delegator.postgres.queue_table import AttemptOutcome, NewJob, QueueTable
 from delegator.wire.frames import from_payload, to_raw_value
-from delegator.wire.outcomes import unpack_reply
+from delegator.wire.outcomes import unpack_reply, unpack_signal
 from delegator.wire.requests import EnqueueRequest, JobRequest, JobSpec, pack_cancel, pack_enqueue
 from tests.integration.postgres import database as steps
 from tests.integration.postgres.database import TABLE
@@ -172,6 +174,31 @@ async def test_one_workflow(parts: Parts) -> None:
         async with given_up([called(parts.activities.cancel, frame)]), asyncio.timeout(60):
             while await (await parts.db.execute("SELECT FROM custom_task_queue_other")).fetchall():
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("lock_limit_seconds", [0.2])
+async def test_reply_of_a_cancellation(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome of a removed job is in the reply alone. So the locked queue is left out of it."""
+    monkeypatch.setattr(cancelling, "_PATIENCE_SECONDS", 0.0)
+    await OTHER.insert(parts.db, None, [job("waits")])
+    async with locked(parts):
+        frame = pack_cancel([("default", "x"), ("other", "waits")])
+        reply = await called(parts.activities.cancel, frame)
+        assert [job_id for job_id, _ in unpack_signal(from_payload(reply.payload))] == ["waits"]
+        with pytest.raises(ApplicationError):
+            await called(parts.activities.cancel, pack_cancel([("default", "x")]))
+
+
+async def test_adopted_outcome(parts: Parts) -> None:
+    """A locked queue of the same workflow keeps an outcome from being read. Each attempt to read it keeps its row."""
+    await OTHER.insert(parts.db, None, [job("done", parts.lease.lease_id)])
+    await end(parts.db, "done")
+    old = b"UPDATE custom_task_queue_other SET completed_at = now() - interval '1 hour'"
+    maintenance = MaintenanceStatements("other")
+    for take in (OTHER.adopt, OTHER.take_over):
+        await parts.db.execute(old)
+        assert await take(parts.db, ["done"], parts.lease.lease_id)
+        assert await maintenance.delete_unread(parts.db, timedelta(minutes=5)) == 0
 
 
 async def test_signaller(parts: Parts) -> None:
