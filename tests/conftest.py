@@ -19,7 +19,7 @@ from delegator.dev.postgres import Postgres
 from delegator.dev.temporal import NAMESPACE, TemporalServer
 from tests.support import Database, Databases, pgbouncer
 from tests.support.postgres15 import Server15, running_postgres15
-from tests.support.session_logs import is_of_test, outliving_tests
+from tests.support.session_logs import is_of_test, shared
 
 MakeDatabase = Callable[..., Awaitable[Database]]
 
@@ -194,9 +194,7 @@ async def temporal_client(temporal: TemporalServer) -> Client:
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[RunningStack]:
     """A whole embedded stack, with its relay, for tests that do not harm it."""
-    async with AsyncExitStack() as stack:
-        with outliving_tests():
-            running = await stack.enter_async_context(embedded_stack(StackOptions(headless=True, usual_ports=False)))
+    async with shared(embedded_stack(StackOptions(headless=True, usual_ports=False))) as running:
         yield running
 
 

@@ -7,10 +7,12 @@ connection was lost. A test that counts log events must not see these.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
+T = TypeVar("T")
 _OUTLIVES_TEST: ContextVar[bool] = ContextVar("outlives_test", default=False)
 
 
@@ -22,6 +24,15 @@ def outliving_tests() -> Iterator[None]:
         yield
     finally:
         _OUTLIVES_TEST.reset(token)
+
+
+@asynccontextmanager
+async def shared(server: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Run what several tests share."""
+    async with AsyncExitStack() as stack:
+        with outliving_tests():
+            running = await stack.enter_async_context(server)
+        yield running
 
 
 def is_of_test(record: logging.LogRecord) -> bool:

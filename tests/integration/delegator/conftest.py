@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
@@ -13,7 +13,7 @@ from delegator.dev.temporal import TemporalServer
 from tests.integration.delegator import tasks
 from tests.integration.delegator.environment import PATIENT, SIGNALLED, Environment, environment
 from tests.integration.delegator.in_memory import in_memory_environment
-from tests.support.session_logs import outliving_tests
+from tests.support.session_logs import shared
 
 StartEngine = Callable[..., AbstractAsyncContextManager[Environment]]
 _IN_MEMORY = "in memory"
@@ -47,7 +47,7 @@ def start_engine(request: pytest.FixtureRequest, temporal: TemporalServer) -> St
 
 @pytest.fixture(scope="session")
 async def shared_engine(start_engine: StartEngine) -> AsyncIterator[Environment]:
-    async with start_engine() as engine:
+    async with shared(start_engine()) as engine:
         yield engine
 
 
@@ -63,15 +63,6 @@ async def engine(shared_engine: Environment) -> AsyncIterator[Environment]:
     """The shared engine; nothing may be left in its table when the test ends."""
     yield shared_engine
     await shared_engine.nothing_left()
-
-
-@asynccontextmanager
-async def shared(worker: AbstractAsyncContextManager[str]) -> AsyncIterator[str]:
-    """Run a worker for several tests."""
-    async with AsyncExitStack() as stack:
-        with outliving_tests():
-            task_queue = await stack.enter_async_context(worker)
-        yield task_queue
 
 
 @pytest.fixture(scope="session")

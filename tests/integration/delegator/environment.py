@@ -46,7 +46,6 @@ from delegator.relay import RelayOptions, running_relay
 from delegator.runtime.temporal_client import load_data_converter
 from tests.integration.delegator import failing, failing_flows, flows, tasks
 from tests.support import Databases, read_ledger
-from tests.support.session_logs import outliving_tests
 from tests.support.watches import database_watch
 
 ROOT = Path(__file__).parents[3]
@@ -379,9 +378,7 @@ async def environment(
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delegator-test-")))
         database = await stack.enter_async_context(databases.fresh(queues))
-        options = RelayOptions.from_settings(database.settings, port=0)
-        with outliving_tests():
-            relay = await stack.enter_async_context(running_relay(options))
+        relay = await stack.enter_async_context(running_relay(RelayOptions.from_settings(database.settings, port=0)))
         settings = database.settings.model_copy(
             update={
                 "stream_url": relay.url,
@@ -407,8 +404,7 @@ async def environment(
         if data_converter is not None:
             variables["DELEGATOR_DATA_CONVERTER"] = data_converter
         made = Environment(client, settings, directory, variables)
-        with outliving_tests():
-            await stack.enter_async_context(made.sweeper())
+        await stack.enter_async_context(made.sweeper())
         if http_worker:
             await stack.enter_async_context(made.http_worker())
         yield made
