@@ -15,6 +15,7 @@ from delegator.enqueue.inline import CONNECTION_SECONDS
 from delegator.errors import first_line
 from delegator.postgres.connections import Pool
 from delegator.runtime.backoff import Backoff
+from delegator.runtime.exception_groups import unwrapped
 
 _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS: Final = 6.0
@@ -52,9 +53,10 @@ async def cancel_jobs(jobs: Mapping[str, Sequence[str]], pool: Pool, enqueuer: E
     until, backoff = time.monotonic() + _PATIENCE_SECONDS, Backoff()
     asked = list(jobs)
     while True:
-        async with asyncio.TaskGroup() as group:
-            for queue in asked:
-                group.create_task(cancel_in(queue))
+        with unwrapped():
+            async with asyncio.TaskGroup() as group:
+                for queue in asked:
+                    group.create_task(cancel_in(queue))
         asked = list(failed)
         if failed and not removed:
             raise next(iter(failed.values()))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from delegator.enqueue.enqueuer import Enqueuer
 from delegator.enqueue.inline import CONNECTION_SECONDS
 from delegator.postgres.connections import Pool
+from delegator.postgres.queue_enqueue import KnownJob
 from delegator.runtime.exception_groups import unwrapped
 from delegator.wire.pending import Looked
 
@@ -24,21 +26,15 @@ async def look_for(
         at_deadline: also say which of them are in time.
         tells_retrying: also say whether one of them is retried.
     """
-    missing: list[str] = []
-    in_time: list[str] = []
-    is_retrying = False
+    known: dict[str, KnownJob] = {}
 
     async def look_in(queue: str, job_ids: Sequence[str]) -> None:
-        nonlocal is_retrying
         table = enqueuer.table(queue)
         async with pool.share(queue).connection(CONNECTION_SECONDS) as connection:
-            known = await table.known(connection, job_ids)
-        missing.extend(job_id for job_id in job_ids if job_id not in known)
-        in_time.extend(job_id for job_id, job in known.items() if at_deadline and job.is_in_time)
-        is_retrying |= any(job.is_retried for job in known.values())
+            known.update(await table.known(connection, job_ids))
 
     with unwrapped():
         async with asyncio.TaskGroup() as group:
             for queue, job_ids in jobs.items():
                 group.create_task(look_in(queue, job_ids))
-    return Looked(missing, is_retrying if tells_retrying else None, in_time)
+    return Looked.at(chain.from_iterable(jobs.values()), known, at_deadline=at_deadline, tells_retrying=tells_retrying)

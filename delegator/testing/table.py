@@ -54,11 +54,7 @@ class JobTable:
         """
         found = {job_id: self.by_id.get(job_id) for job_id in job_ids}
         known = {job_id: row for job_id, row in found.items() if row is not None}
-        return Looked(
-            [job_id for job_id in found if job_id not in known],
-            any(row.is_retried for row in known.values()) if tells_retrying else None,
-            [job_id for job_id, row in known.items() if at_deadline and row.is_in_time],
-        )
+        return Looked.at(found, known, at_deadline=at_deadline, tells_retrying=tells_retrying)
 
     def forget_finished(self) -> None:
         """Keep only jobs without an outcome."""

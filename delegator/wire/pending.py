@@ -6,8 +6,8 @@ activity, which of its jobs they lack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from delegator.errors import WireError
 from delegator.wire.frames import head, pack, unpack
@@ -16,6 +16,18 @@ PENDING_QUERY: Final = "delegator.pending"
 """The query. It asks about job ids, and is answered with those of them that the run waits for.
 
 Without job ids it is answered for people: with JSON."""
+
+
+class JobSeen(Protocol):
+    """A job that a queue has."""
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether it has failed and is tried again."""
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether it has not ended and its deadline is not over. A paused job's stands still."""
 
 
 class Looked(NamedTuple):
@@ -27,6 +39,24 @@ class Looked(NamedTuple):
     """Whether one of the others has failed and is retried. None: it was not looked at, or an older release wrote it."""
     in_time: Sequence[str] = ()
     """The ids of those that have not ended and whose deadlines are not over, if the run has asked for these."""
+
+    @classmethod
+    def at(
+        cls, job_ids: Iterable[str], known: Mapping[str, JobSeen], *, at_deadline: bool, tells_retrying: bool
+    ) -> Looked:
+        """Return the answer about some jobs.
+
+        Args:
+            job_ids: the jobs.
+            known: those that the queues have, by their ids.
+            at_deadline: also say which of them are in time.
+            tells_retrying: also say whether one of them is retried.
+        """
+        return cls(
+            [job_id for job_id in job_ids if job_id not in known],
+            any(job.is_retried for job in known.values()) if tells_retrying else None,
+            [job_id for job_id, job in known.items() if at_deadline and job.is_in_time],
+        )
 
 
 def pack_looked(looked: Looked) -> bytes:
