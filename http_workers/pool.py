@@ -51,7 +51,7 @@ from http_workers.receivers import job_loops
 from http_workers.slots import Slots
 from http_workers.source import StreamSource, StreamTimeouts
 from http_workers.start_checks import refuse_unordered, refuse_wrong_stream
-from http_workers.threads import HandlerThreads
+from http_workers.threads import handler_threads
 from http_workers.winding_down import wind_down
 
 _log = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         client = await clients.connected(converter, identity)
         if executor is None:
-            executor = HandlerThreads(options.threads or options.concurrency)
-            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+            executor = stack.enter_context(handler_threads(options.threads or options.concurrency))
         prompts = Prompts()
         runner = AttemptRunner(
             {CANARY: CANARY_HANDLER, **handlers},

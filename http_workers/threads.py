@@ -83,6 +83,20 @@ class HandlerThreads(Executor):
             return self._calls.popleft()
 
 
+@contextmanager
+def handler_threads(most: int) -> Iterator[HandlerThreads]:
+    """Give a worker threads of its own. It does not wait for handlers that still run at its end.
+
+    Args:
+        most: largest number of threads.
+    """
+    threads = HandlerThreads(most)
+    try:
+        yield threads
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
 def _run(future: Future[Any], call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return

@@ -25,7 +25,8 @@ from delegator.postgres.queue_table import Claimed
 from delegator.wire.codec import decode_payloads, encode_payloads
 from delegator.wire.contexts import Conversions
 from delegator.wire.probe import ProbeReader
-from delegator.wire.worker_protocol import Completion, JobFailure, RawPayload
+from delegator.wire.raw_payloads import raw_payloads
+from delegator.wire.worker_protocol import TIMEOUTS, Completion, JobFailure, RawPayload
 from delegator.wire.worker_protocol import Job as JobBody
 from http_workers.attempt import Ended
 from http_workers.job import Job
@@ -34,11 +35,6 @@ _TOO_NEW_SNOOZE: Final = timedelta(seconds=10)
 _SOURCE: Final = "HttpWorker"
 _OWN_LIMITS_SECONDS: Final = 2.0
 """How much later than its limit the gateway times an attempt out whose worker knows what the caller has set."""
-_TIMEOUTS: Final = {
-    "start_to_close": TimeoutType.START_TO_CLOSE,
-    "schedule_to_close": TimeoutType.SCHEDULE_TO_CLOSE,
-    "heartbeat": TimeoutType.HEARTBEAT,
-}
 
 
 class EntryError(Exception):
@@ -118,11 +114,9 @@ class Attempts:
         timeout = _least_seconds(options.start_to_close_timeout, row.deadline_ms)
         if options.heartbeat_timeout is not None and row.task_token is None:
             lease_seconds = min(lease_seconds, options.heartbeat_timeout.total_seconds())
-        until_ms = None
-        if (
-            timeout is not None
-        ):  # a worker that knows the limits finds them exceeded itself, and knows more of the attempt
-            until_ms = int((started + timeout + (_OWN_LIMITS_SECONDS if call else 0)) * 1000)
+        # A worker that knows the limits finds them exceeded itself, and knows more of the attempt.
+        grace = _OWN_LIMITS_SECONDS if call else 0.0
+        until_ms = None if timeout is None else int((started + timeout + grace) * 1000)
         token = JobToken(self._queue, job.job_id, job.fencing_token, int(started * 1000), until_ms)
         body = JobBody(
             token=job_tokens.pack(token),
@@ -146,8 +140,8 @@ class Attempts:
         """Return the arguments in either form, and the details of the last heartbeat."""
         row = job.row
         if raw:
-            details = payload_forms.as_values(payload_forms.raw_payloads(row.heartbeat_details or b""))
-            return None, payload_forms.raw_payloads(row.input or b""), details
+            details = payload_forms.as_values(raw_payloads(row.heartbeat_details or b""))
+            return None, raw_payloads(row.input or b""), details
         if self._probes.applies(row.options) and (problem := await self._probes.problem(row.options)):
             raise UnreadablePayloadError(problem)
         codec = self._codec_of(row)
@@ -156,7 +150,7 @@ class Attempts:
         args, values = payload_forms.json_values(data), payload_forms.json_values(beat)
         if args is not None and values is not None:
             return args, None, values
-        return None, payload_forms.raw_payloads(data), payload_forms.as_values(payload_forms.raw_payloads(beat))
+        return None, raw_payloads(data), payload_forms.as_values(raw_payloads(beat))
 
     def _codec_of(self, row: Claimed) -> PayloadCodec | None:
         return self._conversions.of_row(row).codec
@@ -223,7 +217,7 @@ class Attempts:
         if beat is not None:
             job.details = self.payloads(beat[0])
         if said.timed_out is not None:
-            job.timed_out = _TIMEOUTS[said.timed_out]
+            job.timed_out = TIMEOUTS[said.timed_out]
             last = self.payloads(await self.earlier_details(job)) if job.details is None else job.details
             return Ended(job, failure=within_limit(timed_out(job.timed_out, last)))
         refusal = None if said.refused is None else Reason(said.refused)

@@ -10,7 +10,7 @@ import orjson
 from msgspec import Raw
 from temporalio.api.common.v1 import Payload, Payloads
 
-from delegator.wire.raw_payloads import payload_of, raw_payload
+from delegator.wire.raw_payloads import payload_of
 from delegator.wire.worker_protocol import RawPayload
 
 _JSON: Final = frozenset({b"json/plain", b"json/protobuf"})
@@ -47,15 +47,6 @@ def _is_json(data: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def raw_payloads(data: bytes) -> list[RawPayload]:
-    """Return a serialized `Payloads` as workers get raw payloads.
-
-    Raises:
-        DecodeError: it is none.
-    """
-    return [raw_payload(payload) for payload in Payloads.FromString(data).payloads]
 
 
 def as_values(payloads: Iterable[RawPayload]) -> list[Raw]:

@@ -9,12 +9,20 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
+from temporalio.exceptions import TimeoutType
 
 LEASE_SECONDS: Final = 30.0
 """How long a worker may be silent that does not say."""
 MOST_WAIT_SECONDS: Final = 60.0
 MOST_LEASE_SECONDS: Final = 3600.0
 _MOST_JOBS: Final = 1000
+
+TIMEOUTS: Final = {
+    "start_to_close": TimeoutType.START_TO_CLOSE,
+    "schedule_to_close": TimeoutType.SCHEDULE_TO_CLOSE,
+    "heartbeat": TimeoutType.HEARTBEAT,
+}
+"""The limits of an attempt, by their names in the protocol."""
 
 TypeName = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 JobToken = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -39,7 +47,7 @@ class RawPayload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Payloads = Annotated[list[RawPayload], Meta(max_length=1000)]
 PayloadForm = Annotated[str, Meta(pattern="^(json|raw)$")]
-TimeoutName = Annotated[str, Meta(pattern="^(start_to_close|schedule_to_close|heartbeat)$")]
+TimeoutName = Annotated[str, Meta(pattern=f"^({'|'.join(TIMEOUTS)})$")]
 RefusalName = Annotated[str, Meta(pattern="^(undecodable|locked)$")]
 
 

@@ -13,13 +13,12 @@ import msgspec
 from msgspec import UNSET
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
-from temporalio.exceptions import TimeoutType
 
 from delegator.errors import GatewayError, WireError
 from delegator.postgres.dead_letters import Reason
 from delegator.runtime.backoff import Backoff
 from delegator.runtime.connection_state import ConnectionPart
-from delegator.wire.worker_protocol import Answer, Completion, JobFailure, Release, rejected
+from delegator.wire.worker_protocol import TIMEOUTS, Answer, Completion, JobFailure, Release, rejected
 from http_workers.attempt import Ended
 from http_workers.failure_log import log_failure
 from http_workers.job import Job
@@ -36,11 +35,7 @@ _ANSWER_SECONDS: Final = 60.0
 """A gateway answers with 503 when it could not write an outcome for 40 seconds."""
 _LONGEST_PAUSE: Final = timedelta(seconds=1)
 _RELEASE_SECONDS: Final = 10.0
-_TIMEOUTS: Final = {
-    TimeoutType.START_TO_CLOSE: "start_to_close",
-    TimeoutType.SCHEDULE_TO_CLOSE: "schedule_to_close",
-    TimeoutType.HEARTBEAT: "heartbeat",
-}
+_TIMEOUT_NAMES: Final = {limit: name for name, limit in TIMEOUTS.items()}
 
 _log = logging.getLogger(__name__)
 
@@ -164,7 +159,7 @@ class Outcomes:
         details = await self._stored.details(job)
         heartbeat = UNSET if details is None else details
         if job.timed_out is not None and failure.HasField("timeout_failure_info"):
-            limit = _TIMEOUTS[job.timed_out]
+            limit = _TIMEOUT_NAMES[job.timed_out]
             return JobFailure(job.token, timed_out=limit, heartbeat=heartbeat, by_signal=job.asked_for_client)
         return JobFailure(
             job.token,

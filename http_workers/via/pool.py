@@ -31,7 +31,7 @@ from http_workers.monitor import watch_clock
 from http_workers.options import WorkerOptions
 from http_workers.pool import Surroundings, types_served
 from http_workers.slots import Slots
-from http_workers.threads import HandlerThreads
+from http_workers.threads import handler_threads
 from http_workers.via.client import GatewayClient, GatewayRefusedError
 from http_workers.via.jobs import RemoteJob
 from http_workers.via.outcomes import Outcomes
@@ -75,8 +75,7 @@ async def serve(
         # It may be lazy, and only a handler that asks for it needs Temporal.
         client = await clients.connected(converter, f"http-worker {holder_name()}")
         if executor is None:
-            executor = HandlerThreads(options.threads or options.concurrency)
-            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+            executor = stack.enter_context(handler_threads(options.threads or options.concurrency))
         runner = AttemptRunner(handlers, converter, options.queue, metrics, executor, client, interceptors)
         clients.add_users(runner.use_client)
         jobs = JobPool(runner, TypeLimits(handlers, options.concurrency // 4), slots, metrics)

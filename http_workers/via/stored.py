@@ -10,7 +10,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 
 from delegator.wire.codec import encode_payloads, not_built
 from delegator.wire.contexts import Conversions
-from delegator.wire.raw_payloads import raw_payload
+from delegator.wire.raw_payloads import raw_payloads
 from delegator.wire.worker_protocol import RawPayload
 from http_workers.attempt import Ended
 from http_workers.job import Job
@@ -41,12 +41,12 @@ class Stored:
         except Exception as error:  # a codec may raise any error
             _log.error("heartbeat_not_stored", extra={"job_id": job.job_id, "reason": type(error).__name__})
             return None
-        return _raw(data)
+        return raw_payloads(data or b"")
 
     @staticmethod
     def result(ended: Ended) -> list[RawPayload]:
         """Return the result of an attempt that has one."""
-        return _raw(ended.result if ended.stored is None else ended.stored)
+        return raw_payloads((ended.result if ended.stored is None else ended.stored) or b"")
 
     async def failure(self, job: Job, failure: Failure) -> bytes:
         """Return a failure serialized. One that can't be encoded is replaced, as by the SDK."""
@@ -60,7 +60,3 @@ class Stored:
         except Exception as problem:  # a codec may raise any error
             encoded = not_built(problem)
         return encoded.SerializeToString()
-
-
-def _raw(data: bytes | None) -> list[RawPayload]:
-    return [raw_payload(payload) for payload in Payloads.FromString(data or b"").payloads]
